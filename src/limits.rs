@@ -1,0 +1,175 @@
+//! Every bound and default of the program, with its unit in its name.
+//!
+//! Nothing elsewhere holds a number that limits a queue, a table, a length or a
+//! wait. How the numbers relate is asserted at compile time at the end.
+
+use std::time::Duration;
+
+// ---- wire: fixed by protocol version 0 ----
+
+/// A text field (file name, host, error text) on the wire.
+pub const TEXT_FIELD_BYTES: usize = 64;
+/// A file name, in bytes of UTF-8: it has to fit the text field.
+pub const NAME_BYTES_MAX: usize = TEXT_FIELD_BYTES;
+/// The longest message head that a stream may carry: a lookup response.
+pub const HEAD_BYTES_MAX: usize = 70;
+/// An offer, the only datagram there is.
+pub const OFFER_BYTES: usize = 73;
+
+// ---- defaults of the command line ----
+
+/// Port of the registry.
+pub const REGISTRY_PORT: u16 = 5000;
+/// UDP port on which offers are sent and heard.
+pub const OFFER_PORT: u16 = 8000;
+/// How often each file is offered.
+pub const OFFER_INTERVAL: Duration = Duration::from_secs(5);
+/// The shortest interval that may be asked for: offers are a broadcast to everyone.
+pub const OFFER_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// The longest interval that may be asked for.
+pub const OFFER_INTERVAL_MAX: Duration = Duration::from_secs(3600);
+/// Wishes (`--want`) of one peer.
+pub const WISHES_MAX: usize = 16_384;
+
+// ---- transfers ----
+
+/// File data in one chunk that we send. The reference took 64 KiB chunks at some
+/// 80 MB/s and 1 MiB chunks at 8 to 16; larger chunks cost us fewer system calls.
+pub const CHUNK_BYTES: u32 = 256 * 1024;
+/// File data sent and not yet acknowledged on one connection.
+pub const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Copied bytes (message heads, acknowledgments, answers) waiting to be sent on one
+/// connection. No more is read than what can cause this much.
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// Reading pauses while less than this may be read: tiny reads cost more than they bring.
+pub const READ_BYTES_MIN: usize = 4 * 1024;
+/// Downloads running at once; further wishes wait their turn.
+pub const DOWNLOADS_MAX: usize = 64;
+/// Files of the shared folder that are offered.
+pub const SHARED_FILES_MAX: usize = 1_000_000;
+
+// ---- waits ----
+
+/// Nothing at all received on a connection that was accepted.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// No progress in a transfer: a byte read or, for an uploader, an
+/// acknowledgment or bytes that the socket took.
+pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(15);
+/// A connection idle between requests. A registered client may be idle for ever.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Making a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// An answer of the registry.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The window over which the minimum rate is measured.
+pub const RATE_WINDOW: Duration = Duration::from_secs(30);
+/// The least payload that has to move within [`RATE_WINDOW`]: 1 KiB/s.
+pub const RATE_WINDOW_BYTES_MIN: u64 = 30 * 1024;
+/// First delay before something that failed is tried again; it doubles each time.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(500);
+/// The longest delay between two tries.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+/// First delay before a file that changed under the hash is hashed again.
+pub const REHASH_DELAY_MIN: Duration = Duration::from_millis(20);
+/// A file changed more recently than this is not hashed yet: older kernels stamp
+/// changes with a clock of 4 to 10 ms, so two changes could carry one stamp.
+pub const SETTLED_AGE: Duration = Duration::from_millis(20);
+/// Offers of a source are forgotten after this long, or after three of our own
+/// offer intervals if that is longer.
+pub const OFFER_EXPIRY_MIN: Duration = Duration::from_secs(15);
+/// How many of our own offer intervals an offer lives at least.
+pub const OFFER_EXPIRY_INTERVALS: u32 = 3;
+/// The longest sleep of a loop.
+pub const POLL_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Pause in accepting when the process has no descriptor left.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+// ---- kernel's own watch over a connection ----
+
+/// Idle time before the kernel probes a silent connection.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(6);
+/// Time between two probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+/// Probes without an answer before the connection is given up.
+pub const KEEPALIVE_PROBES: u32 = 3;
+/// Sent data without acknowledgment before the connection is given up.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+// ---- tables ----
+
+/// Connections of a peer, in both directions.
+pub const PEER_CONNECTIONS_MAX: usize = 1024;
+/// Connections of a registry.
+pub const REGISTRY_CONNECTIONS_MAX: usize = 16_384;
+/// Accepted connections from one address; the loopback is exempt.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+/// Peers whose offers are remembered.
+pub const KNOWN_PEERS_MAX: usize = 4096;
+/// Names that are remembered.
+pub const KNOWN_NAMES_MAX: usize = 16_384;
+/// Sources remembered for one name.
+pub const SOURCES_PER_NAME_MAX: usize = 64;
+/// Offers (a source of a name) that are remembered in all.
+pub const KNOWN_OFFERS_MAX: usize = 65_536;
+
+// ---- one turn of the loop ----
+
+/// Bytes moved (received or sent) in one turn over all connections.
+pub const TURN_BYTES: usize = 2 * 1024 * 1024;
+/// The most that one connection moves in one direction in one turn.
+pub const CONNECTION_TURN_BYTES_MAX: usize = 256 * 1024;
+/// The least that a ready connection is allowed in one turn.
+pub const CONNECTION_TURN_BYTES_MIN: usize = 16 * 1024;
+/// File data hashed in one turn, in all.
+pub const HASH_TURN_BYTES: usize = 1024 * 1024;
+/// File data read and hashed in one go.
+pub const HASH_SLICE_BYTES: usize = 256 * 1024;
+/// Files open at once for hashing: descriptors are for connections.
+pub const HASH_OPEN_FILES_MAX: usize = 32;
+/// What the least step of hashing costs, in bytes hashed in the same time: opening,
+/// looking at and closing a file takes some 10 us, and a byte some 0.7 ns.
+pub const HASH_STEP_COST_BYTES: usize = 16 * 1024;
+/// Connections accepted in one turn.
+pub const ACCEPTS_PER_TURN: usize = 64;
+/// Datagrams taken in during one turn.
+pub const DATAGRAMS_PER_TURN: usize = 256;
+/// Events that one poll may report.
+pub const POLL_EVENTS: usize = 1024;
+/// Offers in one batch: small enough for any receive buffer, large enough that
+/// 10,000 files in 5 s wake the loop some 60 times a second.
+pub const OFFERS_PER_BATCH: usize = 32;
+/// Receive buffer asked for on the offer socket; the default of 208 KiB
+/// overflows at a few hundred datagrams.
+pub const OFFER_SOCKET_RECEIVE_BYTES: usize = 4 * 1024 * 1024;
+/// Written data after which the kernel is told to start writing it back.
+pub const WRITE_BACK_BYTES: u64 = 1024 * 1024;
+
+/// How often in a row a call on a file may be disturbed (EINTR, EAGAIN).
+pub const DISTURBED_CALLS_MAX: u32 = 16;
+/// Temporary names tried for one partial file.
+pub const PARTIAL_NAME_TRIES_MAX: u32 = 16;
+
+// ---- log ----
+
+/// Lines in one second about what one address did wrong.
+pub const LOG_LINES_PER_ADDRESS_PER_SECOND: u32 = 10;
+/// Lines in one second, in all.
+pub const LOG_LINES_PER_SECOND: u32 = 200;
+/// Addresses that lines in one second may be about.
+pub const LOG_ADDRESSES_MAX: usize = 1024;
+
+const _: () = {
+    assert!(CHUNK_BYTES > 0 && CHUNK_BYTES <= WINDOW_BYTES);
+    assert!(HEAD_BYTES_MAX < OUTBOX_BYTES_MAX);
+    // An empty outbox allows a read, even at the registry, which answers 6 bytes with 70.
+    assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX / 70 * 6);
+    assert!(CONNECTION_TURN_BYTES_MIN <= CONNECTION_TURN_BYTES_MAX);
+    assert!(CONNECTION_TURN_BYTES_MAX <= TURN_BYTES);
+    assert!(HASH_SLICE_BYTES <= HASH_TURN_BYTES);
+    assert!(KNOWN_NAMES_MAX <= KNOWN_OFFERS_MAX && KNOWN_PEERS_MAX <= KNOWN_OFFERS_MAX);
+    assert!(DOWNLOADS_MAX < PEER_CONNECTIONS_MAX);
+    assert!(OFFERS_PER_BATCH <= DATAGRAMS_PER_TURN);
+    assert!(RETRY_DELAY_MIN.as_millis() <= RETRY_DELAY_MAX.as_millis());
+    assert!(PROGRESS_TIMEOUT.as_millis() <= RATE_WINDOW.as_millis());
+    assert!(OFFER_INTERVAL_MIN.as_millis() <= OFFER_INTERVAL.as_millis());
+};

@@ -1,0 +1,218 @@
+//! The one rule for file names, for every way a name can come in: offer,
+//! request, command line, folder.
+//!
+//! A name that is a [`FileName`] can be joined to a folder and printed on a
+//! terminal without further thought, on any system.
+
+use std::fmt;
+
+use super::text::is_deceptive;
+use crate::limits::NAME_BYTES_MAX;
+
+/// A legal file name: one path component of 1 to 64 bytes of UTF-8.
+///
+/// It holds its bytes itself, so it is copied freely and never allocates.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileName {
+    // Bytes past `len` are 0, so that the derived comparisons hold; a legal name has
+    // no NUL, so the shorter of two names that begin alike comes first.
+    bytes: [u8; NAME_BYTES_MAX],
+    len: u8,
+}
+
+/// Why a text is not a legal file name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameError {
+    /// No text at all.
+    Empty,
+    /// More than 64 bytes of UTF-8.
+    TooLong,
+    /// Not UTF-8.
+    NotUtf8,
+    /// A `/` or `\`.
+    Separator,
+    /// A NUL or control character.
+    Control,
+    /// A character that shows nothing or changes the order of others.
+    Deceptive,
+    /// Begins with a dot; `.`, `..` and our own temporary names are of this kind.
+    LeadingDot,
+    /// Begins or ends with white space.
+    OuterSpace,
+    /// Ends with a dot.
+    TrailingDot,
+    /// One of `< > : " | ? *`, which Windows reserves.
+    ReservedCharacter,
+    /// A device name of Windows, such as `con` or `nul.txt`.
+    DeviceName,
+}
+
+impl FileName {
+    /// Checks a text against the rule.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        check(text)?;
+        let mut bytes = [0; NAME_BYTES_MAX];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(Self { bytes, len: text.len() as u8 })
+    }
+
+    /// Checks bytes from outside against the rule.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, NameError> {
+        if bytes.len() > NAME_BYTES_MAX {
+            return Err(NameError::TooLong);
+        }
+        Self::new(std::str::from_utf8(bytes).map_err(|_| NameError::NotUtf8)?)
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+
+    /// The name as it stands in a text field: its bytes, then NULs.
+    pub(super) fn field(&self) -> &[u8; NAME_BYTES_MAX] {
+        &self.bytes
+    }
+}
+
+impl AsRef<str> for FileName {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl std::str::FromStr for FileName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::new(text)
+    }
+}
+
+/// Shown as it is: the rule leaves nothing in a name that needs escaping.
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the name is empty",
+            Self::TooLong => "the name is longer than 64 bytes",
+            Self::NotUtf8 => "the name is not UTF-8",
+            Self::Separator => "the name holds a path separator",
+            Self::Control => "the name holds a control character",
+            Self::Deceptive => "the name holds an invisible or reordering character",
+            Self::LeadingDot => "the name begins with a dot",
+            Self::OuterSpace => "the name begins or ends with white space",
+            Self::TrailingDot => "the name ends with a dot",
+            Self::ReservedCharacter => "the name holds one of < > : \" | ? *",
+            Self::DeviceName => "the name is a device name of Windows",
+        })
+    }
+}
+
+impl std::error::Error for NameError {}
+
+fn check(text: &str) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return Err(NameError::TooLong);
+    }
+    for c in text.chars() {
+        match c {
+            '/' | '\\' => return Err(NameError::Separator),
+            '<' | '>' | ':' | '"' | '|' | '?' | '*' => return Err(NameError::ReservedCharacter),
+            c if c.is_control() => return Err(NameError::Control),
+            c if is_deceptive(c) => return Err(NameError::Deceptive),
+            _ => {}
+        }
+    }
+    if text.starts_with('.') {
+        return Err(NameError::LeadingDot);
+    }
+    if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+        return Err(NameError::OuterSpace);
+    }
+    if text.ends_with('.') {
+        return Err(NameError::TrailingDot);
+    }
+    if is_device_name(text) {
+        return Err(NameError::DeviceName);
+    }
+    Ok(())
+}
+
+/// Windows takes `NUL`, `nul.txt` and `nul .txt` all for the device. The list is
+/// that of Microsoft's "Naming Files, Paths, and Namespaces".
+fn is_device_name(text: &str) -> bool {
+    let stem = text.split('.').next().unwrap_or(text).trim_end_matches(' ');
+    let is = |name: &str| stem.eq_ignore_ascii_case(name);
+    if ["con", "prn", "aux", "nul", "conin$", "conout$"].into_iter().any(is) {
+        return true;
+    }
+    let Some((head, digit)) = stem.char_indices().nth(3).map(|(at, _)| stem.split_at(at)) else {
+        return false;
+    };
+    ["com", "lpt"].into_iter().any(|name| head.eq_ignore_ascii_case(name))
+        && matches!(digit, "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legal_names_come_out_as_they_went_in() {
+        let longest = "a".repeat(64);
+        for text in ["x", "dummyfile.txt", "résumé.pdf", "a b", "com10", "console", &longest] {
+            let name = FileName::new(text).unwrap();
+            assert_eq!(name.as_str(), text);
+            assert_eq!(FileName::from_bytes(text.as_bytes()), Ok(name));
+        }
+        assert!(FileName::new("ab").unwrap() < FileName::new("abc").unwrap());
+        assert!(FileName::new("abc").unwrap() < FileName::new("b").unwrap());
+    }
+
+    #[test]
+    fn each_clause_of_the_rule_refuses_with_its_own_error() {
+        let too_long = "a".repeat(65);
+        for (text, error) in [
+            ("", NameError::Empty),
+            (too_long.as_str(), NameError::TooLong),
+            ("../x", NameError::Separator),
+            ("..\\x", NameError::Separator),
+            ("a\0b", NameError::Control),
+            ("a\x7fb", NameError::Control),
+            ("a\u{85}b", NameError::Control),
+            ("gpj\u{202e}exe", NameError::Deceptive),
+            ("a\u{200b}b", NameError::Deceptive),
+            ("a\u{2028}b", NameError::Deceptive),
+            (".", NameError::LeadingDot),
+            ("..", NameError::LeadingDot),
+            (".hidden", NameError::LeadingDot),
+            (" a", NameError::OuterSpace),
+            ("a\u{2003}", NameError::OuterSpace),
+            ("a.", NameError::TrailingDot),
+            ("x:y", NameError::ReservedCharacter),
+            ("what?", NameError::ReservedCharacter),
+            ("con", NameError::DeviceName),
+            ("NUL.txt", NameError::DeviceName),
+            ("nul .txt", NameError::DeviceName),
+            ("Lpt1.tar.gz", NameError::DeviceName),
+            ("COM\u{b9}", NameError::DeviceName),
+        ] {
+            assert_eq!(FileName::new(text), Err(error), "{text:?}");
+        }
+        assert_eq!(FileName::from_bytes(b"\xff\xfe"), Err(NameError::NotUtf8));
+    }
+}

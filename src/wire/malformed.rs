@@ -1,0 +1,86 @@
+//! Why bytes from the network are not a message.
+
+use std::fmt;
+
+use super::file_name::NameError;
+
+/// What is wrong with a message. A datagram with one of these is dropped, a
+/// connection closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// A datagram that is not as long as an offer.
+    DatagramLength {
+        /// Its length.
+        got_bytes: usize,
+    },
+    /// The first byte names no message that may come here.
+    UnknownType {
+        /// That byte.
+        got: u8,
+    },
+    /// The second byte of a registry message names none that may come here.
+    UnknownRegistryType {
+        /// That byte.
+        got: u8,
+    },
+    /// A name length of 0 or over 64.
+    NameLength {
+        /// The length claimed.
+        got: u32,
+    },
+    /// A name length that counts neither the bytes nor the characters of the name.
+    NameLengthMismatch {
+        /// The length claimed.
+        got: u32,
+    },
+    /// A text field with something else than NULs after its first NUL.
+    BytesAfterNul,
+    /// A text field that is not UTF-8.
+    NotUtf8,
+    /// A name that the rule for file names refuses.
+    Name(NameError),
+    /// A chunk of no bytes.
+    EmptyChunk,
+    /// A digest that is not 64 lower-case hexadecimal digits.
+    Digest,
+    /// A port outside 1 to 65535.
+    Port {
+        /// The port claimed.
+        got: u32,
+    },
+    /// A success that is neither 0 nor 1.
+    Success {
+        /// The value given.
+        got: u32,
+    },
+    /// A host that is neither a dotted IPv4 address nor `localhost`.
+    Host,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DatagramLength { got_bytes } => {
+                write!(f, "a datagram of {got_bytes} bytes, where an offer has 73")
+            }
+            Self::UnknownType { got } => write!(f, "unknown message type 0x{got:02x}"),
+            Self::UnknownRegistryType { got } => {
+                write!(f, "unknown registry message type 0x{got:02x}")
+            }
+            Self::NameLength { got } => write!(f, "name length {got} is not within 1 to 64"),
+            Self::NameLengthMismatch { got } => {
+                write!(f, "name length {got} counts neither bytes nor characters of the name")
+            }
+            Self::BytesAfterNul => f.write_str("a text field goes on after its first NUL"),
+            Self::NotUtf8 => f.write_str("a text field is not UTF-8"),
+            Self::Name(error) => error.fmt(f),
+            Self::EmptyChunk => f.write_str("a chunk of no bytes"),
+            Self::Digest => f.write_str("a digest that is not 64 lower-case hexadecimal digits"),
+            Self::Port { got } => write!(f, "port {got} is not within 1 to 65535"),
+            Self::Success { got } => write!(f, "success {got} is neither 0 nor 1"),
+            Self::Host => f.write_str("a host that is neither an IPv4 address nor localhost"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
