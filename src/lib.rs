@@ -39,4 +39,5 @@
 #![forbid(unsafe_code)]
 
 pub mod limits;
+pub mod proto;
 pub mod wire;

@@ -1,0 +1,98 @@
+//! Why a connection is closed. This is data, not an error of the program.
+
+use std::fmt;
+use std::io;
+
+use crate::wire::{FileName, Malformed};
+
+/// Why a connection is, or is to be, closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// What it was made for is done.
+    Done,
+    /// The other side closed it.
+    ClosedByPeer,
+    /// The connection could not be made, or broke.
+    Broken(io::ErrorKind),
+    /// A deadline of ours passed.
+    TimedOut(Timer),
+    /// The other side sent a message that is not legal in this state.
+    PeerViolated {
+        /// What was legal.
+        expected: &'static str,
+        /// What came.
+        got: &'static str,
+    },
+    /// The other side sent bytes that are no message.
+    Malformed(Malformed),
+    /// The digest does not fit what was received.
+    ChecksumWrong,
+    /// A file that we do not share was asked for.
+    NotShared(FileName),
+    /// The file changed or failed while it was being sent.
+    SourceChanged,
+    /// Our own file could not be written.
+    WriteFailed,
+    /// The registry refused us.
+    Refused,
+    /// This program is stopping.
+    Stopping,
+}
+
+/// The deadlines that close a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// Nothing was received since the connection was accepted.
+    FirstByte,
+    /// Nothing was asked for between two requests.
+    Idle,
+    /// The connection was not made in time.
+    Connect,
+    /// Nothing moved in a transfer.
+    Progress,
+    /// Less than the minimum rate moved.
+    MinimumRate,
+    /// The registry did not answer.
+    Answer,
+}
+
+impl CloseReason {
+    /// Whether the other side is at fault, so that the log should say so.
+    pub fn is_their_fault(&self) -> bool {
+        matches!(self, Self::PeerViolated { .. } | Self::Malformed(_) | Self::ChecksumWrong)
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::ClosedByPeer => f.write_str("the other side closed the connection"),
+            Self::Broken(kind) => kind.fmt(f),
+            Self::TimedOut(timer) => timer.fmt(f),
+            Self::PeerViolated { expected, got } => {
+                write!(f, "the other side sent {got} where {expected} was due")
+            }
+            Self::Malformed(malformed) => write!(f, "the other side sent {malformed}"),
+            Self::ChecksumWrong => f.write_str("the checksum is wrong"),
+            Self::NotShared(name) => write!(f, "{name} is not shared here"),
+            Self::SourceChanged => f.write_str("the file changed while it was sent"),
+            Self::WriteFailed => f.write_str("the file cannot be written"),
+            Self::Refused => f.write_str("the registry refused"),
+            Self::Stopping => f.write_str("this program is stopping"),
+        }
+    }
+}
+
+impl fmt::Display for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FirstByte => "nothing was received in time",
+            Self::Idle => "idle for too long",
+            Self::Connect => "the connection was not made in time",
+            Self::Progress => "nothing moved for too long",
+            Self::MinimumRate => "slower than the minimum rate",
+            Self::Answer => "no answer in time",
+        })
+    }
+}

@@ -1,0 +1,258 @@
+//! The downloader's end of a connection that it made: one request, one file.
+//!
+//! ```text
+//!                    handle_connected              Chunk
+//!  ExpectConnection ─────────────────▶ ExpectChunk ─────▶ ExpectData
+//!                    request is queued   │   ▲               │
+//!                                    Eof │   └───────────────┘
+//!                                        ▼     last byte of the chunk
+//!                                  ExpectWritten ──▶ event Verdict
+//!                                        every byte is written
+//!
+//!  any state ── violation, deadline ──▶ Closed
+//! ```
+//!
+//! The data is hashed as it passes by and handed on as ranges of the caller's
+//! buffer; an acknowledgment is queued once a whole chunk is written.
+//!
+//! Invariant: `written_bytes <= received_bytes`, and whole chunks that are not
+//! acknowledged are exactly those whose bytes are not all written.
+
+use std::mem;
+use std::ops::Range;
+use std::time::Instant;
+
+use sha2::{Digest as _, Sha256};
+
+use super::Transmit;
+use super::close_reason::{CloseReason, Timer};
+use super::legal::{self, DownloadState, PeerKind};
+use super::outbox::Outbox;
+use super::progress::Progress;
+use crate::limits::{CONNECT_TIMEOUT, READ_BYTES_MIN};
+use crate::wire::{Deframer, Digest, FileName, Frame, PeerId, PeerMessage};
+
+/// The downloader's end of a connection.
+#[derive(Debug)]
+pub struct Download {
+    state: State,
+    our_id: PeerId,
+    name: FileName,
+    deframer: Deframer<PeerMessage>,
+    outbox: Outbox,
+    hasher: Sha256,
+    received_bytes: u64,
+    written_bytes: u64,
+    /// Chunks received whole, with bytes that are not written yet.
+    unwritten_chunks: u32,
+}
+
+/// What a download asks of its node, or tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DownloadEvent {
+    /// Write these bytes of the input to the file, then call [`Download::handle_written`].
+    Write {
+        /// Which bytes of the input.
+        range: Range<usize>,
+        /// Where in the file they belong.
+        offset: u64,
+    },
+    /// Everything that came is written, and this is what it is worth.
+    Verdict {
+        /// The digest of what came.
+        digest: Digest,
+        /// Whether it is the one that the uploader announced.
+        matches: bool,
+        /// How many bytes came.
+        size_bytes: u64,
+    },
+}
+
+#[derive(Debug)]
+enum State {
+    ExpectConnection { deadline: Instant },
+    ExpectChunk { progress: Progress },
+    ExpectData { progress: Progress },
+    ExpectWritten { announced: Digest },
+    Closed,
+}
+
+impl Download {
+    /// A connection that is being made, to ask for `name`.
+    pub fn new(now: Instant, our_id: PeerId, name: FileName) -> Self {
+        Self {
+            state: State::ExpectConnection { deadline: now + CONNECT_TIMEOUT },
+            our_id,
+            name,
+            deframer: Deframer::default(),
+            outbox: Outbox::default(),
+            hasher: Sha256::new(),
+            received_bytes: 0,
+            written_bytes: 0,
+            unwritten_chunks: 0,
+        }
+    }
+
+    /// The connection is made: the request goes out.
+    pub fn handle_connected(&mut self, now: Instant) {
+        debug_assert_eq!(self.state(), DownloadState::ExpectConnection);
+        let request = PeerMessage::Request(self.name);
+        self.outbox.push(|out| request.encode(out));
+        self.state = State::ExpectChunk { progress: Progress::new(now) };
+    }
+
+    /// The next event that `bytes` lead to from `*at` on; `None` once all are consumed.
+    pub fn handle_bytes(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<DownloadEvent>, CloseReason> {
+        loop {
+            let before = *at;
+            let frame = match self.deframer.next(bytes, at) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    self.moved(now, *at - before);
+                    return Ok(None);
+                }
+                Err(malformed) => {
+                    self.state = State::Closed;
+                    return Err(CloseReason::Malformed(malformed));
+                }
+            };
+            self.moved(now, *at - before);
+            match frame {
+                Frame::Payload { range, last } => {
+                    return Ok(Some(self.on_data(&bytes[range.clone()], range, last)));
+                }
+                Frame::Message(message) => self.on_message(message)?,
+            }
+            if let Some(verdict) = self.verdict() {
+                return Ok(Some(verdict));
+            }
+        }
+    }
+
+    fn on_data(&mut self, data: &[u8], range: Range<usize>, last: bool) -> DownloadEvent {
+        self.hasher.update(data);
+        let offset = self.received_bytes;
+        self.received_bytes += data.len() as u64;
+        if last {
+            self.unwritten_chunks += 1;
+            self.state = match mem::replace(&mut self.state, State::Closed) {
+                State::ExpectData { progress } => State::ExpectChunk { progress },
+                other => other,
+            };
+        }
+        DownloadEvent::Write { range, offset }
+    }
+
+    fn on_message(&mut self, message: PeerMessage) -> Result<(), CloseReason> {
+        let state = self.state();
+        let old = mem::replace(&mut self.state, State::Closed);
+        legal::check(legal::DOWNLOAD, state, PeerKind::from(&message))?;
+        self.state = match (old, message) {
+            (State::ExpectChunk { progress }, PeerMessage::Chunk { .. }) => {
+                State::ExpectData { progress }
+            }
+            (State::ExpectChunk { .. }, PeerMessage::Eof(announced)) => {
+                State::ExpectWritten { announced }
+            }
+            _ => unreachable!("the table allows chunk and EOF in ExpectChunk only"),
+        };
+        Ok(())
+    }
+
+    /// The bytes of one `Write` event are handed to the file.
+    pub fn handle_written(&mut self, len_bytes: usize) -> Option<DownloadEvent> {
+        self.written_bytes += len_bytes as u64;
+        debug_assert!(self.written_bytes <= self.received_bytes);
+        if self.written_bytes == self.received_bytes {
+            let acknowledgment = PeerMessage::Acknowledgment(self.our_id);
+            for _ in 0..mem::take(&mut self.unwritten_chunks) {
+                self.outbox.push(|out| acknowledgment.encode(out));
+            }
+        }
+        self.verdict()
+    }
+
+    /// The verdict, once the EOF is there and every byte is written.
+    fn verdict(&mut self) -> Option<DownloadEvent> {
+        match self.state {
+            State::ExpectWritten { announced } if self.written_bytes == self.received_bytes => {
+                let digest = Digest(mem::take(&mut self.hasher).finalize().into());
+                let size_bytes = self.received_bytes;
+                Some(DownloadEvent::Verdict { digest, matches: digest == announced, size_bytes })
+            }
+            _ => None,
+        }
+    }
+
+    fn moved(&mut self, now: Instant, len_bytes: usize) {
+        if let State::ExpectChunk { progress } | State::ExpectData { progress } = &mut self.state
+            && len_bytes > 0
+        {
+            progress.moved(now, len_bytes);
+        }
+    }
+
+    /// What to send next.
+    pub fn transmit(&self) -> Option<Transmit<'_>> {
+        match self.outbox.is_empty() {
+            true => None,
+            false => Some(Transmit::Bytes { bytes: self.outbox.pending(), more: false }),
+        }
+    }
+
+    /// The socket took this much of it.
+    pub fn transmitted(&mut self, len_bytes: usize) {
+        self.outbox.advance(len_bytes);
+    }
+
+    /// How many bytes may be read: each can cause less than one byte of
+    /// acknowledgment, as a chunk of 6 bytes is answered with 5.
+    pub fn read_allowance_bytes(&self) -> usize {
+        match self.outbox.room_bytes() {
+            room if room < READ_BYTES_MIN => 0,
+            room => room,
+        }
+    }
+
+    /// When [`Download::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::ExpectConnection { deadline } => Some(*deadline),
+            State::ExpectChunk { progress } | State::ExpectData { progress } => {
+                Some(progress.deadline())
+            }
+            State::ExpectWritten { .. } | State::Closed => None,
+        }
+    }
+
+    /// Checks the deadlines.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        let verdict = match &mut self.state {
+            State::ExpectConnection { deadline } if now >= *deadline => {
+                Err(CloseReason::TimedOut(Timer::Connect))
+            }
+            State::ExpectChunk { progress } | State::ExpectData { progress } => progress.check(now),
+            _ => Ok(()),
+        };
+        if verdict.is_err() {
+            self.state = State::Closed;
+        }
+        verdict
+    }
+
+    /// The state it is in.
+    pub fn state(&self) -> DownloadState {
+        match &self.state {
+            State::ExpectConnection { .. } => DownloadState::ExpectConnection,
+            State::ExpectChunk { .. } => DownloadState::ExpectChunk,
+            State::ExpectData { .. } => DownloadState::ExpectData,
+            State::ExpectWritten { .. } => DownloadState::ExpectWritten,
+            State::Closed => DownloadState::Closed,
+        }
+    }
+}

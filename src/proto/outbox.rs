@@ -1,0 +1,73 @@
+//! Copied bytes waiting to be sent on one connection.
+
+use crate::limits::OUTBOX_BYTES_MAX;
+
+/// Above this much memory an empty outbox gives its buffer back: an idle
+/// connection is to cost next to nothing.
+const KEPT_BYTES: usize = 128;
+
+/// A queue of bytes. Invariant: `sent <= bytes.len()`, equal only if both are 0.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outbox {
+    /// Appends what `encode` writes.
+    pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        if self.sent > self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        encode(&mut self.bytes);
+        debug_assert!(self.pending().len() <= OUTBOX_BYTES_MAX);
+    }
+
+    /// What is still to be sent.
+    pub fn pending(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// Whether nothing is to be sent.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// How much more it may hold.
+    pub fn room_bytes(&self) -> usize {
+        OUTBOX_BYTES_MAX.saturating_sub(self.pending().len())
+    }
+
+    /// The socket took this many bytes.
+    pub fn advance(&mut self, len_bytes: usize) {
+        self.sent += len_bytes;
+        assert!(self.sent <= self.bytes.len(), "more bytes were sent than there were");
+        if self.sent == self.bytes.len() {
+            self.sent = 0;
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT_BYTES);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_in_order_however_they_are_taken() {
+        let (mut outbox, mut sent, mut pushed) = (Outbox::default(), Vec::new(), Vec::new());
+        for step in 0..500_usize {
+            outbox.push(|bytes| bytes.extend([step as u8; 7]));
+            pushed.extend([step as u8; 7]);
+            let taken = (step * 5 % 11).min(outbox.pending().len());
+            sent.extend_from_slice(&outbox.pending()[..taken]);
+            outbox.advance(taken);
+        }
+        sent.extend_from_slice(outbox.pending());
+        assert_eq!(sent, pushed);
+        outbox.advance(outbox.pending().len());
+        assert!(outbox.is_empty() && outbox.bytes.capacity() <= KEPT_BYTES);
+    }
+}

@@ -1,0 +1,70 @@
+//! Whether a transfer still moves, and fast enough.
+
+use std::time::Instant;
+
+use super::close_reason::{CloseReason, Timer};
+use crate::limits::{PROGRESS_TIMEOUT, RATE_WINDOW, RATE_WINDOW_BYTES_MIN};
+
+/// The two deadlines of a transfer: something has to move within
+/// [`PROGRESS_TIMEOUT`], and [`RATE_WINDOW_BYTES_MIN`] within each [`RATE_WINDOW`].
+#[derive(Debug)]
+pub struct Progress {
+    moved_at: Instant,
+    window_began: Instant,
+    window_bytes: u64,
+}
+
+impl Progress {
+    /// Begins to watch.
+    pub fn new(now: Instant) -> Self {
+        Self { moved_at: now, window_began: now, window_bytes: 0 }
+    }
+
+    /// Something moved, `len_bytes` of it.
+    pub fn moved(&mut self, now: Instant, len_bytes: usize) {
+        self.moved_at = now;
+        self.window_bytes += len_bytes as u64;
+    }
+
+    /// When to check.
+    pub fn deadline(&self) -> Instant {
+        (self.moved_at + PROGRESS_TIMEOUT).min(self.window_began + RATE_WINDOW)
+    }
+
+    /// Checks both deadlines, and begins a new window where one has ended well.
+    pub fn check(&mut self, now: Instant) -> Result<(), CloseReason> {
+        if now >= self.moved_at + PROGRESS_TIMEOUT {
+            return Err(CloseReason::TimedOut(Timer::Progress));
+        }
+        if now >= self.window_began + RATE_WINDOW {
+            if self.window_bytes < RATE_WINDOW_BYTES_MIN {
+                return Err(CloseReason::TimedOut(Timer::MinimumRate));
+            }
+            (self.window_began, self.window_bytes) = (now, 0);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_trickle_is_too_slow_and_silence_is_noticed_sooner() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut silent = Progress::new(start);
+        assert_eq!(silent.check(at(14)), Ok(()));
+        assert_eq!(silent.check(at(15)), Err(CloseReason::TimedOut(Timer::Progress)));
+        let (mut trickle, mut steady) = (Progress::new(start), Progress::new(start));
+        for second in 1..=29 {
+            trickle.moved(at(second), 1000);
+            steady.moved(at(second), 1060);
+            assert_eq!((trickle.check(at(second)), steady.check(at(second))), (Ok(()), Ok(())));
+        }
+        assert_eq!(trickle.check(at(30)), Err(CloseReason::TimedOut(Timer::MinimumRate)));
+        assert_eq!(steady.check(at(30)), Ok(()));
+    }
+}

@@ -1,0 +1,162 @@
+//! The registry's end of a client's connection.
+//!
+//! ```text
+//!             respond(Registered)
+//!  Anonymous ─────────────────────▶ Registered
+//!   │     ▲                          │      ▲
+//!   └─────┘                          └──────┘
+//!   Lookup; a registration refused    Lookup
+//!
+//!  any state ── violation, deadline ──▶ Closed
+//! ```
+//!
+//! The first message has to begin in time; after that a client without
+//! registration may be idle for a while, a registered one for ever.
+
+use std::time::Instant;
+
+use super::Transmit;
+use super::close_reason::{CloseReason, Timer};
+use super::legal::{self, RequestKind, SessionState};
+use super::outbox::Outbox;
+use crate::limits::{FIRST_BYTE_TIMEOUT, HEAD_BYTES_MAX, IDLE_TIMEOUT, READ_BYTES_MIN};
+use crate::wire::{Deframer, Frame, PeerId, RegistryRequest, RegistryResponse};
+
+/// The shortest request, a lookup: 6 bytes.
+const REQUEST_BYTES_MIN: usize = 6;
+
+/// The registry's end of a client's connection.
+#[derive(Debug)]
+pub struct RegistrySession {
+    state: State,
+    deframer: Deframer<RegistryRequest>,
+    outbox: Outbox,
+}
+
+/// What a client asks; each is answered with [`RegistrySession::respond`] before
+/// the next is taken.
+pub type SessionEvent = RegistryRequest;
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Anonymous { deadline: Instant, timer: Timer },
+    Registered(PeerId),
+    Closed,
+}
+
+impl RegistrySession {
+    /// A connection that was just accepted.
+    pub fn new(now: Instant) -> Self {
+        let deadline = now + FIRST_BYTE_TIMEOUT;
+        Self {
+            state: State::Anonymous { deadline, timer: Timer::FirstByte },
+            deframer: Deframer::default(),
+            outbox: Outbox::default(),
+        }
+    }
+
+    /// The next request in `bytes` from `*at` on; `None` once all are consumed.
+    pub fn handle_bytes(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<SessionEvent>, CloseReason> {
+        if let State::Anonymous { timer: Timer::FirstByte, .. } = self.state {
+            self.rest(now);
+        }
+        let event = match self.deframer.next(bytes, at) {
+            Ok(Some(Frame::Message(request))) => {
+                legal::check(legal::SESSION, self.state(), RequestKind::from(&request))
+                    .map(|()| Some(request))
+            }
+            Ok(None | Some(Frame::Payload { .. })) => Ok(None),
+            Err(malformed) => Err(CloseReason::Malformed(malformed)),
+        };
+        match event {
+            Ok(Some(_)) => self.rest(now),
+            Ok(None) => {}
+            Err(_) => self.state = State::Closed,
+        }
+        event
+    }
+
+    /// The wait for the next request begins; a request that dribbles in does not
+    /// prolong it.
+    fn rest(&mut self, now: Instant) {
+        if let State::Anonymous { deadline, timer } = &mut self.state {
+            (*deadline, *timer) = (now + IDLE_TIMEOUT, Timer::Idle);
+        }
+    }
+
+    /// Answers a lookup, or refuses a registration.
+    pub fn respond(&mut self, response: &RegistryResponse) {
+        self.outbox.push(|out| response.encode(out));
+    }
+
+    /// Answers a registration: the client is entered as `peer`.
+    pub fn accept_registration(&mut self, peer: PeerId) {
+        debug_assert_eq!(self.state(), SessionState::Anonymous);
+        self.state = State::Registered(peer);
+        self.respond(&RegistryResponse::Registered(true));
+    }
+
+    /// Whom the client is registered as.
+    pub fn registered_as(&self) -> Option<PeerId> {
+        match self.state {
+            State::Registered(peer) => Some(peer),
+            State::Anonymous { .. } | State::Closed => None,
+        }
+    }
+
+    /// What to send next.
+    pub fn transmit(&self) -> Option<Transmit<'_>> {
+        match self.outbox.is_empty() {
+            true => None,
+            false => Some(Transmit::Bytes { bytes: self.outbox.pending(), more: false }),
+        }
+    }
+
+    /// The socket took this much of it.
+    pub fn transmitted(&mut self, len_bytes: usize) {
+        self.outbox.advance(len_bytes);
+    }
+
+    /// How many bytes may be read, so that the answers fit the outbox: the longest
+    /// answer for each shortest request, one of which may have begun before.
+    pub fn read_allowance_bytes(&self) -> usize {
+        let answers = (self.outbox.room_bytes() / HEAD_BYTES_MAX).saturating_sub(1);
+        match answers * REQUEST_BYTES_MIN {
+            allowance if allowance < READ_BYTES_MIN => 0,
+            allowance => allowance,
+        }
+    }
+
+    /// When [`RegistrySession::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Anonymous { deadline, .. } => Some(deadline),
+            State::Registered(_) | State::Closed => None,
+        }
+    }
+
+    /// Checks the deadlines.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        match self.state {
+            State::Anonymous { deadline, timer } if now >= deadline => {
+                self.state = State::Closed;
+                Err(CloseReason::TimedOut(timer))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The state it is in.
+    pub fn state(&self) -> SessionState {
+        match self.state {
+            State::Anonymous { .. } => SessionState::Anonymous,
+            State::Registered(_) => SessionState::Registered,
+            State::Closed => SessionState::Closed,
+        }
+    }
+}

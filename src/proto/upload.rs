@@ -1,0 +1,289 @@
+//! The uploader's end of a connection that it accepted: requests come in, files
+//! go out, one after the other.
+//!
+//! ```text
+//!                  Request                handle_source
+//!  ExpectRequest ───────────▶ ExpectSource ───────────▶ Sending
+//!        ▲                                                 │ Acknowledgment: window opens
+//!        └─────────────────────────────────────────────────┘
+//!                 all sent and hashed: EOF is queued
+//!
+//!  any state ── violation, deadline, source changed ──▶ Closed
+//! ```
+//!
+//! Chunks go out without waiting for acknowledgments, as far as [`WINDOW_BYTES`]
+//! allows, and only as far as the file is hashed: so the digest is there when the
+//! last chunk is out, however large the file, and nobody waits in silence.
+//!
+//! Invariants: `unacknowledged_chunks` counts the chunks framed and not yet
+//! acknowledged, over all files of the connection; a chunk is framed only when
+//! the one before it is sent whole.
+
+use std::mem;
+use std::time::Instant;
+
+use super::close_reason::{CloseReason, Timer};
+use super::legal::{self, PeerKind, UploadState};
+use super::outbox::Outbox;
+use super::progress::Progress;
+use super::{FileId, Transmit};
+use crate::limits::{CHUNK_BYTES, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, WINDOW_BYTES};
+use crate::wire::{Deframer, Digest, FileName, Frame, PeerMessage};
+
+/// The uploader's end of a connection.
+#[derive(Debug)]
+pub struct Upload {
+    state: State,
+    deframer: Deframer<PeerMessage>,
+    outbox: Outbox,
+    unacknowledged_chunks: u32,
+}
+
+/// What an upload asks of its node, or tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadEvent {
+    /// This file was asked for: answer with [`Upload::handle_source`], or close.
+    Requested(FileName),
+    /// The file is on its way whole, the EOF behind it; it is not needed any more.
+    Sent(FileId),
+}
+
+#[derive(Debug)]
+enum State {
+    ExpectRequest { deadline: Instant, timer: Timer },
+    ExpectSource,
+    Sending(Sending),
+    Closed,
+}
+
+#[derive(Debug)]
+struct Sending {
+    file: FileId,
+    size_bytes: u64,
+    /// How far the file is hashed, and its digest once that is done.
+    hashed_bytes: u64,
+    digest: Option<Digest>,
+    /// What was sent of the file so far.
+    offset: u64,
+    /// What is left of the chunk in progress.
+    chunk_left_bytes: u32,
+    progress: Progress,
+}
+
+impl Upload {
+    /// A connection that was just accepted.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            state: State::ExpectRequest {
+                deadline: now + FIRST_BYTE_TIMEOUT,
+                timer: Timer::FirstByte,
+            },
+            deframer: Deframer::default(),
+            outbox: Outbox::default(),
+            unacknowledged_chunks: 0,
+        }
+    }
+
+    /// The next event that `bytes` lead to from `*at` on; `None` once all are consumed.
+    pub fn handle_bytes(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<UploadEvent>, CloseReason> {
+        if let State::ExpectRequest { deadline, timer: timer @ Timer::FirstByte } = &mut self.state
+        {
+            (*deadline, *timer) = (now + IDLE_TIMEOUT, Timer::Idle);
+        }
+        loop {
+            let frame = self.deframer.next(bytes, at).map_err(CloseReason::Malformed);
+            let event = match frame {
+                Ok(None) => return Ok(None),
+                Ok(Some(Frame::Message(message))) => self.on_message(now, message),
+                // Chunks are refused above, so no payload is ever reported.
+                Ok(Some(Frame::Payload { .. })) => Ok(None),
+                Err(reason) => Err(reason),
+            };
+            match event {
+                Ok(None) => {}
+                Ok(Some(event)) => return Ok(Some(event)),
+                Err(reason) => {
+                    self.state = State::Closed;
+                    return Err(reason);
+                }
+            }
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        now: Instant,
+        message: PeerMessage,
+    ) -> Result<Option<UploadEvent>, CloseReason> {
+        legal::check(legal::UPLOAD, self.state(), PeerKind::from(&message))?;
+        match message {
+            PeerMessage::Request(name) => {
+                self.state = State::ExpectSource;
+                Ok(Some(UploadEvent::Requested(name)))
+            }
+            PeerMessage::Acknowledgment(_) => {
+                self.unacknowledged_chunks =
+                    self.unacknowledged_chunks.checked_sub(1).ok_or(CloseReason::PeerViolated {
+                        expected: "no acknowledgment",
+                        got: "an acknowledgment of nothing",
+                    })?;
+                if let State::Sending(sending) = &mut self.state {
+                    sending.progress.moved(now, 0);
+                }
+                Ok(self.fill(now))
+            }
+            PeerMessage::Chunk { .. } | PeerMessage::Eof(_) => {
+                unreachable!("never legal for an uploader")
+            }
+        }
+    }
+
+    /// The file that was asked for is open. How far it is hashed comes with
+    /// [`Upload::handle_hashed`].
+    pub fn handle_source(&mut self, now: Instant, file: FileId, size_bytes: u64) {
+        debug_assert_eq!(self.state(), UploadState::ExpectSource);
+        self.state = State::Sending(Sending {
+            file,
+            size_bytes,
+            hashed_bytes: 0,
+            digest: None,
+            offset: 0,
+            chunk_left_bytes: 0,
+            progress: Progress::new(now),
+        });
+    }
+
+    /// The file is hashed this far; all of it once there is a digest.
+    pub fn handle_hashed(
+        &mut self,
+        now: Instant,
+        hashed_bytes: u64,
+        digest: Option<Digest>,
+    ) -> Option<UploadEvent> {
+        if let State::Sending(sending) = &mut self.state {
+            if sending.waits_for_hash(self.unacknowledged_chunks) {
+                // The wait was ours: the other side's time begins now.
+                sending.progress = Progress::new(now);
+            }
+            sending.hashed_bytes = hashed_bytes;
+            sending.digest = digest;
+        }
+        self.fill(now)
+    }
+
+    /// Frames the next chunk, or the EOF, if it is time for it.
+    fn fill(&mut self, now: Instant) -> Option<UploadEvent> {
+        let State::Sending(sending) = &mut self.state else { return None };
+        if sending.chunk_left_bytes > 0 || !self.outbox.is_empty() {
+            return None;
+        }
+        let left_bytes = sending.size_bytes - sending.offset;
+        if left_bytes > 0 {
+            let chunk_bytes = left_bytes.min(u64::from(CHUNK_BYTES)) as u32;
+            let in_flight_bytes = self.unacknowledged_chunks * CHUNK_BYTES;
+            if sending.offset + u64::from(chunk_bytes) <= sending.hashed_bytes
+                && in_flight_bytes + CHUNK_BYTES <= WINDOW_BYTES
+            {
+                let head = PeerMessage::Chunk { data_bytes: chunk_bytes };
+                self.outbox.push(|out| head.encode(out));
+                sending.chunk_left_bytes = chunk_bytes;
+                self.unacknowledged_chunks += 1;
+            }
+            return None;
+        }
+        let eof = PeerMessage::Eof(sending.digest?);
+        let file = sending.file;
+        self.outbox.push(|out| eof.encode(out));
+        self.state = State::ExpectRequest { deadline: now + IDLE_TIMEOUT, timer: Timer::Idle };
+        Some(UploadEvent::Sent(file))
+    }
+
+    /// What to send next.
+    pub fn transmit(&self) -> Option<Transmit<'_>> {
+        let chunk = match &self.state {
+            State::Sending(sending) if sending.chunk_left_bytes > 0 => Some(sending),
+            _ => None,
+        };
+        if !self.outbox.is_empty() {
+            return Some(Transmit::Bytes { bytes: self.outbox.pending(), more: chunk.is_some() });
+        }
+        chunk.map(|sending| Transmit::File {
+            file: sending.file,
+            offset: sending.offset,
+            len_bytes: sending.chunk_left_bytes,
+        })
+    }
+
+    /// The socket took this much of it.
+    pub fn transmitted(&mut self, now: Instant, len_bytes: usize) -> Option<UploadEvent> {
+        if let State::Sending(sending) = &mut self.state {
+            sending.progress.moved(now, len_bytes);
+        }
+        if !self.outbox.is_empty() {
+            self.outbox.advance(len_bytes);
+        } else if let State::Sending(sending) = &mut self.state {
+            sending.offset += len_bytes as u64;
+            sending.chunk_left_bytes -= len_bytes as u32;
+        }
+        self.fill(now)
+    }
+
+    /// When [`Upload::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::ExpectRequest { deadline, .. } => Some(*deadline),
+            State::Sending(sending) if sending.waits_for_hash(self.unacknowledged_chunks) => None,
+            State::Sending(sending) => Some(sending.progress.deadline()),
+            State::ExpectSource | State::Closed => None,
+        }
+    }
+
+    /// Checks the deadlines.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        let verdict = match &mut self.state {
+            State::ExpectRequest { timer, .. } => Err(CloseReason::TimedOut(*timer)),
+            State::Sending(sending) => sending.progress.check(now),
+            State::ExpectSource | State::Closed => Ok(()),
+        };
+        if verdict.is_err() {
+            self.state = State::Closed;
+        }
+        verdict
+    }
+
+    /// The state it is in.
+    pub fn state(&self) -> UploadState {
+        match &self.state {
+            State::ExpectRequest { .. } => UploadState::ExpectRequest,
+            State::ExpectSource => UploadState::ExpectSource,
+            State::Sending(_) => UploadState::Sending,
+            State::Closed => UploadState::Closed,
+        }
+    }
+
+    /// The file being sent; the connection is over from now on.
+    pub fn close(&mut self) -> Option<FileId> {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Sending(sending) => Some(sending.file),
+            _ => None,
+        }
+    }
+}
+
+impl Sending {
+    /// Whether nothing is in flight and nothing can be sent before more is hashed.
+    fn waits_for_hash(&self, unacknowledged_chunks: u32) -> bool {
+        let next = (self.size_bytes - self.offset).min(u64::from(CHUNK_BYTES));
+        unacknowledged_chunks == 0
+            && self.chunk_left_bytes == 0
+            && (self.offset + next > self.hashed_bytes || next == 0 && self.digest.is_none())
+    }
+}
