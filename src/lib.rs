@@ -39,5 +39,6 @@
 #![forbid(unsafe_code)]
 
 pub mod limits;
+pub mod node;
 pub mod proto;
 pub mod wire;

@@ -1,0 +1,158 @@
+//! The table of a node's connections, with ids that are never valid twice.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use slab::Slab;
+
+use crate::limits::CONNECTIONS_PER_ADDRESS_MAX;
+
+/// A connection of a node. Its slot is used again after it is closed, with
+/// another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionId {
+    slot: u32,
+    generation: u32,
+}
+
+impl ConnectionId {
+    /// Its place in a table; unique among the connections that are open.
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    /// Slot and generation in one number, for the poll.
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// The id that [`ConnectionId::to_bits`] came from.
+    pub fn from_bits(bits: u64) -> Self {
+        Self { slot: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+/// The connections of a node, each with its machine.
+#[derive(Debug)]
+pub(super) struct Connections<M> {
+    slots: Slab<Entry<M>>,
+    connections_max: usize,
+    reserved_for_dialing: usize,
+    next_generation: u32,
+    accepted_from: BTreeMap<Ipv4Addr, usize>,
+}
+
+#[derive(Debug)]
+struct Entry<M> {
+    generation: u32,
+    accepted_from: Option<Ipv4Addr>,
+    machine: M,
+}
+
+impl<M> Connections<M> {
+    /// An empty table for at most `connections_max`; those that come in do not take the
+    /// last `reserved_for_dialing` places.
+    pub(super) fn new(connections_max: usize, reserved_for_dialing: usize) -> Self {
+        Self {
+            slots: Slab::new(),
+            connections_max,
+            reserved_for_dialing,
+            next_generation: 0,
+            accepted_from: BTreeMap::new(),
+        }
+    }
+
+    /// Enters a connection that came in; `None` if there are too many of them.
+    pub(super) fn accept(&mut self, from: SocketAddrV4, machine: M) -> Option<ConnectionId> {
+        let ip = *from.ip();
+        let count = self.accepted_from.get(&ip).copied().unwrap_or(0);
+        if count >= CONNECTIONS_PER_ADDRESS_MAX && !ip.is_loopback()
+            || self.slots.len() + self.reserved_for_dialing >= self.connections_max
+        {
+            return None;
+        }
+        let id = self.enter(machine, Some(ip))?;
+        self.accepted_from.insert(ip, count + 1);
+        Some(id)
+    }
+
+    /// Enters a connection that is being made; `None` if the table is full.
+    pub(super) fn dial(&mut self, machine: M) -> Option<ConnectionId> {
+        self.enter(machine, None)
+    }
+
+    fn enter(&mut self, machine: M, accepted_from: Option<Ipv4Addr>) -> Option<ConnectionId> {
+        if self.slots.len() >= self.connections_max {
+            return None;
+        }
+        let generation = self.next_generation;
+        self.next_generation = generation.wrapping_add(1);
+        let slot = self.slots.insert(Entry { generation, accepted_from, machine });
+        Some(ConnectionId { slot: slot as u32, generation })
+    }
+
+    /// The machine of an open connection.
+    pub(super) fn get(&self, id: ConnectionId) -> Option<&M> {
+        let entry = self.slots.get(id.slot())?;
+        (entry.generation == id.generation).then_some(&entry.machine)
+    }
+
+    /// The machine of an open connection.
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut M> {
+        let entry = self.slots.get_mut(id.slot())?;
+        (entry.generation == id.generation).then_some(&mut entry.machine)
+    }
+
+    /// Takes a connection out: its id is void from now on.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<M> {
+        self.get(id)?;
+        let entry = self.slots.remove(id.slot());
+        if let Some(ip) = entry.accepted_from
+            && let Some(count) = self.accepted_from.get_mut(&ip)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.accepted_from.remove(&ip);
+            }
+        }
+        Some(entry.machine)
+    }
+
+    /// All open connections.
+    pub(super) fn ids(&self) -> Vec<ConnectionId> {
+        let id = |(slot, entry): (usize, &Entry<M>)| ConnectionId {
+            slot: slot as u32,
+            generation: entry.generation,
+        };
+        self.slots.iter().map(id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_void_once_its_connection_is_removed_though_the_slot_is_used_again() {
+        let mut table = Connections::new(1, 0);
+        let first = table.dial('a').unwrap();
+        assert_eq!(table.dial('b'), None, "the table is full");
+        assert_eq!(table.remove(first), Some('a'));
+        let second = table.dial('c').unwrap();
+        assert_eq!((second.slot(), table.get(first)), (first.slot(), None));
+        assert_eq!((table.remove(first), table.get(second)), (None, Some(&'c')));
+        assert_eq!(ConnectionId::from_bits(second.to_bits()), second);
+    }
+
+    #[test]
+    fn one_address_cannot_take_all_places_but_the_loopback_may() {
+        let mut table = Connections::new(1000, 0);
+        let lan = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1);
+        let ids: Vec<_> = (0..CONNECTIONS_PER_ADDRESS_MAX).map(|_| table.accept(lan, ())).collect();
+        assert_eq!(table.accept(lan, ()), None);
+        table.remove(ids[0].unwrap());
+        assert!(table.accept(lan, ()).is_some());
+        let loopback = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+        assert!((0..=CONNECTIONS_PER_ADDRESS_MAX).all(|_| table.accept(loopback, ()).is_some()));
+    }
+}

@@ -1,0 +1,316 @@
+//! The two programs, peer and registry, as pure state.
+//!
+//! This page is the whole contract between a node and whoever runs it: the
+//! reactor with real sockets and files, or the simulator with made-up ones.
+//!
+//! ```text
+//!            accept, handle(Input), handle_timeout, transmitted
+//!   runner ────────────────────────────────────────────────────▶ node
+//!          ◀────────────────────────────────────────────────────
+//!            poll_action, poll_timeout, transmit, read_allowance_bytes
+//! ```
+//!
+//! 1. After each call that takes input the runner drains [`Node::poll_action`] to
+//!    `None` and carries out each action before the next input. An action's
+//!    outcome (a file opened, bytes written) is itself an input; the runner may
+//!    give it while it drains, as soon as the action was carried out.
+//! 2. Bytes to send are pulled: after [`Action::Transmit`], and whenever the
+//!    connection can take more, the runner calls [`Node::transmit`] until it
+//!    gives `None`, and answers each with [`Node::transmitted`].
+//! 3. Before each read the runner asks [`Node::read_allowance_bytes`] and reads no more.
+//! 4. A file for which the runner gave `FileFailed` is closed: actions for it that were
+//!    already queued are ignored.
+//! 5. After [`Action::Close`], or an input that says that the connection is gone,
+//!    its id is never heard or used again: ids carry a generation.
+//!
+//! A node reads no clock, draws its jitter from the seed it was given and
+//! iterates only over ordered tables, so the same inputs give the same actions.
+
+mod catalog;
+mod connections;
+mod deadlines;
+mod index;
+mod peer;
+mod registry;
+mod report;
+mod retry;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddrV4;
+use std::ops::Range;
+use std::time::Instant;
+
+pub use connections::ConnectionId;
+pub use peer::{PeerNode, PeerSettings};
+pub use registry::RegistryNode;
+pub use report::Report;
+
+use crate::limits::OFFER_BYTES;
+use crate::proto::{CloseReason, FileId, Transmit};
+use crate::wire::{Digest, FileName};
+
+/// A program as pure state: a peer or a registry.
+pub trait Node {
+    /// A connection came in. `None` refuses it: the runner closes it.
+    fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId>;
+    /// Something happened. Inputs about ids that are gone are ignored.
+    fn handle(&mut self, now: Instant, input: Input<'_>);
+    /// The time that [`Node::poll_timeout`] gave has come. Early calls are harmless.
+    fn handle_timeout(&mut self, now: Instant);
+    /// When to call [`Node::handle_timeout`].
+    fn poll_timeout(&self) -> Option<Instant>;
+    /// What to do next.
+    fn poll_action(&mut self) -> Option<Action>;
+    /// What to send next on a connection.
+    fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>>;
+    /// The socket took this many bytes of what `transmit` gave.
+    fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize);
+    /// How many bytes may be read from the connection now, given at once or in pieces:
+    /// what they can cause to be sent is bounded. 0 pauses reading, until
+    /// `transmitted` or an [`Action::Transmit`] has changed that.
+    fn read_allowance_bytes(&self, connection: ConnectionId) -> usize;
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// A datagram came to the offer port.
+    Datagram {
+        /// Who sent it.
+        from: SocketAddrV4,
+        /// All of it, or its first 74 bytes.
+        bytes: &'a [u8],
+    },
+    /// The connection asked for with [`Action::Dial`] is made.
+    Connected(ConnectionId),
+    /// Bytes came.
+    Received {
+        /// On this connection.
+        connection: ConnectionId,
+        /// The bytes, all of which are consumed; never empty.
+        bytes: &'a [u8],
+    },
+    /// The other side sends no more.
+    ReadClosed(ConnectionId),
+    /// The connection could not be made, or broke; it is gone.
+    Broken {
+        /// This connection.
+        connection: ConnectionId,
+        /// How.
+        kind: io::ErrorKind,
+    },
+    /// The answer to [`Action::OpenSource`].
+    Opened {
+        /// The file that is open now.
+        file: FileId,
+        /// What was found.
+        version: Version,
+    },
+    /// One [`Action::Write`] is carried out.
+    Written {
+        /// This file.
+        file: FileId,
+        /// All the bytes of the action.
+        len_bytes: usize,
+    },
+    /// The answer to [`Action::Commit`]: the file is safe under its final name.
+    Committed {
+        /// It was this one, closed now.
+        file: FileId,
+        /// What it is now.
+        version: Version,
+    },
+    /// An open, create, write, read or commit failed; the file is closed and, if it
+    /// was partial, removed.
+    FileFailed {
+        /// This file.
+        file: FileId,
+        /// Why.
+        error: FileError,
+    },
+    /// A complete file stands in the shared folder.
+    FileFound {
+        /// Under this name.
+        name: FileName,
+        /// As this version.
+        version: Version,
+    },
+    /// The hash asked for with [`Action::Hash`] goes on.
+    HashProgress {
+        /// The file's name.
+        name: FileName,
+        /// The version that is being hashed.
+        version: Version,
+        /// How much of it is hashed.
+        hashed_bytes: u64,
+    },
+    /// The hash asked for is done, and the version was the same at both ends of it.
+    Hashed {
+        /// The file's name.
+        name: FileName,
+        /// The version that was hashed.
+        version: Version,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The hash asked for failed.
+    HashFailed {
+        /// The file's name.
+        name: FileName,
+        /// Why; `Changed` if the file did not rest.
+        error: FileError,
+    },
+    /// The user wants these files: all that `exit_when_done` waits for.
+    Want(&'a [FileName]),
+    /// The user wants the program to end.
+    Stop(Signal),
+}
+
+/// What the runner is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send this datagram to the broadcast address. Failure is not reported: the
+    /// offer is repeated anyway.
+    Broadcast([u8; OFFER_BYTES]),
+    /// Make a connection. Answered with `Connected` or `Broken`.
+    Dial {
+        /// The id it will have.
+        connection: ConnectionId,
+        /// Where to.
+        to: SocketAddrV4,
+    },
+    /// This connection has something to send.
+    Transmit(ConnectionId),
+    /// Close a connection, at once.
+    Close {
+        /// This one.
+        connection: ConnectionId,
+        /// How.
+        how: CloseHow,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Open a file of the shared folder for sending. Answered with `Opened` or `FileFailed`.
+    OpenSource {
+        /// The id it will have.
+        file: FileId,
+        /// Its name.
+        name: FileName,
+    },
+    /// Create a partial file. Answered with `FileFailed` if that does not work, or if
+    /// something stands under the final name.
+    CreatePartial {
+        /// The id it will have.
+        file: FileId,
+        /// The final name wanted.
+        name: FileName,
+    },
+    /// Write bytes of the input `Received` that is being handled to a partial file.
+    /// Answered with `Written` or `FileFailed`.
+    Write {
+        /// This file.
+        file: FileId,
+        /// Which bytes of the input.
+        range: Range<usize>,
+        /// Where to.
+        offset: u64,
+    },
+    /// Make a partial file safe and give it its final name, replacing nothing.
+    /// Answered with `Committed` or `FileFailed`.
+    Commit(FileId),
+    /// Close a file; a partial one is removed.
+    Discard(FileId),
+    /// Hash a file of the shared folder, in slices; a hash of it that is under way
+    /// begins anew. Answered with `HashProgress` and `Hashed`, or `HashFailed`.
+    Hash(FileName),
+    /// Tell the user.
+    Report(Report),
+    /// End the program with this outcome, once all actions before it are done.
+    Exit(Outcome),
+}
+
+/// How a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseHow {
+    /// In order: what was sent arrives.
+    Finish,
+    /// With a reset: the reference hangs on an orderly close, and its registry
+    /// forgets a peer only at a reset.
+    Reset,
+}
+
+/// What tells one content of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The device it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When its content was last changed, in nanoseconds since 1970.
+    pub modified_ns: i128,
+    /// When anything about it was last changed, in nanoseconds since 1970.
+    pub changed_ns: i128,
+}
+
+/// Why something with a file failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileError {
+    /// It is not there, or no regular file.
+    Missing,
+    /// It changed while it was read, or was changed just now.
+    Changed,
+    /// Something stands under the final name.
+    Exists,
+    /// The system refused a call.
+    Io {
+        /// Which.
+        call: &'static str,
+        /// Its error number, as in errno(3).
+        errno: i32,
+    },
+}
+
+/// A signal that ends the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// How the program ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every file that was wanted is there.
+    AllDone,
+    /// Every wish has come to an end, `failed` of them without the file.
+    SomeFailed {
+        /// How many failed.
+        failed: usize,
+        /// How many are there.
+        done: usize,
+        /// Why the last one failed.
+        error: FileError,
+    },
+    /// The registry refused the registration; its words.
+    Refused(crate::wire::FieldText),
+    /// A signal came.
+    Stopped(Signal),
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("no such regular file"),
+            Self::Changed => f.write_str("the file is changing"),
+            Self::Exists => f.write_str("something else stands under that name"),
+            Self::Io { call, errno } => {
+                write!(f, "{call}: {}", io::Error::from_raw_os_error(*errno))
+            }
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! Wishes: from a name to a verified file.
+//!
+//! ```text
+//!                offer heard           registered, room         address
+//!  ExpectOffer ──────────────▶ Waiting ───────────▶ ExpectAddress ─────▶ Downloading
+//!      ▲                         ▲ ▲                     │                  │   │
+//!      │ nobody offers it        │ │ next source         │ source failed    │   │ verdict
+//!      └─────────────────────────┘ └─────────────────────┴──────────────────┘   ▼
+//!                                ▲                       │ all have failed   Committing
+//!                          delay │                       ▼                      │
+//!                                └─────────────────── BackedOff                 ▼
+//!                                                                        Done or Failed
+//! ```
+//!
+//! A source that fails is not asked again for this file before every other one has
+//! been; then comes a delay that grows. Among sources, the ones with the fewest
+//! failures come first, then the least busy, then chance decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use super::{Connection, FileUse, PeerNode, Wake};
+use crate::limits::{DOWNLOADS_MAX, RETRY_DELAY_MIN, WISHES_MAX};
+use crate::node::connections::ConnectionId;
+use crate::node::retry::Backoff;
+use crate::node::{Action, FileError, Outcome, Report, Version};
+use crate::proto::{CloseReason, Download, DownloadEvent, FileId};
+use crate::wire::{Digest, FileName, Offer, PeerId};
+
+/// One file that the user wants.
+#[derive(Debug)]
+pub(super) struct Wish {
+    state: State,
+    /// Sources that failed since the last delay.
+    failed: BTreeSet<PeerId>,
+    backoff: Backoff,
+    /// Whether the next good download is to be taken for a wrong one.
+    checksum_failure_is_due: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    ExpectOffer,
+    Waiting,
+    ExpectAddress { source: PeerId },
+    Downloading { source: PeerId, began: Instant, connection: ConnectionId, file: Option<FileId> },
+    Committing { source: PeerId, began: Instant, digest: Digest },
+    BackedOff,
+    Done,
+    Failed(FileError),
+}
+
+impl Wish {
+    fn new(checksum_failure_is_due: bool) -> Self {
+        Self {
+            state: State::ExpectOffer,
+            failed: BTreeSet::new(),
+            backoff: Backoff::new(RETRY_DELAY_MIN),
+            checksum_failure_is_due,
+        }
+    }
+
+    /// The program is stopping: nothing more is to be tried.
+    pub(super) fn end(&mut self) {
+        self.state = State::Done;
+    }
+
+    /// The peer it is being fetched from.
+    fn source(&self) -> Option<PeerId> {
+        match self.state {
+            State::ExpectAddress { source }
+            | State::Downloading { source, .. }
+            | State::Committing { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// How many wishes have come to which end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    done: usize,
+    failed: usize,
+    /// Why the last one failed.
+    error: Option<FileError>,
+}
+
+impl PeerNode {
+    pub(super) fn on_want(&mut self, now: Instant, names: &[FileName]) {
+        for &name in names {
+            let room = self.wishes.len() < WISHES_MAX;
+            match self.wishes.get(&name) {
+                Some(Wish { state: State::Failed(_), .. }) => self.tally.failed -= 1,
+                None if room => {}
+                _ => continue,
+            }
+            self.wishes.insert(name, Wish::new(self.settings.simulate_checksum_failure));
+            if self.index.get(&name).is_some() {
+                self.report(Report::AlreadyThere { name });
+                self.end_wish(State::Done, name);
+                continue;
+            }
+            if self.catalog.sources(&name).next().is_none() {
+                self.report(Report::WaitingForOffer { name });
+            }
+            self.seek(now, name);
+        }
+        self.end_if_done(now);
+    }
+
+    pub(super) fn on_source_heard(&mut self, now: Instant, offer: Offer) {
+        match self.wishes.get(&offer.name) {
+            Some(wish) if wish.state == State::ExpectOffer => self.seek(now, offer.name),
+            Some(wish) if wish.state == State::BackedOff && !wish.failed.contains(&offer.peer) => {
+                self.seek(now, offer.name);
+            }
+            _ => {}
+        }
+    }
+
+    /// The delay after all sources failed is over: they are asked again.
+    pub(super) fn on_retry(&mut self, now: Instant, name: FileName) {
+        if let Some(wish) = self.wishes.get_mut(&name)
+            && wish.state == State::BackedOff
+        {
+            wish.failed.clear();
+            self.seek(now, name);
+        }
+    }
+
+    /// Begins the wishes that wait for the registry or for room, as far as it goes.
+    pub(super) fn begin_waiting(&mut self, now: Instant) {
+        while self.active.len() < DOWNLOADS_MAX && self.registration().is_some() {
+            let Some(name) = self.waiting.pop_first() else { return };
+            self.seek(now, name);
+        }
+    }
+
+    /// Finds a source for a wish that has none, and asks where it is.
+    fn seek(&mut self, now: Instant, name: FileName) {
+        self.deadlines.disarm(Wake::Wish(name));
+        let state = if self.catalog.sources(&name).next().is_none() {
+            State::ExpectOffer
+        } else if let Some(source) = self.choose_source(&name) {
+            if self.active.len() < DOWNLOADS_MAX && self.registration().is_some() {
+                State::ExpectAddress { source }
+            } else {
+                State::Waiting
+            }
+        } else {
+            State::BackedOff
+        };
+        let Some(wish) = self.wishes.get_mut(&name) else { return };
+        wish.state = state;
+        match state {
+            State::ExpectAddress { source } => {
+                self.active.insert(name);
+                if let Some((connection, registration)) = self.registration() {
+                    registration.look_up(now, source);
+                    self.after(connection);
+                }
+            }
+            State::Waiting => _ = self.waiting.insert(name),
+            State::BackedOff => {
+                let retry_in = wish.backoff.delay(&mut self.rng);
+                self.deadlines.arm(Wake::Wish(name), now + retry_in);
+                self.report(Report::AllSourcesFailed { name, retry_in });
+            }
+            _ => wish.failed.clear(),
+        }
+    }
+
+    fn choose_source(&mut self, name: &FileName) -> Option<PeerId> {
+        let failed = &self.wishes.get(name)?.failed;
+        let candidates: Vec<_> =
+            self.catalog.sources(name).filter(|peer| !failed.contains(peer)).collect();
+        let mut busy = BTreeMap::new();
+        for source in self.active.iter().filter_map(|name| self.wishes[name].source()) {
+            *busy.entry(source).or_insert(0) += 1;
+        }
+        let ranked = candidates.into_iter().map(|peer| {
+            let downloads = busy.get(&peer).copied().unwrap_or(0);
+            (self.catalog.failures(peer), downloads, self.rng.u32(..), peer)
+        });
+        ranked.min().map(|(.., peer)| peer)
+    }
+
+    /// The registry has answered a lookup.
+    pub(super) fn on_address(&mut self, now: Instant, peer: PeerId, address: Option<SocketAddrV4>) {
+        let asked = State::ExpectAddress { source: peer };
+        let names: Vec<_> =
+            self.active.iter().filter(|name| self.wishes[*name].state == asked).copied().collect();
+        for name in names {
+            match address.filter(|address| can_be_dialed(*address)) {
+                Some(address) => self.dial_source(now, name, peer, address),
+                None => {
+                    self.report(Report::SourceFailed { name, peer, reason: None });
+                    self.source_failed(now, name, peer);
+                }
+            }
+        }
+    }
+
+    fn dial_source(&mut self, now: Instant, name: FileName, source: PeerId, to: SocketAddrV4) {
+        let download = Download::new(now, self.settings.id, name);
+        let Some(connection) = self.connections.dial(Connection::Download { name, download })
+        else {
+            return self.source_failed(now, name, source);
+        };
+        if let Some(wish) = self.wishes.get_mut(&name) {
+            wish.state = State::Downloading { source, began: now, connection, file: None };
+        }
+        self.actions.push_back(Action::Dial { connection, to });
+        self.report(Report::DownloadStarted { name, peer: source, address: to });
+        self.after(connection);
+    }
+
+    pub(super) fn on_download_connected(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        name: FileName,
+    ) {
+        let partial = self.open_file(FileUse::Partial(name));
+        if let Some(Wish { state: State::Downloading { file, .. }, .. }) =
+            self.wishes.get_mut(&name)
+        {
+            *file = Some(partial);
+        }
+        self.actions.push_back(Action::CreatePartial { file: partial, name });
+        if let Some(Connection::Download { download, .. }) = self.connections.get_mut(connection) {
+            download.handle_connected(now);
+        }
+    }
+
+    pub(super) fn on_download_bytes(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        bytes: &[u8],
+    ) {
+        let mut at = 0;
+        while let Some(Connection::Download { name, download }) =
+            self.connections.get_mut(connection)
+        {
+            let name = *name;
+            match download.handle_bytes(now, bytes, &mut at) {
+                Ok(None) => return,
+                Ok(Some(DownloadEvent::Write { range, offset })) => {
+                    if let Some(State::Downloading { file: Some(file), .. }) = self.state(&name) {
+                        self.actions.push_back(Action::Write { file, range, offset });
+                    }
+                }
+                Ok(Some(verdict)) => {
+                    if at < bytes.len() {
+                        let (expected, got) = ("nothing after the EOF", "more bytes");
+                        let reason = CloseReason::PeerViolated { expected, got };
+                        return self.close(now, connection, reason);
+                    }
+                    return self.on_verdict(now, name, verdict);
+                }
+                Err(reason) => return self.close(now, connection, reason),
+            }
+        }
+    }
+
+    pub(super) fn on_written(&mut self, now: Instant, file: FileId, len_bytes: usize) {
+        let Some(&FileUse::Partial(name)) = self.files.get(&file) else { return };
+        let Some(State::Downloading { connection, .. }) = self.state(&name) else { return };
+        let Some(Connection::Download { download, .. }) = self.connections.get_mut(connection)
+        else {
+            return;
+        };
+        match download.handle_written(len_bytes) {
+            Some(verdict) => self.on_verdict(now, name, verdict),
+            None => self.after(connection),
+        }
+    }
+
+    fn on_verdict(&mut self, now: Instant, name: FileName, event: DownloadEvent) {
+        let DownloadEvent::Verdict { digest, matches, .. } = event else { return };
+        let Some(State::Downloading { source, began, connection, file: Some(file) }) =
+            self.state(&name)
+        else {
+            return;
+        };
+        let Some(wish) = self.wishes.get_mut(&name) else { return };
+        let is_simulated = matches && std::mem::take(&mut wish.checksum_failure_is_due);
+        if !matches || is_simulated {
+            self.report(Report::ChecksumFailed { name, peer: source, is_simulated });
+            return self.close(now, connection, CloseReason::ChecksumWrong);
+        }
+        wish.state = State::Committing { source, began, digest };
+        self.close(now, connection, CloseReason::Done);
+        self.actions.push_back(Action::Commit(file));
+    }
+
+    pub(super) fn on_committed(&mut self, now: Instant, file: FileId, version: Version) {
+        let Some(FileUse::Partial(name)) = self.files.remove(&file) else { return };
+        let Some(State::Committing { source, began, digest }) = self.state(&name) else { return };
+        self.index.insert(name, version, Some(digest));
+        self.catalog.note_success(source);
+        let elapsed = now.saturating_duration_since(began);
+        let size_bytes = version.size_bytes;
+        self.report(Report::Verified { name, peer: source, size_bytes, digest, elapsed });
+        self.offer(name);
+        self.arm_offers();
+        self.end_wish(State::Done, name);
+        self.begin_waiting(now);
+        self.end_if_done(now);
+    }
+
+    pub(super) fn on_partial_failed(&mut self, now: Instant, name: FileName, error: FileError) {
+        let state = self.state(&name);
+        self.report(Report::WishFailed { name, error });
+        self.end_wish(State::Failed(error), name);
+        if let Some(State::Downloading { connection, .. }) = state {
+            self.close(now, connection, CloseReason::WriteFailed);
+        }
+        self.begin_waiting(now);
+        self.end_if_done(now);
+    }
+
+    /// The connection of a download is over: if the wish is not, its source failed.
+    pub(super) fn on_download_lost(&mut self, now: Instant, name: FileName, reason: CloseReason) {
+        let Some(State::Downloading { source, file, .. }) = self.state(&name) else { return };
+        if let Some(file) = file {
+            self.discard(file);
+        }
+        // A wrong checksum was reported when it was found.
+        if reason != CloseReason::ChecksumWrong {
+            let reason = Some(reason);
+            self.report(Report::SourceFailed { name, peer: source, reason });
+        }
+        self.source_failed(now, name, source);
+    }
+
+    fn source_failed(&mut self, now: Instant, name: FileName, source: PeerId) {
+        self.catalog.note_failure(source);
+        self.active.remove(&name);
+        if let Some(wish) = self.wishes.get_mut(&name) {
+            wish.failed.insert(source);
+        }
+        self.seek(now, name);
+        self.begin_waiting(now);
+    }
+
+    /// The registry is gone: what was asked of it waits until it is back.
+    pub(super) fn forget_lookups(&mut self) {
+        for name in self.active.iter().copied().collect::<Vec<_>>() {
+            if let Some(wish) = self.wishes.get_mut(&name)
+                && let State::ExpectAddress { .. } = wish.state
+            {
+                wish.state = State::Waiting;
+                self.active.remove(&name);
+                self.waiting.insert(name);
+            }
+        }
+    }
+
+    fn state(&self, name: &FileName) -> Option<State> {
+        self.wishes.get(name).map(|wish| wish.state)
+    }
+
+    fn end_wish(&mut self, state: State, name: FileName) {
+        match state {
+            State::Failed(error) => {
+                self.tally.failed += 1;
+                self.tally.error = Some(error);
+            }
+            _ => self.tally.done += 1,
+        }
+        if let Some(wish) = self.wishes.get_mut(&name) {
+            wish.state = state;
+        }
+        self.active.remove(&name);
+    }
+
+    fn end_if_done(&mut self, now: Instant) {
+        let Tally { done, failed, error } = self.tally;
+        if !self.settings.exit_when_done || done + failed < self.wishes.len() {
+            return;
+        }
+        let outcome = match error {
+            Some(error) if failed > 0 => Outcome::SomeFailed { failed, done, error },
+            _ => Outcome::AllDone,
+        };
+        self.exit(now, outcome);
+    }
+}
+
+/// Whether an address from the registry can be that of a peer at all.
+fn can_be_dialed(address: SocketAddrV4) -> bool {
+    let ip = address.ip();
+    !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast()
+}

@@ -1,0 +1,345 @@
+//! A peer: shares its files, and fetches what it wants.
+//!
+//! | room | what happens there |
+//! |---|---|
+//! | this file | the state, and the way in and out of it |
+//! | [`registering`] | the connection to the registry, made again when it is lost |
+//! | [`offering`] | offers sent and heard |
+//! | [`serving`] | uploads, and the hashing of our files |
+//! | [`fetching`] | wishes: from a name to a verified file |
+
+mod fetching;
+mod offering;
+mod registering;
+mod serving;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use self::fetching::{Tally, Wish};
+use self::registering::RegistryLink;
+use super::catalog::Catalog;
+use super::connections::{ConnectionId, Connections};
+use super::deadlines::Deadlines;
+use super::index::Index;
+use super::{Action, CloseHow, FileError, Input, Node, Outcome, Report};
+use crate::limits::{
+    DOWNLOADS_MAX, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PEER_CONNECTIONS_MAX,
+};
+use crate::proto::{CloseReason, Download, FileId, OfferSchedule, Registration, Transmit, Upload};
+use crate::wire::{FileName, PeerId};
+
+/// What a peer is told at its start.
+#[derive(Clone, Debug)]
+pub struct PeerSettings {
+    /// The id to register.
+    pub id: PeerId,
+    /// The TCP port on which the peer listens.
+    pub port: u16,
+    /// Where the registry is.
+    pub registry: SocketAddrV4,
+    /// How often each file is offered.
+    pub offer_interval: Duration,
+    /// Whether the first download of each file is taken for a wrong one.
+    pub simulate_checksum_failure: bool,
+    /// Whether to end once every wish has come to an end.
+    pub exit_when_done: bool,
+    /// Where jitter and the choice among equal sources come from.
+    pub seed: u64,
+}
+
+/// A peer as pure state.
+///
+/// Invariants: `files` holds exactly the ids that the runner has open for us; a
+/// wish is in `active` while it waits for an address or has a connection; a
+/// connection in [`RegistryLink`] or in a wish is in `connections`.
+#[derive(Debug)]
+pub struct PeerNode {
+    settings: PeerSettings,
+    connections: Connections<Connection>,
+    registry: RegistryLink,
+    schedule: OfferSchedule,
+    catalog: Catalog,
+    index: Index,
+    wishes: BTreeMap<FileName, Wish>,
+    /// Counts the wishes that have ended.
+    tally: Tally,
+    /// Wishes that wait for an address or have a connection; bounded.
+    active: BTreeSet<FileName>,
+    /// Wishes that could begin, but for that bound or for the registry.
+    waiting: BTreeSet<FileName>,
+    files: BTreeMap<FileId, FileUse>,
+    next_file: u64,
+    deadlines: Deadlines<Wake>,
+    rng: fastrand::Rng,
+    actions: VecDeque<Action>,
+}
+
+/// A connection of a peer, by what it is for.
+#[derive(Debug)]
+enum Connection {
+    Registration(Registration),
+    Upload { from: SocketAddrV4, upload: Upload, source: Option<Source> },
+    Download { name: FileName, download: Download },
+}
+
+/// The file of an upload.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    file: FileId,
+    name: FileName,
+}
+
+/// What an open file is for.
+#[derive(Clone, Copy, Debug)]
+enum FileUse {
+    /// Sent on this connection.
+    Source(ConnectionId),
+    /// The partial file of this wish.
+    Partial(FileName),
+}
+
+/// What a deadline wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    Connection(ConnectionId),
+    Registry,
+    Offers,
+    Expiry,
+    Wish(FileName),
+    Rehash(FileName),
+}
+
+impl PeerNode {
+    /// A peer that begins by looking for its registry.
+    pub fn new(now: Instant, settings: PeerSettings) -> Self {
+        let expiry = OFFER_EXPIRY_MIN.max(settings.offer_interval * OFFER_EXPIRY_INTERVALS);
+        let mut node = Self {
+            connections: Connections::new(PEER_CONNECTIONS_MAX, DOWNLOADS_MAX + 1),
+            registry: RegistryLink::new(),
+            schedule: OfferSchedule::new(now, settings.offer_interval),
+            catalog: Catalog::new(expiry),
+            index: Index::default(),
+            wishes: BTreeMap::new(),
+            tally: Tally::default(),
+            active: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            files: BTreeMap::new(),
+            next_file: 0,
+            deadlines: Deadlines::new(),
+            rng: fastrand::Rng::with_seed(settings.seed),
+            actions: VecDeque::new(),
+            settings,
+        };
+        node.dial_registry(now);
+        node
+    }
+
+    fn report(&mut self, report: Report) {
+        self.actions.push_back(Action::Report(report));
+    }
+
+    fn open_file(&mut self, file_use: FileUse) -> FileId {
+        let file = FileId(self.next_file);
+        self.next_file += 1;
+        self.files.insert(file, file_use);
+        file
+    }
+
+    fn discard(&mut self, file: FileId) {
+        if self.files.remove(&file).is_some() {
+            self.actions.push_back(Action::Discard(file));
+        }
+    }
+
+    fn on_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        match self.connections.get(connection) {
+            Some(Connection::Registration(_)) => self.on_registry_bytes(now, connection, bytes),
+            Some(Connection::Upload { .. }) => self.on_upload_bytes(now, connection, bytes),
+            Some(Connection::Download { .. }) => self.on_download_bytes(now, connection, bytes),
+            None => {}
+        }
+        self.after(connection);
+    }
+
+    /// What every input about a connection ends with: something may be sent, and
+    /// its deadline may be another.
+    fn after(&mut self, connection: ConnectionId) {
+        let Some(machine) = self.connections.get(connection) else { return };
+        let (has_output, deadline) = match machine {
+            Connection::Registration(m) => (m.transmit().is_some(), m.poll_timeout()),
+            Connection::Upload { upload: m, .. } => (m.transmit().is_some(), m.poll_timeout()),
+            Connection::Download { download: m, .. } => (m.transmit().is_some(), m.poll_timeout()),
+        };
+        if has_output {
+            self.actions.push_back(Action::Transmit(connection));
+        }
+        if let Some(deadline) = deadline {
+            self.deadlines.arm(Wake::Connection(connection), deadline);
+        }
+    }
+
+    /// Closes a connection, and does what follows from that.
+    fn close(&mut self, now: Instant, connection: ConnectionId, reason: CloseReason) {
+        let how = match self.connections.get(connection) {
+            // The registry of the reference forgets a registration only at a reset, and
+            // forgets the *first* holder of an id when a refused one is reset.
+            Some(Connection::Registration(m)) if !m.is_registered() => CloseHow::Finish,
+            Some(_) => CloseHow::Reset,
+            None => return,
+        };
+        // Before what follows, which may use the same slot again.
+        self.actions.push_back(Action::Close { connection, how, reason });
+        self.lose(now, connection, reason);
+    }
+
+    /// A connection is over: takes it out of all tables and does what follows.
+    fn lose(&mut self, now: Instant, connection: ConnectionId, reason: CloseReason) {
+        let Some(machine) = self.connections.remove(connection) else { return };
+        self.deadlines.disarm(Wake::Connection(connection));
+        match machine {
+            Connection::Registration(_) => self.on_registry_lost(now, reason),
+            Connection::Upload { from, source, .. } => {
+                self.on_upload_lost(connection, from, source, reason);
+            }
+            Connection::Download { name, .. } => self.on_download_lost(now, name, reason),
+        }
+    }
+
+    fn on_file_failed(&mut self, now: Instant, file: FileId, error: FileError) {
+        match self.files.remove(&file) {
+            Some(FileUse::Source(connection)) => self.on_source_failed(now, connection, error),
+            Some(FileUse::Partial(name)) => self.on_partial_failed(now, name, error),
+            None => {}
+        }
+    }
+
+    /// Ends everything, so that nothing is left behind, and then the program.
+    fn exit(&mut self, now: Instant, outcome: Outcome) {
+        for wish in self.wishes.values_mut() {
+            wish.end();
+        }
+        for connection in self.connections.ids() {
+            self.close(now, connection, CloseReason::Stopping);
+        }
+        for file in self.files.keys().copied().collect::<Vec<_>>() {
+            self.discard(file);
+        }
+        self.actions.push_back(Action::Exit(outcome));
+    }
+}
+
+impl Node for PeerNode {
+    fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId> {
+        let upload = Connection::Upload { from, upload: Upload::new(now), source: None };
+        let connection = self.connections.accept(from, upload)?;
+        self.after(connection);
+        Some(connection)
+    }
+
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Datagram { from, bytes } => self.on_datagram(now, from, bytes),
+            Input::Connected(connection) => self.on_connected(now, connection),
+            Input::Received { connection, bytes } => self.on_bytes(now, connection, bytes),
+            Input::ReadClosed(connection) => {
+                self.close(now, connection, CloseReason::ClosedByPeer);
+            }
+            Input::Broken { connection, kind } => {
+                self.lose(now, connection, CloseReason::Broken(kind));
+            }
+            Input::Opened { file, version } => self.on_opened(now, file, version),
+            Input::Written { file, len_bytes } => self.on_written(now, file, len_bytes),
+            Input::Committed { file, version } => self.on_committed(now, file, version),
+            Input::FileFailed { file, error } => self.on_file_failed(now, file, error),
+            Input::FileFound { name, version } => self.on_file_found(now, name, version),
+            Input::HashProgress { name, version, hashed_bytes } => {
+                self.on_hashed(now, name, version, hashed_bytes, None);
+            }
+            Input::Hashed { name, version, digest } => {
+                self.on_hashed(now, name, version, version.size_bytes, Some(digest));
+            }
+            Input::HashFailed { name, error } => self.on_hash_failed(now, name, error),
+            Input::Want(names) => self.on_want(now, names),
+            Input::Stop(signal) => self.exit(now, Outcome::Stopped(signal)),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(wake) = self.deadlines.pop(now) {
+            match wake {
+                Wake::Connection(connection) => self.on_connection_timeout(now, connection),
+                Wake::Registry => self.dial_registry(now),
+                Wake::Offers => self.offer_batch(now),
+                Wake::Expiry => self.expire_offers(now),
+                Wake::Wish(name) => self.on_retry(now, name),
+                Wake::Rehash(name) => self.hash(name),
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {
+        match self.connections.get(connection)? {
+            Connection::Registration(registration) => registration.transmit(),
+            Connection::Upload { upload, .. } => upload.transmit(),
+            Connection::Download { download, .. } => download.transmit(),
+        }
+    }
+
+    fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize) {
+        match self.connections.get_mut(connection) {
+            Some(Connection::Registration(registration)) => registration.transmitted(len_bytes),
+            Some(Connection::Download { download, .. }) => download.transmitted(len_bytes),
+            Some(Connection::Upload { upload, .. }) => {
+                let event = upload.transmitted(now, len_bytes);
+                self.on_upload_event(now, connection, event);
+            }
+            None => {}
+        }
+    }
+
+    fn read_allowance_bytes(&self, connection: ConnectionId) -> usize {
+        match self.connections.get(connection) {
+            Some(Connection::Download { download, .. }) => download.read_allowance_bytes(),
+            // What comes here queues nothing, or one answer at a time.
+            Some(Connection::Registration(_) | Connection::Upload { .. }) => usize::MAX,
+            None => 0,
+        }
+    }
+}
+
+impl PeerNode {
+    fn on_connected(&mut self, now: Instant, connection: ConnectionId) {
+        match self.connections.get_mut(connection) {
+            Some(Connection::Registration(registration)) => registration.handle_connected(now),
+            Some(Connection::Download { name, .. }) => {
+                let name = *name;
+                self.on_download_connected(now, connection, name);
+            }
+            Some(Connection::Upload { .. }) | None => {}
+        }
+        self.after(connection);
+    }
+
+    fn on_connection_timeout(&mut self, now: Instant, connection: ConnectionId) {
+        let verdict = match self.connections.get_mut(connection) {
+            Some(Connection::Registration(registration)) => registration.handle_timeout(now),
+            Some(Connection::Upload { upload, .. }) => upload.handle_timeout(now),
+            Some(Connection::Download { download, .. }) => download.handle_timeout(now),
+            None => return,
+        };
+        match verdict {
+            Ok(()) => self.after(connection),
+            Err(reason) => self.close(now, connection, reason),
+        }
+    }
+}

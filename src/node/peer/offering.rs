@@ -1,0 +1,73 @@
+//! Offers: ours go out in small batches, others' are remembered for a while.
+
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use super::{PeerNode, Wake};
+use crate::limits::OFFERS_PER_BATCH;
+use crate::node::catalog::News;
+use crate::node::{Action, Report};
+use crate::wire::{FileName, Offer};
+
+impl PeerNode {
+    pub(super) fn on_datagram(&mut self, now: Instant, from: SocketAddrV4, bytes: &[u8]) {
+        let offer = match Offer::decode(bytes) {
+            Ok(offer) => offer,
+            Err(malformed) => return self.report(Report::DatagramDropped { from, malformed }),
+        };
+        if offer.peer == self.settings.id {
+            return;
+        }
+        let news = self.catalog.hear(now, offer);
+        if news == News::New {
+            self.report(Report::OfferSeen { name: offer.name, peer: offer.peer });
+        }
+        if news != News::Dropped {
+            self.arm_expiry();
+            self.on_source_heard(now, offer);
+        }
+    }
+
+    pub(super) fn offer(&mut self, name: FileName) {
+        let offer = Offer { peer: self.settings.id, name };
+        self.actions.push_back(Action::Broadcast(offer.encode()));
+    }
+
+    /// Sees to it that files are offered, now that there are some.
+    pub(super) fn arm_offers(&mut self) {
+        self.deadlines.arm(Wake::Offers, self.schedule.next_batch_at());
+    }
+
+    pub(super) fn offer_batch(&mut self, now: Instant) {
+        let cursor = self.schedule.cursor();
+        let mut names: Vec<_> = self.index.names_after(cursor).take(OFFERS_PER_BATCH + 1).collect();
+        let more = names.len() > OFFERS_PER_BATCH;
+        names.truncate(OFFERS_PER_BATCH);
+        for &name in &names {
+            self.offer(name);
+        }
+        let last = names.last().copied().filter(|_| more);
+        self.schedule.batch_sent(now, self.index.len(), last);
+        if self.index.len() > 0 {
+            self.arm_offers();
+        }
+        // Together with our own offers, so that it costs no wake-up of its own.
+        self.expire_offers(now);
+    }
+
+    pub(super) fn expire_offers(&mut self, now: Instant) {
+        for peer in self.catalog.expire(now) {
+            self.report(Report::PeerGone { peer });
+        }
+        self.arm_expiry();
+    }
+
+    /// Old offers are looked for when our own go out, or if we have none, by themselves.
+    fn arm_expiry(&mut self) {
+        if self.index.len() == 0
+            && let Some(at) = self.catalog.next_expiry()
+        {
+            self.deadlines.arm(Wake::Expiry, at);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Serving: uploads, and the hashing of our files.
+//!
+//! A file is hashed once for each version. An upload goes no further than the
+//! hash has come, and what it announces at the end is the digest of exactly the
+//! version that it opened; when the file turns out to be another version, uploads
+//! of the old one are cut off.
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use super::{Connection, FileUse, PeerNode, Source, Wake};
+use crate::node::connections::ConnectionId;
+use crate::node::{Action, FileError, Report, Version};
+use crate::proto::{CloseReason, FileId, UploadEvent};
+use crate::wire::{Digest, FileName};
+
+impl PeerNode {
+    pub(super) fn on_upload_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        let mut at = 0;
+        while let Some(Connection::Upload { upload, .. }) = self.connections.get_mut(connection) {
+            match upload.handle_bytes(now, bytes, &mut at) {
+                Ok(None) => return,
+                Ok(event) => self.on_upload_event(now, connection, event),
+                Err(reason) => return self.close(now, connection, reason),
+            }
+        }
+    }
+
+    pub(super) fn on_upload_event(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        event: Option<UploadEvent>,
+    ) {
+        match event {
+            Some(UploadEvent::Requested(name)) => self.on_requested(now, connection, name),
+            Some(UploadEvent::Sent(_)) => {
+                let Some(Connection::Upload { from, source, .. }) =
+                    self.connections.get_mut(connection)
+                else {
+                    return;
+                };
+                let to = *from;
+                if let Some(source) = source.take() {
+                    self.release(connection, source);
+                    self.report(Report::UploadDone { name: source.name, to });
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn on_requested(&mut self, now: Instant, connection: ConnectionId, name: FileName) {
+        if self.index.get(&name).is_none() {
+            return self.close(now, connection, CloseReason::NotShared(name));
+        }
+        let file = self.open_file(FileUse::Source(connection));
+        if let Some(Connection::Upload { source, .. }) = self.connections.get_mut(connection) {
+            *source = Some(Source { file, name });
+        }
+        self.actions.push_back(Action::OpenSource { file, name });
+    }
+
+    pub(super) fn on_opened(&mut self, now: Instant, file: FileId, version: Version) {
+        let Some(&FileUse::Source(connection)) = self.files.get(&file) else { return };
+        let Some(Connection::Upload { from, source: Some(source), upload }) =
+            self.connections.get_mut(connection)
+        else {
+            return;
+        };
+        let (to, name) = (*from, source.name);
+        upload.handle_source(now, file, version.size_bytes);
+        self.report(Report::UploadStarted { name, to });
+        if self.note_version(now, name, version) {
+            // A hash that is under way is one of the old version.
+            self.index.end_hash(&name);
+        }
+        let Some(local) = self.index.get_mut(&name) else {
+            return self.close(now, connection, CloseReason::NotShared(name));
+        };
+        local.followers.insert(connection);
+        let (hashed_bytes, digest) = (local.hashed_bytes, local.digest);
+        if digest.is_none() {
+            self.hash(name);
+        }
+        self.tell_hashed(now, connection, hashed_bytes, digest);
+    }
+
+    /// What stands in the folder under `name` is this version: if that is news, what
+    /// was known of the old one is void, and its uploads are cut off.
+    fn note_version(&mut self, now: Instant, name: FileName, version: Version) -> bool {
+        let Some(local) = self.index.get_mut(&name) else { return false };
+        if local.version == version {
+            return false;
+        }
+        let followers = std::mem::take(&mut local.followers);
+        self.index.insert(name, version, None);
+        for follower in followers {
+            self.close(now, follower, CloseReason::SourceChanged);
+        }
+        true
+    }
+
+    fn tell_hashed(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        hashed_bytes: u64,
+        digest: Option<Digest>,
+    ) {
+        let Some(Connection::Upload { upload, .. }) = self.connections.get_mut(connection) else {
+            return;
+        };
+        let event = upload.handle_hashed(now, hashed_bytes, digest);
+        self.on_upload_event(now, connection, event);
+        self.after(connection);
+    }
+
+    pub(super) fn on_upload_lost(
+        &mut self,
+        connection: ConnectionId,
+        from: SocketAddrV4,
+        source: Option<Source>,
+        reason: CloseReason,
+    ) {
+        if let Some(source) = source {
+            self.release(connection, source);
+        }
+        self.report(Report::ConnectionClosed { from, reason });
+    }
+
+    fn release(&mut self, connection: ConnectionId, source: Source) {
+        self.discard(source.file);
+        if let Some(local) = self.index.get_mut(&source.name) {
+            local.followers.remove(&connection);
+        }
+    }
+
+    pub(super) fn on_source_failed(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        error: FileError,
+    ) {
+        let source = match self.connections.get(connection) {
+            Some(Connection::Upload { source: Some(source), .. }) => *source,
+            _ => return,
+        };
+        self.close(now, connection, CloseReason::SourceChanged);
+        match error {
+            FileError::Missing => self.lose_file(now, source.name, error),
+            FileError::Io { .. } => self.report(Report::ReadFailed { name: source.name, error }),
+            FileError::Changed | FileError::Exists => {}
+        }
+    }
+
+    pub(super) fn on_file_found(&mut self, now: Instant, name: FileName, version: Version) {
+        if self.index.get(&name).is_none() {
+            self.index.insert(name, version, None);
+        } else if self.note_version(now, name, version) {
+            self.index.end_hash(&name);
+            self.hash(name);
+        }
+        self.arm_offers();
+        self.hash_next();
+    }
+
+    /// A file can no longer be shared.
+    fn lose_file(&mut self, now: Instant, name: FileName, error: FileError) {
+        self.deadlines.disarm(Wake::Rehash(name));
+        let Some(local) = self.index.remove(&name) else { return };
+        self.report(Report::FileLost { name, error });
+        for follower in local.followers {
+            self.close(now, follower, CloseReason::SourceChanged);
+        }
+    }
+
+    /// Hashes a file, unless that is done or under way.
+    pub(super) fn hash(&mut self, name: FileName) {
+        if self.index.get(&name).is_some_and(|local| local.digest.is_none())
+            && self.index.begin_hash(&name)
+        {
+            self.deadlines.disarm(Wake::Rehash(name));
+            self.actions.push_back(Action::Hash(name));
+        }
+    }
+
+    /// Hashes the next file that nobody asked for yet, one at a time.
+    fn hash_next(&mut self) {
+        if let Some(name) = self.index.next_unhashed() {
+            self.hash(name);
+        }
+    }
+
+    pub(super) fn on_hashed(
+        &mut self,
+        now: Instant,
+        name: FileName,
+        version: Version,
+        hashed_bytes: u64,
+        digest: Option<Digest>,
+    ) {
+        self.note_version(now, name, version);
+        if digest.is_some() {
+            self.index.end_hash(&name);
+        }
+        if let Some(local) = self.index.get_mut(&name) {
+            local.hashed_bytes = hashed_bytes;
+            local.digest = digest;
+            for follower in local.followers.clone() {
+                self.tell_hashed(now, follower, hashed_bytes, digest);
+            }
+        }
+        self.hash_next();
+    }
+
+    pub(super) fn on_hash_failed(&mut self, now: Instant, name: FileName, error: FileError) {
+        self.index.end_hash(&name);
+        let may_pass = match error {
+            FileError::Changed => true,
+            // Such as a lack of descriptors; a disk that cannot be read stays so.
+            FileError::Io { call: "open", errno } => {
+                io::Error::from_raw_os_error(errno).kind() != io::ErrorKind::PermissionDenied
+            }
+            FileError::Io { .. } | FileError::Missing | FileError::Exists => false,
+        };
+        match self.index.get_mut(&name) {
+            Some(local) if may_pass => {
+                local.hashed_bytes = 0;
+                let retry_in = local.rehash.delay(&mut self.rng);
+                self.deadlines.arm(Wake::Rehash(name), now + retry_in);
+            }
+            _ => self.lose_file(now, name, error),
+        }
+        self.hash_next();
+    }
+}

@@ -1,0 +1,269 @@
+//! What the user is told, as values; their wording is here and nowhere else.
+
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use log::Level;
+
+use super::FileError;
+use crate::proto::CloseReason;
+use crate::wire::{Digest, FieldText, FileName, Malformed, PeerId, Shown};
+
+/// Something the user may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A peer: the registry has entered us.
+    Registered {
+        /// The registry.
+        registry: SocketAddrV4,
+    },
+    /// A peer: the registry refused us; we try again.
+    RegistrationRefused {
+        /// Its words.
+        text: FieldText,
+        /// When we try again.
+        retry_in: Duration,
+    },
+    /// A peer: no connection to the registry; we try again.
+    RegistryUnreachable {
+        /// The registry.
+        registry: SocketAddrV4,
+        /// Why.
+        reason: CloseReason,
+        /// When we try again.
+        retry_in: Duration,
+        /// Whether this is not the first such report since the last registration.
+        again: bool,
+    },
+    /// A peer offers a file that it did not offer before.
+    OfferSeen {
+        /// The file.
+        name: FileName,
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A datagram on the offer port is not an offer.
+    DatagramDropped {
+        /// Who sent it.
+        from: SocketAddrV4,
+        /// What is wrong with it.
+        malformed: Malformed,
+    },
+    /// A peer offers nothing any more.
+    PeerGone {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A wanted file is already in the folder.
+    AlreadyThere {
+        /// The file.
+        name: FileName,
+    },
+    /// A wanted file is waited for.
+    WaitingForOffer {
+        /// The file.
+        name: FileName,
+    },
+    /// A download began.
+    DownloadStarted {
+        /// The file.
+        name: FileName,
+        /// From this peer.
+        peer: PeerId,
+        /// Which is here.
+        address: SocketAddrV4,
+    },
+    /// What came does not fit its checksum, and was wiped.
+    ChecksumFailed {
+        /// The file.
+        name: FileName,
+        /// From this peer.
+        peer: PeerId,
+        /// Whether this is only pretended.
+        is_simulated: bool,
+    },
+    /// A source could not give the file; another, or the same later, is asked.
+    SourceFailed {
+        /// The file.
+        name: FileName,
+        /// The source.
+        peer: PeerId,
+        /// Why; `None` if the registry does not know it.
+        reason: Option<CloseReason>,
+    },
+    /// Every source has failed; they are asked again.
+    AllSourcesFailed {
+        /// The file.
+        name: FileName,
+        /// When they are asked.
+        retry_in: Duration,
+    },
+    /// A wanted file is there, safe and verified.
+    Verified {
+        /// The file.
+        name: FileName,
+        /// From this peer.
+        peer: PeerId,
+        /// Its size.
+        size_bytes: u64,
+        /// Its digest.
+        digest: Digest,
+        /// How long the download took.
+        elapsed: Duration,
+    },
+    /// A wanted file will not come, for a reason of our own.
+    WishFailed {
+        /// The file.
+        name: FileName,
+        /// Why.
+        error: FileError,
+    },
+    /// Someone began to fetch a file from us.
+    UploadStarted {
+        /// The file.
+        name: FileName,
+        /// To here.
+        to: SocketAddrV4,
+    },
+    /// A file was sent whole.
+    UploadDone {
+        /// The file.
+        name: FileName,
+        /// To here.
+        to: SocketAddrV4,
+    },
+    /// A connection that came in is over, but not as it should be.
+    ConnectionClosed {
+        /// Who was there.
+        from: SocketAddrV4,
+        /// Why it is closed.
+        reason: CloseReason,
+    },
+    /// A file of ours is no longer shared.
+    FileLost {
+        /// The file.
+        name: FileName,
+        /// Why.
+        error: FileError,
+    },
+    /// A file of ours cannot be read now.
+    ReadFailed {
+        /// The file.
+        name: FileName,
+        /// Why.
+        error: FileError,
+    },
+    /// Registry: a peer is entered.
+    PeerEntered {
+        /// The peer.
+        peer: PeerId,
+        /// Where it listens.
+        address: SocketAddrV4,
+    },
+    /// Registry: a peer's entry is removed.
+    PeerLeft {
+        /// The peer.
+        peer: PeerId,
+        /// Why its connection ended.
+        reason: CloseReason,
+    },
+    /// Registry: a registration is refused.
+    EntryRefused {
+        /// The id that was wanted.
+        peer: PeerId,
+        /// Where it would have listened.
+        address: SocketAddrV4,
+        /// What it was told.
+        text: FieldText,
+    },
+}
+
+impl Report {
+    /// How much it matters.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::RegistrationRefused { .. }
+            | Self::DatagramDropped { .. }
+            | Self::ChecksumFailed { .. }
+            | Self::SourceFailed { .. }
+            | Self::EntryRefused { .. }
+            | Self::FileLost { .. }
+            | Self::ReadFailed { .. } => Level::Warn,
+            Self::WishFailed { .. } => Level::Error,
+            Self::RegistryUnreachable { again: true, .. } => Level::Debug,
+            Self::RegistryUnreachable { .. } => Level::Warn,
+            Self::ConnectionClosed { reason, .. } if reason.is_their_fault() => Level::Warn,
+            Self::ConnectionClosed { .. } => Level::Debug,
+            _ => Level::Info,
+        }
+    }
+
+    /// The address that it blames: the log limits the lines about each.
+    pub fn about(&self) -> Option<SocketAddrV4> {
+        match self {
+            Self::DatagramDropped { from, .. } | Self::ConnectionClosed { from, .. } => Some(*from),
+            Self::EntryRefused { address, .. } => Some(*address),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registered { registry } => write!(f, "registered at {registry}"),
+            Self::RegistrationRefused { text, retry_in } => {
+                let (text, retry_in) = (Shown(text), retry_in.as_secs_f32());
+                write!(f, "the registry refused us: {text}; trying again in {retry_in:.1} s")
+            }
+            Self::RegistryUnreachable { registry, reason, retry_in, .. } => {
+                let retry_in = retry_in.as_secs_f32();
+                write!(f, "no registry at {registry}: {reason}; trying again in {retry_in:.1} s")
+            }
+            Self::OfferSeen { name, peer } => write!(f, "peer {peer} offers {name}"),
+            Self::DatagramDropped { from, malformed } => {
+                write!(f, "dropped a datagram from {from}: {malformed}")
+            }
+            Self::PeerGone { peer } => write!(f, "peer {peer} is gone: it offers nothing any more"),
+            Self::AlreadyThere { name } => write!(f, "{name} is already there"),
+            Self::WaitingForOffer { name } => write!(f, "waiting for someone to offer {name}"),
+            Self::DownloadStarted { name, peer, address } => {
+                write!(f, "downloading {name} from peer {peer} at {address}")
+            }
+            Self::ChecksumFailed { name, peer, is_simulated } => {
+                let simulated = if *is_simulated { " (simulated)" } else { "" };
+                write!(f, "checksum of {name} from peer {peer} failed{simulated}: ")?;
+                f.write_str("wiped, asking again from the start")
+            }
+            Self::SourceFailed { name, peer, reason: Some(reason) } => {
+                write!(f, "peer {peer} could not give {name}: {reason}")
+            }
+            Self::SourceFailed { name, peer, reason: None } => {
+                write!(f, "peer {peer}, which offers {name}, is not known to the registry")
+            }
+            Self::AllSourcesFailed { name, retry_in } => {
+                let retry_in = retry_in.as_secs_f32();
+                write!(f, "no source could give {name}; trying again in {retry_in:.1} s")
+            }
+            Self::Verified { name, peer, size_bytes, digest, elapsed } => {
+                let elapsed = elapsed.as_secs_f32();
+                write!(f, "verified {name} from peer {peer}: ")?;
+                write!(f, "{size_bytes} bytes in {elapsed:.2} s, SHA-256 {digest}")
+            }
+            Self::WishFailed { name, error } => write!(f, "{name} cannot be fetched: {error}"),
+            Self::UploadStarted { name, to } => write!(f, "sending {name} to {to}"),
+            Self::UploadDone { name, to } => write!(f, "sent {name} to {to}"),
+            Self::ConnectionClosed { from, reason } => {
+                write!(f, "closed the connection from {from}: {reason}")
+            }
+            Self::FileLost { name, error } => write!(f, "{name} is no longer shared: {error}"),
+            Self::ReadFailed { name, error } => write!(f, "cannot read {name}: {error}"),
+            Self::PeerEntered { peer, address } => write!(f, "peer {peer} registered at {address}"),
+            Self::PeerLeft { peer, reason } => write!(f, "peer {peer} left: {reason}"),
+            Self::EntryRefused { peer, address, text } => {
+                write!(f, "refused peer {peer} at {address}: {}", Shown(text))
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! How long to wait before something that failed is tried again.
+
+use std::time::Duration;
+
+use crate::limits::RETRY_DELAY_MAX;
+
+/// Delays that double from a first one up to [`RETRY_DELAY_MAX`], each shortened or
+/// lengthened by up to a quarter so that many peers do not try at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backoff {
+    first: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    /// Begins with `first`.
+    pub(super) fn new(first: Duration) -> Self {
+        Self { first, next: first }
+    }
+
+    /// The next delay.
+    pub(super) fn delay(&mut self, rng: &mut fastrand::Rng) -> Duration {
+        let delay = self.next;
+        self.next = (delay * 2).min(RETRY_DELAY_MAX);
+        delay.mul_f64(0.75 + rng.f64() / 2.0)
+    }
+
+    /// It worked: begins anew.
+    pub(super) fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_their_bound_with_jitter() {
+        let first = Duration::from_millis(500);
+        let (mut backoff, mut rng) = (Backoff::new(first), fastrand::Rng::with_seed(1));
+        for expected_ms in [500, 1000, 2000, 4000, 5000, 5000] {
+            let delay_ms = backoff.delay(&mut rng).as_millis();
+            assert!((expected_ms * 3 / 4..=expected_ms * 5 / 4).contains(&delay_ms), "{delay_ms}");
+        }
+        backoff.reset();
+        assert!(backoff.delay(&mut rng) <= first.mul_f64(1.25));
+    }
+}
