@@ -41,4 +41,5 @@
 pub mod limits;
 pub mod node;
 pub mod proto;
+pub mod storage;
 pub mod wire;

@@ -1,0 +1,297 @@
+//! The shared folder itself: what stands in it, and opening files of it.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::rc::Rc;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::partial::{self, Partial};
+use super::simulated::MARK;
+use super::source::Source;
+use super::system;
+use crate::limits::SHARED_FILES_MAX;
+use crate::node::{FileError, Version};
+use crate::wire::{FileName, NameError, Shown};
+
+/// The folder whose files are shared, and into which files are fetched.
+#[derive(Debug)]
+pub struct SharedFolder {
+    // Shared with the partial files and hash jobs, which may outlive a borrow of this.
+    descriptor: Rc<OwnedFd>,
+}
+
+/// What [`SharedFolder::scan`] found, by name.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// The files that can be offered.
+    pub files: Vec<(FileName, Version)>,
+    /// What cannot be.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Something in a folder that is passed over. Displays as one line, escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its name as it is, unescaped; what is not UTF-8 is replaced.
+    pub name: String,
+    /// Why.
+    pub why: SkipReason,
+}
+
+/// Why something in a folder is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipReason {
+    /// Its name is not legal.
+    Name(NameError),
+    /// It is not a regular file, but this.
+    NotRegular(&'static str),
+    /// The system did not say what it is.
+    Io(io::ErrorKind),
+    /// It and all that follow are beyond [`SHARED_FILES_MAX`].
+    TooMany,
+}
+
+impl SharedFolder {
+    /// Opens the folder, and removes the partial files which dead processes left
+    /// in it, never those of a living one. Whatever cannot be removed stays.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let descriptor = system::persist(|| rustix::fs::open(path, flags, Mode::empty()))?;
+        for entry in system::entries(&descriptor)? {
+            let entry = entry?;
+            if partial::is_partial_name(entry.file_name().to_bytes()) {
+                partial::remove_if_dead(&descriptor, entry.file_name());
+            }
+        }
+        Ok(Self { descriptor: Rc::new(descriptor) })
+    }
+
+    /// Every file that can be offered, and what cannot be, with why. What we put
+    /// there for ourselves is in neither. One system call for each file.
+    pub fn scan(&self) -> io::Result<Scan> {
+        self.scan_up_to(SHARED_FILES_MAX)
+    }
+
+    /// Opens a file for sending.
+    pub fn open_source(&self, name: &FileName) -> Result<Source, FileError> {
+        let (file, version) = system::open_regular(&self.descriptor, name.as_str())?;
+        Ok(Source { file, version })
+    }
+
+    /// Creates a partial file that is to get this name. `Exists` if anything stands
+    /// there already, be it a link to nowhere.
+    pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
+        Partial::create(Rc::clone(&self.descriptor), *name)
+    }
+
+    pub(super) fn descriptor(&self) -> Rc<OwnedFd> {
+        Rc::clone(&self.descriptor)
+    }
+
+    fn scan_up_to(&self, entries_max: usize) -> io::Result<Scan> {
+        let mut scan = Scan::default();
+        let mut surplus = None;
+        for entry in system::entries(&self.descriptor)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") || is_our_own(name.to_bytes()) {
+                continue;
+            }
+            let skipped = |why| Skipped { name: name.to_string_lossy().into_owned(), why };
+            if scan.files.len() + scan.skipped.len() == entries_max {
+                surplus = Some(skipped(SkipReason::TooMany));
+                break;
+            }
+            match self.look_at(name.to_bytes()) {
+                Ok(Some(file)) => scan.files.push(file),
+                Ok(None) => {}
+                Err(why) => scan.skipped.push(skipped(why)),
+            }
+        }
+        scan.files.sort_unstable_by_key(|&(name, _)| name);
+        scan.skipped.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        scan.skipped.extend(surplus);
+        Ok(scan)
+    }
+
+    /// `None` if it went away in the meantime.
+    fn look_at(&self, name: &[u8]) -> Result<Option<(FileName, Version)>, SkipReason> {
+        let name = FileName::from_bytes(name).map_err(SkipReason::Name)?;
+        let stat = match system::stat_name(&self.descriptor, name.as_str()) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(SkipReason::Io(io::Error::from(errno).kind())),
+        };
+        match kind_if_not_regular(FileType::from_raw_mode(stat.st_mode)) {
+            Some(kind) => Err(SkipReason::NotRegular(kind)),
+            None => Ok(Some((name, system::version(&stat)))),
+        }
+    }
+}
+
+/// Whether a name is one that we use for ourselves in a shared folder.
+pub(super) fn is_our_own(name: &[u8]) -> bool {
+    name == MARK.as_bytes() || partial::is_partial_name(name)
+}
+
+/// What to call something that is not a regular file.
+pub(super) fn kind_if_not_regular(kind: FileType) -> Option<&'static str> {
+    match kind {
+        FileType::RegularFile => None,
+        FileType::Directory => Some("a folder"),
+        FileType::Symlink => Some("a link"),
+        FileType::Fifo => Some("a FIFO"),
+        FileType::Socket => Some("a socket"),
+        FileType::CharacterDevice | FileType::BlockDevice => Some("a device"),
+        FileType::Unknown => Some("of unknown kind"),
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", Shown(&self.name), self.why)
+    }
+}
+
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(error) => error.fmt(f),
+            Self::NotRegular(kind) => write!(f, "not a regular file but {kind}"),
+            Self::Io(kind) => kind.fmt(f),
+            Self::TooMany => {
+                write!(f, "left out with all that follow: more than {SHARED_FILES_MAX} files")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn name(text: &str) -> FileName {
+        FileName::new(text).unwrap()
+    }
+
+    fn make_fifo(path: &Path) {
+        rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .unwrap();
+    }
+
+    #[test]
+    fn a_scan_sorts_what_can_be_offered_from_what_cannot() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("b"), b"four").unwrap();
+        fs::write(at("a"), b"").unwrap();
+        fs::File::create(at("sparse")).unwrap().set_len(1 << 40).unwrap();
+        fs::write(at(".hidden"), b"x").unwrap();
+        fs::write(at("evil\x1b[2J"), b"x").unwrap();
+        fs::write(at("n".repeat(65).as_str()), b"x").unwrap();
+        fs::write(folder.path().join(std::ffi::OsStr::from_bytes(b"\xff")), b"x").unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        symlink("/etc/passwd", at("link")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        make_fifo(&at("fifo"));
+        let _listener = UnixListener::bind(at("socket")).unwrap();
+        fs::write(at(MARK), b"").unwrap();
+        let shared = SharedFolder::open(folder.path()).unwrap();
+        let _partial = shared.create_partial(&name("coming")).unwrap();
+
+        let scan = shared.scan().unwrap();
+        let files: Vec<_> = scan.files.iter().map(|(n, v)| (n.as_str(), v.size_bytes)).collect();
+        assert_eq!(files, [("a", 0), ("b", 4), ("sparse", 1 << 40)]);
+        let skipped: Vec<_> = scan.skipped.iter().map(ToString::to_string).collect();
+        let too_long = format!("{}: the name is longer than 64 bytes", "n".repeat(65));
+        assert_eq!(
+            skipped,
+            [
+                ".hidden: the name begins with a dot",
+                "dangling: not a regular file but a link",
+                "evil\\u{1b}[2J: the name holds a control character",
+                "fifo: not a regular file but a FIFO",
+                "folder: not a regular file but a folder",
+                "link: not a regular file but a link",
+                &too_long,
+                "socket: not a regular file but a socket",
+                "\u{fffd}: the name is not UTF-8",
+            ]
+        );
+        let source = shared.open_source(&name("b")).unwrap();
+        assert_eq!(scan.files[1].1, source.version(), "scan and open see the same version");
+    }
+
+    #[test]
+    fn a_scan_ends_at_its_limit_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        for n in 0..5 {
+            fs::write(folder.path().join(format!("f{n}")), b"").unwrap();
+        }
+        let shared = SharedFolder::open(folder.path()).unwrap();
+        let scan = shared.scan_up_to(3).unwrap();
+        assert_eq!(scan.files.len(), 3);
+        assert_eq!(scan.skipped.len(), 1);
+        assert_eq!(scan.skipped[0].why, SkipReason::TooMany);
+        let scan = shared.scan_up_to(5).unwrap();
+        assert_eq!((scan.files.len(), scan.skipped.len()), (5, 0));
+    }
+
+    #[test]
+    fn only_a_regular_file_is_opened_and_a_fifo_does_not_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), b"x").unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        make_fifo(&at("fifo"));
+        let _listener = UnixListener::bind(at("socket")).unwrap();
+        let shared = SharedFolder::open(folder.path()).unwrap();
+        shared.open_source(&name("file")).unwrap();
+        for other in ["link", "folder", "fifo", "socket", "absent"] {
+            let error = shared.open_source(&name(other)).unwrap_err();
+            assert_eq!(error, FileError::Missing, "{other}");
+        }
+    }
+
+    #[test]
+    fn everything_goes_to_the_folder_first_opened() {
+        let outer = tempfile::tempdir().unwrap();
+        let (path, moved) = (outer.path().join("shared"), outer.path().join("moved"));
+        let elsewhere = outer.path().join("elsewhere");
+        fs::create_dir(&path).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        let shared = SharedFolder::open(&path).unwrap();
+        fs::rename(&path, &moved).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        let mut partial = shared.create_partial(&name("f")).unwrap();
+        partial.write(b"here", 0).unwrap();
+        partial.commit().unwrap();
+        assert_eq!(fs::read(moved.join("f")).unwrap(), b"here");
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+
+        fs::remove_dir_all(&moved).unwrap();
+        let error = shared.create_partial(&name("f")).unwrap_err();
+        assert_eq!(error, FileError::Io { call: "open", errno: Errno::NOENT.raw_os_error() });
+    }
+
+    #[test]
+    fn what_is_no_folder_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, b"").unwrap();
+        let kind = SharedFolder::open(&file).unwrap_err().kind();
+        assert_eq!(kind, io::ErrorKind::NotADirectory);
+        let kind = SharedFolder::open(&folder.path().join("absent")).unwrap_err().kind();
+        assert_eq!(kind, io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,424 @@
+//! Files that are being hashed, slice by slice, so that no file is too large.
+//!
+//! Owns the files it has open and their unfinished digests; reads into a buffer
+//! of the caller's. Decides nothing: when to hash what, and what to do with a
+//! file that keeps changing, is the node's business.
+//!
+//! ```text
+//! start ──▶ waiting ──▶ open ⟲ one slice each in turn ──▶ Done, or Failed
+//! ```
+//!
+//! A digest is given only for a version: the file was the same, and stood under
+//! its name, when its first byte was read and after its last.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+
+use super::folder::SharedFolder;
+use super::system::{self, persist, refused};
+use crate::limits::{HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES, SETTLED_AGE};
+use crate::node::{FileError, Version};
+use crate::wire::{Digest, FileName};
+
+/// The files of a folder that are being hashed, or wait for it.
+#[derive(Debug)]
+pub struct HashJobs {
+    folder: Rc<OwnedFd>,
+    waiting: VecDeque<FileName>,
+    // The names in `waiting`, so that ten thousand are not searched for each new one.
+    waiting_names: BTreeSet<FileName>,
+    open: VecDeque<Job>,
+}
+
+/// What one call of [`HashJobs::run_slice`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashStep {
+    /// Which file.
+    pub name: FileName,
+    /// What came of it.
+    pub outcome: HashOutcome,
+    /// What to take from a turn's budget of bytes: what was hashed or, if that is
+    /// little, what the work around it costs.
+    pub cost_bytes: usize,
+}
+
+/// What came of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashOutcome {
+    /// There is more to hash.
+    Progress {
+        /// The version that is being hashed.
+        version: Version,
+        /// How much of it is hashed.
+        hashed_bytes: u64,
+    },
+    /// The file is hashed, and the version was the same at both ends of it.
+    Done {
+        /// The version that was hashed.
+        version: Version,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// There is no digest; `Changed` if the file did not rest.
+    Failed(FileError),
+}
+
+#[derive(Debug)]
+struct Job {
+    name: FileName,
+    file: File,
+    version: Version,
+    hasher: Sha256,
+    hashed_bytes: u64,
+}
+
+impl HashJobs {
+    /// No jobs yet.
+    pub fn new(folder: &SharedFolder) -> Self {
+        Self {
+            folder: folder.descriptor(),
+            waiting: VecDeque::new(),
+            waiting_names: BTreeSet::new(),
+            open: VecDeque::new(),
+        }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.open.is_empty()
+    }
+
+    /// Hashes this file. A job of that name which is under way begins anew. It is
+    /// opened by a later [`Self::run_slice`], which also reports if that fails.
+    pub fn start(&mut self, name: FileName) {
+        self.open.retain(|job| job.name != name);
+        if self.waiting_names.insert(name) {
+            self.waiting.push_back(name);
+        }
+    }
+
+    /// Hashes one slice of the file whose turn it is: at most [`HASH_SLICE_BYTES`],
+    /// and no more than `scratch` holds. `None` if there is nothing to do.
+    pub fn run_slice(&mut self, scratch: &mut [u8]) -> Option<HashStep> {
+        if self.open.len() < HASH_OPEN_FILES_MAX
+            && let Some(name) = self.waiting.pop_front()
+        {
+            self.waiting_names.remove(&name);
+            match Job::open(&self.folder, name) {
+                Ok(job) => self.open.push_back(job),
+                Err(error) => {
+                    let outcome = HashOutcome::Failed(error);
+                    return Some(HashStep { name, outcome, cost_bytes: HASH_STEP_COST_BYTES });
+                }
+            }
+        }
+        let mut job = self.open.pop_front()?;
+        let (name, before_bytes) = (job.name, job.hashed_bytes);
+        let outcome = job.run(&self.folder, scratch).unwrap_or_else(HashOutcome::Failed);
+        let cost_bytes = HASH_STEP_COST_BYTES.max((job.hashed_bytes - before_bytes) as usize);
+        if let HashOutcome::Progress { .. } = outcome {
+            self.open.push_back(job);
+        }
+        Some(HashStep { name, outcome, cost_bytes })
+    }
+}
+
+impl Job {
+    fn open(folder: &OwnedFd, name: FileName) -> Result<Self, FileError> {
+        // Taken before the file is looked at: a change after that look is stamped later
+        // than this, give or take the kernel's clock.
+        let now = SystemTime::now();
+        let (file, version) = system::open_regular(folder, name.as_str())?;
+        if !is_settled(&version, now) {
+            return Err(FileError::Changed);
+        }
+        Ok(Self { name, file, version, hasher: Sha256::new(), hashed_bytes: 0 })
+    }
+
+    fn run(&mut self, folder: &OwnedFd, scratch: &mut [u8]) -> Result<HashOutcome, FileError> {
+        debug_assert!(!scratch.is_empty());
+        let rest_bytes = self.version.size_bytes - self.hashed_bytes;
+        if rest_bytes > 0 {
+            let slice_bytes_max = scratch.len().min(HASH_SLICE_BYTES);
+            let slice_bytes = rest_bytes.min(slice_bytes_max as u64) as usize;
+            let slice = &mut scratch[..slice_bytes];
+            let read_bytes =
+                persist(|| rustix::io::pread(&self.file, &mut *slice, self.hashed_bytes))
+                    .map_err(refused("read"))?;
+            if read_bytes == 0 {
+                return Err(FileError::Changed);
+            }
+            self.hasher.update(&slice[..read_bytes]);
+            self.hashed_bytes += read_bytes as u64;
+        }
+        if self.hashed_bytes < self.version.size_bytes {
+            let Self { version, hashed_bytes, .. } = *self;
+            return Ok(HashOutcome::Progress { version, hashed_bytes });
+        }
+        self.check_unchanged(folder)?;
+        let digest = Digest(self.hasher.finalize_reset().into());
+        Ok(HashOutcome::Done { version: self.version, digest })
+    }
+
+    /// Looks at the name only: what stands there with this version is the file itself.
+    fn check_unchanged(&self, folder: &OwnedFd) -> Result<(), FileError> {
+        match system::stat_name(folder, self.name.as_str()) {
+            Ok(stat) if system::version(&stat) == self.version => Ok(()),
+            Ok(_) => Err(FileError::Changed),
+            Err(Errno::NOENT) => Err(FileError::Missing),
+            Err(errno) => Err(refused("stat")(errno)),
+        }
+    }
+}
+
+/// Whether a change after `now` is sure to get another time stamp than the last one.
+/// A stamp in the future is as good as an old one: the clock was set back.
+fn is_settled(version: &Version, now: SystemTime) -> bool {
+    let now_ns = match now.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => since.as_nanos() as i128,
+        Err(before) => -(before.duration().as_nanos() as i128),
+    };
+    !(0..SETTLED_AGE.as_nanos() as i128).contains(&(now_ns - version.changed_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{FileExt, symlink};
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const SMALL: usize = 1000;
+
+    fn name(text: &str) -> FileName {
+        FileName::new(text).unwrap()
+    }
+
+    fn sha256(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    fn jobs_in(path: &Path) -> HashJobs {
+        HashJobs::new(&SharedFolder::open(path).unwrap())
+    }
+
+    /// Writes a file and waits until it may be hashed.
+    fn write_settled(path: &Path, bytes: &[u8]) {
+        fs::write(path, bytes).unwrap();
+        wait_until_settled(path);
+    }
+
+    fn wait_until_settled(path: &Path) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let stat = system::stat_file(File::open(path).unwrap()).unwrap();
+            if is_settled(&system::version(&stat), SystemTime::now()) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the file never settles");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn run(jobs: &mut HashJobs, scratch_bytes: usize) -> Vec<HashStep> {
+        let mut scratch = vec![0; scratch_bytes];
+        std::iter::from_fn(|| jobs.run_slice(&mut scratch)).collect()
+    }
+
+    #[test]
+    fn a_file_is_hashed_in_slices_and_an_empty_one_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..2500_u32).map(|n| (n % 251) as u8).collect();
+        fs::write(folder.path().join("empty"), b"").unwrap();
+        write_settled(&folder.path().join("f"), &bytes);
+        wait_until_settled(&folder.path().join("empty"));
+        let mut jobs = jobs_in(folder.path());
+        assert!(jobs.is_empty());
+        jobs.start(name("f"));
+        jobs.start(name("f"));
+        jobs.start(name("empty"));
+        assert!(!jobs.is_empty());
+        let steps = run(&mut jobs, SMALL);
+        assert!(jobs.is_empty());
+        let brief: Vec<_> = steps
+            .iter()
+            .map(|step| match step.outcome {
+                HashOutcome::Progress { hashed_bytes, .. } => {
+                    (step.name.as_str(), hashed_bytes, None)
+                }
+                HashOutcome::Done { version, digest } => {
+                    (step.name.as_str(), version.size_bytes, Some(digest))
+                }
+                HashOutcome::Failed(error) => panic!("{error}"),
+            })
+            .collect();
+        assert!(
+            brief
+                == [
+                    ("f", 1000, None),
+                    ("f", 2000, None),
+                    ("empty", 0, Some(sha256(b""))),
+                    ("f", 2500, Some(sha256(&bytes))),
+                ],
+            "in turn: {steps:?}"
+        );
+    }
+
+    #[test]
+    fn a_slice_is_bounded_whatever_the_scratch_buffer_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sparse");
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        wait_until_settled(&path);
+        let mut jobs = jobs_in(folder.path());
+        jobs.start(name("sparse"));
+        let mut scratch = vec![0; 2 * HASH_SLICE_BYTES];
+        let step = jobs.run_slice(&mut scratch).unwrap();
+        assert_eq!(step.cost_bytes, HASH_SLICE_BYTES);
+        let HashOutcome::Progress { hashed_bytes, version } = step.outcome else {
+            panic!("{step:?}")
+        };
+        assert_eq!((hashed_bytes, version.size_bytes), (HASH_SLICE_BYTES as u64, 1 << 40));
+    }
+
+    fn change_contents(path: &Path) {
+        File::options().write(true).open(path).unwrap().write_all_at(b"y", 10).unwrap();
+    }
+
+    fn set_size(path: &Path, size_bytes: u64) {
+        File::options().write(true).open(path).unwrap().set_len(size_bytes).unwrap();
+    }
+
+    fn replace(path: &Path) {
+        let other = path.with_file_name("other");
+        fs::write(&other, vec![b'x'; 2500]).unwrap();
+        fs::rename(other, path).unwrap();
+    }
+
+    fn put_link_in_its_place(path: &Path) {
+        fs::rename(path, path.with_file_name("other")).unwrap();
+        symlink("other", path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_changes_meanwhile_has_no_digest() {
+        type Change = fn(&Path);
+        let cases: [(&str, Change, FileError); 6] = [
+            ("contents", change_contents, FileError::Changed),
+            ("grown", |path| set_size(path, 2600), FileError::Changed),
+            ("shrunk", |path| set_size(path, 1500), FileError::Changed),
+            ("replaced", replace, FileError::Changed),
+            ("link", put_link_in_its_place, FileError::Changed),
+            ("removed", |path| fs::remove_file(path).unwrap(), FileError::Missing),
+        ];
+        for (case, change, error) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("f");
+            write_settled(&path, &[b'x'; 2500]);
+            let mut jobs = jobs_in(folder.path());
+            jobs.start(name("f"));
+            let first = jobs.run_slice(&mut [0; SMALL]).unwrap();
+            assert!(matches!(first.outcome, HashOutcome::Progress { .. }), "{case}: {first:?}");
+            change(&path);
+            let last = run(&mut jobs, SMALL).pop().unwrap();
+            assert_eq!(last.outcome, HashOutcome::Failed(error), "{case}");
+        }
+    }
+
+    #[test]
+    fn starting_again_takes_the_new_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        write_settled(&path, &[b'x'; 2500]);
+        let mut jobs = jobs_in(folder.path());
+        jobs.start(name("f"));
+        jobs.run_slice(&mut [0; SMALL]).unwrap();
+        write_settled(&path, &[b'y'; 1500]);
+        jobs.start(name("f"));
+        let steps = run(&mut jobs, SMALL);
+        assert_eq!(steps.len(), 2, "the first job is gone: {steps:?}");
+        let HashOutcome::Done { digest, .. } = steps[1].outcome else { panic!("{steps:?}") };
+        assert!(digest == sha256(&[b'y'; 1500]));
+    }
+
+    #[test]
+    fn a_file_changed_just_now_has_to_settle_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let mut jobs = jobs_in(folder.path());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // On a busy host the file may have settled before it is looked at.
+        loop {
+            fs::write(&path, b"x").unwrap();
+            jobs.start(name("f"));
+            let steps = run(&mut jobs, SMALL);
+            if steps[0].outcome == HashOutcome::Failed(FileError::Changed) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "a young file is hashed: {steps:?}");
+        }
+        wait_until_settled(&path);
+        jobs.start(name("f"));
+        let steps = run(&mut jobs, SMALL);
+        assert!(matches!(steps[0].outcome, HashOutcome::Done { .. }), "{steps:?}");
+    }
+
+    #[test]
+    fn settled_is_old_enough_or_of_the_future() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let now_ns = 1_000_000_000_000;
+        let age_ns = SETTLED_AGE.as_nanos() as i128;
+        let version =
+            |changed_ns| Version { device: 1, inode: 1, size_bytes: 1, modified_ns: 0, changed_ns };
+        assert!(!is_settled(&version(now_ns), now));
+        assert!(!is_settled(&version(now_ns - age_ns + 1), now));
+        assert!(is_settled(&version(now_ns - age_ns), now));
+        assert!(is_settled(&version(now_ns + 1), now));
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_reported_by_the_next_run() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        let mut jobs = jobs_in(folder.path());
+        for there in ["absent", "folder"] {
+            jobs.start(name(there));
+        }
+        let steps = run(&mut jobs, SMALL);
+        assert_eq!(steps.len(), 2);
+        for step in steps {
+            assert_eq!(step.outcome, HashOutcome::Failed(FileError::Missing));
+            assert!(step.cost_bytes > 0, "failures cost something too");
+        }
+    }
+
+    #[test]
+    fn the_files_open_at_once_are_bounded_and_all_get_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = 3 * HASH_OPEN_FILES_MAX;
+        for n in 0..count {
+            fs::write(folder.path().join(format!("f{n}")), [b'x'; 3 * SMALL]).unwrap();
+        }
+        wait_until_settled(&folder.path().join(format!("f{}", count - 1)));
+        let mut jobs = jobs_in(folder.path());
+        for n in 0..count {
+            jobs.start(name(&format!("f{n}")));
+        }
+        let mut scratch = [0; SMALL];
+        let mut done = 0;
+        while let Some(step) = jobs.run_slice(&mut scratch) {
+            assert!(jobs.open.len() <= HASH_OPEN_FILES_MAX);
+            done += usize::from(matches!(step.outcome, HashOutcome::Done { .. }));
+        }
+        assert_eq!(done, count);
+        assert!(jobs.waiting_names.is_empty());
+    }
+}

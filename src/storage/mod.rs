@@ -1,0 +1,35 @@
+//! The shared folder: what stands in it, and how a file gets out of it and into it.
+//!
+//! Owns every call that touches files. Only the reactor calls it. It knows no
+//! connection, decides nothing, and remembers no file that nobody holds open.
+//!
+//! | type | what it does |
+//! |---|---|
+//! | [`SharedFolder`] | finds, opens and creates files |
+//! | [`Source`] | a file open for sending |
+//! | [`Partial`] | a file that is coming in: temporary name, verified, final name |
+//! | [`HashJobs`] | files that are being hashed, slice by slice |
+//! | [`SimulatedFolder`] | a folder that is made anew at each start, for trying things out |
+//!
+//! What holds throughout:
+//!
+//! 1. The folder is opened once and every call is relative to its descriptor: if
+//!    it is renamed or replaced, nothing is ever written elsewhere.
+//! 2. No link is followed, no FIFO or device is read, nothing is replaced.
+//! 3. Each call handles a bounded number of bytes. The `fsync` in
+//!    [`Partial::commit`] is the one call that may block for longer.
+//! 4. A [`Partial`] that is not committed is removed, whatever way it ends; one
+//!    whose process died is removed by the next [`SharedFolder::open`].
+
+mod folder;
+mod hashing;
+mod partial;
+mod simulated;
+mod source;
+mod system;
+
+pub use folder::{Scan, SharedFolder, SkipReason, Skipped};
+pub use hashing::{HashJobs, HashOutcome, HashStep};
+pub use partial::Partial;
+pub use simulated::{PrepareError, SimulatedFolder, prepare};
+pub use source::Source;

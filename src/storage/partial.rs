@@ -1,0 +1,414 @@
+//! A file that is coming in.
+//!
+//! ```text
+//! create ──▶ .p2pfs-PID-N.partial, locked ──▶ write ... ──▶ fsync ──▶ final name ──▶ fsync folder
+//!                       │                                                  (never replacing)
+//!                       └──────── dropped, or anything fails ──▶ removed
+//! ```
+//!
+//! The lock tells other processes that the owner lives: it goes with the
+//! process, however that ends, and the next one to open the folder removes
+//! partial files that nobody has locked.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::system::{self, persist, refused};
+use crate::limits::{PARTIAL_NAME_TRIES_MAX, WRITE_BACK_BYTES};
+use crate::node::{FileError, Version};
+use crate::wire::FileName;
+
+const PREFIX: &[u8] = b".p2pfs-";
+const SUFFIX: &[u8] = b".partial";
+
+/// A file that is coming in, under a temporary name. It is removed when dropped,
+/// unless it was committed.
+#[derive(Debug)]
+pub struct Partial {
+    folder: Rc<OwnedFd>,
+    file: File,
+    final_name: FileName,
+    /// Where it stands now and is removed from when dropped; `None` once it is to stay.
+    stands_as: Option<String>,
+    write_back: WriteBack,
+}
+
+/// How much was written since the kernel was last told to write back.
+#[derive(Debug, Default)]
+struct WriteBack {
+    waiting: Range<u64>,
+}
+
+impl Partial {
+    pub(super) fn create(folder: Rc<OwnedFd>, final_name: FileName) -> Result<Self, FileError> {
+        match system::stat_name(&folder, final_name.as_str()) {
+            Err(Errno::NOENT) => {}
+            Ok(_) => return Err(FileError::Exists),
+            Err(errno) => return Err(refused("stat")(errno)),
+        }
+        for _ in 0..PARTIAL_NAME_TRIES_MAX {
+            let name = next_name();
+            let file = match system::create_new(&folder, name.as_str()) {
+                Ok(file) => file,
+                Err(Errno::EXIST) => continue,
+                Err(errno) => return Err(refused("open")(errno)),
+            };
+            // From here on, dropping it removes it.
+            let partial = Self {
+                folder: Rc::clone(&folder),
+                file,
+                final_name,
+                stands_as: Some(name),
+                write_back: WriteBack::default(),
+            };
+            // A process that starts right now may find the file before it is locked, take
+            // it for a dead one's, and have it locked or removed by now.
+            match system::lock(&partial.file) {
+                Ok(()) if system::stat_file(&partial.file)?.st_nlink > 0 => return Ok(partial),
+                Ok(()) | Err(Errno::WOULDBLOCK) => {}
+                Err(errno) => return Err(refused("lock")(errno)),
+            }
+        }
+        Err(refused("open")(Errno::EXIST))
+    }
+
+    /// Writes all the bytes at this offset. After an error the file is to be dropped.
+    /// A caller bounds the time this takes by the bytes it gives.
+    pub fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), FileError> {
+        let mut written_bytes = 0;
+        while written_bytes < bytes.len() {
+            let (rest, at) = (&bytes[written_bytes..], offset + written_bytes as u64);
+            match persist(|| rustix::io::pwrite(&self.file, rest, at)) {
+                Ok(0) => {
+                    return Err(refused("write")(Errno::IO));
+                }
+                Ok(len_bytes) => written_bytes += len_bytes,
+                Err(errno) => return Err(refused("write")(errno)),
+            }
+        }
+        if let Some(due) = self.write_back.wrote(offset, bytes.len() as u64) {
+            // The advice starts writing back without waiting for it, so that little is left
+            // for the fsync. If it is not taken, that fsync is longer.
+            let len_bytes = NonZeroU64::new(due.end - due.start);
+            let _ = rustix::fs::fadvise(&self.file, due.start, len_bytes, Advice::DontNeed);
+        }
+        Ok(())
+    }
+
+    /// Makes the file safe and gives it its final name, replacing nothing. When this
+    /// returns it survives a loss of power; if it fails, the file is removed. The
+    /// version is that after the renaming, which changes the time of change.
+    pub fn commit(mut self) -> Result<Version, FileError> {
+        // A failed fsync is final: the kernel may have dropped what it could not write,
+        // and another fsync would then succeed.
+        retry_on_intr(|| rustix::fs::fsync(&self.file)).map_err(refused("fsync"))?;
+        self.take_final_name()?;
+        let stat = system::stat_file(&self.file)?;
+        retry_on_intr(|| rustix::fs::fsync(&self.folder)).map_err(refused("fsync"))?;
+        self.stands_as = None;
+        Ok(system::version(&stat))
+    }
+
+    /// Removes the file.
+    pub fn discard(self) {
+        drop(self);
+    }
+
+    fn take_final_name(&mut self) -> Result<(), FileError> {
+        let Some(from) = &self.stands_as else { return Ok(()) };
+        let to = self.final_name.as_str();
+        let renamed = persist(|| {
+            let flags = RenameFlags::NOREPLACE;
+            rustix::fs::renameat_with(&self.folder, from.as_str(), &self.folder, to, flags)
+        });
+        match renamed {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(FileError::Exists),
+            // File systems such as NFS know no renaming without replacing.
+            Err(Errno::INVAL | Errno::NOSYS) => link_then_unlink(&self.folder, from, to)?,
+            Err(errno) => return Err(refused("rename")(errno)),
+        }
+        self.stands_as = Some(to.to_owned());
+        Ok(())
+    }
+
+    /// Whether the name it stands under leads to something else by now, which is not
+    /// ours to remove.
+    fn was_replaced(&self, name: &str) -> bool {
+        match (system::stat_file(&self.file), system::stat_name(&self.folder, name)) {
+            (Ok(ours), Ok(there)) => !system::is_same_file(&ours, &there),
+            _ => false,
+        }
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if let Some(name) = self.stands_as.take()
+            && !self.was_replaced(&name)
+        {
+            // What cannot be removed now is removed at the next start.
+            let _ = persist(|| rustix::fs::unlinkat(&self.folder, &name, AtFlags::empty()));
+        }
+    }
+}
+
+impl WriteBack {
+    /// Notes what was written; gives the range that is due to be written back.
+    fn wrote(&mut self, offset: u64, len_bytes: u64) -> Option<Range<u64>> {
+        if offset != self.waiting.end {
+            self.waiting = offset..offset;
+        }
+        self.waiting.end += len_bytes;
+        if self.waiting.end - self.waiting.start < WRITE_BACK_BYTES {
+            return None;
+        }
+        let due = self.waiting.clone();
+        self.waiting.start = due.end;
+        Some(due)
+    }
+}
+
+/// Whether a name has the form of our temporary names.
+pub(super) fn is_partial_name(name: &[u8]) -> bool {
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let Some(middle) = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX)) else {
+        return false;
+    };
+    let mut numbers = middle.split(|&byte| byte == b'-');
+    let (process, counter) = (numbers.next(), numbers.next());
+    numbers.next().is_none() && process.is_some_and(is_number) && counter.is_some_and(is_number)
+}
+
+/// Removes a partial file if its owner is dead, that is if nobody has it locked.
+pub(super) fn remove_if_dead(folder: &OwnedFd, name: &CStr) {
+    // For writing, because NFS locks nothing that is open only for reading.
+    let flags = OFlags::RDWR | system::no_surprise();
+    let Ok(file) = persist(|| rustix::fs::openat(folder, name, flags, Mode::empty())) else {
+        return;
+    };
+    let (Ok(()), Ok(ours)) = (system::lock(&file), system::stat_file(&file)) else { return };
+    // Its owner may have been alive when it was opened here, and done with it since.
+    let stands_there = system::stat_name(folder, name)
+        .is_ok_and(|there| system::is_regular(&there) && system::is_same_file(&ours, &there));
+    if stands_there {
+        let _ = persist(|| rustix::fs::unlinkat(folder, name, AtFlags::empty()));
+    }
+}
+
+/// A name that no other partial file of this process has.
+fn next_name() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    format!(".p2pfs-{}-{count}.partial", std::process::id())
+}
+
+/// Another way of renaming that never replaces.
+fn link_then_unlink(folder: impl AsFd, from: &str, to: &str) -> Result<(), FileError> {
+    persist(|| rustix::fs::linkat(&folder, from, &folder, to, AtFlags::empty())).map_err(
+        |errno| match errno {
+            Errno::EXIST => FileError::Exists,
+            errno => refused("link")(errno),
+        },
+    )?;
+    // If it keeps its second name, that one is removed at the next start.
+    let _ = persist(|| rustix::fs::unlinkat(&folder, from, AtFlags::empty()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use rustix::fs::{CWD, FileType};
+
+    use super::*;
+    use crate::storage::SharedFolder;
+
+    fn name(text: &str) -> FileName {
+        FileName::new(text).unwrap()
+    }
+
+    fn names_in(path: &Path) -> Vec<String> {
+        let names = fs::read_dir(path).unwrap();
+        let mut names: Vec<_> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_is_written_at_offsets_stands_under_the_final_name_after_the_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = SharedFolder::open(folder.path()).unwrap();
+        let mut partial = shared.create_partial(&name("f")).unwrap();
+        partial.write(b"world", 6).unwrap();
+        partial.write(b"hello ", 0).unwrap();
+        partial.write(b"", 11).unwrap();
+        assert!(!folder.path().join("f").exists());
+        let version = partial.commit().unwrap();
+        assert_eq!(names_in(folder.path()), ["f"]);
+        assert_eq!(fs::read(folder.path().join("f")).unwrap(), b"hello world");
+        assert_eq!(shared.scan().unwrap().files, [(name("f"), version)]);
+    }
+
+    #[test]
+    fn a_partial_file_that_is_not_committed_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = SharedFolder::open(folder.path()).unwrap();
+        let mut partial = shared.create_partial(&name("f")).unwrap();
+        partial.write(b"x", 0).unwrap();
+        let other = shared.create_partial(&name("f")).unwrap();
+        let names = names_in(folder.path());
+        assert_eq!(names.len(), 2);
+        assert!(names.iter().all(|name| is_partial_name(name.as_bytes())), "{names:?}");
+        partial.discard();
+        assert_eq!(names_in(folder.path()).len(), 1);
+        drop(other);
+        assert_eq!(names_in(folder.path()).len(), 0);
+    }
+
+    #[test]
+    fn nothing_under_the_final_name_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let shared = SharedFolder::open(path).unwrap();
+        fs::write(path.join("file"), b"theirs").unwrap();
+        symlink("nowhere", path.join("link")).unwrap();
+        fs::create_dir(path.join("folder")).unwrap();
+        for there in ["file", "link", "folder"] {
+            assert_eq!(shared.create_partial(&name(there)).unwrap_err(), FileError::Exists);
+        }
+        // The same, appearing between creation and commit.
+        let [mut file, mut link, mut empty] =
+            ["file2", "link2", "folder2"].map(|n| shared.create_partial(&name(n)).unwrap());
+        fs::write(path.join("file2"), b"theirs").unwrap();
+        symlink("nowhere", path.join("link2")).unwrap();
+        fs::create_dir(path.join("folder2")).unwrap();
+        for partial in [&mut file, &mut link, &mut empty] {
+            partial.write(b"ours", 0).unwrap();
+        }
+        for partial in [file, link, empty] {
+            assert_eq!(partial.commit().unwrap_err(), FileError::Exists);
+        }
+        assert_eq!(fs::read(path.join("file2")).unwrap(), b"theirs");
+        assert_eq!(fs::read_link(path.join("link2")).unwrap(), Path::new("nowhere"));
+        assert_eq!(
+            names_in(path),
+            ["file", "file2", "folder", "folder2", "link", "link2"],
+            "the partial files are gone, the rest is there"
+        );
+    }
+
+    #[test]
+    fn the_other_way_of_renaming_does_not_replace_either() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let descriptor = File::open(path).unwrap();
+        fs::write(path.join("from"), b"ours").unwrap();
+        fs::write(path.join("there"), b"theirs").unwrap();
+        let outcome = link_then_unlink(&descriptor, "from", "there");
+        assert_eq!(outcome, Err(FileError::Exists));
+        assert_eq!(fs::read(path.join("there")).unwrap(), b"theirs");
+        link_then_unlink(&descriptor, "from", "to").unwrap();
+        assert_eq!(names_in(path), ["there", "to"]);
+        assert_eq!(fs::read(path.join("to")).unwrap(), b"ours");
+    }
+
+    #[test]
+    fn what_took_the_place_of_a_partial_file_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = SharedFolder::open(folder.path()).unwrap();
+        let partial = shared.create_partial(&name("f")).unwrap();
+        let there = folder.path().join(&names_in(folder.path())[0]);
+        fs::remove_file(&there).unwrap();
+        fs::write(&there, b"theirs").unwrap();
+        drop(partial);
+        assert_eq!(fs::read(&there).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn only_what_dead_processes_left_is_removed_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let shared = SharedFolder::open(path).unwrap();
+        let living = shared.create_partial(&name("f")).unwrap();
+        let living_name = names_in(path).remove(0);
+        // No process has the number 0.
+        fs::write(path.join(".p2pfs-0-0.partial"), b"dead").unwrap();
+        fs::write(path.join(".p2pfs-0-1.partial.txt"), b"not ours").unwrap();
+        symlink("precious", path.join(".p2pfs-0-2.partial")).unwrap();
+        fs::create_dir(path.join(".p2pfs-0-3.partial")).unwrap();
+        let fifo = path.join(".p2pfs-0-4.partial");
+        rustix::fs::mknodat(CWD, fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        fs::write(path.join("precious"), b"precious").unwrap();
+        let not_ours = [
+            ".p2pfs-0-1.partial.txt",
+            ".p2pfs-0-2.partial",
+            ".p2pfs-0-3.partial",
+            ".p2pfs-0-4.partial",
+            "precious",
+        ];
+        SharedFolder::open(path).unwrap();
+        let mut rest = names_in(path);
+        assert!(rest.contains(&living_name));
+        rest.retain(|name| *name != living_name);
+        assert_eq!(rest, not_ours);
+        // As when its process was killed: the lock goes, the file stays.
+        let mut killed = living;
+        killed.stands_as = None;
+        drop(killed);
+        assert!(names_in(path).contains(&living_name));
+        SharedFolder::open(path).unwrap();
+        assert_eq!(names_in(path), not_ours);
+    }
+
+    #[test]
+    fn a_partial_name_is_told_from_others() {
+        assert!(is_partial_name(next_name().as_bytes()));
+        for other in [
+            ".p2pfs-1-2-3.partial",
+            ".p2pfs-1.partial",
+            ".p2pfs--.partial",
+            ".p2pfs-1-.partial",
+            ".p2pfs-a-1.partial",
+            ".p2pfs-1-1.partial2",
+            "p2pfs-1-1.partial",
+            ".p2pfs-.partial",
+        ] {
+            assert!(!is_partial_name(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn writing_back_is_due_once_enough_lies_there_in_one_piece() {
+        const PIECE: u64 = WRITE_BACK_BYTES / 4;
+        let mut write_back = WriteBack::default();
+        for n in 0..3 {
+            assert_eq!(write_back.wrote(n * PIECE, PIECE), None);
+        }
+        assert_eq!(write_back.wrote(3 * PIECE, PIECE), Some(0..4 * PIECE));
+        assert_eq!(write_back.wrote(4 * PIECE, PIECE), None);
+        assert_eq!(write_back.wrote(100 * PIECE, 3 * PIECE), None, "elsewhere it begins anew");
+        assert_eq!(write_back.wrote(103 * PIECE, PIECE), Some(100 * PIECE..104 * PIECE));
+    }
+
+    #[test]
+    fn a_write_that_the_system_refuses_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = SharedFolder::open(folder.path()).unwrap();
+        let mut partial = shared.create_partial(&name("f")).unwrap();
+        let error = partial.write(b"x", i64::MAX as u64).unwrap_err();
+        assert!(matches!(error, FileError::Io { call: "write", .. }), "{error:?}");
+    }
+}

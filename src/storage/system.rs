@@ -1,0 +1,161 @@
+//! What the rest of this module shares: opening without surprises, the version
+//! of a file, and how a refused call is reported.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::path::Arg;
+
+use crate::limits::DISTURBED_CALLS_MAX;
+use crate::node::{FileError, Version};
+
+/// Makes a call again that was merely disturbed.
+pub(super) fn persist<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    for _ in 1..DISTURBED_CALLS_MAX {
+        match call() {
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            outcome => return outcome,
+        }
+    }
+    call()
+}
+
+/// The error for a call that the system refused.
+pub(super) fn refused(call: &'static str) -> impl Fn(Errno) -> FileError {
+    move |errno| FileError::Io { call, errno: errno.raw_os_error() }
+}
+
+/// What stands under a name, without following it if it is a link.
+pub(super) fn stat_name(folder: impl AsFd, name: impl Arg + Copy) -> Result<Stat, Errno> {
+    persist(|| rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW))
+}
+
+/// Begins to read what stands in a folder.
+pub(super) fn entries(folder: impl AsFd) -> Result<Dir, Errno> {
+    persist(|| Dir::read_from(&folder))
+}
+
+/// Opens a regular file for reading. Neither follows a link nor waits for the
+/// other end of a FIFO.
+pub(super) fn open_regular(
+    folder: impl AsFd,
+    name: impl Arg + Copy,
+) -> Result<(File, Version), FileError> {
+    let flags = OFlags::RDONLY | no_surprise();
+    let file = persist(|| rustix::fs::openat(&folder, name, flags, Mode::empty()))
+        .map(File::from)
+        .map_err(|errno| match errno {
+            // Not there; a link; a socket or a device that nobody serves.
+            Errno::NOENT | Errno::LOOP | Errno::NXIO => FileError::Missing,
+            errno => refused("open")(errno),
+        })?;
+    let stat = stat_file(&file)?;
+    if !is_regular(&stat) {
+        return Err(FileError::Missing);
+    }
+    Ok((file, version(&stat)))
+}
+
+/// Creates a file for writing. `EXIST` if anything stands there, be it a link to nowhere.
+pub(super) fn create_new(folder: impl AsFd, name: impl Arg + Copy) -> Result<File, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o666);
+    persist(|| rustix::fs::openat(&folder, name, flags, mode)).map(File::from)
+}
+
+/// The flags without which nothing is opened whose kind is not known yet.
+pub(super) fn no_surprise() -> OFlags {
+    OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC
+}
+
+/// What an open file is.
+pub(super) fn stat_file(file: impl AsFd) -> Result<Stat, FileError> {
+    persist(|| rustix::fs::fstat(&file)).map_err(refused("stat"))
+}
+
+/// Takes the lock that says that the owner of a file lives. `WOULDBLOCK` if a
+/// living one has it. It ends with the descriptor, however the process ends.
+pub(super) fn lock(file: impl AsFd) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive))
+}
+
+/// Whether this is a regular file.
+pub(super) fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+/// Whether both are the same file.
+pub(super) fn is_same_file(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// The version of a file.
+pub(super) fn version(stat: &Stat) -> Version {
+    let ns = |seconds, ns| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
+    Version {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+        size_bytes: stat.st_size as u64,
+        modified_ns: ns(stat.st_mtime, stat.st_mtime_nsec),
+        changed_ns: ns(stat.st_ctime, stat.st_ctime_nsec),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disturbed_call_is_made_again_but_not_for_ever() {
+        let mut calls = 0;
+        let outcome = persist(|| {
+            calls += 1;
+            if calls < 4 { Err(if calls == 2 { Errno::AGAIN } else { Errno::INTR }) } else { Ok(7) }
+        });
+        assert_eq!((outcome, calls), (Ok(7), 4));
+        let mut calls = 0;
+        let outcome: Result<(), _> = persist(|| {
+            calls += 1;
+            Err(Errno::INTR)
+        });
+        assert_eq!((outcome, calls), (Err(Errno::INTR), DISTURBED_CALLS_MAX));
+        let mut calls = 0;
+        let outcome: Result<(), _> = persist(|| {
+            calls += 1;
+            Err(Errno::IO)
+        });
+        assert_eq!((outcome, calls), (Err(Errno::IO), 1));
+    }
+
+    #[test]
+    fn what_is_created_takes_the_place_of_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let descriptor = File::open(folder.path()).unwrap();
+        std::fs::write(folder.path().join("file"), b"theirs").unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
+        for there in ["file", "link"] {
+            assert_eq!(create_new(&descriptor, there).unwrap_err(), Errno::EXIST);
+        }
+        assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"theirs");
+        assert!(!folder.path().join("nowhere").exists());
+        create_new(&descriptor, "new").unwrap();
+    }
+
+    #[test]
+    fn a_version_tells_contents_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        std::fs::write(&path, b"one").unwrap();
+        let stat = stat_file(File::open(&path).unwrap()).unwrap();
+        let first = version(&stat);
+        assert_eq!(first.size_bytes, 3);
+        let now_ns = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i128;
+        assert!((first.changed_ns - now_ns).abs() < 60_000_000_000, "{first:?} {now_ns}");
+        let replacement = folder.path().join("g");
+        std::fs::write(&replacement, b"two").unwrap();
+        let other = version(&stat_file(File::open(&replacement).unwrap()).unwrap());
+        assert_ne!(first.inode, other.inode);
+    }
+}
