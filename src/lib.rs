@@ -38,8 +38,13 @@
 //! byte of a connection.
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod exit;
 pub mod limits;
+pub mod logger;
 pub mod node;
 pub mod proto;
+pub mod reactor;
+pub mod run;
 pub mod storage;
 pub mod wire;

@@ -1,0 +1,189 @@
+//! The command line, turned once into settings that are known to be valid.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use log::LevelFilter;
+
+use crate::exit::{ExitCode, Failure};
+use crate::limits::{OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT, WISHES_MAX};
+use crate::wire::{FileName, NameError, Shown};
+
+/// Share files between the peers of a network, verified, at almost no cost.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 other, 2 usage, 7 id or port taken at the registry, \
+    8 write error, 9 exists and may not be replaced or emptied, 10 some files done and some not, \
+    11 address in use, 130 and 143 interrupted."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Log more: -v for details, -vv for everything.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    verbose: u8,
+}
+
+/// What to run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the registry, which knows which peer listens where.
+    Registry(RegistryArgs),
+    /// Run a peer, which shares a folder, and fetches and then shares what it wants.
+    Peer(PeerArgs),
+}
+
+/// The command line of the registry.
+#[derive(Debug, Args)]
+pub struct RegistryArgs {
+    /// Listen on this address; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
+    pub listen: SocketAddrV4,
+}
+
+/// The command line of a peer.
+#[derive(Debug, Args)]
+pub struct PeerArgs {
+    /// Our number, which no other peer of the registry may have.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub id: u32,
+    /// Listen on this TCP port; 0 takes a free one.
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    pub port: u16,
+    /// Our address: to listen on, to connect from and to broadcast on.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", value_parser = host)]
+    pub host: Ipv4Addr,
+    /// Where the registry is.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000", value_parser = target)]
+    pub registry: SocketAddrV4,
+    /// Where offers are sent; heard on the same port
+    /// [default: the broadcast address of --host's interface, port 8000].
+    #[arg(long, value_name = "ADDR:PORT", value_parser = target)]
+    pub broadcast: Option<SocketAddrV4>,
+    /// How often each file is offered, such as 5s or 500ms.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = offer_interval)]
+    pub offer_interval: Duration,
+    /// Share this folder, as it is, and fetch into it
+    /// [default: a folder peer-N in the current one, made anew at each start].
+    #[arg(long, value_name = "DIR", value_parser = folder)]
+    pub dir: Option<PathBuf>,
+    /// Fill the folder peer-N with the files of the folder peer-N in this one.
+    #[arg(long, value_name = "DIR", default_value = "initial_peer_folders")]
+    #[arg(conflicts_with = "dir")]
+    pub initial_folders: PathBuf,
+    /// Fetch this file; may be given many times.
+    #[arg(long, value_name = "NAME", value_parser = wanted_name)]
+    pub want: Vec<FileName>,
+    /// Exit once every wanted file is there and verified.
+    #[arg(long, requires = "want")]
+    pub exit_when_done: bool,
+    /// Take the first download of each file for a wrong one, to show the recovery.
+    #[arg(long)]
+    pub simulate_checksum_failure: bool,
+}
+
+impl Cli {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// What clap has to say, in one line. `--help` and `--version` are printed, and
+    /// are `Ok(None)`.
+    pub fn read() -> Result<Option<Self>, Failure> {
+        match Self::try_parse() {
+            Ok(cli) => cli.check().map(Some),
+            Err(error) if error.use_stderr() => Err(usage(&error.to_string())),
+            Err(help) => {
+                // To a closed stdout there is nothing to say.
+                let _ = help.print();
+                Ok(None)
+            }
+        }
+    }
+
+    fn check(self) -> Result<Self, Failure> {
+        if let Command::Peer(peer) = &self.command
+            && peer.want.len() > WISHES_MAX
+        {
+            let message = format_args!("--want is given more than {WISHES_MAX} times");
+            return Err(Failure::new(ExitCode::Usage, message));
+        }
+        Ok(self)
+    }
+
+    /// What to run.
+    pub fn command(self) -> Command {
+        self.command
+    }
+
+    /// How much to log.
+    pub fn log_level(&self) -> LevelFilter {
+        match self.verbose {
+            0 => LevelFilter::Info,
+            1 => LevelFilter::Debug,
+            _ => LevelFilter::Trace,
+        }
+    }
+}
+
+/// The first paragraph of what clap says, in one line and without its hints.
+fn usage(text: &str) -> Failure {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let paragraph = text.split("\n\n").next().unwrap_or(text);
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    Failure::new(ExitCode::Usage, format_args!("{}; see --help", Shown(line)))
+}
+
+fn host(text: &str) -> Result<Ipv4Addr, String> {
+    let host: Ipv4Addr = text.parse().map_err(|_| "not an IPv4 address".to_owned())?;
+    match host.is_unspecified() || host.is_broadcast() || host.is_multicast() {
+        true => Err("other peers could not connect to it; give the address of an interface".into()),
+        false => Ok(host),
+    }
+}
+
+fn target(text: &str) -> Result<SocketAddrV4, String> {
+    match text.parse::<SocketAddrV4>() {
+        Ok(address) if address.port() == 0 => Err("port 0 is nowhere".into()),
+        Ok(address) => Ok(address),
+        Err(_) => Err(format!("not an IPv4 address and port, such as 192.0.2.1:{OFFER_PORT}")),
+    }
+}
+
+fn offer_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match (OFFER_INTERVAL_MIN..=OFFER_INTERVAL_MAX).contains(&interval) {
+        true => Ok(interval),
+        false => Err(format!(
+            "not within {} to {}",
+            humantime::format_duration(OFFER_INTERVAL_MIN),
+            humantime::format_duration(OFFER_INTERVAL_MAX)
+        )),
+    }
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => Ok(path),
+        Ok(_) => Err("not a folder".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn wanted_name(text: &str) -> Result<FileName, NameError> {
+    FileName::new(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,74 @@
+//! How the program ends: its exit code, and one line for the person who started it.
+
+use std::fmt;
+
+use crate::node::{FileError, Outcome, Signal};
+use crate::wire::Shown;
+
+/// The exit codes. Scripts rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitCode {
+    /// Every file asked for was verified.
+    Done = 0,
+    /// Something that has no code of its own.
+    Other = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The id or the port is taken.
+    Refused = 7,
+    /// A file could not be written.
+    WriteFailed = 8,
+    /// A file or folder exists and may not be replaced or emptied.
+    Exists = 9,
+    /// Some files are there, some are not.
+    SomeDone = 10,
+    /// An address is in use.
+    AddressInUse = 11,
+    /// SIGINT.
+    Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
+}
+
+/// Why the program ends without success, in one line: what happened, to what, and
+/// what to do next.
+#[derive(Debug)]
+pub struct Failure {
+    /// What it exits with.
+    pub code: ExitCode,
+    /// The line, without the program's name.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with its line.
+    pub fn new(code: ExitCode, message: impl fmt::Display) -> Self {
+        Self { code, message: message.to_string() }
+    }
+}
+
+/// What an outcome means for the caller: a signal is no failure, but has its code.
+pub fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure> {
+    match outcome {
+        Outcome::AllDone => Ok(ExitCode::Done),
+        Outcome::Stopped(Signal::Interrupt) => Ok(ExitCode::Interrupted),
+        Outcome::Stopped(Signal::Terminate) => Ok(ExitCode::Terminated),
+        Outcome::SomeFailed { failed, done, error } => {
+            let code = match error {
+                _ if done > 0 => ExitCode::SomeDone,
+                FileError::Exists => ExitCode::Exists,
+                _ => ExitCode::WriteFailed,
+            };
+            let what = format_args!("{failed} of {} files could not be fetched", failed + done);
+            Err(Failure::new(code, format_args!("{what}; the last one: {error}")))
+        }
+        Outcome::Refused(text) => Err(Failure::new(
+            ExitCode::Refused,
+            format_args!(
+                "the registry refused peer {}: {}; choose another --id or --port",
+                id.unwrap_or_default(),
+                Shown(text)
+            ),
+        )),
+    }
+}

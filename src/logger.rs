@@ -1,0 +1,47 @@
+//! The log: lines on stderr, by `simple_logger`, which must not be what ends or
+//! blocks the program.
+//!
+//! `simple_logger` prints with `eprintln!`, which panics if stderr is closed and blocks
+//! if it is a full pipe. So a line is printed only while stderr takes one, and is
+//! dropped otherwise.
+
+use std::panic::{self, AssertUnwindSafe};
+
+use log::{LevelFilter, Log, Metadata, Record};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use simple_logger::SimpleLogger;
+
+struct Logger(SimpleLogger);
+
+/// Logs to stderr from now on, up to `level`.
+pub fn init(level: LevelFilter) {
+    let logger = Logger(SimpleLogger::new().with_level(level));
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(level);
+    }
+}
+
+/// Whether stderr takes a line now. A pipe that does has room for 4096 bytes.
+fn stderr_takes_a_line() -> bool {
+    let stderr = rustix::stdio::stderr();
+    let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
+    rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok()
+        && polled[0].revents() == PollFlags::OUT
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) && stderr_takes_a_line() {
+            // Should stderr be closed between the two, that is no reason to end.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| self.0.log(record)));
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}

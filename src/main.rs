@@ -1,0 +1,26 @@
+//! Parses, sets up the log, runs, and maps the outcome to an exit code.
+
+use std::io::Write;
+use std::process::exit;
+
+use p2pfs::cli::{Cli, Command};
+use p2pfs::exit::{ExitCode, Failure};
+use p2pfs::{logger, run};
+
+fn main() {
+    let code = run_command().unwrap_or_else(|failure| {
+        // Whoever closed stderr does not want to know.
+        let _ = writeln!(std::io::stderr(), "p2pfs: {}", failure.message);
+        failure.code
+    });
+    exit(code as i32);
+}
+
+fn run_command() -> Result<ExitCode, Failure> {
+    let Some(cli) = Cli::read()? else { return Ok(ExitCode::Done) };
+    logger::init(cli.log_level());
+    match cli.command() {
+        Command::Registry(args) => run::registry(&args),
+        Command::Peer(args) => run::peer(&args),
+    }
+}

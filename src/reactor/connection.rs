@@ -1,0 +1,177 @@
+//! One TCP connection, and what is known of its readiness.
+
+use std::io::{self, ErrorKind, Read};
+
+use mio::net::TcpStream;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, sockopt};
+
+use super::files::Files;
+use crate::node::{CloseHow, ConnectionId, FileError};
+use crate::proto::{FileId, Transmit};
+
+/// The open connections, by the slots of their ids.
+#[derive(Default)]
+pub(super) struct Connections {
+    slots: Vec<Option<(ConnectionId, Connection)>>,
+}
+
+/// A connection, made or being made.
+///
+/// `can_read` and `can_write` are set by events and cleared by `WouldBlock` alone.
+pub(super) struct Connection {
+    stream: TcpStream,
+    is_dialing: bool,
+    pub(super) can_read: bool,
+    pub(super) can_write: bool,
+    pub(super) is_queued_to_read: bool,
+    pub(super) is_queued_to_send: bool,
+    /// How sending failed; reported once all that came before is read.
+    pub(super) broken: Option<ErrorKind>,
+}
+
+/// Why sending failed.
+pub(super) enum SendError {
+    /// The connection broke.
+    Socket(ErrorKind),
+    /// The file ended early or could not be read.
+    Source { file: FileId, error: FileError },
+}
+
+impl Connections {
+    pub(super) fn insert(&mut self, id: ConnectionId, connection: Connection) {
+        if self.slots.len() <= id.slot() {
+            self.slots.resize_with(id.slot() + 1, || None);
+        }
+        debug_assert!(self.slots[id.slot()].is_none(), "a slot is free before it is used again");
+        self.slots[id.slot()] = Some((id, connection));
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        match self.slots.get_mut(id.slot()) {
+            Some(Some((held, connection))) if *held == id => Some(connection),
+            _ => None,
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        self.get_mut(id)?;
+        self.slots[id.slot()].take().map(|(_, connection)| connection)
+    }
+}
+
+impl Connection {
+    /// A connection that came in.
+    pub(super) fn accepted(stream: TcpStream) -> Self {
+        Self::new(stream, false)
+    }
+
+    /// A connection that is being made.
+    pub(super) fn dialing(stream: TcpStream) -> Self {
+        Self::new(stream, true)
+    }
+
+    fn new(stream: TcpStream, is_dialing: bool) -> Self {
+        Self {
+            stream,
+            is_dialing,
+            can_read: false,
+            can_write: false,
+            is_queued_to_read: false,
+            is_queued_to_send: false,
+            broken: None,
+        }
+    }
+
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    pub(super) fn is_dialing(&self) -> bool {
+        self.is_dialing
+    }
+
+    /// Whether the connection is made, after an event said that it is writable.
+    pub(super) fn finish_dialing(&mut self) -> io::Result<bool> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => {
+                self.is_dialing = false;
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads; `None` if there is nothing now, 0 at the end of the stream.
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(len) => return Ok(Some(len)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.can_read = false;
+                    return match self.broken {
+                        Some(kind) => Err(kind.into()),
+                        None => Ok(None),
+                    };
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends, at most `budget_bytes` of a file; `None` if there is no room now.
+    pub(super) fn send(
+        &mut self,
+        transmit: &Transmit<'_>,
+        budget_bytes: usize,
+        files: Option<&Files>,
+    ) -> Result<Option<usize>, SendError> {
+        let sent = match *transmit {
+            Transmit::Bytes { bytes, more } => {
+                let more = if more { SendFlags::MORE } else { SendFlags::empty() };
+                rustix::io::retry_on_intr(|| {
+                    rustix::net::send(&self.stream, bytes, SendFlags::NOSIGNAL | more)
+                })
+            }
+            Transmit::File { file, offset, len_bytes } => {
+                let len_bytes = budget_bytes.min(len_bytes as usize);
+                match files.map(|files| files.send(file, &self.stream, offset, len_bytes)) {
+                    Some(Ok(0)) | None => {
+                        return Err(SendError::Source { file, error: FileError::Changed });
+                    }
+                    Some(Ok(len)) => Ok(len),
+                    Some(Err(error)) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
+                        // What sendfile says of the file; all else is about the socket.
+                        errno @ (Errno::IO | Errno::INVAL | Errno::OVERFLOW) => {
+                            let errno = errno.raw_os_error();
+                            let error = FileError::Io { call: "sendfile", errno };
+                            return Err(SendError::Source { file, error });
+                        }
+                        errno => Err(errno),
+                    },
+                }
+            }
+        };
+        match sent {
+            Ok(len) => Ok(Some(len)),
+            Err(Errno::AGAIN) => {
+                self.can_write = false;
+                Ok(None)
+            }
+            Err(errno) => Err(SendError::Socket(io::Error::from(errno).kind())),
+        }
+    }
+
+    /// Closes the connection.
+    pub(super) fn close(self, how: CloseHow) {
+        if how == CloseHow::Reset {
+            // If that fails, the connection is closed in order, which is all there is left.
+            let _ = sockopt::set_socket_linger(&self.stream, Some(std::time::Duration::ZERO));
+        }
+    }
+}

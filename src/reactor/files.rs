@@ -1,0 +1,123 @@
+//! The files that the node has open, and the hashing under way.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use mio::net::TcpStream;
+
+use crate::node::{Action, Input};
+use crate::proto::FileId;
+use crate::storage::{HashJobs, HashOutcome, Partial, SharedFolder, Source};
+
+/// The shared folder, as the node sees it.
+pub struct Files {
+    folder: SharedFolder,
+    open: BTreeMap<FileId, OpenFile>,
+    hash_jobs: HashJobs,
+}
+
+enum OpenFile {
+    Source(Source),
+    Partial(Partial),
+}
+
+impl Files {
+    /// Nothing is open yet.
+    pub fn new(folder: SharedFolder) -> Self {
+        let hash_jobs = HashJobs::new(&folder);
+        Self { folder, open: BTreeMap::new(), hash_jobs }
+    }
+
+    /// Carries out an action about a file, and gives its outcome. `received` are the
+    /// bytes that a `Write` speaks of.
+    pub(super) fn carry_out(&mut self, action: Action, received: &[u8]) -> Option<Input<'static>> {
+        match action {
+            Action::OpenSource { file, name } => Some(match self.folder.open_source(&name) {
+                Ok(source) => {
+                    let version = source.version();
+                    self.open.insert(file, OpenFile::Source(source));
+                    Input::Opened { file, version }
+                }
+                Err(error) => Input::FileFailed { file, error },
+            }),
+            Action::CreatePartial { file, name } => match self.folder.create_partial(&name) {
+                Ok(partial) => {
+                    self.open.insert(file, OpenFile::Partial(partial));
+                    None
+                }
+                Err(error) => Some(Input::FileFailed { file, error }),
+            },
+            Action::Write { file, range, offset } => {
+                // Not there: it failed already, and the node knows.
+                let Some(OpenFile::Partial(partial)) = self.open.get_mut(&file) else {
+                    return None;
+                };
+                let len_bytes = range.len();
+                Some(match partial.write(&received[range], offset) {
+                    Ok(()) => Input::Written { file, len_bytes },
+                    Err(error) => {
+                        self.close(file);
+                        Input::FileFailed { file, error }
+                    }
+                })
+            }
+            Action::Commit(file) => {
+                let Some(OpenFile::Partial(partial)) = self.open.remove(&file) else {
+                    return None;
+                };
+                Some(match partial.commit() {
+                    Ok(version) => Input::Committed { file, version },
+                    Err(error) => Input::FileFailed { file, error },
+                })
+            }
+            Action::Discard(file) => {
+                self.close(file);
+                None
+            }
+            Action::Hash(name) => {
+                self.hash_jobs.start(name);
+                None
+            }
+            _ => unreachable!("the loop gives only actions about files"),
+        }
+    }
+
+    /// Closes a file; a partial one is removed.
+    pub(super) fn close(&mut self, file: FileId) {
+        self.open.remove(&file);
+    }
+
+    /// Sends a range of an open file; 0 if it is not as long as it was.
+    pub(super) fn send(
+        &self,
+        file: FileId,
+        socket: &TcpStream,
+        offset: u64,
+        len_bytes: usize,
+    ) -> io::Result<usize> {
+        match self.open.get(&file) {
+            Some(OpenFile::Source(source)) => source.send_to(socket, offset, len_bytes),
+            _ => Ok(0),
+        }
+    }
+
+    /// Whether files are being hashed.
+    pub(super) fn is_hashing(&self) -> bool {
+        !self.hash_jobs.is_empty()
+    }
+
+    /// Hashes the next slice; gives what came of it, and what to take from the turn's
+    /// budget of bytes.
+    pub(super) fn hash_slice(&mut self, scratch: &mut [u8]) -> Option<(Input<'static>, usize)> {
+        let step = self.hash_jobs.run_slice(scratch)?;
+        let name = step.name;
+        let input = match step.outcome {
+            HashOutcome::Progress { version, hashed_bytes } => {
+                Input::HashProgress { name, version, hashed_bytes }
+            }
+            HashOutcome::Done { version, digest } => Input::Hashed { name, version, digest },
+            HashOutcome::Failed(error) => Input::HashFailed { name, error },
+        };
+        Some((input, step.cost_bytes))
+    }
+}

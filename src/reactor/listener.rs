@@ -1,0 +1,93 @@
+//! The socket that takes connections in.
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Instant;
+
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+
+use super::dial::set_options;
+use crate::limits::ACCEPT_PAUSE;
+
+/// A listening socket.
+///
+/// After it could not accept, for want of a descriptor say, no event would ever come
+/// again: it is tried again after a pause.
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddrV4,
+    is_ready: bool,
+    paused_until: Option<Instant>,
+}
+
+impl Listener {
+    /// Listens on `address`; port 0 takes a free one.
+    pub fn bind(address: SocketAddrV4) -> io::Result<Self> {
+        let socket = TcpListener::bind(SocketAddr::V4(address))?;
+        set_options(&socket)?;
+        let address = SocketAddrV4::new(*address.ip(), socket.local_addr()?.port());
+        Ok(Self { socket, address, is_ready: false, paused_until: None })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddrV4 {
+        self.address
+    }
+
+    /// The address it listens on, from which connections are made too.
+    pub(super) fn host(&self) -> Ipv4Addr {
+        *self.address.ip()
+    }
+
+    pub(super) fn set_ready(&mut self) {
+        self.is_ready = true;
+    }
+
+    /// When to call [`Listener::accept`] again though no event came.
+    pub(super) fn next_try(&self, now: Instant) -> Option<Instant> {
+        self.is_ready.then(|| self.paused_until.unwrap_or(now))
+    }
+
+    /// The next connection that came in, if there is one.
+    pub(super) fn accept(&mut self, now: Instant) -> Option<(TcpStream, SocketAddrV4)> {
+        if !self.is_ready || self.paused_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.paused_until = None;
+        loop {
+            match self.socket.accept() {
+                Ok((stream, SocketAddr::V4(from))) => return Some((stream, from)),
+                Ok((_, SocketAddr::V6(_))) => {}
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => {
+                        self.is_ready = false;
+                        return None;
+                    }
+                    // The one that failed is gone; the next may be well.
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        log::warn!("cannot accept a connection: {error}; trying again shortly");
+                        self.paused_until = Some(now + ACCEPT_PAUSE);
+                        return None;
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl Source for Listener {
+    fn register(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.socket.register(r, token, interest)
+    }
+
+    fn reregister(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.socket.reregister(r, token, interest)
+    }
+
+    fn deregister(&mut self, r: &Registry) -> io::Result<()> {
+        self.socket.deregister(r)
+    }
+}

@@ -1,0 +1,50 @@
+//! SIGINT and SIGTERM, as events of the poll.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use mio::{Interest, Registry, Token};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::exit::ExitCode;
+use crate::node::Signal;
+
+/// The signals that end the program. The first one does so in order; should the
+/// loop hang in a call, the second one ends it at once.
+pub(super) struct Signals(signal_hook_mio::v1_0::Signals);
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        let is_second = Arc::new(AtomicBool::new(false));
+        for (signal, code) in [(SIGINT, ExitCode::Interrupted), (SIGTERM, ExitCode::Terminated)] {
+            // In this order: the first signal finds the flag unset, and sets it.
+            flag::register_conditional_shutdown(signal, code as i32, Arc::clone(&is_second))?;
+            flag::register(signal, Arc::clone(&is_second))?;
+        }
+        Ok(Self(signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM])?))
+    }
+
+    /// The next signal that came.
+    pub(super) fn next(&mut self) -> Option<Signal> {
+        self.0.pending().next().map(|signal| match signal {
+            SIGINT => Signal::Interrupt,
+            _ => Signal::Terminate,
+        })
+    }
+}
+
+impl mio::event::Source for Signals {
+    fn register(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.0.register(r, token, interest)
+    }
+
+    fn reregister(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.0.reregister(r, token, interest)
+    }
+
+    fn deregister(&mut self, r: &Registry) -> io::Result<()> {
+        self.0.deregister(r)
+    }
+}
