@@ -1,0 +1,331 @@
+//! State x message, exhaustive: each machine in each state of its table is given each
+//! message there is, and does what the one table of `proto::legal` says. What is
+//! legal is taken; what is not closes the connection, names what was expected and
+//! what came, and leaves the machine refusing everything.
+
+use std::time::Instant;
+
+use p2pfs::limits::{CHUNK_BYTES, WINDOW_BYTES};
+use p2pfs::proto::legal::{
+    self, DownloadState, Kind, PeerKind, RegistrationState, RequestKind, ResponseKind,
+    SessionState, UploadState,
+};
+use p2pfs::proto::{
+    CloseReason, Download, DownloadEvent, FileId, Registration, RegistrySession, Transmit, Upload,
+    UploadEvent,
+};
+use p2pfs::wire::{
+    Digest, FieldText, FileName, PeerId, PeerMessage, RegistryRequest, RegistryResponse,
+};
+
+const PEER_KINDS: [PeerKind; 4] =
+    [PeerKind::Request, PeerKind::Chunk, PeerKind::Acknowledgment, PeerKind::Eof];
+const REQUEST_KINDS: [RequestKind; 2] = [RequestKind::Register, RequestKind::Lookup];
+const RESPONSE_KINDS: [ResponseKind; 3] =
+    [ResponseKind::Registered, ResponseKind::Address, ResponseKind::Error];
+const OUR_ID: PeerId = PeerId(9);
+
+fn name() -> FileName {
+    FileName::new("file").unwrap()
+}
+
+fn peer_message(kind: PeerKind) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match kind {
+        PeerKind::Request => PeerMessage::Request(name()),
+        PeerKind::Chunk => PeerMessage::Chunk { data_bytes: 3 },
+        PeerKind::Acknowledgment => PeerMessage::Acknowledgment(PeerId(1)),
+        PeerKind::Eof => PeerMessage::Eof(Digest([7; 32])),
+    }
+    .encode(&mut bytes);
+    bytes
+}
+
+fn request(kind: RequestKind) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match kind {
+        RequestKind::Register => RegistryRequest::Register { peer: PeerId(1), port: 1 },
+        RequestKind::Lookup => RegistryRequest::Lookup(PeerId(1)),
+    }
+    .encode(&mut bytes);
+    bytes
+}
+
+fn response(kind: ResponseKind) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match kind {
+        ResponseKind::Registered => RegistryResponse::Registered(true),
+        ResponseKind::Address => RegistryResponse::Address("127.0.0.1:1".parse().unwrap()),
+        ResponseKind::Error => RegistryResponse::Error(FieldText::new("no")),
+    }
+    .encode(&mut bytes);
+    bytes
+}
+
+/// Holds what a machine did with a message against the table.
+fn check<S: Copy + PartialEq + std::fmt::Debug, K: Kind + std::fmt::Debug>(
+    table: &'static [legal::Row<S, K>],
+    (state, kind): (S, K),
+    got: Result<(), CloseReason>,
+    then: S,
+    closed: S,
+) {
+    let row = table.iter().find(|row| row.state == state).unwrap();
+    if row.legal.contains(&kind) {
+        assert_eq!(got, Ok(()), "{state:?} x {kind:?}");
+        assert_ne!(then, closed, "{state:?} x {kind:?}");
+    } else {
+        let reason = CloseReason::PeerViolated { expected: row.expected, got: kind.term() };
+        assert_eq!(got, Err(reason), "{state:?} x {kind:?}");
+        assert_eq!(then, closed, "{state:?} x {kind:?}");
+    }
+}
+
+/// Takes everything that a machine wants to send, as a socket with room would.
+fn drain_upload(upload: &mut Upload, now: Instant) -> (usize, Option<UploadEvent>) {
+    let (mut sent_bytes, mut last_event) = (0, None);
+    while let Some(transmit) = upload.transmit() {
+        let len_bytes = match transmit {
+            Transmit::Bytes { bytes, .. } => bytes.len(),
+            Transmit::File { len_bytes, .. } => len_bytes as usize,
+        };
+        sent_bytes += len_bytes;
+        last_event = upload.transmitted(now, len_bytes).or(last_event);
+    }
+    (sent_bytes, last_event)
+}
+
+/// An upload in this state, with one chunk that is not acknowledged where the state
+/// allows any to have been sent.
+fn upload_in(state: UploadState, now: Instant) -> Upload {
+    let mut upload = Upload::new(now);
+    let feed = |upload: &mut Upload, kind| {
+        upload.handle_bytes(now, &peer_message(kind), &mut 0).unwrap();
+    };
+    let send_one_chunk_file = |upload: &mut Upload| {
+        feed(upload, PeerKind::Request);
+        upload.handle_source(now, FileId(1), 5);
+        upload.handle_hashed(now, 5, Some(Digest([1; 32])));
+        assert_eq!(drain_upload(upload, now).1, Some(UploadEvent::Sent(FileId(1))));
+    };
+    match state {
+        UploadState::ExpectRequest => send_one_chunk_file(&mut upload),
+        UploadState::ExpectSource => {
+            send_one_chunk_file(&mut upload);
+            feed(&mut upload, PeerKind::Request);
+        }
+        UploadState::Sending => {
+            feed(&mut upload, PeerKind::Request);
+            upload.handle_source(now, FileId(1), u64::from(WINDOW_BYTES) * 2);
+            upload.handle_hashed(now, u64::from(CHUNK_BYTES), None);
+            drain_upload(&mut upload, now);
+        }
+        UploadState::Closed => _ = upload.close(),
+    }
+    assert_eq!(upload.state(), state);
+    upload
+}
+
+#[test]
+fn upload_takes_what_the_table_allows_and_nothing_else() {
+    let now = Instant::now();
+    for row in legal::UPLOAD {
+        for kind in PEER_KINDS {
+            let mut upload = upload_in(row.state, now);
+            let got = upload.handle_bytes(now, &peer_message(kind), &mut 0).map(|_| ());
+            check(legal::UPLOAD, (row.state, kind), got, upload.state(), UploadState::Closed);
+        }
+    }
+}
+
+#[test]
+fn an_acknowledgment_of_nothing_is_refused_in_every_state() {
+    let now = Instant::now();
+    let acknowledgment = peer_message(PeerKind::Acknowledgment);
+    for state in [UploadState::ExpectRequest, UploadState::ExpectSource, UploadState::Sending] {
+        let mut upload = upload_in(state, now);
+        assert_eq!(upload.handle_bytes(now, &acknowledgment, &mut 0), Ok(None), "{state:?}");
+        let second = upload.handle_bytes(now, &acknowledgment, &mut 0);
+        assert!(matches!(second, Err(CloseReason::PeerViolated { .. })), "{state:?}: {second:?}");
+        assert_eq!(upload.state(), UploadState::Closed);
+    }
+}
+
+#[test]
+fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
+    let now = Instant::now();
+    let (window, chunk) = (u64::from(WINDOW_BYTES), u64::from(CHUNK_BYTES));
+    let mut upload = Upload::new(now);
+    upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
+    upload.handle_source(now, FileId(1), 3 * window + 1);
+    assert_eq!(drain_upload(&mut upload, now), (0, None), "nothing is hashed");
+    assert_eq!(upload.poll_timeout(), None, "the other side is not to blame for that");
+    upload.handle_hashed(now, chunk + 1, None);
+    assert_eq!(drain_upload(&mut upload, now).0 as u64, chunk + 5, "one chunk is hashed whole");
+    upload.handle_hashed(now, 3 * window + 1, Some(Digest([1; 32])));
+    let heads = 5 * (window / chunk - 1);
+    assert_eq!(drain_upload(&mut upload, now).0 as u64, window - chunk + heads, "the window");
+    let acknowledgment = peer_message(PeerKind::Acknowledgment);
+    for _ in 0..2 {
+        upload.handle_bytes(now, &acknowledgment, &mut 0).unwrap();
+        assert_eq!(drain_upload(&mut upload, now).0 as u64, chunk + 5);
+    }
+}
+
+/// A download in this state, and how much it has received.
+fn download_in(state: DownloadState, now: Instant) -> Download {
+    let mut download = Download::new(now, OUR_ID, name());
+    if state == DownloadState::ExpectConnection {
+        return download;
+    }
+    download.handle_connected(now);
+    let feed = |download: &mut Download, bytes: &[u8]| download.handle_bytes(now, bytes, &mut 0);
+    match state {
+        DownloadState::ExpectConnection | DownloadState::ExpectChunk => {}
+        DownloadState::ExpectData => {
+            assert_eq!(feed(&mut download, &peer_message(PeerKind::Chunk)), Ok(None));
+        }
+        DownloadState::ExpectWritten => {
+            let bytes = [peer_message(PeerKind::Chunk), b"abc".into()].concat();
+            let write = DownloadEvent::Write { range: 5..8, offset: 0 };
+            assert_eq!(feed(&mut download, &bytes), Ok(Some(write)));
+            assert_eq!(feed(&mut download, &peer_message(PeerKind::Eof)), Ok(None));
+        }
+        DownloadState::Closed => {
+            assert!(feed(&mut download, &peer_message(PeerKind::Request)).is_err());
+        }
+    }
+    assert_eq!(download.state(), state);
+    download
+}
+
+#[test]
+fn download_takes_what_the_table_allows_and_nothing_else() {
+    let now = Instant::now();
+    for row in legal::DOWNLOAD.iter().filter(|row| row.state != DownloadState::ExpectData) {
+        for kind in PEER_KINDS {
+            let mut download = download_in(row.state, now);
+            let got = download.handle_bytes(now, &peer_message(kind), &mut 0).map(|_| ());
+            check(legal::DOWNLOAD, (row.state, kind), got, download.state(), DownloadState::Closed);
+        }
+    }
+}
+
+#[test]
+fn within_a_chunk_every_message_is_just_data() {
+    let now = Instant::now();
+    for kind in PEER_KINDS {
+        let mut download = download_in(DownloadState::ExpectData, now);
+        let mut at = 0;
+        let event = download.handle_bytes(now, &peer_message(kind), &mut at);
+        assert_eq!(event, Ok(Some(DownloadEvent::Write { range: 0..3, offset: 0 })));
+        assert_eq!((at, download.state()), (3, DownloadState::ExpectChunk));
+    }
+}
+
+#[test]
+fn a_chunk_is_acknowledged_once_it_is_written_and_the_verdict_waits_for_that_too() {
+    let now = Instant::now();
+    let mut download = download_in(DownloadState::ExpectWritten, now);
+    download.transmitted(69);
+    assert_eq!(download.transmit(), None, "the bytes are not written yet");
+    assert_eq!(download.handle_written(1), None);
+    assert_eq!(download.transmit(), None, "not all of them");
+    let verdict = download.handle_written(2);
+    let Some(DownloadEvent::Verdict { matches: false, size_bytes: 3, .. }) = verdict else {
+        panic!("{verdict:?}");
+    };
+    let mut acknowledgment = Vec::new();
+    PeerMessage::Acknowledgment(OUR_ID).encode(&mut acknowledgment);
+    assert_eq!(download.transmit(), Some(Transmit::Bytes { bytes: &acknowledgment, more: false }));
+}
+
+/// A registration in this state.
+fn registration_in(state: RegistrationState, now: Instant) -> Registration {
+    let mut registration = Registration::new(now, OUR_ID, 5001);
+    if state == RegistrationState::ExpectConnection {
+        return registration;
+    }
+    registration.handle_connected(now);
+    let accept = |registration: &mut Registration| {
+        let accepted = response(ResponseKind::Registered);
+        registration.handle_bytes(now, &accepted, &mut 0).unwrap();
+    };
+    match state {
+        RegistrationState::ExpectConnection | RegistrationState::ExpectRegistered => {}
+        RegistrationState::Registered => accept(&mut registration),
+        RegistrationState::ExpectAddress => {
+            accept(&mut registration);
+            registration.look_up(now, PeerId(2));
+        }
+        RegistrationState::Closed => {
+            let early = response(ResponseKind::Address);
+            assert!(registration.handle_bytes(now, &early, &mut 0).is_err());
+        }
+    }
+    assert_eq!(registration.state(), state);
+    registration
+}
+
+#[test]
+fn registration_takes_what_the_table_allows_and_nothing_else() {
+    let now = Instant::now();
+    for row in legal::REGISTRATION {
+        for kind in RESPONSE_KINDS {
+            let mut registration = registration_in(row.state, now);
+            let got = registration.handle_bytes(now, &response(kind), &mut 0).map(|_| ());
+            // A refusal is legal, and ends the connection all the same.
+            let then = match (registration.state(), kind) {
+                (RegistrationState::Closed, ResponseKind::Error) if got.is_ok() => row.state,
+                (then, _) => then,
+            };
+            let closed = RegistrationState::Closed;
+            check(legal::REGISTRATION, (row.state, kind), got, then, closed);
+        }
+    }
+}
+
+#[test]
+fn one_lookup_is_outstanding_at_a_time_and_each_peer_is_asked_for_once() {
+    let now = Instant::now();
+    let mut registration = registration_in(RegistrationState::ExpectAddress, now);
+    registration.transmitted(10 + 6);
+    for peer in [3, 2, 3, 4] {
+        registration.look_up(now, PeerId(peer));
+    }
+    for peer in [3, 4] {
+        assert_eq!(registration.transmit(), None, "one answer is due");
+        registration.handle_bytes(now, &response(ResponseKind::Address), &mut 0).unwrap();
+        let mut lookup = Vec::new();
+        RegistryRequest::Lookup(PeerId(peer)).encode(&mut lookup);
+        assert_eq!(registration.transmit(), Some(Transmit::Bytes { bytes: &lookup, more: false }));
+        registration.transmitted(6);
+    }
+}
+
+/// A registry session in this state.
+fn session_in(state: SessionState, now: Instant) -> RegistrySession {
+    let mut session = RegistrySession::new(now);
+    if state != SessionState::Anonymous {
+        session.handle_bytes(now, &request(RequestKind::Register), &mut 0).unwrap();
+        session.accept_registration(PeerId(1));
+    }
+    if state == SessionState::Closed {
+        let second = session.handle_bytes(now, &request(RequestKind::Register), &mut 0);
+        assert!(second.is_err());
+    }
+    assert_eq!(session.state(), state);
+    session
+}
+
+#[test]
+fn registry_session_takes_what_the_table_allows_and_nothing_else() {
+    let now = Instant::now();
+    for row in legal::SESSION {
+        for kind in REQUEST_KINDS {
+            let mut session = session_in(row.state, now);
+            let got = session.handle_bytes(now, &request(kind), &mut 0).map(|_| ());
+            check(legal::SESSION, (row.state, kind), got, session.state(), SessionState::Closed);
+        }
+    }
+}
