@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use log::LevelFilter;
 
@@ -14,6 +15,7 @@ use crate::wire::{FileName, NameError, Shown};
 /// Share files between the peers of a network, verified, at almost no cost.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = false)]
 #[command(
     after_help = "Exit codes: 0 done, 1 other, 2 usage, 7 id or port taken at the registry, \
     8 write error, 9 exists and may not be replaced or emptied, 10 some files done and some not, \
@@ -68,7 +70,7 @@ pub struct PeerArgs {
     pub offer_interval: Duration,
     /// Share this folder, as it is, and fetch into it
     /// [default: a folder peer-N in the current one, made anew at each start].
-    #[arg(long, value_name = "DIR", value_parser = folder)]
+    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(folder))]
     pub dir: Option<PathBuf>,
     /// Fill the folder peer-N with the files of the folder peer-N in this one.
     #[arg(long, value_name = "DIR", default_value = "initial_peer_folders")]
@@ -164,8 +166,7 @@ fn offer_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn folder(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
+fn folder(path: PathBuf) -> Result<PathBuf, String> {
     match std::fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => Ok(path),
         Ok(_) => Err("not a folder".into()),

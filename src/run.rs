@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::time::Instant;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use crate::cli::{PeerArgs, RegistryArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::OFFER_PORT;
@@ -19,9 +21,9 @@ use crate::wire::{PeerId, Shown};
 /// Runs the registry until it is stopped.
 pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
     let listener = Listener::bind(args.listen).map_err(|error| {
-        let hint = "another registry? choose another address with --listen";
-        cannot_bind(args.listen, &error, hint)
+        cannot_bind(args.listen, &error, "another registry? choose one with --listen")
     })?;
+    raise_descriptor_limit();
     say_listening(listener.address());
     let reactor = Reactor::new("registry".into(), RegistryNode::new(), listener, None, None);
     let outcome = reactor.and_then(|reactor| reactor.run(&[])).map_err(loop_failed)?;
@@ -72,6 +74,7 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
         exit_when_done: args.exit_when_done,
         seed: fastrand::u64(..),
     };
+    raise_descriptor_limit();
     say_listening(listener.address());
     let node = PeerNode::new(Instant::now(), settings);
     let mut begin: Vec<_> =
@@ -80,6 +83,14 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     let reactor = Reactor::new(name, node, listener, Some(offers), Some(Files::new(folder)));
     let outcome = reactor.and_then(|reactor| reactor.run(&begin)).map_err(loop_failed)?;
     result_of(outcome, Some(args.id))
+}
+
+/// Takes as many descriptors as the system allows: one for each connection. With fewer
+/// the program works too; accepting pauses while there is none.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// The line that scripts wait for. A closed or full stdout is no reason to stop.
@@ -120,7 +131,8 @@ fn cannot_bind(address: SocketAddrV4, error: &io::Error, hint: &str) -> Failure 
             Failure::new(ExitCode::AddressInUse, message)
         }
         ErrorKind::AddrNotAvailable => {
-            let message = format_args!("{ip} is not an address of this machine");
+            let message =
+                format_args!("{ip} is not an address of this machine; choose one that is");
             Failure::new(ExitCode::Usage, message)
         }
         _ => Failure::new(ExitCode::Other, format_args!("cannot listen on {address}: {error}")),

@@ -2,7 +2,7 @@
 //! makes system calls and reads the clock.
 //!
 //! It decides nothing. Readiness becomes inputs of the node, the node's actions
-//! become calls, and their outcomes become inputs again. One [`turn`](Reactor::turn):
+//! become calls, and their outcomes become inputs again. One turn:
 //!
 //! 1. Poll: without waiting if work was left over, else until the next timer.
 //! 2. Read the clock, once.
@@ -26,7 +26,8 @@ mod signals;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::time::Instant;
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
@@ -37,7 +38,8 @@ pub use self::offer_socket::OfferSocket;
 use self::report_log::ReportLog;
 use self::signals::Signals;
 use crate::limits::{
-    CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
+    ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
+    HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
 };
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome};
 
@@ -61,6 +63,8 @@ pub struct Reactor<N> {
     sendable: Vec<ConnectionId>,
     scratch: Vec<u8>,
     log: ReportLog,
+    /// The time of this turn: the clock is read once in each.
+    now: Instant,
     outcome: Option<Outcome>,
 }
 
@@ -93,6 +97,7 @@ impl<N: Node> Reactor<N> {
             sendable: Vec::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
             log: ReportLog::new(name),
+            now: Instant::now(),
             outcome: None,
         })
     }
@@ -102,10 +107,9 @@ impl<N: Node> Reactor<N> {
     /// # Errors
     /// Only if the poll itself fails; nothing that a socket or a file does ends the loop.
     pub fn run(mut self, begin: &[Input<'_>]) -> io::Result<Outcome> {
-        let now = Instant::now();
-        self.carry_out(now, &[]);
+        self.carry_out(&[]);
         for input in begin {
-            self.handle(now, input.clone());
+            self.handle(input.clone());
         }
         let mut events = Events::with_capacity(POLL_EVENTS);
         loop {
@@ -121,58 +125,56 @@ impl<N: Node> Reactor<N> {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        let now = Instant::now();
+        self.now = Instant::now();
         for event in events.iter() {
             match event.token() {
                 LISTENER => self.listener.set_ready(),
                 OFFERS => self.offers.iter_mut().for_each(OfferSocket::set_ready),
-                SIGNALS => self.stop(now),
+                SIGNALS => self.stop(),
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
-                    self.mark(now, id, event.is_readable(), event.is_writable());
+                    self.mark(id, event.is_readable(), event.is_writable());
                 }
             }
         }
-        self.serve_connections(now);
-        self.accept(now);
-        self.receive_datagrams(now);
-        self.hash(now);
-        if self.node.poll_timeout().is_some_and(|at| at <= now) {
-            self.node.handle_timeout(now);
-            self.carry_out(now, &[]);
+        self.serve_connections();
+        self.accept();
+        self.receive_datagrams();
+        self.hash();
+        if self.node.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.node.handle_timeout(self.now);
+            self.carry_out(&[]);
         }
-        for id in mem::take(&mut self.sendable) {
-            self.send(now, id);
-        }
+        self.send_all();
         Ok(())
     }
 
-    fn poll_timeout(&self) -> std::time::Duration {
+    fn poll_timeout(&self) -> Duration {
         let has_work = !self.readable.is_empty()
             || !self.sendable.is_empty()
             || self.offers.as_ref().is_some_and(OfferSocket::is_ready)
             || self.files.as_ref().is_some_and(Files::is_hashing);
         if has_work {
-            return std::time::Duration::ZERO;
+            return Duration::ZERO;
         }
-        let now = Instant::now();
-        let timers = [self.node.poll_timeout(), self.listener.next_try(now)];
+        let timers = [self.node.poll_timeout(), self.listener.next_try(self.now)];
         let next = timers.into_iter().flatten().min();
-        next.map_or(POLL_TIMEOUT_MAX, |at| at.saturating_duration_since(now)).min(POLL_TIMEOUT_MAX)
+        let sleep = next.map(|at| at.saturating_duration_since(self.now));
+        sleep.unwrap_or(POLL_TIMEOUT_MAX).min(POLL_TIMEOUT_MAX)
     }
 
     /// Gives the node an input, and carries out what it wants done.
-    fn handle(&mut self, now: Instant, input: Input<'_>) {
+    fn handle(&mut self, input: Input<'_>) {
         let received = match &input {
             Input::Received { bytes, .. } => *bytes,
             _ => &[],
         };
-        self.node.handle(now, input);
-        self.carry_out(now, received);
+        self.node.handle(self.now, input);
+        self.carry_out(received);
     }
 
     /// Carries out the node's actions, and those that their outcomes lead to.
-    fn carry_out(&mut self, now: Instant, received: &[u8]) {
+    fn carry_out(&mut self, received: &[u8]) {
         while let Some(action) = self.node.poll_action() {
             let outcome = match action {
                 Action::Broadcast(datagram) => {
@@ -189,7 +191,7 @@ impl<N: Node> Reactor<N> {
                     None
                 }
                 Action::Report(report) => {
-                    self.log.log(now, &report);
+                    self.log.log(self.now, &report);
                     None
                 }
                 Action::Exit(outcome) => {
@@ -206,49 +208,49 @@ impl<N: Node> Reactor<N> {
                 }
             };
             if let Some(input) = outcome {
-                self.node.handle(now, input);
+                self.node.handle(self.now, input);
             }
         }
     }
 
-    fn stop(&mut self, now: Instant) {
+    fn stop(&mut self) {
         while let Some(signal) = self.signals.next() {
-            self.handle(now, Input::Stop(signal));
+            self.handle(Input::Stop(signal));
         }
     }
 
-    fn accept(&mut self, now: Instant) {
-        for _ in 0..crate::limits::ACCEPTS_PER_TURN {
-            let Some((stream, from)) = self.listener.accept(now) else { return };
-            if let Some(id) = self.node.accept(now, from)
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some((stream, from)) = self.listener.accept(self.now) else { return };
+            if let Some(id) = self.node.accept(self.now, from)
                 && self.enter(id, Connection::accepted(stream)).is_err()
             {
-                self.handle(now, broken(id, io::ErrorKind::OutOfMemory));
+                self.handle(broken(id, io::ErrorKind::OutOfMemory));
             }
-            self.carry_out(now, &[]);
+            self.carry_out(&[]);
         }
     }
 
-    fn receive_datagrams(&mut self, now: Instant) {
-        for _ in 0..crate::limits::DATAGRAMS_PER_TURN {
+    fn receive_datagrams(&mut self) {
+        for _ in 0..DATAGRAMS_PER_TURN {
             let Some(offers) = &mut self.offers else { return };
-            let mut buffer = [0; crate::limits::OFFER_BYTES + 1];
+            let mut buffer = [0; OFFER_BYTES + 1];
             let Some((len, from)) = offers.receive(&mut buffer) else { return };
-            self.handle(now, Input::Datagram { from, bytes: &buffer[..len] });
+            self.handle(Input::Datagram { from, bytes: &buffer[..len] });
         }
     }
 
-    fn hash(&mut self, now: Instant) {
+    fn hash(&mut self) {
         let mut hashed_bytes = 0;
-        while hashed_bytes < crate::limits::HASH_TURN_BYTES {
+        while hashed_bytes < HASH_TURN_BYTES {
             let Some(files) = &mut self.files else { return };
             let Some((input, bytes)) = files.hash_slice(&mut self.scratch) else { return };
             hashed_bytes += bytes;
-            self.handle(now, input);
+            self.handle(input);
         }
     }
 
-    fn dial(&mut self, id: ConnectionId, to: std::net::SocketAddrV4) -> Option<Input<'static>> {
+    fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
         let entered = dial::dial(self.listener.host(), to)
             .and_then(|stream| self.enter(id, Connection::dialing(stream)));
         entered.err().map(|error| broken(id, error.kind()))
@@ -263,16 +265,16 @@ impl<N: Node> Reactor<N> {
     }
 
     /// An event says that a connection is ready for something.
-    fn mark(&mut self, now: Instant, id: ConnectionId, is_readable: bool, is_writable: bool) {
+    fn mark(&mut self, id: ConnectionId, is_readable: bool, is_writable: bool) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is_dialing() {
             if !is_writable {
                 return;
             }
             match connection.finish_dialing() {
-                Ok(true) => self.handle(now, Input::Connected(id)),
+                Ok(true) => self.handle(Input::Connected(id)),
                 Ok(false) => return,
-                Err(error) => return self.lose(now, id, error.kind()),
+                Err(error) => return self.lose(id, error.kind()),
             }
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
@@ -302,7 +304,7 @@ impl<N: Node> Reactor<N> {
         }
     }
 
-    fn serve_connections(&mut self, now: Instant) {
+    fn serve_connections(&mut self) {
         let count = self.readable.len();
         let budget_bytes =
             (TURN_BYTES / count.max(1)).clamp(CONNECTION_TURN_BYTES_MIN, CONNECTION_TURN_BYTES_MAX);
@@ -310,13 +312,13 @@ impl<N: Node> Reactor<N> {
             let Some(id) = self.readable.pop_front() else { return };
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.is_queued_to_read = false;
-                self.receive(now, id, budget_bytes);
+                self.receive(id, budget_bytes);
             }
         }
     }
 
     /// Reads from a connection until it is empty or its budget is used.
-    fn receive(&mut self, now: Instant, id: ConnectionId, mut budget_bytes: usize) {
+    fn receive(&mut self, id: ConnectionId, mut budget_bytes: usize) {
         let mut scratch = mem::take(&mut self.scratch);
         loop {
             let room_bytes =
@@ -324,7 +326,7 @@ impl<N: Node> Reactor<N> {
             let Some(connection) = self.connections.get_mut(id) else { break };
             if room_bytes == 0 {
                 match connection.broken {
-                    Some(kind) => self.lose(now, id, kind),
+                    Some(kind) => self.lose(id, kind),
                     // Out of budget: the next turn goes on. Not allowed: `send` will.
                     None if budget_bytes == 0 => self.mark_readable(id),
                     None => {}
@@ -334,17 +336,17 @@ impl<N: Node> Reactor<N> {
             match connection.receive(&mut scratch[..room_bytes]) {
                 Ok(Some(0)) => {
                     // What it still waits for goes out before it is told to be over.
-                    self.send(now, id);
-                    self.handle(now, Input::ReadClosed(id));
+                    self.send(id, CONNECTION_TURN_BYTES_MAX);
+                    self.handle(Input::ReadClosed(id));
                     break;
                 }
                 Ok(Some(len)) => {
                     budget_bytes -= len;
-                    self.handle(now, Input::Received { connection: id, bytes: &scratch[..len] });
+                    self.handle(Input::Received { connection: id, bytes: &scratch[..len] });
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    self.lose(now, id, error.kind());
+                    self.lose(id, error.kind());
                     break;
                 }
             }
@@ -352,9 +354,16 @@ impl<N: Node> Reactor<N> {
         self.scratch = scratch;
     }
 
+    fn send_all(&mut self) {
+        let ids = mem::take(&mut self.sendable);
+        let budget_bytes = budget_bytes(ids.len());
+        for id in ids {
+            self.send(id, budget_bytes);
+        }
+    }
+
     /// Sends what a connection has to send until the socket is full or the budget used.
-    fn send(&mut self, now: Instant, id: ConnectionId) {
-        let mut budget_bytes = CONNECTION_TURN_BYTES_MAX;
+    fn send(&mut self, id: ConnectionId, mut budget_bytes: usize) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.is_queued_to_send = false;
         }
@@ -369,15 +378,15 @@ impl<N: Node> Reactor<N> {
             match connection.send(&transmit, budget_bytes, self.files.as_ref()) {
                 Ok(Some(len)) => {
                     budget_bytes = budget_bytes.saturating_sub(len);
-                    self.node.transmitted(now, id, len);
-                    self.carry_out(now, &[]);
+                    self.node.transmitted(self.now, id, len);
+                    self.carry_out(&[]);
                 }
                 Ok(None) => {}
                 Err(connection::SendError::Source { file, error }) => {
                     if let Some(files) = &mut self.files {
                         files.close(file);
                     }
-                    self.handle(now, Input::FileFailed { file, error });
+                    self.handle(Input::FileFailed { file, error });
                 }
                 Err(connection::SendError::Socket(kind)) => {
                     // What came before the error may still be read, the EOF maybe among it.
@@ -390,9 +399,9 @@ impl<N: Node> Reactor<N> {
         self.mark_readable(id);
     }
 
-    fn lose(&mut self, now: Instant, id: ConnectionId, kind: io::ErrorKind) {
+    fn lose(&mut self, id: ConnectionId, kind: io::ErrorKind) {
         self.connections.remove(id);
-        self.handle(now, broken(id, kind));
+        self.handle(broken(id, kind));
     }
 
     fn close(&mut self, id: ConnectionId, how: CloseHow) {
@@ -400,6 +409,11 @@ impl<N: Node> Reactor<N> {
             connection.close(how);
         }
     }
+}
+
+/// What each of `count` connections may move in one turn.
+fn budget_bytes(count: usize) -> usize {
+    (TURN_BYTES / count.max(1)).clamp(CONNECTION_TURN_BYTES_MIN, CONNECTION_TURN_BYTES_MAX)
 }
 
 fn broken(connection: ConnectionId, kind: io::ErrorKind) -> Input<'static> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::exit::ExitCode;
@@ -23,6 +23,8 @@ impl Signals {
             flag::register_conditional_shutdown(signal, code as i32, Arc::clone(&is_second))?;
             flag::register(signal, Arc::clone(&is_second))?;
         }
+        // A limit on the size of files is an error of one write, not the end of the program.
+        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         Ok(Self(signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM])?))
     }
 

@@ -53,7 +53,7 @@ pub struct PeerSettings {
 ///
 /// Invariants: `files` holds exactly the ids that the runner has open for us; a
 /// wish is in `active` while it waits for an address or has a connection; a
-/// connection in [`RegistryLink`] or in a wish is in `connections`.
+/// connection in `registry` or in a wish is in `connections`.
 #[derive(Debug)]
 pub struct PeerNode {
     settings: PeerSettings,
