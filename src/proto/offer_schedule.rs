@@ -18,9 +18,14 @@ pub struct OfferSchedule {
 }
 
 impl OfferSchedule {
-    /// The first batch is due at once.
-    pub fn new(now: Instant, interval: Duration) -> Self {
-        Self { interval, next_batch_at: now, cursor: None }
+    /// The first batch is due at `first_batch_at`.
+    pub fn new(first_batch_at: Instant, interval: Duration) -> Self {
+        Self { interval, next_batch_at: first_batch_at, cursor: None }
+    }
+
+    /// The next batch is due now.
+    pub fn hasten(&mut self, now: Instant) {
+        self.next_batch_at = self.next_batch_at.min(now);
     }
 
     /// When the next batch is due.

@@ -30,6 +30,7 @@ use crate::wire::{Deframer, FieldText, Frame, PeerId, RegistryRequest, RegistryR
 #[derive(Debug)]
 pub struct Registration {
     state: State,
+    was_accepted: bool,
     our_id: PeerId,
     our_port: u16,
     deframer: Deframer<RegistryResponse>,
@@ -68,6 +69,7 @@ impl Registration {
     pub fn new(now: Instant, our_id: PeerId, our_port: u16) -> Self {
         Self {
             state: State::ExpectConnection { deadline: now + CONNECT_TIMEOUT },
+            was_accepted: false,
             our_id,
             our_port,
             deframer: Deframer::default(),
@@ -132,6 +134,7 @@ impl Registration {
         legal::check(legal::REGISTRATION, state, ResponseKind::from(&response))?;
         let (event, next) = match (old, response) {
             (State::ExpectRegistered { .. }, RegistryResponse::Registered(true)) => {
+                self.was_accepted = true;
                 (RegistrationEvent::Registered, State::Registered)
             }
             (State::ExpectRegistered { .. }, RegistryResponse::Registered(false)) => {
@@ -189,7 +192,12 @@ impl Registration {
         Err(CloseReason::TimedOut(timer))
     }
 
-    /// Whether the registry has entered us.
+    /// Whether the registry ever entered us on this connection, also after it has failed.
+    pub fn was_accepted(&self) -> bool {
+        self.was_accepted
+    }
+
+    /// Whether the registry has entered us, and can be asked.
     pub fn is_registered(&self) -> bool {
         matches!(self.state, State::Registered | State::ExpectAddress { .. })
     }

@@ -29,6 +29,8 @@ const REQUEST_BYTES_MIN: usize = 6;
 #[derive(Debug)]
 pub struct RegistrySession {
     state: State,
+    /// Outlives the state: the entry is removed after the connection has failed.
+    registered_as: Option<PeerId>,
     deframer: Deframer<RegistryRequest>,
     outbox: Outbox,
 }
@@ -40,7 +42,7 @@ pub type SessionEvent = RegistryRequest;
 #[derive(Clone, Copy, Debug)]
 enum State {
     Anonymous { deadline: Instant, timer: Timer },
-    Registered(PeerId),
+    Registered,
     Closed,
 }
 
@@ -50,6 +52,7 @@ impl RegistrySession {
         let deadline = now + FIRST_BYTE_TIMEOUT;
         Self {
             state: State::Anonymous { deadline, timer: Timer::FirstByte },
+            registered_as: None,
             deframer: Deframer::default(),
             outbox: Outbox::default(),
         }
@@ -97,16 +100,14 @@ impl RegistrySession {
     /// Answers a registration: the client is entered as `peer`.
     pub fn accept_registration(&mut self, peer: PeerId) {
         debug_assert_eq!(self.state(), SessionState::Anonymous);
-        self.state = State::Registered(peer);
+        self.state = State::Registered;
+        self.registered_as = Some(peer);
         self.respond(&RegistryResponse::Registered(true));
     }
 
-    /// Whom the client is registered as.
+    /// Whom the client was registered as, also after the connection has failed.
     pub fn registered_as(&self) -> Option<PeerId> {
-        match self.state {
-            State::Registered(peer) => Some(peer),
-            State::Anonymous { .. } | State::Closed => None,
-        }
+        self.registered_as
     }
 
     /// What to send next.
@@ -136,7 +137,7 @@ impl RegistrySession {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Anonymous { deadline, .. } => Some(deadline),
-            State::Registered(_) | State::Closed => None,
+            State::Registered | State::Closed => None,
         }
     }
 
@@ -155,7 +156,7 @@ impl RegistrySession {
     pub fn state(&self) -> SessionState {
         match self.state {
             State::Anonymous { .. } => SessionState::Anonymous,
-            State::Registered(_) => SessionState::Registered,
+            State::Registered => SessionState::Registered,
             State::Closed => SessionState::Closed,
         }
     }

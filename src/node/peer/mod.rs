@@ -25,7 +25,7 @@ use super::deadlines::Deadlines;
 use super::index::Index;
 use super::{Action, CloseHow, FileError, Input, Node, Outcome, Report};
 use crate::limits::{
-    DOWNLOADS_MAX, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PEER_CONNECTIONS_MAX,
+    CONNECT_TIMEOUT, DOWNLOADS_MAX, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PEER_CONNECTIONS_MAX,
 };
 use crate::proto::{CloseReason, Download, FileId, OfferSchedule, Registration, Transmit, Upload};
 use crate::wire::{FileName, PeerId};
@@ -118,7 +118,8 @@ impl PeerNode {
         let mut node = Self {
             connections: Connections::new(PEER_CONNECTIONS_MAX, DOWNLOADS_MAX + 1),
             registry: RegistryLink::new(),
-            schedule: OfferSchedule::new(now, settings.offer_interval),
+            // Before we are registered nobody could find us.
+            schedule: OfferSchedule::new(now + CONNECT_TIMEOUT, settings.offer_interval),
             catalog: Catalog::new(expiry),
             index: Index::default(),
             wishes: BTreeMap::new(),
@@ -185,7 +186,7 @@ impl PeerNode {
         let how = match self.connections.get(connection) {
             // The registry of the reference forgets a registration only at a reset, and
             // forgets the *first* holder of an id when a refused one is reset.
-            Some(Connection::Registration(m)) if !m.is_registered() => CloseHow::Finish,
+            Some(Connection::Registration(m)) if !m.was_accepted() => CloseHow::Finish,
             Some(_) => CloseHow::Reset,
             None => return,
         };

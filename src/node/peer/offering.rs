@@ -33,9 +33,17 @@ impl PeerNode {
         self.actions.push_back(Action::Broadcast(offer.encode()));
     }
 
-    /// Sees to it that files are offered, now that there are some.
+    /// Sees to it that files are offered, if there are any.
     pub(super) fn arm_offers(&mut self) {
-        self.deadlines.arm(Wake::Offers, self.schedule.next_batch_at());
+        if self.index.len() > 0 {
+            self.deadlines.arm(Wake::Offers, self.schedule.next_batch_at());
+        }
+    }
+
+    /// Offers at once: others can find us now.
+    pub(super) fn hasten_offers(&mut self, now: Instant) {
+        self.schedule.hasten(now);
+        self.arm_offers();
     }
 
     pub(super) fn offer_batch(&mut self, now: Instant) {
@@ -48,9 +56,7 @@ impl PeerNode {
         }
         let last = names.last().copied().filter(|_| more);
         self.schedule.batch_sent(now, self.index.len(), last);
-        if self.index.len() > 0 {
-            self.arm_offers();
-        }
+        self.arm_offers();
         // Together with our own offers, so that it costs no wake-up of its own.
         self.expire_offers(now);
     }

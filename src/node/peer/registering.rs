@@ -87,6 +87,7 @@ impl PeerNode {
         self.registry.failures = 0;
         self.registry.backoff.reset();
         self.report(Report::Registered { registry: self.settings.registry });
+        self.hasten_offers(now);
         self.begin_waiting(now);
     }
 
@@ -107,6 +108,10 @@ impl PeerNode {
         if !matches!(reason, CloseReason::Stopping | CloseReason::Refused) {
             let retry_in = self.registry.backoff.delay(&mut self.rng);
             let again = self.registry.failures > 0;
+            if !again {
+                // Offers have waited for the registration long enough.
+                self.hasten_offers(now);
+            }
             self.registry.failures = self.registry.failures.saturating_add(1);
             let registry = self.settings.registry;
             self.report(Report::RegistryUnreachable { registry, reason, retry_in, again });
