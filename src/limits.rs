@@ -149,6 +149,11 @@ pub const DISTURBED_CALLS_MAX: u32 = 16;
 /// Temporary names tried for one partial file.
 pub const PARTIAL_NAME_TRIES_MAX: u32 = 16;
 
+/// Disk space left free, at least.
+pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// Disk space left free: the whole divided by this, if that is more.
+pub const DISK_RESERVE_SHARE: u64 = 100;
+
 // ---- log ----
 
 /// Lines in one second about what one address did wrong.

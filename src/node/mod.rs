@@ -264,6 +264,8 @@ pub enum FileError {
     Changed,
     /// Something stands under the final name.
     Exists,
+    /// The disk has no more room than is kept free.
+    Full,
     /// The system refused a call.
     Io {
         /// Which.
@@ -308,6 +310,7 @@ impl fmt::Display for FileError {
             Self::Missing => f.write_str("no such regular file"),
             Self::Changed => f.write_str("the file is changing"),
             Self::Exists => f.write_str("something else stands under that name"),
+            Self::Full => f.write_str("the disk is full, but for what is kept free"),
             Self::Io { call, errno } => {
                 write!(f, "{call}: {}", io::Error::from_raw_os_error(*errno))
             }

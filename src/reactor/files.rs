@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 
 use mio::net::TcpStream;
 
@@ -14,6 +15,8 @@ pub struct Files {
     folder: SharedFolder,
     open: BTreeMap<FileId, OpenFile>,
     hash_jobs: HashJobs,
+    /// Files to be committed, all at once at the end of the turn.
+    commits: Vec<(FileId, Partial)>,
 }
 
 enum OpenFile {
@@ -25,7 +28,7 @@ impl Files {
     /// Nothing is open yet.
     pub fn new(folder: SharedFolder) -> Self {
         let hash_jobs = HashJobs::new(&folder);
-        Self { folder, open: BTreeMap::new(), hash_jobs }
+        Self { folder, open: BTreeMap::new(), hash_jobs, commits: Vec::new() }
     }
 
     /// Carries out an action about a file, and gives its outcome. `received` are the
@@ -62,13 +65,10 @@ impl Files {
                 })
             }
             Action::Commit(file) => {
-                let Some(OpenFile::Partial(partial)) = self.open.remove(&file) else {
-                    return None;
-                };
-                Some(match partial.commit() {
-                    Ok(version) => Input::Committed { file, version },
-                    Err(error) => Input::FileFailed { file, error },
-                })
+                if let Some(OpenFile::Partial(partial)) = self.open.remove(&file) {
+                    self.commits.push((file, partial));
+                }
+                None
             }
             Action::Discard(file) => {
                 self.close(file);
@@ -85,6 +85,23 @@ impl Files {
     /// Closes a file; a partial one is removed.
     pub(super) fn close(&mut self, file: FileId) {
         self.open.remove(&file);
+        self.commits.retain(|(waiting, _)| *waiting != file);
+    }
+
+    /// Whether files wait to be committed.
+    pub(super) fn has_commits(&self) -> bool {
+        !self.commits.is_empty()
+    }
+
+    /// Commits them; gives what came of each.
+    pub(super) fn commit(&mut self) -> Vec<Input<'static>> {
+        let (ids, partials): (Vec<_>, Vec<_>) = mem::take(&mut self.commits).into_iter().unzip();
+        let outcomes = ids.into_iter().zip(self.folder.commit(partials));
+        let input = |(file, outcome)| match outcome {
+            Ok(version) => Input::Committed { file, version },
+            Err(error) => Input::FileFailed { file, error },
+        };
+        outcomes.map(input).collect()
     }
 
     /// Sends a range of an open file; 0 if it is not as long as it was.

@@ -10,6 +10,8 @@
 //!    with a budget: connections, new connections, datagrams, hashing.
 //! 4. Timers, after the input that had queued up: a busy host is no dead peer.
 //! 5. Send what the connections have to send, before sleeping.
+//! 6. Make files safe that came in whole, all at once. This may wait for the disk, and
+//!    is the one step that waits; how long is counted.
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
 //! cleared only when the kernel says `WouldBlock`, and no interest ever changes. An
@@ -22,6 +24,7 @@ mod listener;
 mod offer_socket;
 mod report_log;
 mod signals;
+mod sync_times;
 
 use std::collections::VecDeque;
 use std::io;
@@ -37,6 +40,7 @@ pub use self::listener::Listener;
 pub use self::offer_socket::OfferSocket;
 use self::report_log::ReportLog;
 use self::signals::Signals;
+use self::sync_times::SyncTimes;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
     HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
@@ -63,6 +67,7 @@ pub struct Reactor<N> {
     sendable: Vec<ConnectionId>,
     scratch: Vec<u8>,
     log: ReportLog,
+    sync_times: SyncTimes,
     /// The time of this turn: the clock is read once in each.
     now: Instant,
     outcome: Option<Outcome>,
@@ -97,6 +102,7 @@ impl<N: Node> Reactor<N> {
             sendable: Vec::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
             log: ReportLog::new(name),
+            sync_times: SyncTimes::default(),
             now: Instant::now(),
             outcome: None,
         })
@@ -114,6 +120,9 @@ impl<N: Node> Reactor<N> {
         let mut events = Events::with_capacity(POLL_EVENTS);
         loop {
             if let Some(outcome) = self.outcome.take() {
+                if !self.sync_times.is_empty() {
+                    self.log.note(&self.sync_times);
+                }
                 return Ok(outcome);
             }
             self.turn(&mut events)?;
@@ -146,6 +155,7 @@ impl<N: Node> Reactor<N> {
             self.carry_out(&[]);
         }
         self.send_all();
+        self.commit();
         Ok(())
     }
 
@@ -246,6 +256,16 @@ impl<N: Node> Reactor<N> {
             let Some(files) = &mut self.files else { return };
             let Some((input, bytes)) = files.hash_slice(&mut self.scratch) else { return };
             hashed_bytes += bytes;
+            self.handle(input);
+        }
+    }
+
+    fn commit(&mut self) {
+        let Some(files) = self.files.as_mut().filter(|files| files.has_commits()) else { return };
+        let began = Instant::now();
+        let inputs = files.commit();
+        self.sync_times.add(inputs.len(), began.elapsed());
+        for input in inputs {
             self.handle(input);
         }
     }

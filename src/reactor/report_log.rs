@@ -2,6 +2,7 @@
 //! or drowns a terminal.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,11 @@ impl ReportLog {
         } else {
             self.all.hidden += 1;
         }
+    }
+
+    /// Logs a line of the loop's own.
+    pub(super) fn note(&self, line: impl Display) {
+        log::info!(target: &self.name, "{line}");
     }
 
     fn begin_second(&mut self, now: Instant) {

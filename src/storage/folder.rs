@@ -9,6 +9,7 @@ use std::rc::Rc;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::commit::commit;
 use super::partial::{self, Partial};
 use super::simulated::MARK;
 use super::source::Source;
@@ -22,6 +23,16 @@ use crate::wire::{FileName, NameError, Shown};
 pub struct SharedFolder {
     // Shared with the partial files and hash jobs, which may outlive a borrow of this.
     descriptor: Rc<OwnedFd>,
+    settings: WriteSettings,
+}
+
+/// How files are written.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteSettings {
+    /// Whether a file survives a loss of power once it is committed.
+    pub sync: bool,
+    /// How much of the disk is left free; `None` for the usual reserve.
+    pub disk_reserve_bytes: Option<u64>,
 }
 
 /// What [`SharedFolder::scan`] found, by name.
@@ -67,7 +78,13 @@ impl SharedFolder {
                 partial::remove_if_dead(&descriptor, entry.file_name());
             }
         }
-        Ok(Self { descriptor: Rc::new(descriptor) })
+        let settings = WriteSettings { sync: true, disk_reserve_bytes: None };
+        Ok(Self { descriptor: Rc::new(descriptor), settings })
+    }
+
+    /// Writes as told from now on.
+    pub fn set(&mut self, settings: WriteSettings) {
+        self.settings = settings;
     }
 
     /// Every file that can be offered, and what cannot be, with why. What we put
@@ -85,7 +102,14 @@ impl SharedFolder {
     /// Creates a partial file that is to get this name. `Exists` if anything stands
     /// there already, be it a link to nowhere.
     pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
-        Partial::create(Rc::clone(&self.descriptor), *name)
+        let reserve_bytes = self.settings.disk_reserve_bytes;
+        Partial::create(Rc::clone(&self.descriptor), *name, reserve_bytes)
+    }
+
+    /// Makes files of this folder safe under their final names, replacing nothing. Those
+    /// that fail are removed. This is the one call that may block for long.
+    pub fn commit(&self, partials: Vec<Partial>) -> Vec<Result<Version, FileError>> {
+        commit(&self.descriptor, partials, self.settings.sync)
     }
 
     pub(super) fn descriptor(&self) -> Rc<OwnedFd> {
@@ -275,7 +299,7 @@ mod tests {
         symlink(&elsewhere, &path).unwrap();
         let mut partial = shared.create_partial(&name("f")).unwrap();
         partial.write(b"here", 0).unwrap();
-        partial.commit().unwrap();
+        shared.commit(vec![partial]).remove(0).unwrap();
         assert_eq!(fs::read(moved.join("f")).unwrap(), b"here");
         assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 

@@ -17,18 +17,20 @@
 //!    it is renamed or replaced, nothing is ever written elsewhere.
 //! 2. No link is followed, no FIFO or device is read, nothing is replaced.
 //! 3. Each call handles a bounded number of bytes. The `fsync` in
-//!    [`Partial::commit`] is the one call that may block for longer.
+//!    [`SharedFolder::commit`] is the one call that may block for longer.
 //! 4. A [`Partial`] that is not committed is removed, whatever way it ends; one
 //!    whose process died is removed by the next [`SharedFolder::open`].
 
+mod commit;
 mod folder;
 mod hashing;
 mod partial;
 mod simulated;
 mod source;
+mod space;
 mod system;
 
-pub use folder::{Scan, SharedFolder, SkipReason, Skipped};
+pub use folder::{Scan, SharedFolder, SkipReason, Skipped, WriteSettings};
 pub use hashing::{HashJobs, HashOutcome, HashStep};
 pub use partial::Partial;
 pub use simulated::{PrepareError, SimulatedFolder, prepare};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! create ──▶ .p2pfs-PID-N.partial, locked ──▶ write ... ──▶ fsync ──▶ final name ──▶ fsync folder
-//!                       │                                                  (never replacing)
+//!                       │                                   └── for many files at once (commit.rs)
 //!                       └──────── dropped, or anything fails ──▶ removed
 //! ```
 //!
@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::space;
 use super::system::{self, persist, refused};
 use crate::limits::{PARTIAL_NAME_TRIES_MAX, WRITE_BACK_BYTES};
 use crate::node::{FileError, Version};
@@ -39,6 +40,7 @@ pub struct Partial {
     /// Where it stands now and is removed from when dropped; `None` once it is to stay.
     stands_as: Option<String>,
     write_back: WriteBack,
+    disk_reserve_bytes: Option<u64>,
 }
 
 /// How much was written since the kernel was last told to write back.
@@ -48,7 +50,12 @@ struct WriteBack {
 }
 
 impl Partial {
-    pub(super) fn create(folder: Rc<OwnedFd>, final_name: FileName) -> Result<Self, FileError> {
+    pub(super) fn create(
+        folder: Rc<OwnedFd>,
+        final_name: FileName,
+        disk_reserve_bytes: Option<u64>,
+    ) -> Result<Self, FileError> {
+        space::check(&folder, disk_reserve_bytes)?;
         match system::stat_name(&folder, final_name.as_str()) {
             Err(Errno::NOENT) => {}
             Ok(_) => return Err(FileError::Exists),
@@ -68,6 +75,7 @@ impl Partial {
                 final_name,
                 stands_as: Some(name),
                 write_back: WriteBack::default(),
+                disk_reserve_bytes,
             };
             // A process that starts right now may find the file before it is locked, take
             // it for a dead one's, and have it locked or removed by now.
@@ -95,24 +103,37 @@ impl Partial {
             }
         }
         if let Some(due) = self.write_back.wrote(offset, bytes.len() as u64) {
-            // The advice starts writing back without waiting for it, so that little is left
-            // for the fsync. If it is not taken, that fsync is longer.
-            let len_bytes = NonZeroU64::new(due.end - due.start);
-            let _ = rustix::fs::fadvise(&self.file, due.start, len_bytes, Advice::DontNeed);
+            self.begin_write_back(due);
+            space::check(&self.file, self.disk_reserve_bytes)?;
         }
         Ok(())
     }
 
-    /// Makes the file safe and gives it its final name, replacing nothing. When this
-    /// returns it survives a loss of power; if it fails, the file is removed. The
-    /// version is that after the renaming, which changes the time of change.
-    pub fn commit(mut self) -> Result<Version, FileError> {
-        // A failed fsync is final: the kernel may have dropped what it could not write,
-        // and another fsync would then succeed.
-        retry_on_intr(|| rustix::fs::fsync(&self.file)).map_err(refused("fsync"))?;
-        self.take_final_name()?;
+    /// Starts writing back without waiting for it, so that little is left for the fsync.
+    /// If the advice is not taken, that fsync is longer.
+    fn begin_write_back(&self, due: Range<u64>) {
+        let len_bytes = NonZeroU64::new(due.end - due.start);
+        let _ = rustix::fs::fadvise(&self.file, due.start, len_bytes, Advice::DontNeed);
+    }
+
+    /// The first step of a commit: what is not yet on its way to the disk is sent there.
+    pub(super) fn begin_sync(&mut self) {
+        let rest = std::mem::take(&mut self.write_back.waiting);
+        if !rest.is_empty() {
+            self.begin_write_back(rest);
+        }
+    }
+
+    /// The second: the content is safe. A failed fsync is final: the kernel may have
+    /// dropped what it could not write, and another fsync would then succeed.
+    pub(super) fn sync(&self) -> Result<(), FileError> {
+        retry_on_intr(|| rustix::fs::fsync(&self.file)).map_err(refused("fsync"))
+    }
+
+    /// The last, once the name is safe too: the file is to stay. The version is that after
+    /// the renaming, which changes the time of change.
+    pub(super) fn keep(mut self) -> Result<Version, FileError> {
         let stat = system::stat_file(&self.file)?;
-        retry_on_intr(|| rustix::fs::fsync(&self.folder)).map_err(refused("fsync"))?;
         self.stands_as = None;
         Ok(system::version(&stat))
     }
@@ -122,7 +143,8 @@ impl Partial {
         drop(self);
     }
 
-    fn take_final_name(&mut self) -> Result<(), FileError> {
+    /// The third: it takes its final name, replacing nothing.
+    pub(super) fn take_final_name(&mut self) -> Result<(), FileError> {
         let Some(from) = &self.stands_as else { return Ok(()) };
         let to = self.final_name.as_str();
         let renamed = persist(|| {
@@ -256,7 +278,7 @@ mod tests {
         partial.write(b"hello ", 0).unwrap();
         partial.write(b"", 11).unwrap();
         assert!(!folder.path().join("f").exists());
-        let version = partial.commit().unwrap();
+        let version = shared.commit(vec![partial]).remove(0).unwrap();
         assert_eq!(names_in(folder.path()), ["f"]);
         assert_eq!(fs::read(folder.path().join("f")).unwrap(), b"hello world");
         assert_eq!(shared.scan().unwrap().files, [(name("f"), version)]);
@@ -298,9 +320,16 @@ mod tests {
         for partial in [&mut file, &mut link, &mut empty] {
             partial.write(b"ours", 0).unwrap();
         }
-        for partial in [file, link, empty] {
-            assert_eq!(partial.commit().unwrap_err(), FileError::Exists);
+        let mut good = shared.create_partial(&name("good")).unwrap();
+        good.write(b"ours", 0).unwrap();
+        let outcomes = shared.commit(vec![file, link, good, empty]);
+        for (at, outcome) in outcomes.iter().enumerate() {
+            match outcome {
+                Ok(version) => assert_eq!((at, version.size_bytes), (2, 4)),
+                Err(error) => assert_eq!(*error, FileError::Exists),
+            }
         }
+        fs::remove_file(path.join("good")).unwrap();
         assert_eq!(fs::read(path.join("file2")).unwrap(), b"theirs");
         assert_eq!(fs::read_link(path.join("link2")).unwrap(), Path::new("nowhere"));
         assert_eq!(

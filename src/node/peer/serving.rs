@@ -151,7 +151,7 @@ impl PeerNode {
         match error {
             FileError::Missing => self.lose_file(now, source.name, error),
             FileError::Io { .. } => self.report(Report::ReadFailed { name: source.name, error }),
-            FileError::Changed | FileError::Exists => {}
+            FileError::Changed | FileError::Exists | FileError::Full => {}
         }
     }
 
@@ -223,7 +223,9 @@ impl PeerNode {
             FileError::Io { call: "open", errno } => {
                 io::Error::from_raw_os_error(errno).kind() != io::ErrorKind::PermissionDenied
             }
-            FileError::Io { .. } | FileError::Missing | FileError::Exists => false,
+            FileError::Io { .. } | FileError::Missing | FileError::Exists | FileError::Full => {
+                false
+            }
         };
         match self.index.get_mut(&name) {
             Some(local) if may_pass => {

@@ -1,0 +1,42 @@
+//! Many files become safe at once.
+//!
+//! Each file needs an fsync before it takes its name and the folder one after, but
+//! that does not make a flush of the disk for each: write-back begins for all of
+//! them, the first fsync then takes the metadata of all with it, and one fsync of
+//! the folder makes all names safe.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::retry_on_intr;
+
+use super::partial::Partial;
+use super::system::refused;
+use crate::node::{FileError, Version};
+
+/// Makes files safe under their final names, replacing nothing. When this returns,
+/// those that did not fail survive a loss of power; the others are removed. It blocks
+/// for as long as the disk takes. Without `sync` it promises nothing of a loss of power.
+pub(super) fn commit(
+    folder: &OwnedFd,
+    mut partials: Vec<Partial>,
+    sync: bool,
+) -> Vec<Result<Version, FileError>> {
+    if sync {
+        partials.iter_mut().for_each(Partial::begin_sync);
+    }
+    let named: Vec<_> = partials
+        .into_iter()
+        .map(|mut partial| {
+            if sync {
+                partial.sync()?;
+            }
+            partial.take_final_name()?;
+            Ok(partial)
+        })
+        .collect();
+    let names_are_safe = match sync && named.iter().any(Result::is_ok) {
+        true => retry_on_intr(|| rustix::fs::fsync(folder)).map_err(refused("fsync")),
+        false => Ok(()),
+    };
+    named.into_iter().map(|partial| names_are_safe.and(partial)?.keep()).collect()
+}
