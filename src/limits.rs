@@ -33,9 +33,16 @@ pub const WISHES_MAX: usize = 16_384;
 
 // ---- transfers ----
 
-/// File data in one chunk that we send. The reference took 64 KiB chunks at some
-/// 80 MB/s and 1 MiB chunks at 8 to 16; larger chunks cost us fewer system calls.
-pub const CHUNK_BYTES: u32 = 256 * 1024;
+/// File data in the first chunks that we send on a connection. At the minimum rate of
+/// 1 KiB/s one of them is acknowledged every 8 s, within [`PROGRESS_TIMEOUT`].
+pub const CHUNK_BYTES_MIN: u32 = 8 * 1024;
+/// File data in the largest chunks that we send. The reference took 64 KiB chunks at
+/// some 80 MB/s and 1 MiB chunks at 8 to 16; larger chunks cost us fewer system calls.
+pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
+/// Chunks acknowledged sooner than this become larger.
+pub const QUICK_ACKNOWLEDGMENT: Duration = Duration::from_secs(1);
+/// Chunks acknowledged later than this become smaller.
+pub const SLOW_ACKNOWLEDGMENT: Duration = Duration::from_secs(4);
 /// File data sent and not yet acknowledged on one connection.
 pub const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Copied bytes (message heads, acknowledgments, answers) waiting to be sent on one
@@ -164,7 +171,13 @@ pub const LOG_LINES_PER_SECOND: u32 = 200;
 pub const LOG_ADDRESSES_MAX: usize = 1024;
 
 const _: () = {
-    assert!(CHUNK_BYTES > 0 && CHUNK_BYTES <= WINDOW_BYTES);
+    assert!(CHUNK_BYTES_MIN > 0 && CHUNK_BYTES_MIN <= CHUNK_BYTES_MAX);
+    assert!(CHUNK_BYTES_MAX <= WINDOW_BYTES);
+    // A chunk at the minimum rate is acknowledged before the transfer counts as stalled.
+    assert!(
+        CHUNK_BYTES_MIN as u64 * RATE_WINDOW.as_secs()
+            < RATE_WINDOW_BYTES_MIN * PROGRESS_TIMEOUT.as_secs()
+    );
     assert!(HEAD_BYTES_MAX < OUTBOX_BYTES_MAX);
     // An empty outbox allows a read, even at the registry, which answers 6 bytes with 70.
     assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX / 70 * 6);

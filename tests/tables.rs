@@ -3,9 +3,9 @@
 //! legal is taken; what is not closes the connection, names what was expected and
 //! what came, and leaves the machine refusing everything.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use p2pfs::limits::{CHUNK_BYTES, WINDOW_BYTES};
+use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, WINDOW_BYTES};
 use p2pfs::proto::legal::{
     self, DownloadState, Kind, PeerKind, RegistrationState, RequestKind, ResponseKind,
     SessionState, UploadState,
@@ -117,7 +117,7 @@ fn upload_in(state: UploadState, now: Instant) -> Upload {
         UploadState::Sending => {
             feed(&mut upload, PeerKind::Request);
             upload.handle_source(now, FileId(1), u64::from(WINDOW_BYTES) * 2);
-            upload.handle_hashed(now, u64::from(CHUNK_BYTES), None);
+            upload.handle_hashed(now, u64::from(CHUNK_BYTES_MIN), None);
             drain_upload(&mut upload, now);
         }
         UploadState::Closed => _ = upload.close(),
@@ -154,7 +154,7 @@ fn an_acknowledgment_of_nothing_is_refused_in_every_state() {
 #[test]
 fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
     let now = Instant::now();
-    let (window, chunk) = (u64::from(WINDOW_BYTES), u64::from(CHUNK_BYTES));
+    let (window, chunk) = (u64::from(WINDOW_BYTES), u64::from(CHUNK_BYTES_MIN));
     let mut upload = Upload::new(now);
     upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
     upload.handle_source(now, FileId(1), 3 * window + 1);
@@ -165,11 +165,47 @@ fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
     upload.handle_hashed(now, 3 * window + 1, Some(Digest([1; 32])));
     let heads = 5 * (window / chunk - 1);
     assert_eq!(drain_upload(&mut upload, now).0 as u64, window - chunk + heads, "the window");
-    let acknowledgment = peer_message(PeerKind::Acknowledgment);
-    for _ in 0..2 {
+}
+
+/// Acknowledges one chunk at a time after `delay`, and gives the chunks sent meanwhile.
+fn chunks_with_acknowledgments_after(delay: Duration, acknowledgments: usize) -> Vec<u64> {
+    let mut now = Instant::now();
+    let mut upload = Upload::new(now);
+    upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
+    upload.handle_source(now, FileId(1), 1 << 40);
+    upload.handle_hashed(now, 1 << 40, Some(Digest([1; 32])));
+    let (mut chunks, mut acknowledged) = (Vec::new(), 0);
+    loop {
+        while let Some(transmit) = upload.transmit() {
+            let len_bytes = match transmit {
+                Transmit::Bytes { bytes, .. } => {
+                    let len: [u8; 4] = bytes[1..].try_into().unwrap();
+                    chunks.push(u64::from(u32::from_be_bytes(len)));
+                    bytes.len()
+                }
+                Transmit::File { len_bytes, .. } => len_bytes as usize,
+            };
+            upload.transmitted(now, len_bytes);
+        }
+        let in_flight: u64 = chunks[acknowledged..].iter().sum();
+        assert!(in_flight <= u64::from(WINDOW_BYTES), "{in_flight} bytes in flight");
+        if acknowledged == acknowledgments {
+            return chunks;
+        }
+        acknowledged += 1;
+        now += delay;
+        let acknowledgment = peer_message(PeerKind::Acknowledgment);
         upload.handle_bytes(now, &acknowledgment, &mut 0).unwrap();
-        assert_eq!(drain_upload(&mut upload, now).0 as u64, chunk + 5);
     }
+}
+
+#[test]
+fn chunks_grow_while_they_are_acknowledged_quickly_and_stay_small_if_not() {
+    let quick = chunks_with_acknowledgments_after(Duration::from_micros(10), 5000);
+    assert_eq!(quick[0], u64::from(CHUNK_BYTES_MIN));
+    assert_eq!(quick.last(), Some(&u64::from(CHUNK_BYTES_MAX)));
+    let slow = chunks_with_acknowledgments_after(Duration::from_secs(7), 500);
+    assert!(slow.iter().all(|&chunk| chunk == u64::from(CHUNK_BYTES_MIN)), "{slow:?}");
 }
 
 /// A download in this state, and how much it has received.

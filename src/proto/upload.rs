@@ -15,10 +15,9 @@
 //! allows, and only as far as the file is hashed: so the digest is there when the
 //! last chunk is out, however large the file, and nobody waits in silence.
 //!
-//! Invariants: `unacknowledged_chunks` counts the chunks framed and not yet
-//! acknowledged, over all files of the connection; a chunk is framed only when
-//! the one before it is sent whole.
+//! Invariant: a chunk is framed only when the one before it is sent whole.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::time::Instant;
 
@@ -27,7 +26,10 @@ use super::legal::{self, PeerKind, UploadState};
 use super::outbox::Outbox;
 use super::progress::Progress;
 use super::{FileId, Transmit};
-use crate::limits::{CHUNK_BYTES, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, WINDOW_BYTES};
+use crate::limits::{
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, QUICK_ACKNOWLEDGMENT,
+    SLOW_ACKNOWLEDGMENT, WINDOW_BYTES,
+};
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerMessage};
 
 /// The uploader's end of a connection.
@@ -36,7 +38,7 @@ pub struct Upload {
     state: State,
     deframer: Deframer<PeerMessage>,
     outbox: Outbox,
-    unacknowledged_chunks: u32,
+    in_flight: InFlight,
 }
 
 /// What an upload asks of its node, or tells it.
@@ -80,7 +82,7 @@ impl Upload {
             },
             deframer: Deframer::default(),
             outbox: Outbox::default(),
-            unacknowledged_chunks: 0,
+            in_flight: InFlight::new(),
         }
     }
 
@@ -127,13 +129,13 @@ impl Upload {
                 Ok(Some(UploadEvent::Requested(name)))
             }
             PeerMessage::Acknowledgment(_) => {
-                self.unacknowledged_chunks =
-                    self.unacknowledged_chunks.checked_sub(1).ok_or(CloseReason::PeerViolated {
+                let chunk_bytes =
+                    self.in_flight.acknowledge(now).ok_or(CloseReason::PeerViolated {
                         expected: "no acknowledgment",
                         got: "an acknowledgment of nothing",
                     })?;
                 if let State::Sending(sending) = &mut self.state {
-                    sending.progress.moved(now, 0);
+                    sending.progress.moved(now, chunk_bytes as usize);
                 }
                 Ok(self.fill(now))
             }
@@ -166,7 +168,7 @@ impl Upload {
         digest: Option<Digest>,
     ) -> Option<UploadEvent> {
         if let State::Sending(sending) = &mut self.state {
-            if sending.waits_for_hash(self.unacknowledged_chunks) {
+            if sending.waits_for_hash(&self.in_flight) {
                 // The wait was ours: the other side's time begins now.
                 sending.progress = Progress::new(now);
             }
@@ -184,15 +186,14 @@ impl Upload {
         }
         let left_bytes = sending.size_bytes - sending.offset;
         if left_bytes > 0 {
-            let chunk_bytes = left_bytes.min(u64::from(CHUNK_BYTES)) as u32;
-            let in_flight_bytes = self.unacknowledged_chunks * CHUNK_BYTES;
+            let chunk_bytes = left_bytes.min(self.in_flight.chunk_bytes.into()) as u32;
             if sending.offset + u64::from(chunk_bytes) <= sending.hashed_bytes
-                && in_flight_bytes + CHUNK_BYTES <= WINDOW_BYTES
+                && self.in_flight.has_room_for(chunk_bytes)
             {
                 let head = PeerMessage::Chunk { data_bytes: chunk_bytes };
                 self.outbox.push(|out| head.encode(out));
                 sending.chunk_left_bytes = chunk_bytes;
-                self.unacknowledged_chunks += 1;
+                self.in_flight.send(now, chunk_bytes);
             }
             return None;
         }
@@ -222,7 +223,8 @@ impl Upload {
     /// The socket took this much of it.
     pub fn transmitted(&mut self, now: Instant, len_bytes: usize) -> Option<UploadEvent> {
         if let State::Sending(sending) = &mut self.state {
-            sending.progress.moved(now, len_bytes);
+            // The socket may hold megabytes: what counts for the rate is acknowledged.
+            sending.progress.moved(now, 0);
         }
         if !self.outbox.is_empty() {
             self.outbox.advance(len_bytes);
@@ -237,7 +239,7 @@ impl Upload {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::ExpectRequest { deadline, .. } => Some(*deadline),
-            State::Sending(sending) if sending.waits_for_hash(self.unacknowledged_chunks) => None,
+            State::Sending(sending) if sending.waits_for_hash(&self.in_flight) => None,
             State::Sending(sending) => Some(sending.progress.deadline()),
             State::ExpectSource | State::Closed => None,
         }
@@ -280,10 +282,61 @@ impl Upload {
 
 impl Sending {
     /// Whether nothing is in flight and nothing can be sent before more is hashed.
-    fn waits_for_hash(&self, unacknowledged_chunks: u32) -> bool {
-        let next = (self.size_bytes - self.offset).min(u64::from(CHUNK_BYTES));
-        unacknowledged_chunks == 0
+    fn waits_for_hash(&self, in_flight: &InFlight) -> bool {
+        let next = (self.size_bytes - self.offset).min(in_flight.chunk_bytes.into());
+        in_flight.unacknowledged.is_empty()
             && self.chunk_left_bytes == 0
             && (self.offset + next > self.hashed_bytes || next == 0 && self.digest.is_none())
+    }
+}
+
+/// The chunks that are not acknowledged yet, over all files of the connection, and how
+/// large the next one is to be.
+///
+/// Large chunks cost less, but each is acknowledged only as a whole: on a slow link the
+/// acknowledgments would come so seldom that it looked stalled. So chunks begin small
+/// and grow while they are acknowledged quickly.
+#[derive(Debug)]
+struct InFlight {
+    unacknowledged: VecDeque<u32>,
+    bytes: u32,
+    chunk_bytes: u32,
+    /// Until the acknowledgment of one chunk: how many are still due, and when it was sent.
+    probe: Option<(usize, Instant)>,
+}
+
+impl InFlight {
+    fn new() -> Self {
+        let unacknowledged = VecDeque::new();
+        Self { unacknowledged, bytes: 0, chunk_bytes: CHUNK_BYTES_MIN, probe: None }
+    }
+
+    fn has_room_for(&self, chunk_bytes: u32) -> bool {
+        self.bytes + chunk_bytes <= WINDOW_BYTES
+    }
+
+    fn send(&mut self, now: Instant, chunk_bytes: u32) {
+        self.unacknowledged.push_back(chunk_bytes);
+        self.bytes += chunk_bytes;
+        self.probe.get_or_insert((self.unacknowledged.len(), now));
+    }
+
+    /// The oldest chunk is acknowledged; gives its size.
+    fn acknowledge(&mut self, now: Instant) -> Option<u32> {
+        let chunk_bytes = self.unacknowledged.pop_front()?;
+        self.bytes -= chunk_bytes;
+        if let Some((due, sent_at)) = &mut self.probe {
+            *due -= 1;
+            if *due == 0 {
+                let elapsed = now.saturating_duration_since(*sent_at);
+                if elapsed < QUICK_ACKNOWLEDGMENT {
+                    self.chunk_bytes = (self.chunk_bytes * 2).min(CHUNK_BYTES_MAX);
+                } else if elapsed > SLOW_ACKNOWLEDGMENT {
+                    self.chunk_bytes = (self.chunk_bytes / 2).max(CHUNK_BYTES_MIN);
+                }
+                self.probe = None;
+            }
+        }
+        Some(chunk_bytes)
     }
 }
