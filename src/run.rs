@@ -14,24 +14,28 @@ use crate::cli::{PeerArgs, RegistryArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::OFFER_PORT;
 use crate::node::{Input, PeerNode, PeerSettings, RegistryNode};
-use crate::reactor::{Files, Listener, OfferSocket, Reactor};
+use crate::reactor::{Files, Listener, OfferSocket, Reactor, Signals};
 use crate::storage::{PrepareError, SharedFolder, Skipped, prepare};
 use crate::wire::{PeerId, Shown};
 
 /// Runs the registry until it is stopped.
 pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
+    let signals = Signals::new().map_err(loop_failed)?;
     let listener = Listener::bind(args.listen).map_err(|error| {
         cannot_bind(args.listen, &error, "another registry? choose one with --listen")
     })?;
     raise_descriptor_limit();
-    say_listening(listener.address());
-    let reactor = Reactor::new("registry".into(), RegistryNode::new(), listener, None, None);
-    let outcome = reactor.and_then(|reactor| reactor.run(&[])).map_err(loop_failed)?;
+    let (name, address) = ("registry".into(), listener.address());
+    let reactor = Reactor::new(name, RegistryNode::new(), signals, listener, None, None);
+    let reactor = reactor.map_err(loop_failed)?;
+    say_listening(address);
+    let outcome = reactor.run(&[]).map_err(loop_failed)?;
     result_of(outcome, None)
 }
 
 /// Runs a peer until it is stopped, refused or done.
 pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
+    let signals = Signals::new().map_err(loop_failed)?;
     let address = SocketAddrV4::new(args.host, args.port);
     let listener = Listener::bind(address).map_err(|error| {
         cannot_bind(address, &error, "another peer? choose one with --port, or --host")
@@ -75,13 +79,16 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
         seed: fastrand::u64(..),
     };
     raise_descriptor_limit();
-    say_listening(listener.address());
+    let address = listener.address();
     let node = PeerNode::new(Instant::now(), settings);
     let mut begin: Vec<_> =
         scan.files.into_iter().map(|(name, version)| Input::FileFound { name, version }).collect();
     begin.push(Input::Want(&args.want));
-    let reactor = Reactor::new(name, node, listener, Some(offers), Some(Files::new(folder)));
-    let outcome = reactor.and_then(|reactor| reactor.run(&begin)).map_err(loop_failed)?;
+    let files = Some(Files::new(folder));
+    let reactor = Reactor::new(name, node, signals, listener, Some(offers), files);
+    let reactor = reactor.map_err(loop_failed)?;
+    say_listening(address);
+    let outcome = reactor.run(&begin).map_err(loop_failed)?;
     result_of(outcome, Some(args.id))
 }
 

@@ -39,7 +39,7 @@ pub use self::files::Files;
 pub use self::listener::Listener;
 pub use self::offer_socket::OfferSocket;
 use self::report_log::ReportLog;
-use self::signals::Signals;
+pub use self::signals::Signals;
 use self::sync_times::SyncTimes;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
@@ -78,13 +78,13 @@ impl<N: Node> Reactor<N> {
     pub fn new(
         name: String,
         node: N,
+        mut signals: Signals,
         mut listener: Listener,
         mut offers: Option<OfferSocket>,
         files: Option<Files>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let mut signals = Signals::new()?;
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
         if let Some(offers) = &mut offers {

@@ -13,10 +13,16 @@ use crate::node::Signal;
 
 /// The signals that end the program. The first one does so in order; should the
 /// loop hang in a call, the second one ends it at once.
-pub(super) struct Signals(signal_hook_mio::v1_0::Signals);
+pub struct Signals(signal_hook_mio::v1_0::Signals);
 
 impl Signals {
-    pub(super) fn new() -> io::Result<Self> {
+    /// Takes them over from now on: none is lost between here and the loop.
+    ///
+    /// # Errors
+    /// If the system gives no descriptors for it.
+    pub fn new() -> io::Result<Self> {
+        // Before the flag: a signal in between would count as the first, and be lost.
+        let signals = signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM])?;
         let is_second = Arc::new(AtomicBool::new(false));
         for (signal, code) in [(SIGINT, ExitCode::Interrupted), (SIGTERM, ExitCode::Terminated)] {
             // In this order: the first signal finds the flag unset, and sets it.
@@ -25,7 +31,7 @@ impl Signals {
         }
         // A limit on the size of files is an error of one write, not the end of the program.
         flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-        Ok(Self(signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM])?))
+        Ok(Self(signals))
     }
 
     /// The next signal that came.
