@@ -1,0 +1,219 @@
+//! A source that dies, lies, hangs or refuses costs time and no file: the next
+//! one is asked, and nothing unverified ever gets its final name.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use crate::harness::{
+    FakeSource, OfferRepeater, RegistryClient, Relay, ReservedPort, World, await_until, content,
+    reset_on_close,
+};
+use crate::messages::digest_of;
+
+const NAME: &str = "file";
+
+/// The only source does this; once it was asked, a good one appears.
+fn recovers_from(fake: impl Fn(&TcpStream, &[u8]) -> bool + Send + Sync + 'static) {
+    let world = World::new();
+    let registry = world.registry();
+    let file = content(1, 300_000);
+    let bad = FakeSource::start(&world, registry.address, 1, NAME, {
+        let file = file.clone();
+        move |stream| fake(stream, &file)
+    });
+    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    await_until("the bad source is asked", || bad.requests() > 0);
+    assert!(!downloader.holds(NAME));
+
+    let _good = world.peer(3, registry.address).has(NAME, &file).start();
+    downloader.await_file(NAME, &file);
+    assert!(downloader.hidden_files().is_empty());
+}
+
+#[test]
+fn a_source_that_lies_about_the_digest() {
+    recovers_from(|stream, file| {
+        FakeSource::send(stream, file) && FakeSource::send_eof(stream, &digest_of(b"another"))
+    });
+}
+
+#[test]
+fn a_source_that_sends_other_content() {
+    recovers_from(|stream, file| {
+        FakeSource::send(stream, &content(9, file.len()))
+            && FakeSource::send_eof(stream, &digest_of(file))
+    });
+}
+
+#[test]
+fn a_source_that_sends_half_and_then_the_digest() {
+    recovers_from(|stream, file| {
+        FakeSource::send(stream, &file[..file.len() / 2])
+            && FakeSource::send_eof(stream, &digest_of(file))
+    });
+}
+
+#[test]
+fn a_source_that_resets_in_the_middle() {
+    recovers_from(|stream, file| {
+        FakeSource::send(stream, &file[..file.len() / 2]);
+        reset_on_close(stream);
+        false
+    });
+}
+
+#[test]
+fn a_source_that_closes_after_the_last_chunk_without_a_digest() {
+    recovers_from(|stream, file| {
+        FakeSource::send(stream, file);
+        false
+    });
+}
+
+#[test]
+fn a_source_that_refuses() {
+    recovers_from(|_, _| false);
+}
+
+#[test]
+fn a_source_that_is_silent() {
+    recovers_from(|stream, _| {
+        FakeSource::wait_for_close(stream);
+        false
+    });
+}
+
+#[test]
+fn a_source_that_falls_silent_in_the_middle() {
+    recovers_from(|stream, file| {
+        FakeSource::send(stream, &file[..file.len() / 2]);
+        FakeSource::wait_for_close(stream);
+        false
+    });
+}
+
+#[test]
+fn a_source_that_speaks_another_protocol() {
+    recovers_from(|mut stream, _| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        FakeSource::wait_for_close(stream);
+        false
+    });
+}
+
+#[test]
+fn a_source_that_sends_an_empty_chunk() {
+    recovers_from(|mut stream, _| {
+        let _ = stream.write_all(b"T\0\0\0\0");
+        FakeSource::wait_for_close(stream);
+        false
+    });
+}
+
+#[test]
+fn a_source_that_the_registry_does_not_know() {
+    let world = World::new();
+    let registry = world.registry();
+    let file = content(1, 10_000);
+    let _lie = OfferRepeater::start(&world, 1, NAME);
+    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let _good = world.peer(3, registry.address).has(NAME, &file).start();
+
+    downloader.await_file(NAME, &file);
+}
+
+#[test]
+fn a_good_source_among_nine_bad_ones() {
+    let world = World::new();
+    let registry = world.registry();
+    let file = content(1, 300_000);
+    let bad: Vec<_> = (0..9)
+        .map(|id| {
+            FakeSource::start(&world, registry.address, id, NAME, move |stream| {
+                FakeSource::send(stream, &content(id.into(), 1_000));
+                FakeSource::send_eof(stream, &digest_of(b"nothing"));
+                FakeSource::wait_for_close(stream);
+                false
+            })
+        })
+        .collect();
+    let _good = world.peer(100, registry.address).has(NAME, &file).start();
+    let mut downloader = world.peer(200, registry.address).wants(NAME).start();
+
+    downloader.await_file(NAME, &file);
+    drop(bad);
+}
+
+#[test]
+fn a_source_killed_in_the_middle_with_another_one_left() {
+    let world = World::new();
+    let (registry, aside) = (world.registry(), world.registry());
+    let file = content(1, 8 << 20);
+    let mut killed = world.peer(1, aside.address).has(NAME, &file).start();
+    let _relay = Relay::start(registry.address, 1, killed.address, 3 << 20);
+    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    downloader.await_partial(1);
+    assert!(!downloader.holds(NAME));
+
+    let _other = world.peer(3, registry.address).has(NAME, &file).start();
+    killed.process.kill();
+    downloader.await_file(NAME, &file);
+    assert!(downloader.hidden_files().is_empty());
+}
+
+#[test]
+fn a_source_killed_at_any_moment_and_started_again() {
+    let world = World::new();
+    let registry = world.registry();
+    let file = content(1, 16 << 20);
+    let mut source = world.peer(1, registry.address).has(NAME, &file).start();
+    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    await_until("something of the file is there", || {
+        downloader.holds(NAME) || !downloader.hidden_files().is_empty()
+    });
+    source.process.kill();
+
+    let _source = world.peer(1, registry.address).start();
+    downloader.await_file(NAME, &file);
+}
+
+#[test]
+fn downloads_side_by_side_do_not_wait_for_a_silent_source() {
+    let world = World::new();
+    let registry = world.registry();
+    let file = content(1, 100_000);
+    let silent = FakeSource::start(&world, registry.address, 1, "never", |stream| {
+        FakeSource::wait_for_close(stream);
+        true
+    });
+    let mut downloader = world.peer(2, registry.address).wants("never").wants(NAME).start();
+    await_until("the silent source is asked", || silent.requests() > 0);
+    let _good = world.peer(3, registry.address).has(NAME, &file).start();
+
+    downloader.await_file(NAME, &file);
+    assert!(!downloader.holds("never"));
+}
+
+#[test]
+fn an_address_where_nobody_listens() {
+    let world = World::new();
+    let registry = world.registry();
+    let file = content(1, 10_000);
+    let port = ReservedPort::new();
+    let mut gone = RegistryClient::connect(registry.address);
+    gone.register(1, port.address.port().into());
+    let _lie = OfferRepeater::start(&world, 1, NAME);
+    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let _good = world.peer(3, registry.address).has(NAME, &file).start();
+
+    downloader.await_file(NAME, &file);
+}
+
+#[test]
+fn a_source_that_breaks_off_in_a_chunk_of_4_gib() {
+    recovers_from(|mut stream, file| {
+        let _ = stream.write_all(b"T\xff\xff\xff\xff");
+        let _ = stream.write_all(file);
+        false
+    });
+}

@@ -1,0 +1,31 @@
+//! The real binary, in processes of its own, through whole scenarios.
+//!
+//! | module | what it proves |
+//! |---|---|
+//! | `transfers` | files of every size arrive; many at once; the window |
+//! | `failing_sources` | a source that dies, lies, hangs or refuses costs no file |
+//! | `changing_files` | a file that changes never arrives as a mixture |
+//! | `registry` | registration, lookups, removal, hostile clients |
+//! | `outages` | the registry or a peer goes away and comes back |
+//! | `storage` | simulated storage; what is not offered; leftovers |
+//! | `stopping` | signals and exit codes |
+//! | `command_line` | bad input, ports in use |
+//! | `interplay` | our programs beside the reference's, in every mix |
+//! | `reference_alone` | the reference's programs among themselves |
+//!
+//! `harness` is what they stand on, `messages` the protocol by hand and
+//! `reference` the programs in the role of the older implementation.
+
+mod changing_files;
+mod command_line;
+mod failing_sources;
+mod harness;
+mod interplay;
+mod messages;
+mod outages;
+mod reference;
+mod reference_alone;
+mod registry;
+mod stopping;
+mod storage;
+mod transfers;
