@@ -1,15 +1,20 @@
 //! The command line, turned once into settings that are known to be valid.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, value_parser};
+use humantime::format_duration;
 use log::LevelFilter;
 
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT, WISHES_MAX};
+use crate::limits::{
+    CONNECTIONS_PER_ADDRESS_MAX, Limits, OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT,
+    TIMEOUT_MAX, TIMEOUT_MIN, WISHES_MAX,
+};
 use crate::wire::{FileName, NameError, Shown};
 
 /// Share files between the peers of a network, verified, at almost no cost.
@@ -44,6 +49,45 @@ pub struct RegistryArgs {
     /// Listen on this address; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
     pub listen: SocketAddrV4,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// Limits that registry and peer share.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Connections at once [default: 1024 for a peer, 16384 for a registry].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(4..=1_000_000))]
+    connections_max: Option<u32>,
+    /// Connections accepted from one address at once; the loopback is exempt.
+    #[arg(long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS_MAX as u32)]
+    #[arg(value_parser = value_parser!(u32).range(1..=1_000_000))]
+    connections_per_address_max: u32,
+    /// Close a new connection on which nothing was received for so long.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
+    first_byte_timeout: Duration,
+    /// Close a connection on which nothing was asked for so long.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = timeout)]
+    idle_timeout: Duration,
+    /// Give up a transfer in which nothing moved for so long.
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = timeout)]
+    progress_timeout: Duration,
+}
+
+impl LimitArgs {
+    /// The limits, with `usual` for what is not said here.
+    pub fn limits(&self, usual: Limits) -> Limits {
+        Limits {
+            connections_max: self.connections_max.map_or(usual.connections_max, |n| n as usize),
+            connections_per_address_max: self.connections_per_address_max as usize,
+            first_byte_timeout: self.first_byte_timeout,
+            idle_timeout: self.idle_timeout,
+            progress_timeout: self.progress_timeout,
+            ..usual
+        }
+    }
 }
 
 /// The command line of a peer.
@@ -85,6 +129,18 @@ pub struct PeerArgs {
     /// Take the first download of each file for a wrong one, to show the recovery.
     #[arg(long)]
     pub simulate_checksum_failure: bool,
+    /// Do not wait until a file would survive a loss of power before it is called done.
+    #[arg(long)]
+    pub no_sync: bool,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Fetch no file larger than this, such as 500M or 4GiB.
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    pub max_file_size: Option<u64>,
+    /// Leave so much of the disk free [default: the larger of 64 MiB and 1 %].
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    pub disk_reserve: Option<u64>,
 }
 
 impl Cli {
@@ -155,15 +211,24 @@ fn target(text: &str) -> Result<SocketAddrV4, String> {
 }
 
 fn offer_interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    match (OFFER_INTERVAL_MIN..=OFFER_INTERVAL_MAX).contains(&interval) {
-        true => Ok(interval),
-        false => Err(format!(
-            "not within {} to {}",
-            humantime::format_duration(OFFER_INTERVAL_MIN),
-            humantime::format_duration(OFFER_INTERVAL_MAX)
-        )),
+    duration(text, OFFER_INTERVAL_MIN..=OFFER_INTERVAL_MAX)
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    duration(text, TIMEOUT_MIN..=TIMEOUT_MAX)
+}
+
+fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let [least, most] = [bounds.start(), bounds.end()].map(|bound| format_duration(*bound));
+    match bounds.contains(&duration) {
+        true => Ok(duration),
+        false => Err(format!("not within {least} to {most}")),
     }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_size::parse_size(text).map_err(|_| "not a size, such as 500M or 4GiB".to_owned())
 }
 
 fn folder(path: PathBuf) -> Result<PathBuf, String> {

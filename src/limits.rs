@@ -28,6 +28,10 @@ pub const OFFER_INTERVAL: Duration = Duration::from_secs(5);
 pub const OFFER_INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// The longest interval that may be asked for.
 pub const OFFER_INTERVAL_MAX: Duration = Duration::from_secs(3600);
+/// The shortest timeout that may be asked for.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+/// The longest timeout that may be asked for.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Wishes (`--want`) of one peer.
 pub const WISHES_MAX: usize = 16_384;
 
@@ -110,6 +114,9 @@ pub const PEER_CONNECTIONS_MAX: usize = 1024;
 pub const REGISTRY_CONNECTIONS_MAX: usize = 16_384;
 /// Accepted connections from one address; the loopback is exempt.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+/// Descriptors that are not for connections: the poll, listener, offers and signals,
+/// and the files of transfers and of hashing.
+pub const SPARE_DESCRIPTORS: usize = 32;
 /// Peers whose offers are remembered.
 pub const KNOWN_PEERS_MAX: usize = 4096;
 /// Names that are remembered.
@@ -132,7 +139,7 @@ pub const HASH_TURN_BYTES: usize = 1024 * 1024;
 /// File data read and hashed in one go.
 pub const HASH_SLICE_BYTES: usize = 256 * 1024;
 /// Files open at once for hashing: descriptors are for connections.
-pub const HASH_OPEN_FILES_MAX: usize = 32;
+pub const HASH_OPEN_FILES_MAX: usize = 8;
 /// What the least step of hashing costs, in bytes hashed in the same time: opening,
 /// looking at and closing a file takes some 10 us, and a byte some 0.7 ns.
 pub const HASH_STEP_COST_BYTES: usize = 16 * 1024;
@@ -169,6 +176,44 @@ pub const LOG_LINES_PER_ADDRESS_PER_SECOND: u32 = 10;
 pub const LOG_LINES_PER_SECOND: u32 = 200;
 /// Addresses that lines in one second may be about.
 pub const LOG_ADDRESSES_MAX: usize = 1024;
+
+/// The bounds that a user may change, and tests shorten. All others are constants.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections, in both directions.
+    pub connections_max: usize,
+    /// Accepted connections from one address; the loopback is exempt.
+    pub connections_per_address_max: usize,
+    /// See [`FIRST_BYTE_TIMEOUT`].
+    pub first_byte_timeout: Duration,
+    /// See [`IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
+    /// See [`PROGRESS_TIMEOUT`].
+    pub progress_timeout: Duration,
+    /// See [`CONNECT_TIMEOUT`].
+    pub connect_timeout: Duration,
+    /// See [`ANSWER_TIMEOUT`].
+    pub answer_timeout: Duration,
+    /// The largest file that is fetched.
+    pub file_bytes_max: u64,
+}
+
+impl Limits {
+    /// The usual bounds of a peer.
+    pub const PEER: Self = Self {
+        connections_max: PEER_CONNECTIONS_MAX,
+        connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+        first_byte_timeout: FIRST_BYTE_TIMEOUT,
+        idle_timeout: IDLE_TIMEOUT,
+        progress_timeout: PROGRESS_TIMEOUT,
+        connect_timeout: CONNECT_TIMEOUT,
+        answer_timeout: ANSWER_TIMEOUT,
+        file_bytes_max: u64::MAX,
+    };
+
+    /// The usual bounds of a registry.
+    pub const REGISTRY: Self = Self { connections_max: REGISTRY_CONNECTIONS_MAX, ..Self::PEER };
+}
 
 const _: () = {
     assert!(CHUNK_BYTES_MIN > 0 && CHUNK_BYTES_MIN <= CHUNK_BYTES_MAX);

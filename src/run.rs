@@ -12,10 +12,10 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::cli::{PeerArgs, RegistryArgs};
 use crate::exit::{ExitCode, Failure, result_of};
-use crate::limits::OFFER_PORT;
+use crate::limits::{Limits, OFFER_PORT, SPARE_DESCRIPTORS};
 use crate::node::{Input, PeerNode, PeerSettings, RegistryNode};
 use crate::reactor::{Files, Listener, OfferSocket, Reactor, Signals};
-use crate::storage::{PrepareError, SharedFolder, Skipped, prepare};
+use crate::storage::{PrepareError, SharedFolder, Skipped, WriteSettings, prepare};
 use crate::wire::{PeerId, Shown};
 
 /// Runs the registry until it is stopped.
@@ -24,9 +24,9 @@ pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
     let listener = Listener::bind(args.listen).map_err(|error| {
         cannot_bind(args.listen, &error, "another registry? choose one with --listen")
     })?;
-    raise_descriptor_limit();
+    let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));
     let (name, address) = ("registry".into(), listener.address());
-    let reactor = Reactor::new(name, RegistryNode::new(), signals, listener, None, None);
+    let reactor = Reactor::new(name, RegistryNode::new(limits), signals, listener, None, None);
     let reactor = reactor.map_err(loop_failed)?;
     say_listening(address);
     let outcome = reactor.run(&[]).map_err(loop_failed)?;
@@ -62,7 +62,8 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
         (None, None) => unreachable!("a peer has a folder"),
     };
     let cannot_read = |error| cannot_read_folder(path, &error);
-    let folder = SharedFolder::open(path).map_err(cannot_read)?;
+    let mut folder = SharedFolder::open(path).map_err(cannot_read)?;
+    folder.set(WriteSettings { sync: !args.no_sync, disk_reserve_bytes: args.disk_reserve });
     let scan = folder.scan().map_err(cannot_read)?;
     let copied = simulated.iter().flat_map(|simulated| simulated.skipped());
     for skipped in copied.chain(&scan.skipped) {
@@ -76,9 +77,12 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
         offer_interval: args.offer_interval,
         simulate_checksum_failure: args.simulate_checksum_failure,
         exit_when_done: args.exit_when_done,
+        limits: Limits {
+            file_bytes_max: args.max_file_size.unwrap_or(u64::MAX),
+            ..with_descriptors(args.limits.limits(Limits::PEER))
+        },
         seed: fastrand::u64(..),
     };
-    raise_descriptor_limit();
     let address = listener.address();
     let node = PeerNode::new(Instant::now(), settings);
     let mut begin: Vec<_> =
@@ -92,12 +96,16 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     result_of(outcome, Some(args.id))
 }
 
-/// Takes as many descriptors as the system allows: one for each connection. With fewer
-/// the program works too; accepting pauses while there is none.
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit);
+/// Takes as many descriptors as the system allows, and no more connections than it has
+/// descriptors for, with some to spare for files.
+fn with_descriptors(limits: Limits) -> Limits {
+    let mut descriptors = getrlimit(Resource::Nofile);
+    descriptors.current = descriptors.maximum;
+    // If that is not granted, what there is has to do.
+    let _ = setrlimit(Resource::Nofile, descriptors);
+    let granted = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| n as usize);
+    let connections_max = limits.connections_max.min(granted.saturating_sub(SPARE_DESCRIPTORS));
+    Limits { connections_max, ..limits }
 }
 
 /// The line that scripts wait for. A closed or full stdout is no reason to stop.

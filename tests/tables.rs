@@ -3,9 +3,10 @@
 //! legal is taken; what is not closes the connection, names what was expected and
 //! what came, and leaves the machine refusing everything.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, WINDOW_BYTES};
+use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, WINDOW_BYTES};
 use p2pfs::proto::legal::{
     self, DownloadState, Kind, PeerKind, RegistrationState, RequestKind, ResponseKind,
     SessionState, UploadState,
@@ -24,6 +25,10 @@ const REQUEST_KINDS: [RequestKind; 2] = [RequestKind::Register, RequestKind::Loo
 const RESPONSE_KINDS: [ResponseKind; 3] =
     [ResponseKind::Registered, ResponseKind::Address, ResponseKind::Error];
 const OUR_ID: PeerId = PeerId(9);
+
+fn limits() -> Rc<Limits> {
+    Rc::new(Limits::PEER)
+}
 
 fn name() -> FileName {
     FileName::new("file").unwrap()
@@ -98,7 +103,7 @@ fn drain_upload(upload: &mut Upload, now: Instant) -> (usize, Option<UploadEvent
 /// An upload in this state, with one chunk that is not acknowledged where the state
 /// allows any to have been sent.
 fn upload_in(state: UploadState, now: Instant) -> Upload {
-    let mut upload = Upload::new(now);
+    let mut upload = Upload::new(now, &limits());
     let feed = |upload: &mut Upload, kind| {
         upload.handle_bytes(now, &peer_message(kind), &mut 0).unwrap();
     };
@@ -155,7 +160,7 @@ fn an_acknowledgment_of_nothing_is_refused_in_every_state() {
 fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
     let now = Instant::now();
     let (window, chunk) = (u64::from(WINDOW_BYTES), u64::from(CHUNK_BYTES_MIN));
-    let mut upload = Upload::new(now);
+    let mut upload = Upload::new(now, &limits());
     upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
     upload.handle_source(now, FileId(1), 3 * window + 1);
     assert_eq!(drain_upload(&mut upload, now), (0, None), "nothing is hashed");
@@ -170,7 +175,7 @@ fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
 /// Acknowledges one chunk at a time after `delay`, and gives the chunks sent meanwhile.
 fn chunks_with_acknowledgments_after(delay: Duration, acknowledgments: usize) -> Vec<u64> {
     let mut now = Instant::now();
-    let mut upload = Upload::new(now);
+    let mut upload = Upload::new(now, &limits());
     upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
     upload.handle_source(now, FileId(1), 1 << 40);
     upload.handle_hashed(now, 1 << 40, Some(Digest([1; 32])));
@@ -210,7 +215,7 @@ fn chunks_grow_while_they_are_acknowledged_quickly_and_stay_small_if_not() {
 
 /// A download in this state, and how much it has received.
 fn download_in(state: DownloadState, now: Instant) -> Download {
-    let mut download = Download::new(now, OUR_ID, name());
+    let mut download = Download::new(now, &limits(), OUR_ID, name());
     if state == DownloadState::ExpectConnection {
         return download;
     }
@@ -278,7 +283,7 @@ fn a_chunk_is_acknowledged_once_it_is_written_and_the_verdict_waits_for_that_too
 
 /// A registration in this state.
 fn registration_in(state: RegistrationState, now: Instant) -> Registration {
-    let mut registration = Registration::new(now, OUR_ID, 5001);
+    let mut registration = Registration::new(now, &limits(), OUR_ID, 5001);
     if state == RegistrationState::ExpectConnection {
         return registration;
     }
@@ -341,7 +346,7 @@ fn one_lookup_is_outstanding_at_a_time_and_each_peer_is_asked_for_once() {
 
 /// A registry session in this state.
 fn session_in(state: SessionState, now: Instant) -> RegistrySession {
-    let mut session = RegistrySession::new(now);
+    let mut session = RegistrySession::new(now, &limits());
     if state != SessionState::Anonymous {
         session.handle_bytes(now, &request(RequestKind::Register), &mut 0).unwrap();
         session.accept_registration(PeerId(1));

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use slab::Slab;
 
-use crate::limits::CONNECTIONS_PER_ADDRESS_MAX;
+use crate::limits::Limits;
 
 /// A connection of a node. Its slot is used again after it is closed, with
 /// another generation.
@@ -37,6 +37,7 @@ impl ConnectionId {
 pub(super) struct Connections<M> {
     slots: Slab<Entry<M>>,
     connections_max: usize,
+    connections_per_address_max: usize,
     reserved_for_dialing: usize,
     next_generation: u32,
     accepted_from: BTreeMap<Ipv4Addr, usize>,
@@ -50,12 +51,13 @@ struct Entry<M> {
 }
 
 impl<M> Connections<M> {
-    /// An empty table for at most `connections_max`; those that come in do not take the
+    /// An empty table, bounded by `limits`; connections that come in do not take the
     /// last `reserved_for_dialing` places.
-    pub(super) fn new(connections_max: usize, reserved_for_dialing: usize) -> Self {
+    pub(super) fn new(limits: &Limits, reserved_for_dialing: usize) -> Self {
         Self {
             slots: Slab::new(),
-            connections_max,
+            connections_max: limits.connections_max,
+            connections_per_address_max: limits.connections_per_address_max,
             reserved_for_dialing,
             next_generation: 0,
             accepted_from: BTreeMap::new(),
@@ -66,7 +68,7 @@ impl<M> Connections<M> {
     pub(super) fn accept(&mut self, from: SocketAddrV4, machine: M) -> Option<ConnectionId> {
         let ip = *from.ip();
         let count = self.accepted_from.get(&ip).copied().unwrap_or(0);
-        if count >= CONNECTIONS_PER_ADDRESS_MAX && !ip.is_loopback()
+        if count >= self.connections_per_address_max && !ip.is_loopback()
             || self.slots.len() + self.reserved_for_dialing >= self.connections_max
         {
             return None;
@@ -134,7 +136,7 @@ mod tests {
 
     #[test]
     fn an_id_is_void_once_its_connection_is_removed_though_the_slot_is_used_again() {
-        let mut table = Connections::new(1, 0);
+        let mut table = Connections::new(&Limits { connections_max: 1, ..Limits::PEER }, 0);
         let first = table.dial('a').unwrap();
         assert_eq!(table.dial('b'), None, "the table is full");
         assert_eq!(table.remove(first), Some('a'));
@@ -146,13 +148,17 @@ mod tests {
 
     #[test]
     fn one_address_cannot_take_all_places_but_the_loopback_may() {
-        let mut table = Connections::new(1000, 0);
+        let mut table = Connections::new(&Limits::PEER, 0);
         let lan = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1);
-        let ids: Vec<_> = (0..CONNECTIONS_PER_ADDRESS_MAX).map(|_| table.accept(lan, ())).collect();
+        let ids: Vec<_> =
+            (0..Limits::PEER.connections_per_address_max).map(|_| table.accept(lan, ())).collect();
         assert_eq!(table.accept(lan, ()), None);
         table.remove(ids[0].unwrap());
         assert!(table.accept(lan, ()).is_some());
         let loopback = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
-        assert!((0..=CONNECTIONS_PER_ADDRESS_MAX).all(|_| table.accept(loopback, ()).is_some()));
+        assert!(
+            (0..=Limits::PEER.connections_per_address_max)
+                .all(|_| table.accept(loopback, ()).is_some())
+        );
     }
 }

@@ -35,7 +35,6 @@ mod registry;
 mod report;
 mod retry;
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddrV4;
 use std::ops::Range;
@@ -45,6 +44,8 @@ pub use connections::ConnectionId;
 pub use peer::{PeerNode, PeerSettings};
 pub use registry::RegistryNode;
 pub use report::Report;
+
+pub use crate::proto::FileError;
 
 use crate::limits::OFFER_BYTES;
 use crate::proto::{CloseReason, FileId, Transmit};
@@ -255,26 +256,6 @@ pub struct Version {
     pub changed_ns: i128,
 }
 
-/// Why something with a file failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileError {
-    /// It is not there, or no regular file.
-    Missing,
-    /// It changed while it was read, or was changed just now.
-    Changed,
-    /// Something stands under the final name.
-    Exists,
-    /// The disk has no more room than is kept free.
-    Full,
-    /// The system refused a call.
-    Io {
-        /// Which.
-        call: &'static str,
-        /// Its error number, as in errno(3).
-        errno: i32,
-    },
-}
-
 /// A signal that ends the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -302,18 +283,4 @@ pub enum Outcome {
     Refused(crate::wire::FieldText),
     /// A signal came.
     Stopped(Signal),
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("no such regular file"),
-            Self::Changed => f.write_str("the file is changing"),
-            Self::Exists => f.write_str("something else stands under that name"),
-            Self::Full => f.write_str("the disk is full, but for what is kept free"),
-            Self::Io { call, errno } => {
-                write!(f, "{call}: {}", io::Error::from_raw_os_error(*errno))
-            }
-        }
-    }
 }

@@ -8,18 +8,20 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::connections::{ConnectionId, Connections};
 use super::deadlines::Deadlines;
 use super::{Action, CloseHow, Input, Node, Outcome, Report};
-use crate::limits::REGISTRY_CONNECTIONS_MAX;
+use crate::limits::Limits;
 use crate::proto::{CloseReason, RegistrySession, Transmit};
 use crate::wire::{FieldText, PeerId, RegistryRequest, RegistryResponse};
 
 /// The registry as pure state.
 #[derive(Debug)]
 pub struct RegistryNode {
+    limits: Rc<Limits>,
     connections: Connections<Client>,
     peers: BTreeMap<PeerId, SocketAddrV4>,
     addresses: BTreeMap<SocketAddrV4, PeerId>,
@@ -35,9 +37,10 @@ struct Client {
 
 impl RegistryNode {
     /// A registry that knows nobody.
-    pub fn new() -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
-            connections: Connections::new(REGISTRY_CONNECTIONS_MAX, 0),
+            limits: Rc::new(limits),
+            connections: Connections::new(&limits, 0),
             peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             deadlines: Deadlines::new(),
@@ -148,7 +151,7 @@ impl RegistryNode {
 
 impl Node for RegistryNode {
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId> {
-        let client = Client { from, session: RegistrySession::new(now) };
+        let client = Client { from, session: RegistrySession::new(now, &self.limits) };
         let connection = self.connections.accept(from, client)?;
         self.after(connection);
         Some(connection)
@@ -201,12 +204,6 @@ impl Node for RegistryNode {
 
     fn read_allowance_bytes(&self, connection: ConnectionId) -> usize {
         self.connections.get(connection).map_or(0, |c| c.session.read_allowance_bytes())
-    }
-}
-
-impl Default for RegistryNode {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use super::file_error::FileError;
 use crate::wire::{FileName, Malformed};
 
 /// Why a connection is, or is to be, closed.
@@ -25,6 +26,8 @@ pub enum CloseReason {
     },
     /// The other side sent bytes that are no message.
     Malformed(Malformed),
+    /// The file is larger than the user allows.
+    TooLarge,
     /// The digest does not fit what was received.
     ChecksumWrong,
     /// A file that we do not share was asked for.
@@ -32,7 +35,7 @@ pub enum CloseReason {
     /// The file changed or failed while it was being sent.
     SourceChanged,
     /// Our own file could not be written.
-    WriteFailed,
+    WriteFailed(FileError),
     /// The registry refused us.
     Refused,
     /// This program is stopping.
@@ -74,10 +77,11 @@ impl fmt::Display for CloseReason {
                 write!(f, "the other side sent {got} where {expected} was due")
             }
             Self::Malformed(malformed) => write!(f, "the other side sent {malformed}"),
+            Self::TooLarge => f.write_str("the file is larger than --max-file-size"),
             Self::ChecksumWrong => f.write_str("the checksum is wrong"),
             Self::NotShared(name) => write!(f, "{name} is not shared here"),
             Self::SourceChanged => f.write_str("the file changed while it was sent"),
-            Self::WriteFailed => f.write_str("the file cannot be written"),
+            Self::WriteFailed(error) => write!(f, "it cannot be written: {error}"),
             Self::Refused => f.write_str("the registry refused"),
             Self::Stopping => f.write_str("this program is stopping"),
         }

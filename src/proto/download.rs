@@ -20,6 +20,7 @@
 
 use std::mem;
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
@@ -29,12 +30,13 @@ use super::close_reason::{CloseReason, Timer};
 use super::legal::{self, DownloadState, PeerKind};
 use super::outbox::Outbox;
 use super::progress::Progress;
-use crate::limits::{CONNECT_TIMEOUT, READ_BYTES_MIN};
+use crate::limits::{Limits, READ_BYTES_MIN};
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerId, PeerMessage};
 
 /// The downloader's end of a connection.
 #[derive(Debug)]
 pub struct Download {
+    limits: Rc<Limits>,
     state: State,
     our_id: PeerId,
     name: FileName,
@@ -79,9 +81,10 @@ enum State {
 
 impl Download {
     /// A connection that is being made, to ask for `name`.
-    pub fn new(now: Instant, our_id: PeerId, name: FileName) -> Self {
+    pub fn new(now: Instant, limits: &Rc<Limits>, our_id: PeerId, name: FileName) -> Self {
         Self {
-            state: State::ExpectConnection { deadline: now + CONNECT_TIMEOUT },
+            limits: Rc::clone(limits),
+            state: State::ExpectConnection { deadline: now + limits.connect_timeout },
             our_id,
             name,
             deframer: Deframer::default(),
@@ -98,7 +101,8 @@ impl Download {
         debug_assert_eq!(self.state(), DownloadState::ExpectConnection);
         let request = PeerMessage::Request(self.name);
         self.outbox.push(|out| request.encode(out));
-        self.state = State::ExpectChunk { progress: Progress::new(now) };
+        self.state =
+            State::ExpectChunk { progress: Progress::new(now, self.limits.progress_timeout) };
     }
 
     /// The next event that `bytes` lead to from `*at` on; `None` once all are consumed.
@@ -153,6 +157,11 @@ impl Download {
         let old = mem::replace(&mut self.state, State::Closed);
         legal::check(legal::DOWNLOAD, state, PeerKind::from(&message))?;
         self.state = match (old, message) {
+            (State::ExpectChunk { .. }, PeerMessage::Chunk { data_bytes })
+                if self.received_bytes + u64::from(data_bytes) > self.limits.file_bytes_max =>
+            {
+                return Err(CloseReason::TooLarge);
+            }
             (State::ExpectChunk { progress }, PeerMessage::Chunk { .. }) => {
                 State::ExpectData { progress }
             }

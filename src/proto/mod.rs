@@ -20,6 +20,7 @@
 
 mod close_reason;
 mod download;
+mod file_error;
 pub mod legal;
 mod offer_schedule;
 mod outbox;
@@ -30,6 +31,7 @@ mod upload;
 
 pub use close_reason::{CloseReason, Timer};
 pub use download::{Download, DownloadEvent};
+pub use file_error::FileError;
 pub use offer_schedule::OfferSchedule;
 pub use outbox::Outbox;
 pub use progress::Progress;

@@ -1,14 +1,15 @@
 //! Whether a transfer still moves, and fast enough.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::close_reason::{CloseReason, Timer};
-use crate::limits::{PROGRESS_TIMEOUT, RATE_WINDOW, RATE_WINDOW_BYTES_MIN};
+use crate::limits::{RATE_WINDOW, RATE_WINDOW_BYTES_MIN};
 
 /// The two deadlines of a transfer: something has to move within
-/// [`PROGRESS_TIMEOUT`], and [`RATE_WINDOW_BYTES_MIN`] within each [`RATE_WINDOW`].
+/// `timeout`, and [`RATE_WINDOW_BYTES_MIN`] within each [`RATE_WINDOW`].
 #[derive(Debug)]
 pub struct Progress {
+    timeout: Duration,
     moved_at: Instant,
     window_began: Instant,
     window_bytes: u64,
@@ -16,8 +17,8 @@ pub struct Progress {
 
 impl Progress {
     /// Begins to watch.
-    pub fn new(now: Instant) -> Self {
-        Self { moved_at: now, window_began: now, window_bytes: 0 }
+    pub fn new(now: Instant, timeout: Duration) -> Self {
+        Self { timeout, moved_at: now, window_began: now, window_bytes: 0 }
     }
 
     /// Something moved, `len_bytes` of it.
@@ -28,12 +29,12 @@ impl Progress {
 
     /// When to check.
     pub fn deadline(&self) -> Instant {
-        (self.moved_at + PROGRESS_TIMEOUT).min(self.window_began + RATE_WINDOW)
+        (self.moved_at + self.timeout).min(self.window_began + RATE_WINDOW)
     }
 
     /// Checks both deadlines, and begins a new window where one has ended well.
     pub fn check(&mut self, now: Instant) -> Result<(), CloseReason> {
-        if now >= self.moved_at + PROGRESS_TIMEOUT {
+        if now >= self.moved_at + self.timeout {
             return Err(CloseReason::TimedOut(Timer::Progress));
         }
         if now >= self.window_began + RATE_WINDOW {
@@ -49,16 +50,17 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::limits::PROGRESS_TIMEOUT;
 
     #[test]
     fn a_trickle_is_too_slow_and_silence_is_noticed_sooner() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut silent = Progress::new(start);
+        let mut silent = Progress::new(start, PROGRESS_TIMEOUT);
         assert_eq!(silent.check(at(14)), Ok(()));
         assert_eq!(silent.check(at(15)), Err(CloseReason::TimedOut(Timer::Progress)));
-        let (mut trickle, mut steady) = (Progress::new(start), Progress::new(start));
+        let (mut trickle, mut steady) =
+            (Progress::new(start, PROGRESS_TIMEOUT), Progress::new(start, PROGRESS_TIMEOUT));
         for second in 1..=29 {
             trickle.moved(at(second), 1000);
             steady.moved(at(second), 1060);

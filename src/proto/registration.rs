@@ -17,18 +17,20 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::net::SocketAddrV4;
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::Transmit;
 use super::close_reason::{CloseReason, Timer};
 use super::legal::{self, RegistrationState, ResponseKind};
 use super::outbox::Outbox;
-use crate::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, DOWNLOADS_MAX};
+use crate::limits::{DOWNLOADS_MAX, Limits};
 use crate::wire::{Deframer, FieldText, Frame, PeerId, RegistryRequest, RegistryResponse};
 
 /// The peer's end of its connection to the registry.
 #[derive(Debug)]
 pub struct Registration {
+    limits: Rc<Limits>,
     state: State,
     was_accepted: bool,
     our_id: PeerId,
@@ -66,9 +68,10 @@ enum State {
 
 impl Registration {
     /// A connection that is being made, to register `our_id` and `our_port`.
-    pub fn new(now: Instant, our_id: PeerId, our_port: u16) -> Self {
+    pub fn new(now: Instant, limits: &Rc<Limits>, our_id: PeerId, our_port: u16) -> Self {
         Self {
-            state: State::ExpectConnection { deadline: now + CONNECT_TIMEOUT },
+            limits: Rc::clone(limits),
+            state: State::ExpectConnection { deadline: now + limits.connect_timeout },
             was_accepted: false,
             our_id,
             our_port,
@@ -83,7 +86,7 @@ impl Registration {
         debug_assert_eq!(self.state(), RegistrationState::ExpectConnection);
         let request = RegistryRequest::Register { peer: self.our_id, port: self.our_port };
         self.outbox.push(|out| request.encode(out));
-        self.state = State::ExpectRegistered { deadline: now + ANSWER_TIMEOUT };
+        self.state = State::ExpectRegistered { deadline: now + self.limits.answer_timeout };
     }
 
     /// Asks where `peer` is, once; the answer is an event.
@@ -102,7 +105,7 @@ impl Registration {
             && let Some(peer) = self.queue.pop_front()
         {
             self.outbox.push(|out| RegistryRequest::Lookup(peer).encode(out));
-            self.state = State::ExpectAddress { peer, deadline: now + ANSWER_TIMEOUT };
+            self.state = State::ExpectAddress { peer, deadline: now + self.limits.answer_timeout };
         }
     }
 

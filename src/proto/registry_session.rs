@@ -13,13 +13,14 @@
 //! The first message has to begin in time; after that a client without
 //! registration may be idle for a while, a registered one for ever.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::Transmit;
 use super::close_reason::{CloseReason, Timer};
 use super::legal::{self, RequestKind, SessionState};
 use super::outbox::Outbox;
-use crate::limits::{FIRST_BYTE_TIMEOUT, HEAD_BYTES_MAX, IDLE_TIMEOUT, READ_BYTES_MIN};
+use crate::limits::{HEAD_BYTES_MAX, Limits, READ_BYTES_MIN};
 use crate::wire::{Deframer, Frame, PeerId, RegistryRequest, RegistryResponse};
 
 /// The shortest request, a lookup: 6 bytes.
@@ -28,6 +29,7 @@ const REQUEST_BYTES_MIN: usize = 6;
 /// The registry's end of a client's connection.
 #[derive(Debug)]
 pub struct RegistrySession {
+    limits: Rc<Limits>,
     state: State,
     /// Outlives the state: the entry is removed after the connection has failed.
     registered_as: Option<PeerId>,
@@ -48,9 +50,10 @@ enum State {
 
 impl RegistrySession {
     /// A connection that was just accepted.
-    pub fn new(now: Instant) -> Self {
-        let deadline = now + FIRST_BYTE_TIMEOUT;
+    pub fn new(now: Instant, limits: &Rc<Limits>) -> Self {
+        let deadline = now + limits.first_byte_timeout;
         Self {
+            limits: Rc::clone(limits),
             state: State::Anonymous { deadline, timer: Timer::FirstByte },
             registered_as: None,
             deframer: Deframer::default(),
@@ -88,7 +91,7 @@ impl RegistrySession {
     /// prolong it.
     fn rest(&mut self, now: Instant) {
         if let State::Anonymous { deadline, timer } = &mut self.state {
-            (*deadline, *timer) = (now + IDLE_TIMEOUT, Timer::Idle);
+            (*deadline, *timer) = (now + self.limits.idle_timeout, Timer::Idle);
         }
     }
 

@@ -19,6 +19,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::close_reason::{CloseReason, Timer};
@@ -27,14 +28,15 @@ use super::outbox::Outbox;
 use super::progress::Progress;
 use super::{FileId, Transmit};
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, QUICK_ACKNOWLEDGMENT,
-    SLOW_ACKNOWLEDGMENT, WINDOW_BYTES,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, QUICK_ACKNOWLEDGMENT, SLOW_ACKNOWLEDGMENT,
+    WINDOW_BYTES,
 };
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerMessage};
 
 /// The uploader's end of a connection.
 #[derive(Debug)]
 pub struct Upload {
+    limits: Rc<Limits>,
     state: State,
     deframer: Deframer<PeerMessage>,
     outbox: Outbox,
@@ -74,10 +76,11 @@ struct Sending {
 
 impl Upload {
     /// A connection that was just accepted.
-    pub fn new(now: Instant) -> Self {
+    pub fn new(now: Instant, limits: &Rc<Limits>) -> Self {
         Self {
+            limits: Rc::clone(limits),
             state: State::ExpectRequest {
-                deadline: now + FIRST_BYTE_TIMEOUT,
+                deadline: now + limits.first_byte_timeout,
                 timer: Timer::FirstByte,
             },
             deframer: Deframer::default(),
@@ -95,7 +98,7 @@ impl Upload {
     ) -> Result<Option<UploadEvent>, CloseReason> {
         if let State::ExpectRequest { deadline, timer: timer @ Timer::FirstByte } = &mut self.state
         {
-            (*deadline, *timer) = (now + IDLE_TIMEOUT, Timer::Idle);
+            (*deadline, *timer) = (now + self.limits.idle_timeout, Timer::Idle);
         }
         loop {
             let frame = self.deframer.next(bytes, at).map_err(CloseReason::Malformed);
@@ -156,7 +159,7 @@ impl Upload {
             digest: None,
             offset: 0,
             chunk_left_bytes: 0,
-            progress: Progress::new(now),
+            progress: Progress::new(now, self.limits.progress_timeout),
         });
     }
 
@@ -170,7 +173,7 @@ impl Upload {
         if let State::Sending(sending) = &mut self.state {
             if sending.waits_for_hash(&self.in_flight) {
                 // The wait was ours: the other side's time begins now.
-                sending.progress = Progress::new(now);
+                sending.progress = Progress::new(now, self.limits.progress_timeout);
             }
             sending.hashed_bytes = hashed_bytes;
             sending.digest = digest;
@@ -200,7 +203,8 @@ impl Upload {
         let eof = PeerMessage::Eof(sending.digest?);
         let file = sending.file;
         self.outbox.push(|out| eof.encode(out));
-        self.state = State::ExpectRequest { deadline: now + IDLE_TIMEOUT, timer: Timer::Idle };
+        self.state =
+            State::ExpectRequest { deadline: now + self.limits.idle_timeout, timer: Timer::Idle };
         Some(UploadEvent::Sent(file))
     }
 

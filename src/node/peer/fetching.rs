@@ -34,6 +34,9 @@ pub(super) struct Wish {
     state: State,
     /// Sources that failed since the last delay.
     failed: BTreeSet<PeerId>,
+    /// How our disk failed with the last of them. A source that sends without end fills
+    /// any disk, so the wish is over only once none is left that has not failed.
+    disk_error: Option<FileError>,
     backoff: Backoff,
     /// Whether the next good download is to be taken for a wrong one.
     checksum_failure_is_due: bool,
@@ -56,6 +59,7 @@ impl Wish {
         Self {
             state: State::ExpectOffer,
             failed: BTreeSet::new(),
+            disk_error: None,
             backoff: Backoff::new(RETRY_DELAY_MIN),
             checksum_failure_is_due,
         }
@@ -148,6 +152,8 @@ impl PeerNode {
             } else {
                 State::Waiting
             }
+        } else if let Some(error) = self.wishes.get(&name).and_then(|wish| wish.disk_error) {
+            return self.fail_wish(now, name, error);
         } else {
             State::BackedOff
         };
@@ -203,7 +209,7 @@ impl PeerNode {
     }
 
     fn dial_source(&mut self, now: Instant, name: FileName, source: PeerId, to: SocketAddrV4) {
-        let download = Download::new(now, self.settings.id, name);
+        let download = Download::new(now, &self.limits, self.settings.id, name);
         let Some(connection) = self.connections.dial(Connection::Download { name, download })
         else {
             return self.source_failed(now, name, source);
@@ -313,11 +319,22 @@ impl PeerNode {
 
     pub(super) fn on_partial_failed(&mut self, now: Instant, name: FileName, error: FileError) {
         let state = self.state(&name);
+        if let Some(State::Downloading { connection, .. }) = state
+            && error.is_full()
+            && let Some(wish) = self.wishes.get_mut(&name)
+        {
+            wish.disk_error = Some(error);
+            return self.close(now, connection, CloseReason::WriteFailed(error));
+        }
+        self.fail_wish(now, name, error);
+        if let Some(State::Downloading { connection, .. }) = state {
+            self.close(now, connection, CloseReason::WriteFailed(error));
+        }
+    }
+
+    fn fail_wish(&mut self, now: Instant, name: FileName, error: FileError) {
         self.report(Report::WishFailed { name, error });
         self.end_wish(State::Failed(error), name);
-        if let Some(State::Downloading { connection, .. }) = state {
-            self.close(now, connection, CloseReason::WriteFailed);
-        }
         self.begin_waiting(now);
         self.end_if_done(now);
     }

@@ -15,6 +15,7 @@ mod serving;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::fetching::{Tally, Wish};
@@ -24,9 +25,7 @@ use super::connections::{ConnectionId, Connections};
 use super::deadlines::Deadlines;
 use super::index::Index;
 use super::{Action, CloseHow, FileError, Input, Node, Outcome, Report};
-use crate::limits::{
-    CONNECT_TIMEOUT, DOWNLOADS_MAX, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PEER_CONNECTIONS_MAX,
-};
+use crate::limits::{DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN};
 use crate::proto::{CloseReason, Download, FileId, OfferSchedule, Registration, Transmit, Upload};
 use crate::wire::{FileName, PeerId};
 
@@ -45,6 +44,8 @@ pub struct PeerSettings {
     pub simulate_checksum_failure: bool,
     /// Whether to end once every wish has come to an end.
     pub exit_when_done: bool,
+    /// The bounds of this peer.
+    pub limits: Limits,
     /// Where jitter and the choice among equal sources come from.
     pub seed: u64,
 }
@@ -57,6 +58,7 @@ pub struct PeerSettings {
 #[derive(Debug)]
 pub struct PeerNode {
     settings: PeerSettings,
+    limits: Rc<Limits>,
     connections: Connections<Connection>,
     registry: RegistryLink,
     schedule: OfferSchedule,
@@ -115,11 +117,17 @@ impl PeerNode {
     /// A peer that begins by looking for its registry.
     pub fn new(now: Instant, settings: PeerSettings) -> Self {
         let expiry = OFFER_EXPIRY_MIN.max(settings.offer_interval * OFFER_EXPIRY_INTERVALS);
+        // However few connections there may be, half of them are for fetching.
+        let reserved = (DOWNLOADS_MAX + 1).min(settings.limits.connections_max / 2);
         let mut node = Self {
-            connections: Connections::new(PEER_CONNECTIONS_MAX, DOWNLOADS_MAX + 1),
+            limits: Rc::new(settings.limits),
+            connections: Connections::new(&settings.limits, reserved),
             registry: RegistryLink::new(),
             // Before we are registered nobody could find us.
-            schedule: OfferSchedule::new(now + CONNECT_TIMEOUT, settings.offer_interval),
+            schedule: OfferSchedule::new(
+                now + settings.limits.connect_timeout,
+                settings.offer_interval,
+            ),
             catalog: Catalog::new(expiry),
             index: Index::default(),
             wishes: BTreeMap::new(),
@@ -233,7 +241,8 @@ impl PeerNode {
 
 impl Node for PeerNode {
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId> {
-        let upload = Connection::Upload { from, upload: Upload::new(now), source: None };
+        let upload =
+            Connection::Upload { from, upload: Upload::new(now, &self.limits), source: None };
         let connection = self.connections.accept(from, upload)?;
         self.after(connection);
         Some(connection)

@@ -39,7 +39,8 @@ impl RegistryLink {
 impl PeerNode {
     pub(super) fn dial_registry(&mut self, now: Instant) {
         debug_assert_eq!(self.registry.connection, None);
-        let registration = Registration::new(now, self.settings.id, self.settings.port);
+        let registration =
+            Registration::new(now, &self.limits, self.settings.id, self.settings.port);
         let Some(connection) = self.connections.dial(Connection::Registration(registration)) else {
             let retry_at = now + self.registry.backoff.delay(&mut self.rng);
             return self.deadlines.arm(Wake::Registry, retry_at);
