@@ -80,6 +80,8 @@ pub const RATE_WINDOW_BYTES_MIN: u64 = 30 * 1024;
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(500);
 /// The longest delay between two tries.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+/// The same for a file whose sources lied: each try may cost a whole download.
+pub const LIED_RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
 /// First delay before a file that changed under the hash is hashed again.
 pub const REHASH_DELAY_MIN: Duration = Duration::from_millis(20);
 /// A file changed more recently than this is not hashed yet: older kernels stamp

@@ -4,24 +4,30 @@ use std::time::Duration;
 
 use crate::limits::RETRY_DELAY_MAX;
 
-/// Delays that double from a first one up to [`RETRY_DELAY_MAX`], each shortened or
-/// lengthened by up to a quarter so that many peers do not try at the same time.
+/// Delays that double from a first one up to a longest, each shortened or lengthened by
+/// up to a quarter so that many peers do not try at the same time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backoff {
     first: Duration,
     next: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
-    /// Begins with `first`.
+    /// Begins with `first`, and grows to [`RETRY_DELAY_MAX`].
     pub(super) fn new(first: Duration) -> Self {
-        Self { first, next: first }
+        Self { first, next: first, longest: RETRY_DELAY_MAX }
+    }
+
+    /// Grows to another longest delay from now on.
+    pub(super) fn grow_to(&mut self, longest: Duration) {
+        self.longest = longest;
     }
 
     /// The next delay.
     pub(super) fn delay(&mut self, rng: &mut fastrand::Rng) -> Duration {
         let delay = self.next;
-        self.next = (delay * 2).min(RETRY_DELAY_MAX);
+        self.next = (delay * 2).min(self.longest);
         delay.mul_f64(0.75 + rng.f64() / 2.0)
     }
 

@@ -62,7 +62,10 @@ pub enum Timer {
 impl CloseReason {
     /// Whether the other side is at fault, so that the log should say so.
     pub fn is_their_fault(&self) -> bool {
-        matches!(self, Self::PeerViolated { .. } | Self::Malformed(_) | Self::ChecksumWrong)
+        matches!(
+            self,
+            Self::PeerViolated { .. } | Self::Malformed(_) | Self::ChecksumWrong | Self::TooLarge
+        )
     }
 }
 

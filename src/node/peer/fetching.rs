@@ -21,7 +21,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use super::{Connection, FileUse, PeerNode, Wake};
-use crate::limits::{DOWNLOADS_MAX, RETRY_DELAY_MIN, WISHES_MAX};
+use crate::limits::{DOWNLOADS_MAX, LIED_RETRY_DELAY_MAX, RETRY_DELAY_MIN, WISHES_MAX};
 use crate::node::connections::ConnectionId;
 use crate::node::retry::Backoff;
 use crate::node::{Action, FileError, Outcome, Report, Version};
@@ -293,6 +293,9 @@ impl PeerNode {
         };
         let Some(wish) = self.wishes.get_mut(&name) else { return };
         let is_simulated = matches && std::mem::take(&mut wish.checksum_failure_is_due);
+        if !matches {
+            wish.backoff.grow_to(LIED_RETRY_DELAY_MAX);
+        }
         if !matches || is_simulated {
             self.report(Report::ChecksumFailed { name, peer: source, is_simulated });
             return self.close(now, connection, CloseReason::ChecksumWrong);
@@ -345,8 +348,13 @@ impl PeerNode {
         if let Some(file) = file {
             self.discard(file);
         }
-        // A wrong checksum was reported when it was found.
+        // A wrong checksum was seen to when it was found.
         if reason != CloseReason::ChecksumWrong {
+            if reason.is_their_fault()
+                && let Some(wish) = self.wishes.get_mut(&name)
+            {
+                wish.backoff.grow_to(LIED_RETRY_DELAY_MAX);
+            }
             let reason = Some(reason);
             self.report(Report::SourceFailed { name, peer: source, reason });
         }
