@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, WINDOW_BYTES};
+use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IDLE_TIMEOUT, Limits, WINDOW_BYTES};
 use p2pfs::proto::legal::{
     self, DownloadState, Kind, PeerKind, RegistrationState, RequestKind, ResponseKind,
     SessionState, UploadState,
@@ -114,7 +114,10 @@ fn upload_in(state: UploadState, now: Instant) -> Upload {
         assert_eq!(drain_upload(upload, now).1, Some(UploadEvent::Sent(FileId(1))));
     };
     match state {
-        UploadState::ExpectRequest => send_one_chunk_file(&mut upload),
+        UploadState::ExpectRequest => {
+            send_one_chunk_file(&mut upload);
+            feed(&mut upload, PeerKind::Acknowledgment);
+        }
         UploadState::ExpectSource => {
             send_one_chunk_file(&mut upload);
             feed(&mut upload, PeerKind::Request);
@@ -125,7 +128,10 @@ fn upload_in(state: UploadState, now: Instant) -> Upload {
             upload.handle_hashed(now, u64::from(CHUNK_BYTES_MIN), None);
             drain_upload(&mut upload, now);
         }
-        UploadState::Closed => _ = upload.close(),
+        UploadState::ExpectLastAcknowledgments => send_one_chunk_file(&mut upload),
+        UploadState::Closed => {
+            assert!(upload.handle_bytes(now, &peer_message(PeerKind::Eof), &mut 0).is_err());
+        }
     }
     assert_eq!(upload.state(), state);
     upload
@@ -147,13 +153,36 @@ fn upload_takes_what_the_table_allows_and_nothing_else() {
 fn an_acknowledgment_of_nothing_is_refused_in_every_state() {
     let now = Instant::now();
     let acknowledgment = peer_message(PeerKind::Acknowledgment);
-    for state in [UploadState::ExpectRequest, UploadState::ExpectSource, UploadState::Sending] {
+    for state in
+        [UploadState::ExpectSource, UploadState::Sending, UploadState::ExpectLastAcknowledgments]
+    {
         let mut upload = upload_in(state, now);
-        assert_eq!(upload.handle_bytes(now, &acknowledgment, &mut 0), Ok(None), "{state:?}");
+        assert!(upload.handle_bytes(now, &acknowledgment, &mut 0).is_ok(), "{state:?}");
         let second = upload.handle_bytes(now, &acknowledgment, &mut 0);
         assert!(matches!(second, Err(CloseReason::PeerViolated { .. })), "{state:?}: {second:?}");
         assert_eq!(upload.state(), UploadState::Closed);
     }
+}
+
+#[test]
+fn a_slow_downloader_is_waited_for_after_the_eof_while_its_acknowledgments_come() {
+    let start = Instant::now();
+    let chunks = WINDOW_BYTES / CHUNK_BYTES_MIN;
+    let mut upload = Upload::new(start, &limits());
+    upload.handle_bytes(start, &peer_message(PeerKind::Request), &mut 0).unwrap();
+    upload.handle_source(start, FileId(1), u64::from(WINDOW_BYTES));
+    upload.handle_hashed(start, u64::from(WINDOW_BYTES), Some(Digest([1; 32])));
+    assert_eq!(drain_upload(&mut upload, start).1, Some(UploadEvent::Sent(FileId(1))));
+    // At 1.2 KiB/s, for most of an hour.
+    let mut now = start;
+    for acknowledged in 1..=chunks {
+        now += Duration::from_secs(7);
+        assert_eq!(upload.handle_timeout(now), Ok(()), "after {acknowledged} acknowledgments");
+        let event = upload.handle_bytes(now, &peer_message(PeerKind::Acknowledgment), &mut 0);
+        let last = (acknowledged == chunks).then_some(UploadEvent::Acknowledged);
+        assert_eq!(event, Ok(last));
+    }
+    assert_eq!(upload.poll_timeout(), Some(now + IDLE_TIMEOUT), "the rest begins now");
 }
 
 #[test]
@@ -226,11 +255,14 @@ fn download_in(state: DownloadState, now: Instant) -> Download {
         DownloadState::ExpectData => {
             assert_eq!(feed(&mut download, &peer_message(PeerKind::Chunk)), Ok(None));
         }
-        DownloadState::ExpectWritten => {
+        DownloadState::ExpectWritten | DownloadState::Finishing => {
             let bytes = [peer_message(PeerKind::Chunk), b"abc".into()].concat();
             let write = DownloadEvent::Write { range: 5..8, offset: 0 };
             assert_eq!(feed(&mut download, &bytes), Ok(Some(write)));
             assert_eq!(feed(&mut download, &peer_message(PeerKind::Eof)), Ok(None));
+            if state == DownloadState::Finishing {
+                download.finish(now);
+            }
         }
         DownloadState::Closed => {
             assert!(feed(&mut download, &peer_message(PeerKind::Request)).is_err());

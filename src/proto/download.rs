@@ -6,8 +6,11 @@
 //!                    request is queued   │   ▲               │
 //!                                    Eof │   └───────────────┘
 //!                                        ▼     last byte of the chunk
-//!                                  ExpectWritten ──▶ event Verdict
-//!                                        every byte is written
+//!                                  ExpectWritten ──▶ event Verdict, then finish
+//!                                        every byte is written        │
+//!                                                                     ▼
+//!                                     closed once nothing is left  Finishing
+//!                                     to send: see is_finished
 //!
 //!  any state ── violation, deadline ──▶ Closed
 //! ```
@@ -76,6 +79,7 @@ enum State {
     ExpectChunk { progress: Progress },
     ExpectData { progress: Progress },
     ExpectWritten { announced: Digest },
+    Finishing { progress: Progress },
     Closed,
 }
 
@@ -198,6 +202,18 @@ impl Download {
         }
     }
 
+    /// The file is right: only the last acknowledgments are still to be sent.
+    pub fn finish(&mut self, now: Instant) {
+        debug_assert_eq!(self.state(), DownloadState::ExpectWritten);
+        let progress = Progress::new(now, self.limits.progress_timeout);
+        self.state = State::Finishing { progress };
+    }
+
+    /// Whether the file is right and everything is sent.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.state, State::Finishing { .. }) && self.outbox.is_empty()
+    }
+
     fn moved(&mut self, now: Instant, len_bytes: usize) {
         if let State::ExpectChunk { progress } | State::ExpectData { progress } = &mut self.state
             && len_bytes > 0
@@ -232,9 +248,9 @@ impl Download {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::ExpectConnection { deadline } => Some(*deadline),
-            State::ExpectChunk { progress } | State::ExpectData { progress } => {
-                Some(progress.deadline())
-            }
+            State::ExpectChunk { progress }
+            | State::ExpectData { progress }
+            | State::Finishing { progress } => Some(progress.deadline()),
             State::ExpectWritten { .. } | State::Closed => None,
         }
     }
@@ -245,7 +261,9 @@ impl Download {
             State::ExpectConnection { deadline } if now >= *deadline => {
                 Err(CloseReason::TimedOut(Timer::Connect))
             }
-            State::ExpectChunk { progress } | State::ExpectData { progress } => progress.check(now),
+            State::ExpectChunk { progress }
+            | State::ExpectData { progress }
+            | State::Finishing { progress } => progress.check(now),
             _ => Ok(()),
         };
         if verdict.is_err() {
@@ -261,6 +279,7 @@ impl Download {
             State::ExpectChunk { .. } => DownloadState::ExpectChunk,
             State::ExpectData { .. } => DownloadState::ExpectData,
             State::ExpectWritten { .. } => DownloadState::ExpectWritten,
+            State::Finishing { .. } => DownloadState::Finishing,
             State::Closed => DownloadState::Closed,
         }
     }

@@ -81,6 +81,8 @@ pub enum UploadState {
     ExpectSource,
     /// Chunks are being sent.
     Sending,
+    /// All is sent, the EOF too, and some of it is not acknowledged.
+    ExpectLastAcknowledgments,
     /// The connection is over.
     Closed,
 }
@@ -96,6 +98,8 @@ pub enum DownloadState {
     ExpectData,
     /// The EOF came; the last bytes are on their way to the file.
     ExpectWritten,
+    /// The file is right; the last acknowledgments are going out.
+    Finishing,
     /// The connection is over.
     Closed,
 }
@@ -126,16 +130,21 @@ pub enum SessionState {
     Closed,
 }
 
-/// What an uploader may receive. Acknowledgments may also come late, after the EOF;
-/// one that no chunk is waiting for is refused by the machine's own count.
+/// What an uploader may receive. An acknowledgment that no chunk is waiting for is
+/// refused by the machine's own count.
 #[rustfmt::skip]
 pub const UPLOAD: &[Row<UploadState, PeerKind>] = {
     use PeerKind::{Acknowledgment, Request};
-    use UploadState::{Closed, ExpectRequest, ExpectSource, Sending};
+    use UploadState::{Closed, ExpectLastAcknowledgments, ExpectRequest, ExpectSource, Sending};
     &[
-        Row { state: ExpectRequest, legal: &[Request, Acknowledgment], expected: "a request" },
+        Row { state: ExpectRequest, legal: &[Request], expected: "a request" },
         Row { state: ExpectSource, legal: &[Acknowledgment], expected: "an acknowledgment" },
         Row { state: Sending, legal: &[Acknowledgment], expected: "an acknowledgment" },
+        Row {
+            state: ExpectLastAcknowledgments,
+            legal: &[Acknowledgment, Request],
+            expected: "an acknowledgment or a request",
+        },
         Row { state: Closed, legal: &[], expected: "nothing" },
     ]
 };
@@ -143,13 +152,16 @@ pub const UPLOAD: &[Row<UploadState, PeerKind>] = {
 /// What a downloader may receive.
 #[rustfmt::skip]
 pub const DOWNLOAD: &[Row<DownloadState, PeerKind>] = {
-    use DownloadState::{Closed, ExpectChunk, ExpectConnection, ExpectData, ExpectWritten};
+    use DownloadState::{
+        Closed, ExpectChunk, ExpectConnection, ExpectData, ExpectWritten, Finishing,
+    };
     use PeerKind::{Chunk, Eof};
     &[
         Row { state: ExpectConnection, legal: &[], expected: "nothing" },
         Row { state: ExpectChunk, legal: &[Chunk, Eof], expected: "a chunk or the EOF" },
         Row { state: ExpectData, legal: &[], expected: "data of a chunk" },
         Row { state: ExpectWritten, legal: &[], expected: "nothing after the EOF" },
+        Row { state: Finishing, legal: &[], expected: "nothing after the EOF" },
         Row { state: Closed, legal: &[], expected: "nothing" },
     ]
 };

@@ -3,10 +3,11 @@
 //!
 //! ```text
 //!                  Request                handle_source
-//!  ExpectRequest ───────────▶ ExpectSource ───────────▶ Sending
-//!        ▲                                                 │ Acknowledgment: window opens
-//!        └─────────────────────────────────────────────────┘
-//!                 all sent and hashed: EOF is queued
+//!  ExpectRequest ───────────▶ ExpectSource ───────────▶ Sending  (Acknowledgment:
+//!        ▲                         ▲                       │      the window opens)
+//!        │                         │ Request               │ all sent and hashed:
+//!        │ all acknowledged        │                       ▼ the EOF is queued
+//!        └─────────────────────── ExpectLastAcknowledgments
 //!
 //!  any state ── violation, deadline, source changed ──▶ Closed
 //! ```
@@ -48,8 +49,10 @@ pub struct Upload {
 pub enum UploadEvent {
     /// This file was asked for: answer with [`Upload::handle_source`], or close.
     Requested(FileName),
-    /// The file is on its way whole, the EOF behind it; it is not needed any more.
+    /// All of the file is handed over, the EOF behind it: it is not needed any more.
     Sent(FileId),
+    /// All of it is acknowledged.
+    Acknowledged,
 }
 
 #[derive(Debug)]
@@ -57,6 +60,7 @@ enum State {
     ExpectRequest { deadline: Instant, timer: Timer },
     ExpectSource,
     Sending(Sending),
+    ExpectLastAcknowledgments(Progress),
     Closed,
 }
 
@@ -137,10 +141,10 @@ impl Upload {
                         expected: "no acknowledgment",
                         got: "an acknowledgment of nothing",
                     })?;
-                if let State::Sending(sending) = &mut self.state {
-                    sending.progress.moved(now, chunk_bytes as usize);
+                if let Some(progress) = self.progress() {
+                    progress.moved(now, chunk_bytes as usize);
                 }
-                Ok(self.fill(now))
+                Ok(self.go_on(now))
             }
             PeerMessage::Chunk { .. } | PeerMessage::Eof(_) => {
                 unreachable!("never legal for an uploader")
@@ -178,7 +182,7 @@ impl Upload {
             sending.hashed_bytes = hashed_bytes;
             sending.digest = digest;
         }
-        self.fill(now)
+        self.go_on(now)
     }
 
     /// Frames the next chunk, or the EOF, if it is time for it.
@@ -201,11 +205,39 @@ impl Upload {
             return None;
         }
         let eof = PeerMessage::Eof(sending.digest?);
-        let file = sending.file;
         self.outbox.push(|out| eof.encode(out));
-        self.state =
-            State::ExpectRequest { deadline: now + self.limits.idle_timeout, timer: Timer::Idle };
-        Some(UploadEvent::Sent(file))
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Sending(Sending { file, progress, .. }) => {
+                self.state = State::ExpectLastAcknowledgments(progress);
+                Some(UploadEvent::Sent(file))
+            }
+            _ => unreachable!("it was sending"),
+        }
+    }
+
+    /// Rests once the EOF is out and every chunk acknowledged.
+    fn rest(&mut self, now: Instant) -> Option<UploadEvent> {
+        let is_done = matches!(self.state, State::ExpectLastAcknowledgments(_))
+            && self.outbox.is_empty()
+            && self.in_flight.unacknowledged.is_empty();
+        is_done.then(|| {
+            let deadline = now + self.limits.idle_timeout;
+            self.state = State::ExpectRequest { deadline, timer: Timer::Idle };
+            UploadEvent::Acknowledged
+        })
+    }
+
+    /// What follows once something was sent, acknowledged or hashed.
+    fn go_on(&mut self, now: Instant) -> Option<UploadEvent> {
+        self.fill(now).or_else(|| self.rest(now))
+    }
+
+    fn progress(&mut self) -> Option<&mut Progress> {
+        match &mut self.state {
+            State::Sending(Sending { progress, .. })
+            | State::ExpectLastAcknowledgments(progress) => Some(progress),
+            State::ExpectRequest { .. } | State::ExpectSource | State::Closed => None,
+        }
     }
 
     /// What to send next.
@@ -226,9 +258,9 @@ impl Upload {
 
     /// The socket took this much of it.
     pub fn transmitted(&mut self, now: Instant, len_bytes: usize) -> Option<UploadEvent> {
-        if let State::Sending(sending) = &mut self.state {
+        if let Some(progress) = self.progress() {
             // The socket may hold megabytes: what counts for the rate is acknowledged.
-            sending.progress.moved(now, 0);
+            progress.moved(now, 0);
         }
         if !self.outbox.is_empty() {
             self.outbox.advance(len_bytes);
@@ -236,7 +268,7 @@ impl Upload {
             sending.offset += len_bytes as u64;
             sending.chunk_left_bytes -= len_bytes as u32;
         }
-        self.fill(now)
+        self.go_on(now)
     }
 
     /// When [`Upload::handle_timeout`] wants to be called.
@@ -244,7 +276,8 @@ impl Upload {
         match &self.state {
             State::ExpectRequest { deadline, .. } => Some(*deadline),
             State::Sending(sending) if sending.waits_for_hash(&self.in_flight) => None,
-            State::Sending(sending) => Some(sending.progress.deadline()),
+            State::Sending(Sending { progress, .. })
+            | State::ExpectLastAcknowledgments(progress) => Some(progress.deadline()),
             State::ExpectSource | State::Closed => None,
         }
     }
@@ -256,7 +289,8 @@ impl Upload {
         }
         let verdict = match &mut self.state {
             State::ExpectRequest { timer, .. } => Err(CloseReason::TimedOut(*timer)),
-            State::Sending(sending) => sending.progress.check(now),
+            State::Sending(Sending { progress, .. })
+            | State::ExpectLastAcknowledgments(progress) => progress.check(now),
             State::ExpectSource | State::Closed => Ok(()),
         };
         if verdict.is_err() {
@@ -271,15 +305,8 @@ impl Upload {
             State::ExpectRequest { .. } => UploadState::ExpectRequest,
             State::ExpectSource => UploadState::ExpectSource,
             State::Sending(_) => UploadState::Sending,
+            State::ExpectLastAcknowledgments(_) => UploadState::ExpectLastAcknowledgments,
             State::Closed => UploadState::Closed,
-        }
-    }
-
-    /// The file being sent; the connection is over from now on.
-    pub fn close(&mut self) -> Option<FileId> {
-        match mem::replace(&mut self.state, State::Closed) {
-            State::Sending(sending) => Some(sending.file),
-            _ => None,
         }
     }
 }

@@ -210,7 +210,8 @@ impl PeerNode {
 
     fn dial_source(&mut self, now: Instant, name: FileName, source: PeerId, to: SocketAddrV4) {
         let download = Download::new(now, &self.limits, self.settings.id, name);
-        let Some(connection) = self.connections.dial(Connection::Download { name, download })
+        let Some(connection) =
+            self.connections.dial(Connection::Download { name, download: Box::new(download) })
         else {
             return self.source_failed(now, name, source);
         };
@@ -301,8 +302,13 @@ impl PeerNode {
             return self.close(now, connection, CloseReason::ChecksumWrong);
         }
         wish.state = State::Committing { source, began, digest };
-        self.close(now, connection, CloseReason::Done);
         self.actions.push_back(Action::Commit(file));
+        if let Some(Connection::Download { download, .. }) = self.connections.get_mut(connection) {
+            download.finish(now);
+            if download.is_finished() {
+                self.close(now, connection, CloseReason::Done);
+            }
+        }
     }
 
     pub(super) fn on_committed(&mut self, now: Instant, file: FileId, version: Version) {

@@ -82,8 +82,18 @@ pub struct PeerNode {
 #[derive(Debug)]
 enum Connection {
     Registration(Registration),
-    Upload { from: SocketAddrV4, upload: Upload, source: Option<Source> },
-    Download { name: FileName, download: Download },
+    Upload {
+        from: SocketAddrV4,
+        upload: Upload,
+        source: Option<Source>,
+        /// The file that was sent last, until all of it is acknowledged.
+        unacknowledged: Option<FileName>,
+    },
+    Download {
+        name: FileName,
+        /// Boxed: it is large, and most connections are none.
+        download: Box<Download>,
+    },
 }
 
 /// The file of an upload.
@@ -241,8 +251,12 @@ impl PeerNode {
 
 impl Node for PeerNode {
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId> {
-        let upload =
-            Connection::Upload { from, upload: Upload::new(now, &self.limits), source: None };
+        let upload = Connection::Upload {
+            from,
+            upload: Upload::new(now, &self.limits),
+            source: None,
+            unacknowledged: None,
+        };
         let connection = self.connections.accept(from, upload)?;
         self.after(connection);
         Some(connection)
@@ -308,7 +322,12 @@ impl Node for PeerNode {
     fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize) {
         match self.connections.get_mut(connection) {
             Some(Connection::Registration(registration)) => registration.transmitted(len_bytes),
-            Some(Connection::Download { download, .. }) => download.transmitted(len_bytes),
+            Some(Connection::Download { download, .. }) => {
+                download.transmitted(len_bytes);
+                if download.is_finished() {
+                    self.close(now, connection, CloseReason::Done);
+                }
+            }
             Some(Connection::Upload { upload, .. }) => {
                 let event = upload.transmitted(now, len_bytes);
                 self.on_upload_event(now, connection, event);

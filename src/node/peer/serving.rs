@@ -36,22 +36,32 @@ impl PeerNode {
         match event {
             Some(UploadEvent::Requested(name)) => self.on_requested(now, connection, name),
             Some(UploadEvent::Sent(_)) => {
-                let Some(Connection::Upload { from, source, .. }) =
+                if let Some(Connection::Upload { source, unacknowledged, .. }) =
                     self.connections.get_mut(connection)
-                else {
-                    return;
-                };
-                let to = *from;
-                if let Some(source) = source.take() {
+                    && let Some(source) = source.take()
+                {
+                    *unacknowledged = Some(source.name);
                     self.release(connection, source);
-                    self.report(Report::UploadDone { name: source.name, to });
                 }
             }
+            Some(UploadEvent::Acknowledged) => self.on_acknowledged(connection),
             None => {}
         }
     }
 
+    fn on_acknowledged(&mut self, connection: ConnectionId) {
+        if let Some(Connection::Upload { from, unacknowledged, .. }) =
+            self.connections.get_mut(connection)
+            && let Some(name) = unacknowledged.take()
+        {
+            let to = *from;
+            self.report(Report::UploadDone { name, to });
+        }
+    }
+
     fn on_requested(&mut self, now: Instant, connection: ConnectionId, name: FileName) {
+        // Who asks for the next file has the last one, acknowledged or not.
+        self.on_acknowledged(connection);
         if self.index.get(&name).is_none() {
             return self.close(now, connection, CloseReason::NotShared(name));
         }
@@ -64,7 +74,7 @@ impl PeerNode {
 
     pub(super) fn on_opened(&mut self, now: Instant, file: FileId, version: Version) {
         let Some(&FileUse::Source(connection)) = self.files.get(&file) else { return };
-        let Some(Connection::Upload { from, source: Some(source), upload }) =
+        let Some(Connection::Upload { from, source: Some(source), upload, .. }) =
             self.connections.get_mut(connection)
         else {
             return;
