@@ -39,7 +39,6 @@ main() {
     IFS=, read -r registry peer_1 peer_2 peer_3 offers <<<"$ports"
 
     build
-    unset "${!P2PFS_@}" # each flag has a variable, and the demo sets its own flags
     work=$(mktemp -d -t p2pfs-demo.XXXXXX)
     cd "$work" # where the peers make their folders
     work=$PWD

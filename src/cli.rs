@@ -1,21 +1,25 @@
 //! The command line, turned once into settings that are known to be valid.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, value_parser};
 use humantime::format_duration;
 use log::LevelFilter;
 
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{
-    CONNECTIONS_PER_ADDRESS_MAX, Limits, OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT,
-    TIMEOUT_MAX, TIMEOUT_MIN, WISHES_MAX,
+    CONNECTIONS_MIN, CONNECTIONS_PER_ADDRESS_MAX, Limits, OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN,
+    OFFER_PORT, REGISTRY_PORT, TIMEOUT_MAX, TIMEOUT_MIN, WISHES_MAX,
 };
 use crate::wire::{FileName, NameError, Shown};
+
+/// Where the registry is, and listens, if nothing else is said.
+const REGISTRY_ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, REGISTRY_PORT);
 
 /// Share files between the peers of a network, verified, at almost no cost.
 #[derive(Debug, Parser)]
@@ -47,7 +51,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RegistryArgs {
     /// Listen on this address; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen)]
+    #[arg(default_value_t = REGISTRY_ADDRESS)]
     pub listen: SocketAddrV4,
     /// Limits.
     #[command(flatten)]
@@ -59,7 +64,7 @@ pub struct RegistryArgs {
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
     /// Connections at once [default: 1024 for a peer, 16384 for a registry].
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(4..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(CONNECTIONS_MIN as i64..=1_000_000))]
     connections_max: Option<u32>,
     /// Connections accepted from one address at once; the loopback is exempt.
     #[arg(long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS_MAX as u32)]
@@ -103,7 +108,8 @@ pub struct PeerArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", value_parser = host)]
     pub host: Ipv4Addr,
     /// Where the registry is.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000", value_parser = target)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = target)]
+    #[arg(default_value_t = REGISTRY_ADDRESS)]
     pub registry: SocketAddrV4,
     /// Where offers are sent; heard on the same port
     /// [default: the broadcast address of --host's interface, port 8000].
@@ -121,7 +127,7 @@ pub struct PeerArgs {
     #[arg(conflicts_with = "dir")]
     pub initial_folders: PathBuf,
     /// Fetch this file; may be given many times.
-    #[arg(long, value_name = "NAME", value_parser = wanted_name)]
+    #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(wanted_name))]
     pub want: Vec<FileName>,
     /// Exit once every wanted file is there and verified.
     #[arg(long, requires = "want")]
@@ -202,6 +208,16 @@ fn host(text: &str) -> Result<Ipv4Addr, String> {
     }
 }
 
+fn listen(text: &str) -> Result<SocketAddrV4, String> {
+    match text.parse::<SocketAddrV4>() {
+        Ok(address) if address.ip().is_broadcast() || address.ip().is_multicast() => {
+            Err("nobody can connect to such an address".into())
+        }
+        Ok(address) => Ok(address),
+        Err(_) => Err(format!("not an IPv4 address and port, such as {REGISTRY_ADDRESS}")),
+    }
+}
+
 fn target(text: &str) -> Result<SocketAddrV4, String> {
     match text.parse::<SocketAddrV4>() {
         Ok(address) if address.port() == 0 => Err("port 0 is nowhere".into()),
@@ -239,8 +255,8 @@ fn folder(path: PathBuf) -> Result<PathBuf, String> {
     }
 }
 
-fn wanted_name(text: &str) -> Result<FileName, NameError> {
-    FileName::new(text)
+fn wanted_name(text: OsString) -> Result<FileName, NameError> {
+    FileName::from_bytes(text.as_encoded_bytes())
 }
 
 #[cfg(test)]

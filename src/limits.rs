@@ -52,6 +52,13 @@ pub const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Copied bytes (message heads, acknowledgments, answers) waiting to be sent on one
 /// connection. No more is read than what can cause this much.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// Memory that an empty outbox keeps: an idle connection is to cost next to nothing.
+pub const OUTBOX_KEPT_BYTES: usize = 128;
+/// File data in small chunks that is read at once: this many chunks as small as the
+/// smallest one that came.
+pub const SMALL_CHUNKS_PER_READ: usize = 256;
+/// Room for actions that an empty queue of a peer keeps.
+pub const ACTIONS_KEPT: usize = 1024;
 /// Reading pauses while less than this may be read: tiny reads cost more than they bring.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// Downloads running at once; further wishes wait their turn.
@@ -112,6 +119,8 @@ pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Connections of a peer, in both directions.
 pub const PEER_CONNECTIONS_MAX: usize = 1024;
+/// Connections that a program has at least, however few descriptors there are.
+pub const CONNECTIONS_MIN: usize = 4;
 /// Connections of a registry.
 pub const REGISTRY_CONNECTIONS_MAX: usize = 16_384;
 /// Accepted connections from one address; the loopback is exempt.
@@ -123,6 +132,8 @@ pub const SPARE_DESCRIPTORS: usize = 32;
 pub const KNOWN_PEERS_MAX: usize = 4096;
 /// Names that are remembered.
 pub const KNOWN_NAMES_MAX: usize = 16_384;
+/// Offers that are looked at to find one that may be pushed out of a full table.
+pub const EVICTION_TRIES: usize = 64;
 /// Sources remembered for one name.
 pub const SOURCES_PER_NAME_MAX: usize = 64;
 /// Offers (a source of a name) that are remembered in all.
@@ -140,13 +151,15 @@ pub const CONNECTION_TURN_BYTES_MIN: usize = 16 * 1024;
 pub const HASH_TURN_BYTES: usize = 1024 * 1024;
 /// File data read and hashed in one go.
 pub const HASH_SLICE_BYTES: usize = 256 * 1024;
-/// Files open at once for hashing: descriptors are for connections.
-pub const HASH_OPEN_FILES_MAX: usize = 8;
+/// Files open at once for hashing: one for each download that may wait for it.
+pub const HASH_OPEN_FILES_MAX: usize = 64;
 /// What the least step of hashing costs, in bytes hashed in the same time: opening,
 /// looking at and closing a file takes some 10 us, and a byte some 0.7 ns.
 pub const HASH_STEP_COST_BYTES: usize = 16 * 1024;
 /// Connections accepted in one turn.
 pub const ACCEPTS_PER_TURN: usize = 64;
+/// What a call on a file costs at least, in bytes moved in the same time.
+pub const FILE_CALL_COST_BYTES: usize = 1024;
 /// Datagrams taken in during one turn.
 pub const DATAGRAMS_PER_TURN: usize = 256;
 /// Events that one poll may report.
@@ -174,8 +187,10 @@ pub const DISK_RESERVE_SHARE: u64 = 100;
 
 /// Lines in one second about what one address did wrong.
 pub const LOG_LINES_PER_ADDRESS_PER_SECOND: u32 = 10;
-/// Lines in one second, in all.
+/// Lines in one second, in all, but for the next two kinds.
 pub const LOG_LINES_PER_SECOND: u32 = 200;
+/// Lines in one second about what others offer.
+pub const LOG_OFFER_LINES_PER_SECOND: u32 = 20;
 /// Addresses that lines in one second may be about.
 pub const LOG_ADDRESSES_MAX: usize = 1024;
 

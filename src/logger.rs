@@ -5,6 +5,7 @@
 //! if it is a full pipe. So a line is printed only while stderr takes one, and is
 //! dropped otherwise.
 
+use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -21,10 +22,10 @@ pub fn init(level: LevelFilter) {
     }
 }
 
-/// Whether stderr takes a line now. A pipe that does has room for 4096 bytes.
-fn stderr_takes_a_line() -> bool {
-    let stderr = rustix::stdio::stderr();
-    let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
+/// Whether a line can be written without waiting. A pipe that says so has room for 4096
+/// bytes; one that is closed says something else too.
+pub fn takes_a_line(output: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&output, PollFlags::OUT)];
     rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok()
         && polled[0].revents() == PollFlags::OUT
 }
@@ -35,7 +36,7 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) && stderr_takes_a_line() {
+        if self.enabled(record.metadata()) && takes_a_line(std::io::stderr()) {
             // Should stderr be closed between the two, that is no reason to end.
             let _ = panic::catch_unwind(AssertUnwindSafe(|| self.0.log(record)));
         }

@@ -9,8 +9,11 @@ use p2pfs::{logger, run};
 
 fn main() {
     let code = run_command().unwrap_or_else(|failure| {
-        // Whoever closed stderr does not want to know.
-        let _ = writeln!(std::io::stderr(), "p2pfs: {}", failure.message);
+        // Whoever closed stderr, or does not read it, does not want to know.
+        let mut stderr = std::io::stderr();
+        if logger::takes_a_line(&stderr) {
+            let _ = writeln!(stderr, "p2pfs: {}", failure.message);
+        }
         failure.code
     });
     exit(code as i32);

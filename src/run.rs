@@ -12,7 +12,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::cli::{PeerArgs, RegistryArgs};
 use crate::exit::{ExitCode, Failure, result_of};
-use crate::limits::{Limits, OFFER_PORT, SPARE_DESCRIPTORS};
+use crate::limits::{CONNECTIONS_MIN, Limits, OFFER_PORT, SPARE_DESCRIPTORS};
+use crate::logger;
 use crate::node::{Input, PeerNode, PeerSettings, RegistryNode};
 use crate::reactor::{Files, Listener, OfferSocket, Reactor, Signals};
 use crate::storage::{PrepareError, SharedFolder, Skipped, WriteSettings, prepare};
@@ -104,14 +105,17 @@ fn with_descriptors(limits: Limits) -> Limits {
     // If that is not granted, what there is has to do.
     let _ = setrlimit(Resource::Nofile, descriptors);
     let granted = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| n as usize);
-    let connections_max = limits.connections_max.min(granted.saturating_sub(SPARE_DESCRIPTORS));
+    let room = granted.saturating_sub(SPARE_DESCRIPTORS).max(CONNECTIONS_MIN);
+    let connections_max = limits.connections_max.min(room);
     Limits { connections_max, ..limits }
 }
 
 /// The line that scripts wait for. A closed or full stdout is no reason to stop.
 fn say_listening(address: SocketAddrV4) {
     let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "listening {address}").and_then(|()| stdout.flush());
+    if logger::takes_a_line(&stdout) {
+        let _ = writeln!(stdout, "listening {address}").and_then(|()| stdout.flush());
+    }
 }
 
 fn warn_skipped(name: &str, skipped: &Skipped) {

@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::limits::{KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, KNOWN_PEERS_MAX, SOURCES_PER_NAME_MAX};
+use crate::limits::{
+    EVICTION_TRIES, KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, KNOWN_PEERS_MAX, SOURCES_PER_NAME_MAX,
+};
 use crate::wire::{FileName, Offer, PeerId};
-
-/// How many offers are looked at to find one that may be pushed out.
-const EVICTION_TRIES: usize = 64;
 
 /// What is on offer.
 #[derive(Debug)]

@@ -152,9 +152,12 @@ impl RegistryNode {
 impl Node for RegistryNode {
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId> {
         let client = Client { from, session: RegistrySession::new(now, &self.limits) };
-        let connection = self.connections.accept(from, client)?;
-        self.after(connection);
-        Some(connection)
+        let connection = self.connections.accept(from, client);
+        match connection {
+            Some(connection) => self.after(connection),
+            None => self.actions.push_back(Action::Report(Report::ConnectionRefused { from })),
+        }
+        connection
     }
 
     fn handle(&mut self, now: Instant, input: Input<'_>) {

@@ -140,6 +140,11 @@ pub enum Report {
         /// Why it is closed.
         reason: CloseReason,
     },
+    /// A connection that came in is refused: there are too many.
+    ConnectionRefused {
+        /// Who was there.
+        from: SocketAddrV4,
+    },
     /// A file of ours is no longer shared.
     FileLost {
         /// The file.
@@ -188,6 +193,7 @@ impl Report {
             | Self::ChecksumFailed { .. }
             | Self::SourceFailed { .. }
             | Self::EntryRefused { .. }
+            | Self::ConnectionRefused { .. }
             | Self::FileLost { .. }
             | Self::ReadFailed { .. } => Level::Warn,
             Self::WishFailed { .. } => Level::Error,
@@ -199,10 +205,17 @@ impl Report {
         }
     }
 
+    /// Whether it is about what others offer: of that there may be very much.
+    pub fn is_about_offers(&self) -> bool {
+        matches!(self, Self::OfferSeen { .. } | Self::PeerGone { .. })
+    }
+
     /// The address that it blames: the log limits the lines about each.
     pub fn about(&self) -> Option<SocketAddrV4> {
         match self {
-            Self::DatagramDropped { from, .. } | Self::ConnectionClosed { from, .. } => Some(*from),
+            Self::DatagramDropped { from, .. }
+            | Self::ConnectionClosed { from, .. }
+            | Self::ConnectionRefused { from } => Some(*from),
             Self::EntryRefused { address, .. } => Some(*address),
             _ => None,
         }
@@ -256,6 +269,9 @@ impl fmt::Display for Report {
             Self::UploadDone { name, to } => write!(f, "sent {name} to {to}"),
             Self::ConnectionClosed { from, reason } => {
                 write!(f, "closed the connection from {from}: {reason}")
+            }
+            Self::ConnectionRefused { from } => {
+                write!(f, "refused a connection from {from}: too many are open")
             }
             Self::FileLost { name, error } => write!(f, "{name} is no longer shared: {error}"),
             Self::ReadFailed { name, error } => write!(f, "cannot read {name}: {error}"),

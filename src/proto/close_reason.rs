@@ -13,7 +13,8 @@ pub enum CloseReason {
     Done,
     /// The other side closed it.
     ClosedByPeer,
-    /// The connection could not be made, or broke.
+    /// The connection could not be made, or broke. `OutOfMemory` stands for every want of
+    /// our own system: descriptors, buffers, memory.
     Broken(io::ErrorKind),
     /// A deadline of ours passed.
     TimedOut(Timer),
@@ -32,7 +33,7 @@ pub enum CloseReason {
     ChecksumWrong,
     /// A file that we do not share was asked for.
     NotShared(FileName),
-    /// The file changed or failed while it was being sent.
+    /// The file changed, or could not be read, while it was being sent.
     SourceChanged,
     /// Our own file could not be written.
     WriteFailed(FileError),
@@ -60,6 +61,11 @@ pub enum Timer {
 }
 
 impl CloseReason {
+    /// Whether it is a failure of our own system, for which no source is to blame.
+    pub fn is_our_fault(&self) -> bool {
+        matches!(self, Self::WriteFailed(_) | Self::Broken(io::ErrorKind::OutOfMemory))
+    }
+
     /// Whether the other side is at fault, so that the log should say so.
     pub fn is_their_fault(&self) -> bool {
         matches!(
@@ -74,6 +80,9 @@ impl fmt::Display for CloseReason {
         match self {
             Self::Done => f.write_str("done"),
             Self::ClosedByPeer => f.write_str("the other side closed the connection"),
+            Self::Broken(io::ErrorKind::OutOfMemory) => {
+                f.write_str("this system is out of descriptors or memory")
+            }
             Self::Broken(kind) => kind.fmt(f),
             Self::TimedOut(timer) => timer.fmt(f),
             Self::PeerViolated { expected, got } => {
@@ -83,7 +92,9 @@ impl fmt::Display for CloseReason {
             Self::TooLarge => f.write_str("the file is larger than --max-file-size"),
             Self::ChecksumWrong => f.write_str("the checksum is wrong"),
             Self::NotShared(name) => write!(f, "{name} is not shared here"),
-            Self::SourceChanged => f.write_str("the file changed while it was sent"),
+            Self::SourceChanged => {
+                f.write_str("the file changed, or could not be read, while it was sent")
+            }
             Self::WriteFailed(error) => write!(f, "it cannot be written: {error}"),
             Self::Refused => f.write_str("the registry refused"),
             Self::Stopping => f.write_str("this program is stopping"),

@@ -33,7 +33,7 @@ use super::close_reason::{CloseReason, Timer};
 use super::legal::{self, DownloadState, PeerKind};
 use super::outbox::Outbox;
 use super::progress::Progress;
-use crate::limits::{Limits, READ_BYTES_MIN};
+use crate::limits::{Limits, READ_BYTES_MIN, SMALL_CHUNKS_PER_READ};
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerId, PeerMessage};
 
 /// The downloader's end of a connection.
@@ -48,6 +48,8 @@ pub struct Download {
     hasher: Sha256,
     received_bytes: u64,
     written_bytes: u64,
+    /// The smallest chunk that came.
+    smallest_chunk_bytes: u32,
     /// Chunks received whole, with bytes that are not written yet.
     unwritten_chunks: u32,
 }
@@ -96,6 +98,7 @@ impl Download {
             hasher: Sha256::new(),
             received_bytes: 0,
             written_bytes: 0,
+            smallest_chunk_bytes: u32::MAX,
             unwritten_chunks: 0,
         }
     }
@@ -166,7 +169,8 @@ impl Download {
             {
                 return Err(CloseReason::TooLarge);
             }
-            (State::ExpectChunk { progress }, PeerMessage::Chunk { .. }) => {
+            (State::ExpectChunk { progress }, PeerMessage::Chunk { data_bytes }) => {
+                self.smallest_chunk_bytes = self.smallest_chunk_bytes.min(data_bytes);
                 State::ExpectData { progress }
             }
             (State::ExpectChunk { .. }, PeerMessage::Eof(announced)) => {
@@ -235,12 +239,14 @@ impl Download {
         self.outbox.advance(len_bytes);
     }
 
-    /// How many bytes may be read: each can cause less than one byte of
-    /// acknowledgment, as a chunk of 6 bytes is answered with 5.
+    /// How many bytes may be read. Each can cause less than one byte of acknowledgment,
+    /// as a chunk of 6 bytes is answered with 5; and each chunk costs a write, so of small
+    /// ones fewer bytes are taken at once.
     pub fn read_allowance_bytes(&self) -> usize {
+        let of_small_chunks = SMALL_CHUNKS_PER_READ * self.smallest_chunk_bytes as usize;
         match self.outbox.room_bytes() {
             room if room < READ_BYTES_MIN => 0,
-            room => room,
+            room => room.min(of_small_chunks.max(READ_BYTES_MIN)),
         }
     }
 

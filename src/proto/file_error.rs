@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
+
 /// Why something with a file failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileError {
@@ -24,6 +26,15 @@ pub enum FileError {
 }
 
 impl FileError {
+    /// Whether this system is out of descriptors or memory for the moment.
+    pub fn is_shortage(self) -> bool {
+        const SHORTAGES: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+        match self {
+            Self::Io { errno, .. } => SHORTAGES.contains(&Errno::from_raw_os_error(errno)),
+            Self::Missing | Self::Changed | Self::Exists | Self::Full => false,
+        }
+    }
+
     /// Whether there is no room for a file, or for one so large.
     pub fn is_full(self) -> bool {
         match self {

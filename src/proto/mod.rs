@@ -36,7 +36,7 @@ pub use offer_schedule::OfferSchedule;
 pub use outbox::Outbox;
 pub use progress::Progress;
 pub use registration::{Registration, RegistrationEvent};
-pub use registry_session::{RegistrySession, SessionEvent};
+pub use registry_session::RegistrySession;
 pub use upload::{Upload, UploadEvent};
 
 /// A file that is open for one transfer. Ids are never used again.

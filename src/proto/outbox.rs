@@ -1,10 +1,6 @@
 //! Copied bytes waiting to be sent on one connection.
 
-use crate::limits::OUTBOX_BYTES_MAX;
-
-/// Above this much memory an empty outbox gives its buffer back: an idle
-/// connection is to cost next to nothing.
-const KEPT_BYTES: usize = 128;
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_KEPT_BYTES};
 
 /// A queue of bytes. Invariant: `sent <= bytes.len()`, equal only if both are 0.
 #[derive(Debug, Default)]
@@ -46,7 +42,7 @@ impl Outbox {
         if self.sent == self.bytes.len() {
             self.sent = 0;
             self.bytes.clear();
-            self.bytes.shrink_to(KEPT_BYTES);
+            self.bytes.shrink_to(OUTBOX_KEPT_BYTES);
         }
     }
 }
@@ -68,6 +64,6 @@ mod tests {
         sent.extend_from_slice(outbox.pending());
         assert_eq!(sent, pushed);
         outbox.advance(outbox.pending().len());
-        assert!(outbox.is_empty() && outbox.bytes.capacity() <= KEPT_BYTES);
+        assert!(outbox.is_empty() && outbox.bytes.capacity() <= OUTBOX_KEPT_BYTES);
     }
 }

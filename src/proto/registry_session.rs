@@ -37,10 +37,6 @@ pub struct RegistrySession {
     outbox: Outbox,
 }
 
-/// What a client asks; each is answered with [`RegistrySession::respond`] before
-/// the next is taken.
-pub type SessionEvent = RegistryRequest;
-
 #[derive(Clone, Copy, Debug)]
 enum State {
     Anonymous { deadline: Instant, timer: Timer },
@@ -61,13 +57,14 @@ impl RegistrySession {
         }
     }
 
-    /// The next request in `bytes` from `*at` on; `None` once all are consumed.
+    /// The next request in `bytes` from `*at` on, to be answered before the one after it;
+    /// `None` once all are consumed.
     pub fn handle_bytes(
         &mut self,
         now: Instant,
         bytes: &[u8],
         at: &mut usize,
-    ) -> Result<Option<SessionEvent>, CloseReason> {
+    ) -> Result<Option<RegistryRequest>, CloseReason> {
         if let State::Anonymous { timer: Timer::FirstByte, .. } = self.state {
             self.rest(now);
         }

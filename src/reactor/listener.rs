@@ -20,6 +20,8 @@ pub struct Listener {
     address: SocketAddrV4,
     is_ready: bool,
     paused_until: Option<Instant>,
+    /// Whether the user was told why, since the last connection that was accepted.
+    was_told: bool,
 }
 
 impl Listener {
@@ -28,7 +30,7 @@ impl Listener {
         let socket = TcpListener::bind(SocketAddr::V4(address))?;
         set_options(&socket)?;
         let address = SocketAddrV4::new(*address.ip(), socket.local_addr()?.port());
-        Ok(Self { socket, address, is_ready: false, paused_until: None })
+        Ok(Self { socket, address, is_ready: false, paused_until: None, was_told: false })
     }
 
     /// Where it listens.
@@ -58,7 +60,10 @@ impl Listener {
         self.paused_until = None;
         loop {
             match self.socket.accept() {
-                Ok((stream, SocketAddr::V4(from))) => return Some((stream, from)),
+                Ok((stream, SocketAddr::V4(from))) => {
+                    self.was_told = false;
+                    return Some((stream, from));
+                }
                 Ok((_, SocketAddr::V6(_))) => {}
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => {
@@ -68,7 +73,10 @@ impl Listener {
                     // The one that failed is gone; the next may be well.
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
                     _ => {
-                        log::warn!("cannot accept a connection: {error}; trying again shortly");
+                        if !std::mem::replace(&mut self.was_told, true) {
+                            let address = self.address;
+                            log::warn!("cannot accept connections on {address} now: {error}");
+                        }
                         self.paused_until = Some(now + ACCEPT_PAUSE);
                         return None;
                     }

@@ -33,6 +33,7 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
+use rustix::io::Errno;
 
 use self::connection::{Connection, Connections};
 pub use self::files::Files;
@@ -43,7 +44,7 @@ pub use self::signals::Signals;
 use self::sync_times::SyncTimes;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
-    HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
+    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
 };
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome};
 
@@ -68,6 +69,8 @@ pub struct Reactor<N> {
     scratch: Vec<u8>,
     log: ReportLog,
     sync_times: SyncTimes,
+    /// Actions about files that were carried out.
+    file_calls: usize,
     /// The time of this turn: the clock is read once in each.
     now: Instant,
     outcome: Option<Outcome>,
@@ -103,6 +106,7 @@ impl<N: Node> Reactor<N> {
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
             log: ReportLog::new(name),
             sync_times: SyncTimes::default(),
+            file_calls: 0,
             now: Instant::now(),
             outcome: None,
         })
@@ -214,6 +218,7 @@ impl<N: Node> Reactor<N> {
                 | Action::Commit(_)
                 | Action::Discard(_)
                 | Action::Hash(_) => {
+                    self.file_calls += 1;
                     self.files.as_mut().and_then(|files| files.carry_out(action, received))
                 }
             };
@@ -264,7 +269,8 @@ impl<N: Node> Reactor<N> {
         let Some(files) = self.files.as_mut().filter(|files| files.has_commits()) else { return };
         let began = Instant::now();
         let inputs = files.commit();
-        self.sync_times.add(inputs.len(), began.elapsed());
+        self.now = Instant::now();
+        self.sync_times.add(inputs.len(), self.now.saturating_duration_since(began));
         for input in inputs {
             self.handle(input);
         }
@@ -273,7 +279,7 @@ impl<N: Node> Reactor<N> {
     fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
         let entered = dial::dial(self.listener.host(), to)
             .and_then(|stream| self.enter(id, Connection::dialing(stream)));
-        entered.err().map(|error| broken(id, error.kind()))
+        entered.err().map(|error| broken(id, kind_of(&error)))
     }
 
     fn enter(&mut self, id: ConnectionId, mut connection: Connection) -> io::Result<()> {
@@ -326,8 +332,7 @@ impl<N: Node> Reactor<N> {
 
     fn serve_connections(&mut self) {
         let count = self.readable.len();
-        let budget_bytes =
-            (TURN_BYTES / count.max(1)).clamp(CONNECTION_TURN_BYTES_MIN, CONNECTION_TURN_BYTES_MAX);
+        let budget_bytes = budget_bytes(count);
         for _ in 0..count {
             let Some(id) = self.readable.pop_front() else { return };
             if let Some(connection) = self.connections.get_mut(id) {
@@ -345,11 +350,11 @@ impl<N: Node> Reactor<N> {
                 budget_bytes.min(self.node.read_allowance_bytes(id)).min(scratch.len());
             let Some(connection) = self.connections.get_mut(id) else { break };
             if room_bytes == 0 {
-                match connection.broken {
-                    Some(kind) => self.lose(id, kind),
-                    // Out of budget: the next turn goes on. Not allowed: `send` will.
-                    None if budget_bytes == 0 => self.mark_readable(id),
-                    None => {}
+                // Out of budget: the next turn goes on. Not allowed: `send` will.
+                if budget_bytes == 0 {
+                    self.mark_readable(id);
+                } else if let Some(kind) = connection.broken {
+                    self.lose(id, kind);
                 }
                 break;
             }
@@ -361,8 +366,11 @@ impl<N: Node> Reactor<N> {
                     break;
                 }
                 Ok(Some(len)) => {
-                    budget_bytes -= len;
+                    let calls_before = self.file_calls;
                     self.handle(Input::Received { connection: id, bytes: &scratch[..len] });
+                    // Many small chunks cost more than their bytes.
+                    let calls_cost = (self.file_calls - calls_before) * FILE_CALL_COST_BYTES;
+                    budget_bytes = budget_bytes.saturating_sub(len.max(calls_cost));
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -428,6 +436,17 @@ impl<N: Node> Reactor<N> {
         if let Some(connection) = self.connections.remove(id) {
             connection.close(how);
         }
+    }
+}
+
+/// The kind of an error, with every want of this system's own (descriptors, buffers,
+/// memory) as `OutOfMemory`: std has no kind for most of them.
+fn kind_of(error: &io::Error) -> io::ErrorKind {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+            io::ErrorKind::OutOfMemory
+        }
+        _ => error.kind(),
     }
 }
 

@@ -8,7 +8,7 @@ use mio::{Interest, Registry, Token};
 use rustix::net::{SocketType, sockopt};
 
 use super::dial::socket;
-use crate::limits::{OFFER_BYTES, OFFER_SOCKET_RECEIVE_BYTES};
+use crate::limits::{DATAGRAMS_PER_TURN, OFFER_BYTES, OFFER_SOCKET_RECEIVE_BYTES};
 
 /// The two sockets of the offer port.
 ///
@@ -55,7 +55,10 @@ impl OfferSocket {
 
     /// The next datagram, cut to the buffer, if there is one.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddrV4)> {
-        while self.is_ready {
+        for _ in 0..DATAGRAMS_PER_TURN {
+            if !self.is_ready {
+                break;
+            }
             match self.heard.recv_from(buffer) {
                 Ok((len, SocketAddr::V4(from))) => return Some((len, from)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_ready = false,

@@ -1,33 +1,40 @@
 //! Reports become log lines, at a bounded rate: nobody on the network fills a disk
-//! or drowns a terminal.
+//! or drowns a terminal, and what others offer hides nothing of our own.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use crate::limits::{LOG_ADDRESSES_MAX, LOG_LINES_PER_ADDRESS_PER_SECOND, LOG_LINES_PER_SECOND};
+use crate::limits::{
+    LOG_ADDRESSES_MAX, LOG_LINES_PER_ADDRESS_PER_SECOND, LOG_LINES_PER_SECOND,
+    LOG_OFFER_LINES_PER_SECOND,
+};
 use crate::node::Report;
 
-/// Logs reports under the name of the program.
+/// Logs reports under the name of the program. The counts begin anew each second.
 pub(super) struct ReportLog {
     name: String,
-    all: Allowance,
-    /// Lines about addresses in this second.
+    began: Instant,
+    /// Lines of our own.
+    own: Count,
+    /// Lines about what others offer.
+    offers: Count,
+    /// Lines about what others did wrong.
+    blame: Count,
     by_address: BTreeMap<Ipv4Addr, u32>,
 }
 
-/// A count of lines that begins anew each second.
-struct Allowance {
-    began: Instant,
-    lines: u32,
+#[derive(Clone, Copy, Default)]
+struct Count {
+    shown: u32,
     hidden: u32,
 }
 
 impl ReportLog {
     pub(super) fn new(name: String) -> Self {
-        let all = Allowance { began: Instant::now(), lines: 0, hidden: 0 };
-        Self { name, all, by_address: BTreeMap::new() }
+        let [own, offers, blame] = [Count::default(); 3];
+        Self { name, began: Instant::now(), own, offers, blame, by_address: BTreeMap::new() }
     }
 
     pub(super) fn log(&mut self, now: Instant, report: &Report) {
@@ -35,13 +42,11 @@ impl ReportLog {
         if level > log::max_level() {
             return;
         }
-        if now.saturating_duration_since(self.all.began) >= Duration::from_secs(1) {
+        if now.saturating_duration_since(self.began) >= Duration::from_secs(1) {
             self.begin_second(now);
         }
         if self.has_room(report) {
             log::log!(target: &self.name, level, "{report}");
-        } else {
-            self.all.hidden += 1;
         }
     }
 
@@ -51,25 +56,70 @@ impl ReportLog {
     }
 
     fn begin_second(&mut self, now: Instant) {
-        if self.all.hidden > 0 {
-            log::warn!(target: &self.name, "{} lines were too many to show", self.all.hidden);
+        let counts = [(self.own, "lines"), (self.offers, "offers"), (self.blame, "complaints")];
+        for (count, what) in counts.into_iter().filter(|(count, _)| count.hidden > 0) {
+            log::info!(target: &self.name, "... and {} more {what}", count.hidden);
         }
-        self.all = Allowance { began: now, lines: 0, hidden: 0 };
+        [self.own, self.offers, self.blame] = [Count::default(); 3];
+        self.began = now;
         self.by_address.clear();
     }
 
     fn has_room(&mut self, report: &Report) -> bool {
         if let Some(address) = report.about() {
-            if self.by_address.len() >= LOG_ADDRESSES_MAX {
-                return false;
-            }
-            let lines = self.by_address.entry(*address.ip()).or_insert(0);
+            let is_room = self.by_address.len() < LOG_ADDRESSES_MAX;
+            let lines = match self.by_address.get_mut(address.ip()) {
+                Some(lines) => lines,
+                None if is_room => self.by_address.entry(*address.ip()).or_default(),
+                None => return self.blame.take(0),
+            };
             *lines += 1;
-            if *lines > LOG_LINES_PER_ADDRESS_PER_SECOND {
-                return false;
-            }
+            let is_allowed = *lines <= LOG_LINES_PER_ADDRESS_PER_SECOND;
+            return self.blame.take(if is_allowed { LOG_LINES_PER_SECOND } else { 0 });
         }
-        self.all.lines += 1;
-        self.all.lines <= LOG_LINES_PER_SECOND
+        match report.is_about_offers() {
+            true => self.offers.take(LOG_OFFER_LINES_PER_SECOND),
+            false => self.own.take(LOG_LINES_PER_SECOND),
+        }
+    }
+}
+
+impl Count {
+    /// Takes one of `lines_max` lines; false if they are used up.
+    fn take(&mut self, lines_max: u32) -> bool {
+        let has_room = self.shown < lines_max;
+        if has_room {
+            self.shown += 1;
+        } else {
+            self.hidden += 1;
+        }
+        has_room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{FileName, Malformed, PeerId};
+
+    #[test]
+    fn a_flood_of_one_kind_leaves_room_for_the_others() {
+        let mut log = ReportLog::new("test".into());
+        let name = FileName::new("file").unwrap();
+        let offer = Report::OfferSeen { name, peer: PeerId(1) };
+        let junk = |ip: u32| Report::DatagramDropped {
+            from: std::net::SocketAddrV4::new(ip.into(), 1),
+            malformed: Malformed::DatagramLength { got_bytes: 0 },
+        };
+        let shown = (0..1000).filter(|_| log.has_room(&offer)).count();
+        assert_eq!(shown, LOG_OFFER_LINES_PER_SECOND as usize);
+        let shown = (0..1000).filter(|_| log.has_room(&junk(1))).count();
+        assert_eq!(shown, LOG_LINES_PER_ADDRESS_PER_SECOND as usize);
+        let shown = (0..10_000).filter(|ip| log.has_room(&junk(*ip))).count();
+        assert!(shown <= LOG_LINES_PER_SECOND as usize, "{shown} lines from many addresses");
+        assert!(log.by_address.len() <= LOG_ADDRESSES_MAX);
+        assert!(log.has_room(&Report::WaitingForOffer { name }));
+        log.begin_second(Instant::now());
+        assert!(log.has_room(&offer) && log.has_room(&junk(1)));
     }
 }

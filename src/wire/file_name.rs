@@ -81,13 +81,6 @@ impl AsRef<str> for FileName {
     }
 }
 
-impl std::str::FromStr for FileName {
-    type Err = NameError;
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        Self::new(text)
-    }
-}
-
 /// Shown as it is: the rule leaves nothing in a name that needs escaping.
 impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

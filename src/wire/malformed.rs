@@ -63,21 +63,24 @@ impl fmt::Display for Malformed {
             Self::DatagramLength { got_bytes } => {
                 write!(f, "a datagram of {got_bytes} bytes, where an offer has 73")
             }
-            Self::UnknownType { got } => write!(f, "unknown message type 0x{got:02x}"),
+            Self::UnknownType { got } => write!(f, "a message of unknown type 0x{got:02x}"),
             Self::UnknownRegistryType { got } => {
-                write!(f, "unknown registry message type 0x{got:02x}")
+                write!(f, "a registry message of unknown type 0x{got:02x}")
             }
-            Self::NameLength { got } => write!(f, "name length {got} is not within 1 to 64"),
+            Self::NameLength { got } => write!(f, "a name length of {got}, not within 1 to 64"),
             Self::NameLengthMismatch { got } => {
-                write!(f, "name length {got} counts neither bytes nor characters of the name")
+                write!(
+                    f,
+                    "a name length of {got}, neither the bytes nor the characters of the name"
+                )
             }
-            Self::BytesAfterNul => f.write_str("a text field goes on after its first NUL"),
-            Self::NotUtf8 => f.write_str("a text field is not UTF-8"),
-            Self::Name(error) => error.fmt(f),
+            Self::BytesAfterNul => f.write_str("a text field that goes on after its first NUL"),
+            Self::NotUtf8 => f.write_str("a text field that is not UTF-8"),
+            Self::Name(error) => write!(f, "a bad file name: {error}"),
             Self::EmptyChunk => f.write_str("a chunk of no bytes"),
             Self::Digest => f.write_str("a digest that is not 64 lower-case hexadecimal digits"),
-            Self::Port { got } => write!(f, "port {got} is not within 1 to 65535"),
-            Self::Success { got } => write!(f, "success {got} is neither 0 nor 1"),
+            Self::Port { got } => write!(f, "a port of {got}, not within 1 to 65535"),
+            Self::Success { got } => write!(f, "a success of {got}, neither 0 nor 1"),
             Self::Host => f.write_str("a host that is neither an IPv4 address nor localhost"),
         }
     }

@@ -3,12 +3,15 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::{Mutex, mpsc};
+
+use rustix::process::Signal;
 
 use crate::harness::{
     FakeSource, OfferRepeater, RegistryClient, Relay, ReservedPort, World, await_until, content,
     reset_on_close,
 };
-use crate::messages::digest_of;
+use crate::messages::{self, digest_of};
 
 const NAME: &str = "file";
 
@@ -216,4 +219,63 @@ fn a_source_that_breaks_off_in_a_chunk_of_4_gib() {
         let _ = stream.write_all(file);
         false
     });
+}
+
+/// What the kernel still has to send on the connection between these ports, or has not
+/// heard of as received; `None` if there is no such connection.
+fn unsent_bytes(ours: u16, theirs: u16) -> Option<u64> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let queued = table.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, remote) = (fields.next()?, fields.next()?);
+        let is_ours =
+            local.ends_with(&format!(":{ours:04X}")) && remote.ends_with(&format!(":{theirs:04X}"));
+        is_ours.then(|| fields.nth(1)?.split(':').next().map(str::to_owned)).flatten()
+    });
+    queued.map(|hex| u64::from_str_radix(&hex, 16).unwrap())
+}
+
+#[test]
+fn what_came_whole_counts_though_the_source_reset_the_connection_right_after() {
+    const QUICK_CHUNKS: usize = 600;
+    const LAST_CHUNKS: usize = 9;
+    let world = World::new();
+    let registry = world.registry();
+    let file = content(1, (QUICK_CHUNKS + LAST_CHUNKS) * 64 * 1024);
+    let (told, heard) = mpsc::channel();
+    let (tell, hear) = mpsc::channel();
+    let (told, hear) = (Mutex::new(told), Mutex::new(hear));
+    let source = FakeSource::start(&world, registry.address, 1, NAME, {
+        let file = file.clone();
+        move |mut stream| {
+            let (quick, last) = file.split_at(QUICK_CHUNKS * 64 * 1024);
+            assert!(FakeSource::send(stream, quick));
+            let [ours, theirs] = [stream.local_addr(), stream.peer_addr()].map(Result::unwrap);
+            let ports = (ours.port(), theirs.port());
+            told.lock().unwrap().send(ports).unwrap();
+            // Until the downloader is stopped, and cannot acknowledge. Asked a second time,
+            // the test has failed.
+            if hear.lock().unwrap().recv().is_err() {
+                return false;
+            }
+            for data in last.chunks(64 * 1024) {
+                stream.write_all(&messages::chunk(data)).unwrap();
+            }
+            FakeSource::send_eof(stream, &digest_of(&file));
+            await_until("all is in the downloader's buffer", || {
+                unsent_bytes(ports.0, ports.1) == Some(0)
+            });
+            reset_on_close(stream);
+            false
+        }
+    });
+    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let (ours, theirs) = heard.recv().unwrap();
+    downloader.process.signal(Signal::STOP);
+    tell.send(()).unwrap();
+    drop(tell);
+    await_until("the connection is reset", || unsent_bytes(ours, theirs).is_none());
+    downloader.process.signal(Signal::CONT);
+    downloader.await_file(NAME, &file);
+    assert_eq!(source.requests(), 1, "what came was thrown away");
 }

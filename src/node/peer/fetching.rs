@@ -17,6 +17,7 @@
 //! failures come first, then the least busy, then chance decides.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
@@ -34,8 +35,8 @@ pub(super) struct Wish {
     state: State,
     /// Sources that failed since the last delay.
     failed: BTreeSet<PeerId>,
-    /// How our disk failed with the last of them. A source that sends without end fills
-    /// any disk, so the wish is over only once none is left that has not failed.
+    /// Whether the last of them failed because our disk is full. A source that sends
+    /// without end fills any disk, so the wish is over only if no other is left.
     disk_error: Option<FileError>,
     backoff: Backoff,
     /// Whether the next good download is to be taken for a wrong one.
@@ -202,7 +203,8 @@ impl PeerNode {
                 Some(address) => self.dial_source(now, name, peer, address),
                 None => {
                     self.report(Report::SourceFailed { name, peer, reason: None });
-                    self.source_failed(now, name, peer);
+                    self.catalog.note_failure(peer);
+                    self.source_failed(now, name, peer, None);
                 }
             }
         }
@@ -213,7 +215,9 @@ impl PeerNode {
         let Some(connection) =
             self.connections.dial(Connection::Download { name, download: Box::new(download) })
         else {
-            return self.source_failed(now, name, source);
+            let reason = Some(CloseReason::Broken(io::ErrorKind::OutOfMemory));
+            self.report(Report::SourceFailed { name, peer: source, reason });
+            return self.source_failed(now, name, source, None);
         };
         if let Some(wish) = self.wishes.get_mut(&name) {
             wish.state = State::Downloading { source, began: now, connection, file: None };
@@ -329,10 +333,8 @@ impl PeerNode {
     pub(super) fn on_partial_failed(&mut self, now: Instant, name: FileName, error: FileError) {
         let state = self.state(&name);
         if let Some(State::Downloading { connection, .. }) = state
-            && error.is_full()
-            && let Some(wish) = self.wishes.get_mut(&name)
+            && (error.is_full() || error.is_shortage())
         {
-            wish.disk_error = Some(error);
             return self.close(now, connection, CloseReason::WriteFailed(error));
         }
         self.fail_wish(now, name, error);
@@ -361,17 +363,30 @@ impl PeerNode {
             {
                 wish.backoff.grow_to(LIED_RETRY_DELAY_MAX);
             }
-            let reason = Some(reason);
-            self.report(Report::SourceFailed { name, peer: source, reason });
+            self.report(Report::SourceFailed { name, peer: source, reason: Some(reason) });
         }
-        self.source_failed(now, name, source);
+        if !reason.is_our_fault() {
+            self.catalog.note_failure(source);
+        }
+        let disk_error = match reason {
+            CloseReason::WriteFailed(error) if error.is_full() => Some(error),
+            _ => None,
+        };
+        self.source_failed(now, name, source, disk_error);
     }
 
-    fn source_failed(&mut self, now: Instant, name: FileName, source: PeerId) {
-        self.catalog.note_failure(source);
+    /// Goes on to the next source.
+    fn source_failed(
+        &mut self,
+        now: Instant,
+        name: FileName,
+        source: PeerId,
+        disk_error: Option<FileError>,
+    ) {
         self.active.remove(&name);
         if let Some(wish) = self.wishes.get_mut(&name) {
             wish.failed.insert(source);
+            wish.disk_error = disk_error;
         }
         self.seek(now, name);
         self.begin_waiting(now);

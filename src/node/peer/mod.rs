@@ -25,7 +25,9 @@ use super::connections::{ConnectionId, Connections};
 use super::deadlines::Deadlines;
 use super::index::Index;
 use super::{Action, CloseHow, FileError, Input, Node, Outcome, Report};
-use crate::limits::{DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN};
+use crate::limits::{
+    ACTIONS_KEPT, DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN,
+};
 use crate::proto::{CloseReason, Download, FileId, OfferSchedule, Registration, Transmit, Upload};
 use crate::wire::{FileName, PeerId};
 
@@ -73,6 +75,8 @@ pub struct PeerNode {
     waiting: BTreeSet<FileName>,
     files: BTreeMap<FileId, FileUse>,
     next_file: u64,
+    /// Of connections, apart from the others: their keys are many and small.
+    connection_deadlines: Deadlines<ConnectionId>,
     deadlines: Deadlines<Wake>,
     rng: fastrand::Rng,
     actions: VecDeque<Action>,
@@ -115,7 +119,6 @@ enum FileUse {
 /// What a deadline wakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Wake {
-    Connection(ConnectionId),
     Registry,
     Offers,
     Expiry,
@@ -146,6 +149,7 @@ impl PeerNode {
             waiting: BTreeSet::new(),
             files: BTreeMap::new(),
             next_file: 0,
+            connection_deadlines: Deadlines::new(),
             deadlines: Deadlines::new(),
             rng: fastrand::Rng::with_seed(settings.seed),
             actions: VecDeque::new(),
@@ -195,7 +199,7 @@ impl PeerNode {
             self.actions.push_back(Action::Transmit(connection));
         }
         if let Some(deadline) = deadline {
-            self.deadlines.arm(Wake::Connection(connection), deadline);
+            self.connection_deadlines.arm(connection, deadline);
         }
     }
 
@@ -216,7 +220,7 @@ impl PeerNode {
     /// A connection is over: takes it out of all tables and does what follows.
     fn lose(&mut self, now: Instant, connection: ConnectionId, reason: CloseReason) {
         let Some(machine) = self.connections.remove(connection) else { return };
-        self.deadlines.disarm(Wake::Connection(connection));
+        self.connection_deadlines.disarm(connection);
         match machine {
             Connection::Registration(_) => self.on_registry_lost(now, reason),
             Connection::Upload { from, source, .. } => {
@@ -257,9 +261,12 @@ impl Node for PeerNode {
             source: None,
             unacknowledged: None,
         };
-        let connection = self.connections.accept(from, upload)?;
-        self.after(connection);
-        Some(connection)
+        let connection = self.connections.accept(from, upload);
+        match connection {
+            Some(connection) => self.after(connection),
+            None => self.actions.push_back(Action::Report(Report::ConnectionRefused { from })),
+        }
+        connection
     }
 
     fn handle(&mut self, now: Instant, input: Input<'_>) {
@@ -291,9 +298,11 @@ impl Node for PeerNode {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        while let Some(connection) = self.connection_deadlines.pop(now) {
+            self.on_connection_timeout(now, connection);
+        }
         while let Some(wake) = self.deadlines.pop(now) {
             match wake {
-                Wake::Connection(connection) => self.on_connection_timeout(now, connection),
                 Wake::Registry => self.dial_registry(now),
                 Wake::Offers => self.offer_batch(now),
                 Wake::Expiry => self.expire_offers(now),
@@ -304,11 +313,15 @@ impl Node for PeerNode {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.next()
+        [self.connection_deadlines.next(), self.deadlines.next()].into_iter().flatten().min()
     }
 
     fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if action.is_none() {
+            self.actions.shrink_to(ACTIONS_KEPT);
+        }
+        action
     }
 
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {

@@ -5,7 +5,6 @@
 //! version that it opened; when the file turns out to be another version, uploads
 //! of the old one are cut off.
 
-use std::io;
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
@@ -227,16 +226,9 @@ impl PeerNode {
 
     pub(super) fn on_hash_failed(&mut self, now: Instant, name: FileName, error: FileError) {
         self.index.end_hash(&name);
-        let may_pass = match error {
-            FileError::Changed => true,
-            // Such as a lack of descriptors; a disk that cannot be read stays so.
-            FileError::Io { call: "open", errno } => {
-                io::Error::from_raw_os_error(errno).kind() != io::ErrorKind::PermissionDenied
-            }
-            FileError::Io { .. } | FileError::Missing | FileError::Exists | FileError::Full => {
-                false
-            }
-        };
+        // A file that moves comes to rest, and descriptors come free; a disk that cannot be
+        // read stays so.
+        let may_pass = error == FileError::Changed || error.is_shortage();
         match self.index.get_mut(&name) {
             Some(local) if may_pass => {
                 local.hashed_bytes = 0;

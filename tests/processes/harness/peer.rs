@@ -15,12 +15,14 @@ pub(crate) struct PeerPlan<'a> {
     folder: PathBuf,
     options: Vec<(String, OsString)>,
     flags: Vec<String>,
+    launcher: Vec<OsString>,
 }
 
 impl<'a> PeerPlan<'a> {
     pub(super) fn new(world: &'a World, id: u32, registry: SocketAddrV4) -> Self {
         let folder = world.shared_folder(id);
-        let plan = Self { world, id, folder, options: Vec::new(), flags: Vec::new() };
+        let (options, flags, launcher) = (Vec::new(), Vec::new(), Vec::new());
+        let plan = Self { world, id, folder, options, flags, launcher };
         plan.option("--id", id.to_string())
             .option("--registry", registry.to_string())
             .option("--broadcast", world.broadcast().to_string())
@@ -58,6 +60,16 @@ impl<'a> PeerPlan<'a> {
         self
     }
 
+    /// Has it started by another program, such as strace, that becomes it.
+    #[allow(dead_code, reason = "not every test that shares the harness needs one")]
+    pub(crate) fn under<S: Into<OsString>>(
+        mut self,
+        launcher: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.launcher = launcher.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Starts it with its shared folder, which is made if need be.
     pub(crate) fn launch(self) -> Process {
         fs::create_dir_all(&self.folder).unwrap();
@@ -88,7 +100,8 @@ impl<'a> PeerPlan<'a> {
             .chain(options)
             .chain(self.flags.into_iter().map(OsString::from))
             .collect();
-        Process::start(&format!("peer {}", self.id), self.world.folder(), &arguments)
+        let (name, folder) = (format!("peer {}", self.id), self.world.folder());
+        Process::start_under(&self.launcher, &name, folder, &arguments)
     }
 }
 

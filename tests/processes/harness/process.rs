@@ -1,6 +1,6 @@
 //! One run of the real binary.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddrV4;
 use std::os::unix::process::ExitStatusExt;
@@ -24,7 +24,20 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the binary in a folder. The name is for messages of the test.
     pub(crate) fn start<A: AsRef<OsStr>>(name: &str, folder: &Path, arguments: &[A]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+        Self::start_under(&[], name, folder, arguments)
+    }
+
+    /// Starts it by a launcher: a program with arguments that becomes the binary.
+    pub(super) fn start_under<A: AsRef<OsStr>>(
+        launcher: &[OsString],
+        name: &str,
+        folder: &Path,
+        arguments: &[A],
+    ) -> Self {
+        let binary = OsString::from(env!("CARGO_BIN_EXE_p2pfs"));
+        let program = [launcher, &[binary]].concat();
+        let mut child = Command::new(&program[0])
+            .args(&program[1..])
             .args(arguments)
             .current_dir(folder)
             .stdin(Stdio::null())
@@ -64,6 +77,12 @@ impl Process {
         status.code().unwrap_or_else(|| panic!("{} died of {:?}", self.name, status.signal()))
     }
 
+    /// Whether the process has ended by now.
+    #[allow(dead_code, reason = "not every test that shares the harness needs it")]
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     #[track_caller]
     pub(crate) fn assert_running(&mut self) {
         let ended = self.child.try_wait().unwrap();
@@ -71,7 +90,12 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Its id.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Ends the process as a crash does: no chance to clean up.
