@@ -84,6 +84,7 @@ pub struct PeerNode {
 
 /// A connection of a peer, by what it is for.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the largest, Upload, is the most common")]
 enum Connection {
     Registration(Registration),
     Upload {
