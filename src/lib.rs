@@ -31,6 +31,7 @@
 //! | [`reactor`] | the loop: sockets, readiness, the clock |
 //! | [`storage`] | the shared folder: scan, hash, partial file to final name |
 //! | [`limits`] | every bound, with its unit |
+//! | [`canary`] | seeded bugs, in test builds alone, to test the tests |
 //!
 //! Everything down from `node` does no I/O, so that the same code runs under the real
 //! loop, under a simulator with made-up time and faults, and under a fuzzer. A
@@ -38,6 +39,7 @@
 //! byte of a connection.
 #![forbid(unsafe_code)]
 
+pub mod canary;
 pub mod cli;
 pub mod exit;
 pub mod limits;

@@ -3,10 +3,11 @@
 //!
 //! `simple_logger` prints with `eprintln!`, which panics if stderr is closed and blocks
 //! if it is a full pipe. So a line is printed only while stderr takes one, and is
-//! dropped otherwise.
+//! dropped otherwise; should it panic all the same, that is caught, and not told.
 
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -14,8 +15,17 @@ use simple_logger::SimpleLogger;
 
 struct Logger(SimpleLogger);
 
+/// Whether a panic would be about a line of the log.
+static IS_LOGGING: AtomicBool = AtomicBool::new(false);
+
 /// Logs to stderr from now on, up to `level`.
 pub fn init(level: LevelFilter) {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !IS_LOGGING.load(Ordering::Relaxed) {
+            usual(panic);
+        }
+    }));
     let logger = Logger(SimpleLogger::new().with_level(level));
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
@@ -37,8 +47,10 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) && takes_a_line(std::io::stderr()) {
-            // Should stderr be closed between the two, that is no reason to end.
+            IS_LOGGING.store(true, Ordering::Relaxed);
+            // A line that cannot be written is no reason to end.
             let _ = panic::catch_unwind(AssertUnwindSafe(|| self.0.log(record)));
+            IS_LOGGING.store(false, Ordering::Relaxed);
         }
     }
 

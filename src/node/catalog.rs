@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use crate::canary::{Canary, sings};
 use crate::limits::{
     EVICTION_TRIES, KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, KNOWN_PEERS_MAX, SOURCES_PER_NAME_MAX,
 };
@@ -157,7 +158,8 @@ impl Catalog {
         {
             self.queue.pop_front();
             let Heard { offer, heard_at } = self.offers[slot];
-            if now < heard_at + self.expiry {
+            if now < heard_at + self.expiry || sings(Canary::NoExpiry) {
+                let heard_at = if sings(Canary::NoExpiry) { now } else { heard_at };
                 self.queue.push_back((heard_at, slot));
             } else if self.forget(slot) {
                 gone.push(offer.peer);

@@ -14,6 +14,7 @@ use std::time::Instant;
 use super::connections::{ConnectionId, Connections};
 use super::deadlines::Deadlines;
 use super::{Action, CloseHow, Input, Node, Outcome, Report};
+use crate::canary::{Canary, sings};
 use crate::limits::Limits;
 use crate::proto::{CloseReason, RegistrySession, Transmit};
 use crate::wire::{FieldText, PeerId, RegistryRequest, RegistryResponse};
@@ -138,7 +139,9 @@ impl RegistryNode {
         self.deadlines.disarm(connection);
         let report = match client.session.registered_as() {
             Some(peer) => {
-                if let Some(address) = self.peers.remove(&peer) {
+                if !sings(Canary::EntriesStay)
+                    && let Some(address) = self.peers.remove(&peer)
+                {
                     self.addresses.remove(&address);
                 }
                 Report::PeerLeft { peer, reason }

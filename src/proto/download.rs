@@ -33,6 +33,7 @@ use super::close_reason::{CloseReason, Timer};
 use super::legal::{self, DownloadState, PeerKind};
 use super::outbox::Outbox;
 use super::progress::Progress;
+use crate::canary::{Canary, sings};
 use crate::limits::{Limits, READ_BYTES_MIN, SMALL_CHUNKS_PER_READ};
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerId, PeerMessage};
 
@@ -185,7 +186,7 @@ impl Download {
     pub fn handle_written(&mut self, len_bytes: usize) -> Option<DownloadEvent> {
         self.written_bytes += len_bytes as u64;
         debug_assert!(self.written_bytes <= self.received_bytes);
-        if self.written_bytes == self.received_bytes {
+        if self.written_bytes == self.received_bytes || sings(Canary::EarlyAcknowledgment) {
             let acknowledgment = PeerMessage::Acknowledgment(self.our_id);
             for _ in 0..mem::take(&mut self.unwritten_chunks) {
                 self.outbox.push(|out| acknowledgment.encode(out));
@@ -200,7 +201,8 @@ impl Download {
             State::ExpectWritten { announced } if self.written_bytes == self.received_bytes => {
                 let digest = Digest(mem::take(&mut self.hasher).finalize().into());
                 let size_bytes = self.received_bytes;
-                Some(DownloadEvent::Verdict { digest, matches: digest == announced, size_bytes })
+                let matches = digest == announced || sings(Canary::AnyDigest);
+                Some(DownloadEvent::Verdict { digest, matches, size_bytes })
             }
             _ => None,
         }

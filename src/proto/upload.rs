@@ -28,6 +28,7 @@ use super::legal::{self, PeerKind, UploadState};
 use super::outbox::Outbox;
 use super::progress::Progress;
 use super::{FileId, Transmit};
+use crate::canary::{Canary, sings};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, QUICK_ACKNOWLEDGMENT, SLOW_ACKNOWLEDGMENT,
     WINDOW_BYTES,
@@ -343,7 +344,7 @@ impl InFlight {
     }
 
     fn has_room_for(&self, chunk_bytes: u32) -> bool {
-        self.bytes + chunk_bytes <= WINDOW_BYTES
+        self.bytes + chunk_bytes <= WINDOW_BYTES || sings(Canary::NoWindow)
     }
 
     fn send(&mut self, now: Instant, chunk_bytes: u32) {

@@ -11,6 +11,7 @@ use rustix::io::retry_on_intr;
 
 use super::partial::Partial;
 use super::system::refused;
+use crate::canary::{Canary, sings};
 use crate::node::{FileError, Version};
 
 /// Makes files safe under their final names, replacing nothing. When this returns,
@@ -21,6 +22,7 @@ pub(super) fn commit(
     mut partials: Vec<Partial>,
     sync: bool,
 ) -> Vec<Result<Version, FileError>> {
+    let sync = sync && !sings(Canary::NoSync);
     if sync {
         partials.iter_mut().for_each(Partial::begin_sync);
     }

@@ -23,6 +23,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::space;
 use super::system::{self, persist, refused};
+use crate::canary::{Canary, sings};
 use crate::limits::{PARTIAL_NAME_TRIES_MAX, WRITE_BACK_BYTES};
 use crate::node::{FileError, Version};
 use crate::wire::FileName;
@@ -148,7 +149,10 @@ impl Partial {
         let Some(from) = &self.stands_as else { return Ok(()) };
         let to = self.final_name.as_str();
         let renamed = persist(|| {
-            let flags = RenameFlags::NOREPLACE;
+            let flags = match sings(Canary::Replace) {
+                true => RenameFlags::empty(),
+                false => RenameFlags::NOREPLACE,
+            };
             rustix::fs::renameat_with(&self.folder, from.as_str(), &self.folder, to, flags)
         });
         match renamed {
@@ -175,6 +179,7 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if let Some(name) = self.stands_as.take()
+            && !sings(Canary::PartialsStay)
             && !self.was_replaced(&name)
         {
             // What cannot be removed now is removed at the next start.

@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
+use crate::canary::{Canary, sings};
 use crate::limits::DISTURBED_CALLS_MAX;
 use crate::node::{FileError, Version};
 
@@ -67,7 +68,8 @@ pub(super) fn create_new(folder: impl AsFd, name: impl Arg + Copy) -> Result<Fil
 
 /// The flags without which nothing is opened whose kind is not known yet.
 pub(super) fn no_surprise() -> OFlags {
-    OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC
+    let follow = if sings(Canary::FollowLinks) { OFlags::empty() } else { OFlags::NOFOLLOW };
+    follow | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC
 }
 
 /// What an open file is.

@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use super::{Connection, FileUse, PeerNode, Source, Wake};
+use crate::canary::{Canary, sings};
 use crate::node::connections::ConnectionId;
 use crate::node::{Action, FileError, Report, Version};
 use crate::proto::{CloseReason, FileId, UploadEvent};
@@ -100,7 +101,7 @@ impl PeerNode {
     /// was known of the old one is void, and its uploads are cut off.
     fn note_version(&mut self, now: Instant, name: FileName, version: Version) -> bool {
         let Some(local) = self.index.get_mut(&name) else { return false };
-        if local.version == version {
+        if local.version == version || sings(Canary::StaleDigest) {
             return false;
         }
         let followers = std::mem::take(&mut local.followers);

@@ -1,0 +1,131 @@
+//! Row 13, what `tests/processes/stopping.rs` leaves: two signals at once; outputs that
+//! are closed, full or broken; no home and no environment at all.
+
+use std::fs;
+
+use crate::checks;
+use crate::harness::{FakeSource, PeerPlan, Signal, World, content};
+use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
+
+/// Closes the outputs, in a shell that becomes the program.
+const CLOSED: [&str; 3] = ["exec \"$@\" >&-", "exec \"$@\" 2>&-", "exec \"$@\" <&- >&- 2>&-"];
+
+/// Outputs that take nothing: every write fails.
+const FULL: [&str; 3] =
+    ["exec \"$@\" >/dev/full", "exec \"$@\" 2>/dev/full", "exec \"$@\" >/dev/full 2>&1"];
+
+/// Makes the outputs a pipe: one that is full and that nobody reads, or one whose reader
+/// is gone. The reading end of a full one stays open in the program itself.
+const PIPES: &str = r#"
+import os, sys
+kind, outputs, program = sys.argv[1], sys.argv[2], sys.argv[3:]
+reader, writer = os.pipe()
+if kind == "full":
+    os.set_inheritable(reader, True)
+    os.set_blocking(writer, False)
+    try:
+        while os.write(writer, b"x" * 4096):
+            pass
+    except BlockingIOError:
+        pass
+    os.set_blocking(writer, True)
+else:
+    os.close(reader)
+for output in outputs:
+    os.dup2(writer, int(output))
+os.execvp(program[0], program)
+"#;
+
+/// A transfer between two peers that are started like this goes well, and both end as
+/// they are told.
+fn transfers_under(launcher: &[&str]) {
+    let mut place = Place::new(Library::new(&[100_000, 100]));
+    place.source.stop();
+    let mut source = place.another_source().under(launcher).launch();
+    let mut download = place.downloader(DOWNLOADER).under(launcher).launch();
+    assert_eq!(download.await_exit_code(), 0, "{launcher:?}");
+    checks::nothing_wrong(&place.folder(), &place.library);
+    checks::nothing_left_over(&place.folder());
+    let names: Vec<_> = place.library.names().map(str::to_owned).collect();
+    checks::nothing_lost(&place.folder(), &names);
+    source.signal(Signal::TERM);
+    assert_eq!(source.await_exit_code(), 143, "{launcher:?}");
+    checks::clean(&source.log());
+    checks::clean(&download.log());
+}
+
+#[test]
+fn outputs_that_are_closed() {
+    CLOSED.iter().for_each(|script| transfers_under(&["sh", "-c", script, "sh"]));
+}
+
+#[test]
+fn outputs_that_are_full_files() {
+    FULL.iter().for_each(|script| transfers_under(&["sh", "-c", script, "sh"]));
+}
+
+#[test]
+fn outputs_that_are_full_or_broken_pipes() {
+    for kind in ["full", "broken"] {
+        for outputs in ["1", "2", "12"] {
+            transfers_under(&["python3", "-c", PIPES, kind, outputs]);
+        }
+    }
+}
+
+#[test]
+fn a_failure_that_cannot_be_told_still_has_its_code() {
+    let place = Place::new(Library::new(&[100_000]));
+    fs::create_dir_all(place.folder().join("file-0")).unwrap();
+    let pipe = |kind| ["python3", "-c", PIPES, kind, "12"];
+    let shell = |script| ["sh", "-c", script, "sh", "env"];
+    for launcher in [pipe("full"), pipe("broken"), shell(CLOSED[2]), shell(FULL[2])] {
+        let mut download = place.downloader(DOWNLOADER).under(launcher).launch();
+        assert_eq!(download.await_exit_code(), 9, "{launcher:?}");
+    }
+}
+
+#[test]
+fn no_home_and_no_environment() {
+    transfers_under(&["env", "-u", "HOME"]);
+    transfers_under(&["env", "-i"]);
+    transfers_under(&["env", "HOME=/nowhere"]);
+}
+
+/// While it is stopped both signals gather, so that it cannot end between the two: the
+/// second one ends it at once, partial file and all, which the next start removes.
+#[test]
+fn two_signals_mean_at_once() {
+    let world = World::new();
+    let registry = world.registry();
+    let file = content(1, 200_000);
+    let fake = FakeSource::start(&world, registry.address, SOURCE, "file", {
+        let file = file.clone();
+        move |stream| {
+            FakeSource::send(stream, &file[..100_000]);
+            FakeSource::wait_for_close(stream);
+            false
+        }
+    });
+    let downloader = || -> PeerPlan<'_> {
+        let plan = world.peer(DOWNLOADER, registry.address).wants("file");
+        plan.flag("--exit-when-done")
+    };
+    let mut download = downloader().start();
+    download.await_partial(100_000);
+    download.process.signal(Signal::STOP);
+    for signal in [Signal::TERM, Signal::INT, Signal::CONT] {
+        download.process.signal(signal);
+    }
+    let code = download.process.await_exit_code();
+    assert!(matches!(code, 130 | 143), "{code}");
+    checks::clean(&download.process.log());
+    assert_eq!(checks::partial_sizes(&world.shared_folder(DOWNLOADER)), [100_000]);
+
+    drop(fake);
+    let _source = world.peer(SOURCE, registry.address).has("file", &file).start();
+    assert_eq!(checks::named_end(&mut downloader().launch()), 0);
+    checks::nothing_left_over(&world.shared_folder(DOWNLOADER));
+    assert!(fs::read(download.path_of("file")).unwrap() == file);
+    empty(&world.shared_folder(DOWNLOADER));
+}

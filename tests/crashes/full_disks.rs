@@ -1,0 +1,156 @@
+//! Row 16: disks that are full, read-only or limited. What does not fit fails with a
+//! named reason and leaves nothing behind; what fits arrives all the same.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::fs::statvfs;
+
+use crate::checks;
+use crate::disk::Mount;
+use crate::harness::{PeerPlan, Process, World, content};
+use crate::place::{DOWNLOADER, Library, Place, SOURCE};
+use crate::rounds::is_possible;
+
+const MIB: usize = 1 << 20;
+const BYSTANDER: u32 = 3;
+
+fn can_mount() -> bool {
+    is_possible("a small disk", Mount::in_memory(MIB).map(drop))
+}
+
+/// A file that is too large for what it is fetched to, and one that is not.
+fn large_and_small() -> Place {
+    Place::new(Library::new(&[5 * MIB, 100_000]))
+}
+
+/// The small file arrives and the large one does not, for the reason that is expected;
+/// whoever fetches elsewhere gets both.
+#[track_caller]
+fn only_the_small_one_fits(place: &Place, folder: &Path, plan: PeerPlan<'_>, reason: &str) {
+    let bystander = place.downloader(BYSTANDER).launch();
+    let mut download = plan.launch();
+    assert_eq!(checks::named_end(&mut download), 10, "{:#?}", download.log());
+    ends_with(&download, reason);
+    assert!(!folder.join("file-0").exists());
+    checks::nothing_lost(folder, &["file-1".to_owned()]);
+    checks::nothing_wrong(folder, &place.library);
+    checks::nothing_left_over(folder);
+    place.fetches_all(&place.world.shared_folder(BYSTANDER), bystander);
+}
+
+#[track_caller]
+fn ends_with(process: &Process, reason: &str) {
+    let errors = process.error_lines();
+    assert!(errors.len() == 1 && errors[0].ends_with(reason), "{errors:?}");
+}
+
+#[test]
+fn a_disk_that_becomes_full() {
+    if !can_mount() {
+        return;
+    }
+    let disk = Mount::in_memory(2 * MIB).unwrap();
+    let place = large_and_small();
+    let plan = place.downloader(DOWNLOADER).shares(disk.path().to_owned());
+    let plan = plan.option("--disk-reserve", "0");
+    only_the_small_one_fits(&place, disk.path(), plan, "No space left on device (os error 28)");
+
+    let plan = place.world.peer(DOWNLOADER, place.registry.address).wants("file-0");
+    let plan = plan.shares(disk.path().to_owned()).option("--disk-reserve", "0");
+    let mut alone = plan.flag("--exit-when-done").launch();
+    assert_eq!(checks::named_end(&mut alone), 8, "{:#?}", alone.log());
+    checks::nothing_left_over(disk.path());
+}
+
+#[test]
+fn the_reserve_is_kept_free() {
+    const KEPT_FREE: &str = "the disk is full, but for what is kept free";
+    if !can_mount() {
+        return;
+    }
+    let disk = Mount::in_memory(8 * MIB).unwrap();
+    let place = large_and_small();
+    let to_disk = || place.downloader(DOWNLOADER).shares(disk.path().to_owned());
+    let mut usual = to_disk().launch();
+    assert_eq!(checks::named_end(&mut usual), 8, "{:#?}", usual.log());
+    ends_with(&usual, KEPT_FREE);
+
+    let plan = to_disk().option("--disk-reserve", "6MiB");
+    only_the_small_one_fits(&place, disk.path(), plan, KEPT_FREE);
+    let free = statvfs(disk.path()).unwrap();
+    assert!(free.f_bavail * free.f_frsize > 7 << 20, "all but the small file is free again");
+
+    place.fetches_all(disk.path(), to_disk().option("--disk-reserve", "2MiB").launch());
+}
+
+#[test]
+fn a_largest_file_that_the_system_allows() {
+    let place = large_and_small();
+    let limited = ["prlimit", "--fsize=1000000"];
+    let plan = place.downloader(DOWNLOADER).under(limited);
+    only_the_small_one_fits(&place, &place.folder(), plan, "File too large (os error 27)");
+}
+
+#[test]
+fn a_largest_file_that_the_user_allows() {
+    let place = large_and_small();
+    let plan = place.world.peer(DOWNLOADER, place.registry.address).wants("file-0").wants("file-1");
+    let mut download = plan.option("--max-file-size", "1M").start();
+    let small = place.library.content("file-1").unwrap();
+    download.await_file("file-1", small);
+    crate::harness::await_until("the large file is refused", || {
+        let is_refusal = |line: &String| line.contains("larger than --max-file-size");
+        download.process.log().iter().any(is_refusal)
+    });
+    download.stop();
+    assert!(!download.holds("file-0") && download.hidden_files().is_empty());
+}
+
+#[test]
+fn a_disk_that_becomes_read_only() {
+    if !can_mount() {
+        return;
+    }
+    let disk = Mount::in_memory(8 * MIB).unwrap();
+    let world = World::new();
+    let registry = world.registry();
+    let downloader = || {
+        let plan = world.peer(DOWNLOADER, registry.address).shares(disk.path().to_owned());
+        plan.wants("file").option("--disk-reserve", "0").flag("--exit-when-done")
+    };
+    let mut first = downloader().start();
+    disk.make_read_only().unwrap();
+    let mut second = world.peer(BYSTANDER, registry.address).wants("file").start();
+    let file = content(1, 100_000);
+    let _source = world.peer(SOURCE, registry.address).has("file", &file).start();
+
+    cannot_write(&mut first.process);
+    cannot_write(&mut downloader().launch());
+    assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
+    second.await_file("file", &file);
+}
+
+#[track_caller]
+fn cannot_write(download: &mut Process) {
+    assert_eq!(checks::named_end(download), 8, "{:#?}", download.log());
+    ends_with(download, "Read-only file system (os error 30)");
+}
+
+#[test]
+fn a_read_only_disk_is_shared() {
+    if !can_mount() {
+        return;
+    }
+    let disk = Mount::in_memory(8 * MIB).unwrap();
+    let file = content(1, 100_000);
+    fs::write(disk.path().join("file"), &file).unwrap();
+    disk.make_read_only().unwrap();
+    let world = World::new();
+    let registry = world.registry();
+    let source = world.peer(SOURCE, registry.address).shares(disk.path().to_owned());
+    let mut source = source.start();
+    let mut download = world.peer(DOWNLOADER, registry.address).wants("file").start();
+    download.await_file("file", &file);
+    source.stop();
+}

@@ -1,0 +1,49 @@
+//! Nothing is lost and nobody gets in, whatever breaks: the real binary in processes
+//! of its own, while processes die, calls fail, disks fill up and power is cut.
+//!
+//! | module | rows of FAULTS.md | what it does |
+//! |---|---|---|
+//! | `kills` | 10 | `kill -9` at random moments, on either side |
+//! | `system_calls` | 11, 16, 18 | strace makes each call fail, or the moment of a kill |
+//! | `power_cuts` | 17 | a real file system loses its power |
+//! | `full_disks` | 16 | disks that are full, read-only or limited |
+//! | `folders` | 20, 21, 32 | what stands in the folder, or in its place, by surprise |
+//! | `pauses` | 12 | processes that are stopped and woken |
+//! | `endings` | 13 | signals twice, closed and full outputs, no home |
+//!
+//! Elsewhere: row 19 and more of 13, 20 and 32 in `tests/processes`, row 39 in its
+//! `command_line`; short writes and jumps of the clock in the simulator.
+//!
+//! `checks` are the five checks that every scenario shares. How much is tried:
+//!
+//! ```text
+//! cargo test --test crashes                          a little of each
+//! P2PFS_KILLS=300 P2PFS_POWER_CUTS=100 P2PFS_CALLS=once P2PFS_CI=1 \
+//!     cargo test --test crashes                      as in CI
+//! P2PFS_KILLS=1000 cargo test --test crashes kills
+//! P2PFS_POWER_CUTS=500 cargo test --test crashes power_cuts
+//! P2PFS_CALLS=all cargo test --test crashes system_calls
+//! P2PFS_RACES=500 cargo test --test crashes race
+//! ```
+//!
+//! `P2PFS_SEED` repeats the random choices of a run; a failure names its round.
+//! With `P2PFS_CI` set nothing is skipped: what cannot be tried has failed.
+
+mod checks;
+mod disk;
+mod endings;
+mod folders;
+mod full_disks;
+#[allow(dead_code, unused_imports, reason = "shared with tests/processes, which uses the rest")]
+#[path = "../processes/harness/mod.rs"]
+mod harness;
+mod kills;
+#[allow(dead_code, reason = "shared with tests/processes, which uses the rest")]
+#[path = "../processes/messages.rs"]
+mod messages;
+mod pauses;
+mod place;
+mod power_cuts;
+mod rounds;
+mod strace;
+mod system_calls;

@@ -1,0 +1,311 @@
+//! Rows 11, 16 and 18: every system call of a small transfer fails once with every error
+//! that fits it, and once is the moment of a kill. Errors that say "again" change nothing;
+//! others may end a transfer, but with a reason, with its partial file gone, and with no
+//! harm to any other. Once nothing fails any more, everything arrives.
+//!
+//! `P2PFS_CALLS` is `some` (the usual), `once` (each call with one of its errors and, for
+//! a downloader, as the moment of a kill) or `all`.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use crate::checks::{self, Snapshot};
+use crate::harness::{Peer, PeerPlan, Process, Signal, await_until};
+use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
+use crate::rounds::{is_possible, play, tell};
+use crate::strace::{self, Call, Fault};
+
+/// Another downloader, which no fault is meant for.
+const BYSTANDER: u32 = 3;
+
+/// Of the calls that `once` tries, each so-and-so-many-th is tried by `some`.
+const SOME: usize = 20;
+
+const NOT_REACHED: &str = "not reached";
+
+/// One call and what happens at it.
+type Case = (Call, Fault);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Downloader,
+    Uploader,
+}
+
+/// What came of the cases, for the account.
+#[derive(Default)]
+struct Account(Mutex<BTreeMap<&'static str, usize>>);
+
+impl Account {
+    fn count(&self, what: &'static str) {
+        *self.0.lock().unwrap().entry(what).or_default() += 1;
+    }
+
+    /// Most calls have to be reached: the order of some depends on chance.
+    fn tell(self, side: &str, calls: usize, cases: usize) {
+        let counts = self.0.into_inner().unwrap();
+        tell(format_args!("system calls of {side}: {calls}, cases: {cases}, {counts:?}; lost 0"));
+        let missed = counts.get(NOT_REACHED).copied().unwrap_or(0);
+        assert!(missed * 4 < cases, "{missed} of {cases} calls were not reached");
+    }
+}
+
+struct Site {
+    place: Place,
+    logs: TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        let place = Place::new(Library::new(&[60_000, 100]));
+        Self { place, logs: TempDir::new().unwrap() }
+    }
+
+    /// One whose source is started by each case.
+    fn without_source() -> Self {
+        let mut site = Self::new();
+        site.place.source.stop();
+        site
+    }
+
+    fn log(&self) -> PathBuf {
+        self.logs.path().join("trace")
+    }
+
+    fn downloader(&self, id: u32) -> PeerPlan<'_> {
+        patient(self.place.downloader(id))
+    }
+
+    fn source(&self) -> PeerPlan<'_> {
+        patient(self.place.another_source())
+    }
+
+    fn folder(&self, id: u32) -> PathBuf {
+        self.place.world.shared_folder(id)
+    }
+
+    fn snapshot_of_source(&self) -> Snapshot {
+        Snapshot::outside(Path::new(""), &self.folder(SOURCE))
+    }
+
+    #[track_caller]
+    fn source_is_unchanged(&self, before: &Snapshot) {
+        before.nothing_changed(Path::new(""), &self.folder(SOURCE));
+    }
+}
+
+/// With short deadlines: what a fault has silenced is noticed soon.
+fn patient(plan: PeerPlan<'_>) -> PeerPlan<'_> {
+    let plan = plan.option("--progress-timeout", "1s").option("--first-byte-timeout", "1s");
+    plan.option("--disk-reserve", "0")
+}
+
+fn cases(side: Side, calls: &[Call]) -> Vec<Case> {
+    let wanted = env::var("P2PFS_CALLS").unwrap_or_else(|_| "some".to_owned());
+    let errors = |call: &Call| strace::errors_for(&call.name).iter().map(|&e| Fault::Error(e));
+    match wanted.as_str() {
+        "all" => {
+            let faults = |call| errors(call).chain([Fault::Kill]);
+            calls.iter().flat_map(|call| faults(call).map(|fault| (call.clone(), fault))).collect()
+        }
+        "once" | "some" => {
+            let chosen = calls.iter().filter_map(|call| {
+                let count = strace::errors_for(&call.name).len();
+                Some((call.clone(), errors(call).nth(call.nth % count)?))
+            });
+            let kills = calls.iter().filter(|_| side == Side::Downloader);
+            let all = chosen.chain(kills.map(|call| (call.clone(), Fault::Kill)));
+            all.step_by(if wanted == "some" { SOME } else { 1 }).collect()
+        }
+        other => panic!("P2PFS_CALLS={other} is none of some, once and all"),
+    }
+}
+
+#[test]
+fn each_call_of_a_downloader() {
+    if !is_possible("failing system calls", strace::can_inject()) {
+        return;
+    }
+    let site = Site::new();
+    let traced = site.downloader(DOWNLOADER).under(strace::tracing(&site.log())).launch();
+    site.place.fetches_all(&site.folder(DOWNLOADER), traced);
+    let calls = strace::calls_in(&site.log());
+    let (cases, account) = (cases(Side::Downloader, &calls), Account::default());
+    play(cases.len(), Site::new, |site, round| try_downloader(site, &cases[round], &account));
+    account.tell("a downloader", calls.len(), cases.len());
+}
+
+fn try_downloader(site: &Site, (call, fault): &Case, account: &Account) {
+    let _told = Told(call, *fault);
+    let (folder, before) = (site.folder(DOWNLOADER), site.snapshot_of_source());
+    let bystander = site.downloader(BYSTANDER).launch();
+    let launcher = strace::injecting(&site.log(), call, *fault);
+    let mut victim = site.downloader(DOWNLOADER).under(launcher).launch();
+    match fault {
+        Fault::Kill => {
+            let was_killed = victim.await_exit().signal() == Some(Signal::KILL.as_raw());
+            account.count(if was_killed { "killed" } else { NOT_REACHED });
+            checks::clean(&victim.log());
+        }
+        Fault::Error(error) => {
+            let code = checks::named_end(&mut victim);
+            judge_downloader(site, &victim, code, error, account);
+            checks::nothing_left_over(&folder);
+        }
+    }
+    checks::nothing_wrong(&folder, &site.place.library);
+    checks::nothing_lost(&folder, &checks::reported(&victim.log()));
+    site.place.fetches_all(&folder, site.downloader(DOWNLOADER).launch());
+    site.place.fetches_all(&site.folder(BYSTANDER), bystander);
+    site.source_is_unchanged(&before);
+    empty(&folder);
+    empty(&site.folder(BYSTANDER));
+}
+
+/// Whether a download ended as it should after such an error at such a call.
+fn judge_downloader(site: &Site, victim: &Process, code: i32, error: &str, account: &Account) {
+    let log = victim.log();
+    let Some(line) = strace::injected_in(&site.log()) else {
+        assert_eq!(code, 0, "nothing failed: {log:#?}");
+        return account.count(NOT_REACHED);
+    };
+    let failed = |line: &&String| line.contains(" cannot be fetched: ");
+    assert_eq!(matches!(code, 8 | 10), log.iter().any(|line| failed(&line)), "{line}: {log:#?}");
+    // A descriptor may be free again soon, so that one is tried again, too.
+    if is_write(&line) && matches!(error, "EIO" | "ENOSPC") {
+        assert!(matches!(code, 8 | 10), "{line}: code {code}, {log:#?}");
+    }
+    match code {
+        0 => {
+            checks::nothing_lost(&site.folder(DOWNLOADER), &names(&site.place.library));
+            account.count("carried on");
+        }
+        _ if may_be_tried_again(error) => panic!("{line}: code {code}, {log:#?}"),
+        1 | 2 | 8 | 10 | 11 => account.count("failed with a reason"),
+        _ => panic!("{line}: code {code}, {log:#?}"),
+    }
+}
+
+/// Whether a failure of this call means that a file could not be written.
+fn is_write(line: &str) -> bool {
+    let calls = ["pwrite64(", "fsync(", "renameat2(", "flock("];
+    let creates = line.contains("openat(") && line.contains("O_CREAT");
+    creates || calls.iter().any(|call| line.contains(call))
+}
+
+fn may_be_tried_again(error: &str) -> bool {
+    matches!(error, "EINTR" | "EAGAIN")
+}
+
+#[test]
+fn each_call_of_an_uploader() {
+    if !is_possible("failing system calls", strace::can_inject()) {
+        return;
+    }
+    let site = Site::without_source();
+    let mut traced = site.source().under(strace::tracing(&site.log())).start();
+    for id in [DOWNLOADER, BYSTANDER] {
+        site.place.fetches_all(&site.folder(id), site.downloader(id).launch());
+    }
+    traced.stop();
+    // Read once strace has seen the end, too.
+    drop(traced);
+    let calls = strace::calls_in(&site.log());
+    let (cases, account) = (cases(Side::Uploader, &calls), Account::default());
+    play(cases.len(), Site::without_source, |site, round| {
+        try_uploader(site, &cases[round], &account);
+    });
+    account.tell("an uploader", calls.len(), cases.len());
+}
+
+fn try_uploader(site: &Site, (call, fault): &Case, account: &Account) {
+    let _told = Told(call, *fault);
+    let before = site.snapshot_of_source();
+    let mut victim = site.source().under(strace::injecting(&site.log(), call, *fault)).launch();
+    let mut downloads = [DOWNLOADER, BYSTANDER].map(|id| site.downloader(id).launch());
+    let mut all_done = false;
+    await_until("the uploader has served all, or cannot", || {
+        all_done = downloads.iter_mut().all(Process::has_ended);
+        all_done || victim.has_ended() || has_given_up(&victim)
+    });
+    let was_killed = end_uploader(site, &mut victim, *fault);
+    match fault {
+        _ if !all_done => account.count("another had to serve"),
+        Fault::Error(_) if strace::injected_in(&site.log()).is_some() => {
+            account.count("carried on");
+        }
+        Fault::Kill if was_killed => account.count("killed at the end"),
+        _ => account.count(NOT_REACHED),
+    }
+    let another: Option<Peer> = (!all_done).then(|| {
+        let again = matches!(fault, Fault::Error(error) if may_be_tried_again(error));
+        assert!(!again, "an error that says to try again: {:#?}", victim.log());
+        site.source().start()
+    });
+    for (id, download) in [DOWNLOADER, BYSTANDER].into_iter().zip(downloads) {
+        site.place.fetches_all(&site.folder(id), download);
+        fs::remove_dir_all(site.folder(id)).unwrap();
+    }
+    another.into_iter().for_each(|mut another| another.stop());
+    site.source_is_unchanged(&before);
+}
+
+/// The log says that a file is not shared for now, with why.
+fn has_given_up(uploader: &Process) -> bool {
+    let is_about_that =
+        |line: &String| line.contains("is no longer shared: ") || line.contains("not shared: file");
+    uploader.log().iter().any(is_about_that)
+}
+
+/// Ends an uploader, unless the fault has done so: in order, or for a named reason.
+///
+/// The handler of a signal wakes the loop by a message to itself. That this fails is made
+/// up: the kernel refuses it only if such a message waits already. The next signal helps.
+/// Gives whether it was killed.
+fn end_uploader(site: &Site, uploader: &mut Process, fault: Fault) -> bool {
+    if !uploader.has_ended() {
+        uploader.signal(Signal::TERM);
+        let was_not_woken = || {
+            strace::injected_in(&site.log()).is_some_and(|line| line.contains(r#", "X", 1, MSG_"#))
+        };
+        await_until("the signal has arrived", || uploader.has_ended() || was_not_woken());
+        if !uploader.has_ended() {
+            uploader.signal(Signal::TERM);
+        }
+    }
+    match fault {
+        Fault::Kill => {
+            let status = uploader.await_exit();
+            let was_killed = status.signal() == Some(Signal::KILL.as_raw());
+            assert!(was_killed || status.code() == Some(143), "{status:?}");
+            checks::clean(&uploader.log());
+            was_killed
+        }
+        Fault::Error(_) => {
+            let code = checks::named_end(uploader);
+            assert!(matches!(code, 1 | 2 | 11 | 143), "code {code}: {:#?}", uploader.log());
+            false
+        }
+    }
+}
+
+fn names(library: &Library) -> Vec<String> {
+    library.names().map(str::to_owned).collect()
+}
+
+/// Names the case that failed.
+struct Told<'a>(&'a Call, Fault);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("at {:?}: {:?}", self.0, self.1);
+        }
+    }
+}
