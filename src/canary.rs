@@ -35,8 +35,6 @@ pub enum Canary {
     PartialsStay,
     /// Nothing is made safe before it is called done.
     NoSync,
-    /// A socket is read once for each event, not until it is empty.
-    ReadOnce,
 }
 
 /// Whether this bug is switched on, by its name in `P2PFS_CANARY`.

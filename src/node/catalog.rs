@@ -7,7 +7,7 @@
 //! Invariants: each offer has one slot in `offers`, one entry in `queue` and one in
 //! `names`; `peers` counts the offers of each peer and has none with 0.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -25,9 +25,9 @@ pub(super) struct Catalog {
     offers: Slab<Heard>,
     names: BTreeMap<FileName, BTreeMap<PeerId, usize>>,
     peers: BTreeMap<PeerId, Peer>,
-    /// Every offer once, so that the front is the next that may expire. An offer that
+    /// Every offer once, by a time when it was heard that need not be the last: one that
     /// was repeated is put back when its turn comes.
-    queue: VecDeque<(Instant, usize)>,
+    queue: BTreeSet<(Instant, usize)>,
 }
 
 /// Whether an offer was news.
@@ -63,7 +63,7 @@ impl Catalog {
             offers: Slab::new(),
             names: BTreeMap::new(),
             peers: BTreeMap::new(),
-            queue: VecDeque::new(),
+            queue: BTreeSet::new(),
         }
     }
 
@@ -80,7 +80,7 @@ impl Catalog {
         let sources = self.names.get(&offer.name).map_or(0, BTreeMap::len);
         let slot = if sources < SOURCES_PER_NAME_MAX {
             let slot = self.offers.insert(heard);
-            self.queue.push_back((now, slot));
+            self.queue.insert((now, slot));
             slot
         } else {
             let Some(slot) = self.oldest_unproven_source(&offer.name) else {
@@ -107,11 +107,13 @@ impl Catalog {
             if !is_full(self) {
                 return true;
             }
-            let Some((at, slot)) = self.queue.pop_front() else { return false };
-            match self.peers[&self.offers[slot].offer.peer].has_served {
-                true => self.queue.push_back((at, slot)),
-                false => _ = self.forget(slot),
-            }
+            let is_unproven = |&(_, slot): &(Instant, usize)| {
+                !self.peers[&self.offers[slot].offer.peer].has_served
+            };
+            let oldest = self.queue.iter().take(EVICTION_TRIES).copied().find(is_unproven);
+            let Some(entry) = oldest else { return false };
+            self.queue.remove(&entry);
+            self.forget(entry.1);
         }
         !is_full(self)
     }
@@ -147,20 +149,20 @@ impl Catalog {
 
     /// When the next offer may expire.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.queue.front().map(|&(at, _)| at + self.expiry)
+        self.queue.first().map(|&(at, _)| at + self.expiry)
     }
 
     /// Forgets what was not repeated in time; gives the peers that offer nothing more.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<PeerId> {
         let mut gone = Vec::new();
-        while let Some(&(at, slot)) = self.queue.front()
+        while let Some(&(at, slot)) = self.queue.first()
             && now >= at + self.expiry
         {
-            self.queue.pop_front();
+            self.queue.pop_first();
             let Heard { offer, heard_at } = self.offers[slot];
             if now < heard_at + self.expiry || sings(Canary::NoExpiry) {
                 let heard_at = if sings(Canary::NoExpiry) { now } else { heard_at };
-                self.queue.push_back((heard_at, slot));
+                self.queue.insert((heard_at, slot));
             } else if self.forget(slot) {
                 gone.push(offer.peer);
             }
@@ -224,7 +226,17 @@ mod tests {
         assert_eq!(catalog.expire(at(16)), [PeerId(2)]);
         assert_eq!(catalog.sources(&offer(1, "a").name).collect::<Vec<_>>(), [PeerId(1)]);
         assert_eq!(catalog.next_expiry(), Some(at(24)));
+        // Heard later but known longer: each goes when its own time has come.
+        catalog.hear(at(17), offer(3, "a"));
+        catalog.hear(at(18), offer(4, "a"));
+        catalog.hear(at(19), offer(3, "a"));
+        catalog.hear(at(23), offer(4, "a"));
         assert_eq!(catalog.expire(at(24)), [PeerId(1)]);
+        assert_eq!(catalog.expire(at(33)), []);
+        catalog.hear(at(33), offer(5, "a"));
+        assert_eq!(catalog.expire(at(34)), [PeerId(3)]);
+        assert_eq!(catalog.expire(at(38)), [PeerId(4)]);
+        assert_eq!(catalog.expire(at(48)), [PeerId(5)]);
         check(&catalog);
         assert_eq!((catalog.offers.len(), catalog.next_expiry()), (0, None));
     }

@@ -7,7 +7,6 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, sockopt};
 
 use super::files::Files;
-use crate::canary::{Canary, sings};
 use crate::node::{CloseHow, ConnectionId, FileError};
 use crate::proto::{FileId, Transmit};
 
@@ -109,15 +108,9 @@ impl Connection {
 
     /// Reads; `None` if there is nothing now, 0 at the end of the stream.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        if sings(Canary::ReadOnce) && !self.can_read {
-            return Ok(None);
-        }
         loop {
             match self.stream.read(buffer) {
-                Ok(len) => {
-                    self.can_read &= !sings(Canary::ReadOnce);
-                    return Ok(Some(len));
-                }
+                Ok(len) => return Ok(Some(len)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.can_read = false;

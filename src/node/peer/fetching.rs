@@ -300,6 +300,8 @@ impl PeerNode {
         let is_simulated = matches && std::mem::take(&mut wish.checksum_failure_is_due);
         if !matches {
             wish.backoff.grow_to(LIED_RETRY_DELAY_MAX);
+        } else if is_simulated {
+            wish.backoff.reset();
         }
         if !matches || is_simulated {
             self.report(Report::ChecksumFailed { name, peer: source, is_simulated });
@@ -351,8 +353,20 @@ impl PeerNode {
     }
 
     /// The connection of a download is over: if the wish is not, its source failed.
-    pub(super) fn on_download_lost(&mut self, now: Instant, name: FileName, reason: CloseReason) {
-        let Some(State::Downloading { source, file, .. }) = self.state(&name) else { return };
+    pub(super) fn on_download_lost(
+        &mut self,
+        now: Instant,
+        lost: ConnectionId,
+        name: FileName,
+        reason: CloseReason,
+    ) {
+        // A connection whose file is right may outlive its wish, and meet the next one.
+        let (source, file) = match self.state(&name) {
+            Some(State::Downloading { source, connection, file, .. }) if connection == lost => {
+                (source, file)
+            }
+            _ => return,
+        };
         if let Some(file) = file {
             self.discard(file);
         }

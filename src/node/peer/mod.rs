@@ -227,7 +227,9 @@ impl PeerNode {
             Connection::Upload { from, source, .. } => {
                 self.on_upload_lost(connection, from, source, reason);
             }
-            Connection::Download { name, .. } => self.on_download_lost(now, name, reason),
+            Connection::Download { name, .. } => {
+                self.on_download_lost(now, connection, name, reason);
+            }
         }
     }
 

@@ -1,0 +1,431 @@
+//! What must never happen, checked at each action, at each byte that is sent, and
+//! after each step.
+//!
+//! A check panics: the world catches it, as it does a panic of the node itself,
+//! and reports the seed and the step. Checks trust nothing that a node says about
+//! itself; they look at what it does.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use p2pfs::limits::{CHUNK_BYTES_MAX, Limits, OUTBOX_BYTES_MAX, WINDOW_BYTES};
+use p2pfs::node::CloseHow;
+use p2pfs::proto::FileId;
+use p2pfs::wire::{
+    Deframer, FileName, Frame, Message, Offer, PeerId, PeerMessage, RegistryRequest,
+    RegistryResponse,
+};
+
+use crate::outside::Truth;
+
+/// What one process has done so far.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// What its user wants.
+    pub(crate) wishes: BTreeSet<FileName>,
+    /// What it may offer and send: found in the folder or fetched.
+    pub(crate) shared: BTreeSet<FileName>,
+    /// What it fetched.
+    pub(crate) committed: BTreeSet<FileName>,
+    /// Wishes that it has given up.
+    pub(crate) failed: BTreeSet<FileName>,
+    /// Whether it lost a file that it shared.
+    pub(crate) has_lost_a_file: bool,
+    /// Who offers something, by its reports, and when an offer of whom last came.
+    pub(crate) offering: BTreeSet<PeerId>,
+    heard_us: BTreeMap<PeerId, u64>,
+    /// Whether a registry ever entered it.
+    pub(crate) was_registered: bool,
+    partials: BTreeMap<FileId, Partial>,
+    creations: BTreeMap<FileName, u32>,
+    last_file: Option<FileId>,
+}
+
+struct Partial {
+    name: FileName,
+    size_bytes: u64,
+    is_committing: bool,
+}
+
+impl Ledger {
+    /// It opens or creates a file: under an id that was never used.
+    pub(crate) fn opens(&mut self, file: FileId) {
+        assert!(self.last_file < Some(file), "{file:?} was used before");
+        self.last_file = Some(file);
+    }
+
+    /// It creates a partial file: for a wish that is open, and only one at a time.
+    pub(crate) fn creates(&mut self, file: FileId, name: FileName) {
+        self.opens(file);
+        assert!(self.wishes.contains(&name), "creates {name}, which nobody wants");
+        assert!(!self.committed.contains(&name), "creates {name}, which is there already");
+        let is_double = self.partials.values().any(|partial| partial.name == name);
+        assert!(!is_double, "fetches {name} twice at a time");
+        self.partials.insert(file, Partial { name, size_bytes: 0, is_committing: false });
+        *self.creations.entry(name).or_default() += 1;
+    }
+
+    /// It writes to a partial file: where the last write ended.
+    pub(crate) fn writes(&mut self, file: FileId, offset: u64, len_bytes: usize) {
+        let partial = self.partials.get_mut(&file).expect("writes to a file that is not open");
+        assert_eq!(offset, partial.size_bytes, "writes with a gap or over what is there");
+        assert!(len_bytes > 0, "writes nothing");
+        assert!(!partial.is_committing, "writes to a file that is being committed");
+        partial.size_bytes += len_bytes as u64;
+    }
+
+    /// It commits a partial file; the name it will have, which is one that was wanted
+    /// and never committed before.
+    pub(crate) fn commits(&mut self, file: FileId, simulates_failure: bool) -> FileName {
+        let partial = self.partials.get_mut(&file).expect("commits a file that is not open");
+        assert!(!partial.is_committing, "commits a file twice");
+        partial.is_committing = true;
+        let name = partial.name;
+        let least_creations = if simulates_failure { 2 } else { 1 };
+        assert!(self.creations[&name] >= least_creations, "no checksum failure was simulated");
+        name
+    }
+
+    /// A commit is done.
+    pub(crate) fn committed(&mut self, file: FileId) {
+        let partial = self.partials.remove(&file).expect("a commit that was asked for");
+        assert!(self.committed.insert(partial.name), "{} is committed twice", partial.name);
+        self.shared.insert(partial.name);
+    }
+
+    /// A file is closed.
+    pub(crate) fn closed(&mut self, file: FileId) {
+        self.partials.remove(&file);
+    }
+
+    /// A datagram came.
+    pub(crate) fn hears(&mut self, now_us: u64, datagram: &[u8]) {
+        if let Ok(offer) = Offer::decode(datagram) {
+            self.heard_us.insert(offer.peer, now_us);
+        }
+    }
+
+    /// It knows nobody of whom it has not heard for this long.
+    pub(crate) fn remembers(&self, since_us: u64) {
+        let is_old = |peer: &&PeerId| self.heard_us.get(peer).is_none_or(|at_us| *at_us < since_us);
+        let old = self.offering.iter().find(is_old);
+        assert_eq!(old, None, "an offer is remembered for ever");
+    }
+
+    /// It offers a file: as itself, and one that is complete.
+    pub(crate) fn offers(&self, id: PeerId, datagram: &[u8]) {
+        let offer = Offer::decode(datagram).expect("offers what is no offer");
+        assert_eq!(offer.peer, id, "offers in the name of another");
+        assert!(self.shared.contains(&offer.name), "offers {}, which it has not", offer.name);
+    }
+}
+
+/// How many connections a process may hold: in all, and from one address.
+pub(crate) fn connection_counts(limits: &Limits, total: usize, from_same_address: Option<usize>) {
+    assert!(total <= limits.connections_max, "{total} connections");
+    if let Some(count) = from_same_address {
+        let count_max = limits.connections_per_address_max;
+        assert!(count <= count_max, "{count} connections from one address");
+    }
+}
+
+/// The registry enters at most one peer for each connection that is open.
+pub(crate) fn entries(entries: usize, connections: usize) {
+    assert!(entries <= connections, "{entries} entries are held by {connections} connections");
+}
+
+/// What is said over one connection, from one side: each message that is sent is
+/// legal, and legal at that moment.
+pub(crate) enum Conversation {
+    /// Nothing is said yet by the side that dialed.
+    Silent,
+    /// A downloader.
+    Download(DownloadTalk),
+    /// An uploader.
+    Upload(UploadTalk),
+    /// A client of the registry.
+    Client(ClientTalk),
+    /// The registry.
+    Registry(RegistryTalk),
+    /// Not ours to check.
+    Unchecked,
+}
+
+/// Two directions, cut into messages. What came in may be garbage: it is followed
+/// as far as it makes sense.
+struct Cut<Sent, Got> {
+    sent: Deframer<Sent>,
+    got: Option<Deframer<Got>>,
+}
+
+/// A downloader's side.
+pub(crate) struct DownloadTalk {
+    cut: Cut<PeerMessage, PeerMessage>,
+    requests: u32,
+    acknowledgments_due: u32,
+}
+
+/// An uploader's side.
+pub(crate) struct UploadTalk {
+    cut: Cut<PeerMessage, PeerMessage>,
+    requested: VecDeque<FileName>,
+    unacknowledged: VecDeque<u32>,
+    unacknowledged_bytes: u64,
+}
+
+/// A client's side.
+pub(crate) struct ClientTalk {
+    cut: Cut<RegistryRequest, RegistryResponse>,
+    outstanding: u32,
+    registration: Option<bool>,
+    is_registering: bool,
+}
+
+/// The registry's side.
+pub(crate) struct RegistryTalk {
+    cut: Cut<RegistryResponse, RegistryRequest>,
+    unanswered: u32,
+    has_registered: bool,
+}
+
+/// Who speaks, and what the speaker may say.
+pub(crate) struct Speaker<'a> {
+    /// Its id.
+    pub(crate) id: PeerId,
+    /// Where it listens.
+    pub(crate) port: u16,
+    /// What it has done.
+    pub(crate) ledger: &'a Ledger,
+    /// What is true about files.
+    pub(crate) truth: &'a Truth,
+}
+
+impl Conversation {
+    /// A conversation in which we were called, as an uploader.
+    pub(crate) fn upload() -> Self {
+        Self::Upload(UploadTalk {
+            cut: Cut::new(),
+            requested: VecDeque::new(),
+            unacknowledged: VecDeque::new(),
+            unacknowledged_bytes: 0,
+        })
+    }
+
+    /// A conversation in which we were called, as the registry.
+    pub(crate) fn registry() -> Self {
+        Self::Registry(RegistryTalk { cut: Cut::new(), unanswered: 0, has_registered: false })
+    }
+
+    /// The first byte tells whom a caller takes the other side for. It may be wrong
+    /// about that, if an address was changed on its way.
+    fn begin(first: u8) -> Self {
+        match first {
+            b'S' => Self::Client(ClientTalk {
+                cut: Cut::new(),
+                outstanding: 0,
+                registration: None,
+                is_registering: false,
+            }),
+            _ => Self::Download(DownloadTalk {
+                cut: Cut::new(),
+                requests: 0,
+                acknowledgments_due: 0,
+            }),
+        }
+    }
+
+    /// Bytes went out.
+    pub(crate) fn sent(&mut self, speaker: &Speaker<'_>, bytes: &[u8]) {
+        if let (Self::Silent, Some(first)) = (&self, bytes.first()) {
+            *self = Self::begin(*first);
+        }
+        match self {
+            Self::Silent | Self::Unchecked => {}
+            Self::Download(talk) => talk.sent(speaker, bytes),
+            Self::Upload(talk) => talk.sent(speaker, bytes),
+            Self::Client(talk) => talk.sent(speaker, bytes),
+            Self::Registry(talk) => talk.sent(bytes),
+        }
+    }
+
+    /// Bytes came in; whether a message, or the data of a chunk, came to its end.
+    pub(crate) fn got(&mut self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Silent | Self::Unchecked => false,
+            Self::Download(talk) => talk.got(bytes),
+            Self::Upload(talk) => talk.got(bytes),
+            Self::Client(talk) => talk.got(bytes),
+            Self::Registry(talk) => talk.got(bytes),
+        }
+    }
+
+    /// Our side closes the connection. The reference's registry forgets an entry only
+    /// at a reset, and the wrong one at the reset of a connection that it refused.
+    pub(crate) fn closes(&self, how: CloseHow) {
+        if let Self::Client(talk) = self {
+            match talk.registration {
+                Some(true) => assert_eq!(how, CloseHow::Reset, "leaves the reference registered"),
+                Some(false) => assert_eq!(how, CloseHow::Finish, "unregisters another"),
+                None => {}
+            }
+        }
+    }
+}
+
+impl DownloadTalk {
+    fn sent(&mut self, speaker: &Speaker<'_>, bytes: &[u8]) {
+        self.cut.sent(bytes, |message| match message {
+            PeerMessage::Request(name) => {
+                assert!(speaker.ledger.wishes.contains(&name), "asks for {name} unwanted");
+                assert_eq!(self.requests, 0, "asks before the EOF of the file before");
+                self.requests += 1;
+            }
+            PeerMessage::Acknowledgment(id) => {
+                assert_eq!(id, speaker.id, "acknowledges in the name of another");
+                assert!(self.acknowledgments_due > 0, "acknowledges what did not come");
+                self.acknowledgments_due -= 1;
+            }
+            other => panic!("a downloader sends {other:?}"),
+        });
+    }
+
+    fn got(&mut self, bytes: &[u8]) -> bool {
+        let (due, requests) = (&mut self.acknowledgments_due, &mut self.requests);
+        self.cut.got(bytes, |frame| match frame {
+            Frame::Payload { last: true, .. } => *due += 1,
+            Frame::Message(PeerMessage::Eof(_)) => *requests = 0,
+            _ => {}
+        })
+    }
+}
+
+impl UploadTalk {
+    fn sent(&mut self, speaker: &Speaker<'_>, bytes: &[u8]) {
+        self.cut.sent(bytes, |message| match message {
+            PeerMessage::Chunk { data_bytes } => {
+                let name = self.requested.front().expect("sends without a request");
+                assert!(speaker.ledger.shared.contains(name), "sends {name}, which it has not");
+                self.unacknowledged.push_back(data_bytes);
+                self.unacknowledged_bytes += u64::from(data_bytes);
+                let bound = u64::from(WINDOW_BYTES + CHUNK_BYTES_MAX);
+                assert!(self.unacknowledged_bytes <= bound, "the window is overrun");
+            }
+            PeerMessage::Eof(digest) => {
+                let name = self.requested.pop_front().expect("an EOF without a request");
+                let is_true = speaker.truth.holds(&name, &digest);
+                assert!(is_true, "announces a digest that {name} never had");
+            }
+            other => panic!("an uploader sends {other:?}"),
+        });
+    }
+
+    /// Whether something it sent is not acknowledged.
+    pub(crate) fn expects_acknowledgment(&self) -> bool {
+        !self.requested.is_empty() && !self.unacknowledged.is_empty()
+    }
+
+    /// Whether nothing is asked of it.
+    pub(crate) fn expects_request(&self) -> bool {
+        self.requested.is_empty()
+    }
+
+    fn got(&mut self, bytes: &[u8]) -> bool {
+        self.cut.got(bytes, |frame| match frame {
+            Frame::Message(PeerMessage::Request(name)) => self.requested.push_back(name),
+            Frame::Message(PeerMessage::Acknowledgment(_)) => {
+                let acknowledged_bytes = self.unacknowledged.pop_front().unwrap_or(0);
+                self.unacknowledged_bytes -= u64::from(acknowledged_bytes);
+            }
+            _ => {}
+        })
+    }
+}
+
+impl ClientTalk {
+    fn sent(&mut self, speaker: &Speaker<'_>, bytes: &[u8]) {
+        self.cut.sent(bytes, |message| {
+            self.outstanding += 1;
+            assert_eq!(self.outstanding, 1, "two requests to the registry are outstanding");
+            self.is_registering = match message {
+                RegistryRequest::Register { peer, port } => {
+                    assert_eq!((peer, port), (speaker.id, speaker.port), "registers another");
+                    true
+                }
+                RegistryRequest::Lookup(peer) => {
+                    assert_ne!(peer, speaker.id, "looks itself up");
+                    false
+                }
+            };
+        });
+    }
+
+    /// Whether something it asked is not answered.
+    pub(crate) fn expects_answer(&self) -> bool {
+        self.outstanding > 0
+    }
+
+    fn got(&mut self, bytes: &[u8]) -> bool {
+        self.cut.got(bytes, |frame| {
+            let Frame::Message(response) = frame else { return };
+            self.outstanding = self.outstanding.saturating_sub(1);
+            if self.is_registering {
+                self.registration = Some(response == RegistryResponse::Registered(true));
+            }
+        })
+    }
+}
+
+impl RegistryTalk {
+    fn sent(&mut self, bytes: &[u8]) {
+        self.cut.sent(bytes, |response| {
+            self.has_registered |= response == RegistryResponse::Registered(true);
+            assert!(self.unanswered > 0, "the registry answers what nobody asked");
+            self.unanswered -= 1;
+        });
+    }
+
+    /// Whether it has entered the client.
+    pub(crate) fn has_registered(&self) -> bool {
+        self.has_registered
+    }
+
+    fn got(&mut self, bytes: &[u8]) -> bool {
+        let unanswered = &mut self.unanswered;
+        self.cut.got(bytes, |_| *unanswered += 1)
+    }
+}
+
+impl<Sent: Message, Got: Message> Cut<Sent, Got> {
+    fn new() -> Self {
+        Self { sent: Deframer::default(), got: Some(Deframer::default()) }
+    }
+
+    /// Every message in what a node sends is well formed.
+    fn sent(&mut self, bytes: &[u8], mut check: impl FnMut(Sent)) {
+        let mut at = 0;
+        while let Some(frame) = self.sent.next(bytes, &mut at).expect("sends what is no message") {
+            if let Frame::Message(message) = frame {
+                check(message);
+            }
+        }
+    }
+
+    fn got(&mut self, bytes: &[u8], mut note: impl FnMut(Frame<Got>)) -> bool {
+        let (mut at, mut has_ended_one) = (0, false);
+        while let Some(deframer) = &mut self.got {
+            match deframer.next(bytes, &mut at) {
+                Ok(Some(frame)) => {
+                    has_ended_one |= !matches!(frame, Frame::Payload { last: false, .. });
+                    note(frame);
+                }
+                Ok(None) => break,
+                Err(_) => self.got = None,
+            }
+        }
+        has_ended_one
+    }
+}
+
+/// Copied bytes waiting to be sent on one connection are bounded.
+pub(crate) fn pending_bytes(len: usize) {
+    assert!((1..=OUTBOX_BYTES_MAX).contains(&len), "{len} copied bytes wait to be sent");
+}

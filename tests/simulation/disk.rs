@@ -1,0 +1,377 @@
+//! The disk of one host: the shared folder, partial files, open files and hashes
+//! under way.
+//!
+//! What was written and what was synced are kept apart: a power cut drops what was
+//! not synced in arbitrary parts, contents as well as names. A file that is open
+//! stays what it is when its name is removed or given to another, and shows what
+//! is written over it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use fastrand::Rng;
+use p2pfs::limits::{HASH_SLICE_BYTES, SETTLED_AGE};
+use p2pfs::node::{FileError, Version};
+use p2pfs::proto::FileId;
+use p2pfs::wire::{Digest, FileName};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+
+use crate::outside::digest_of;
+
+/// When the runs take place, in nanoseconds since 1970.
+const EPOCH_NS: i128 = 1_700_000_000_000_000_000;
+/// The clock that kernels stamp changes with: two changes within a tick look alike.
+const STAMP_TICK_US: u64 = 10_000;
+
+/// The disk of one host.
+#[derive(Default)]
+pub(crate) struct Disk {
+    folder: BTreeMap<FileName, Entry>,
+    open: BTreeMap<FileId, Open>,
+    hashes: BTreeMap<FileName, HashJob>,
+    inodes_made: u64,
+    hashes_begun: u64,
+}
+
+/// A name in the folder.
+struct Entry {
+    inode: Rc<RefCell<Inode>>,
+    is_synced: bool,
+}
+
+struct Inode {
+    number: u64,
+    content: Vec<u8>,
+    /// How much of the content would survive a power cut.
+    synced_bytes: usize,
+    modified_us: u64,
+    /// Of the content, once someone asked.
+    digest: Cell<Option<Digest>>,
+}
+
+enum Open {
+    Source(Rc<RefCell<Inode>>),
+    Partial { name: FileName, inode: Rc<RefCell<Inode>>, commit: CommitStep },
+}
+
+/// How far the commit of a partial file has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CommitStep {
+    Written,
+    ContentSynced,
+    Named,
+}
+
+struct HashJob {
+    number: u64,
+    inode: Rc<RefCell<Inode>>,
+    version: Version,
+    hasher: Sha256,
+    hashed_bytes: usize,
+}
+
+/// What a slice of a hash came to.
+pub(crate) enum Slice {
+    /// There is more to hash.
+    Progress(Version, u64),
+    /// It is done.
+    Done(Version, Digest),
+}
+
+impl Disk {
+    /// The user puts a file under a name, in the place of what was there.
+    pub(crate) fn put(&mut self, now_us: u64, name: FileName, content: Vec<u8>) {
+        let inode = self.new_inode(now_us, content);
+        inode.borrow_mut().sync();
+        self.folder.insert(name, Entry { inode, is_synced: true });
+    }
+
+    fn new_inode(&mut self, now_us: u64, content: Vec<u8>) -> Rc<RefCell<Inode>> {
+        self.inodes_made += 1;
+        let number = self.inodes_made;
+        let (modified_us, digest) = (now_us, Cell::new(None));
+        Rc::new(RefCell::new(Inode { number, content, synced_bytes: 0, modified_us, digest }))
+    }
+
+    /// The user changes a file in place.
+    pub(crate) fn edit(&mut self, now_us: u64, name: &FileName, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut inode = self.folder[name].inode.borrow_mut();
+        change(&mut inode.content);
+        inode.modified(now_us);
+        inode.sync();
+    }
+
+    /// The user removes a file; its content.
+    pub(crate) fn remove(&mut self, name: &FileName) -> Option<Vec<u8>> {
+        self.folder.remove(name).map(|entry| entry.inode.borrow().content.clone())
+    }
+
+    /// The digest of a file.
+    pub(crate) fn digest(&self, name: &FileName) -> Option<Digest> {
+        self.folder.get(name).map(|entry| entry.inode.borrow().digest())
+    }
+
+    /// Whether this is a partial file that is open.
+    pub(crate) fn has_partial(&self, file: FileId) -> bool {
+        matches!(self.open.get(&file), Some(Open::Partial { .. }))
+    }
+
+    /// The digest of what is written of a partial file.
+    pub(crate) fn partial_digest(&self, file: FileId) -> Option<Digest> {
+        match self.open.get(&file)? {
+            Open::Partial { inode, .. } => Some(inode.borrow().digest()),
+            Open::Source(_) => None,
+        }
+    }
+
+    /// The complete files, as a scan at the start finds them.
+    pub(crate) fn complete_files(&self) -> Vec<(FileName, Version)> {
+        self.folder.iter().map(|(name, entry)| (*name, entry.inode.borrow().version())).collect()
+    }
+
+    /// Whether a file stands under this name.
+    pub(crate) fn has(&self, name: &FileName) -> bool {
+        self.folder.contains_key(name)
+    }
+
+    /// The files that are open.
+    pub(crate) fn open_files(&self) -> impl Iterator<Item = FileId> + use<'_> {
+        self.open.keys().copied()
+    }
+
+    /// How many hashes are under way.
+    pub(crate) fn hashes_under_way(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Opens a file for sending.
+    pub(crate) fn open_source(
+        &mut self,
+        file: FileId,
+        name: &FileName,
+    ) -> Result<Version, FileError> {
+        let entry = self.folder.get(name).ok_or(FileError::Missing)?;
+        self.open.insert(file, Open::Source(Rc::clone(&entry.inode)));
+        Ok(entry.inode.borrow().version())
+    }
+
+    /// The version of an open source.
+    pub(crate) fn source_version(&self, file: FileId) -> Option<Version> {
+        match self.open.get(&file)? {
+            Open::Source(inode) => Some(inode.borrow().version()),
+            Open::Partial { .. } => None,
+        }
+    }
+
+    /// Reads a part of an open source; an end before `len` bytes means that the file
+    /// changed.
+    pub(crate) fn read(
+        &self,
+        file: FileId,
+        offset: u64,
+        len: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FileError> {
+        let Some(Open::Source(inode)) = self.open.get(&file) else {
+            panic!("{file:?} is no open source");
+        };
+        let inode = inode.borrow();
+        let range = offset as usize..offset as usize + len;
+        let bytes = inode.content.get(range).ok_or(FileError::Changed)?;
+        out.clear();
+        out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Creates a partial file.
+    pub(crate) fn create(
+        &mut self,
+        now_us: u64,
+        file: FileId,
+        name: FileName,
+    ) -> Result<(), FileError> {
+        if self.has(&name) {
+            return Err(FileError::Exists);
+        }
+        let inode = self.new_inode(now_us, Vec::new());
+        self.open.insert(file, Open::Partial { name, inode, commit: CommitStep::Written });
+        Ok(())
+    }
+
+    /// Appends to a partial file.
+    pub(crate) fn write(&mut self, now_us: u64, file: FileId, bytes: &[u8]) {
+        let Some(Open::Partial { inode, .. }) = self.open.get(&file) else {
+            panic!("{file:?} is no partial file");
+        };
+        let mut inode = inode.borrow_mut();
+        inode.content.extend_from_slice(bytes);
+        inode.modified(now_us);
+    }
+
+    /// The next step of a commit: content synced, named, name synced. At the last the
+    /// file is closed and its version is given.
+    pub(crate) fn go_on_committing(&mut self, file: FileId) -> Result<Option<Version>, FileError> {
+        let Some(Open::Partial { name, inode, commit }) = self.open.get_mut(&file) else {
+            panic!("{file:?} is no partial file");
+        };
+        match commit {
+            CommitStep::Written => {
+                inode.borrow_mut().sync();
+                *commit = CommitStep::ContentSynced;
+            }
+            CommitStep::ContentSynced => {
+                if self.folder.contains_key(name) {
+                    return Err(FileError::Exists);
+                }
+                let entry = Entry { inode: Rc::clone(inode), is_synced: false };
+                self.folder.insert(*name, entry);
+                *commit = CommitStep::Named;
+            }
+            CommitStep::Named => {
+                let version = inode.borrow().version();
+                // The user may have removed or replaced it in the meantime.
+                if let Some(entry) = self.folder.get_mut(name) {
+                    entry.is_synced = true;
+                }
+                self.open.remove(&file);
+                return Ok(Some(version));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Closes a file; a partial one is gone.
+    pub(crate) fn discard(&mut self, file: FileId) {
+        self.open.remove(&file);
+    }
+
+    /// Begins to hash a file, anew if that is under way; the number of the job.
+    pub(crate) fn begin_hash(&mut self, now_us: u64, name: FileName) -> Result<u64, FileError> {
+        self.hashes.remove(&name);
+        let entry = self.folder.get(&name).ok_or(FileError::Missing)?;
+        let inode = Rc::clone(&entry.inode);
+        if !inode.borrow().has_settled(now_us) {
+            return Err(FileError::Changed);
+        }
+        self.hashes_begun += 1;
+        let version = inode.borrow().version();
+        let number = self.hashes_begun;
+        let job = HashJob { number, inode, version, hasher: Sha256::new(), hashed_bytes: 0 };
+        self.hashes.insert(name, job);
+        Ok(number)
+    }
+
+    /// Hashes the next slice; `None` if the job of that number is no more.
+    pub(crate) fn hash_slice(
+        &mut self,
+        name: FileName,
+        number: u64,
+    ) -> Option<Result<Slice, FileError>> {
+        let job = self.hashes.get_mut(&name).filter(|job| job.number == number)?;
+        let inode = job.inode.borrow();
+        let Some(rest) = inode.content.get(job.hashed_bytes..) else {
+            drop(inode);
+            self.hashes.remove(&name);
+            return Some(Err(FileError::Changed));
+        };
+        let slice = &rest[..rest.len().min(HASH_SLICE_BYTES)];
+        job.hasher.update(slice);
+        job.hashed_bytes += slice.len();
+        if job.hashed_bytes < inode.content.len() {
+            return Some(Ok(Slice::Progress(job.version, job.hashed_bytes as u64)));
+        }
+        let rested = inode.version() == job.version;
+        drop(inode);
+        let job = self.hashes.remove(&name)?;
+        Some(match rested {
+            true => Ok(Slice::Done(job.version, Digest(job.hasher.finalize().into()))),
+            false => Err(FileError::Changed),
+        })
+    }
+
+    /// Ends a hash.
+    pub(crate) fn end_hash(&mut self, name: &FileName) {
+        self.hashes.remove(name);
+    }
+
+    /// The process is gone, and its partial files are removed at the next start.
+    pub(crate) fn process_died(&mut self) {
+        self.open.clear();
+        self.hashes.clear();
+    }
+
+    /// The machine lost its power: of what was not synced, anything may be left.
+    pub(crate) fn power_cut(&mut self, rng: &mut Rng) {
+        self.process_died();
+        self.folder.retain(|_, entry| entry.is_synced || rng.bool());
+        for entry in self.folder.values_mut() {
+            entry.is_synced = true;
+            entry.inode.borrow_mut().tear(rng);
+        }
+    }
+}
+
+impl Inode {
+    fn sync(&mut self) {
+        self.synced_bytes = self.content.len();
+    }
+
+    fn modified(&mut self, now_us: u64) {
+        self.modified_us = now_us;
+        self.digest.set(None);
+    }
+
+    fn digest(&self) -> Digest {
+        let digest = self.digest.get().unwrap_or_else(|| digest_of(&self.content));
+        self.digest.set(Some(digest));
+        digest
+    }
+
+    fn tear(&mut self, rng: &mut Rng) {
+        if self.synced_bytes < self.content.len() {
+            let kept_bytes = rng.usize(self.synced_bytes..=self.content.len());
+            self.content.truncate(kept_bytes);
+            self.modified(self.modified_us);
+            self.sync();
+        }
+    }
+
+    fn has_settled(&self, now_us: u64) -> bool {
+        u128::from(now_us.saturating_sub(self.modified_us)) >= SETTLED_AGE.as_micros()
+    }
+
+    fn version(&self) -> Version {
+        let stamp_us = self.modified_us - self.modified_us % STAMP_TICK_US;
+        let stamp_ns = EPOCH_NS + i128::from(stamp_us) * 1000;
+        Version {
+            device: 1,
+            inode: self.number,
+            size_bytes: self.content.len() as u64,
+            modified_ns: stamp_ns,
+            changed_ns: stamp_ns,
+        }
+    }
+}
+
+/// Whether an error is one of the process, not of the file: too many are open.
+pub(crate) fn is_passing(error: &FileError) -> bool {
+    let passing = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    matches!(error, FileError::Io { errno, .. } if passing.contains(errno))
+}
+
+/// Some error that a call on files may give.
+pub(crate) fn some_error(rng: &mut Rng, call: &'static str) -> FileError {
+    let errors: &[Errno] = match call {
+        "open" => &[Errno::MFILE, Errno::NFILE, Errno::ACCESS, Errno::IO],
+        "create" => &[Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::MFILE],
+        "write" | "fsync" => &[Errno::NOSPC, Errno::DQUOT, Errno::IO],
+        _ => &[Errno::IO],
+    };
+    let errno = errors[rng.usize(..errors.len())].raw_os_error();
+    match call {
+        "create" | "write" if rng.u32(..3) == 0 => FileError::Full,
+        _ => FileError::Io { call, errno },
+    }
+}

@@ -1,0 +1,428 @@
+//! One host: a machine with a disk, and at most one process on it.
+//!
+//! This file has the machine: how its process starts and dies, and what it is woken
+//! for. [`crate::runner`] has the process's side of the contract with its node.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::SocketAddrV4;
+
+use p2pfs::limits::Limits;
+use p2pfs::node::{FileError, Input, Outcome, PeerNode, PeerSettings, RegistryNode, Signal};
+use p2pfs::wire::{FileName, PeerId};
+
+use crate::checks::{self, Conversation};
+use crate::disk::{Disk, Slice, some_error};
+use crate::faults::Fault;
+use crate::liar::{Brief, Liar};
+use crate::network::{ConnectionKey, Side};
+use crate::outside::Outside;
+use crate::patience::Clock;
+use crate::process::{Process, Program, Socket};
+use crate::queue::{Happening, HostIndex};
+use crate::stream::Readable;
+
+/// The most that one read gives.
+const READ_BYTES_MAX: usize = 256 * 1024;
+/// Timers that may fire at one moment before it is taken for a livelock.
+const TIMERS_AT_ONCE_MAX: u32 = 1000;
+
+/// A machine.
+pub(crate) struct Host {
+    /// Its place in the world.
+    pub(crate) index: HostIndex,
+    /// Where its process listens.
+    pub(crate) address: SocketAddrV4,
+    /// What runs on it.
+    pub(crate) role: Role,
+    /// Its disk, which outlives its processes.
+    pub(crate) disk: Disk,
+    /// What its user wants; told to each process at its start.
+    pub(crate) wishes: BTreeSet<FileName>,
+    /// It stands still until then.
+    pub(crate) frozen_until_us: u64,
+    /// It has not stood still since then.
+    pub(crate) awake_since_us: u64,
+    /// What happened while it stood still.
+    pub(crate) postponed: Vec<(u32, Happening)>,
+    /// Its process, if one runs.
+    pub(crate) process: Option<Process>,
+    /// Which process it is, or was: each start has the next number.
+    pub(crate) incarnation: u32,
+    /// How the last process ended by itself.
+    pub(crate) outcome: Option<Outcome>,
+    has_power: bool,
+}
+
+/// What runs on a host.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    /// The registry.
+    Registry(Limits),
+    /// A peer.
+    Peer(PeerSettings),
+    /// A peer that lies.
+    Liar(Brief),
+}
+
+/// How a process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// It is killed, or ends by itself; its kernel lives on.
+    Killed,
+    /// Its machine loses power.
+    PowerCut,
+}
+
+impl Role {
+    /// What bounds it, if anything does.
+    pub(crate) fn limits(&self) -> Option<&Limits> {
+        match self {
+            Self::Registry(limits) => Some(limits),
+            Self::Peer(settings) => Some(&settings.limits),
+            Self::Liar(_) => None,
+        }
+    }
+
+    /// The id it registers.
+    pub(crate) fn id(&self) -> PeerId {
+        match self {
+            Self::Registry(_) => PeerId(0),
+            Self::Peer(settings) => settings.id,
+            Self::Liar(brief) => brief.id,
+        }
+    }
+}
+
+impl Host {
+    /// A machine on which nothing runs yet.
+    pub(crate) fn new(index: HostIndex, address: SocketAddrV4, role: Role) -> Self {
+        Self {
+            index,
+            address,
+            role,
+            disk: Disk::default(),
+            wishes: BTreeSet::new(),
+            frozen_until_us: 0,
+            awake_since_us: 0,
+            postponed: Vec::new(),
+            process: None,
+            incarnation: 0,
+            outcome: None,
+            has_power: true,
+        }
+    }
+
+    /// Whether its kernel answers.
+    pub(crate) fn has_power(&self) -> bool {
+        self.has_power
+    }
+
+    /// Whether it is a peer that does not lie.
+    pub(crate) fn is_peer(&self) -> bool {
+        matches!(self.role, Role::Peer(_))
+    }
+
+    /// The wishes whose files are not there.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &FileName> {
+        self.wishes.iter().filter(|name| !self.disk.has(name))
+    }
+
+    /// Starts a process: finds what is in the folder, then is told what is wanted.
+    pub(crate) fn start(&mut self, out: &mut Outside) {
+        if self.process.is_some() {
+            return;
+        }
+        if !std::mem::replace(&mut self.has_power, true) {
+            out.machine_is_back(self.index);
+        }
+        self.incarnation += 1;
+        self.outcome = None;
+        let program = match &mut self.role {
+            Role::Registry(limits) => Program::Registry(Box::new(RegistryNode::new(*limits))),
+            Role::Peer(settings) => {
+                settings.seed = out.rng.u64(..);
+                Program::Peer(Box::new(PeerNode::new(out.now(), settings.clone())))
+            }
+            Role::Liar(brief) => {
+                Program::Liar(Box::new(Liar::new(out.now(), brief.clone(), out.rng.u64(..))))
+            }
+        };
+        out.note(|| format!("host {} starts: {:?}", self.index, self.role));
+        self.process = Some(Process::new(program));
+        self.drain(out, &[]);
+        if self.is_peer() {
+            self.tell_folder_and_wishes(out);
+        }
+        self.settle(out);
+    }
+
+    fn tell_folder_and_wishes(&mut self, out: &mut Outside) {
+        for (name, version) in self.disk.complete_files() {
+            let is_true = self.disk.digest(&name).is_some_and(|d| out.truth.holds(&name, &d));
+            assert!(is_true, "host {} holds a {name} that never was", self.index);
+            self.process_mut().ledger.shared.insert(name);
+            self.feed(out, Input::FileFound { name, version });
+        }
+        let names: Vec<_> = self.wishes.iter().copied().collect();
+        self.process_mut().ledger.wishes.extend(&names);
+        self.feed(out, Input::Want(&names));
+    }
+
+    /// A liar does nothing more.
+    pub(crate) fn fall_silent(&mut self, out: &mut Outside) {
+        if let Some(Process { program: Program::Liar(liar), .. }) = &mut self.process {
+            liar.fall_silent();
+            self.drain(out, &[]);
+            self.settle(out);
+        }
+    }
+
+    /// Its process dies.
+    pub(crate) fn die(&mut self, out: &mut Outside, death: Death) {
+        let Some(process) = self.process.take() else { return };
+        out.note(|| format!("host {} dies: {death:?}", self.index));
+        for socket in process.sockets.values() {
+            match death {
+                Death::Killed => out.finish(socket.key, socket.side, false),
+                Death::PowerCut => out.vanish(socket.key, socket.side, self.index),
+            }
+        }
+        match death {
+            Death::Killed => self.disk.process_died(),
+            Death::PowerCut => {
+                self.has_power = false;
+                self.disk.power_cut(&mut out.rng);
+            }
+        }
+        self.frozen_until_us = 0;
+        self.postponed.clear();
+    }
+
+    /// Nothing is waited for, or remembered, for longer than it may be.
+    pub(crate) fn check_patience(&mut self, now_us: u64) {
+        let (Some(process), Some(limits)) = (&mut self.process, self.role.limits()) else { return };
+        if self.frozen_until_us > now_us {
+            return;
+        }
+        let clock = Clock { now_us, awake_since_us: self.awake_since_us };
+        let is_hashing = self.disk.hashes_under_way() > 0;
+        for socket in process.sockets.values_mut() {
+            let is_busy = is_hashing || socket.is_full;
+            socket.patience.check(&clock, limits, &socket.conversation, is_busy);
+        }
+        if let Role::Peer(settings) = &self.role {
+            process.ledger.remembers(clock.memory_begins_us(settings.offer_interval));
+        }
+    }
+
+    /// When its process wants to be woken.
+    pub(crate) fn timer_at_us(&self) -> Option<u64> {
+        let (_, wake_us) = self.process.as_ref()?.timer_us?;
+        // What came in while it stood still is served before its timers.
+        Some(if wake_us <= self.frozen_until_us { self.frozen_until_us + 1000 } else { wake_us })
+    }
+
+    /// Its timer is due.
+    pub(crate) fn on_timer(&mut self, out: &mut Outside) {
+        let process = self.process_mut();
+        let (at_us, count) = &mut process.timers_at_once;
+        *count = if *at_us == out.now_us { *count + 1 } else { 0 };
+        *at_us = out.now_us;
+        assert!(*count < TIMERS_AT_ONCE_MAX, "the timer of host {} fires for ever", self.index);
+        process.timer_us = None;
+        out.trace.fold(0x71);
+        self.handle_timeout(out);
+        self.settle(out);
+    }
+
+    /// Something happens to its process.
+    pub(crate) fn happen(&mut self, out: &mut Outside, what: Happening) {
+        match what {
+            Happening::Accept(key) => self.on_accept(out, key),
+            Happening::Connected(key) => self.on_connected(out, key),
+            Happening::Refused(key) => self.on_gone(out, key, ErrorKind::ConnectionRefused),
+            Happening::Readable(key) => self.on_readable(out, key),
+            Happening::Writable(key) => {
+                if let Some(id) = self.process_mut().ids.get(&key).copied() {
+                    self.process_mut().socket(id).is_full = false;
+                    self.process_mut().to_pump.insert(id);
+                }
+            }
+            Happening::Datagram { from, bytes } => {
+                self.feed(out, Input::Datagram { from, bytes: &bytes });
+            }
+            Happening::HashSlice(name, number) => self.on_hash_slice(out, name, number),
+            Happening::SourceOpened(file) => {
+                if let Some(version) = self.disk.source_version(file) {
+                    self.feed(out, Input::Opened { file, version });
+                }
+            }
+            Happening::CommitGoesOn(file) => {
+                if self.disk.has_partial(file) {
+                    self.commit(out, file);
+                    self.drain(out, &[]);
+                }
+            }
+            Happening::Want(name) => {
+                self.process_mut().ledger.failed.remove(&name);
+                self.process_mut().ledger.wishes.insert(name);
+                self.feed(out, Input::Want(&[name]));
+            }
+            Happening::Stop => self.on_stop(out),
+        }
+        if self.process.is_some() {
+            self.disturb(out);
+            self.settle(out);
+        }
+    }
+
+    fn on_accept(&mut self, out: &mut Outside, key: ConnectionKey) {
+        let Some((from, _)) = out.network.addresses(key) else { return };
+        let now = out.now();
+        let process = self.process_mut();
+        let Some(id) = process.program.node_mut().accept(now, from) else {
+            out.note(|| format!("host {} refuses {key:?} from {from}", self.index));
+            out.finish(key, Side::Acceptor, false);
+            self.drain(out, &[]);
+            return;
+        };
+        let conversation = match process.program {
+            Program::Registry(_) => Conversation::registry(),
+            Program::Peer(_) => Conversation::upload(),
+            Program::Liar(_) => Conversation::Unchecked,
+        };
+        process.add_socket(id, Socket::new(out.now_us, key, Side::Acceptor, conversation));
+        process.socket(id).connected(out.now_us);
+        self.check_connection_counts(out, from);
+        out.note(|| format!("host {} accepts {key:?} from {from} as {id:?}", self.index));
+        self.drain(out, &[]);
+        out.wake_reader(key, Side::Acceptor, 0);
+    }
+
+    fn check_connection_counts(&self, out: &Outside, from: SocketAddrV4) {
+        let (Some(process), Some(limits)) = (&self.process, self.role.limits()) else { return };
+        let is_from_there = |socket: &&Socket| {
+            let addresses = out.network.addresses(socket.key);
+            socket.side == Side::Acceptor && addresses.is_some_and(|(a, _)| a.ip() == from.ip())
+        };
+        let count = process.sockets.values().filter(is_from_there).count();
+        let from_same_address = (!from.ip().is_loopback()).then_some(count);
+        checks::connection_counts(limits, process.connections(), from_same_address);
+    }
+
+    fn on_connected(&mut self, out: &mut Outside, key: ConnectionKey) {
+        let Some(id) = self.process_mut().ids.get(&key).copied() else { return };
+        self.process_mut().socket(id).connected(out.now_us);
+        self.feed(out, Input::Connected(id));
+    }
+
+    /// A connection is gone without our doing.
+    pub(crate) fn on_gone(&mut self, out: &mut Outside, key: ConnectionKey, kind: ErrorKind) {
+        let Some(id) = self.process_mut().ids.get(&key).copied() else { return };
+        let socket = self.process_mut().remove_socket(id);
+        out.reset(key, socket.side);
+        self.feed(out, Input::Broken { connection: id, kind });
+    }
+
+    fn on_readable(&mut self, out: &mut Outside, key: ConnectionKey) {
+        let process = self.process.as_mut().expect("something happens to a process");
+        let Some(id) = process.ids.get(&key).copied() else { return };
+        let socket = process.sockets.get_mut(&id).expect("as many as ids");
+        let side = socket.side;
+        out.network.woken(key, side);
+        let readable = out.network.readable(key, side);
+        if let Readable::Broken(kind) = readable {
+            return self.on_gone(out, key, kind);
+        }
+        if socket.has_ended || readable == Readable::Nothing || !socket.is_connected {
+            return;
+        }
+        let allowance_bytes = process.program.node().read_allowance_bytes(id);
+        if allowance_bytes == 0 {
+            socket.is_paused = true;
+            return;
+        }
+        if readable == Readable::End {
+            socket.has_ended = true;
+            return self.feed(out, Input::ReadClosed(id));
+        }
+        let mut len_max = allowance_bytes.min(READ_BYTES_MAX);
+        if out.faults.hits(&mut out.rng, Fault::ReadPartial) {
+            let piece_bytes_max = 1 << out.rng.u32(..15);
+            len_max = out.rng.usize(1..=len_max.min(piece_bytes_max));
+        }
+        let mut bytes = Vec::new();
+        out.read(key, side, len_max, &mut bytes);
+        let has_message = socket.conversation.got(&bytes);
+        socket.patience.read(out.now_us, bytes.len(), has_message);
+        self.feed(out, Input::Received { connection: id, bytes: &bytes });
+        if self.process.as_ref().is_some_and(|process| process.sockets.contains_key(&id)) {
+            out.wake_reader(key, side, 1);
+        }
+    }
+
+    fn on_hash_slice(&mut self, out: &mut Outside, name: FileName, number: u64) {
+        let Some(slice) = self.disk.hash_slice(name, number) else { return };
+        let input = match slice {
+            _ if out.faults.hits(&mut out.rng, Fault::HashFailed) => {
+                self.disk.end_hash(&name);
+                let error = some_error(&mut out.rng, "read");
+                Input::HashFailed { name, error }
+            }
+            Ok(Slice::Progress(version, hashed_bytes)) => {
+                let delay_us = out.hash_slice_us();
+                out.put(delay_us, self.index, self.incarnation, Happening::HashSlice(name, number));
+                Input::HashProgress { name, version, hashed_bytes }
+            }
+            Ok(Slice::Done(version, digest)) => {
+                assert!(out.truth.holds(&name, &digest), "{name} was hashed in two states");
+                Input::Hashed { name, version, digest }
+            }
+            Err(error) => Input::HashFailed { name, error },
+        };
+        self.feed(out, input);
+    }
+
+    fn on_stop(&mut self, out: &mut Outside) {
+        self.feed(out, Input::Stop(Signal::Terminate));
+        self.settle(out);
+        let is_stopped = self.outcome == Some(Outcome::Stopped(Signal::Terminate));
+        assert!(is_stopped, "host {} was stopped and runs on", self.index);
+    }
+
+    /// What an event loop does to its node on a bad day: wake it for nothing, tell it
+    /// of what is long gone.
+    fn disturb(&mut self, out: &mut Outside) {
+        if out.faults.hits(&mut out.rng, Fault::WokenForNothing) {
+            self.handle_timeout(out);
+        }
+        if out.faults.hits(&mut out.rng, Fault::EventStale) && self.is_peer() {
+            let process = self.process_mut();
+            let connection = out.rng.choice(&process.gone_connections).copied();
+            let file = out.rng.choice(&process.gone_files).copied();
+            if let Some(connection) = connection {
+                let kind = ErrorKind::ConnectionReset;
+                let input = match out.rng.u32(..4) {
+                    0 => Input::Connected(connection),
+                    1 => Input::Received { connection, bytes: b"R" },
+                    2 => Input::ReadClosed(connection),
+                    _ => Input::Broken { connection, kind },
+                };
+                self.feed(out, input);
+            }
+            if let Some(file) = file {
+                let input = match out.rng.bool() {
+                    true => Input::Written { file, len_bytes: 1 },
+                    false => Input::FileFailed { file, error: FileError::Changed },
+                };
+                self.feed(out, input);
+            }
+        }
+    }
+
+    /// The process, where there must be one.
+    pub(crate) fn process_mut(&mut self) -> &mut Process {
+        self.process.as_mut().expect("something happens to a process")
+    }
+}
