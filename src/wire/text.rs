@@ -16,7 +16,7 @@ impl<T: AsRef<str>> Display for Shown<T> {
             match c {
                 '\\' => f.write_str("\\\\")?,
                 c if is_deceptive(c) && !sings(Canary::RawText) => {
-                    write!(f, "{}", c.escape_unicode())?
+                    write!(f, "{}", c.escape_unicode())?;
                 }
                 c => f.write_char(c)?,
             }
