@@ -1,0 +1,98 @@
+//! The fuzz targets without a fuzzer: each over its kept corpus and over seeded mutations
+//! of that, in every `cargo test`.
+//!
+//! `P2PFS_FUZZ_RUNS=N` sets the number of mutations for each target, `P2PFS_FUZZ_SEED=N`
+//! the seed. What fails is shown as hex, and run again alone by
+//! `P2PFS_FUZZ_INPUT=HEX cargo test --test fuzz TARGET`. Under libFuzzer, which finds its
+//! way by coverage, the same functions are run by `tests/fuzz/run SECONDS [TARGET...]`;
+//! what that finds becomes a file of the corpus, `tests/fuzz/corpus/TARGET/`.
+
+mod mutator;
+mod targets;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+
+use self::mutator::Mutator;
+use self::targets::{TARGETS, Target};
+
+/// Mutations for each target in a plain `cargo test`: some seconds for all in a debug build.
+const RUNS: u64 = 20_000;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> =
+        text.chars().map(|c| c.to_digit(16).expect("a hexadecimal digit") as u8).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+/// The kept inputs of a target, by name, in order.
+fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target.name);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut inputs: Vec<_> = entries
+        .map(|entry| entry.unwrap())
+        .map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap()))
+        .collect();
+    inputs.sort();
+    assert!(!inputs.is_empty(), "{} is empty", folder.display());
+    inputs
+}
+
+/// Runs one input; if it fails, says how to run it again.
+fn run(target: &Target, origin: &str, input: &[u8]) {
+    if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| (target.run)(input))) {
+        let (name, input) = (target.name, hex(input));
+        eprintln!(
+            "{name} fails with {origin}: P2PFS_FUZZ_INPUT={input} cargo test --test fuzz {name}"
+        );
+        panic::resume_unwind(panic);
+    }
+}
+
+fn fuzz(name: &str) {
+    let target = TARGETS.iter().find(|target| target.name == name).expect("a target");
+    if let Ok(input) = std::env::var("P2PFS_FUZZ_INPUT") {
+        return (target.run)(&from_hex(&input));
+    }
+    let inputs = corpus(target);
+    for (file, input) in &inputs {
+        run(target, file, input);
+    }
+    let seed = number("P2PFS_FUZZ_SEED").unwrap_or(1);
+    let mut mutator = Mutator::new(seed, inputs.into_iter().map(|(_, input)| input).collect());
+    for count in 0..number("P2PFS_FUZZ_RUNS").unwrap_or(RUNS) {
+        let input = mutator.next_input();
+        run(target, &format!("mutation {count} of seed {seed}"), &input);
+    }
+}
+
+macro_rules! tests {
+    ($($target:ident)*) => {
+        $(#[test] fn $target() { fuzz(stringify!($target)); })*
+
+        #[test]
+        fn every_target_is_run() {
+            let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
+            assert_eq!(names, [$(stringify!($target)),*]);
+        }
+    };
+}
+
+tests! {
+    datagram deframer download file_name peer_node registration registry_node registry_session
+    shown upload
+}

@@ -1,0 +1,8 @@
+//! The policy for names, held against the rule as PROTOCOL.md has it.
+
+use super::oracle;
+
+/// The bytes are one name.
+pub(super) fn run(data: &[u8]) {
+    oracle::check_name(data);
+}

@@ -1,0 +1,284 @@
+//! The peer as a whole: any inputs in any order, legal in form and hostile in content.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use p2pfs::limits::Limits;
+use p2pfs::node::{ConnectionId, FileError, Input, Node, PeerSettings, Signal};
+use p2pfs::proto::FileId;
+use p2pfs::wire::{FileName, PeerId};
+use sha2::Digest as _;
+
+use super::messages;
+use super::peer_runner::{Disk, File, Manner, Runner, SocketKind};
+use super::script::Script;
+
+pub(super) fn run(data: &[u8]) {
+    let mut script = Script::new(data);
+    let mut runner = Runner::new(settings(&mut script));
+    while !script.is_over() && !runner.has_exited {
+        step(&mut runner, &mut script);
+    }
+    check_calm(&mut runner);
+    runner.feed(Input::Stop(Signal::Terminate));
+    assert!(runner.has_exited, "does not end when it is told to");
+}
+
+/// After an hour in which nothing happens, nothing waits for others any more, but for
+/// who is registered, and nothing is remembered of what they offered.
+fn check_calm(runner: &mut Runner) {
+    if runner.has_exited {
+        return;
+    }
+    runner.clock.wait(Duration::from_secs(3600));
+    runner.time_out();
+    let downloads = runner.sockets.values().filter(|s| s.kind == SocketKind::Download).count();
+    assert_eq!(downloads, 0, "a download waits for ever");
+    let before = runner.offers_seen;
+    let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+    runner.feed(Input::Datagram { from, bytes: &messages::offer(3, "b") });
+    assert_eq!(runner.offers_seen, before + 1, "an offer is remembered for ever");
+}
+
+fn settings(script: &mut Script<'_>) -> PeerSettings {
+    let flags = script.byte();
+    let connections_max = match flags >> 2 & 3 {
+        0 => Limits::PEER.connections_max,
+        1 => 4,
+        2 => 5,
+        _ => 8,
+    };
+    let file_bytes_max = if flags & 16 == 0 { u64::MAX } else { 100 };
+    let limits = Limits {
+        connections_max,
+        connections_per_address_max: if flags & 32 == 0 { 64 } else { 1 },
+        file_bytes_max,
+        ..Limits::PEER
+    };
+    PeerSettings {
+        id: PeerId(7),
+        port: 1,
+        registry: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
+        offer_interval: Duration::from_millis(if flags & 64 == 0 { 5000 } else { 50 }),
+        simulate_checksum_failure: flags & 2 != 0,
+        exit_when_done: flags & 1 != 0,
+        limits,
+        seed: flags.into(),
+    }
+}
+
+fn step(runner: &mut Runner, script: &mut Script<'_>) {
+    match script.below(16) {
+        0 => runner.accept(script.address()),
+        1 => hear(runner, script),
+        2 => connect(runner, script),
+        3 | 4 => say(runner, script),
+        5 => end(runner, script),
+        6 => {
+            if let Some(id) = some_socket(runner, script) {
+                runner.pump(id, script.size(24));
+            }
+        }
+        7 => runner.clock.wait(script.wait()),
+        8 => runner.time_out(),
+        9 => want(runner, script),
+        10 => {
+            let (name, size_bytes) = (script.name(), script.size(24));
+            let version = runner.version(size_bytes);
+            runner.feed(Input::FileFound { name, version });
+        }
+        11 => hash(runner, script),
+        12 => finish_files(runner, script),
+        13 => change_disk(runner, script),
+        14 => repeat_what_is_gone(runner, script),
+        _ => {
+            runner.clock.wait(script.wait());
+            runner.time_out();
+        }
+    }
+}
+
+fn some_socket(runner: &Runner, script: &mut Script<'_>) -> Option<ConnectionId> {
+    script.pick(&runner.sockets.keys().copied().collect::<Vec<_>>())
+}
+
+/// A datagram: an offer, or anything.
+fn hear(runner: &mut Runner, script: &mut Script<'_>) {
+    let from = script.address();
+    let bytes = match script.below(4) {
+        0 => script.bytes().to_vec(),
+        _ => messages::offer(script.peer().0, script.name().as_str()),
+    };
+    runner.feed(Input::Datagram { from, bytes: &bytes[..bytes.len().min(74)] });
+}
+
+/// A connection that was being made is made.
+fn connect(runner: &mut Runner, script: &mut Script<'_>) {
+    let dialing = runner.sockets.iter().filter(|(_, socket)| !socket.is_connected);
+    let dialing: Vec<_> = dialing.map(|(id, _)| *id).collect();
+    if let Some(id) = script.pick(&dialing)
+        && let Some(socket) = runner.sockets.get_mut(&id)
+    {
+        socket.is_connected = true;
+        runner.feed(Input::Connected(id));
+    }
+}
+
+/// The other side of a connection says something that it may say, or anything.
+fn say(runner: &mut Runner, script: &mut Script<'_>) {
+    let Some(id) = some_socket(runner, script) else { return };
+    let socket = &runner.sockets[&id];
+    if !socket.is_connected {
+        return;
+    }
+    let (kind, digest) = (socket.kind, socket.hasher.clone().finalize().into());
+    let bytes = match (kind, script.below(8)) {
+        (_, 0) => script.bytes().to_vec(),
+        (SocketKind::Registration, 1 | 2) => messages::register_response(1),
+        (SocketKind::Registration, 3) => messages::error_response(script.bytes()),
+        (SocketKind::Registration, 4) => messages::register_response(0),
+        (SocketKind::Registration, _) => {
+            let address = script.address();
+            messages::lookup_response(&address.ip().to_string(), address.port().into())
+        }
+        (SocketKind::Upload, 1..=3) => messages::request(script.name().as_str()),
+        (SocketKind::Upload, _) => messages::acknowledgment(1).repeat(1 + script.below(8)),
+        (SocketKind::Download, 1..=2) => data(runner, id, script.bytes()),
+        (SocketKind::Download, 3) => data(runner, id, b"x").repeat(script.size(10) as usize),
+        (SocketKind::Download, 4) => messages::eof([script.byte(); 32]),
+        (SocketKind::Download, _) => messages::eof(digest),
+    };
+    let bytes = &bytes[..bytes.len().min(runner.node.read_allowance_bytes(id))];
+    let (first, rest) = bytes.split_at(script.below(bytes.len() + 1).min(bytes.len()));
+    for bytes in [first, rest] {
+        if !bytes.is_empty() && runner.sockets.contains_key(&id) {
+            runner.feed(Input::Received { connection: id, bytes });
+        }
+    }
+}
+
+/// A chunk of a download, which a truthful EOF will take into account.
+fn data(runner: &mut Runner, id: ConnectionId, data: &[u8]) -> Vec<u8> {
+    if let Some(socket) = runner.sockets.get_mut(&id) {
+        socket.hasher.update(data);
+    }
+    messages::chunk(data)
+}
+
+/// A connection ends, or one that was being made fails.
+fn end(runner: &mut Runner, script: &mut Script<'_>) {
+    let Some(connection) = some_socket(runner, script) else { return };
+    match script.flag() && runner.sockets[&connection].is_connected {
+        true => runner.feed(Input::ReadClosed(connection)),
+        false => runner.feed(Input::Broken { connection, kind: ErrorKind::ConnectionReset }),
+    };
+}
+
+fn want(runner: &mut Runner, script: &mut Script<'_>) {
+    let names: Vec<FileName> = (0..script.below(9)).map(|_| script.name()).collect();
+    runner.feed(Input::Want(&names));
+}
+
+/// A hash that is under way goes on, ends or fails, perhaps of another version.
+fn hash(runner: &mut Runner, script: &mut Script<'_>) {
+    let under_way: Vec<_> = runner.hashing.iter().copied().collect();
+    let Some(name) = script.pick(&under_way) else { return };
+    let choice = script.below(8);
+    let known = runner.shared.get(&name).copied();
+    let version = match known {
+        Some(version) if choice != 7 => version,
+        _ => {
+            let size_bytes = script.size(24);
+            runner.version(size_bytes)
+        }
+    };
+    if choice >= 2 {
+        runner.hashing.remove(&name);
+    }
+    match choice {
+        0 | 1 => {
+            let hashed_bytes = script.size(24).min(version.size_bytes);
+            runner.feed(Input::HashProgress { name, version, hashed_bytes });
+        }
+        2 => {
+            let error = error(script);
+            runner.feed(Input::HashFailed { name, error });
+        }
+        _ => {
+            if known.is_some() {
+                runner.shared.insert(name, version);
+            }
+            let digest = runner.digest(version);
+            runner.feed(Input::Hashed { name, version, digest });
+        }
+    }
+}
+
+/// Files that were to be opened or committed later are, or something with a file fails.
+fn finish_files(runner: &mut Runner, script: &mut Script<'_>) {
+    let Some(id) = script.pick(&runner.files.keys().copied().collect::<Vec<_>>()) else { return };
+    let fails = script.below(4) == 0;
+    match &runner.files[&id] {
+        _ if fails => {
+            let error = error(script);
+            runner.fail(id, error);
+        }
+        File::Opening { .. } => runner.open(id),
+        File::Committing { .. } => runner.commit(id),
+        File::Source { .. } | File::Partial { .. } => {}
+    }
+    runner.drain(&[]);
+}
+
+fn change_disk(runner: &mut Runner, script: &mut Script<'_>) {
+    let manner = |bits: u8| match bits & 3 {
+        0 | 1 => Manner::AtOnce,
+        2 => Manner::Later,
+        _ => Manner::Fails,
+    };
+    let flags = script.byte();
+    runner.disk = Disk {
+        open: manner(flags),
+        commit: manner(flags >> 2),
+        create_fails: flags & 16 != 0,
+        write_fails: flags & 32 != 0,
+        error: error(script),
+    };
+}
+
+fn error(script: &mut Script<'_>) -> FileError {
+    match script.below(7) {
+        0 => FileError::Full,
+        1 => FileError::Missing,
+        2 => FileError::Changed,
+        3 => FileError::Exists,
+        // EMFILE, EACCES, EIO
+        4 => FileError::Io { call: "open", errno: 24 },
+        5 => FileError::Io { call: "open", errno: 13 },
+        _ => FileError::Io { call: "write", errno: 5 },
+    }
+}
+
+/// Inputs about what is gone: they have to be ignored.
+fn repeat_what_is_gone(runner: &mut Runner, script: &mut Script<'_>) {
+    let choice = script.below(8);
+    let version = runner.version(1);
+    let input = match (choice, script.pick(&runner.gone_sockets), last_file(runner, script)) {
+        (0, Some(connection), _) => Input::Received { connection, bytes: b"R" },
+        (1, Some(connection), _) => Input::Connected(connection),
+        (2, Some(connection), _) => Input::ReadClosed(connection),
+        (3, Some(connection), _) => Input::Broken { connection, kind: ErrorKind::BrokenPipe },
+        (4, _, Some(file)) => Input::Opened { file, version },
+        (5, _, Some(file)) => Input::Written { file, len_bytes: 1 },
+        (6, _, Some(file)) => Input::Committed { file, version },
+        (7, _, Some(file)) => Input::FileFailed { file, error: FileError::Full },
+        _ => return,
+    };
+    let count = runner.feed(input);
+    assert_eq!(count, 0, "heeds an input about what is gone");
+}
+
+fn last_file(runner: &Runner, script: &mut Script<'_>) -> Option<FileId> {
+    script.pick(&runner.gone_files)
+}

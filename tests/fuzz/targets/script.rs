@@ -1,0 +1,92 @@
+//! Bytes from a fuzzer, read as a sequence of decisions.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use p2pfs::wire::{FileName, PeerId};
+
+/// The decisions that are left. Once they are over, every decision is 0.
+pub(super) struct Script<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Script<'a> {
+    pub(super) fn new(data: &'a [u8]) -> Self {
+        Self { rest: data }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(super) fn byte(&mut self) -> u8 {
+        let Some((&byte, rest)) = self.rest.split_first() else { return 0 };
+        self.rest = rest;
+        byte
+    }
+
+    pub(super) fn flag(&mut self) -> bool {
+        self.byte() & 1 == 1
+    }
+
+    /// One of `count` possibilities.
+    pub(super) fn below(&mut self, count: usize) -> usize {
+        usize::from(self.byte()) % count.max(1)
+    }
+
+    /// One of these.
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+        from.get(self.below(from.len())).copied()
+    }
+
+    pub(super) fn int(&mut self) -> u32 {
+        u32::from_be_bytes([self.byte(), self.byte(), self.byte(), self.byte()])
+    }
+
+    /// As many bytes as the next one says, at most.
+    pub(super) fn bytes(&mut self) -> &'a [u8] {
+        let len = usize::from(self.byte()).min(self.rest.len());
+        let (bytes, rest) = self.rest.split_at(len);
+        self.rest = rest;
+        bytes
+    }
+
+    /// All that is left.
+    pub(super) fn remainder(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.rest)
+    }
+
+    /// A size around some power of two, up to 2^bits.
+    pub(super) fn size(&mut self, bits: u32) -> u64 {
+        let power = 1_u64 << (u32::from(self.byte()) % (bits + 1));
+        (power - 1).saturating_add(u64::from(self.byte() & 3))
+    }
+
+    /// A wait: none, or around one of the deadlines that there are.
+    pub(super) fn wait(&mut self) -> Duration {
+        const WAITS_MS: [u64; 16] = [
+            0, 1, 20, 100, 500, 999, 1000, 3000, 4500, 5000, 10_000, 14_999, 15_000, 29_000,
+            30_000, 61_000,
+        ];
+        Duration::from_millis(WAITS_MS[self.below(WAITS_MS.len())])
+    }
+
+    /// One of few peers, so that they meet again.
+    pub(super) fn peer(&mut self) -> PeerId {
+        PeerId(self.below(8) as u32)
+    }
+
+    /// One of few names, so that they meet again.
+    pub(super) fn name(&mut self) -> FileName {
+        let longest = "n".repeat(64);
+        let names = ["a", "b", "dummyfile.txt", "résumé.pdf", &longest, "x1", "x2", "x3"];
+        FileName::new(names[self.below(names.len())]).expect("these are legal")
+    }
+
+    /// One of few addresses, on the loopback and off it.
+    pub(super) fn address(&mut self) -> SocketAddrV4 {
+        let hosts = [[127, 0, 0, 1], [192, 0, 2, 1], [192, 0, 2, 2], [255, 255, 255, 255]];
+        let host = hosts[self.below(hosts.len())];
+        SocketAddrV4::new(Ipv4Addr::from(host), 1 + u16::from(self.byte() % 4))
+    }
+}
