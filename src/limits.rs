@@ -43,6 +43,8 @@ pub const CHUNK_BYTES_MIN: u32 = 8 * 1024;
 /// File data in the largest chunks that we send. The reference took 64 KiB chunks at
 /// some 80 MB/s and 1 MiB chunks at 8 to 16; larger chunks cost us fewer system calls.
 pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
+/// Chunks sent and not yet acknowledged on one connection, however small they are.
+pub const CHUNKS_IN_FLIGHT_MAX: usize = (WINDOW_BYTES / CHUNK_BYTES_MIN) as usize;
 /// Chunks acknowledged sooner than this become larger.
 pub const QUICK_ACKNOWLEDGMENT: Duration = Duration::from_secs(1);
 /// Chunks acknowledged later than this become smaller.
@@ -81,8 +83,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The window over which the minimum rate is measured.
 pub const RATE_WINDOW: Duration = Duration::from_secs(30);
-/// The least payload that has to move within [`RATE_WINDOW`]: 1 KiB/s.
-pub const RATE_WINDOW_BYTES_MIN: u64 = 30 * 1024;
+/// The minimum rate of a transfer.
+pub const RATE_BYTES_PER_SECOND_MIN: u64 = 1024;
 /// First delay before something that failed is tried again; it doubles each time.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(500);
 /// The longest delay between two tries.
@@ -236,10 +238,7 @@ const _: () = {
     assert!(CHUNK_BYTES_MIN > 0 && CHUNK_BYTES_MIN <= CHUNK_BYTES_MAX);
     assert!(CHUNK_BYTES_MAX <= WINDOW_BYTES);
     // A chunk at the minimum rate is acknowledged before the transfer counts as stalled.
-    assert!(
-        CHUNK_BYTES_MIN as u64 * RATE_WINDOW.as_secs()
-            < RATE_WINDOW_BYTES_MIN * PROGRESS_TIMEOUT.as_secs()
-    );
+    assert!((CHUNK_BYTES_MIN as u64) < RATE_BYTES_PER_SECOND_MIN * PROGRESS_TIMEOUT.as_secs());
     assert!(HEAD_BYTES_MAX < OUTBOX_BYTES_MAX);
     // An empty outbox allows a read, even at the registry, which answers 6 bytes with 70.
     assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX / 70 * 6);

@@ -33,6 +33,9 @@ impl ConnectionId {
     }
 }
 
+// The poll's token holds both halves of an id.
+const _: () = assert!(usize::BITS >= 64);
+
 /// The connections of a node, each with its machine.
 #[derive(Debug)]
 pub(super) struct Connections<M> {

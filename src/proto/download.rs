@@ -18,8 +18,8 @@
 //! The data is hashed as it passes by and handed on as ranges of the caller's
 //! buffer; an acknowledgment is queued once a whole chunk is written.
 //!
-//! Invariant: `written_bytes <= received_bytes`, and whole chunks that are not
-//! acknowledged are exactly those whose bytes are not all written.
+//! Invariant: `written_bytes <= received_bytes`; while they differ no chunk that came since
+//! they were equal is acknowledged.
 
 use std::mem;
 use std::ops::Range;
@@ -50,7 +50,7 @@ pub struct Download {
     received_bytes: u64,
     written_bytes: u64,
     /// The smallest chunk that came.
-    smallest_chunk_bytes: u32,
+    smallest_chunk_bytes: Option<u32>,
     /// Chunks received whole, with bytes that are not written yet.
     unwritten_chunks: u32,
 }
@@ -99,7 +99,7 @@ impl Download {
             hasher: Sha256::new(),
             received_bytes: 0,
             written_bytes: 0,
-            smallest_chunk_bytes: u32::MAX,
+            smallest_chunk_bytes: None,
             unwritten_chunks: 0,
         }
     }
@@ -171,7 +171,8 @@ impl Download {
                 return Err(CloseReason::TooLarge);
             }
             (State::ExpectChunk { progress }, PeerMessage::Chunk { data_bytes }) => {
-                self.smallest_chunk_bytes = self.smallest_chunk_bytes.min(data_bytes);
+                let smallest = self.smallest_chunk_bytes.unwrap_or(data_bytes);
+                self.smallest_chunk_bytes = Some(smallest.min(data_bytes));
                 State::ExpectData { progress }
             }
             (State::ExpectChunk { .. }, PeerMessage::Eof(announced)) => {
@@ -245,7 +246,8 @@ impl Download {
     /// as a chunk of 6 bytes is answered with 5; and each chunk costs a write, so of small
     /// ones fewer bytes are taken at once.
     pub fn read_allowance_bytes(&self) -> usize {
-        let of_small_chunks = SMALL_CHUNKS_PER_READ * self.smallest_chunk_bytes as usize;
+        let smallest = self.smallest_chunk_bytes.unwrap_or(0) as usize;
+        let of_small_chunks = SMALL_CHUNKS_PER_READ.saturating_mul(smallest);
         match self.outbox.room_bytes() {
             room if room < READ_BYTES_MIN => 0,
             room => room.min(of_small_chunks.max(READ_BYTES_MIN)),

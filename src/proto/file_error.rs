@@ -56,7 +56,7 @@ impl fmt::Display for FileError {
             Self::Missing => f.write_str("no such regular file"),
             Self::Changed => f.write_str("the file is changing"),
             Self::Exists => f.write_str("something else stands under that name"),
-            Self::Full => f.write_str("the disk is full, but for what is kept free"),
+            Self::Full => f.write_str("the disk is full, but for what --disk-reserve keeps free"),
             Self::Io { call, errno } => {
                 write!(f, "{call}: {}", io::Error::from_raw_os_error(*errno))
             }

@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use super::close_reason::{CloseReason, Timer};
 use crate::canary::{Canary, sings};
-use crate::limits::{RATE_WINDOW, RATE_WINDOW_BYTES_MIN};
+use crate::limits::{RATE_BYTES_PER_SECOND_MIN, RATE_WINDOW};
 
 /// The two deadlines of a transfer: something has to move within
-/// `timeout`, and [`RATE_WINDOW_BYTES_MIN`] within each [`RATE_WINDOW`].
+/// `timeout`, and [`RATE_BYTES_PER_SECOND_MIN`] on average over each window.
 #[derive(Debug)]
 pub struct Progress {
     timeout: Duration,
+    /// [`RATE_WINDOW`], or `timeout` if that is longer.
+    window: Duration,
     moved_at: Instant,
     window_began: Instant,
     window_bytes: u64,
@@ -19,7 +21,13 @@ pub struct Progress {
 impl Progress {
     /// Begins to watch.
     pub fn new(now: Instant, timeout: Duration) -> Self {
-        Self { timeout, moved_at: now, window_began: now, window_bytes: 0 }
+        Self {
+            timeout,
+            window: RATE_WINDOW.max(timeout),
+            moved_at: now,
+            window_began: now,
+            window_bytes: 0,
+        }
     }
 
     /// Something moved, `len_bytes` of it.
@@ -30,7 +38,7 @@ impl Progress {
 
     /// When to check.
     pub fn deadline(&self) -> Instant {
-        (self.moved_at + self.timeout).min(self.window_began + RATE_WINDOW)
+        (self.moved_at + self.timeout).min(self.window_began + self.window)
     }
 
     /// Checks both deadlines, and begins a new window where one has ended well.
@@ -38,8 +46,8 @@ impl Progress {
         if now >= self.moved_at + self.timeout && !sings(Canary::NoProgressDeadline) {
             return Err(CloseReason::TimedOut(Timer::Progress));
         }
-        if now >= self.window_began + RATE_WINDOW {
-            if self.window_bytes < RATE_WINDOW_BYTES_MIN {
+        if now >= self.window_began + self.window {
+            if self.window_bytes < RATE_BYTES_PER_SECOND_MIN * self.window.as_secs() {
                 return Err(CloseReason::TimedOut(Timer::MinimumRate));
             }
             (self.window_began, self.window_bytes) = (now, 0);

@@ -30,8 +30,8 @@ use super::progress::Progress;
 use super::{FileId, Transmit};
 use crate::canary::{Canary, sings};
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, QUICK_ACKNOWLEDGMENT, SLOW_ACKNOWLEDGMENT,
-    WINDOW_BYTES,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_IN_FLIGHT_MAX, Limits, QUICK_ACKNOWLEDGMENT,
+    SLOW_ACKNOWLEDGMENT, WINDOW_BYTES,
 };
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerMessage};
 
@@ -222,6 +222,7 @@ impl Upload {
             && self.outbox.is_empty()
             && self.in_flight.unacknowledged.is_empty();
         is_done.then(|| {
+            self.in_flight.unacknowledged = VecDeque::new();
             let deadline = now + self.limits.idle_timeout;
             self.state = State::ExpectRequest { deadline, timer: Timer::Idle };
             UploadEvent::Acknowledged
@@ -344,7 +345,8 @@ impl InFlight {
     }
 
     fn has_room_for(&self, chunk_bytes: u32) -> bool {
-        self.bytes + chunk_bytes <= WINDOW_BYTES || sings(Canary::NoWindow)
+        self.bytes + chunk_bytes <= WINDOW_BYTES && self.unacknowledged.len() < CHUNKS_IN_FLIGHT_MAX
+            || sings(Canary::NoWindow)
     }
 
     fn send(&mut self, now: Instant, chunk_bytes: u32) {

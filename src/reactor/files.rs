@@ -88,6 +88,11 @@ impl Files {
         self.commits.retain(|(waiting, _)| *waiting != file);
     }
 
+    /// Whether a commit waits for the disk.
+    pub(super) fn syncs(&self) -> bool {
+        self.folder.syncs()
+    }
+
     /// Whether files wait to be committed.
     pub(super) fn has_commits(&self) -> bool {
         !self.commits.is_empty()

@@ -237,10 +237,15 @@ impl<N: Node> Reactor<N> {
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some((stream, from)) = self.listener.accept(self.now) else { return };
-            if let Some(id) = self.node.accept(self.now, from)
-                && self.enter(id, Connection::accepted(stream)).is_err()
-            {
-                self.handle(broken(id, io::ErrorKind::OutOfMemory));
+            let connection = Connection::accepted(stream);
+            match self.node.accept(self.now, from) {
+                Some(id) => {
+                    if self.enter(id, connection).is_err() {
+                        self.handle(broken(id, io::ErrorKind::OutOfMemory));
+                    }
+                }
+                // The reference hangs on an orderly close.
+                None => connection.close(CloseHow::Reset),
             }
             self.carry_out(&[]);
         }
@@ -270,7 +275,9 @@ impl<N: Node> Reactor<N> {
         let began = Instant::now();
         let inputs = files.commit();
         self.now = Instant::now();
-        self.sync_times.add(inputs.len(), self.now.saturating_duration_since(began));
+        if files.syncs() {
+            self.sync_times.add(inputs.len(), self.now.saturating_duration_since(began));
+        }
         for input in inputs {
             self.handle(input);
         }

@@ -7,7 +7,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::partial::Partial;
 use super::system::refused;
@@ -37,7 +37,11 @@ pub(super) fn commit(
         })
         .collect();
     let names_are_safe = match sync && named.iter().any(Result::is_ok) {
-        true => retry_on_intr(|| rustix::fs::fsync(folder)).map_err(refused("fsync")),
+        true => match retry_on_intr(|| rustix::fs::fsync(folder)) {
+            // A file system that has no such call for folders.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+            outcome => outcome.map_err(refused("fsync")),
+        },
         false => Ok(()),
     };
     named.into_iter().map(|partial| names_are_safe.and(partial)?.keep()).collect()

@@ -82,6 +82,11 @@ impl SharedFolder {
         Ok(Self { descriptor: Rc::new(descriptor), settings })
     }
 
+    /// Whether a commit waits until the files would survive a loss of power.
+    pub fn syncs(&self) -> bool {
+        self.settings.sync
+    }
+
     /// Writes as told from now on.
     pub fn set(&mut self, settings: WriteSettings) {
         self.settings = settings;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use p2pfs::limits::{
-    Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, RATE_WINDOW, RATE_WINDOW_BYTES_MIN,
+    Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, RATE_BYTES_PER_SECOND_MIN, RATE_WINDOW,
     RETRY_DELAY_MAX,
 };
 
@@ -149,7 +149,7 @@ impl Patience {
         let (mark_us, mark_bytes) = self.mark;
         if clock.now_us > mark_us + (2 * RATE_WINDOW + LATE).as_micros() as u64 {
             let moved_bytes = self.read_bytes - mark_bytes;
-            let is_fast = moved_bytes >= RATE_WINDOW_BYTES_MIN;
+            let is_fast = moved_bytes >= RATE_BYTES_PER_SECOND_MIN * RATE_WINDOW.as_secs();
             assert!(is_fast || clock.awake_since_us > mark_us, "{moved_bytes} bytes in a minute");
             self.mark = (clock.now_us, self.read_bytes);
         }

@@ -292,6 +292,11 @@ impl Host {
             self.resume_reading(out, id);
         }
         let process = self.process.as_mut().expect("it settles");
+        for (id, socket) in &process.sockets {
+            let waits = socket.is_connected && !socket.is_full;
+            let is_silent = waits && process.program.node().transmit(*id).is_some();
+            assert!(!is_silent, "has something to send on {id:?} and does not say so");
+        }
         if let Program::Registry(registry) = &process.program {
             checks::entries(registry.len(), process.connections());
         }

@@ -22,7 +22,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use super::{Connection, FileUse, PeerNode, Wake};
-use crate::limits::{DOWNLOADS_MAX, LIED_RETRY_DELAY_MAX, RETRY_DELAY_MIN, WISHES_MAX};
+use crate::limits::{LIED_RETRY_DELAY_MAX, RETRY_DELAY_MIN, WISHES_MAX};
 use crate::node::connections::ConnectionId;
 use crate::node::retry::Backoff;
 use crate::node::{Action, FileError, Outcome, Report, Version};
@@ -136,7 +136,7 @@ impl PeerNode {
 
     /// Begins the wishes that wait for the registry or for room, as far as it goes.
     pub(super) fn begin_waiting(&mut self, now: Instant) {
-        while self.active.len() < DOWNLOADS_MAX && self.registration().is_some() {
+        while self.active.len() < self.downloads_max && self.registration().is_some() {
             let Some(name) = self.waiting.pop_first() else { return };
             self.seek(now, name);
         }
@@ -148,7 +148,7 @@ impl PeerNode {
         let state = if self.catalog.sources(&name).next().is_none() {
             State::ExpectOffer
         } else if let Some(source) = self.choose_source(&name) {
-            if self.active.len() < DOWNLOADS_MAX && self.registration().is_some() {
+            if self.active.len() < self.downloads_max && self.registration().is_some() {
                 State::ExpectAddress { source }
             } else {
                 State::Waiting
@@ -283,10 +283,11 @@ impl PeerNode {
         else {
             return;
         };
-        match download.handle_written(len_bytes) {
-            Some(verdict) => self.on_verdict(now, name, verdict),
-            None => self.after(connection),
+        if let Some(verdict) = download.handle_written(len_bytes) {
+            self.on_verdict(now, name, verdict);
         }
+        // With the verdict too: the last acknowledgments are to go out.
+        self.after(connection);
     }
 
     fn on_verdict(&mut self, now: Instant, name: FileName, event: DownloadEvent) {
@@ -343,12 +344,12 @@ impl PeerNode {
         if let Some(State::Downloading { connection, .. }) = state {
             self.close(now, connection, CloseReason::WriteFailed(error));
         }
+        self.begin_waiting(now);
     }
 
     fn fail_wish(&mut self, now: Instant, name: FileName, error: FileError) {
         self.report(Report::WishFailed { name, error });
         self.end_wish(State::Failed(error), name);
-        self.begin_waiting(now);
         self.end_if_done(now);
     }
 

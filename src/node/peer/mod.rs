@@ -69,8 +69,9 @@ pub struct PeerNode {
     wishes: BTreeMap<FileName, Wish>,
     /// Counts the wishes that have ended.
     tally: Tally,
-    /// Wishes that wait for an address or have a connection; bounded.
+    /// Wishes that wait for an address or have a connection: at most `downloads_max`.
     active: BTreeSet<FileName>,
+    downloads_max: usize,
     /// Wishes that could begin, but for that bound or for the registry.
     waiting: BTreeSet<FileName>,
     files: BTreeMap<FileId, FileUse>,
@@ -147,6 +148,8 @@ impl PeerNode {
             wishes: BTreeMap::new(),
             tally: Tally::default(),
             active: BTreeSet::new(),
+            // One connection is for the registry.
+            downloads_max: reserved.saturating_sub(1).max(1),
             waiting: BTreeSet::new(),
             files: BTreeMap::new(),
             next_file: 0,
