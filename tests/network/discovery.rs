@@ -1,0 +1,151 @@
+//! Hosts find each other by broadcast, whatever else is in the air (rows 2 and 23).
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use crate::crowd::is_closed;
+use crate::harness::{Stop, await_until, content};
+use crate::hosts::{BROADCAST, Network, OFFER_PORT, heard};
+use crate::messages::{self, Count};
+use crate::quantities::can_make_hosts;
+use crate::turns::beside_others;
+
+const NAME: &str = "file";
+const WANTS: [&str; 2] = ["--want", NAME];
+
+#[test]
+fn a_file_goes_from_host_to_host_by_the_broadcast_of_the_interface() {
+    let _turn = beside_others();
+    if !can_make_hosts() {
+        return;
+    }
+    let network = Network::new(3);
+    let [first, second, third] = [1, 2, 3].map(|number| network.host(number));
+    let _registry = first.start_registry(&network);
+    let file = content(1, 3_000_000);
+    let ear = first.ear();
+    let mut source = second.start_source(&network, 2, NAME, &file, &[]);
+    let mut downloader = third.start_peer(&network, 3, &WANTS);
+
+    downloader.await_file(NAME, &file);
+    // It offers the file itself now, under its own address.
+    await_until("both offer it", || heard(&ear) == Some((2, NAME.into(), second.address)));
+    await_until("both offer it", || heard(&ear) == Some((3, NAME.into(), third.address)));
+    source.process.assert_running();
+}
+
+/// Sends datagrams again and again from one of the hosts while something is awaited.
+fn beside_datagrams(
+    socket: &UdpSocket,
+    to: Ipv4Addr,
+    datagrams: &[Vec<u8>],
+    act: impl FnOnce() + Send,
+) {
+    let stop = Stop::default();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            while !stop.sleep(Duration::from_millis(100)) {
+                for datagram in datagrams {
+                    socket.send_to(datagram, (to, OFFER_PORT)).unwrap();
+                }
+            }
+        });
+        // Ends the thread also if the action fails.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+        stop.set();
+        thread.join().unwrap();
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+fn broadcaster(host: &crate::hosts::Host) -> UdpSocket {
+    let socket = host.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    socket.set_broadcast(true).unwrap();
+    socket
+}
+
+#[test]
+fn offers_to_all_of_the_world_are_heard_as_the_reference_makes_them() {
+    let _turn = beside_others();
+    if !can_make_hosts() {
+        return;
+    }
+    let network = Network::new(3);
+    let [first, second, third] = [1, 2, 3].map(|number| network.host(number));
+    let _registry = first.start_registry(&network);
+    let file = content(1, 100_000);
+    // Its own offers go to a port where nobody listens.
+    let aside = SocketAddrV4::new(BROADCAST, OFFER_PORT + 1).to_string();
+    let _source = second.start_source(&network, 2, NAME, &file, &["--broadcast", &aside]);
+    let mut downloader = third.start_peer(&network, 3, &WANTS);
+    assert!(!downloader.has_logged("offers"));
+
+    let offers = [messages::offer(2, NAME, Count::Characters)];
+    beside_datagrams(&broadcaster(&second), Ipv4Addr::BROADCAST, &offers, || {
+        downloader.await_file(NAME, &file);
+    });
+}
+
+#[test]
+fn lost_and_strange_datagrams_only_delay_the_offers() {
+    let _turn = beside_others();
+    if !can_make_hosts() {
+        return;
+    }
+    let network = Network::new(3);
+    let [first, second, third] = [1, 2, 3].map(|number| network.host(number));
+    let _registry = first.start_registry(&network);
+    let file = content(1, 100_000);
+    let _source = second.start_source(&network, 2, NAME, &file, &[]);
+    second.cut_outgoing("udp dport 8000 numgen random mod 100 < 80");
+
+    let offer = messages::offer(2, NAME, Count::Bytes);
+    let too_long = [&offer[..], b"x"].concat();
+    let strange = [Vec::new(), offer[..72].to_vec(), too_long, vec![0xff; 73], vec![b'O'; 1400]];
+    let socket = broadcaster(&first);
+    let mut downloader = third.start_peer(&network, 3, &[]);
+    beside_datagrams(&socket, BROADCAST, &strange, || {
+        await_until("strange datagrams are dropped", || {
+            downloader.has_logged("dropped a datagram") && downloader.has_logged("peer 2 offers")
+        });
+        let mut wanting = first.start_peer(&network, 4, &WANTS);
+        wanting.await_file(NAME, &file);
+    });
+    downloader.process.assert_running();
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.recv(&mut [0; 100]).is_err(), "junk was answered");
+}
+
+#[test]
+fn one_address_takes_its_share_of_the_connections_and_no_more() {
+    let _turn = beside_others();
+    if !can_make_hosts() {
+        return;
+    }
+    let network = Network::new(3);
+    let [first, second, third] = [1, 2, 3].map(|number| network.host(number));
+    let (_registry, registry_address) = first.start_registry(&network);
+    let file = content(1, 100_000);
+    let source = second.start_source(&network, 2, NAME, &file, &[]);
+
+    for victim in [source.address, registry_address] {
+        let crowd: Vec<_> =
+            (0..100).map(|_| third.run(|| TcpStream::connect(victim).unwrap())).collect();
+        await_until("those beyond 64 are closed", || {
+            crowd.iter().filter(|stream| is_closed(stream)).count() == 36
+        });
+        // Others do not suffer from it.
+        let mut downloader = first.start_peer(&network, 3, &WANTS);
+        downloader.await_file(NAME, &file);
+        assert_eq!(crowd.iter().filter(|stream| !is_closed(stream)).count(), 64);
+        std::fs::remove_dir_all(network.folder().path().join("folder-3")).unwrap();
+        // And a place that is free again can be taken.
+        drop(crowd);
+        await_until("there is room again", || {
+            let stream = third.run(|| TcpStream::connect(victim).unwrap());
+            stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            (&stream).read(&mut [0]).is_err_and(|error| crate::harness::is_timeout(&error))
+        });
+    }
+}

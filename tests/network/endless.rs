@@ -1,0 +1,84 @@
+//! A file without an end stops at the limits (row 25).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::statvfs;
+
+use crate::harness::{FakeSource, Process, World, await_until, content};
+use crate::quantities::tell;
+use crate::turns::alone;
+
+const NAME: &str = "file";
+const PIECE_BYTES: usize = 256 * 1024;
+const ALLOWED_BYTES: u64 = 24 << 20;
+/// What may be on its way when the limit is met, and what is written between two looks
+/// at the disk.
+const SLACK_BYTES: u64 = 16 << 20;
+
+/// A source that sends one file for ever, and counts what was acknowledged of it in one go.
+fn endless(world: &World, registry: std::net::SocketAddrV4) -> (FakeSource, Arc<AtomicU64>) {
+    let most = Arc::new(AtomicU64::new(0));
+    let source = FakeSource::start(world, registry, 1, NAME, {
+        let most = Arc::clone(&most);
+        move |stream| {
+            let piece = content(1, PIECE_BYTES);
+            let mut sent_bytes = 0;
+            while FakeSource::send(stream, &piece) {
+                sent_bytes += PIECE_BYTES as u64;
+                most.fetch_max(sent_bytes, Ordering::Relaxed);
+            }
+            false
+        }
+    });
+    (source, most)
+}
+
+fn has_logged(process: &Process, text: &str) -> bool {
+    process.log().iter().any(|line| line.contains(text))
+}
+
+#[test]
+fn an_endless_file_stops_at_the_largest_size_and_another_source_is_asked() {
+    let _turn = alone();
+    let world = World::new();
+    let registry = world.registry();
+    let (source, most) = endless(&world, registry.address);
+    let wanting = world.peer(2, registry.address).wants(NAME);
+    let mut downloader = wanting.option("--max-file-size", ALLOWED_BYTES.to_string()).start();
+    await_until("it was tried", || source.requests() > 0);
+    await_until("it was given up", || has_logged(&downloader.process, "--max-file-size"));
+    assert!(!downloader.holds(NAME));
+
+    let file = content(2, 1_000_000);
+    let _good = world.peer(3, registry.address).has(NAME, &file).start();
+    downloader.await_file(NAME, &file);
+    assert!(downloader.hidden_files().is_empty());
+    let most = most.load(Ordering::Relaxed);
+    tell(format_args!(
+        "row 25: an endless file stopped at {most} bytes of {ALLOWED_BYTES} allowed"
+    ));
+    assert!(most <= ALLOWED_BYTES);
+}
+
+#[test]
+fn an_endless_file_stops_before_the_disk_is_full() {
+    let _turn = alone();
+    let world = World::new();
+    let registry = world.registry();
+    let (_source, most) = endless(&world, registry.address);
+    let disk = statvfs(world.folder()).unwrap();
+    let reserve = disk.f_bavail * disk.f_frsize - ALLOWED_BYTES;
+    let wanting = world.peer(2, registry.address).wants(NAME).flag("--exit-when-done");
+    let mut downloader = wanting.option("--disk-reserve", reserve.to_string()).start();
+    // There is no other end to it, nor one source that could do better.
+    assert_eq!(downloader.process.await_exit_code(), 8);
+    assert!(has_logged(&downloader.process, "the disk is full"));
+    assert!(!downloader.holds(NAME) && downloader.hidden_files().is_empty());
+    let most = most.load(Ordering::Relaxed);
+    tell(format_args!(
+        "row 25: an endless file stopped at {most} bytes, {ALLOWED_BYTES} above the reserve"
+    ));
+    // Others use the disk too, so this is a guess, unlike the reserve.
+    assert!(most <= ALLOWED_BYTES + SLACK_BYTES);
+}

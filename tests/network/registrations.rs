@@ -1,0 +1,105 @@
+//! A registry with as many clients as it has places (rows 36 and 38).
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use crate::crowd::{ACCEPT_QUEUE, connect_as};
+use crate::figures::Figures;
+use crate::harness::{Answer, Process, RegistryClient, Stop, await_until};
+use crate::messages;
+use crate::quantities::{quantity, tell};
+use crate::turns::{alone, sockets_max};
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+
+/// Row 36, for a release. Without optimisation the program's own part takes some five
+/// times as long.
+const LOOKUP_CPU_MAX: Duration =
+    Duration::from_micros(if cfg!(debug_assertions) { 100 } else { 20 });
+const LOOKUPS: u32 = 10_000;
+/// Row 38.
+const MEMORY_MIB_MAX: f64 = 32.0;
+const JOIN_EVERY: Duration = Duration::from_millis(10);
+/// So many at once, which makes a thousand a second.
+const JOINS_AT_ONCE: usize = 10;
+
+fn register(number: usize, registry: SocketAddrV4) -> TcpStream {
+    let mut stream = connect_as(number, registry).unwrap();
+    stream
+        .write_all(&messages::register_request(number as u32, 1 + number as u32 % 60_000))
+        .unwrap();
+    stream
+}
+
+fn is_registered(mut stream: &TcpStream) -> bool {
+    let mut answer = [0; 6];
+    stream.read_exact(&mut answer).is_ok() && answer[..] == messages::register_response(1)
+}
+
+/// The CPU time of one lookup.
+fn lookup_cost(figures: &Figures, registry: SocketAddrV4, entries: usize) -> Duration {
+    let mut client = RegistryClient::connect(registry);
+    let before = figures.cpu();
+    for number in 0..LOOKUPS {
+        let id = number.wrapping_mul(7919) % entries as u32;
+        assert!(matches!(client.lookup(id), Answer::Address(..)), "peer {id} is not there");
+    }
+    (figures.cpu() - before) / LOOKUPS
+}
+
+#[test]
+fn a_lookup_costs_little_with_a_full_registry() {
+    let _turn = alone();
+    let entries = quantity("P2PFS_REGISTRATIONS", 2_000).min(sockets_max());
+    let folder = tempfile::tempdir().unwrap();
+    let connections_max = (entries + 100).to_string();
+    let arguments = ["registry", "--listen", "127.0.0.1:0", "--connections-max", &connections_max];
+    let mut registry = Process::start("registry", folder.path(), &arguments);
+    let address = registry.await_listening();
+    let figures = Figures::of(&registry);
+    let before = figures.descriptors();
+
+    let mut entered = vec![register(0, address)];
+    assert!(is_registered(&entered[0]));
+    let cost_alone = lookup_cost(&figures, address, 1);
+    while entered.len() < entries {
+        // No faster than they are taken in: the queue of a listener is short.
+        let some = entered.len()..entries.min(entered.len() + ACCEPT_QUEUE);
+        let some: Vec<_> = some.map(|number| register(number, address)).collect();
+        assert!(some.iter().all(is_registered));
+        entered.extend(some);
+    }
+    let cost_full = lookup_cost(&figures, address, entries);
+
+    let stop = Stop::default();
+    let joined = thread::scope(|scope| {
+        let joining = scope.spawn(|| {
+            let (mut number, mut joined) = (100_000, 0);
+            while !stop.sleep(JOIN_EVERY) {
+                let fresh: Vec<_> =
+                    (0..JOINS_AT_ONCE).map(|more| register(number + more, address)).collect();
+                joined += fresh.iter().filter(|stream| is_registered(stream)).count();
+                number += JOINS_AT_ONCE;
+            }
+            assert_eq!(joined, number - 100_000, "a registration was refused");
+            joined
+        });
+        lookup_cost(&figures, address, entries);
+        stop.set();
+        joining.join().unwrap()
+    });
+    let memory = figures.memory_peak_mib();
+    drop(entered);
+    await_until("all have left", || figures.descriptors() == before);
+    let idle_after = figures.await_idle().as_secs_f32();
+    tell(format_args!(
+        "rows 36, 38: a lookup took {cost_full:.1?} of CPU with {entries} entries, \
+         {cost_alone:.1?} with one; {joined} joined and left meanwhile; {memory:.1} MiB at most; \
+         idle again {idle_after:.1} s later"
+    ));
+    assert!(cost_full < LOOKUP_CPU_MAX);
+    assert!(memory < MEMORY_MIB_MAX);
+    registry.assert_running();
+}

@@ -1,0 +1,232 @@
+//! Clients that say nothing, say it slowly, or never listen (row 22).
+//!
+//! The deadlines are short here, but long enough for all to be connected at once.
+
+use std::io::Write;
+use std::net::{SocketAddrV4, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::crowd::{ACCEPT_QUEUE, connect_as, connect_narrow, is_closed, write_some};
+use crate::figures::Figures;
+use crate::harness::{Answer, Process, RawDownloader, RegistryClient, World, await_until, content};
+use crate::messages::{self, Count, digest_of};
+use crate::quantities::{quantity, tell};
+use crate::turns::{alone, sockets_max};
+
+const NAME: &str = "file";
+/// More than any socket holds, so that somebody who does not read stalls it.
+const FILE_BYTES: usize = 8 << 20;
+const MEMORY_MIB_MAX: f64 = 32.0;
+/// The kernel keeps much for each of these.
+const DEAF_MAX: usize = 200;
+/// Deadlines: a share for connecting them all, and some for a machine that others use.
+const TIMEOUT_MIN: Duration = Duration::from_secs(4);
+const CONNECTED_PER_SECOND: u32 = 1_000;
+
+/// How a client behaves.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    /// Says nothing at all.
+    Silent,
+    /// Sends a byte now and then.
+    Dribbling,
+    /// Asks and never reads.
+    Deaf,
+}
+
+struct Crowd {
+    clients: Vec<(Manner, TcpStream)>,
+    began: Instant,
+}
+
+impl Crowd {
+    /// Connects so many, no faster than they are taken in. The deaf ones ask at once, for
+    /// so many files each.
+    fn gather(
+        count: usize,
+        victim: &Figures,
+        to: SocketAddrV4,
+        question: &[u8],
+        files: usize,
+    ) -> Self {
+        let (began, before) = (Instant::now(), victim.descriptors());
+        let deaf = DEAF_MAX.min(count / 4);
+        let manner = |number| match number {
+            number if number < deaf => Manner::Deaf,
+            number if number % 2 == 0 => Manner::Silent,
+            _ => Manner::Dribbling,
+        };
+        let mut clients = Vec::new();
+        for number in 0..count {
+            let manner = manner(number);
+            let stream = match manner {
+                Manner::Deaf => {
+                    let mut stream = connect_narrow(number, to, 4096).unwrap();
+                    stream.write_all(question).unwrap();
+                    stream
+                }
+                Manner::Silent | Manner::Dribbling => connect_as(number, to).unwrap(),
+            };
+            clients.push((manner, stream));
+            if clients.len() % ACCEPT_QUEUE == 0 {
+                let held = before + clients.len() + files * clients.len().min(deaf);
+                await_until("they are taken in", || victim.descriptors() >= held);
+            }
+        }
+        Self { clients, began }
+    }
+
+    /// Each of those that dribble sends one more byte.
+    fn dribble(&self, byte: u8) {
+        let dribbling = self.clients.iter().filter(|(manner, _)| *manner == Manner::Dribbling);
+        dribbling.for_each(|(_, stream)| write_some(stream, &[byte]));
+    }
+
+    /// Whether all know that they are closed. The deaf ones would have to read first what
+    /// they were sent.
+    fn is_gone(&self) -> bool {
+        self.clients.iter().all(|(manner, stream)| *manner == Manner::Deaf || is_closed(stream))
+    }
+}
+
+/// All of the crowd are dropped in time, and nothing is left of them.
+fn outlives(what: &str, victim: &mut Process, crowd: &Crowd, before: usize, request: &[u8]) {
+    let figures = Figures::of(victim);
+    let count = crowd.clients.len();
+    await_until("all are connected at once", || figures.descriptors() >= before + count);
+    let connected_after = crowd.began.elapsed();
+    let mut bytes = request.iter().copied();
+    let mut dribbled_at = Instant::now();
+    await_until("all are closed", || {
+        if dribbled_at.elapsed() > Duration::from_secs(1) {
+            // Never the last byte: the request does not become whole.
+            bytes.next().into_iter().for_each(|byte| crowd.dribble(byte));
+            dribbled_at = Instant::now();
+        }
+        figures.descriptors() <= before
+    });
+    let closed_after = crowd.began.elapsed();
+    let idle_after = figures.await_idle().as_secs_f32();
+    let memory = figures.memory_peak_mib();
+    let (connected, closed) = (connected_after.as_secs_f32(), closed_after.as_secs_f32());
+    tell(format_args!(
+        "row 22, {what}: {count} clients connected after {connected:.1} s and closed after \
+         {closed:.1} s; {memory:.1} MiB at most; idle again {idle_after:.1} s later"
+    ));
+    assert!(crowd.is_gone());
+    assert!(memory < MEMORY_MIB_MAX);
+    victim.assert_running();
+}
+
+/// The victim has the limit that we have, and opens files for some of its clients.
+fn victims_max() -> usize {
+    sockets_max() - 2 * DEAF_MAX
+}
+
+fn timeout(count: usize) -> String {
+    let timeout = TIMEOUT_MIN + Duration::from_secs(1) * count as u32 / CONNECTED_PER_SECOND;
+    format!("{}ms", timeout.as_millis())
+}
+
+#[test]
+fn a_registry_outlives_a_silent_crowd() {
+    let _turn = alone();
+    let count = quantity("P2PFS_SILENT", 2_000).min(victims_max());
+    let (timeout, connections_max) = (timeout(count), (count + 10).to_string());
+    let folder = tempfile::tempdir().unwrap();
+    let mut arguments = vec!["registry", "--listen", "127.0.0.1:0"];
+    arguments.extend(["--connections-max", &connections_max]);
+    arguments.extend(["--first-byte-timeout", &timeout, "--idle-timeout", &timeout]);
+    let mut registry = Process::start("registry", folder.path(), &arguments);
+    let address = registry.await_listening();
+    let figures = Figures::of(&registry);
+    let mut patient = RegistryClient::connect(address);
+    assert_eq!(patient.register(1, 1), Answer::Registered(1));
+    let before = figures.descriptors();
+
+    let questions = messages::lookup_request(1).repeat(2_000);
+    let crowd = Crowd::gather(count, &figures, address, &questions, 0);
+    let request = messages::register_request(2, 2);
+    // Who registered stays, and may be silent for as long as it likes.
+    outlives("a registry", &mut registry, &crowd, before, &request[..9]);
+    assert!(matches!(patient.lookup(1), Answer::Address(_, 1)));
+    assert_eq!(RegistryClient::connect(address).register(2, 2), Answer::Registered(1));
+}
+
+#[test]
+fn a_registered_client_that_asks_and_never_reads_is_closed() {
+    let _turn = alone();
+    let world = World::new();
+    let registry = world.registry();
+    let figures = Figures::of(&registry.process);
+    let before = figures.descriptors();
+    let question = messages::lookup_request(1).repeat(10_000);
+    let clients: Vec<_> = (0..20)
+        .map(|number| {
+            let mut stream = connect_narrow(number, registry.address, 4096).unwrap();
+            stream.write_all(&messages::register_request(number as u32, 1)).unwrap();
+            stream
+        })
+        .collect();
+    await_until("all are connected", || figures.descriptors() >= before + clients.len());
+    let began = Instant::now();
+    await_until("all are closed", || {
+        clients.iter().for_each(|stream| write_some(stream, &question));
+        figures.descriptors() <= before
+    });
+    let closed_after = began.elapsed().as_secs_f32();
+    let memory = figures.memory_peak_mib();
+    tell(format_args!(
+        "row 22: 20 registered clients that never read were closed after {closed_after:.1} s; \
+         {memory:.1} MiB at most"
+    ));
+    assert!(memory < MEMORY_MIB_MAX);
+    figures.await_idle();
+}
+
+#[test]
+fn a_peer_outlives_a_silent_crowd() {
+    let _turn = alone();
+    let count = quantity("P2PFS_SILENT", 2_000).min(victims_max());
+    let timeout = timeout(count);
+    let world = World::new();
+    let registry = world.registry();
+    let file = content(1, FILE_BYTES);
+    let peer = world.peer(1, registry.address).has(NAME, &file);
+    // Some places are kept for connections that the peer makes.
+    let peer = peer.option("--connections-max", (count + 100).to_string());
+    let peer = peer.option("--first-byte-timeout", &timeout).option("--idle-timeout", &timeout);
+    let mut peer = peer.option("--progress-timeout", &timeout).start();
+    world.await_offer(1, NAME);
+    let fetched = RawDownloader::connect(peer.address).fetch(NAME);
+    assert_eq!(fetched.unwrap().1, digest_of(&file));
+    let figures = Figures::of(&peer.process);
+    figures.await_idle();
+    let before = figures.descriptors();
+
+    let request = messages::request(NAME, Count::Bytes);
+    let crowd = Crowd::gather(count, &figures, peer.address, &request, 1);
+    outlives("a peer", &mut peer.process, &crowd, before, &request[..68]);
+    let fetched = RawDownloader::connect(peer.address).fetch(NAME);
+    assert_eq!(fetched.unwrap().1, digest_of(&file));
+}
+
+#[test]
+fn a_full_table_refuses_at_once_and_serves_again_later() {
+    let _turn = alone();
+    let world = World::new();
+    let registry = world.registry();
+    let file = content(1, 1000);
+    let peer = world.peer(1, registry.address).has(NAME, &file);
+    let mut peer = peer.option("--first-byte-timeout", "5s").start();
+    world.await_offer(1, NAME);
+    // 1,024 connections by default, some of which are kept for those that the peer makes.
+    let crowd: Vec<_> =
+        (0..1_200).map(|number| connect_as(number, peer.address).unwrap()).collect();
+    let closed = || crowd.iter().filter(|stream| is_closed(stream)).count();
+    await_until("those beyond the table are closed", || closed() >= 1_200 - 1_024);
+    peer.process.assert_running();
+    await_until("all are closed", || closed() == 1_200);
+    let fetched = RawDownloader::connect(peer.address).fetch(NAME);
+    assert_eq!(fetched.unwrap().1, digest_of(&file));
+}
