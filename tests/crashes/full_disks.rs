@@ -65,7 +65,7 @@ fn a_disk_that_becomes_full() {
 
 #[test]
 fn the_reserve_is_kept_free() {
-    const KEPT_FREE: &str = "the disk is full, but for what is kept free";
+    const KEPT_FREE: &str = "the disk is full, but for what --disk-reserve keeps free";
     if !can_mount() {
         return;
     }
