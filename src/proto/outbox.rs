@@ -1,5 +1,6 @@
 //! Copied bytes waiting to be sent on one connection.
 
+use super::Transmit;
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_KEPT_BYTES};
 
 /// A queue of bytes. Invariant: `sent <= bytes.len()`, equal only if both are 0.
@@ -23,6 +24,11 @@ impl Outbox {
     /// What is still to be sent.
     pub fn pending(&self) -> &[u8] {
         &self.bytes[self.sent..]
+    }
+
+    /// The same for the socket, if there is any; `more` if something follows at once.
+    pub fn transmit(&self, more: bool) -> Option<Transmit<'_>> {
+        (!self.is_empty()).then(|| Transmit::Bytes { bytes: self.pending(), more })
     }
 
     /// Whether nothing is to be sent.

@@ -112,10 +112,7 @@ impl RegistrySession {
 
     /// What to send next.
     pub fn transmit(&self) -> Option<Transmit<'_>> {
-        match self.outbox.is_empty() {
-            true => None,
-            false => Some(Transmit::Bytes { bytes: self.outbox.pending(), more: false }),
-        }
+        self.outbox.transmit(false)
     }
 
     /// The socket took this much of it.

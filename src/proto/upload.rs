@@ -248,14 +248,12 @@ impl Upload {
             State::Sending(sending) if sending.chunk_left_bytes > 0 => Some(sending),
             _ => None,
         };
-        if !self.outbox.is_empty() {
-            return Some(Transmit::Bytes { bytes: self.outbox.pending(), more: chunk.is_some() });
-        }
-        chunk.map(|sending| Transmit::File {
+        let file = chunk.map(|sending| Transmit::File {
             file: sending.file,
             offset: sending.offset,
             len_bytes: sending.chunk_left_bytes,
-        })
+        });
+        self.outbox.transmit(file.is_some()).or(file)
     }
 
     /// The socket took this much of it.
