@@ -61,6 +61,9 @@ pub const OUTBOX_KEPT_BYTES: usize = 128;
 pub const SMALL_CHUNKS_PER_READ: usize = 256;
 /// Room for actions that an empty queue of a peer keeps.
 pub const ACTIONS_KEPT: usize = 1024;
+/// Requests that the registry reads from one connection at once, before it answers them:
+/// 16,384 clients that never read their answers then hold 75 MiB in all.
+pub const REQUESTS_PER_READ: usize = 64;
 /// Reading pauses while less than this may be read: tiny reads cost more than they bring.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// Downloads running at once; further wishes wait their turn.
@@ -114,7 +117,8 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(6);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// Probes without an answer before the connection is given up.
 pub const KEEPALIVE_PROBES: u32 = 3;
-/// Sent data without acknowledgment before the connection is given up.
+/// Sent data without acknowledgment before the connection is given up, if no longer
+/// [`PROGRESS_TIMEOUT`] was asked for.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 // ---- tables ----
@@ -158,6 +162,9 @@ pub const HASH_OPEN_FILES_MAX: usize = 64;
 /// What the least step of hashing costs, in bytes hashed in the same time: opening,
 /// looking at and closing a file takes some 10 us, and a byte some 0.7 ns.
 pub const HASH_STEP_COST_BYTES: usize = 16 * 1024;
+/// Connections that the kernel makes before we accept them: a burst of more in one turn of
+/// the loop waits a second for its next try. The kernel caps it (`somaxconn`, 4096).
+pub const LISTEN_BACKLOG: i32 = 4096;
 /// Connections accepted in one turn.
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// What a call on a file costs at least, in bytes moved in the same time.
@@ -240,8 +247,9 @@ const _: () = {
     // A chunk at the minimum rate is acknowledged before the transfer counts as stalled.
     assert!((CHUNK_BYTES_MIN as u64) < RATE_BYTES_PER_SECOND_MIN * PROGRESS_TIMEOUT.as_secs());
     assert!(HEAD_BYTES_MAX < OUTBOX_BYTES_MAX);
-    // An empty outbox allows a read, even at the registry, which answers 6 bytes with 70.
-    assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX / 70 * 6);
+    // An empty outbox allows a read, and takes all answers to it.
+    assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX);
+    assert!((REQUESTS_PER_READ + 1) * HEAD_BYTES_MAX <= OUTBOX_BYTES_MAX);
     assert!(CONNECTION_TURN_BYTES_MIN <= CONNECTION_TURN_BYTES_MAX);
     assert!(CONNECTION_TURN_BYTES_MAX <= TURN_BYTES);
     assert!(HASH_SLICE_BYTES <= HASH_TURN_BYTES);
