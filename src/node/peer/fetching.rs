@@ -35,9 +35,11 @@ pub(super) struct Wish {
     state: State,
     /// Sources that failed since the last delay.
     failed: BTreeSet<PeerId>,
-    /// Whether the last of them failed because our disk is full. A source that sends
-    /// without end fills any disk, so the wish is over only if no other is left.
+    /// Why, if the last of them failed because our disk is full, which another download
+    /// without end may have filled: the wish is over only if it still is at the next try.
     disk_error: Option<FileError>,
+    /// Whether all sources were tried, and the last failed because our disk is full.
+    was_full: bool,
     backoff: Backoff,
     /// Whether the next good download is to be taken for a wrong one.
     checksum_failure_is_due: bool,
@@ -61,6 +63,7 @@ impl Wish {
             state: State::ExpectOffer,
             failed: BTreeSet::new(),
             disk_error: None,
+            was_full: false,
             backoff: Backoff::new(RETRY_DELAY_MIN),
             checksum_failure_is_due,
         }
@@ -147,18 +150,19 @@ impl PeerNode {
         self.deadlines.disarm(Wake::Wish(name));
         let state = if self.catalog.sources(&name).next().is_none() {
             State::ExpectOffer
+        } else if self.active.len() >= self.downloads_max || self.registration().is_none() {
+            State::Waiting
         } else if let Some(source) = self.choose_source(&name) {
-            if self.active.len() < self.downloads_max && self.registration().is_some() {
-                State::ExpectAddress { source }
-            } else {
-                State::Waiting
-            }
-        } else if let Some(error) = self.wishes.get(&name).and_then(|wish| wish.disk_error) {
-            return self.fail_wish(now, name, error);
+            State::ExpectAddress { source }
         } else {
             State::BackedOff
         };
         let Some(wish) = self.wishes.get_mut(&name) else { return };
+        if state == State::BackedOff
+            && let (Some(error), true) = (wish.disk_error, wish.was_full)
+        {
+            return self.fail_wish(now, name, error);
+        }
         wish.state = state;
         match state {
             State::ExpectAddress { source } => {
@@ -170,6 +174,7 @@ impl PeerNode {
             }
             State::Waiting => _ = self.waiting.insert(name),
             State::BackedOff => {
+                wish.was_full = wish.disk_error.is_some();
                 let retry_in = wish.backoff.delay(&mut self.rng);
                 self.deadlines.arm(Wake::Wish(name), now + retry_in);
                 self.report(Report::AllSourcesFailed { name, retry_in });
