@@ -22,9 +22,11 @@ use crate::wire::{PeerId, Shown};
 /// Runs the registry until it is stopped.
 pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
-    let listener = Listener::bind(args.listen).map_err(|error| {
-        cannot_bind(args.listen, &error, "another registry? choose one with --listen")
-    })?;
+    let listener =
+        Listener::bind(args.listen, args.limits.limits(Limits::REGISTRY).progress_timeout)
+            .map_err(|error| {
+                cannot_bind(args.listen, &error, "another registry? choose one with --listen")
+            })?;
     let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));
     let (name, address) = ("registry".into(), listener.address());
     let reactor = Reactor::new(name, RegistryNode::new(limits), signals, listener, None, None);
@@ -38,9 +40,10 @@ pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
 pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
     let address = SocketAddrV4::new(args.host, args.port);
-    let listener = Listener::bind(address).map_err(|error| {
-        cannot_bind(address, &error, "another peer? choose one with --port, or --host")
-    })?;
+    let listener = Listener::bind(address, args.limits.limits(Limits::PEER).progress_timeout)
+        .map_err(|error| {
+            cannot_bind(address, &error, "another peer? choose one with --port, or --host")
+        })?;
     let broadcast = match args.broadcast {
         Some(broadcast) => broadcast,
         None => SocketAddrV4::new(broadcast_address(args.host)?, OFFER_PORT),

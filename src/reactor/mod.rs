@@ -21,10 +21,10 @@ mod connection;
 mod dial;
 mod files;
 mod listener;
+mod loop_times;
 mod offer_socket;
 mod report_log;
 mod signals;
-mod sync_times;
 
 use std::collections::VecDeque;
 use std::io;
@@ -32,16 +32,17 @@ use std::mem;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 
 use self::connection::{Connection, Connections};
 pub use self::files::Files;
 pub use self::listener::Listener;
+use self::loop_times::LoopTimes;
 pub use self::offer_socket::OfferSocket;
 use self::report_log::ReportLog;
 pub use self::signals::Signals;
-use self::sync_times::SyncTimes;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
     FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
@@ -68,7 +69,7 @@ pub struct Reactor<N> {
     sendable: Vec<ConnectionId>,
     scratch: Vec<u8>,
     log: ReportLog,
-    sync_times: SyncTimes,
+    loop_times: LoopTimes,
     /// Actions about files that were carried out.
     file_calls: usize,
     /// The time of this turn: the clock is read once in each.
@@ -105,7 +106,7 @@ impl<N: Node> Reactor<N> {
             sendable: Vec::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
             log: ReportLog::new(name),
-            sync_times: SyncTimes::default(),
+            loop_times: LoopTimes::default(),
             file_calls: 0,
             now: Instant::now(),
             outcome: None,
@@ -124,9 +125,10 @@ impl<N: Node> Reactor<N> {
         let mut events = Events::with_capacity(POLL_EVENTS);
         loop {
             if let Some(outcome) = self.outcome.take() {
-                if !self.sync_times.is_empty() {
-                    self.log.note(&self.sync_times);
+                if self.loop_times.has_waited() {
+                    self.log.note(Level::Info, &self.loop_times);
                 }
+                self.log.note(Level::Debug, self.loop_times.turns());
                 return Ok(outcome);
             }
             self.turn(&mut events)?;
@@ -159,6 +161,7 @@ impl<N: Node> Reactor<N> {
             self.carry_out(&[]);
         }
         self.send_all();
+        self.loop_times.add_turn(self.now.elapsed());
         self.commit();
         Ok(())
     }
@@ -276,7 +279,7 @@ impl<N: Node> Reactor<N> {
         let inputs = files.commit();
         self.now = Instant::now();
         if files.syncs() {
-            self.sync_times.add(inputs.len(), self.now.saturating_duration_since(began));
+            self.loop_times.add_wait(inputs.len(), self.now.saturating_duration_since(began));
         }
         for input in inputs {
             self.handle(input);
@@ -284,7 +287,7 @@ impl<N: Node> Reactor<N> {
     }
 
     fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
-        let entered = dial::dial(self.listener.host(), to)
+        let entered = dial::dial(self.listener.host(), to, self.listener.user_timeout())
             .and_then(|stream| self.enter(id, Connection::dialing(stream)));
         entered.err().map(|error| broken(id, kind_of(&error)))
     }
