@@ -13,6 +13,8 @@ pub const TEXT_FIELD_BYTES: usize = 64;
 pub const NAME_BYTES_MAX: usize = TEXT_FIELD_BYTES;
 /// The longest message head that a stream may carry: a lookup response.
 pub const HEAD_BYTES_MAX: usize = 70;
+/// The head of a chunk.
+pub const CHUNK_HEAD_BYTES: usize = 5;
 /// An offer, the only datagram there is.
 pub const OFFER_BYTES: usize = 73;
 
@@ -59,6 +61,9 @@ pub const OUTBOX_KEPT_BYTES: usize = 128;
 /// File data in small chunks that is read at once: this many chunks as small as the
 /// smallest one that came.
 pub const SMALL_CHUNKS_PER_READ: usize = 256;
+/// Of a chunk with at least this much to come, no more is read at once than its end and
+/// the next head.
+pub const WHOLE_CHUNK_READ_BYTES_MIN: usize = 16 * 1024;
 /// Room for actions that an empty queue of a peer keeps.
 pub const ACTIONS_KEPT: usize = 1024;
 /// Requests that the registry reads from one connection at once, before it answers them:
@@ -149,8 +154,9 @@ pub const KNOWN_OFFERS_MAX: usize = 65_536;
 
 /// Bytes moved (received or sent) in one turn over all connections.
 pub const TURN_BYTES: usize = 2 * 1024 * 1024;
-/// The most that one connection moves in one direction in one turn.
-pub const CONNECTION_TURN_BYTES_MAX: usize = 256 * 1024;
+/// The most that one connection moves in one direction in one turn: our largest chunk,
+/// with its head and the next one.
+pub const CONNECTION_TURN_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize + 2 * CHUNK_HEAD_BYTES;
 /// The least that a ready connection is allowed in one turn.
 pub const CONNECTION_TURN_BYTES_MIN: usize = 16 * 1024;
 /// File data hashed in one turn, in all.
@@ -251,6 +257,7 @@ const _: () = {
     assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX);
     assert!((REQUESTS_PER_READ + 1) * HEAD_BYTES_MAX <= OUTBOX_BYTES_MAX);
     assert!(CONNECTION_TURN_BYTES_MIN <= CONNECTION_TURN_BYTES_MAX);
+    assert!(HASH_SLICE_BYTES <= CONNECTION_TURN_BYTES_MAX);
     assert!(CONNECTION_TURN_BYTES_MAX <= TURN_BYTES);
     assert!(HASH_SLICE_BYTES <= HASH_TURN_BYTES);
     assert!(KNOWN_NAMES_MAX <= KNOWN_OFFERS_MAX && KNOWN_PEERS_MAX <= KNOWN_OFFERS_MAX);

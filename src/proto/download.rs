@@ -34,7 +34,9 @@ use super::legal::{self, DownloadState, PeerKind};
 use super::outbox::Outbox;
 use super::progress::Progress;
 use crate::canary::{Canary, sings};
-use crate::limits::{Limits, READ_BYTES_MIN, SMALL_CHUNKS_PER_READ};
+use crate::limits::{
+    CHUNK_HEAD_BYTES, Limits, READ_BYTES_MIN, SMALL_CHUNKS_PER_READ, WHOLE_CHUNK_READ_BYTES_MIN,
+};
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerId, PeerMessage};
 
 /// The downloader's end of a connection.
@@ -241,8 +243,13 @@ impl Download {
 
     /// How many bytes may be read. Each can cause less than one byte of acknowledgment,
     /// as a chunk of 6 bytes is answered with 5; and each chunk costs a write, so of small
-    /// ones fewer bytes are taken at once.
+    /// ones fewer bytes are taken at once. Of a large one the rest is, and the next head:
+    /// so the data of the next chunk begins where a read begins, and is written as a whole.
     pub fn read_allowance_bytes(&self) -> usize {
+        let chunk_left_bytes = self.deframer.payload_left_bytes() as usize;
+        if chunk_left_bytes >= WHOLE_CHUNK_READ_BYTES_MIN {
+            return chunk_left_bytes + CHUNK_HEAD_BYTES;
+        }
         let smallest = self.smallest_chunk_bytes.unwrap_or(0) as usize;
         let of_small_chunks = SMALL_CHUNKS_PER_READ.saturating_mul(smallest);
         match self.outbox.room_bytes() {

@@ -14,8 +14,8 @@
 //!    is the one step that waits; how long is counted.
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
-//! cleared only when the kernel says `WouldBlock`, and no interest ever changes. An
-//! event for a connection that is gone carries an old generation and finds nothing.
+//! cleared only when the kernel says `WouldBlock` or a read brings less than it could,
+//! and no interest ever changes. An event for a connection that is gone carries an old generation and finds nothing.
 
 mod connection;
 mod dial;
@@ -148,7 +148,8 @@ impl<N: Node> Reactor<N> {
                 SIGNALS => self.stop(),
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
-                    self.mark(id, event.is_readable(), event.is_writable());
+                    let is_read_closed = event.is_read_closed() || event.is_error();
+                    self.mark(id, event.is_readable(), event.is_writable(), is_read_closed);
                 }
             }
         }
@@ -301,7 +302,13 @@ impl<N: Node> Reactor<N> {
     }
 
     /// An event says that a connection is ready for something.
-    fn mark(&mut self, id: ConnectionId, is_readable: bool, is_writable: bool) {
+    fn mark(
+        &mut self,
+        id: ConnectionId,
+        is_readable: bool,
+        is_writable: bool,
+        is_read_closed: bool,
+    ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is_dialing() {
             if !is_writable {
@@ -314,7 +321,8 @@ impl<N: Node> Reactor<N> {
             }
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.can_read |= is_readable;
+        connection.can_read |= is_readable || is_read_closed;
+        connection.is_read_closed |= is_read_closed;
         connection.can_write |= is_writable;
         self.mark_readable(id);
         if is_writable {
@@ -352,16 +360,19 @@ impl<N: Node> Reactor<N> {
         }
     }
 
-    /// Reads from a connection until it is empty or its budget is used.
-    fn receive(&mut self, id: ConnectionId, mut budget_bytes: usize) {
+    /// Reads from a connection until it is empty or its budget is used. No single read is
+    /// cut short by what is left of the budget, as that would cut chunks in two.
+    fn receive(&mut self, id: ConnectionId, budget_bytes: usize) {
         let mut scratch = mem::take(&mut self.scratch);
+        let mut left_bytes = budget_bytes;
         loop {
-            let room_bytes =
-                budget_bytes.min(self.node.read_allowance_bytes(id)).min(scratch.len());
-            let Some(connection) = self.connections.get_mut(id) else { break };
-            if room_bytes == 0 {
+            let room_bytes = budget_bytes.min(self.node.read_allowance_bytes(id));
+            let Some(connection) = self.connections.get_mut(id).filter(|c| c.can_read) else {
+                break;
+            };
+            if left_bytes == 0 || room_bytes == 0 {
                 // Out of budget: the next turn goes on. Not allowed: `send` will.
-                if budget_bytes == 0 {
+                if left_bytes == 0 {
                     self.mark_readable(id);
                 } else if let Some(kind) = connection.broken {
                     self.lose(id, kind);
@@ -380,7 +391,7 @@ impl<N: Node> Reactor<N> {
                     self.handle(Input::Received { connection: id, bytes: &scratch[..len] });
                     // Many small chunks cost more than their bytes.
                     let calls_cost = (self.file_calls - calls_before) * FILE_CALL_COST_BYTES;
-                    budget_bytes = budget_bytes.saturating_sub(len.max(calls_cost));
+                    left_bytes = left_bytes.saturating_sub(len.max(calls_cost));
                 }
                 Ok(None) => break,
                 Err(error) => {
