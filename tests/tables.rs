@@ -244,11 +244,11 @@ fn chunks_grow_while_they_are_acknowledged_quickly_and_stay_small_if_not() {
 
 /// A download in this state, and how much it has received.
 fn download_in(state: DownloadState, now: Instant) -> Download {
-    let mut download = Download::new(now, &limits(), OUR_ID, name());
+    let mut download = Download::new(now, &limits(), OUR_ID);
     if state == DownloadState::ExpectConnection {
         return download;
     }
-    download.handle_connected(now);
+    download.request(now, name());
     let feed = |download: &mut Download, bytes: &[u8]| download.handle_bytes(now, bytes, &mut 0);
     match state {
         DownloadState::ExpectConnection | DownloadState::ExpectChunk => {}

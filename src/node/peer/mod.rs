@@ -74,6 +74,8 @@ pub struct PeerNode {
     downloads_max: usize,
     /// Wishes that could begin, but for that bound or for the registry.
     waiting: BTreeSet<FileName>,
+    /// Connections of downloads that are done, kept for the next file of the same source.
+    kept: BTreeSet<(PeerId, ConnectionId)>,
     files: BTreeMap<FileId, FileUse>,
     next_file: u64,
     /// Of connections, apart from the others: their keys are many and small.
@@ -96,6 +98,10 @@ enum Connection {
         unacknowledged: Option<FileName>,
     },
     Download {
+        source: PeerId,
+        /// Where that peer listens.
+        address: SocketAddrV4,
+        /// The file that was asked for last.
         name: FileName,
         /// Boxed: it is large, and most connections are none.
         download: Box<Download>,
@@ -151,6 +157,7 @@ impl PeerNode {
             // One connection is for the registry.
             downloads_max: reserved.saturating_sub(1).max(1),
             waiting: BTreeSet::new(),
+            kept: BTreeSet::new(),
             files: BTreeMap::new(),
             next_file: 0,
             connection_deadlines: Deadlines::new(),
@@ -230,8 +237,9 @@ impl PeerNode {
             Connection::Upload { from, source, .. } => {
                 self.on_upload_lost(connection, from, source, reason);
             }
-            Connection::Download { name, .. } => {
-                self.on_download_lost(now, connection, name, reason);
+            Connection::Download { source, name, download, .. } => {
+                self.kept.remove(&(source, connection));
+                self.on_download_lost(now, connection, name, reason, download.is_kept_in_vain());
             }
         }
     }
@@ -344,7 +352,7 @@ impl Node for PeerNode {
             Some(Connection::Download { download, .. }) => {
                 download.transmitted(len_bytes);
                 if download.is_finished() {
-                    self.close(now, connection, CloseReason::Done);
+                    self.keep_or_close(now, connection);
                 }
             }
             Some(Connection::Upload { upload, .. }) => {
@@ -371,7 +379,7 @@ impl PeerNode {
             Some(Connection::Registration(registration)) => registration.handle_connected(now),
             Some(Connection::Download { name, .. }) => {
                 let name = *name;
-                self.on_download_connected(now, connection, name);
+                self.request(now, connection, name);
             }
             Some(Connection::Upload { .. }) | None => {}
         }
