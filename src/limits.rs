@@ -198,6 +198,14 @@ pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Disk space left free: the whole divided by this, if that is more.
 pub const DISK_RESERVE_SHARE: u64 = 100;
 
+/// What is read of the file with the digests of a folder: as many records of 96 bytes as
+/// there may be files, twice.
+pub const DIGEST_CACHE_FILE_BYTES_MAX: u64 = 2 * 96 * SHARED_FILES_MAX as u64;
+/// Folders whose digests are kept.
+pub const DIGEST_CACHES_MAX: usize = 64;
+/// Digests are kept at the latest when there are so many bytes of them.
+pub const DIGEST_CACHE_WRITE_BYTES: usize = 32 * 1024;
+
 // ---- log ----
 
 /// Lines in one second about what one address did wrong.

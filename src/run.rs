@@ -16,7 +16,9 @@ use crate::limits::{CONNECTIONS_MIN, Limits, OFFER_PORT, SPARE_DESCRIPTORS};
 use crate::logger;
 use crate::node::{Input, PeerNode, PeerSettings, RegistryNode};
 use crate::reactor::{Files, Listener, OfferSocket, Reactor, Signals};
-use crate::storage::{PrepareError, SharedFolder, Skipped, WriteSettings, prepare};
+use crate::storage::{
+    DigestCache, PrepareError, SharedFolder, Skipped, WriteSettings, cache_folder, prepare,
+};
 use crate::wire::{PeerId, Shown};
 
 /// Runs the registry until it is stopped.
@@ -89,10 +91,18 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     };
     let address = listener.address();
     let node = PeerNode::new(Instant::now(), settings);
-    let mut begin: Vec<_> =
-        scan.files.into_iter().map(|(name, version)| Input::FileFound { name, version }).collect();
+    // A simulated folder is made anew at each start.
+    let caches = if simulated.is_none() { cache_folder() } else { None };
+    let opened = caches.and_then(|caches| DigestCache::open(&caches, &folder, &scan.files).ok());
+    let (cache, digests) = opened.unzip();
+    let digests = digests.unwrap_or_default();
+    let found = |(name, version)| {
+        let digest = digests.get(&name).copied();
+        Input::FileFound { name, version, digest }
+    };
+    let mut begin: Vec<_> = scan.files.into_iter().map(found).collect();
     begin.push(Input::Want(&args.want));
-    let files = Some(Files::new(folder));
+    let files = Some(Files::new(folder, cache));
     let reactor = Reactor::new(name, node, signals, listener, Some(offers), files);
     let reactor = reactor.map_err(loop_failed)?;
     say_listening(address);

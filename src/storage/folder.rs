@@ -107,8 +107,7 @@ impl SharedFolder {
     /// Creates a partial file that is to get this name. `Exists` if anything stands
     /// there already, be it a link to nowhere.
     pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
-        let reserve_bytes = self.settings.disk_reserve_bytes;
-        Partial::create(Rc::clone(&self.descriptor), *name, reserve_bytes)
+        Partial::create(Rc::clone(&self.descriptor), *name, self.settings)
     }
 
     /// Makes files of this folder safe under their final names, replacing nothing. Those

@@ -298,7 +298,9 @@ impl Node for PeerNode {
             Input::Written { file, len_bytes } => self.on_written(now, file, len_bytes),
             Input::Committed { file, version } => self.on_committed(now, file, version),
             Input::FileFailed { file, error } => self.on_file_failed(now, file, error),
-            Input::FileFound { name, version } => self.on_file_found(now, name, version),
+            Input::FileFound { name, version, digest } => {
+                self.on_file_found(now, name, version, digest);
+            }
             Input::HashProgress { name, version, hashed_bytes } => {
                 self.on_hashed(now, name, version, hashed_bytes, None);
             }

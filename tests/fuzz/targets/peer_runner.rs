@@ -153,7 +153,7 @@ impl Runner {
         match &input {
             Input::Received { connection, .. } => self.speaker = Some(*connection),
             Input::Want(names) => self.wishes += names.len(),
-            Input::FileFound { name, version } => _ = self.shared.insert(*name, *version),
+            Input::FileFound { name, version, .. } => _ = self.shared.insert(*name, *version),
             Input::Broken { connection, .. } => self.forget_socket(*connection),
             _ => {}
         }
