@@ -66,7 +66,7 @@ pub struct Reactor<N> {
     /// Connections with something to read.
     readable: VecDeque<ConnectionId>,
     /// Connections with something to send and room for it.
-    sendable: Vec<ConnectionId>,
+    sendable: VecDeque<ConnectionId>,
     scratch: Vec<u8>,
     log: ReportLog,
     loop_times: LoopTimes,
@@ -103,7 +103,7 @@ impl<N: Node> Reactor<N> {
             files,
             connections: Connections::default(),
             readable: VecDeque::new(),
-            sendable: Vec::new(),
+            sendable: VecDeque::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
             log: ReportLog::new(name),
             loop_times: LoopTimes::default(),
@@ -344,7 +344,7 @@ impl<N: Node> Reactor<N> {
             && connection.can_write
             && !mem::replace(&mut connection.is_queued_to_send, true)
         {
-            self.sendable.push(id);
+            self.sendable.push_back(id);
         }
     }
 
@@ -404,9 +404,11 @@ impl<N: Node> Reactor<N> {
     }
 
     fn send_all(&mut self) {
-        let ids = mem::take(&mut self.sendable);
-        let budget_bytes = budget_bytes(ids.len());
-        for id in ids {
+        // What is marked meanwhile waits for the next turn.
+        let count = self.sendable.len();
+        let budget_bytes = budget_bytes(count);
+        for _ in 0..count {
+            let Some(id) = self.sendable.pop_front() else { return };
             self.send(id, budget_bytes);
         }
     }

@@ -6,6 +6,7 @@
 //! of the old one are cut off.
 
 use std::net::SocketAddrV4;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Instant;
 
 use super::{Connection, FileUse, PeerNode, Source, Wake};
@@ -224,9 +225,14 @@ impl PeerNode {
         if let Some(local) = self.index.get_mut(&name) {
             local.hashed_bytes = hashed_bytes;
             local.digest = digest;
-            for follower in local.followers.clone() {
-                self.tell_hashed(now, follower, hashed_bytes, digest);
-            }
+        }
+        // One by one: each may end, and with it the file.
+        let mut last = Unbounded;
+        while let Some(local) = self.index.get(&name)
+            && let Some(&follower) = local.followers.range((last, Unbounded)).next()
+        {
+            self.tell_hashed(now, follower, hashed_bytes, digest);
+            last = Excluded(follower);
         }
         self.hash_next();
     }
