@@ -15,10 +15,11 @@ use std::sync::Mutex;
 
 use tempfile::TempDir;
 
+use crate::account::{Row, is_possible};
 use crate::checks::{self, Snapshot};
 use crate::harness::{Peer, PeerPlan, Process, Signal, await_until};
 use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
-use crate::rounds::{is_possible, play, tell};
+use crate::rounds::play;
 use crate::strace::{self, Call, Fault};
 
 /// Another downloader, which no fault is meant for.
@@ -38,20 +39,28 @@ enum Side {
     Uploader,
 }
 
-/// What came of the cases, for the account.
-#[derive(Default)]
-struct Account(Mutex<BTreeMap<&'static str, usize>>);
+/// What came of the cases.
+struct Account {
+    row: Row,
+    outcomes: Mutex<BTreeMap<&'static str, usize>>,
+}
 
 impl Account {
-    fn count(&self, what: &'static str) {
-        *self.0.lock().unwrap().entry(what).or_default() += 1;
+    fn new(what: &'static str) -> Self {
+        Self { row: Row::new("11, 16, 18", what), outcomes: Mutex::default() }
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.row.tried(1);
+        *self.outcomes.lock().unwrap().entry(outcome).or_default() += 1;
     }
 
     /// Most calls have to be reached: the order of some depends on chance.
-    fn tell(self, side: &str, calls: usize, cases: usize) {
-        let counts = self.0.into_inner().unwrap();
-        tell(format_args!("system calls of {side}: {calls}, cases: {cases}, {counts:?}; lost 0"));
-        let missed = counts.get(NOT_REACHED).copied().unwrap_or(0);
+    fn close(self, calls: &[Call], cases: &[Case]) {
+        let outcomes = self.outcomes.into_inner().unwrap();
+        let listed: Vec<_> = outcomes.iter().map(|(what, n)| format!("{n} {what}")).collect();
+        self.row.note(format_args!("{} calls: {}", calls.len(), listed.join(", ")));
+        let (missed, cases) = (outcomes.get(NOT_REACHED).copied().unwrap_or(0), cases.len());
         assert!(missed * 4 < cases, "{missed} of {cases} calls were not reached");
     }
 }
@@ -136,9 +145,11 @@ fn each_call_of_a_downloader() {
     let traced = site.downloader(DOWNLOADER).under(strace::tracing(&site.log())).launch();
     site.place.fetches_all(&site.folder(DOWNLOADER), traced);
     let calls = strace::calls_in(&site.log());
-    let (cases, account) = (cases(Side::Downloader, &calls), Account::default());
-    play(cases.len(), Site::new, |site, round| try_downloader(site, &cases[round], &account));
-    account.tell("a downloader", calls.len(), cases.len());
+    let account = Account::new("system calls of a downloader that fail or kill");
+    let cases = cases(Side::Downloader, &calls);
+    let round = |site: &mut Site, round| try_downloader(site, &cases[round], &account);
+    play(&account.row, cases.len(), Site::new, round);
+    account.close(&calls, &cases);
 }
 
 fn try_downloader(site: &Site, (call, fault): &Case, account: &Account) {
@@ -217,11 +228,11 @@ fn each_call_of_an_uploader() {
     // Read once strace has seen the end, too.
     drop(traced);
     let calls = strace::calls_in(&site.log());
-    let (cases, account) = (cases(Side::Uploader, &calls), Account::default());
-    play(cases.len(), Site::without_source, |site, round| {
-        try_uploader(site, &cases[round], &account);
-    });
-    account.tell("an uploader", calls.len(), cases.len());
+    let account = Account::new("system calls of an uploader that fail or kill");
+    let cases = cases(Side::Uploader, &calls);
+    let round = |site: &mut Site, round| try_uploader(site, &cases[round], &account);
+    play(&account.row, cases.len(), Site::without_source, round);
+    account.close(&calls, &cases);
 }
 
 fn try_uploader(site: &Site, (call, fault): &Case, account: &Account) {

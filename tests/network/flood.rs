@@ -76,10 +76,11 @@ impl Flood {
         self.count.load(Ordering::Relaxed) as f64 / self.began.elapsed().as_secs_f64()
     }
 
-    /// Ends it; what it found wrong is a panic here.
-    pub(crate) fn end(mut self) {
+    /// Ends it; how much it achieved in all. What it found wrong is a panic here.
+    pub(crate) fn end(mut self) -> usize {
         self.stop.set();
         self.thread.take().unwrap().join().unwrap();
+        self.count.load(Ordering::Relaxed) as usize
     }
 }
 

@@ -250,6 +250,11 @@ impl Counts {
         }
     }
 
+    /// How many kinds there are, how often all of them struck, and how often the rarest.
+    pub(crate) fn summary(&self) -> (usize, u64, u64) {
+        (COUNT, self.0.iter().sum(), self.0.iter().min().copied().unwrap_or(0))
+    }
+
     /// The kinds that struck less than `least` times.
     pub(crate) fn rarer_than(&self, least: u64) -> Vec<&'static str> {
         TABLE

@@ -55,8 +55,12 @@ pub(crate) struct World {
 pub(crate) struct Summary {
     /// Events.
     pub(crate) steps: u64,
-    /// Files that were fetched, counting each host.
-    pub(crate) files: usize,
+    /// Files that were wanted, counting each host; all of them were fetched.
+    pub(crate) fetched: usize,
+    /// Files that stand in the folders at the end.
+    pub(crate) standing: usize,
+    /// Those of them under names that nobody gave or wanted.
+    pub(crate) strangers: usize,
     /// How long it took after the calm began until every file was there.
     pub(crate) arrival_us: u64,
     /// The trace in one number.
@@ -95,16 +99,23 @@ impl World {
         let arrival_us = self.out.now_us - calm_us;
         let deadline_us = self.out.now_us + TIDY_US_MAX;
         self.step_until(deadline_us, "not all is closed", Self::is_tidy);
-        let mut files = 0;
+        let (steps, hash) = (self.steps, self.out.trace.hash());
+        let mut summary =
+            Summary { steps, fetched: 0, standing: 0, strangers: 0, arrival_us, hash };
         for host in self.hosts.iter().filter(|host| host.is_peer()) {
-            for name in &host.wishes {
-                let digest = host.disk.digest(name).expect("it has arrived");
-                let is_true = self.out.truth.holds(name, &digest);
+            summary.fetched += host.wishes.len();
+            for (name, _) in host.disk.complete_files() {
+                summary.standing += 1;
+                if !self.out.truth.knows(&name) {
+                    summary.strangers += 1;
+                    continue;
+                }
+                let digest = host.disk.digest(&name).expect("it is listed");
+                let is_true = self.out.truth.holds(&name, &digest);
                 assert!(is_true, "host {} ends with a {name} that never was", host.index);
-                files += 1;
             }
         }
-        Summary { steps: self.steps, files, arrival_us, hash: self.out.trace.hash() }
+        summary
     }
 
     fn step_until(&mut self, deadline_us: u64, complaint: &str, goal: impl Fn(&Self) -> bool) {
