@@ -26,8 +26,9 @@ const RECOVERS_WITHIN: Duration = Duration::from_millis(200);
 /// Descriptors that a starved process has for connections.
 const PLACES: usize = 4;
 const ROUNDS: usize = 11;
-/// Clients of a registry beside a flood.
+/// Clients of a registry beside a flood, and how much of it each has to itself.
 const CLIENTS: u32 = 200;
+const RESETS_PER_CLIENT: u32 = 50;
 const MEMORY_MIB_MAX: f64 = 32.0;
 
 #[test]
@@ -67,6 +68,7 @@ fn a_registry_answers_beside_connections_that_are_reset() {
         let mut client = RegistryClient::connect(registry.address);
         assert_eq!(client.register(id, id), Answer::Registered(1));
         assert!(matches!(client.lookup(id), Answer::Address(_, port) if port == id));
+        await_until("the flood goes on", || flood.count() >= (id * RESETS_PER_CLIENT).into());
     }
     let rate = flood.rate();
     row.tried(flood.end());
