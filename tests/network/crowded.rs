@@ -192,9 +192,15 @@ fn every_connection_in_use_takes_32_mib() {
     assert!(is_right);
 
     let memory = figures.memory_peak_mib();
-    let caged = cage.as_ref().map_or("unknown".to_owned(), |cage| {
-        format!("{:.1} MiB", cage.figure("memory.max_usage_in_bytes") as f64 / f64::from(1 << 20))
-    });
+    let caged = cage.as_ref().map_or_else(
+        || "unknown".to_owned(),
+        |cage| {
+            format!(
+                "{:.1} MiB",
+                cage.figure("memory.max_usage_in_bytes") as f64 / f64::from(1 << 20)
+            )
+        },
+    );
     row.tried(crowd.len() + 1);
     row.note(format_args!(
         "{memory:.1} MiB at most, and {caged} with the kernel's part and cached files"
