@@ -12,6 +12,8 @@
 //!                ▼
 //!              disk, liar            files, written and synced; a peer that lies
 //!
+//!              standstill            a few runs that are made by hand
+//!
 //!              outside               what hosts share: time, chance, the queue of
 //!                                    events, network (streams, outages), faults,
 //!                                    the truth about files, the trace
@@ -46,6 +48,7 @@ mod process;
 mod queue;
 mod runner;
 mod scenario;
+mod standstill;
 mod stream;
 mod trace;
 mod trouble;
@@ -71,6 +74,8 @@ const SEEDS_TWICE: u64 = 50;
 const STORIES_MAX: usize = 3;
 /// In so many seeds every kind of fault has to strike at least once.
 const SEEDS_FOR_EVERY_FAULT: u64 = 100;
+/// And every deadline has to pass.
+const SEEDS_FOR_EVERY_DEADLINE: u64 = 1000;
 
 /// What came of many runs.
 #[derive(Default)]
@@ -117,9 +122,11 @@ fn seeds() {
     println!("{:.1} s", began.elapsed().as_secs_f64());
     account.enter(&row);
     assert!(account.failures.is_empty(), "{}", stories(account.failures));
-    // A fault that never strikes tests nothing.
-    let rare = account.counts.rarer_than(count / SEEDS_FOR_EVERY_FAULT);
-    assert!(rare.is_empty(), "faults that hardly ever struck: {rare:?}");
+    // A fault that never strikes and a deadline that never passes test nothing.
+    let (faults_min, deadlines_min) =
+        (count / SEEDS_FOR_EVERY_FAULT, count / SEEDS_FOR_EVERY_DEADLINE);
+    let rare = account.counts.rarer_than(faults_min, deadlines_min);
+    assert!(rare.is_empty(), "faults and deadlines that hardly ever came: {rare:?}");
 }
 
 #[test]

@@ -76,12 +76,27 @@ impl World {
         let trouble_ends_us = out.some_us(5_000_000..=trouble_us_max);
         let hosts = scenario::draw(&mut out, trouble_ends_us);
         out.queue.put(1_000_000, Event::Trouble);
+        let trouble_interval_us = 100_000 << out.rng.u32(0..6);
+        Self { trouble_interval_us, trouble_ends_us, ..Self::of(out, hosts) }
+    }
+
+    /// A world in which only that goes wrong which a test does to it. None of the hosts is
+    /// started.
+    pub(crate) fn without_faults(hosts: impl FnOnce(&mut Outside) -> Vec<Host>) -> Self {
+        let mut out = Outside::new(1, Text::Off);
+        out.faults.turn_off();
+        out.queue.put(LOOK_INTERVAL_US, Event::Look);
+        let hosts = hosts(&mut out);
+        Self::of(out, hosts)
+    }
+
+    fn of(out: Outside, hosts: Vec<Host>) -> Self {
         Self {
-            trouble_interval_us: 100_000 << out.rng.u32(0..6),
-            trouble_ends_us,
             out,
             hosts,
             steps: 0,
+            trouble_interval_us: 0,
+            trouble_ends_us: 0,
             removed: Vec::new(),
             steps_at_once: (0, 0),
             is_time_to_look: false,
