@@ -12,7 +12,7 @@
 //! | `endings` | 13 | signals twice, closed and full outputs, no home |
 //!
 //! Elsewhere: row 19 and more of 13, 20 and 32 in `tests/processes`, row 39 in its
-//! `command_line`; short writes and jumps of the clock in the simulator.
+//! `command_line`; row 12 with the deadlines of a user in the simulator.
 //!
 //! `checks` are the five checks that every scenario shares. A plain `cargo test` tries a
 //! little of each, `tests/account/run` more; by itself:
