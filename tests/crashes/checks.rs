@@ -4,7 +4,7 @@
 //! | | | |
 //! |---|---|---|
 //! | O1 | nothing lost | [`nothing_wrong`], [`nothing_lost`] |
-//! | O2 | nobody let in | [`Snapshot`], and the names in [`nothing_wrong`] |
+//! | O2 | nobody let in | [`Snapshot`], and [`strangers`] in [`nothing_wrong`] |
 //! | O3 | goes on | [`named_end`] after an end that the harness awaits; [`nothing_left_over`] |
 //! | O4 | bounded | [`Usage`], [`await_idle`] |
 //! | O5 | clean | [`clean`] |
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::account;
 use crate::harness::{Process, await_until};
 use crate::messages::digest_of;
 use crate::place::Library;
@@ -26,26 +27,35 @@ pub(crate) fn reported(log: &[String]) -> Vec<String> {
     done.filter_map(|rest| rest.split_once(" from ")).map(|(name, _)| name.to_owned()).collect()
 }
 
-/// What stands in a download folder and should not: a file that is empty, short or wrong
-/// under a final name, or a name that is neither of the library nor a partial file's.
+/// What stands under a final name in a download folder and is empty, short or wrong.
 pub(crate) fn wrong_files(folder: &Path, library: &Library) -> Vec<String> {
-    let wrong = names_in(folder).into_iter().filter_map(|name| match library.content(&name) {
-        Some(right) => match fs::read(folder.join(&name)) {
+    let wrong = names_in(folder).into_iter().filter_map(|name| {
+        let right = library.content(&name)?;
+        match fs::read(folder.join(&name)) {
             Ok(content) if digest_of(&content) == digest_of(right) => None,
             Ok(content) => {
                 Some(format!("{name} has {} bytes, not the right {}", content.len(), right.len()))
             }
             Err(error) => Some(format!("{name}: {error}")),
-        },
-        None if is_partial(&name) => None,
-        None => Some(format!("{name} has no business here")),
+        }
     });
     wrong.collect()
 }
 
+/// The names in a download folder that are neither of the library nor a partial file's.
+pub(crate) fn strangers(folder: &Path, library: &Library) -> Vec<String> {
+    let is_stranger = |name: &String| library.content(name).is_none() && !is_partial(name);
+    names_in(folder).into_iter().filter(is_stranger).collect()
+}
+
 #[track_caller]
 pub(crate) fn nothing_wrong(folder: &Path, library: &Library) {
-    assert_none("wrong files", &wrong_files(folder, library));
+    let (names, wrong) = (names_in(folder).len(), wrong_files(folder, library));
+    let strangers = strangers(folder, library);
+    account::lost(wrong.len(), names);
+    account::got_in(strangers.len(), names);
+    assert_none("wrong files", &wrong);
+    assert_none("names that have no business here", &strangers);
 }
 
 /// Which of the files that were reported as done are not there. Whether the others are
@@ -56,7 +66,9 @@ pub(crate) fn lost_files(folder: &Path, reported: &[String]) -> Vec<String> {
 
 #[track_caller]
 pub(crate) fn nothing_lost(folder: &Path, reported: &[String]) {
-    assert_none("lost files", &lost_files(folder, reported));
+    let lost = lost_files(folder, reported);
+    account::lost(lost.len(), reported.len());
+    assert_none("lost files", &lost);
 }
 
 /// No partial file is left.
@@ -105,7 +117,9 @@ impl Snapshot {
 
     #[track_caller]
     pub(crate) fn nothing_changed(&self, except: &Path, root: &Path) {
-        assert_none("changes outside", &self.changes(&Self::outside(except, root)));
+        let changes = self.changes(&Self::outside(except, root));
+        account::got_in(changes.len(), self.0.len());
+        assert_none("changes outside", &changes);
     }
 }
 
@@ -217,6 +231,7 @@ fn each_check_of_files_fails_when_it_should() {
     put("file-0", library.content("file-0").unwrap());
     put(".p2pfs-1-2.partial", b"partial");
     assert!(wrong_files(&inside, &library).is_empty());
+    assert!(strangers(&inside, &library).is_empty());
     assert_eq!(partial_sizes(&inside), [7]);
     let all = ["file-0", "file-1"].map(str::to_owned);
     assert_eq!(lost_files(&inside, &all), ["file-1"]);
@@ -226,7 +241,8 @@ fn each_check_of_files_fails_when_it_should() {
     assert_eq!(wrong_files(&inside, &library), ["file-1 has 4 bytes, not the right 4"]);
     fs::remove_file(inside.join("file-1")).unwrap();
     put(".p2pfs-1-x.partial", b"");
-    assert_eq!(wrong_files(&inside, &library), [".p2pfs-1-x.partial has no business here"]);
+    assert!(wrong_files(&inside, &library).is_empty());
+    assert_eq!(strangers(&inside, &library), [".p2pfs-1-x.partial"]);
 
     assert!(before.changes(&Snapshot::outside(&inside, root.path())).is_empty());
     fs::write(&outside, b"ours").unwrap();

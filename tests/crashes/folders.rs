@@ -12,11 +12,12 @@ use std::thread;
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
+use crate::account::{self, Row, is_possible, quantity};
 use crate::checks;
 use crate::harness::{FakeSource, Heard, Peer, RawDownloader, Registry, World, content};
 use crate::messages::digest_of;
 use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
-use crate::rounds::{Moment, choices, is_possible, play, quantity, tell};
+use crate::rounds::{Moment, choices, play};
 
 const SPARSE_BYTES: u64 = 1 << 40;
 
@@ -264,14 +265,14 @@ fn a_folder_that_comes_and_goes_is_always_the_one_first_opened() {
 /// or a folder. Whoever comes first has it.
 #[test]
 fn a_race_for_the_final_name() {
-    let races = quantity("P2PFS_RACES", 30);
+    let (races, row) = (quantity("P2PFS_RACES", 30), Row::new("21", "races for a final name"));
     let theirs_first = AtomicBool::new(false);
     let prepare = || {
         let place = Place::new(Library::new(&[1_500_000]));
         let (span, secret) = (place.usual_span(), secret_in(&place.world));
         (place, span, secret)
     };
-    play(races, prepare, |(place, span, secret), round| {
+    play(&row, races, prepare, |(place, span, secret), round| {
         let mut choices = choices(round);
         let path = place.folder().join("file-0");
         // From here on it has looked at what is there already.
@@ -280,18 +281,23 @@ fn a_race_for_the_final_name() {
         let kind = choices.choice(["file", "link", "folder"]).unwrap();
         let taken = take(kind, secret, &path);
         let code = checks::named_end(&mut process);
+        row.tried(1);
         checks::nothing_left_over(&place.folder());
-        assert_eq!(fs::read(&*secret).unwrap(), b"secret");
+        let is_untouched = fs::read(&*secret).unwrap() == b"secret";
+        account::got_in(usize::from(!is_untouched), 1);
+        assert!(is_untouched);
         match taken {
             Ok(()) => {
                 theirs_first.store(true, Ordering::Relaxed);
                 assert_eq!(code, 9, "{:#?}", process.log());
                 let found = fs::symlink_metadata(&path).unwrap();
-                assert!(match kind {
+                let is_theirs = match kind {
                     "file" => found.is_file() && found.len() == 0,
                     "link" => found.is_symlink(),
                     _ => found.is_dir() && fs::read_dir(&path).unwrap().next().is_none(),
-                });
+                };
+                account::lost(usize::from(!is_theirs), 1);
+                assert!(is_theirs);
             }
             Err(error) => {
                 assert_eq!((error.kind(), code), (io::ErrorKind::AlreadyExists, 0));
@@ -301,7 +307,6 @@ fn a_race_for_the_final_name() {
         empty(&place.folder());
     });
     assert!(theirs_first.into_inner(), "the race was never one");
-    tell(format_args!("races for the final name: {races} tried; replaced 0"));
 }
 
 fn take(kind: &str, secret: &Path, path: &Path) -> io::Result<()> {

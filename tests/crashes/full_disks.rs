@@ -6,11 +6,11 @@ use std::path::Path;
 
 use rustix::fs::statvfs;
 
+use crate::account::{Row, is_possible};
 use crate::checks;
 use crate::disk::Mount;
 use crate::harness::{PeerPlan, Process, World, content};
 use crate::place::{DOWNLOADER, Library, Place, SOURCE};
-use crate::rounds::is_possible;
 
 const MIB: usize = 1 << 20;
 const BYSTANDER: u32 = 3;
@@ -28,6 +28,8 @@ fn large_and_small() -> Place {
 /// whoever fetches elsewhere gets both.
 #[track_caller]
 fn only_the_small_one_fits(place: &Place, folder: &Path, plan: PeerPlan<'_>, reason: &str) {
+    let row = Row::new("16", "disks that are full, limited or read-only");
+    row.tried(1);
     let bystander = place.downloader(BYSTANDER).launch();
     let mut download = plan.launch();
     assert_eq!(checks::named_end(&mut download), 10, "{:#?}", download.log());
@@ -121,6 +123,8 @@ fn a_disk_that_becomes_read_only() {
     };
     let mut first = downloader().start();
     disk.make_read_only().unwrap();
+    let row = Row::new("16", "disks that are full, limited or read-only");
+    row.tried(1);
     let mut second = world.peer(BYSTANDER, registry.address).wants("file").start();
     let file = content(1, 100_000);
     let _source = world.peer(SOURCE, registry.address).has("file", &file).start();

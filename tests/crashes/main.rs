@@ -12,14 +12,12 @@
 //! | `endings` | 13 | signals twice, closed and full outputs, no home |
 //!
 //! Elsewhere: row 19 and more of 13, 20 and 32 in `tests/processes`, row 39 in its
-//! `command_line`; short writes and jumps of the clock in the simulator.
+//! `command_line`; row 12 with the deadlines of a user in the simulator.
 //!
-//! `checks` are the five checks that every scenario shares. How much is tried:
+//! `checks` are the five checks that every scenario shares. A plain `cargo test` tries a
+//! little of each, `tests/account/run` more; by itself:
 //!
 //! ```text
-//! cargo test --test crashes                          a little of each
-//! P2PFS_KILLS=300 P2PFS_POWER_CUTS=100 P2PFS_CALLS=once P2PFS_CI=1 \
-//!     cargo test --test crashes                      as in CI
 //! P2PFS_KILLS=1000 cargo test --test crashes kills
 //! P2PFS_POWER_CUTS=500 cargo test --test crashes power_cuts
 //! P2PFS_CALLS=all cargo test --test crashes system_calls
@@ -29,6 +27,9 @@
 //! `P2PFS_SEED` repeats the random choices of a run; a failure names its round.
 //! With `P2PFS_CI` set nothing is skipped: what cannot be tried has failed.
 
+#[allow(dead_code, reason = "shared with other tests, which use the rest")]
+#[path = "../account/mod.rs"]
+mod account;
 mod checks;
 mod disk;
 mod endings;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::checks;
-use crate::harness::{Peer, PeerPlan, Process, Registry, World, content};
+use crate::harness::{Peer, PeerPlan, Process, Registry, ReservedPort, World, content};
 
 /// The id of the source.
 pub(crate) const SOURCE: u32 = 1;
@@ -42,10 +42,12 @@ impl Library {
     }
 }
 
-/// Where a round happens. What runs ends before its folder goes.
+/// Where a round happens. What runs ends before its folder goes. The registry's port stays
+/// its own, so that another one can take its place.
 pub(crate) struct Place {
     pub(crate) source: Peer,
     pub(crate) registry: Registry,
+    _port: ReservedPort,
     pub(crate) library: Library,
     pub(crate) world: World,
 }
@@ -53,14 +55,15 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(library: Library) -> Self {
         let world = World::new();
-        let registry = world.registry();
+        let port = ReservedPort::new();
+        let registry = world.registry_on(port.address);
         fs::create_dir_all(world.shared_folder(SOURCE)).unwrap();
         for name in library.names() {
             let path = world.shared_folder(SOURCE).join(name);
             fs::write(path, library.content(name).unwrap()).unwrap();
         }
         let source = source(&world, &registry).start();
-        Self { source, registry, library, world }
+        Self { source, registry, _port: port, library, world }
     }
 
     /// A source with the same folder as the one that runs.

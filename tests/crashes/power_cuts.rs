@@ -3,14 +3,15 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::account::{Row, is_possible, quantity};
 use crate::checks;
 use crate::disk::Disk;
 use crate::harness::{PeerPlan, Process, Signal, await_until};
 use crate::place::{DOWNLOADER, Library, Place, empty};
-use crate::rounds::{Moment, choices, is_possible, play, quantity, tell};
+use crate::rounds::{Moment, choices, play};
 
 /// A place whose downloader fetches to a disk that can lose its power. The processes
 /// that use the disk end before it does.
@@ -79,29 +80,26 @@ fn whatever_was_reported_survives_and_nothing_else_takes_a_name() {
     if !can_cut() {
         return;
     }
-    let account = Mutex::new([0; 3]);
-    play(cuts, Site::new, |site, round| {
+    let row = Row::new("17", "power cuts of a real file system");
+    let (in_the_middle, partials) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    play(&row, cuts, Site::new, |site, round| {
         let mut choices = choices(round);
         site.sync();
         let mut download = site.downloader().launch();
         let moment = Moment::draw(&mut choices, site.span, site.place.library.len());
         moment.wait(&mut download, &site.folder());
-        let was_running = !download.has_ended();
+        in_the_middle.fetch_add(usize::from(!download.has_ended()), Ordering::Relaxed);
         let reported = site.cut_and_restore(download);
+        row.tried(1);
         checks::nothing_wrong(&site.folder(), &site.place.library);
         checks::nothing_lost(&site.folder(), &reported);
-        let partials = checks::partial_sizes(&site.folder()).len();
-        let counts = [usize::from(was_running), partials, reported.len()];
-        account.lock().unwrap().iter_mut().zip(counts).for_each(|(all, count)| *all += count);
+        partials.fetch_add(checks::partial_sizes(&site.folder()).len(), Ordering::Relaxed);
 
         site.place.fetches_all(&site.folder(), site.downloader().launch());
         empty(&site.folder());
     });
-    let [in_the_middle, partials, reported] = account.into_inner().unwrap();
-    tell(format_args!(
-        "power cuts: {cuts} tried, {in_the_middle} of them in the middle, with {partials} partial \
-        files left behind and {reported} files reported; lost 0"
-    ));
+    let (in_the_middle, partials) = (in_the_middle.into_inner(), partials.into_inner());
+    row.note(format_args!("{in_the_middle} in the middle, {partials} partial files left behind"));
 }
 
 /// Nothing makes the files of `--no-sync` safe, so the checks have to find them missing.

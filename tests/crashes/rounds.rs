@@ -1,8 +1,5 @@
-//! How often things are tried, with which random choices, and what is told of it.
+//! Rounds in which something is tried, and their random choices.
 
-use std::env;
-use std::fmt::Display;
-use std::io::{Write, stderr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
@@ -10,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use crate::account::{Row, quantity};
 use crate::checks;
 use crate::harness::{DEADLINE, Process};
 
@@ -19,17 +17,11 @@ const ROUNDS_AT_ONCE: usize = 8;
 /// So many failures say enough.
 const FAILED_ROUNDS_MAX: usize = 20;
 
-/// So many rounds as this variable says, or else a few.
-pub(crate) fn quantity(variable: &str, usual: usize) -> usize {
-    match env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")),
-        Err(_) => usual,
-    }
-}
-
-/// Plays rounds, several at once, each thread in a place of its own. A round that fails
-/// does not keep the others from being played, unless there are too many.
+/// Plays rounds, several at once, each thread in a place of its own, and enters what they
+/// find. A round that fails does not keep the others from being played, unless there are
+/// too many.
 pub(crate) fn play<P>(
+    row: &Row,
     rounds: usize,
     prepare: impl Fn() -> P + Sync,
     round: impl Fn(&mut P, usize) + Sync,
@@ -45,7 +37,9 @@ pub(crate) fn play<P>(
                 let mut place = prepare();
                 while let Some(number) = take() {
                     let played = AssertUnwindSafe(|| round(&mut place, number));
-                    if catch_unwind(played).is_err() {
+                    let outcome = catch_unwind(played);
+                    row.gather();
+                    if outcome.is_err() {
                         failed.lock().unwrap().push(number);
                         place = prepare();
                     }
@@ -63,22 +57,7 @@ pub(crate) fn choices(round: usize) -> fastrand::Rng {
 }
 
 fn seed() -> u64 {
-    quantity("P2PFS_SEED", 17) as u64
-}
-
-/// Whether something can be tried here. If not that is said aloud, and in CI it is a
-/// failure.
-pub(crate) fn is_possible(what: &str, missing: Result<(), impl Display>) -> bool {
-    let Err(missing) = missing else { return true };
-    assert!(env::var_os("P2PFS_CI").is_none(), "{what} cannot be tried here: {missing}");
-    tell(format_args!("SKIPPED: {what} cannot be tried here: {missing}"));
-    false
-}
-
-/// Writes a line that the test runner does not hold back.
-pub(crate) fn tell(line: impl Display) {
-    // In one piece, so that lines of tests in parallel do not mix.
-    let _ = stderr().write_all(format!("{line}\n").as_bytes());
+    quantity("P2PFS_SEED", 17)
 }
 
 /// A moment in a download at which something is to happen to it.

@@ -1,13 +1,15 @@
-//! Rows 11, 16 and 18: every system call of a small transfer fails once with every error
-//! that fits it, and once is the moment of a kill. Errors that say "again" change nothing;
-//! others may end a transfer, but with a reason, with its partial file gone, and with no
-//! harm to any other. Once nothing fails any more, everything arrives.
+//! Rows 11, 16 and 18: every system call of a small transfer, of the downloader, the
+//! uploader and the registry, fails once with every error that fits it, and once is the
+//! moment of a kill. Errors that say "again" change nothing; others may end a transfer or
+//! a program, but with a reason, with its partial file gone, and with no harm to any
+//! other. Once nothing fails any more, everything arrives.
 //!
-//! `P2PFS_CALLS` is `some` (the usual), `once` (each call with one of its errors and, for
-//! a downloader, as the moment of a kill) or `all`.
+//! `P2PFS_CALLS` is `some` (the usual), `once` (each call with one of its errors and, but
+//! for an uploader, as the moment of a kill) or `all`.
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -15,10 +17,11 @@ use std::sync::Mutex;
 
 use tempfile::TempDir;
 
+use crate::account::{Row, is_possible};
 use crate::checks::{self, Snapshot};
-use crate::harness::{Peer, PeerPlan, Process, Signal, await_until};
+use crate::harness::{PeerPlan, Process, Signal, await_until};
 use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
-use crate::rounds::{is_possible, play, tell};
+use crate::rounds::play;
 use crate::strace::{self, Call, Fault};
 
 /// Another downloader, which no fault is meant for.
@@ -32,26 +35,41 @@ const NOT_REACHED: &str = "not reached";
 /// One call and what happens at it.
 type Case = (Call, Fault);
 
+/// To whom it happens.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Downloader,
     Uploader,
+    Registry,
 }
 
-/// What came of the cases, for the account.
-#[derive(Default)]
-struct Account(Mutex<BTreeMap<&'static str, usize>>);
+/// What came of the cases.
+struct Account {
+    row: Row,
+    outcomes: Mutex<BTreeMap<&'static str, usize>>,
+}
 
 impl Account {
-    fn count(&self, what: &'static str) {
-        *self.0.lock().unwrap().entry(what).or_default() += 1;
+    fn new(side: Side) -> Self {
+        let what = match side {
+            Side::Downloader => "system calls of a downloader that fail or kill",
+            Side::Uploader => "system calls of an uploader that fail or kill",
+            Side::Registry => "system calls of a registry that fail or kill",
+        };
+        Self { row: Row::new("11, 16, 18", what), outcomes: Mutex::default() }
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.row.tried(1);
+        *self.outcomes.lock().unwrap().entry(outcome).or_default() += 1;
     }
 
     /// Most calls have to be reached: the order of some depends on chance.
-    fn tell(self, side: &str, calls: usize, cases: usize) {
-        let counts = self.0.into_inner().unwrap();
-        tell(format_args!("system calls of {side}: {calls}, cases: {cases}, {counts:?}; lost 0"));
-        let missed = counts.get(NOT_REACHED).copied().unwrap_or(0);
+    fn close(self, calls: &[Call], cases: &[Case]) {
+        let outcomes = self.outcomes.into_inner().unwrap();
+        let listed: Vec<_> = outcomes.iter().map(|(what, n)| format!("{n} {what}")).collect();
+        self.row.note(format_args!("{} calls: {}", calls.len(), listed.join(", ")));
+        let (missed, cases) = (outcomes.get(NOT_REACHED).copied().unwrap_or(0), cases.len());
         assert!(missed * 4 < cases, "{missed} of {cases} calls were not reached");
     }
 }
@@ -67,11 +85,30 @@ impl Site {
         Self { place, logs: TempDir::new().unwrap() }
     }
 
-    /// One whose source is started by each case.
-    fn without_source() -> Self {
+    /// One where each case starts this side, and the source.
+    fn without(side: Side) -> Self {
         let mut site = Self::new();
         site.place.source.stop();
+        if side == Side::Registry {
+            stop(&mut site.place.registry.process);
+        }
         site
+    }
+
+    /// Starts one side under a launcher, or without one.
+    fn launch(&self, side: Side, launcher: Vec<OsString>) -> Process {
+        match side {
+            Side::Downloader => self.downloader(DOWNLOADER).under(launcher).launch(),
+            Side::Uploader => self.source().under(launcher).launch(),
+            Side::Registry => {
+                self.place.world.launch_registry(&launcher, self.place.registry.address)
+            }
+        }
+    }
+
+    /// Starts the source, where it is not the side that each case starts.
+    fn launch_source_for(&self, side: Side) -> Option<Process> {
+        (side == Side::Registry).then(|| self.launch(Side::Uploader, Vec::new()))
     }
 
     fn log(&self) -> PathBuf {
@@ -119,7 +156,7 @@ fn cases(side: Side, calls: &[Call]) -> Vec<Case> {
                 let count = strace::errors_for(&call.name).len();
                 Some((call.clone(), errors(call).nth(call.nth % count)?))
             });
-            let kills = calls.iter().filter(|_| side == Side::Downloader);
+            let kills = calls.iter().filter(|_| side != Side::Uploader);
             let all = chosen.chain(kills.map(|call| (call.clone(), Fault::Kill)));
             all.step_by(if wanted == "some" { SOME } else { 1 }).collect()
         }
@@ -133,12 +170,13 @@ fn each_call_of_a_downloader() {
         return;
     }
     let site = Site::new();
-    let traced = site.downloader(DOWNLOADER).under(strace::tracing(&site.log())).launch();
+    let traced = site.launch(Side::Downloader, strace::tracing(&site.log()));
     site.place.fetches_all(&site.folder(DOWNLOADER), traced);
     let calls = strace::calls_in(&site.log());
-    let (cases, account) = (cases(Side::Downloader, &calls), Account::default());
-    play(cases.len(), Site::new, |site, round| try_downloader(site, &cases[round], &account));
-    account.tell("a downloader", calls.len(), cases.len());
+    let (cases, account) = (cases(Side::Downloader, &calls), Account::new(Side::Downloader));
+    let round = |site: &mut Site, round| try_downloader(site, &cases[round], &account);
+    play(&account.row, cases.len(), Site::new, round);
+    account.close(&calls, &cases);
 }
 
 fn try_downloader(site: &Site, (call, fault): &Case, account: &Account) {
@@ -146,7 +184,7 @@ fn try_downloader(site: &Site, (call, fault): &Case, account: &Account) {
     let (folder, before) = (site.folder(DOWNLOADER), site.snapshot_of_source());
     let bystander = site.downloader(BYSTANDER).launch();
     let launcher = strace::injecting(&site.log(), call, *fault);
-    let mut victim = site.downloader(DOWNLOADER).under(launcher).launch();
+    let mut victim = site.launch(Side::Downloader, launcher);
     match fault {
         Fault::Kill => {
             let was_killed = victim.await_exit().signal() == Some(Signal::KILL.as_raw());
@@ -205,36 +243,46 @@ fn may_be_tried_again(error: &str) -> bool {
 
 #[test]
 fn each_call_of_an_uploader() {
+    each_call_of_a_server(Side::Uploader);
+}
+
+#[test]
+fn each_call_of_a_registry() {
+    each_call_of_a_server(Side::Registry);
+}
+
+fn each_call_of_a_server(side: Side) {
     if !is_possible("failing system calls", strace::can_inject()) {
         return;
     }
-    let site = Site::without_source();
-    let mut traced = site.source().under(strace::tracing(&site.log())).start();
+    let site = Site::without(side);
+    let mut traced = site.launch(side, strace::tracing(&site.log()));
+    let source = site.launch_source_for(side);
     for id in [DOWNLOADER, BYSTANDER] {
         site.place.fetches_all(&site.folder(id), site.downloader(id).launch());
     }
-    traced.stop();
+    stop(&mut traced);
     // Read once strace has seen the end, too.
-    drop(traced);
+    drop((traced, source));
     let calls = strace::calls_in(&site.log());
-    let (cases, account) = (cases(Side::Uploader, &calls), Account::default());
-    play(cases.len(), Site::without_source, |site, round| {
-        try_uploader(site, &cases[round], &account);
-    });
-    account.tell("an uploader", calls.len(), cases.len());
+    let (cases, account) = (cases(side, &calls), Account::new(side));
+    let round = |site: &mut Site, round| try_server(site, side, &cases[round], &account);
+    play(&account.row, cases.len(), || Site::without(side), round);
+    account.close(&calls, &cases);
 }
 
-fn try_uploader(site: &Site, (call, fault): &Case, account: &Account) {
+fn try_server(site: &Site, side: Side, (call, fault): &Case, account: &Account) {
     let _told = Told(call, *fault);
     let before = site.snapshot_of_source();
-    let mut victim = site.source().under(strace::injecting(&site.log(), call, *fault)).launch();
+    let mut victim = site.launch(side, strace::injecting(&site.log(), call, *fault));
+    let source = site.launch_source_for(side);
     let mut downloads = [DOWNLOADER, BYSTANDER].map(|id| site.downloader(id).launch());
     let mut all_done = false;
-    await_until("the uploader has served all, or cannot", || {
+    await_until("it has served all, or cannot", || {
         all_done = downloads.iter_mut().all(Process::has_ended);
         all_done || victim.has_ended() || has_given_up(&victim)
     });
-    let was_killed = end_uploader(site, &mut victim, *fault);
+    let was_killed = end_server(site, &mut victim, *fault);
     match fault {
         _ if !all_done => account.count("another had to serve"),
         Fault::Error(_) if strace::injected_in(&site.log()).is_some() => {
@@ -243,16 +291,16 @@ fn try_uploader(site: &Site, (call, fault): &Case, account: &Account) {
         Fault::Kill if was_killed => account.count("killed at the end"),
         _ => account.count(NOT_REACHED),
     }
-    let another: Option<Peer> = (!all_done).then(|| {
+    let another = (!all_done).then(|| {
         let again = matches!(fault, Fault::Error(error) if may_be_tried_again(error));
         assert!(!again, "an error that says to try again: {:#?}", victim.log());
-        site.source().start()
+        site.launch(side, Vec::new())
     });
     for (id, download) in [DOWNLOADER, BYSTANDER].into_iter().zip(downloads) {
         site.place.fetches_all(&site.folder(id), download);
         fs::remove_dir_all(site.folder(id)).unwrap();
     }
-    another.into_iter().for_each(|mut another| another.stop());
+    another.into_iter().chain(source).for_each(|mut process| stop(&mut process));
     site.source_is_unchanged(&before);
 }
 
@@ -263,36 +311,42 @@ fn has_given_up(uploader: &Process) -> bool {
     uploader.log().iter().any(is_about_that)
 }
 
-/// Ends an uploader, unless the fault has done so: in order, or for a named reason.
+/// Ends an uploader or a registry, unless the fault has done so: in order, or for a named
+/// reason.
 ///
 /// The handler of a signal wakes the loop by a message to itself. That this fails is made
 /// up: the kernel refuses it only if such a message waits already. The next signal helps.
 /// Gives whether it was killed.
-fn end_uploader(site: &Site, uploader: &mut Process, fault: Fault) -> bool {
-    if !uploader.has_ended() {
-        uploader.signal(Signal::TERM);
+fn end_server(site: &Site, server: &mut Process, fault: Fault) -> bool {
+    if !server.has_ended() {
+        server.signal(Signal::TERM);
         let was_not_woken = || {
             strace::injected_in(&site.log()).is_some_and(|line| line.contains(r#", "X", 1, MSG_"#))
         };
-        await_until("the signal has arrived", || uploader.has_ended() || was_not_woken());
-        if !uploader.has_ended() {
-            uploader.signal(Signal::TERM);
+        await_until("the signal has arrived", || server.has_ended() || was_not_woken());
+        if !server.has_ended() {
+            server.signal(Signal::TERM);
         }
     }
     match fault {
         Fault::Kill => {
-            let status = uploader.await_exit();
+            let status = server.await_exit();
             let was_killed = status.signal() == Some(Signal::KILL.as_raw());
             assert!(was_killed || status.code() == Some(143), "{status:?}");
-            checks::clean(&uploader.log());
+            checks::clean(&server.log());
             was_killed
         }
         Fault::Error(_) => {
-            let code = checks::named_end(uploader);
-            assert!(matches!(code, 1 | 2 | 11 | 143), "code {code}: {:#?}", uploader.log());
+            let code = checks::named_end(server);
+            assert!(matches!(code, 1 | 2 | 11 | 143), "code {code}: {:#?}", server.log());
             false
         }
     }
+}
+
+fn stop(process: &mut Process) {
+    process.signal(Signal::TERM);
+    assert_eq!(process.await_exit_code(), 143);
 }
 
 fn names(library: &Library) -> Vec<String> {

@@ -5,6 +5,9 @@ use std::thread;
 
 use fastrand::Rng;
 
+use p2pfs::wire::FileName;
+
+use crate::account::{self, Row, quantity};
 use crate::corpus::hostile;
 use crate::oracle;
 
@@ -88,6 +91,8 @@ fn check_seed(generator: &mut Generator, seed: u64, count: u64) -> u64 {
     let mut accepted = 0;
     for _ in 0..count {
         let name = generator.next_name();
+        let is_in = oracle::violation(&name).is_some() && FileName::from_bytes(&name).is_ok();
+        account::got_in(usize::from(is_in), 1);
         accepted += u64::from(oracle::check_name(&name));
         oracle::check_shown(&String::from_utf8_lossy(&name));
     }
@@ -96,18 +101,24 @@ fn check_seed(generator: &mut Generator, seed: u64, count: u64) -> u64 {
 
 #[test]
 fn of_generated_names_only_legal_ones_are_accepted() {
-    let count = std::env::var("P2PFS_NAMES").map_or(NAMES, |text| text.parse().expect("a number"));
+    let row = Row::new("29, 30, 31", "generated names");
+    let count = quantity("P2PFS_NAMES", NAMES);
     let seeds = count.div_ceil(NAMES_PER_SEED);
     let threads = thread::available_parallelism().map_or(1, usize::from) as u64;
     let check = |first| {
         let mut generator = Generator::new(0);
         let seeds = (first..seeds).step_by(threads as usize);
-        seeds.map(|seed| check_seed(&mut generator, seed, NAMES_PER_SEED)).sum::<u64>()
+        let check = |seed| check_seed(&mut generator, seed, NAMES_PER_SEED);
+        let accepted = seeds.map(check).sum::<u64>();
+        row.gather();
+        accepted
     };
     let accepted: u64 = thread::scope(|scope| {
+        let check = &check;
         let running: Vec<_> = (0..threads).map(|first| scope.spawn(move || check(first))).collect();
         running.into_iter().map(|thread| thread.join().expect("no name fails")).sum()
     });
-    println!("{} names, {accepted} of them accepted", seeds * NAMES_PER_SEED);
+    row.tried((seeds * NAMES_PER_SEED) as usize);
+    row.note(format_args!("{accepted} accepted, and legal"));
     assert!(accepted > count / 50, "only {accepted} of {count} are accepted: proves little");
 }

@@ -69,10 +69,14 @@ fn assert_legal(name: &FileName) {
     assert_printable(&format!("{name} {name:?}"));
 }
 
-/// Panics unless a text can be printed to a terminal as one line.
+/// Whether a text can be printed to a terminal as one line.
+pub(crate) fn is_printable(text: &str) -> bool {
+    !text.chars().any(|c| is_control(c) || is_invisible_or_bidi(c))
+}
+
+/// Panics unless it can.
 pub(crate) fn assert_printable(text: &str) {
-    let bad = text.chars().find(|&c| is_control(c) || is_invisible_or_bidi(c));
-    assert_eq!(bad, None, "{:?} is printed", text.escape_unicode().to_string());
+    assert!(is_printable(text), "{:?} is printed", text.escape_unicode().to_string());
 }
 
 /// What was shown, read back: `\\` and `\u{...}`; `None` if it is nothing of the kind.

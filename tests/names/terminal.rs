@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::account::{self, Row};
 use crate::corpus::hostile;
 use crate::oracle;
 
@@ -27,6 +28,8 @@ const TEXTS: [&str; 5] = [
     "fourth\u{202e}txt\u{200b}\u{feff}",
     "fifth\\u{1b}\u{7f}",
 ];
+
+const TOLD: &str = "hostile texts told to the real binary, which prints them";
 
 /// A process whose output goes to files, so that each byte of it can be looked at.
 struct Process {
@@ -52,11 +55,17 @@ impl Process {
         Self { child, stdout, stderr }
     }
 
-    /// Everything that was printed so far, all of which has to be printable.
+    /// Everything that was printed so far.
+    #[track_caller]
+    fn raw(&self) -> String {
+        let bytes = [&self.stdout, &self.stderr].map(|path| fs::read(path).unwrap()).concat();
+        String::from_utf8(bytes).expect("what is printed is UTF-8")
+    }
+
+    /// The same, all of which has to be printable.
     #[track_caller]
     fn printed(&self) -> String {
-        let bytes = [&self.stdout, &self.stderr].map(|path| fs::read(path).unwrap()).concat();
-        let text = String::from_utf8(bytes).expect("what is printed is UTF-8");
+        let text = self.raw();
         text.split('\n').for_each(oracle::assert_printable);
         text
     }
@@ -94,6 +103,9 @@ impl Process {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                let raw = self.raw();
+                let unprintable = raw.lines().filter(|line| !oracle::is_printable(line)).count();
+                account::got_in(unprintable, raw.lines().count());
                 return (status.code(), self.printed());
             }
             assert!(begin.elapsed() < DEADLINE, "it does not end:\n{}", self.printed());
@@ -201,6 +213,7 @@ fn some_hostile() -> Vec<Vec<u8>> {
 
 #[test]
 fn names_in_offers_requests_and_the_folder_are_shown_safely() {
+    let row = Row::new("27, 30", TOLD);
     let world = tempfile::tempdir().unwrap();
     let offers = offer_socket();
     let listen = ["registry", "-vv", "--listen", "127.0.0.1:0"].map(OsString::from);
@@ -224,6 +237,7 @@ fn names_in_offers_requests_and_the_folder_are_shown_safely() {
         say(from, peer_address, &request(name));
         say(from, registry_address, &[b"X", &name[..]].concat());
         say(from, registry_address, b"S\x1b");
+        row.tried(4);
     }
     say(some_address(0), peer_address, &request(b"not shared"));
     await_legal_offer(&peer, broadcast(&offers));
@@ -236,7 +250,9 @@ fn names_in_offers_requests_and_the_folder_are_shown_safely() {
 
 #[test]
 fn the_words_of_a_registry_are_shown_safely() {
+    let row = Row::new("27, 30", TOLD);
     for text in TEXTS {
+        row.tried(1);
         let world = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let std::net::SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!() };
@@ -266,6 +282,7 @@ fn the_words_of_a_registry_are_shown_safely() {
 
 #[test]
 fn what_is_wrong_with_the_command_line_is_shown_safely() {
+    let row = Row::new("27, 30", TOLD);
     let world = tempfile::tempdir().unwrap();
     let texts = some_hostile().into_iter().step_by(10).filter(|text| !text.contains(&0));
     for text in texts.chain([b"\x1b[2J\xff".to_vec(), b"x\n\x1b]0;t\x07".to_vec()]) {
@@ -279,6 +296,7 @@ fn what_is_wrong_with_the_command_line_is_shown_safely() {
             vec!["peer".into(), "--id=1".into(), "--port=0".into(), with("--dir=/nowhere/")],
             vec!["peer".into(), "--id=1".into(), "--port=0".into(), with("--nothing")],
         ] {
+            row.tried(1);
             let mut process = Process::start(world.path(), "p2pfs", &arguments);
             let (code, printed) = process.await_end();
             assert_eq!(code, Some(2), "{arguments:?}: {printed}");

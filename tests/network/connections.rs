@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
+use crate::account::{Row, quantity};
 use crate::crowd::connect_as;
 use crate::datagrams::Measurement;
 use crate::figures::{Figures, median};
@@ -16,7 +17,6 @@ use crate::harness::{
     is_timeout,
 };
 use crate::messages::{self, Count};
-use crate::quantities::{quantity, tell};
 use crate::turns::alone;
 
 const NAME: &str = "file";
@@ -26,11 +26,15 @@ const RECOVERS_WITHIN: Duration = Duration::from_millis(200);
 /// Descriptors that a starved process has for connections.
 const PLACES: usize = 4;
 const ROUNDS: usize = 11;
+/// Clients of a registry beside a flood, and how much of it each has to itself.
+const CLIENTS: u32 = 200;
+const RESETS_PER_CLIENT: u32 = 50;
 const MEMORY_MIB_MAX: f64 = 32.0;
 
 #[test]
 fn connections_that_are_reset_at_once_leave_transfers_half_of_their_rate() {
     let _turn = alone();
+    let row = Row::new("23", "connections to a peer, reset at once");
     let mut measurement = Measurement::new();
     let per_second = quantity("P2PFS_CONNECTIONS_PER_SECOND", 10_000);
     let nobody = ReservedPort::new();
@@ -38,7 +42,7 @@ fn connections_that_are_reset_at_once_leave_transfers_half_of_their_rate() {
     let figures = Figures::of(&measurement.source.process);
     let before = figures.descriptors();
     measurement.compare(
-        "row 23, connections that are reset",
+        &row,
         || Flood::of_connections(source, per_second),
         || Flood::of_connections(nobody.address, per_second),
     );
@@ -46,32 +50,33 @@ fn connections_that_are_reset_at_once_leave_transfers_half_of_their_rate() {
     await_until("its table is empty again", || figures.descriptors() <= before);
     let idle_after = figures.await_idle().as_secs_f32();
     let memory = figures.memory_peak_mib();
-    tell(format_args!("row 23: idle again {idle_after:.1} s later; {memory:.1} MiB at most"));
+    row.note(format_args!("idle again {idle_after:.1} s later; {memory:.1} MiB at most"));
     assert!(memory < MEMORY_MIB_MAX);
 }
 
 #[test]
 fn a_registry_answers_beside_connections_that_are_reset() {
     let _turn = alone();
+    let row = Row::new("23", "connections to a registry, reset at once");
     let world = World::new();
     let mut registry = world.registry();
     let figures = Figures::of(&registry.process);
     let before = figures.descriptors();
     let per_second = quantity("P2PFS_CONNECTIONS_PER_SECOND", 10_000);
     let flood = Flood::of_connections(registry.address, per_second);
-    for id in 1..=200 {
+    for id in 1..=CLIENTS {
         let mut client = RegistryClient::connect(registry.address);
         assert_eq!(client.register(id, id), Answer::Registered(1));
         assert!(matches!(client.lookup(id), Answer::Address(_, port) if port == id));
+        await_until("the flood goes on", || flood.count() >= (id * RESETS_PER_CLIENT).into());
     }
     let rate = flood.rate();
-    flood.end();
+    row.tried(flood.end());
     registry.process.assert_running();
     await_until("its table is empty again", || figures.descriptors() == before);
     let idle_after = figures.await_idle().as_secs_f32();
-    tell(format_args!(
-        "row 23: a registry answered 200 clients beside {rate:.0} resets a second; idle again \
-         {idle_after:.1} s later"
+    row.note(format_args!(
+        "{CLIENTS} clients answered beside {rate:.0} a second; idle again {idle_after:.1} s later"
     ));
 }
 
@@ -94,11 +99,12 @@ fn hear(mut stream: &TcpStream) {
 /// Takes the descriptors of a process away but for a few, which others hold, and gives one
 /// back while a client waits for it, again and again.
 fn survives_without_descriptors(
-    what: &str,
+    what: &'static str,
     process: &mut Process,
     at: SocketAddrV4,
     request: &[u8],
 ) {
+    let row = Row::new("37", what);
     let figures = Figures::of(process);
     let usual = getrlimit(Resource::Nofile);
     let before = figures.descriptors();
@@ -129,11 +135,11 @@ fn survives_without_descriptors(
         drop(holders.pop_front());
         hear(&waiting);
         waits.push(began.elapsed().as_secs_f64());
+        row.tried(1);
     }
     let wait = median(&waits);
-    tell(format_args!(
-        "row 37: a {what} without descriptors used {:.2} % of a CPU and served the next client \
-         {:.0} ms after one was free, in the median of {ROUNDS}",
+    row.note(format_args!(
+        "{:.2} % of a CPU; the next client served {:.0} ms after one was free, in the median",
         share * 100.0,
         wait * 1000.0,
     ));
@@ -155,7 +161,8 @@ fn a_registry_without_descriptors_waits_and_recovers() {
     let world = World::new();
     let mut registry = world.registry();
     let request = messages::lookup_request(1);
-    survives_without_descriptors("registry", &mut registry.process, registry.address, &request);
+    let what = "clients of a registry without descriptors";
+    survives_without_descriptors(what, &mut registry.process, registry.address, &request);
 }
 
 #[test]
@@ -170,5 +177,6 @@ fn a_peer_without_descriptors_waits_and_recovers() {
     });
     // Answered by closing, which takes no descriptor for a file.
     let request = messages::request("not shared", Count::Bytes);
-    survives_without_descriptors("peer", &mut peer.process, peer.address, &request);
+    let what = "clients of a peer without descriptors";
+    survives_without_descriptors(what, &mut peer.process, peer.address, &request);
 }

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::account::{self, Row, is_possible};
 use crate::crowd::connect_narrow;
 use crate::figures::Figures;
 use crate::harness::{Process, RawDownloader, Stop, World, await_until, content};
 use crate::messages::{self, Count, digest_of};
-use crate::quantities::{refuse, tell};
 use crate::turns::alone;
 
 const NAME: &str = "file";
@@ -66,6 +66,7 @@ impl SlowDownloader {
 #[test]
 fn a_fast_peer_leaves_a_hundred_slow_ones_their_turn() {
     let _turn = alone();
+    let row = Row::new("14", "slow downloaders beside a fast one");
     let world = World::new();
     let registry = world.registry();
     let file = content(1, FILE_BYTES);
@@ -107,9 +108,10 @@ fn a_fast_peer_leaves_a_hundred_slow_ones_their_turn() {
         read.into_iter().map(Result::unwrap).collect()
     });
     let (least, rounds) = (*read.iter().min().unwrap(), fast_rounds.into_inner());
-    tell(format_args!(
-        "row 14: beside {rounds} rounds of {} MiB of a fast peer, the last of {SLOW_PEERS} slow \
-         ones had {least} bytes when half of them had {SLOW_BYTES}",
+    row.tried(read.len());
+    row.note(format_args!(
+        "{rounds} rounds of {} MiB of the fast one; the slowest had {least} bytes when half of \
+         them had {SLOW_BYTES}",
         FILE_BYTES >> 20,
     ));
     assert!(least >= SLOW_BYTES / 2, "somebody was left behind");
@@ -153,10 +155,12 @@ impl Drop for MemoryCage {
 #[test]
 fn every_connection_in_use_takes_32_mib() {
     let _turn = alone();
+    let row = Row::new("38", "uploads at once in 32 MiB");
     let cage = MemoryCage::new();
-    if cage.is_none() {
-        refuse("a memory cgroup (v1), for the part of the kernel");
-    }
+    is_possible(
+        "the kernel's part of the memory",
+        cage.as_ref().ok_or("no memory cgroup (v1)").map(drop),
+    );
     let world = World::new();
     let registry = world.registry();
     let file = content(1, FILE_BYTES);
@@ -183,13 +187,23 @@ fn every_connection_in_use_takes_32_mib() {
     }
     let mut eof = [0; messages::EOF_BYTES];
     fast.stream.read_exact(&mut eof).unwrap();
-    assert_eq!(messages::text(&eof, 1), digest_of(&file));
+    let is_right = messages::text(&eof, 1) == digest_of(&file);
+    account::lost(usize::from(!is_right), 1);
+    assert!(is_right);
 
     let memory = figures.memory_peak_mib();
-    let caged = cage.as_ref().map(|cage| cage.figure("memory.max_usage_in_bytes") >> 10);
-    tell(format_args!(
-        "row 38: a peer with {CONNECTIONS} uploads: {memory:.1} MiB at most, and {caged:?} KiB with \
-         the kernel's part and cached files, under a limit of {MEMORY_MIB_MAX} MiB"
+    let caged = cage.as_ref().map_or_else(
+        || "unknown".to_owned(),
+        |cage| {
+            format!(
+                "{:.1} MiB",
+                cage.figure("memory.max_usage_in_bytes") as f64 / f64::from(1 << 20)
+            )
+        },
+    );
+    row.tried(crowd.len() + 1);
+    row.note(format_args!(
+        "{memory:.1} MiB at most, and {caged} with the kernel's part and cached files"
     ));
     assert!(memory < MEMORY_MIB_MAX as f64);
     source.process.assert_running();

@@ -6,27 +6,21 @@ use std::time::Duration;
 
 use crate::crowd::is_closed;
 use crate::harness::{Stop, await_until, content};
-use crate::hosts::{BROADCAST, Network, OFFER_PORT, heard};
+use crate::hosts::{BROADCAST, Host, Network, OFFER_PORT, REGISTRY, heard};
 use crate::messages::{self, Count};
-use crate::quantities::can_make_hosts;
-use crate::turns::beside_others;
 
 const NAME: &str = "file";
 const WANTS: [&str; 2] = ["--want", NAME];
+const OFFERS: &str = "offers between hosts, also lost and among strange datagrams";
 
 #[test]
 fn a_file_goes_from_host_to_host_by_the_broadcast_of_the_interface() {
-    let _turn = beside_others();
-    if !can_make_hosts() {
-        return;
-    }
-    let network = Network::new(3);
-    let [first, second, third] = [1, 2, 3].map(|number| network.host(number));
-    let _registry = first.start_registry(&network);
+    let Some((network, [first, second, third])) = Network::begin("2", OFFERS) else { return };
     let file = content(1, 3_000_000);
     let ear = first.ear();
-    let mut source = second.start_source(&network, 2, NAME, &file, &[]);
-    let mut downloader = third.start_peer(&network, 3, &WANTS);
+    let mut source = second.start_source(2, NAME, &file, &[]);
+    let mut downloader = third.start_peer(3, &WANTS);
+    network.row.tried(1);
 
     downloader.await_file(NAME, &file);
     // It offers the file itself now, under its own address.
@@ -36,12 +30,7 @@ fn a_file_goes_from_host_to_host_by_the_broadcast_of_the_interface() {
 }
 
 /// Sends datagrams again and again from one of the hosts while something is awaited.
-fn beside_datagrams(
-    socket: &UdpSocket,
-    to: Ipv4Addr,
-    datagrams: &[Vec<u8>],
-    act: impl FnOnce() + Send,
-) {
+fn beside_datagrams(socket: &UdpSocket, to: Ipv4Addr, datagrams: &[Vec<u8>], act: impl FnOnce()) {
     let stop = Stop::default();
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -59,7 +48,7 @@ fn beside_datagrams(
     });
 }
 
-fn broadcaster(host: &crate::hosts::Host) -> UdpSocket {
+fn broadcaster(host: &Host) -> UdpSocket {
     let socket = host.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     socket.set_broadcast(true).unwrap();
     socket
@@ -67,19 +56,14 @@ fn broadcaster(host: &crate::hosts::Host) -> UdpSocket {
 
 #[test]
 fn offers_to_all_of_the_world_are_heard_as_the_reference_makes_them() {
-    let _turn = beside_others();
-    if !can_make_hosts() {
-        return;
-    }
-    let network = Network::new(3);
-    let [first, second, third] = [1, 2, 3].map(|number| network.host(number));
-    let _registry = first.start_registry(&network);
+    let Some((network, [_, second, third])) = Network::begin("2", OFFERS) else { return };
     let file = content(1, 100_000);
     // Its own offers go to a port where nobody listens.
     let aside = SocketAddrV4::new(BROADCAST, OFFER_PORT + 1).to_string();
-    let _source = second.start_source(&network, 2, NAME, &file, &["--broadcast", &aside]);
-    let mut downloader = third.start_peer(&network, 3, &WANTS);
+    let _source = second.start_source(2, NAME, &file, &["--broadcast", &aside]);
+    let mut downloader = third.start_peer(3, &WANTS);
     assert!(!downloader.has_logged("offers"));
+    network.row.tried(1);
 
     let offers = [messages::offer(2, NAME, Count::Characters)];
     beside_datagrams(&broadcaster(&second), Ipv4Addr::BROADCAST, &offers, || {
@@ -89,27 +73,22 @@ fn offers_to_all_of_the_world_are_heard_as_the_reference_makes_them() {
 
 #[test]
 fn lost_and_strange_datagrams_only_delay_the_offers() {
-    let _turn = beside_others();
-    if !can_make_hosts() {
-        return;
-    }
-    let network = Network::new(3);
-    let [first, second, third] = [1, 2, 3].map(|number| network.host(number));
-    let _registry = first.start_registry(&network);
+    let Some((network, [first, second, third])) = Network::begin("2", OFFERS) else { return };
     let file = content(1, 100_000);
-    let _source = second.start_source(&network, 2, NAME, &file, &[]);
+    let _source = second.start_source(2, NAME, &file, &[]);
+    network.row.tried(1);
     second.cut_outgoing("udp dport 8000 numgen random mod 100 < 80");
 
     let offer = messages::offer(2, NAME, Count::Bytes);
     let too_long = [&offer[..], b"x"].concat();
     let strange = [Vec::new(), offer[..72].to_vec(), too_long, vec![0xff; 73], vec![b'O'; 1400]];
     let socket = broadcaster(&first);
-    let mut downloader = third.start_peer(&network, 3, &[]);
+    let mut downloader = third.start_peer(3, &[]);
     beside_datagrams(&socket, BROADCAST, &strange, || {
         await_until("strange datagrams are dropped", || {
             downloader.has_logged("dropped a datagram") && downloader.has_logged("peer 2 offers")
         });
-        let mut wanting = first.start_peer(&network, 4, &WANTS);
+        let mut wanting = first.start_peer(4, &WANTS);
         wanting.await_file(NAME, &file);
     });
     downloader.process.assert_running();
@@ -119,27 +98,22 @@ fn lost_and_strange_datagrams_only_delay_the_offers() {
 
 #[test]
 fn one_address_takes_its_share_of_the_connections_and_no_more() {
-    let _turn = beside_others();
-    if !can_make_hosts() {
-        return;
-    }
-    let network = Network::new(3);
-    let [first, second, third] = [1, 2, 3].map(|number| network.host(number));
-    let (_registry, registry_address) = first.start_registry(&network);
+    let what = "connections from one address";
+    let Some((network, [first, second, third])) = Network::begin("23", what) else { return };
     let file = content(1, 100_000);
-    let source = second.start_source(&network, 2, NAME, &file, &[]);
+    let source = second.start_source(2, NAME, &file, &[]);
 
-    for victim in [source.address, registry_address] {
+    for (id, victim) in [(3, source.address), (4, REGISTRY)] {
         let crowd: Vec<_> =
             (0..100).map(|_| third.run(|| TcpStream::connect(victim).unwrap())).collect();
         await_until("those beyond 64 are closed", || {
             crowd.iter().filter(|stream| is_closed(stream)).count() == 36
         });
         // Others do not suffer from it.
-        let mut downloader = first.start_peer(&network, 3, &WANTS);
+        let mut downloader = first.start_peer(id, &WANTS);
         downloader.await_file(NAME, &file);
         assert_eq!(crowd.iter().filter(|stream| !is_closed(stream)).count(), 64);
-        std::fs::remove_dir_all(network.folder().path().join("folder-3")).unwrap();
+        network.row.tried(crowd.len());
         // And a place that is free again can be taken.
         drop(crowd);
         await_until("there is room again", || {

@@ -71,15 +71,21 @@ impl Flood {
         Self { stop, count, began, thread: Some(thread) }
     }
 
-    /// How much it achieved in a second so far.
-    pub(crate) fn rate(&self) -> f64 {
-        self.count.load(Ordering::Relaxed) as f64 / self.began.elapsed().as_secs_f64()
+    /// How much it achieved so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
-    /// Ends it; what it found wrong is a panic here.
-    pub(crate) fn end(mut self) {
+    /// How much it achieved in a second so far.
+    pub(crate) fn rate(&self) -> f64 {
+        self.count() as f64 / self.began.elapsed().as_secs_f64()
+    }
+
+    /// Ends it; how much it achieved in all. What it found wrong is a panic here.
+    pub(crate) fn end(mut self) -> usize {
         self.stop.set();
         self.thread.take().unwrap().join().unwrap();
+        self.count() as usize
     }
 }
 

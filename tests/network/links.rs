@@ -1,40 +1,45 @@
 //! Links that are cut, slow, reset, or taken down and up (rows 3, 5, 7 and 9).
 
-use crate::harness::{Process, await_until, content};
+use crate::harness::{await_until, content};
 use crate::hosts::{Host, HostPeer, Network, heard};
-use crate::quantities::{can_make_hosts, tell};
-use crate::turns::beside_others;
 
 const NAME: &str = "file";
 /// Slow enough for something to happen in the middle of a transfer.
 const MEDIUM_RATE: u32 = 1_000_000;
 
-/// A registry, a source and a downloader on three hosts.
+const CUT: (&str, &str) = ("3", "links cut in mid-transfer");
+const RESET: (&str, &str) = ("5", "connections reset in mid-transfer");
+const SLOW: (&str, &str) = ("7", "slow and changing links");
+const TAKEN_DOWN: &str = "interfaces down and up, or with another address";
+
+/// A source and a downloader on hosts of their own. Both end before the hosts go.
 struct Scene {
     file: Vec<u8>,
     downloader: HostPeer,
     source: HostPeer,
-    _registry: Process,
-    network: Network,
+    downloader_host: Host,
+    source_host: Host,
+    _network: Network,
 }
 
 impl Scene {
-    /// `bytes_per_second` is what the source's link lets through.
-    fn begin(file_bytes: usize, bytes_per_second: u32, more: &[&str]) -> Self {
-        let network = Network::new(3);
-        let (registry, _) = network.host(1).start_registry(&network);
+    /// `bytes_per_second` is what the source's link lets through. None where no hosts can
+    /// be made.
+    fn begin(
+        (rows, what): (&'static str, &'static str),
+        file_bytes: usize,
+        bytes_per_second: u32,
+        more: &[&str],
+    ) -> Option<Self> {
+        let (network, [_, source_host, downloader_host]) = Network::begin(rows, what)?;
         let file = content(1, file_bytes);
-        let calm = ["--offer-interval", "5s"];
-        let source = network.host(2).start_source(&network, 2, NAME, &file, &calm);
+        let source = source_host.start_source(2, NAME, &file, &["--offer-interval", "5s"]);
         await_until("the source is registered", || source.has_logged("registered at"));
-        network.host(2).slow_down(bytes_per_second);
+        source_host.slow_down(bytes_per_second);
         let more = [&["--want", NAME], more].concat();
-        let downloader = network.host(3).start_peer(&network, 3, &more);
-        Self { file, downloader, source, _registry: registry, network }
-    }
-
-    fn source_host(&self) -> Host {
-        self.network.host(2)
+        let downloader = downloader_host.start_peer(3, &more);
+        network.row.tried(1);
+        Some(Self { file, downloader, source, downloader_host, source_host, _network: network })
     }
 
     /// The file arrives, and both go on.
@@ -47,19 +52,16 @@ impl Scene {
 
 /// The link of the source stops in the middle of a transfer and heals later.
 fn a_cut_is_survived(cut: impl Fn(&Host)) {
-    let _turn = beside_others();
-    if !can_make_hosts() {
-        return;
-    }
-    let mut scene = Scene::begin(3_000_000, MEDIUM_RATE, &["--progress-timeout", "2s"]);
+    let more = ["--progress-timeout", "2s"];
+    let Some(mut scene) = Scene::begin(CUT, 3_000_000, MEDIUM_RATE, &more) else { return };
     scene.downloader.await_partial(200_000);
-    cut(&scene.source_host());
+    cut(&scene.source_host);
     await_until("the downloader gives the source up", || {
         scene.downloader.has_logged("could not give")
     });
     assert!(!scene.downloader.holds(NAME));
     assert_eq!(scene.downloader.partial_bytes(), 0, "what came is wiped");
-    scene.source_host().heal();
+    scene.source_host.heal();
     scene.end();
 }
 
@@ -83,16 +85,12 @@ fn a_link_that_loses_what_the_source_is_sent_heals() {
 
 #[test]
 fn a_short_cut_costs_no_transfer() {
-    let _turn = beside_others();
-    if !can_make_hosts() {
-        return;
-    }
-    let mut scene = Scene::begin(3_000_000, MEDIUM_RATE, &[]);
+    let Some(mut scene) = Scene::begin(CUT, 3_000_000, MEDIUM_RATE, &[]) else { return };
     scene.downloader.await_partial(200_000);
-    scene.source_host().cut_outgoing("");
+    scene.source_host.cut_outgoing("");
     let had = scene.downloader.partial_bytes();
     std::thread::sleep(std::time::Duration::from_secs(2));
-    scene.source_host().heal();
+    scene.source_host.heal();
     scene.downloader.await_partial(had + 1);
     assert!(!scene.downloader.has_logged("could not give"));
     scene.end();
@@ -100,18 +98,15 @@ fn a_short_cut_costs_no_transfer() {
 
 #[test]
 fn a_reset_in_the_middle_costs_that_connection_only() {
-    let _turn = beside_others();
-    if !can_make_hosts() {
-        return;
-    }
-    for victim in [2, 3] {
+    for end in ["dport", "sport"] {
         // Who sends nothing is not told, and notices at its deadline.
-        let mut scene = Scene::begin(1_500_000, MEDIUM_RATE, &["--progress-timeout", "2s"]);
+        let more = ["--progress-timeout", "2s"];
+        let Some(mut scene) = Scene::begin(RESET, 1_500_000, MEDIUM_RATE, &more) else { return };
         scene.downloader.await_partial(200_000);
         let port = scene.source.address.port();
-        let host = scene.network.host(victim);
         // Once for each side to be the one that a reset comes to.
-        let end = if victim == 2 { "dport" } else { "sport" };
+        let is_at_source = end == "dport";
+        let host = if is_at_source { &scene.source_host } else { &scene.downloader_host };
         host.set_input_rule(Some(&format!("tcp {end} {port} reject with tcp reset")));
         await_until("the downloader is told", || scene.downloader.has_logged("could not give"));
         assert!(!scene.downloader.holds(NAME));
@@ -122,26 +117,18 @@ fn a_reset_in_the_middle_costs_that_connection_only() {
 
 #[test]
 fn a_link_of_2_kib_a_second_is_slow_and_nothing_else() {
-    let _turn = beside_others();
-    if !can_make_hosts() {
-        return;
-    }
     // Longer than the window in which the minimum rate is measured.
-    let scene = Scene::begin(70_000, 2048, &[]);
+    let Some(scene) = Scene::begin(SLOW, 70_000, 2048, &[]) else { return };
     scene.downloader_is_never_given_up();
 }
 
 #[test]
 fn a_link_that_changes_its_rate_is_slow_and_nothing_else() {
-    let _turn = beside_others();
-    if !can_make_hosts() {
-        return;
-    }
-    let mut scene = Scene::begin(2_000_000, MEDIUM_RATE, &[]);
+    let Some(mut scene) = Scene::begin(SLOW, 2_000_000, MEDIUM_RATE, &[]) else { return };
     let mut wanted_bytes = 0;
     for rate in [20_000, 200_000, 5_000, MEDIUM_RATE] {
         wanted_bytes += u64::from(rate.min(100_000));
-        scene.source_host().slow_down(rate);
+        scene.source_host.slow_down(rate);
         scene.downloader.await_partial(wanted_bytes);
     }
     scene.downloader_is_never_given_up();
@@ -165,16 +152,10 @@ impl Scene {
 
 #[test]
 fn an_interface_goes_down_and_up_and_has_another_address_for_a_while() {
-    let _turn = beside_others();
-    if !can_make_hosts() {
-        return;
-    }
-    let network = Network::new(3);
-    let [first, second, third] = [1, 2, 3].map(|number| network.host(number));
-    let _registry = first.start_registry(&network);
+    let Some((network, [_, second, third])) = Network::begin("9", TAKEN_DOWN) else { return };
     let file = content(1, 100_000);
     let ear = third.ear();
-    let mut source = second.start_source(&network, 2, NAME, &file, &[]);
+    let mut source = second.start_source(2, NAME, &file, &[]);
     let is_heard = || {
         let offer = heard(&ear);
         offer == Some((2, NAME.into(), second.address))
@@ -186,6 +167,7 @@ fn an_interface_goes_down_and_up_and_has_another_address_for_a_while() {
     while heard(&ear).is_some() {}
     second.ip(&["link", "set", "eth0", "up"]);
     await_until("it is heard again", is_heard);
+    network.row.tried(1);
 
     let address = format!("{}/24", second.address);
     let failures = |source: &HostPeer| {
@@ -198,7 +180,7 @@ fn an_interface_goes_down_and_up_and_has_another_address_for_a_while() {
     source.process.assert_running();
     second.ip(&["addr", "add", &address, "broadcast", "+", "dev", "eth0"]);
     await_until("it is heard again", is_heard);
-    let mut downloader = third.start_peer(&network, 3, &["--want", NAME]);
+    network.row.tried(1);
+    let mut downloader = third.start_peer(3, &["--want", NAME]);
     downloader.await_file(NAME, &file);
-    tell("row 9: interface down and up, another address: offered again each time");
 }

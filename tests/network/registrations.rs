@@ -1,13 +1,13 @@
 //! A registry with as many clients as it has places (rows 36 and 38).
 
 use std::net::SocketAddrV4;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::account::{Row, quantity};
 use crate::crowd::{ACCEPT_QUEUE, connect_as};
 use crate::figures::Figures;
-use crate::harness::{Answer, Process, RegistryClient, Stop, await_until};
+use crate::harness::{Answer, Process, RegistryClient, await_until};
 use crate::messages;
-use crate::quantities::{quantity, tell};
 use crate::turns::{alone, sockets_max};
 
 use std::io::{Read, Write};
@@ -24,6 +24,8 @@ const MEMORY_MIB_MAX: f64 = 32.0;
 const JOIN_EVERY: Duration = Duration::from_millis(10);
 /// So many at once, which makes a thousand a second.
 const JOINS_AT_ONCE: usize = 10;
+/// Their ids, which nobody else has.
+const JOINERS_FROM: usize = 100_000;
 
 fn register(number: usize, registry: SocketAddrV4) -> TcpStream {
     let mut stream = connect_as(number, registry).unwrap();
@@ -52,6 +54,7 @@ fn lookup_cost(figures: &Figures, registry: SocketAddrV4, entries: usize) -> Dur
 #[test]
 fn a_lookup_costs_little_with_a_full_registry() {
     let _turn = alone();
+    let row = Row::new("36, 38", "clients of one registry");
     let entries = quantity("P2PFS_REGISTRATIONS", 2_000).min(sockets_max());
     let folder = tempfile::tempdir().unwrap();
     let connections_max = (entries + 100).to_string();
@@ -73,31 +76,32 @@ fn a_lookup_costs_little_with_a_full_registry() {
     }
     let cost_full = lookup_cost(&figures, address, entries);
 
-    let stop = Stop::default();
-    let joined = thread::scope(|scope| {
+    let joins: usize = quantity("P2PFS_JOINS", 200);
+    let began = Instant::now();
+    thread::scope(|scope| {
         let joining = scope.spawn(|| {
-            let (mut number, mut joined) = (100_000, 0);
-            while !stop.sleep(JOIN_EVERY) {
+            for batch in 0..joins / JOINS_AT_ONCE {
+                thread::sleep((JOIN_EVERY * batch as u32).saturating_sub(began.elapsed()));
+                let first = JOINERS_FROM + batch * JOINS_AT_ONCE;
                 let fresh: Vec<_> =
-                    (0..JOINS_AT_ONCE).map(|more| register(number + more, address)).collect();
-                joined += fresh.iter().filter(|stream| is_registered(stream)).count();
-                number += JOINS_AT_ONCE;
+                    (0..JOINS_AT_ONCE).map(|more| register(first + more, address)).collect();
+                assert!(fresh.iter().all(is_registered), "a registration was refused");
             }
-            assert_eq!(joined, number - 100_000, "a registration was refused");
-            joined
         });
-        lookup_cost(&figures, address, entries);
-        stop.set();
-        joining.join().unwrap()
+        while !joining.is_finished() {
+            lookup_cost(&figures, address, entries);
+        }
     });
+    let joins_per_second = joins as f64 / began.elapsed().as_secs_f64();
     let memory = figures.memory_peak_mib();
     drop(entered);
     await_until("all have left", || figures.descriptors() == before);
     let idle_after = figures.await_idle().as_secs_f32();
-    tell(format_args!(
-        "rows 36, 38: a lookup took {cost_full:.1?} of CPU with {entries} entries, \
-         {cost_alone:.1?} with one; {joined} joined and left meanwhile; {memory:.1} MiB at most; \
-         idle again {idle_after:.1} s later"
+    row.tried(entries + joins);
+    row.note(format_args!(
+        "a lookup took {cost_full:.1?} of CPU with {entries} entries, {cost_alone:.1?} with one; \
+         {joins} joined and left, {joins_per_second:.0} a second; {memory:.1} MiB at most; idle \
+         again {idle_after:.1} s later"
     ));
     assert!(cost_full < LOOKUP_CPU_MAX);
     assert!(memory < MEMORY_MIB_MAX);

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crate::account::{Row, quantity};
 use crate::harness::{Answer, RegistryClient, Server, World, await_until, content};
 use crate::messages::{ACKNOWLEDGMENT_BYTES, EOF_BYTES, REQUEST_BYTES};
-use crate::quantities::{quantity, tell};
 use crate::turns::beside_others;
 
 const FILE_BYTES: usize = 20_000;
@@ -103,7 +103,8 @@ impl FlippingRelay {
 #[test]
 fn a_flipped_bit_is_seen_and_the_file_is_asked_for_again() {
     let _turn = beside_others();
-    let flips = quantity("P2PFS_FLIPS", 24);
+    let row = Row::new("6", "bits flipped on the wire");
+    let flips: usize = quantity("P2PFS_FLIPS", 24);
     let world = World::new();
     let (registry, aside) = (world.registry(), world.registry());
     let files: Vec<_> = (0..flips.div_ceil(FLIPS_PER_FILE))
@@ -124,7 +125,8 @@ fn a_flipped_bit_is_seen_and_the_file_is_asked_for_again() {
     assert!(downloader.hidden_files().is_empty());
     let connections = relay.connections.load(Ordering::SeqCst);
     let flipped = relay.flipped.load(Ordering::SeqCst);
-    tell(format_args!("row 6: {flipped} bits flipped on {connections} connections"));
+    row.tried(flipped);
+    row.note(format_args!("on {connections} connections"));
     let log = downloader.process.log();
     assert!(log.iter().any(|line| line.contains("checksum of")), "no flip reached the data");
     assert!(flipped * 2 > flips, "hardly a bit was flipped");
@@ -133,6 +135,7 @@ fn a_flipped_bit_is_seen_and_the_file_is_asked_for_again() {
 #[test]
 fn after_a_flipped_bit_another_source_is_asked() {
     let _turn = beside_others();
+    let row = Row::new("6", "bits flipped on the wire");
     let world = World::new();
     let (registry, aside) = (world.registry(), world.registry());
     let file = content(1, FILE_BYTES);
@@ -142,4 +145,5 @@ fn after_a_flipped_bit_another_source_is_asked() {
     await_until("the bad wire was tried", || relay.connections.load(Ordering::SeqCst) > 0);
     let _good = world.peer(3, registry.address).has("file", &file).start();
     downloader.await_file("file", &file);
+    row.tried(relay.flipped.load(Ordering::SeqCst));
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use p2pfs::limits::{CHUNK_BYTES_MAX, Limits, OUTBOX_BYTES_MAX, WINDOW_BYTES};
 use p2pfs::node::CloseHow;
-use p2pfs::proto::FileId;
+use p2pfs::proto::{FileId, Timer};
 use p2pfs::wire::{
     Deframer, FileName, Frame, Message, Offer, PeerId, PeerMessage, RegistryRequest,
     RegistryResponse,
@@ -33,6 +33,10 @@ pub(crate) struct Ledger {
     /// Who offers something, by its reports, and when an offer of whom last came.
     pub(crate) offering: BTreeSet<PeerId>,
     heard_us: BTreeMap<PeerId, u64>,
+    /// How many offers it made.
+    pub(crate) offers: u64,
+    /// The deadlines for which it gave connections up.
+    pub(crate) timeouts: Vec<Timer>,
     /// Whether a registry ever entered it.
     pub(crate) was_registered: bool,
     partials: BTreeMap<FileId, Partial>,
@@ -92,6 +96,11 @@ impl Ledger {
         self.shared.insert(partial.name);
     }
 
+    /// What there is of partial files.
+    pub(crate) fn partial_bytes(&self) -> u64 {
+        self.partials.values().map(|partial| partial.size_bytes).sum()
+    }
+
     /// A file is closed.
     pub(crate) fn closed(&mut self, file: FileId) {
         self.partials.remove(&file);
@@ -112,7 +121,8 @@ impl Ledger {
     }
 
     /// It offers a file: as itself, and one that is complete.
-    pub(crate) fn offers(&self, id: PeerId, datagram: &[u8]) {
+    pub(crate) fn offers(&mut self, id: PeerId, datagram: &[u8]) {
+        self.offers += 1;
         let offer = Offer::decode(datagram).expect("offers what is no offer");
         assert_eq!(offer.peer, id, "offers in the name of another");
         assert!(self.shared.contains(&offer.name), "offers {}, which it has not", offer.name);

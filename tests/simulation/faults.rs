@@ -5,6 +5,7 @@
 //! one fault does not always hide another.
 
 use fastrand::Rng;
+use p2pfs::proto::Timer;
 
 /// When a fault may strike.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -162,6 +163,16 @@ impl Fault {
 
 const COUNT: usize = TABLE.len();
 
+/// The deadlines of connections, which faults make pass.
+const DEADLINES: [(Timer, &str); 6] = [
+    (Timer::FirstByte, "deadline of the first byte"),
+    (Timer::Idle, "deadline of a request"),
+    (Timer::Connect, "deadline of a connection"),
+    (Timer::Progress, "deadline of progress"),
+    (Timer::MinimumRate, "deadline of the minimum rate"),
+    (Timer::Answer, "deadline of an answer"),
+];
+
 /// The faults of one run.
 pub(crate) struct Faults {
     /// Of [`Occasion::Each`]: strikes if a random `u32` is below this.
@@ -172,9 +183,12 @@ pub(crate) struct Faults {
     are_off: bool,
 }
 
-/// How often each kind struck.
+/// How often each kind struck, and how often each deadline passed.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Counts([u64; COUNT]);
+pub(crate) struct Counts {
+    faults: [u64; COUNT],
+    deadlines: [u64; DEADLINES.len()],
+}
 
 impl Faults {
     /// Draws which faults this run has, and how many of them.
@@ -223,7 +237,13 @@ impl Faults {
 
     /// Counts a fault that struck.
     pub(crate) fn count(&mut self, fault: Fault) {
-        self.counts.0[fault as usize] += 1;
+        self.counts.faults[fault as usize] += 1;
+    }
+
+    /// Counts a deadline that passed.
+    pub(crate) fn count_deadline(&mut self, timer: Timer) {
+        let at = DEADLINES.iter().position(|(known, _)| *known == timer);
+        self.counts.deadlines[at.expect("a deadline that is in the table")] += 1;
     }
 
     /// No more faults from now on.
@@ -245,30 +265,39 @@ impl Faults {
 impl Counts {
     /// Adds those of another run.
     pub(crate) fn add(&mut self, other: &Self) {
-        for (ours, theirs) in self.0.iter_mut().zip(&other.0) {
-            *ours += theirs;
-        }
+        let ours = self.faults.iter_mut().chain(&mut self.deadlines);
+        let theirs = other.faults.iter().chain(&other.deadlines);
+        ours.zip(theirs).for_each(|(ours, theirs)| *ours += theirs);
     }
 
-    /// The kinds that struck less than `least` times.
-    pub(crate) fn rarer_than(&self, least: u64) -> Vec<&'static str> {
-        TABLE
-            .iter()
-            .zip(self.0)
-            .filter(|(_, n)| *n < least)
-            .map(|((_, name, _), _)| *name)
-            .collect()
+    fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let names = TABLE.iter().map(|(_, name, _)| *name);
+        let deadlines = DEADLINES.iter().map(|(_, name)| *name);
+        names.zip(self.faults).chain(deadlines.zip(self.deadlines))
+    }
+
+    /// How many kinds there are, how often all of them struck, and how often the rarest.
+    pub(crate) fn summary(&self) -> (usize, u64, u64) {
+        let rarest = self.faults.iter().min().copied().unwrap_or(0);
+        (COUNT, self.faults.iter().sum(), rarest)
+    }
+
+    /// The kinds that struck, and the deadlines that passed, less often than this.
+    pub(crate) fn rarer_than(&self, faults_min: u64, deadlines_min: u64) -> Vec<&'static str> {
+        let least = |at| if at < COUNT { faults_min } else { deadlines_min };
+        let rare = self.all().enumerate().filter(|(at, (_, n))| *n < least(*at));
+        rare.map(|(_, (name, _))| name).collect()
     }
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Self([0; COUNT])
+        Self { faults: [0; COUNT], deadlines: [0; DEADLINES.len()] }
     }
 }
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        TABLE.iter().zip(self.0).try_for_each(|((_, name, _), n)| writeln!(f, "{n:>10}  {name}"))
+        self.all().try_for_each(|(name, n)| writeln!(f, "{n:>10}  {name}"))
     }
 }

@@ -12,6 +12,8 @@
 //!                ▼
 //!              disk, liar            files, written and synced; a peer that lies
 //!
+//!              standstill            a few runs that are made by hand
+//!
 //!              outside               what hosts share: time, chance, the queue of
 //!                                    events, network (streams, outages), faults,
 //!                                    the truth about files, the trace
@@ -30,6 +32,9 @@
 //! | `P2PFS_SIM_TWICE` | how many seeds are run twice | 50 |
 //! | `P2PFS_SIM_SEED` | the seed that `replay` runs, printing every event | one, in silence |
 
+#[allow(dead_code, reason = "shared with other tests, which use the rest")]
+#[path = "../account/mod.rs"]
+mod account;
 mod checks;
 mod disk;
 mod faults;
@@ -43,6 +48,7 @@ mod process;
 mod queue;
 mod runner;
 mod scenario;
+mod standstill;
 mod stream;
 mod trace;
 mod trouble;
@@ -55,6 +61,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::Instant;
 
+use account::{Row, quantity, setting};
 use faults::Counts;
 use trace::Text;
 use world::{Summary, World};
@@ -67,6 +74,8 @@ const SEEDS_TWICE: u64 = 50;
 const STORIES_MAX: usize = 3;
 /// In so many seeds every kind of fault has to strike at least once.
 const SEEDS_FOR_EVERY_FAULT: u64 = 100;
+/// And every deadline has to pass.
+const SEEDS_FOR_EVERY_DEADLINE: u64 = 1000;
 
 /// What came of many runs.
 #[derive(Default)]
@@ -74,7 +83,9 @@ struct Account {
     seeds: u64,
     steps: u64,
     steps_min: Option<u64>,
-    files: usize,
+    fetched: usize,
+    standing: usize,
+    strangers: usize,
     /// How long the slowest run took to converge, and its seed.
     slowest: (u64, u64),
     counts: Counts,
@@ -97,8 +108,9 @@ thread_local! {
 
 #[test]
 fn seeds() {
-    let from = number("P2PFS_SIM_FROM").unwrap_or(0);
-    let count = number("P2PFS_SIM_SEEDS").unwrap_or(SEEDS);
+    let row = Row::new("-", "faults in runs of the simulator");
+    let from = quantity("P2PFS_SIM_FROM", 0);
+    let count = quantity("P2PFS_SIM_SEEDS", SEEDS);
     let began = Instant::now();
     let account = Mutex::new(Account::default());
     on_all_cores(from..from + count, |seed| {
@@ -108,32 +120,32 @@ fn seeds() {
     let account = account.into_inner().expect("no run panics outside");
     print!("{account}");
     println!("{:.1} s", began.elapsed().as_secs_f64());
+    account.enter(&row);
     assert!(account.failures.is_empty(), "{}", stories(account.failures));
-    // A fault that never strikes tests nothing.
-    let rare = account.counts.rarer_than(count / SEEDS_FOR_EVERY_FAULT);
-    assert!(rare.is_empty(), "faults that hardly ever struck: {rare:?}");
+    // A fault that never strikes and a deadline that never passes test nothing.
+    let (faults_min, deadlines_min) =
+        (count / SEEDS_FOR_EVERY_FAULT, count / SEEDS_FOR_EVERY_DEADLINE);
+    let rare = account.counts.rarer_than(faults_min, deadlines_min);
+    assert!(rare.is_empty(), "faults and deadlines that hardly ever came: {rare:?}");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let count = number("P2PFS_SIM_TWICE").unwrap_or(SEEDS_TWICE);
+    let row = Row::new("-", "runs of the simulator made twice, with the same outcome");
+    let count = quantity("P2PFS_SIM_TWICE", SEEDS_TWICE);
     on_all_cores(7_000_000..7_000_000 + count, |seed| {
         assert_eq!(run(seed).0, run(seed).0, "seed {seed}");
+        row.tried(1);
     });
 }
 
 #[test]
 fn replay() {
-    let seed = number("P2PFS_SIM_SEED");
+    let seed = setting("P2PFS_SIM_SEED");
     let text = if seed.is_some() { Text::Printed } else { Text::Off };
     let mut world = World::new(seed.unwrap_or(1), text);
     let summary = world.run();
     world.out.note(|| format!("{summary:?}"));
-}
-
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }
 
 fn on_all_cores(seeds: Range<u64>, work: impl Fn(u64) + Sync) {
@@ -207,27 +219,46 @@ impl Account {
         self.counts.add(counts);
         match result {
             Ok(summary) => {
+                if summary.strangers > 0 {
+                    let why = format!("{} files that nobody gave or wanted", summary.strangers);
+                    self.failures.push(Failure { seed, step: summary.steps, why });
+                }
                 self.steps += summary.steps;
                 self.steps_min =
                     Some(self.steps_min.map_or(summary.steps, |min| min.min(summary.steps)));
-                self.files += summary.files;
+                self.fetched += summary.fetched;
+                self.standing += summary.standing;
+                self.strangers += summary.strangers;
                 self.slowest = self.slowest.max((summary.arrival_us, seed));
             }
             Err(failure) => self.failures.push(failure),
         }
     }
+
+    /// Enters it all in a row. Of a run that failed, one file at least counts as lost.
+    fn enter(&self, row: &Row) {
+        let failed = self.failures.len() - usize::from(self.strangers > 0);
+        account::lost(failed, self.fetched + failed);
+        account::got_in(self.strangers, self.standing);
+        let (kinds, faults, rarest) = self.counts.summary();
+        row.tried(faults as usize);
+        row.note(format_args!(
+            "{kinds} kinds, each at least {rarest} times, in {} runs of {} events in all",
+            self.seeds, self.steps
+        ));
+    }
 }
 
 impl std::fmt::Display for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { seeds, steps, files, slowest: (arrival_us, slowest), counts, .. } = self;
+        let Self { seeds, steps, fetched, slowest: (arrival_us, slowest), counts, .. } = self;
         write!(f, "{counts}")?;
         writeln!(f, "{seeds} seeds, {} failed", self.failures.len())?;
         writeln!(f, "{steps} events, at least {} in a run", self.steps_min.unwrap_or(0))?;
         let arrival_s = *arrival_us as f64 / 1e6;
         writeln!(
             f,
-            "{files} files fetched, all there within {arrival_s:.1} s of calm (seed {slowest})"
+            "{fetched} files fetched, all there within {arrival_s:.1} s of calm (seed {slowest})"
         )
     }
 }

@@ -106,6 +106,11 @@ impl Truth {
         self.0.entry(name).or_default().insert(digest);
     }
 
+    /// Whether a file of this name ever stood anywhere.
+    pub(crate) fn knows(&self, name: &FileName) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Whether this was ever true.
     pub(crate) fn holds(&self, name: &FileName, digest: &Digest) -> bool {
         self.0.get(name).is_some_and(|digests| digests.contains(digest))

@@ -2,7 +2,7 @@
 //! with a made-up network and disk.
 
 use p2pfs::node::{Action, FileError, Input, Outcome, Report};
-use p2pfs::proto::{FileId, Transmit};
+use p2pfs::proto::{CloseReason, FileId, Transmit};
 use p2pfs::wire::{Digest, FileName};
 
 use crate::checks::{self, Conversation, Speaker};
@@ -85,7 +85,12 @@ impl Host {
                 assert!(process.sockets.contains_key(&connection), "{connection:?} is gone");
                 process.to_pump.insert(connection);
             }
-            Action::Close { connection, how, reason: _ } => {
+            Action::Close { connection, how, reason } => {
+                if let (CloseReason::TimedOut(timer), true) = (reason, process.program.is_honest())
+                {
+                    process.ledger.timeouts.push(timer);
+                    out.faults.count_deadline(timer);
+                }
                 out.trace.fold(connection.to_bits());
                 assert!(process.sockets.contains_key(&connection), "{connection:?} is gone");
                 let socket = process.remove_socket(connection);

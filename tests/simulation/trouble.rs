@@ -79,9 +79,14 @@ impl World {
         let host = host.or_else(|| self.some_running_peer())?;
         self.hosts[host].process.as_ref()?;
         let until_us = self.out.now_us + self.out.some_us(100_000..=40_000_000);
+        self.stand_still(host, until_us);
+        Some(())
+    }
+
+    /// A process does nothing until then.
+    pub(crate) fn stand_still(&mut self, host: HostIndex, until_us: u64) {
         self.hosts[host].frozen_until_us = until_us;
         self.out.queue.put(until_us, Event::Thaw(host));
-        Some(())
     }
 
     /// The user does something in a shared folder.

@@ -55,8 +55,12 @@ pub(crate) struct World {
 pub(crate) struct Summary {
     /// Events.
     pub(crate) steps: u64,
-    /// Files that were fetched, counting each host.
-    pub(crate) files: usize,
+    /// Files that were wanted, counting each host; all of them were fetched.
+    pub(crate) fetched: usize,
+    /// Files that stand in the folders at the end.
+    pub(crate) standing: usize,
+    /// Those of them under names that nobody gave or wanted.
+    pub(crate) strangers: usize,
     /// How long it took after the calm began until every file was there.
     pub(crate) arrival_us: u64,
     /// The trace in one number.
@@ -72,12 +76,27 @@ impl World {
         let trouble_ends_us = out.some_us(5_000_000..=trouble_us_max);
         let hosts = scenario::draw(&mut out, trouble_ends_us);
         out.queue.put(1_000_000, Event::Trouble);
+        let trouble_interval_us = 100_000 << out.rng.u32(0..6);
+        Self { trouble_interval_us, trouble_ends_us, ..Self::of(out, hosts) }
+    }
+
+    /// A world in which only that goes wrong which a test does to it. None of the hosts is
+    /// started.
+    pub(crate) fn without_faults(hosts: impl FnOnce(&mut Outside) -> Vec<Host>) -> Self {
+        let mut out = Outside::new(1, Text::Off);
+        out.faults.turn_off();
+        out.queue.put(LOOK_INTERVAL_US, Event::Look);
+        let hosts = hosts(&mut out);
+        Self::of(out, hosts)
+    }
+
+    fn of(out: Outside, hosts: Vec<Host>) -> Self {
         Self {
-            trouble_interval_us: 100_000 << out.rng.u32(0..6),
-            trouble_ends_us,
             out,
             hosts,
             steps: 0,
+            trouble_interval_us: 0,
+            trouble_ends_us: 0,
             removed: Vec::new(),
             steps_at_once: (0, 0),
             is_time_to_look: false,
@@ -95,16 +114,23 @@ impl World {
         let arrival_us = self.out.now_us - calm_us;
         let deadline_us = self.out.now_us + TIDY_US_MAX;
         self.step_until(deadline_us, "not all is closed", Self::is_tidy);
-        let mut files = 0;
+        let (steps, hash) = (self.steps, self.out.trace.hash());
+        let mut summary =
+            Summary { steps, fetched: 0, standing: 0, strangers: 0, arrival_us, hash };
         for host in self.hosts.iter().filter(|host| host.is_peer()) {
-            for name in &host.wishes {
-                let digest = host.disk.digest(name).expect("it has arrived");
-                let is_true = self.out.truth.holds(name, &digest);
+            summary.fetched += host.wishes.len();
+            for (name, _) in host.disk.complete_files() {
+                summary.standing += 1;
+                if !self.out.truth.knows(&name) {
+                    summary.strangers += 1;
+                    continue;
+                }
+                let digest = host.disk.digest(&name).expect("it is listed");
+                let is_true = self.out.truth.holds(&name, &digest);
                 assert!(is_true, "host {} ends with a {name} that never was", host.index);
-                files += 1;
             }
         }
-        Summary { steps: self.steps, files, arrival_us, hash: self.out.trace.hash() }
+        summary
     }
 
     fn step_until(&mut self, deadline_us: u64, complaint: &str, goal: impl Fn(&Self) -> bool) {

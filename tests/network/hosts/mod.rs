@@ -6,21 +6,31 @@
 
 mod programs;
 
+use std::array;
 use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::{Command, Stdio, id};
+use std::sync::RwLockReadGuard;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, panicking};
 
+use rustix::process::geteuid;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
+
+use crate::account::{Row, is_possible};
+use crate::harness::Process;
+use crate::turns::beside_others;
 
 pub(crate) use programs::{HostPeer, Lookups, heard};
 
 /// The broadcast address of every network made here.
 pub(crate) const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 255);
+/// The registry of every network, on its first host.
+pub(crate) const REGISTRY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 1), 5000);
 /// The usual port of offers, which is free on hosts of their own.
 pub(crate) const OFFER_PORT: u16 = 8000;
 
@@ -29,11 +39,16 @@ const FRAME_BYTES: u32 = 1600;
 
 static NETWORKS: AtomicUsize = AtomicUsize::new(0);
 
-/// Hosts that reach each other over a switch.
+/// Hosts that reach each other over a switch, with a registry on the first of them. What
+/// runs there ends before the hosts go.
 pub(crate) struct Network {
-    name: String,
-    folder: TempDir,
-    hosts: Vec<Host>,
+    /// The place in the account of what is tried here.
+    pub(crate) row: Row,
+    registry: Process,
+    first: Host,
+    _namespaces: Namespaces,
+    _folder: TempDir,
+    _turn: RwLockReadGuard<'static, ()>,
 }
 
 /// One of them.
@@ -43,47 +58,86 @@ pub(crate) struct Host {
     switch: String,
     /// The name of the port of the switch that leads to it.
     port: String,
+    /// Where the programs of the network have their folders.
+    folder: PathBuf,
     pub(crate) address: Ipv4Addr,
 }
 
 impl Network {
-    /// Makes a network of so many hosts.
-    pub(crate) fn new(hosts: u8) -> Self {
-        let name = format!("p2pfs-{}-{}", id(), NETWORKS.fetch_add(1, Ordering::Relaxed));
-        let mut network = Self { name, folder: TempDir::new().unwrap(), hosts: Vec::new() };
-        let switch = network.name.clone();
-        ip(&["netns", "add", &switch]);
+    /// Makes a network of some hosts, unless that is not possible here.
+    pub(crate) fn begin<const HOSTS: usize>(
+        rows: &'static str,
+        what: &'static str,
+    ) -> Option<(Self, [Host; HOSTS])> {
+        let turn = beside_others();
+        if !is_possible("several hosts", what_is_there()) {
+            return None;
+        }
+        let switch = format!("p2pfs-{}-{}", id(), NETWORKS.fetch_add(1, Ordering::Relaxed));
+        let folder = TempDir::new().unwrap();
+        let mut namespaces = Namespaces(Vec::new());
+        namespaces.add(&switch);
         ip(&["-n", &switch, "link", "add", "switch", "type", "bridge"]);
         ip(&["-n", &switch, "link", "set", "switch", "up"]);
-        for number in 1..=hosts {
+        let hosts: [Host; HOSTS] = array::from_fn(|index| {
+            let number = index as u8 + 1;
             let host = Host {
                 namespace: format!("{switch}-{number}"),
                 switch: switch.clone(),
                 port: format!("port{number}"),
+                folder: folder.path().to_owned(),
                 address: Ipv4Addr::new(10, 77, 0, number),
             };
-            ip(&["netns", "add", &host.namespace]);
-            network.hosts.push(host.clone());
+            namespaces.add(&host.namespace);
             host.plug_in();
-        }
-        network
+            host
+        });
+        let first = hosts[0].clone();
+        let network = Self {
+            row: Row::new(rows, what),
+            registry: first.start_registry(),
+            first,
+            _namespaces: namespaces,
+            _folder: folder,
+            _turn: turn,
+        };
+        Some((network, hosts))
     }
 
-    /// A host, counted from 1 as in its address.
-    pub(crate) fn host(&self, number: usize) -> Host {
-        self.hosts[number - 1].clone()
-    }
-
-    /// A folder that the hosts' programs may use.
-    pub(crate) fn folder(&self) -> &TempDir {
-        &self.folder
+    /// Kills the registry and starts another one in its place.
+    pub(crate) fn replace_registry(&mut self) {
+        self.registry.kill();
+        self.registry = self.first.start_registry();
     }
 }
 
-impl Drop for Network {
+/// What making hosts takes.
+fn what_is_there() -> Result<(), String> {
+    if !geteuid().is_root() {
+        return Err("it takes root".to_owned());
+    }
+    for (tool, argument) in [("ip", "-V"), ("tc", "-V"), ("nft", "--version")] {
+        let ran = Command::new(tool).arg(argument).output();
+        if !ran.is_ok_and(|output| output.status.success()) {
+            return Err(format!("it takes {tool}"));
+        }
+    }
+    Ok(())
+}
+
+/// The namespaces of a network.
+struct Namespaces(Vec<String>);
+
+impl Namespaces {
+    fn add(&mut self, namespace: &str) {
+        ip(&["netns", "add", namespace]);
+        self.0.push(namespace.to_owned());
+    }
+}
+
+impl Drop for Namespaces {
     fn drop(&mut self) {
-        let namespaces = self.hosts.iter().map(|host| &host.namespace).chain([&self.name]);
-        for namespace in namespaces {
+        for namespace in self.0.iter().rev() {
             let deleted = Command::new("ip").args(["netns", "del", namespace]).output();
             if !deleted.is_ok_and(|output| output.status.success()) && !panicking() {
                 eprintln!("the namespace {namespace} was not there to be deleted");
@@ -93,11 +147,6 @@ impl Drop for Network {
 }
 
 impl Host {
-    /// An address of this host.
-    pub(crate) fn at(&self, port: u16) -> SocketAddrV4 {
-        SocketAddrV4::new(self.address, port)
-    }
-
     /// Does something on this host: sockets made and processes started are the host's.
     pub(crate) fn run<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let outcome = thread::scope(|scope| {
@@ -113,8 +162,8 @@ impl Host {
     }
 
     /// Connects it to the switch, with its address.
-    pub(crate) fn plug_in(&self) {
-        let Self { namespace, switch, port, address } = self;
+    fn plug_in(&self) {
+        let Self { namespace, switch, port, address, .. } = self;
         let link =
             ["link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace];
         ip(&[&["-n", switch], &link[..]].concat());

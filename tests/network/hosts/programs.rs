@@ -5,12 +5,11 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Host, Network, OFFER_PORT};
+use super::{Host, OFFER_PORT, REGISTRY};
+use crate::account;
 use crate::harness::{Answer, Process, RegistryClient, await_until, is_timeout, offer_socket};
 use crate::messages::{OFFER_BYTES, int, text};
 
-/// A registry's port, which is free on hosts of their own.
-const REGISTRY_PORT: u16 = 5000;
 /// A short one, so that tests are.
 const OFFER_INTERVAL: &str = "200ms";
 
@@ -22,21 +21,19 @@ pub(crate) struct HostPeer {
 }
 
 impl Host {
-    /// Starts a registry on this host, always on the same port.
-    pub(crate) fn start_registry(&self, network: &Network) -> (Process, SocketAddrV4) {
-        let listen = self.at(REGISTRY_PORT).to_string();
-        let folder = network.folder().path();
-        let process =
-            self.run(|| Process::start("registry", folder, &["registry", "--listen", &listen]));
-        let address = process.await_listening();
-        (process, address)
+    /// Starts a registry on this host.
+    pub(super) fn start_registry(&self) -> Process {
+        let arguments = ["registry", "--listen", &REGISTRY.to_string()];
+        let process = self.run(|| Process::start("registry", &self.folder, &arguments));
+        process.await_listening();
+        process
     }
 
-    /// Starts a peer on this host, with a folder of its own in the network's.
-    pub(crate) fn start_peer(&self, network: &Network, id: u32, more: &[&str]) -> HostPeer {
-        let folder = self.folder_of(network, id);
+    /// Starts a peer on this host, with a folder of its own.
+    pub(crate) fn start_peer(&self, id: u32, more: &[&str]) -> HostPeer {
+        let folder = self.folder_of(id);
         let (id_text, host) = (id.to_string(), self.address.to_string());
-        let registry = network.host(1).at(REGISTRY_PORT).to_string();
+        let registry = REGISTRY.to_string();
         let mut arguments = vec!["peer", "--id", &id_text, "--port", "0", "--host", &host];
         arguments.extend(["--registry", &registry, "--dir", folder.to_str().unwrap()]);
         if !more.contains(&"--offer-interval") {
@@ -44,7 +41,7 @@ impl Host {
         }
         arguments.extend(more);
         let name = format!("peer {id}");
-        let process = self.run(|| Process::start(&name, network.folder().path(), &arguments));
+        let process = self.run(|| Process::start(&name, &self.folder, &arguments));
         let address = process.await_listening();
         HostPeer { process, address, folder }
     }
@@ -52,18 +49,17 @@ impl Host {
     /// Starts a peer that has this file.
     pub(crate) fn start_source(
         &self,
-        network: &Network,
         id: u32,
         name: &str,
         content: &[u8],
         more: &[&str],
     ) -> HostPeer {
-        fs::write(self.folder_of(network, id).join(name), content).unwrap();
-        self.start_peer(network, id, more)
+        fs::write(self.folder_of(id).join(name), content).unwrap();
+        self.start_peer(id, more)
     }
 
-    fn folder_of(&self, network: &Network, id: u32) -> PathBuf {
-        let folder = network.folder().path().join(format!("folder-{id}"));
+    fn folder_of(&self, id: u32) -> PathBuf {
+        let folder = self.folder.join(format!("folder-{id}"));
         fs::create_dir_all(&folder).unwrap();
         folder
     }
@@ -82,7 +78,9 @@ impl HostPeer {
             self.process.assert_running();
             self.folder.join(name).exists()
         });
-        assert!(fs::read(self.folder.join(name)).unwrap() == content, "{name} is wrong");
+        let is_right = fs::read(self.folder.join(name)).unwrap() == content;
+        account::lost(usize::from(!is_right), 1);
+        assert!(is_right, "{name} is wrong");
         assert_eq!(self.partial_bytes(), 0, "a partial file was left");
     }
 
@@ -116,12 +114,12 @@ impl HostPeer {
     }
 }
 
-/// Asks a registry from one of the hosts.
+/// Asks the registry from one of the hosts.
 pub(crate) struct Lookups(RegistryClient);
 
 impl Lookups {
-    pub(crate) fn from(host: &Host, registry: SocketAddrV4) -> Self {
-        Self(host.run(|| RegistryClient::connect(registry)))
+    pub(crate) fn from(host: &Host) -> Self {
+        Self(host.run(|| RegistryClient::connect(REGISTRY)))
     }
 
     /// Whether the registry has this peer, at this address.

@@ -7,6 +7,7 @@ use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
 use super::{Process, Signal, World, await_until};
+use crate::account;
 
 /// How a peer is to be started.
 pub(crate) struct PeerPlan<'a> {
@@ -134,7 +135,9 @@ impl Peer {
             self.process.assert_running();
             self.holds(name)
         });
-        assert!(fs::read(self.path_of(name)).unwrap() == content, "{name} is wrong");
+        let is_right = fs::read(self.path_of(name)).unwrap() == content;
+        account::lost(usize::from(!is_right), 1);
+        assert!(is_right, "{name} is wrong");
     }
 
     /// Waits until a file is being received, at least this much of it.

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -50,10 +51,15 @@ impl World {
 
     /// Starts a registry on this address.
     pub(crate) fn registry_on(&self, address: SocketAddrV4) -> Registry {
-        let arguments = ["registry", "--listen", &address.to_string()];
-        let process = Process::start("registry", self.folder(), &arguments);
+        let process = self.launch_registry(&[], address);
         let address = process.await_listening();
         Registry { process, address }
+    }
+
+    /// Has a registry started by another program that becomes it, such as strace.
+    pub(crate) fn launch_registry(&self, launcher: &[OsString], address: SocketAddrV4) -> Process {
+        let arguments = ["registry", "--listen", &address.to_string()];
+        Process::start_under(launcher, "registry", self.folder(), &arguments)
     }
 
     /// A peer to be started, with a shared folder of its own.
