@@ -16,7 +16,7 @@ use crate::limits::{CONNECTIONS_MIN, Limits, OFFER_PORT, SPARE_DESCRIPTORS};
 use crate::logger;
 use crate::node::{Input, PeerNode, PeerSettings, RegistryNode};
 use crate::reactor::{Files, Listener, OfferSocket, Reactor, Signals};
-use crate::storage::{PrepareError, SharedFolder, Skipped, WriteSettings, prepare};
+use crate::storage::{PrepareError, SharedFolder, Skipped, Watch, WriteSettings, prepare};
 use crate::wire::{PeerId, Shown};
 
 /// Runs the registry until it is stopped.
@@ -65,6 +65,8 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     let cannot_read = |error| cannot_read_folder(path, &error);
     let mut folder = SharedFolder::open(path).map_err(cannot_read)?;
     folder.set(WriteSettings { sync: !args.no_sync, disk_reserve_bytes: args.disk_reserve });
+    // Before the scan, so that nothing falls between the two.
+    let watch = Watch::new(&folder);
     let scan = folder.scan().map_err(cannot_read)?;
     let copied = simulated.iter().flat_map(|simulated| simulated.skipped());
     for skipped in copied.chain(&scan.skipped) {
@@ -89,7 +91,7 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     let mut begin: Vec<_> =
         scan.files.into_iter().map(|(name, version)| Input::FileFound { name, version }).collect();
     begin.push(Input::Want(&args.want));
-    let files = Some(Files::new(folder));
+    let files = Some(Files::new(folder).following(watch));
     let reactor = Reactor::new(name, node, signals, listener, Some(offers), files);
     let reactor = reactor.map_err(loop_failed)?;
     say_listening(address);

@@ -137,6 +137,26 @@ pub enum Input<'a> {
         /// As this version.
         version: Version,
     },
+    /// A file stands in the shared folder: something happened to it, or the runner was
+    /// asked to look, or looks at all.
+    FileSeen {
+        /// Under this name.
+        name: FileName,
+        /// As this version, after what happened.
+        version: Version,
+        /// What happened.
+        sight: Sight,
+    },
+    /// No regular file stands in the shared folder under this name, or no longer.
+    FileGone {
+        /// The name.
+        name: FileName,
+    },
+    /// Not all that happened in the shared folder was told. Each file known is to be
+    /// looked at; others are told of without that, as [`Sight::Looked`].
+    ChangesMissed,
+    /// The shared folder itself is removed or unmounted. Nothing more is told of it.
+    FolderLost,
     /// The hash asked for with [`Action::Hash`] goes on.
     HashProgress {
         /// The file's name.
@@ -225,6 +245,9 @@ pub enum Action {
     /// Hash a file of the shared folder, in slices; a hash of it that is under way
     /// begins anew. Answered with `HashProgress` and `Hashed`, or `HashFailed`.
     Hash(FileName),
+    /// Look what stands in the shared folder under a name. Answered with `FileSeen`, as
+    /// [`Sight::Looked`], or `FileGone`.
+    Look(FileName),
     /// Tell the user.
     Report(Report),
     /// End the program with this outcome, once all actions before it are done.
@@ -254,6 +277,25 @@ pub struct Version {
     pub modified_ns: i128,
     /// When anything about it was last changed, in nanoseconds since 1970.
     pub changed_ns: i128,
+}
+
+impl Version {
+    /// Whether nothing but attributes tells them apart, by all that a look can show: the
+    /// content may have been changed and its time been set back.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        *self == Self { changed_ns: self.changed_ns, ..*other }
+    }
+}
+
+/// What happened to a file of the shared folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It was looked at, or nothing but its attributes changed.
+    Looked,
+    /// It is being written to.
+    Written,
+    /// Its writer closed it, or it was moved there as it is.
+    Closed,
 }
 
 /// A signal that ends the program.
