@@ -152,7 +152,7 @@ impl PeerNode {
             ),
             catalog: Catalog::new(expiry),
             index: Index::default(),
-            following: Following::default(),
+            following: Following::new(),
             wishes: BTreeMap::new(),
             tally: Tally::default(),
             active: BTreeSet::new(),
