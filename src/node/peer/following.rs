@@ -476,6 +476,27 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_of_an_old_version_is_not_heeded() {
+        let mut scene = Scene::new();
+        scene.change("f", Some(version(1000)), Sight::Closed);
+        // While it is being hashed, it is replaced, and another comes first.
+        scene.change("a", Some(version(1000)), Sight::Closed);
+        scene.change("f", Some(version(2000)), Sight::Written);
+        scene.change("f", Some(version(2000)), Sight::Closed);
+        let hashes = scene.actions.iter().filter(|action| matches!(action, Action::Hash(_)));
+        assert_eq!(hashes.count(), 2, "one file at a time");
+        let (name, a) = (name("f"), name("a"));
+        scene.feed(Input::HashProgress { name, version: version(1000), hashed_bytes: 500 });
+        scene.feed(Input::HashFailed { name, error: FileError::Missing });
+        let local = scene.node.index.get(&name).unwrap();
+        assert_eq!((local.version, local.hashed_bytes), (version(2000), 0));
+        // It is hashed once that one is done.
+        scene.actions.clear();
+        scene.feed(Input::Hashed { name: a, version: version(1000), digest: Digest([1; 32]) });
+        assert_eq!(scene.actions, [Action::Hash(name)]);
+    }
+
+    #[test]
     fn events_about_what_is_known_change_nothing() {
         let mut scene = Scene::new();
         scene.change("f", Some(version(1)), Sight::Closed);
