@@ -20,7 +20,9 @@
 //! 3. Before each read the runner asks [`Node::read_allowance_bytes`] and reads no more.
 //! 4. A file for which the runner gave `FileFailed` is closed: actions for it that were
 //!    already queued are ignored.
-//! 5. After [`Action::Close`], or an input that says that the connection is gone,
+//! 5. Changes of the shared folder are told in their order, and before anything else that
+//!    came in the same turn: who asks for a file gets none that is known to be changing.
+//! 6. After [`Action::Close`], or an input that says that the connection is gone,
 //!    its id is never heard or used again: ids carry a generation.
 //!
 //! A node reads no clock, draws its jitter from the seed it was given and
@@ -130,7 +132,7 @@ pub enum Input<'a> {
         /// Why.
         error: FileError,
     },
-    /// A complete file stands in the shared folder.
+    /// A complete file stands in the shared folder, at the start.
     FileFound {
         /// Under this name.
         name: FileName,

@@ -1,13 +1,13 @@
 //! Following our folder: what is added to it, changes or goes while we run.
 //!
 //! ```text
-//!              closed by its writer
-//!   unknown ────────────────────────────▶ shared
-//!      │                                   │  ▲
-//!      │ seen, and who knows      written, │  │ closed by its writer, or the same
-//!      │ whether it is whole      or other │  │ after 2 s without a change
-//!      ▼                                   ▼  │
-//!      └────────────────────────────────▶ restless
+//!               closed by its writer
+//!   unknown ──────────────────────────────▶ shared
+//!      │                                     │  ▲
+//!      │ seen, perhaps not whole     written │  │ closed by its writer, or the same
+//!      │                    or found changed │  │ 2 s after its last change
+//!      │                                     ▼  │
+//!      └─────────────────────────────────▶ restless
 //! ```
 //!
 //! A file is shared or restless, never both. What is restless is neither offered nor
