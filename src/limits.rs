@@ -73,8 +73,26 @@ pub const REQUESTS_PER_READ: usize = 64;
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// Downloads running at once; further wishes wait their turn.
 pub const DOWNLOADS_MAX: usize = 64;
-/// Files of the shared folder that are offered.
+/// Files of the shared folder that are offered, or will be once they rest.
 pub const SHARED_FILES_MAX: usize = 1_000_000;
+
+// ---- following the folder ----
+
+/// A file that changed is offered once its writer has closed it, or after this long
+/// without a change.
+pub const REST_TIME: Duration = Duration::from_secs(2);
+/// Pause between two looks at the whole of a folder of which the kernel does not tell all.
+pub const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// That pause is at least so many times as long as the last look took: a look at many
+/// files costs no more than 5 % of the time.
+pub const RESCAN_PAUSE_SHARE: u32 = 20;
+/// After a file was removed, it is looked this much later whether the folder itself is
+/// still there: the kernel does not tell that of a folder that is open.
+pub const FOLDER_CHECK_DELAY: Duration = Duration::from_secs(1);
+/// Pause between two steps of looking at all files that are known.
+pub const LOOK_PAUSE: Duration = Duration::from_millis(1);
+/// Pause between two batches of offers of new files: 10,000 of them take 3 s.
+pub const NEWS_PAUSE: Duration = Duration::from_millis(10);
 
 // ---- waits ----
 
@@ -177,6 +195,10 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 pub const FILE_CALL_COST_BYTES: usize = 1024;
 /// Datagrams taken in during one turn.
 pub const DATAGRAMS_PER_TURN: usize = 256;
+/// Events of the shared folder read in one turn. Each may cost a look at a file, some 2 us.
+pub const FOLDER_EVENTS_PER_TURN: usize = 512;
+/// Names of the shared folder looked at in one turn, or one step, when all are.
+pub const LOOKS_PER_TURN: usize = 256;
 /// Events that one poll may report.
 pub const POLL_EVENTS: usize = 1024;
 /// Offers in one batch: small enough for any receive buffer, large enough that
@@ -274,4 +296,8 @@ const _: () = {
     assert!(RETRY_DELAY_MIN.as_millis() <= RETRY_DELAY_MAX.as_millis());
     assert!(PROGRESS_TIMEOUT.as_millis() <= RATE_WINDOW.as_millis());
     assert!(OFFER_INTERVAL_MIN.as_millis() <= OFFER_INTERVAL.as_millis());
+    // What is looked at again and again rests between two looks.
+    assert!(REST_TIME.as_millis() < RESCAN_INTERVAL.as_millis());
+    // What changes with one time stamp does not count as at rest.
+    assert!(SETTLED_AGE.as_millis() < REST_TIME.as_millis());
 };

@@ -17,7 +17,7 @@ use crate::logger;
 use crate::node::{Input, PeerNode, PeerSettings, RegistryNode};
 use crate::reactor::{Files, Listener, OfferSocket, Reactor, Signals};
 use crate::storage::{
-    DigestCache, PrepareError, SharedFolder, Skipped, WriteSettings, cache_folder, prepare,
+    DigestCache, PrepareError, SharedFolder, Skipped, Watch, WriteSettings, cache_folder, prepare,
 };
 use crate::wire::{PeerId, Shown};
 
@@ -70,6 +70,8 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     let cannot_read = |error| cannot_read_folder(path, &error);
     let mut folder = SharedFolder::open(path).map_err(cannot_read)?;
     folder.set(WriteSettings { sync: !args.no_sync, disk_reserve_bytes: args.disk_reserve });
+    // Before the scan, so that nothing falls between the two.
+    let watch = Watch::new(&folder);
     let scan = folder.scan().map_err(cannot_read)?;
     let copied = simulated.iter().flat_map(|simulated| simulated.skipped());
     for skipped in copied.chain(&scan.skipped) {
@@ -102,7 +104,7 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     };
     let mut begin: Vec<_> = scan.files.into_iter().map(found).collect();
     begin.push(Input::Want(&args.want));
-    let files = Some(Files::new(folder, cache));
+    let files = Some(Files::new(folder, cache).following(watch));
     let reactor = Reactor::new(name, node, signals, listener, Some(offers), files);
     let reactor = reactor.map_err(loop_failed)?;
     say_listening(address);

@@ -7,7 +7,8 @@
 //! 1. Poll: without waiting if work was left over, else until the next timer.
 //! 2. Read the clock, once.
 //! 3. Events only mark sockets; then the marked ones are served round robin, each
-//!    with a budget: connections, new connections, datagrams, hashing.
+//!    with a budget: changes of the folder, connections, new connections, datagrams,
+//!    hashing.
 //! 4. Timers, after the input that had queued up: a busy host is no dead peer.
 //! 5. Send what the connections have to send, before sleeping.
 //! 6. Make files safe that came in whole, all at once. This may wait for the disk, and
@@ -20,6 +21,7 @@
 mod connection;
 mod dial;
 mod files;
+mod follower;
 mod listener;
 mod loop_times;
 mod offer_socket;
@@ -52,6 +54,7 @@ use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome};
 const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
+const FOLDER: Token = Token(usize::MAX - 3);
 
 /// Runs one node.
 pub struct Reactor<N> {
@@ -85,7 +88,7 @@ impl<N: Node> Reactor<N> {
         mut signals: Signals,
         mut listener: Listener,
         mut offers: Option<OfferSocket>,
-        files: Option<Files>,
+        mut files: Option<Files>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry();
@@ -93,6 +96,9 @@ impl<N: Node> Reactor<N> {
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
         if let Some(offers) = &mut offers {
             registry.register(offers, OFFERS, Interest::READABLE)?;
+        }
+        if let Some(follower) = files.as_mut().and_then(Files::follower) {
+            follower.register(registry, FOLDER)?;
         }
         Ok(Self {
             node,
@@ -146,6 +152,11 @@ impl<N: Node> Reactor<N> {
                 LISTENER => self.listener.set_ready(),
                 OFFERS => self.offers.iter_mut().for_each(OfferSocket::set_ready),
                 SIGNALS => self.stop(),
+                FOLDER => {
+                    if let Some(follower) = self.files.as_mut().and_then(Files::follower) {
+                        follower.set_ready();
+                    }
+                }
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
                     let is_read_closed = event.is_read_closed() || event.is_error();
@@ -153,6 +164,8 @@ impl<N: Node> Reactor<N> {
                 }
             }
         }
+        // First, so that nobody is sent what is known to have changed.
+        self.follow_folder();
         self.serve_connections();
         self.accept();
         self.receive_datagrams();
@@ -171,11 +184,15 @@ impl<N: Node> Reactor<N> {
         let has_work = !self.readable.is_empty()
             || !self.sendable.is_empty()
             || self.offers.as_ref().is_some_and(OfferSocket::is_ready)
-            || self.files.as_ref().is_some_and(Files::is_hashing);
+            || self.files.as_ref().is_some_and(|files| files.is_hashing() || files.has_changes());
         if has_work {
             return Duration::ZERO;
         }
-        let timers = [self.node.poll_timeout(), self.listener.next_try(self.now)];
+        let timers = [
+            self.node.poll_timeout(),
+            self.listener.next_try(self.now),
+            self.files.as_ref().and_then(Files::next_look_at),
+        ];
         let next = timers.into_iter().flatten().min();
         let sleep = next.map(|at| at.saturating_duration_since(self.now));
         sleep.unwrap_or(POLL_TIMEOUT_MAX).min(POLL_TIMEOUT_MAX)
@@ -221,7 +238,8 @@ impl<N: Node> Reactor<N> {
                 | Action::Write { .. }
                 | Action::Commit(_)
                 | Action::Discard(_)
-                | Action::Hash(_) => {
+                | Action::Hash(_)
+                | Action::Look(_) => {
                     self.file_calls += 1;
                     self.files.as_mut().and_then(|files| files.carry_out(action, received))
                 }
@@ -261,6 +279,17 @@ impl<N: Node> Reactor<N> {
             let mut buffer = [0; OFFER_BYTES + 1];
             let Some((len, from)) = offers.receive(&mut buffer) else { return };
             self.handle(Input::Datagram { from, bytes: &buffer[..len] });
+        }
+    }
+
+    fn follow_folder(&mut self) {
+        let Some(files) = &mut self.files else { return };
+        let findings = files.follow(self.now);
+        for skipped in &findings.skipped {
+            self.log.warn(self.now, format_args!("not shared: {skipped}"));
+        }
+        for input in findings.inputs {
+            self.handle(input);
         }
     }
 

@@ -44,9 +44,7 @@ impl ReportLog {
         if level > log::max_level() {
             return;
         }
-        if now.saturating_duration_since(self.began) >= Duration::from_secs(1) {
-            self.begin_second(now);
-        }
+        self.begin_second_if_due(now);
         if level == Level::Error || self.has_room(report) {
             log::log!(target: &self.name, level, "{report}");
         }
@@ -55,6 +53,20 @@ impl ReportLog {
     /// Logs a line of the loop's own.
     pub(super) fn note(&self, level: Level, line: impl Display) {
         log::log!(target: &self.name, level, "{line}");
+    }
+
+    /// Logs a warning of the loop's own, of which there may be very many.
+    pub(super) fn warn(&mut self, now: Instant, line: impl Display) {
+        self.begin_second_if_due(now);
+        if self.own.take(LOG_LINES_PER_SECOND) {
+            log::warn!(target: &self.name, "{line}");
+        }
+    }
+
+    fn begin_second_if_due(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.began) >= Duration::from_secs(1) {
+            self.begin_second(now);
+        }
     }
 
     fn begin_second(&mut self, now: Instant) {

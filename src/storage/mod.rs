@@ -8,6 +8,7 @@
 //! | [`SharedFolder`] | finds, opens and creates files |
 //! | [`Source`] | a file open for sending |
 //! | [`Partial`] | a file that is coming in: temporary name, verified, final name |
+//! | [`Watch`] | what the kernel tells of changes in it |
 //! | [`HashJobs`] | files that are being hashed, slice by slice |
 //! | [`DigestCache`] | digests kept between runs |
 //! | [`SimulatedFolder`] | a folder that is made anew at each start, for trying things out |
@@ -31,10 +32,12 @@ mod simulated;
 mod source;
 mod space;
 mod system;
+mod watch;
 
 pub use digest_cache::{DigestCache, cache_folder};
-pub use folder::{Scan, SharedFolder, SkipReason, Skipped, WriteSettings};
+pub use folder::{Names, Scan, SharedFolder, SkipReason, Skipped, WriteSettings};
 pub use hashing::{HashJobs, HashOutcome, HashStep};
 pub use partial::Partial;
 pub use simulated::{PrepareError, SimulatedFolder, prepare};
 pub use source::Source;
+pub use watch::{Changes, Touch, Watch};

@@ -107,7 +107,7 @@ impl PeerNode {
                 _ => continue,
             }
             self.wishes.insert(name, Wish::new(self.settings.simulate_checksum_failure));
-            if self.index.get(&name).is_some() {
+            if self.index.get(&name).is_some() || self.following.is_restless(&name) {
                 self.report(Report::AlreadyThere { name });
                 self.end_wish(State::Done, name);
                 continue;
@@ -378,6 +378,7 @@ impl PeerNode {
     pub(super) fn on_committed(&mut self, now: Instant, file: FileId, version: Version) {
         let Some(FileUse::Partial(name)) = self.files.remove(&file) else { return };
         let Some(State::Committing { source, began, digest }) = self.state(&name) else { return };
+        self.end_rest(&name);
         self.index.insert(name, version, Some(digest));
         self.catalog.note_success(source);
         let elapsed = now.saturating_duration_since(began);

@@ -6,9 +6,11 @@
 //! | [`registering`] | the connection to the registry, made again when it is lost |
 //! | [`offering`] | offers sent and heard |
 //! | [`serving`] | uploads, and the hashing of our files |
+//! | [`following`] | what changes in our folder is offered once it rests |
 //! | [`fetching`] | wishes: from a name to a verified file |
 
 mod fetching;
+mod following;
 mod offering;
 mod registering;
 mod serving;
@@ -19,6 +21,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::fetching::{Tally, Wish};
+use self::following::Following;
 use self::registering::RegistryLink;
 use super::catalog::Catalog;
 use super::connections::{ConnectionId, Connections};
@@ -66,6 +69,7 @@ pub struct PeerNode {
     schedule: OfferSchedule,
     catalog: Catalog,
     index: Index,
+    following: Following,
     wishes: BTreeMap<FileName, Wish>,
     /// Counts the wishes that have ended.
     tally: Tally,
@@ -132,6 +136,9 @@ enum Wake {
     Expiry,
     Wish(FileName),
     Rehash(FileName),
+    Rest(FileName),
+    News,
+    LookAtAll,
 }
 
 impl PeerNode {
@@ -151,6 +158,7 @@ impl PeerNode {
             ),
             catalog: Catalog::new(expiry),
             index: Index::default(),
+            following: Following::new(),
             wishes: BTreeMap::new(),
             tally: Tally::default(),
             active: BTreeSet::new(),
@@ -301,6 +309,12 @@ impl Node for PeerNode {
             Input::FileFound { name, version, digest } => {
                 self.on_file_found(now, name, version, digest);
             }
+            Input::FileSeen { name, version, sight } => {
+                self.on_file_seen(now, name, version, sight);
+            }
+            Input::FileGone { name } => self.on_file_gone(now, name),
+            Input::ChangesMissed => self.on_changes_missed(now),
+            Input::FolderLost => self.on_folder_lost(now),
             Input::HashProgress { name, version, hashed_bytes } => {
                 self.on_hashed(now, name, version, hashed_bytes, None);
             }
@@ -324,6 +338,9 @@ impl Node for PeerNode {
                 Wake::Expiry => self.expire_offers(now),
                 Wake::Wish(name) => self.on_retry(now, name),
                 Wake::Rehash(name) => self.hash(name),
+                Wake::Rest(name) => self.on_rest_due(now, name),
+                Wake::News => self.offer_news(now),
+                Wake::LookAtAll => self.look_at_all(now),
             }
         }
     }
