@@ -1,0 +1,268 @@
+//! The floor: the least program that could do a transfer. A sender and a receiver
+//! with blocking sockets; for each file its length and its data, nothing else; the
+//! receiver receives, hashes and writes in one thread.
+//!
+//! It is tried with several buffer sizes and both ways of sending, and what is best on
+//! this machine counts.
+
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::content::{check_same, empty};
+use super::{Outcome, Process, Settings, Spread, Usage};
+
+pub(super) const SENDER: &str = "floor-sender";
+pub(super) const RECEIVER: &str = "floor-receiver";
+
+/// What the receiver says before it connects, and after the last file.
+const BEGUN: &str = "begun";
+const DONE: &str = "done";
+
+/// How the floor sends and receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Setup {
+    pub(crate) sending: Sending,
+    pub(crate) buffer_bytes: usize,
+}
+
+/// The ways to get a file into a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    Sendfile,
+    ReadAndWrite,
+}
+
+/// A floor that serves the files of a folder, to any number of receivers at once.
+pub(crate) struct Floor {
+    pub(crate) setup: Setup,
+    sender: Process,
+    address: SocketAddr,
+}
+
+/// A receiver that runs.
+pub(crate) struct Receiver(Process);
+
+/// One run of the floor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// From before the connection was made until all was hashed and written.
+    pub(crate) elapsed: Duration,
+    pub(crate) sender: Usage,
+    pub(crate) receiver: Usage,
+}
+
+impl Setup {
+    fn all(settings: &Settings) -> Vec<Self> {
+        let sizes: &[usize] = settings.choose(&[64, 128, 256, 1024], &[256]);
+        let ways = [Sending::Sendfile, Sending::ReadAndWrite];
+        let both = |&kib: &usize| ways.map(|sending| Self { sending, buffer_bytes: kib * 1024 });
+        sizes.iter().flat_map(both).collect()
+    }
+
+    pub(crate) fn name(self) -> String {
+        let sending = match self.sending {
+            Sending::Sendfile => "sendfile",
+            Sending::ReadAndWrite => "read and write",
+        };
+        format!("{sending}, {} KiB", self.buffer_bytes / 1024)
+    }
+}
+
+impl Floor {
+    pub(crate) fn start(setup: Setup, folder: &Path) -> Outcome<Self> {
+        let sending = match setup.sending {
+            Sending::Sendfile => "sendfile",
+            Sending::ReadAndWrite => "copy",
+        };
+        let folder = folder.to_str().ok_or("a path that is not UTF-8")?;
+        let sender = Process::part(SENDER, &[folder, sending, &setup.buffer_bytes.to_string()])?;
+        let address = sender.await_listening()?.into();
+        Ok(Self { setup, sender, address })
+    }
+
+    /// The fastest on this machine, from `shared` into `fetched`. Says what was tried.
+    pub(crate) fn best(
+        settings: &Settings,
+        shared: &Path,
+        fetched: &Path,
+        is_synced: bool,
+    ) -> Outcome<(Self, String)> {
+        let floors = Setup::all(settings).into_iter().map(|setup| Self::start(setup, shared));
+        let floors: Vec<Self> = floors.collect::<Outcome<_>>()?;
+        let mut elapsed_s = vec![Vec::new(); floors.len()];
+        // The first round is not counted.
+        for round in 0..=settings.choose(5, 1) {
+            for (floor, elapsed_s) in floors.iter().zip(&mut elapsed_s) {
+                let run = floor.run(fetched, is_synced)?;
+                empty(fetched)?;
+                if round > 0 {
+                    elapsed_s.push(run.elapsed.as_secs_f64());
+                }
+            }
+        }
+        let medians = elapsed_s.iter().map(|values| Spread::of(values).median);
+        let tried = floors.into_iter().zip(medians);
+        let mut tried: Vec<_> = tried.collect();
+        tried.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+        let words: Vec<_> =
+            tried.iter().map(|(floor, s)| format!("{} {s:.3} s", floor.setup.name())).collect();
+        let best = tried.into_iter().next().ok_or("no floor")?.0;
+        Ok((best, format!("floor, best first: {}", words.join("; "))))
+    }
+
+    /// A receiver, which begins at once.
+    pub(crate) fn receiver(&self, fetched: &Path, is_synced: bool) -> Outcome<Receiver> {
+        let fetched = fetched.to_str().ok_or("a path that is not UTF-8")?;
+        let (address, buffer) = (self.address.to_string(), self.setup.buffer_bytes.to_string());
+        let sync = if is_synced { "sync" } else { "no-sync" };
+        Ok(Receiver(Process::part(RECEIVER, &[&address, fetched, sync, &buffer])?))
+    }
+
+    /// One receiver from its start to its end.
+    pub(crate) fn run(&self, fetched: &Path, is_synced: bool) -> Outcome<Run> {
+        let before = self.sender.usage()?;
+        let (elapsed, receiver) = self.receiver(fetched, is_synced)?.finish()?;
+        let sender = self.sender.usage()?.since(before);
+        Ok(Run { elapsed, sender, receiver })
+    }
+
+    /// What the sender has cost so far.
+    pub(crate) fn usage(&self) -> Outcome<Usage> {
+        self.sender.usage()
+    }
+
+    /// The same as [`Floor::run`], and compares what came.
+    pub(crate) fn checked_run(
+        &self,
+        names: &[String],
+        shared: &Path,
+        fetched: &Path,
+        is_synced: bool,
+    ) -> Outcome<Run> {
+        let run = self.run(fetched, is_synced)?;
+        check_same(names, shared, fetched)?;
+        empty(fetched)?;
+        Ok(run)
+    }
+}
+
+impl Receiver {
+    /// How long it took, and what it cost.
+    pub(crate) fn finish(mut self) -> Outcome<(Duration, Usage)> {
+        let (begun, _) = self.0.await_stdout(BEGUN)?;
+        let (done, _) = self.0.await_stdout(DONE)?;
+        let ended = self.0.await_success()?;
+        Ok((done.saturating_duration_since(begun), ended.usage))
+    }
+}
+
+/// Arguments: the folder, the way of sending, the size of the buffer. The first
+/// connection is served by the first thread, whose time is counted; others at the same
+/// time have threads of their own.
+pub(super) fn sender(arguments: &[String]) -> Outcome<()> {
+    let [folder, sending, buffer_bytes] = arguments else { return Err("three arguments".into()) };
+    let sending = match sending.as_str() {
+        "sendfile" => Sending::Sendfile,
+        _ => Sending::ReadAndWrite,
+    };
+    let setup = Setup { sending, buffer_bytes: buffer_bytes.parse()? };
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        paths.push(entry?.path());
+    }
+    paths.sort();
+    let paths = Arc::new(paths);
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("listening {}", listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept()?;
+        // Only if another receiver waits already is a thread needed.
+        listener.set_nonblocking(true)?;
+        let mut others = Vec::new();
+        while let Ok((other, _)) = listener.accept() {
+            let paths = Arc::clone(&paths);
+            others.push(thread::spawn(move || send_all(&other, &paths, setup).is_ok()));
+        }
+        listener.set_nonblocking(false)?;
+        // A receiver that leaves is its own business.
+        let _ = send_all(&stream, &paths, setup);
+        for other in others {
+            let _ = other.join();
+        }
+    }
+}
+
+fn send_all(mut stream: &TcpStream, paths: &[PathBuf], setup: Setup) -> Outcome<()> {
+    let mut buffer = vec![0; setup.buffer_bytes];
+    stream.set_nodelay(true)?;
+    for path in paths {
+        let mut file = File::open(path)?;
+        let len_bytes = file.metadata()?.len();
+        stream.write_all(&len_bytes.to_be_bytes())?;
+        match setup.sending {
+            Sending::Sendfile => {
+                let mut left_bytes = len_bytes;
+                while left_bytes > 0 {
+                    let len = setup.buffer_bytes.min(usize::try_from(left_bytes)?);
+                    left_bytes -= rustix::fs::sendfile(stream, &file, None, len)? as u64;
+                }
+            }
+            Sending::ReadAndWrite => loop {
+                let len = file.read(&mut buffer)?;
+                if len == 0 {
+                    break;
+                }
+                stream.write_all(&buffer[..len])?;
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Arguments: the address, the folder, whether to sync, the size of the buffer.
+pub(super) fn receiver(arguments: &[String]) -> Outcome<()> {
+    let [address, folder, sync, buffer_bytes] = arguments else {
+        return Err("four arguments".into());
+    };
+    let (folder, is_synced) = (Path::new(folder), sync == "sync");
+    let mut buffer = vec![0; buffer_bytes.parse()?];
+    println!("{BEGUN}");
+    let mut stream = TcpStream::connect(address)?;
+    for number in 0.. {
+        let mut left_bytes = [0; 8];
+        match stream.read_exact(&mut left_bytes) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
+            outcome => outcome?,
+        }
+        let mut left_bytes = u64::from_be_bytes(left_bytes);
+        let mut file = File::create_new(folder.join(format!("file-{number:05}")))?;
+        let mut hash = Sha256::new();
+        while left_bytes > 0 {
+            let wanted = usize::try_from(left_bytes)?.min(buffer.len());
+            let len = stream.read(&mut buffer[..wanted])?;
+            if len == 0 {
+                return Err("the sender closed in the middle of a file".into());
+            }
+            hash.update(&buffer[..len]);
+            file.write_all(&buffer[..len])?;
+            left_bytes -= len as u64;
+        }
+        black_box(hash.finalize());
+        if is_synced {
+            file.sync_all()?;
+        }
+    }
+    if is_synced {
+        File::open(folder)?.sync_all()?;
+    }
+    println!("{DONE}");
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! What every bench stands on: its arguments, the real programs in processes of
+//! their own, rounds in alternating order, and tables.
+//!
+//! ```text
+//! cargo bench [--bench NAME] [-- [--quick] [--pairs N] [--json FILE] [TABLE ...]]
+//! ```
+//!
+//! A bench is a plain program. Whatever it needs beside it (a bare sender, a crowd of
+//! clients) is a *part*: the bench itself, run again as a process of its own, so that
+//! what is measured and what measures share nothing.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `settings` | the command line |
+//! | `rounds` | the order in which compared things run |
+//! | `statistics`, `table` | medians, ratios of pairs; as text and as JSON |
+//! | `process`, `usage` | processes, what they print and when, what they cost |
+//! | `place`, `content` | folders on a disk or on tmpfs; files and whether they are the same |
+//! | `world` | a registry and peers |
+//! | `floor` | the least program that could do a transfer |
+//! | `control` | a bare epoll program that moves the same bytes as an uploader |
+//! | `messages` | the protocol by hand, shared with the tests |
+#![allow(dead_code, unused_imports, reason = "no bench needs all of it")]
+
+pub(crate) mod content;
+pub(crate) mod control;
+pub(crate) mod floor;
+#[path = "../../tests/processes/messages.rs"]
+pub(crate) mod messages;
+mod place;
+mod process;
+mod rounds;
+mod settings;
+mod statistics;
+mod table;
+mod usage;
+mod world;
+
+use std::env;
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub(crate) use place::{Place, subfolder};
+pub(crate) use process::{Ended, Process};
+pub(crate) use rounds::rounds;
+pub(crate) use settings::Settings;
+pub(crate) use statistics::{Spread, percentile, ratios};
+pub(crate) use table::{Bound, Report, Table};
+pub(crate) use usage::Usage;
+pub(crate) use world::{PeerPlan, World};
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// A part of a bench, with its arguments.
+pub(crate) type Part = fn(&[String]) -> Outcome<()>;
+
+/// The first argument of a bench that is run as one of its parts.
+const PART: &str = "part";
+/// How long anything is waited for before a bench fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const MIB: u64 = 1024 * 1024;
+pub(crate) const GIB: u64 = 1024 * MIB;
+
+/// Runs a bench, or the part of it that the command line names.
+pub(crate) fn run(
+    name: &str,
+    parts: &[(&str, Part)],
+    bench: fn(&Settings, &mut Report) -> Outcome<()>,
+) -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let outcome = match arguments.as_slice() {
+        [first, part, rest @ ..] if first == PART => run_part(parts, part, rest),
+        _ => Settings::parse(&arguments).and_then(|settings| {
+            let mut report = Report::new(name, &settings);
+            bench(&settings, &mut report)?;
+            report.finish()
+        }),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_part(parts: &[(&str, Part)], part: &str, arguments: &[String]) -> Outcome<()> {
+    let usual: [(&str, Part); 4] = [
+        (floor::SENDER, floor::sender),
+        (floor::RECEIVER, floor::receiver),
+        (control::UPLOADER, control::uploader),
+        (control::ANSWERER, control::answerer),
+    ];
+    match usual.iter().chain(parts).find(|(name, _)| *name == part) {
+        Some((_, run)) => run(arguments),
+        None => Err(format!("no part {part}").into()),
+    }
+}

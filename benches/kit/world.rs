@@ -1,0 +1,143 @@
+//! A registry and peers, apart from all others on the machine.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt;
+use rustix::process::Signal;
+
+use super::messages::{OFFER_BYTES, int, text};
+use super::{DEADLINE, Outcome, Process};
+
+/// Where the peers of one bench meet.
+pub(crate) struct World {
+    pub(crate) registry: Process,
+    pub(crate) registry_address: SocketAddrV4,
+    /// Hears what the peers offer.
+    ear: UdpSocket,
+    offer_port: u16,
+}
+
+/// How a peer is to be started.
+pub(crate) struct PeerPlan {
+    name: String,
+    arguments: Vec<OsString>,
+}
+
+impl World {
+    pub(crate) fn new() -> Outcome<Self> {
+        // Bound without SO_REUSEADDR first, so that the system chooses a port that nobody
+        // has; shared with the peers afterwards.
+        let ear = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        sockopt::set_socket_reuseaddr(&ear, true)?;
+        // If less is granted, more of the repetitions have to be heard.
+        let _ = sockopt::set_socket_recv_buffer_size(&ear, 4 * 1024 * 1024);
+        let offer_port = ear.local_addr()?.port();
+        let registry = Process::p2pfs("registry", &["registry", "--listen", "127.0.0.1:0"])?;
+        let registry_address = registry.await_listening()?;
+        Ok(Self { registry, registry_address, ear, offer_port })
+    }
+
+    /// Where offers are sent.
+    pub(crate) fn broadcast(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), self.offer_port)
+    }
+
+    /// A peer that shares this folder and offers each of its files every 50 ms, unless
+    /// the plan says otherwise.
+    pub(crate) fn peer(&self, id: u32, folder: &Path) -> PeerPlan {
+        let plan = PeerPlan { name: format!("peer {id}"), arguments: vec!["peer".into()] };
+        plan.option("--id", id.to_string())
+            .option("--port", "0")
+            .option("--registry", self.registry_address.to_string())
+            .option("--broadcast", self.broadcast().to_string())
+            .option("--offer-interval", "50ms")
+            .option("--dir", folder)
+    }
+
+    /// The registry answers nothing until [`World::open`]. Who registers in between
+    /// waits, and hears offers meanwhile: so many may begin at once, and without a wait
+    /// for offers.
+    pub(crate) fn close(&self) -> Outcome<()> {
+        self.registry.signal(Signal::STOP)
+    }
+
+    /// The registry answers again, from the moment given back.
+    pub(crate) fn open(&self) -> Outcome<Instant> {
+        let at = Instant::now();
+        self.registry.signal(Signal::CONT)?;
+        Ok(at)
+    }
+
+    /// Waits until this peer has offered each of these names from now on.
+    pub(crate) fn await_offers(&self, peer: u32, names: &[String]) -> Outcome<()> {
+        let begin = Instant::now();
+        let mut missing: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let mut datagram = [0; OFFER_BYTES + 1];
+        self.ear.set_nonblocking(true)?;
+        loop {
+            match self.ear.recv(&mut datagram) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.ear.set_nonblocking(false)?;
+        self.ear.set_read_timeout(Some(Duration::from_millis(100)))?;
+        while !missing.is_empty() {
+            if begin.elapsed() > DEADLINE {
+                return Err(format!("peer {peer} never offered {} files", missing.len()).into());
+            }
+            match self.ear.recv(&mut datagram) {
+                Ok(OFFER_BYTES) if int(&datagram, 1) == peer => {
+                    missing.remove(text(&datagram, 9).as_str());
+                }
+                Ok(_) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PeerPlan {
+    /// Sets an option, in the place of what it was.
+    pub(crate) fn option(mut self, option: &str, value: impl Into<OsString>) -> Self {
+        match self.arguments.iter().position(|argument| argument == option) {
+            Some(at) => self.arguments[at + 1] = value.into(),
+            None => self.arguments.extend([option.into(), value.into()]),
+        }
+        self
+    }
+
+    pub(crate) fn flag(mut self, flag: &str) -> Self {
+        self.arguments.push(flag.into());
+        self
+    }
+
+    /// It fetches these files and ends.
+    pub(crate) fn fetches(mut self, names: &[String]) -> Self {
+        for name in names {
+            self.arguments.extend(["--want".into(), name.into()]);
+        }
+        self.flag("--exit-when-done")
+    }
+
+    /// Starts it.
+    pub(crate) fn start(self) -> Outcome<Process> {
+        Process::p2pfs(&self.name, &self.arguments)
+    }
+
+    /// Starts it, and waits until it listens.
+    pub(crate) fn listening(self) -> Outcome<(Process, SocketAddrV4)> {
+        let process = self.start()?;
+        let address = process.await_listening()?;
+        Ok((process, address))
+    }
+}
