@@ -23,6 +23,8 @@ pub(super) const ANSWERER: &str = "control-answerer";
 const LISTENER: u64 = u64::MAX;
 const EVENTS: usize = 1024;
 const READ_BYTES: usize = 64 * 1024;
+/// What one connection may send before others have their turn.
+const TURN_BYTES: u64 = 256 * 1024;
 
 /// Starts an uploader of the files in a folder.
 pub(crate) fn start_uploader(
@@ -55,7 +57,7 @@ trait Serve {
     /// These bytes came.
     fn received(&self, state: &mut Self::State, bytes: &[u8]);
 
-    /// Sends until there is nothing left or some 256 KiB are sent. Whether something is
+    /// Sends until there is nothing left or [`TURN_BYTES`] are sent. Whether something is
     /// left to send.
     fn send(&self, state: &mut Self::State, socket: &OwnedFd) -> Result<bool, Errno>;
 }
@@ -179,7 +181,7 @@ impl Serve for Uploader {
     }
 
     fn send(&self, state: &mut Upload, socket: &OwnedFd) -> Result<bool, Errno> {
-        let mut budget_bytes = self.chunk_bytes;
+        let mut budget_bytes = TURN_BYTES;
         loop {
             if !state.head.is_empty() {
                 let more =

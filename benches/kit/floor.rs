@@ -12,11 +12,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
 use super::content::{check_same, empty};
+use super::download::Run;
 use super::{Outcome, Process, Settings, Spread, Usage};
 
 pub(super) const SENDER: &str = "floor-sender";
@@ -40,7 +41,7 @@ pub(crate) enum Sending {
     ReadAndWrite,
 }
 
-/// A floor that serves the files of a folder, to any number of receivers at once.
+/// A floor that serves the files of a folder.
 pub(crate) struct Floor {
     pub(crate) setup: Setup,
     sender: Process,
@@ -49,15 +50,6 @@ pub(crate) struct Floor {
 
 /// A receiver that runs.
 pub(crate) struct Receiver(Process);
-
-/// One run of the floor.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    /// From before the connection was made until all was hashed and written.
-    pub(crate) elapsed: Duration,
-    pub(crate) sender: Usage,
-    pub(crate) receiver: Usage,
-}
 
 impl Setup {
     fn all(settings: &Settings) -> Vec<Self> {
@@ -77,13 +69,15 @@ impl Setup {
 }
 
 impl Floor {
-    pub(crate) fn start(setup: Setup, folder: &Path) -> Outcome<Self> {
+    /// One that begins once so many receivers are there, and serves each in a thread.
+    pub(crate) fn start(setup: Setup, folder: &Path, receivers: usize) -> Outcome<Self> {
         let sending = match setup.sending {
             Sending::Sendfile => "sendfile",
             Sending::ReadAndWrite => "copy",
         };
         let folder = folder.to_str().ok_or("a path that is not UTF-8")?;
-        let sender = Process::part(SENDER, &[folder, sending, &setup.buffer_bytes.to_string()])?;
+        let [buffer, receivers] = [setup.buffer_bytes, receivers].map(|number| number.to_string());
+        let sender = Process::part(SENDER, &[folder, sending, &buffer, &receivers])?;
         let address = sender.await_listening()?.into();
         Ok(Self { setup, sender, address })
     }
@@ -95,7 +89,7 @@ impl Floor {
         fetched: &Path,
         is_synced: bool,
     ) -> Outcome<(Self, String)> {
-        let floors = Setup::all(settings).into_iter().map(|setup| Self::start(setup, shared));
+        let floors = Setup::all(settings).into_iter().map(|setup| Self::start(setup, shared, 1));
         let floors: Vec<Self> = floors.collect::<Outcome<_>>()?;
         let mut elapsed_s = vec![Vec::new(); floors.len()];
         // The first round is not counted.
@@ -129,7 +123,8 @@ impl Floor {
     /// One receiver from its start to its end.
     pub(crate) fn run(&self, fetched: &Path, is_synced: bool) -> Outcome<Run> {
         let before = self.sender.usage()?;
-        let (elapsed, receiver) = self.receiver(fetched, is_synced)?.finish()?;
+        let (begun, done, receiver) = self.receiver(fetched, is_synced)?.finish()?;
+        let elapsed = done.saturating_duration_since(begun);
         let sender = self.sender.usage()?.since(before);
         Ok(Run { elapsed, sender, receiver })
     }
@@ -155,20 +150,23 @@ impl Floor {
 }
 
 impl Receiver {
-    /// How long it took, and what it cost.
-    pub(crate) fn finish(mut self) -> Outcome<(Duration, Usage)> {
+    /// When it began and was done, and what it cost.
+    pub(crate) fn finish(mut self) -> Outcome<(Instant, Instant, Usage)> {
         let (begun, _) = self.0.await_stdout(BEGUN)?;
         let (done, _) = self.0.await_stdout(DONE)?;
         let ended = self.0.await_success()?;
-        Ok((done.saturating_duration_since(begun), ended.usage))
+        Ok((begun, done, ended.usage))
     }
 }
 
-/// Arguments: the folder, the way of sending, the size of the buffer. The first
-/// connection is served by the first thread, whose time is counted; others at the same
-/// time have threads of their own.
+/// Arguments: the folder, the way of sending, the size of the buffer, how many receivers
+/// are served at once. The last of them is served by the first thread, whose time is
+/// counted.
 pub(super) fn sender(arguments: &[String]) -> Outcome<()> {
-    let [folder, sending, buffer_bytes] = arguments else { return Err("three arguments".into()) };
+    let [folder, sending, buffer_bytes, receivers] = arguments else {
+        return Err("four arguments".into());
+    };
+    let receivers: usize = receivers.parse()?;
     let sending = match sending.as_str() {
         "sendfile" => Sending::Sendfile,
         _ => Sending::ReadAndWrite,
@@ -183,15 +181,13 @@ pub(super) fn sender(arguments: &[String]) -> Outcome<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("listening {}", listener.local_addr()?);
     loop {
-        let (stream, _) = listener.accept()?;
-        // Only if another receiver waits already is a thread needed.
-        listener.set_nonblocking(true)?;
         let mut others = Vec::new();
-        while let Ok((other, _)) = listener.accept() {
+        for _ in 1..receivers {
+            let (other, _) = listener.accept()?;
             let paths = Arc::clone(&paths);
             others.push(thread::spawn(move || send_all(&other, &paths, setup).is_ok()));
         }
-        listener.set_nonblocking(false)?;
+        let (stream, _) = listener.accept()?;
         // A receiver that leaves is its own business.
         let _ = send_all(&stream, &paths, setup);
         for other in others {

@@ -17,17 +17,22 @@
 //! | `process`, `usage` | processes, what they print and when, what they cost |
 //! | `place`, `content` | folders on a disk or on tmpfs; files and whether they are the same |
 //! | `world` | a registry and peers |
+//! | `download` | real downloads: how long they take and what they cost |
 //! | `floor` | the least program that could do a transfer |
 //! | `control` | a bare epoll program that moves the same bytes as an uploader |
+//! | `crowd`, `probe` | bare clients: many downloads in one process; one that measures each answer |
 //! | `messages` | the protocol by hand, shared with the tests |
 #![allow(dead_code, unused_imports, reason = "no bench needs all of it")]
 
 pub(crate) mod content;
 pub(crate) mod control;
+pub(crate) mod crowd;
+pub(crate) mod download;
 pub(crate) mod floor;
 #[path = "../../tests/processes/messages.rs"]
 pub(crate) mod messages;
 mod place;
+pub(crate) mod probe;
 mod process;
 mod rounds;
 mod settings;
@@ -48,7 +53,7 @@ pub(crate) use settings::Settings;
 pub(crate) use statistics::{Spread, percentile, ratios};
 pub(crate) use table::{Bound, Report, Table};
 pub(crate) use usage::Usage;
-pub(crate) use world::{PeerPlan, World};
+pub(crate) use world::{Entry, PeerPlan, World};
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -87,11 +92,14 @@ pub(crate) fn run(
 }
 
 fn run_part(parts: &[(&str, Part)], part: &str, arguments: &[String]) -> Outcome<()> {
-    let usual: [(&str, Part); 4] = [
+    let usual: [(&str, Part); 7] = [
         (floor::SENDER, floor::sender),
         (floor::RECEIVER, floor::receiver),
         (control::UPLOADER, control::uploader),
         (control::ANSWERER, control::answerer),
+        (crowd::DOWNLOADS, crowd::downloads),
+        (crowd::IDLE, crowd::idle),
+        (probe::PROBE, probe::probe),
     ];
     match usual.iter().chain(parts).find(|(name, _)| *name == part) {
         Some((_, run)) => run(arguments),

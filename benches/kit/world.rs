@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use rustix::process::Signal;
 
-use super::messages::{OFFER_BYTES, int, text};
+use super::messages::{Count, OFFER_BYTES, int, offer, register_request, register_response, text};
 use super::{DEADLINE, Outcome, Process};
+
+const OFFER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Where the peers of one bench meet.
 pub(crate) struct World {
@@ -26,6 +30,13 @@ pub(crate) struct World {
 pub(crate) struct PeerPlan {
     name: String,
     arguments: Vec<OsString>,
+}
+
+/// A program that is registered as a peer and offered by the bench.
+pub(crate) struct Entry {
+    _registration: TcpStream,
+    ended: Option<mpsc::Sender<()>>,
+    offering: Option<JoinHandle<()>>,
 }
 
 impl World {
@@ -57,6 +68,33 @@ impl World {
             .option("--broadcast", self.broadcast().to_string())
             .option("--offer-interval", "50ms")
             .option("--dir", folder)
+    }
+
+    /// Registers a program that listens on this port as a peer, and offers these names for
+    /// it, until the entry is dropped.
+    pub(crate) fn enter(&self, id: u32, port: u16, names: &[String]) -> Outcome<Entry> {
+        let mut registration = TcpStream::connect(self.registry_address)?;
+        registration.write_all(&register_request(id, port.into()))?;
+        let mut answer = [0; 6];
+        registration.read_exact(&mut answer)?;
+        if answer[..] != register_response(1) {
+            return Err(format!("the registry refused peer {id}").into());
+        }
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.set_broadcast(true)?;
+        let to = self.broadcast();
+        let offers: Vec<_> = names.iter().map(|name| offer(id, name, Count::Bytes)).collect();
+        let (ended, is_over) = mpsc::channel::<()>();
+        let offering = thread::spawn(move || {
+            let wait = || is_over.recv_timeout(OFFER_INTERVAL);
+            while wait() == Err(mpsc::RecvTimeoutError::Timeout) {
+                for offer in &offers {
+                    // It is repeated anyway.
+                    let _ = socket.send_to(offer, to);
+                }
+            }
+        });
+        Ok(Entry { _registration: registration, ended: Some(ended), offering: Some(offering) })
     }
 
     /// The registry answers nothing until [`World::open`]. Who registers in between
@@ -103,6 +141,15 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.ended.take();
+        if let Some(offering) = self.offering.take() {
+            let _ = offering.join();
+        }
     }
 }
 
