@@ -21,6 +21,7 @@
 //! | `floor` | the least program that could do a transfer |
 //! | `control` | a bare epoll program that moves the same bytes as an uploader |
 //! | `crowd`, `probe` | bare clients: many downloads in one process; one that measures each answer |
+//! | `others` | other programs, where they are installed |
 //! | `messages` | the protocol by hand, shared with the tests |
 #![allow(dead_code, unused_imports, reason = "no bench needs all of it")]
 
@@ -31,6 +32,7 @@ pub(crate) mod download;
 pub(crate) mod floor;
 #[path = "../../tests/processes/messages.rs"]
 pub(crate) mod messages;
+pub(crate) mod others;
 mod place;
 pub(crate) mod probe;
 mod process;
