@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use kit::content::write_noise;
 use kit::crowd::{Downloads, Until};
 use kit::probe::Answers;
+use kit::turns::{self, Turns};
 use kit::{Bound, MIB, Outcome, Place, Report, Settings, Table, World, control, rounds, subfolder};
 use p2pfs::limits::{CHUNK_BYTES_MAX, WINDOW_BYTES};
 
@@ -41,16 +42,14 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         Downloads::start(address, "large", DOWNLOADS, Until::Checked)?.finish()?;
     }
     let time_ms = settings.choose(3_000, 700);
-    let run = |address: &str, downloads: usize| -> Outcome<Run> {
+    let run = |address: &str| -> Outcome<Run> {
         let until = Until::Milliseconds(time_ms + 200);
-        let crowd = Downloads::start(address, "large", downloads, until)?;
-        if downloads > 0 {
-            crowd.await_data()?;
-        }
+        let crowd = Downloads::start(address, "large", DOWNLOADS, until)?;
+        crowd.await_data()?;
         let answers = Answers::measure(address, "small", time_ms)?;
         Ok(Run { answers, downloads_mb_per_s: crowd.finish()?.mb_per_s })
     };
-    let runs = rounds(settings, 2, |way| run(&addresses[way], DOWNLOADS))?;
+    let runs = rounds(settings, 2, |way| run(&addresses[way]))?;
 
     let beside = "uploader, downloads (one process) and the probe share the cores";
     let mut table = Table::new(&title, beside);
@@ -67,6 +66,26 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         table.row(&format!("{what}: p2pfs"), unit, &ours);
         table.row(&format!("{what}: control"), unit, &theirs);
         table.ratio(&format!("{what}: p2pfs / control"), &ours, &theirs, bound);
+    }
+    // Apart from the rest, because it is watched.
+    let log = folder.path().join("turns");
+    if let Some(plan) = turns::watched(world.peer(3, &shared), &log) {
+        let (watched, address) = plan.listening()?;
+        let address = address.to_string();
+        Downloads::start(&address, "large", DOWNLOADS, Until::Checked)?.finish()?;
+        let before = Turns::read(&log, 0)?.count;
+        let until = Until::Milliseconds(time_ms);
+        let crowd = Downloads::start(&address, "large", DOWNLOADS, until)?;
+        // With a core of its own it is put aside for others less often.
+        watched.pin(0)?;
+        crowd.pin(1)?;
+        crowd.finish()?;
+        let Turns { count, p999_ms, longest_ms } = Turns::read(&log, before)?;
+        table.row("99.9 % of the loop's turns are within", "ms", &[p999_ms]);
+        table.bounded_row("longest turn of the loop", "ms", &[longest_ms], Bound::AtMost(5.0));
+        table.note(format!("{count} turns, watched by strace in a run of their own, without the probe, the peer on a core of its own"));
+    } else {
+        table.note("strace is not installed here: the turns of the loop are not measured");
     }
     table.note(format!("control: bare epoll; files on {}", place.name()));
     report.add(&table);

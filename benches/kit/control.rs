@@ -1,8 +1,6 @@
-//! The control: bare single-threaded epoll programs that move the same bytes as ours in
-//! the same pattern, and decide nothing. They trust whoever connects.
-//!
-//! `uploader` answers a request with chunks and an EOF, with as many chunks in flight as
-//! the window takes; `answerer` sends some bytes for every so many that come.
+//! The control: a bare single-threaded epoll program that moves the same bytes as our
+//! uploader in the same pattern, and decides nothing. It answers a request with chunks and
+//! an EOF, with as many chunks in flight as the window takes, and trusts whoever connects.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,7 +16,6 @@ use super::messages::{ACKNOWLEDGMENT_BYTES, EOF_BYTES, REQUEST_BYTES, digest_of,
 use super::{Outcome, Process};
 
 pub(super) const UPLOADER: &str = "control-uploader";
-pub(super) const ANSWERER: &str = "control-answerer";
 
 const LISTENER: u64 = u64::MAX;
 const EVENTS: usize = 1024;
@@ -39,43 +36,20 @@ pub(crate) fn start_uploader(
     Ok((process, address))
 }
 
-/// Starts an answerer.
-pub(crate) fn start_answerer(
-    request_bytes: usize,
-    answer_bytes: usize,
-) -> Outcome<(Process, SocketAddr)> {
-    let sizes = [request_bytes, answer_bytes].map(|bytes| bytes.to_string());
-    let process = Process::part(ANSWERER, &sizes)?;
-    let address = process.await_listening()?.into();
-    Ok((process, address))
-}
-
-/// What a control does with a connection.
-trait Serve {
-    type State: Default;
-
-    /// These bytes came.
-    fn received(&self, state: &mut Self::State, bytes: &[u8]);
-
-    /// Sends until there is nothing left or [`TURN_BYTES`] are sent. Whether something is
-    /// left to send.
-    fn send(&self, state: &mut Self::State, socket: &OwnedFd) -> Result<bool, Errno>;
-}
-
-struct Connection<S> {
+struct Connection {
     socket: OwnedFd,
-    state: S,
+    state: Upload,
     is_sending: bool,
 }
 
-fn serve<S: Serve>(control: &S) -> Outcome<()> {
+fn serve(control: &Uploader) -> Outcome<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     rustix::net::listen(&listener, 4096)?;
     listener.set_nonblocking(true)?;
     println!("listening {}", listener.local_addr()?);
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&poll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
-    let mut connections: Vec<Option<Connection<S::State>>> = Vec::new();
+    let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
     let mut events = Vec::with_capacity(EVENTS);
     let mut buffer = vec![0; READ_BYTES];
@@ -95,7 +69,7 @@ fn serve<S: Serve>(control: &S) -> Outcome<()> {
                         connections.len() - 1
                     });
                     epoll::add(&poll, &socket, EventData::new_u64(slot as u64), EventFlags::IN)?;
-                    let state = S::State::default();
+                    let state = Upload::default();
                     connections[slot] = Some(Connection { socket, state, is_sending: false });
                 }
                 continue;
@@ -111,10 +85,10 @@ fn serve<S: Serve>(control: &S) -> Outcome<()> {
     }
 }
 
-impl<S: Default> Connection<S> {
-    fn serve<C: Serve<State = S>>(
+impl Connection {
+    fn serve(
         &mut self,
-        control: &C,
+        control: &Uploader,
         poll: &OwnedFd,
         data: EventData,
         flags: EventFlags,
@@ -160,9 +134,8 @@ struct Upload {
     head: Vec<u8>,
 }
 
-impl Serve for Uploader {
-    type State = Upload;
-
+impl Uploader {
+    /// These bytes came.
     fn received(&self, state: &mut Upload, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let kind = *state.begun.first().unwrap_or(&bytes[0]);
@@ -180,6 +153,8 @@ impl Serve for Uploader {
         }
     }
 
+    /// Sends until there is nothing left or [`TURN_BYTES`] are sent. Whether something is
+    /// left to send.
     fn send(&self, state: &mut Upload, socket: &OwnedFd) -> Result<bool, Errno> {
         let mut budget_bytes = TURN_BYTES;
         loop {
@@ -234,43 +209,4 @@ pub(super) fn uploader(arguments: &[String]) -> Outcome<()> {
     }
     let (chunk_bytes, window_bytes): (u64, u64) = (chunk_bytes.parse()?, window_bytes.parse()?);
     serve(&Uploader { files, chunk_bytes, chunks_in_flight_max: window_bytes / chunk_bytes })
-}
-
-struct Answerer {
-    request_bytes: usize,
-    answer: Vec<u8>,
-}
-
-#[derive(Default)]
-struct Answers {
-    received_bytes: usize,
-    unsent: Vec<u8>,
-}
-
-impl Serve for Answerer {
-    type State = Answers;
-
-    fn received(&self, state: &mut Answers, bytes: &[u8]) {
-        state.received_bytes += bytes.len();
-        while state.received_bytes >= self.request_bytes {
-            state.received_bytes -= self.request_bytes;
-            state.unsent.extend_from_slice(&self.answer);
-        }
-    }
-
-    fn send(&self, state: &mut Answers, socket: &OwnedFd) -> Result<bool, Errno> {
-        if !state.unsent.is_empty() {
-            let sent = rustix::net::send(socket, &state.unsent, SendFlags::NOSIGNAL)?;
-            state.unsent.drain(..sent);
-        }
-        Ok(!state.unsent.is_empty())
-    }
-}
-
-/// Arguments: for so many bytes that come, so many are sent.
-pub(super) fn answerer(arguments: &[String]) -> Outcome<()> {
-    let [request_bytes, answer_bytes] = arguments else { return Err("two arguments".into()) };
-    let (request_bytes, answer_bytes): (usize, usize) =
-        (request_bytes.parse()?, answer_bytes.parse()?);
-    serve(&Answerer { request_bytes, answer: vec![0; answer_bytes] })
 }

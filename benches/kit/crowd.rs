@@ -56,6 +56,11 @@ impl Downloads {
         Ok(Self(Process::part(DOWNLOADS, &[address, name, &count.to_string(), &until])?))
     }
 
+    /// Keeps them on one core.
+    pub(crate) fn pin(&self, core: usize) -> Outcome<()> {
+        self.0.pin(core)
+    }
+
     /// Waits until the first data came.
     pub(crate) fn await_data(&self) -> Outcome<()> {
         self.0.await_stdout("data").map(|_| ())

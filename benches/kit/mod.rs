@@ -22,6 +22,8 @@
 //! | `control` | a bare epoll program that moves the same bytes as an uploader |
 //! | `crowd`, `probe` | bare clients: many downloads in one process; one that measures each answer |
 //! | `others` | other programs, where they are installed |
+//! | `relay` | a link with a rate and a delay |
+//! | `turns` | how long the turns of a loop are |
 //! | `messages` | the protocol by hand, shared with the tests |
 #![allow(dead_code, unused_imports, reason = "no bench needs all of it")]
 
@@ -36,10 +38,12 @@ pub(crate) mod others;
 mod place;
 pub(crate) mod probe;
 mod process;
+pub(crate) mod relay;
 mod rounds;
 mod settings;
 mod statistics;
 mod table;
+pub(crate) mod turns;
 mod usage;
 mod world;
 
@@ -98,10 +102,10 @@ fn run_part(parts: &[(&str, Part)], part: &str, arguments: &[String]) -> Outcome
         (floor::SENDER, floor::sender),
         (floor::RECEIVER, floor::receiver),
         (control::UPLOADER, control::uploader),
-        (control::ANSWERER, control::answerer),
         (crowd::DOWNLOADS, crowd::downloads),
         (crowd::IDLE, crowd::idle),
         (probe::PROBE, probe::probe),
+        (relay::RELAY, relay::relay),
     ];
     match usual.iter().chain(parts).find(|(name, _)| *name == part) {
         Some((_, run)) => run(arguments),

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::{DEADLINE, Outcome, PART, Usage, usage};
 
@@ -64,6 +65,13 @@ impl Process {
     /// What it has cost so far.
     pub(crate) fn usage(&self) -> Outcome<Usage> {
         Usage::of(self.pid()).map_err(|error| format!("{}: {error}", self.name).into())
+    }
+
+    /// Keeps its first thread on one core.
+    pub(crate) fn pin(&self, core: usize) -> Outcome<()> {
+        let mut cores = CpuSet::new();
+        cores.set(core);
+        Ok(sched_setaffinity(Some(Pid::from_child(&self.child)), &cores)?)
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Outcome<()> {

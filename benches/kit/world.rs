@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ pub(crate) struct World {
 /// How a peer is to be started.
 pub(crate) struct PeerPlan {
     name: String,
+    launcher: Vec<OsString>,
     arguments: Vec<OsString>,
 }
 
@@ -61,7 +63,8 @@ impl World {
     /// A peer that shares this folder and offers each of its files every 50 ms, unless
     /// the plan says otherwise.
     pub(crate) fn peer(&self, id: u32, folder: &Path) -> PeerPlan {
-        let plan = PeerPlan { name: format!("peer {id}"), arguments: vec!["peer".into()] };
+        let (name, launcher) = (format!("peer {id}"), Vec::new());
+        let plan = PeerPlan { name, launcher, arguments: vec!["peer".into()] };
         plan.option("--id", id.to_string())
             .option("--port", "0")
             .option("--registry", self.registry_address.to_string())
@@ -176,9 +179,24 @@ impl PeerPlan {
         self.flag("--exit-when-done")
     }
 
+    /// Has it started by another program that becomes it, with these arguments before its
+    /// own.
+    pub(crate) fn under<A: Into<OsString>>(
+        mut self,
+        launcher: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.launcher = launcher.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Starts it.
     pub(crate) fn start(self) -> Outcome<Process> {
-        Process::p2pfs(&self.name, &self.arguments)
+        let Some((program, arguments)) = self.launcher.split_first() else {
+            return Process::p2pfs(&self.name, &self.arguments);
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(env!("CARGO_BIN_EXE_p2pfs")).args(&self.arguments);
+        Process::start(&self.name, command)
     }
 
     /// Starts it, and waits until it listens.
