@@ -71,6 +71,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let log = folder.path().join("turns");
     if let Some(plan) = turns::watched(world.peer(3, &shared), &log) {
         let (watched, address) = plan.listening()?;
+        watched.set_usual_priority()?;
         let address = address.to_string();
         Downloads::start(&address, "large", DOWNLOADS, Until::Checked)?.finish()?;
         let before = Turns::read(&log, 0)?.count;

@@ -9,7 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, setpriority_process, waitid,
+};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::{DEADLINE, Outcome, PART, Usage, usage};
@@ -72,6 +74,11 @@ impl Process {
         let mut cores = CpuSet::new();
         cores.set(core);
         Ok(sched_setaffinity(Some(Pid::from_child(&self.child)), &cores)?)
+    }
+
+    /// Gives it the usual priority, if it was started with another.
+    pub(crate) fn set_usual_priority(&self) -> Outcome<()> {
+        Ok(setpriority_process(Some(Pid::from_child(&self.child)), 0)?)
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Outcome<()> {

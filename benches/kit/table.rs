@@ -125,10 +125,7 @@ impl Table {
 
     fn print(&self, bench: &str) {
         println!("\n{bench}: {}", self.title);
-        println!(
-            "  {:<44} {:>10} {:>10} {:>10} {:>4}  {}",
-            "", "median", "least", "most", "n", "unit"
-        );
+        println!("  {:<44} {:>10} {:>10} {:>10} {:>4}  unit", "", "median", "least", "most", "n");
         for row in &self.rows {
             let Spread { median, least, most, n } = Spread::of(&row.values);
             let [median_text, least, most] = [median, least, most].map(number);
