@@ -11,12 +11,14 @@
 mod kit;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, id};
+use std::process::{ExitCode, id};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
@@ -26,9 +28,10 @@ use sha2::{Digest, Sha256};
 use kit::content::{names, noise};
 use kit::messages::{OFFER_BYTES, int, text};
 use kit::probe::Answers;
+use kit::turns::{self, Turns};
 use kit::{
-    Bound, DEADLINE, GIB, MIB, Outcome, Place, Process, Report, Settings, Table, Usage, World,
-    rounds,
+    Bound, DEADLINE, GIB, MIB, Outcome, PeerPlan, Place, Process, Report, Settings, Table, Usage,
+    World, rounds,
 };
 
 const FILES: usize = 10_000;
@@ -44,6 +47,8 @@ const QUICK_ALONE_BYTES: u64 = 256 * MIB;
 const SLICE_BYTES: usize = 256 * 1024;
 /// How often it is looked how much the peer has read.
 const LOOKS: Duration = Duration::from_millis(2);
+/// A turn that does nothing but begin.
+const TURNS_OF_THE_START: usize = 1;
 const EAR_BYTES: usize = 4 * 1024 * 1024;
 
 fn main() -> ExitCode {
@@ -91,8 +96,12 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         costs.map(|costs| costs.into_iter().skip(1).unzip::<_, _, Vec<_>, Vec<_>>());
 
     let hashed_s = column(firsts, |start| start.hashed_s.unwrap_or(f64::NAN));
-    let mut answers_ms = Vec::new();
+    let (mut answers_ms, mut turns_ms) = (Vec::new(), Vec::new());
     for _ in 0..settings.choose(3, 1) {
+        stage.forget_digests()?;
+        if let Some(turns) = stage.turns(&folder.path().join("turns"))? {
+            turns_ms.push(turns.longest_ms);
+        }
         stage.forget_digests()?;
         answers_ms.push(stage.longest_answer_ms(Duration::from_secs_f64(hashed_s[0] * 0.8))?);
     }
@@ -107,6 +116,8 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     table.row("listening", "ms", &column(firsts, |start| start.listening_s * 1e3));
     let first_offer = column(firsts, |start| start.first_offer_s * 1e3);
     table.bounded_row("first offer", "ms", &first_offer, Bound::AtMost(50.0));
+    let first_offer_cpu = column(firsts, |start| start.first_offer_cpu_s * 1e3);
+    table.row("CPU until the first offer", "ms", &first_offer_cpu);
     table.row("each file offered once", "s", &column(firsts, |start| start.all_offered_s));
     table.row("each file hashed", "s", &hashed_s);
     table.row("hashed by the peer", "MB/s", &rate);
@@ -115,6 +126,12 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     table.row("CPU of the peer", "s/GiB", &cpu);
     table.row("CPU of SHA-256 of one buffer", "s/GiB", &alone.1);
     table.row("CPU of files read and hashed", "s/GiB", &read.1);
+    if turns_ms.is_empty() {
+        table.note("strace is not installed here: the turns of the loop are not measured");
+    } else {
+        table.bounded_row("longest turn of the loop", "ms", &turns_ms, Bound::AtMost(5.0));
+        table.note("turns are watched by strace, in runs of their own");
+    }
     table.row("longest wait for a small file meanwhile", "ms", &answers_ms);
     let offer_again = column(again, |start| start.first_offer_s * 1e3);
     table.bounded_row("second start: first offer", "ms", &offer_again, Bound::AtMost(50.0));
@@ -124,7 +141,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     table.row("second start: CPU", "ms", &column(again, |start| start.cpu_s * 1e3));
     table.ratio("speed to SHA-256 of one buffer", &rate, &alone.0, Bound::AtLeast(0.95));
     table.ratio("speed to files read and hashed", &rate, &read.0, None);
-    table.ratio("CPU to SHA-256 of one buffer", &cpu, &alone.1, None);
+    table.ratio("CPU to SHA-256 of one buffer", &cpu, &alone.1, Bound::AtMost(1.05));
     table.note("times are from the start of the process; files come from the page cache");
     table.note("the peer's CPU is all that it needs until everything is hashed");
     report.add(&table);
@@ -149,6 +166,8 @@ struct Stage<'a> {
 struct Start {
     listening_s: f64,
     first_offer_s: f64,
+    /// What it had cost by then.
+    first_offer_cpu_s: f64,
     all_offered_s: f64,
     /// When it had read as much as there is to hash; not, if it had no need to.
     hashed_s: Option<f64>,
@@ -169,26 +188,30 @@ impl Stage<'_> {
         Ok(fs::create_dir(&self.cache)?)
     }
 
-    /// A peer that begins, and an ear for its offers.
-    fn peer(&mut self) -> Outcome<(Process, UdpSocket)> {
+    /// A peer that is to begin, and an ear for its offers.
+    fn peer(&mut self) -> Outcome<(PeerPlan, UdpSocket)> {
         self.next_id += 1;
         let ear = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         sockopt::set_socket_reuseaddr(&ear, true)?;
         sockopt::set_socket_recv_buffer_size(&ear, EAR_BYTES)?;
         ear.set_read_timeout(Some(LOOKS))?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_p2pfs"));
-        command.args(["peer", "--port", "0", "--id", &self.next_id.to_string()]);
-        command.args(["--broadcast", &format!("127.255.255.255:{}", ear.local_addr()?.port())]);
-        command.args(["--registry", &self.world.registry_address.to_string()]);
-        command.args(["--offer-interval", self.offer_interval]);
-        command.arg("--dir").arg(self.shared).env("XDG_CACHE_HOME", &self.cache);
-        Ok((Process::start("peer", command)?, ear))
+        let broadcast = format!("127.255.255.255:{}", ear.local_addr()?.port());
+        let mut cache = OsString::from("XDG_CACHE_HOME=");
+        cache.push(&self.cache);
+        let plan = self
+            .world
+            .peer(self.next_id, self.shared)
+            .option("--broadcast", broadcast)
+            .option("--offer-interval", self.offer_interval)
+            .under(["env".into(), cache]);
+        Ok((plan, ear))
     }
 
     /// Starts a peer, and ends it once all is offered and, if `hashes`, hashed.
     fn start(&mut self, hashes: bool) -> Outcome<Start> {
+        let (plan, ear) = self.peer()?;
         let begin = Instant::now();
-        let (mut peer, ear) = self.peer()?;
+        let mut peer = plan.start()?;
         let seconds = |at: Instant| at.duration_since(begin).as_secs_f64();
         let mut missing: BTreeSet<String> = names("file", FILES).into_iter().collect();
         let (mut first_offer, mut all_offered, mut hashed) = (None, None, None);
@@ -202,7 +225,9 @@ impl Stage<'_> {
             }
             match ear.recv(&mut datagram) {
                 Ok(OFFER_BYTES) if int(&datagram, 1) == self.next_id => {
-                    first_offer.get_or_insert_with(Instant::now);
+                    if first_offer.is_none() {
+                        first_offer = Some((Instant::now(), peer.usage()?.cpu));
+                    }
                     missing.remove(&text(&datagram, 9));
                     if missing.is_empty() {
                         all_offered.get_or_insert_with(Instant::now);
@@ -221,6 +246,7 @@ impl Stage<'_> {
                 }
             }
         }
+        let (first_offer_at, first_offer_cpu) = first_offer.ok_or("no offer")?;
         let (listening, _) = peer.await_stdout("listening ")?;
         let (read_bytes, cpu_s) = (read_by(&peer)?, peer.usage()?.cpu.as_secs_f64());
         // It may have something to write down.
@@ -228,7 +254,8 @@ impl Stage<'_> {
         peer.await_end()?;
         Ok(Start {
             listening_s: seconds(listening),
-            first_offer_s: seconds(first_offer.ok_or("no offer")?),
+            first_offer_s: seconds(first_offer_at),
+            first_offer_cpu_s: first_offer_cpu.as_secs_f64(),
             all_offered_s: seconds(all_offered.ok_or("not all offered")?),
             hashed_s: hashed.map(seconds),
             hash_cpu_s,
@@ -239,9 +266,26 @@ impl Stage<'_> {
 
     /// How long a small file takes while the others are hashed, at the longest.
     fn longest_answer_ms(&mut self, time: Duration) -> Outcome<f64> {
-        let (peer, _ear) = self.peer()?;
-        let address = peer.await_listening()?.to_string();
-        Ok(Answers::measure(&address, SMALL_FILE, time.as_millis() as u64)?.most_ms)
+        let (peer, address) = self.peer()?.0.listening()?;
+        let answers = Answers::measure(&address.to_string(), SMALL_FILE, time.as_millis() as u64)?;
+        drop(peer);
+        Ok(answers.most_ms)
+    }
+
+    /// The turns of the loop while it hashes; `None` without strace.
+    fn turns(&mut self, log: &Path) -> Outcome<Option<Turns>> {
+        let Some(plan) = turns::watched(self.peer()?.0, log) else { return Ok(None) };
+        let begin = Instant::now();
+        let mut peer = plan.start()?;
+        while read_by(&peer)? < self.bytes {
+            if begin.elapsed() > DEADLINE {
+                return Err("the files are not hashed".into());
+            }
+            thread::sleep(LOOKS);
+        }
+        peer.signal(Signal::TERM)?;
+        peer.await_end()?;
+        Ok(Some(Turns::read(log, TURNS_OF_THE_START)?))
     }
 }
 

@@ -185,7 +185,7 @@ impl PeerPlan {
         mut self,
         launcher: impl IntoIterator<Item = A>,
     ) -> Self {
-        self.launcher = launcher.into_iter().map(Into::into).collect();
+        self.launcher = launcher.into_iter().map(Into::into).chain(self.launcher).collect();
         self
     }
 
