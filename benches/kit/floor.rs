@@ -2,18 +2,19 @@
 //! with blocking sockets; for each file its length and its data, nothing else; the
 //! receiver receives, hashes and writes in one thread.
 //!
-//! It is tried with several buffer sizes and both ways of sending, and what is best on
-//! this machine counts.
+//! It is tried with several sizes of its own and of the kernel's buffers and both ways of
+//! sending, and what is best on this machine counts.
 
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use sha2::{Digest, Sha256};
 
 use super::content::{check_same, empty};
@@ -27,11 +28,16 @@ pub(super) const RECEIVER: &str = "floor-receiver";
 const BEGUN: &str = "begun";
 const DONE: &str = "done";
 
+/// Of all setups, so many are tried more than once.
+const BEST: usize = 4;
+
 /// How the floor sends and receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) sending: Sending,
     pub(crate) buffer_bytes: usize,
+    /// The kernel's receive buffer: this size, or what the kernel finds right.
+    pub(crate) kernel_buffer_bytes: Option<usize>,
 }
 
 /// The ways to get a file into a socket.
@@ -53,10 +59,19 @@ pub(crate) struct Receiver(Process);
 
 impl Setup {
     fn all(settings: &Settings) -> Vec<Self> {
-        let sizes: &[usize] = settings.choose(&[64, 128, 256, 1024], &[256]);
-        let ways = [Sending::Sendfile, Sending::ReadAndWrite];
-        let both = |&kib: &usize| ways.map(|sending| Self { sending, buffer_bytes: kib * 1024 });
-        sizes.iter().flat_map(both).collect()
+        let buffers: &[usize] = settings.choose(&[64, 256, 1024], &[256]);
+        let kernel_buffers: &[Option<usize>] =
+            settings.choose(&[None, Some(128), Some(512)], &[None]);
+        let mut setups = Vec::new();
+        for sending in [Sending::Sendfile, Sending::ReadAndWrite] {
+            for buffer_bytes in buffers.iter().map(|kib| kib * 1024) {
+                for kernel_buffer in kernel_buffers {
+                    let kernel_buffer_bytes = kernel_buffer.map(|kib| kib * 1024);
+                    setups.push(Self { sending, buffer_bytes, kernel_buffer_bytes });
+                }
+            }
+        }
+        setups
     }
 
     pub(crate) fn name(self) -> String {
@@ -64,7 +79,11 @@ impl Setup {
             Sending::Sendfile => "sendfile",
             Sending::ReadAndWrite => "read and write",
         };
-        format!("{sending}, {} KiB", self.buffer_bytes / 1024)
+        let kernel = match self.kernel_buffer_bytes {
+            Some(bytes) => format!(" (kernel's {} KiB)", bytes / 1024),
+            None => String::new(),
+        };
+        format!("{sending}, {} KiB{kernel}", self.buffer_bytes / 1024)
     }
 }
 
@@ -91,25 +110,38 @@ impl Floor {
     ) -> Outcome<(Self, String)> {
         let floors = Setup::all(settings).into_iter().map(|setup| Self::start(setup, shared, 1));
         let floors: Vec<Self> = floors.collect::<Outcome<_>>()?;
-        let mut elapsed_s = vec![Vec::new(); floors.len()];
-        // The first round is not counted.
-        for round in 0..=settings.choose(5, 1) {
-            for (floor, elapsed_s) in floors.iter().zip(&mut elapsed_s) {
-                let run = floor.run(fetched, is_synced)?;
-                empty(fetched)?;
-                if round > 0 {
-                    elapsed_s.push(run.elapsed.as_secs_f64());
-                }
+        let time = |floor: &Self| -> Outcome<f64> {
+            let elapsed = floor.run(fetched, is_synced)?.elapsed;
+            empty(fetched)?;
+            Ok(elapsed.as_secs_f64())
+        };
+        // One to fill the caches; each once; then the best few again.
+        time(&floors[0])?;
+        let mut tried = Vec::new();
+        for floor in floors {
+            tried.push((vec![time(&floor)?], floor));
+        }
+        let rank = |tried: &mut Vec<(Vec<f64>, Self)>| {
+            tried.sort_by(|(one, _), (other, _)| {
+                Spread::of(one).median.total_cmp(&Spread::of(other).median)
+            });
+        };
+        rank(&mut tried);
+        let count = tried.len();
+        tried.truncate(BEST);
+        for _ in 0..settings.choose(4, 0) {
+            for (elapsed_s, floor) in &mut tried {
+                elapsed_s.push(time(floor)?);
             }
         }
-        let medians = elapsed_s.iter().map(|values| Spread::of(values).median);
-        let tried = floors.into_iter().zip(medians);
-        let mut tried: Vec<_> = tried.collect();
-        tried.sort_by(|(_, one), (_, other)| one.total_cmp(other));
-        let words: Vec<_> =
-            tried.iter().map(|(floor, s)| format!("{} {s:.3} s", floor.setup.name())).collect();
-        let best = tried.into_iter().next().ok_or("no floor")?.0;
-        Ok((best, format!("floor, best first: {}", words.join("; "))))
+        rank(&mut tried);
+        let words: Vec<_> = tried
+            .iter()
+            .map(|(s, floor)| format!("{} {:.3} s", floor.setup.name(), Spread::of(s).median))
+            .collect();
+        let words = format!("floor, the best of {count}: {}", words.join("; "));
+        let (_, best) = tried.into_iter().next().ok_or("no floor")?;
+        Ok((best, words))
     }
 
     /// A receiver, which begins at once.
@@ -117,7 +149,8 @@ impl Floor {
         let fetched = fetched.to_str().ok_or("a path that is not UTF-8")?;
         let (address, buffer) = (self.address.to_string(), self.setup.buffer_bytes.to_string());
         let sync = if is_synced { "sync" } else { "no-sync" };
-        Ok(Receiver(Process::part(RECEIVER, &[&address, fetched, sync, &buffer])?))
+        let kernel = self.setup.kernel_buffer_bytes.unwrap_or(0).to_string();
+        Ok(Receiver(Process::part(RECEIVER, &[&address, fetched, sync, &buffer, &kernel])?))
     }
 
     /// One receiver from its start to its end.
@@ -171,7 +204,8 @@ pub(super) fn sender(arguments: &[String]) -> Outcome<()> {
         "sendfile" => Sending::Sendfile,
         _ => Sending::ReadAndWrite,
     };
-    let setup = Setup { sending, buffer_bytes: buffer_bytes.parse()? };
+    let buffer_bytes = buffer_bytes.parse()?;
+    let setup = Setup { sending, buffer_bytes, kernel_buffer_bytes: None };
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(folder)? {
         paths.push(entry?.path());
@@ -223,15 +257,23 @@ fn send_all(mut stream: &TcpStream, paths: &[PathBuf], setup: Setup) -> Outcome<
     Ok(())
 }
 
-/// Arguments: the address, the folder, whether to sync, the size of the buffer.
+/// Arguments: the address, the folder, whether to sync, the size of the buffer, and that of
+/// the kernel's, 0 for the usual.
 pub(super) fn receiver(arguments: &[String]) -> Outcome<()> {
-    let [address, folder, sync, buffer_bytes] = arguments else {
-        return Err("four arguments".into());
+    let [address, folder, sync, buffer_bytes, kernel_buffer_bytes] = arguments else {
+        return Err("five arguments".into());
     };
     let (folder, is_synced) = (Path::new(folder), sync == "sync");
     let mut buffer = vec![0; buffer_bytes.parse()?];
     println!("{BEGUN}");
-    let mut stream = TcpStream::connect(address)?;
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let kernel_buffer_bytes: usize = kernel_buffer_bytes.parse()?;
+    if kernel_buffer_bytes > 0 {
+        // The kernel doubles it, to have room for its own.
+        sockopt::set_socket_recv_buffer_size(&socket, kernel_buffer_bytes / 2)?;
+    }
+    rustix::net::connect(&socket, &address.parse::<SocketAddrV4>()?)?;
+    let mut stream = TcpStream::from(socket);
     for number in 0.. {
         let mut left_bytes = [0; 8];
         match stream.read_exact(&mut left_bytes) {
