@@ -9,7 +9,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustix::net::{SocketType, sockopt};
 
-use super::dial::{set_options, socket};
+use super::dial::{set_options, socket, spare_loopback};
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, TCP_USER_TIMEOUT};
 
 /// A listening socket.
@@ -83,6 +83,8 @@ impl Listener {
             match self.socket.accept() {
                 Ok((stream, SocketAddr::V4(from))) => {
                     self.was_told = false;
+                    // A connection for which that fails is gone: its first read will tell.
+                    let _ = spare_loopback(&stream, from);
                     return Some((stream, from));
                 }
                 Ok((_, SocketAddr::V6(_))) => {}
@@ -118,5 +120,21 @@ impl Source for Listener {
 
     fn deregister(&mut self, r: &Registry) -> io::Result<()> {
         self.socket.deregister(r)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_connections_are_probed_but_on_the_loopback() {
+        let any_port = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        let mut listener = Listener::bind(any_port, Duration::ZERO).unwrap();
+        assert!(sockopt::socket_keepalive(&listener.socket).unwrap());
+        let _caller = std::net::TcpStream::connect(listener.address()).unwrap();
+        listener.set_ready();
+        let (stream, _) = listener.accept(Instant::now()).unwrap();
+        assert!(!sockopt::socket_keepalive(&stream).unwrap());
     }
 }
