@@ -118,6 +118,9 @@ impl RegistrySession {
     /// The socket took this much of it.
     pub fn transmitted(&mut self, len_bytes: usize) {
         self.outbox.advance(len_bytes);
+        if self.outbox.is_empty() {
+            self.outbox.rest();
+        }
     }
 
     /// How many bytes may be read: none before the last answers are sent, so that a client

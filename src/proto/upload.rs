@@ -223,6 +223,7 @@ impl Upload {
             && self.in_flight.unacknowledged.is_empty();
         is_done.then(|| {
             self.in_flight.unacknowledged = VecDeque::new();
+            self.outbox.rest();
             let deadline = now + self.limits.idle_timeout;
             self.state = State::ExpectRequest { deadline, timer: Timer::Idle };
             UploadEvent::Acknowledged
