@@ -15,7 +15,7 @@ use kit::{
     Bound, Entry, MIB, Outcome, Place, Process, Report, Settings, Table, World, control, rounds,
     subfolder,
 };
-use p2pfs::limits::{CHUNK_BYTES_MAX, WINDOW_BYTES};
+use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN};
 
 const KIB: u32 = 1024;
 const CHUNKS_KIB: [u32; 7] = [1, 4, 16, 64, 256, 1024, 4096];
@@ -62,7 +62,7 @@ fn straight(
     if !settings.wants(&title) {
         return Ok(());
     }
-    let default = (CHUNK_BYTES_MAX, WINDOW_BYTES);
+    let default = (WINDOW_BYTES_MIN / CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN);
     let mut sizes = Vec::new();
     for chunk in CHUNKS_KIB.map(|kib| kib * KIB) {
         for window in WINDOWS_KIB.map(|kib| kib * KIB) {

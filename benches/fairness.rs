@@ -10,7 +10,7 @@ use kit::crowd::{Downloads, Until};
 use kit::probe::Answers;
 use kit::turns::{self, Turns};
 use kit::{Bound, MIB, Outcome, Place, Report, Settings, Table, World, control, rounds, subfolder};
-use p2pfs::limits::{CHUNK_BYTES_MAX, WINDOW_BYTES};
+use p2pfs::limits::{CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN};
 
 const DOWNLOADS: usize = 8;
 const SMALL_BYTES: u64 = 15_000;
@@ -35,7 +35,8 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     write_noise(&shared.join("large"), 2, 64 * MIB)?;
     let world = World::new()?;
     let (_uploader, ours) = world.peer(1, &shared).listening()?;
-    let (_control, theirs) = control::start_uploader(&shared, CHUNK_BYTES_MAX, WINDOW_BYTES)?;
+    let (_control, theirs) =
+        control::start_uploader(&shared, WINDOW_BYTES_MIN / CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN)?;
     let addresses = [ours.to_string(), theirs.to_string()];
     // What arrives is right; each also has its files hashed after this.
     for address in &addresses {

@@ -46,13 +46,22 @@ pub const CHUNK_BYTES_MIN: u32 = 8 * 1024;
 /// some 80 MB/s and 1 MiB chunks at 8 to 16; larger chunks cost us fewer system calls.
 pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
 /// Chunks sent and not yet acknowledged on one connection, however small they are.
-pub const CHUNKS_IN_FLIGHT_MAX: usize = (WINDOW_BYTES / CHUNK_BYTES_MIN) as usize;
+pub const CHUNKS_IN_FLIGHT_MAX: usize = 512;
 /// Chunks acknowledged sooner than this become larger.
 pub const QUICK_ACKNOWLEDGMENT: Duration = Duration::from_secs(1);
 /// Chunks acknowledged later than this become smaller.
 pub const SLOW_ACKNOWLEDGMENT: Duration = Duration::from_secs(4);
-/// File data sent and not yet acknowledged on one connection.
-pub const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// File data sent and not yet acknowledged on one connection, to begin with, and on a
+/// fast link for good: on the loopback a downloader took 782 MB/s with this window and
+/// 543 with 4 MiB, as its data stays in the processor's cache.
+pub const WINDOW_BYTES_MIN: u32 = 256 * 1024;
+/// The same on a long link: 125 MB/s with a round trip of 100 ms hold 12.5 MB.
+pub const WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// A window holds at least so many chunks, so that one is sent while others are written.
+pub const CHUNKS_PER_WINDOW: u32 = 2;
+/// A chunk acknowledged after so many round trips has waited in a queue: the window is
+/// too large.
+pub const QUEUED_ROUND_TRIPS: u32 = 8;
 /// Copied bytes (message heads, acknowledgments, answers) waiting to be sent on one
 /// connection. No more is read than what can cause this much.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
@@ -280,7 +289,9 @@ impl Limits {
 
 const _: () = {
     assert!(CHUNK_BYTES_MIN > 0 && CHUNK_BYTES_MIN <= CHUNK_BYTES_MAX);
-    assert!(CHUNK_BYTES_MAX <= WINDOW_BYTES);
+    assert!(CHUNK_BYTES_MIN <= WINDOW_BYTES_MIN / CHUNKS_PER_WINDOW);
+    assert!(CHUNK_BYTES_MAX <= WINDOW_BYTES_MAX / CHUNKS_PER_WINDOW);
+    assert!(CHUNKS_IN_FLIGHT_MAX as u32 >= WINDOW_BYTES_MAX / CHUNK_BYTES_MAX);
     // A chunk at the minimum rate is acknowledged before the transfer counts as stalled.
     assert!((CHUNK_BYTES_MIN as u64) < RATE_BYTES_PER_SECOND_MIN * PROGRESS_TIMEOUT.as_secs());
     assert!(HEAD_BYTES_MAX < OUTBOX_BYTES_MAX);

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use p2pfs::limits::{CHUNK_BYTES_MAX, Limits, OUTBOX_BYTES_MAX, REST_TIME, WINDOW_BYTES};
+use p2pfs::limits::{CHUNK_BYTES_MAX, Limits, OUTBOX_BYTES_MAX, REST_TIME, WINDOW_BYTES_MAX};
 use p2pfs::node::{CloseHow, Input, Sight, Version};
 use p2pfs::proto::{FileId, Timer};
 use p2pfs::wire::{
@@ -416,7 +416,7 @@ impl UploadTalk {
                 assert!(speaker.ledger.shared.contains(name), "sends {name}, which it has not");
                 self.unacknowledged.push_back(data_bytes);
                 self.unacknowledged_bytes += u64::from(data_bytes);
-                let bound = u64::from(WINDOW_BYTES + CHUNK_BYTES_MAX);
+                let bound = u64::from(WINDOW_BYTES_MAX + CHUNK_BYTES_MAX);
                 assert!(self.unacknowledged_bytes <= bound, "the window is overrun");
             }
             PeerMessage::Eof(digest) => {
