@@ -14,6 +14,14 @@ pub enum ExitCode {
     Other = 1,
     /// The command line is wrong.
     Usage = 2,
+    /// Nobody offered what was asked for.
+    NotOffered = 3,
+    /// Neither the registry nor a peer could be reached.
+    Unreachable = 4,
+    /// Offered, but it did not come in time.
+    TimedOut = 5,
+    /// What came did not fit its checksum, however often it was asked for.
+    ChecksumWrong = 6,
     /// The id or the port is taken.
     Refused = 7,
     /// A file could not be written.

@@ -21,9 +21,11 @@ fn main() {
 
 fn run_command() -> Result<ExitCode, Failure> {
     let Some(cli) = Cli::read()? else { return Ok(ExitCode::Done) };
-    logger::init(cli.log_level());
-    match cli.command() {
-        Command::Registry(args) => run::registry(&args),
-        Command::Peer(args) => run::peer(&args),
+    logger::init(cli.output.log_level());
+    match &cli.command {
+        Command::Registry(args) => run::registry(args),
+        Command::Peer(args) => run::peer(args),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     }
 }

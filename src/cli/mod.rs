@@ -1,0 +1,161 @@
+//! The command line, turned once into settings that are known to be valid.
+//!
+//! | room | what stands there |
+//! |---|---|
+//! | this file | the commands, the reading of them, exit codes in the help |
+//! | [`network`], [`output`], [`limits`] | groups of options that commands share |
+//! | `registry`, `peer` | the options of one command each |
+//! | `environment` | each option's environment variable |
+//! | `text` | completions and the manual page |
+//! | `value` | from text to one value: addresses, durations, sizes, names |
+
+mod environment;
+pub mod limits;
+pub mod network;
+pub mod output;
+mod peer;
+mod registry;
+mod text;
+mod value;
+
+use std::io::{self, Write};
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use self::output::OutputArgs;
+pub use self::peer::PeerArgs;
+pub use self::registry::RegistryArgs;
+pub use self::text::{CompletionsArgs, ManArgs};
+use crate::exit::{ExitCode, Failure};
+use crate::wire::Shown;
+
+/// Share files between the peers of a network, verified, at almost no cost.
+#[derive(Debug, Parser)]
+#[command(name = "p2pfs", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = false)]
+#[command(
+    after_help = "Each option has an environment variable: P2PFS_ and its name in capitals, such \
+    as P2PFS_OFFER_INTERVAL for --offer-interval. An option that is given wins.\n\n\
+    Exit codes: 0 every file asked for is there and verified, 1 other, 2 usage, 3 nobody offered \
+    it, 4 neither registry nor peer could be reached, 5 offered but timed out or stalled, 6 \
+    checksum wrong, 7 id or port taken at the registry, 8 write error, 9 exists and may not be \
+    replaced or emptied, 10 some files done and some not, 11 address in use, 130 and 143 \
+    interrupted."
+)]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What is shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What to run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the registry, which knows which peer listens where.
+    Registry(RegistryArgs),
+    /// Run a peer, which shares a folder, and fetches and then shares what it wants.
+    Peer(PeerArgs),
+    /// Print the completions of a shell.
+    Completions(CompletionsArgs),
+    /// Print the manual page.
+    Man(ManArgs),
+}
+
+impl Cli {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// What clap has to say, in one line. `--help` and `--version` are printed, and
+    /// are `Ok(None)`.
+    pub fn read() -> Result<Option<Self>, Failure> {
+        let read = definition()
+            .try_get_matches()
+            .and_then(|matches| Self::from_arg_matches(&matches).map(|cli| (cli, matches)));
+        match read {
+            Ok((cli, matches)) => cli.check(&matches).map(Some),
+            Err(error) if error.use_stderr() => Err(usage(&error.to_string())),
+            Err(help) => {
+                // To a closed stdout there is nothing to say.
+                let _ = help.print();
+                Ok(None)
+            }
+        }
+    }
+
+    fn check(mut self, matches: &ArgMatches) -> Result<Self, Failure> {
+        let Some((_, matches)) = matches.subcommand() else { return Ok(self) };
+        self.output.settle(matches)?;
+        if let Command::Peer(peer) = &mut self.command {
+            peer.settle(matches)?;
+        }
+        Ok(self)
+    }
+}
+
+/// Which of two options that exclude each other does not count: of one that is given and
+/// one from the environment, that is the latter.
+///
+/// # Errors
+/// If both are from the same place.
+fn loser<'a>(
+    matches: &ArgMatches,
+    one: &'a str,
+    other: &'a str,
+) -> Result<Option<&'a str>, Failure> {
+    let source = |id: &str| match matches.value_source(id) {
+        Some(ValueSource::DefaultValue) => None,
+        source => source,
+    };
+    match (source(one), source(other)) {
+        (None, _) | (_, None) => Ok(None),
+        (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => Ok(Some(other)),
+        (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => Ok(Some(one)),
+        _ => {
+            let [one, other] = [one, other].map(|id| id.replace('_', "-"));
+            let message = format_args!("--{other} cannot be used with --{one}; see --help");
+            Err(Failure::new(ExitCode::Usage, message))
+        }
+    }
+}
+
+/// The whole definition, with the environment variables.
+fn definition() -> clap::Command {
+    environment::with_variables(Cli::command())
+}
+
+/// The first paragraph of what clap says, in one line and without its hints.
+fn usage(text: &str) -> Failure {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let paragraph = text.split("\n\n").next().unwrap_or(text);
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    Failure::new(ExitCode::Usage, format_args!("{}; see --help", Shown(line)))
+}
+
+/// Writes the data that a command is for to stdout.
+///
+/// # Errors
+/// If not all of it could be written.
+fn print(data: &[u8]) -> Result<ExitCode, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(data).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(ExitCode::Done),
+        Err(error) => {
+            let message = format_args!("cannot write to stdout: {error}");
+            Err(Failure::new(ExitCode::WriteFailed, message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+}

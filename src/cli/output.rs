@@ -1,0 +1,42 @@
+//! What is shown, and how.
+
+use clap::{ArgAction, ArgMatches, Args};
+use log::LevelFilter;
+
+use super::loser;
+use crate::exit::Failure;
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Print one JSON object a line on stdout for each event.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log more: -v for details, -vv for everything.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Log errors only.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+impl OutputArgs {
+    pub(super) fn settle(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
+        match loser(matches, "quiet", "verbose")? {
+            Some("quiet") => self.quiet = false,
+            Some(_) => self.verbose = 0,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// How much to log.
+    pub fn log_level(&self) -> LevelFilter {
+        match self.verbose {
+            _ if self.quiet => LevelFilter::Error,
+            0 => LevelFilter::Info,
+            1 => LevelFilter::Debug,
+            _ => LevelFilter::Trace,
+        }
+    }
+}

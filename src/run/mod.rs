@@ -1,0 +1,73 @@
+//! From settings to a running loop: binds, prepares the folder, says that it is
+//! ready, and runs.
+//!
+//! Each command has its room here. The order matters in all of them: nothing is written
+//! before the ports are ours.
+
+mod network;
+mod peer;
+mod registry;
+
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddrV4;
+use std::path::Path;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+pub use self::peer::peer;
+pub use self::registry::registry;
+use crate::exit::{ExitCode, Failure};
+use crate::limits::{CONNECTIONS_MIN, Limits, SPARE_DESCRIPTORS};
+use crate::logger;
+use crate::storage::Skipped;
+use crate::wire::Shown;
+
+/// Takes as many descriptors as the system allows, and no more connections than it has
+/// descriptors for, with some to spare for files.
+fn with_descriptors(limits: Limits) -> Limits {
+    let mut descriptors = getrlimit(Resource::Nofile);
+    descriptors.current = descriptors.maximum;
+    // If that is not granted, what there is has to do.
+    let _ = setrlimit(Resource::Nofile, descriptors);
+    let granted = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| n as usize);
+    let room = granted.saturating_sub(SPARE_DESCRIPTORS).max(CONNECTIONS_MIN);
+    let connections_max = limits.connections_max.min(room);
+    Limits { connections_max, ..limits }
+}
+
+/// The line that scripts wait for. A closed or full stdout is no reason to stop.
+fn say_listening(address: SocketAddrV4) {
+    let mut stdout = io::stdout().lock();
+    if logger::takes_a_line(&stdout) {
+        let _ = writeln!(stdout, "listening {address}").and_then(|()| stdout.flush());
+    }
+}
+
+fn warn_skipped(name: &str, skipped: &Skipped) {
+    log::warn!(target: name, "not shared: {skipped}");
+}
+
+fn cannot_bind(address: SocketAddrV4, error: &io::Error, hint: &str) -> Failure {
+    let (ip, port) = (address.ip(), address.port());
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            let message = format_args!("port {port} on {ip} is in use; {hint}");
+            Failure::new(ExitCode::AddressInUse, message)
+        }
+        ErrorKind::AddrNotAvailable => {
+            let message =
+                format_args!("{ip} is not an address of this machine; choose one that is");
+            Failure::new(ExitCode::Usage, message)
+        }
+        _ => Failure::new(ExitCode::Other, format_args!("cannot listen on {address}: {error}")),
+    }
+}
+
+fn cannot_read_folder(path: &Path, error: &io::Error) -> Failure {
+    let path = Shown(path.to_string_lossy());
+    Failure::new(ExitCode::Other, format_args!("cannot read the folder {path}: {error}"))
+}
+
+fn loop_failed(error: io::Error) -> Failure {
+    Failure::new(ExitCode::Other, format_args!("the event loop failed: {error}"))
+}

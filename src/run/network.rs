@@ -1,0 +1,148 @@
+//! Which addresses a program uses: those of its interfaces, and that of the registry.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
+
+use super::cannot_bind;
+use crate::cli::network::{HostPort, InterfaceName, OfferArgs};
+use crate::exit::{ExitCode, Failure};
+use crate::limits::OFFER_PORT;
+use crate::reactor::OfferSocket;
+use crate::wire::Shown;
+
+/// An address of this machine.
+#[derive(Clone, Debug)]
+pub(super) struct Interface {
+    /// The interface that has it.
+    pub(super) name: String,
+    pub(super) address: Ipv4Addr,
+    pub(super) broadcast: Option<Ipv4Addr>,
+}
+
+/// Where a program is to be found, and where its offers go.
+#[derive(Debug)]
+pub(super) struct Place {
+    interfaces: Vec<Interface>,
+    /// Where offers are sent to from each interface, if not to its broadcast address.
+    broadcast: Option<SocketAddrV4>,
+}
+
+impl Place {
+    /// On these interfaces.
+    pub(super) fn new(interfaces: Vec<Interface>, offers: &OfferArgs) -> Self {
+        Self { interfaces, broadcast: offers.broadcast }
+    }
+
+    /// The address to listen on and to connect from: 0.0.0.0 if there is not just one.
+    pub(super) fn host(&self) -> Ipv4Addr {
+        match self.interfaces.as_slice() {
+            [one] => one.address,
+            _ => Ipv4Addr::UNSPECIFIED,
+        }
+    }
+
+    /// The socket of the offer port, on which offers are sent from each interface.
+    pub(super) fn bind_offers(&self) -> Result<OfferSocket, Failure> {
+        let route = |interface: &Interface| {
+            let to = match (self.broadcast, interface.broadcast) {
+                (Some(to), _) => to,
+                (None, Some(broadcast)) => SocketAddrV4::new(broadcast, OFFER_PORT),
+                (None, None) => return Err(no_broadcast_address(interface.address)),
+            };
+            Ok((interface.address, to))
+        };
+        let routes = self.interfaces.iter().map(route).collect::<Result<Vec<_>, _>>()?;
+        let port = self.broadcast.map_or(OFFER_PORT, |to| to.port());
+        OfferSocket::bind(port, &routes).map_err(|error| {
+            let heard = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+            cannot_bind(heard, &error, "offers are heard there; choose another with --broadcast")
+        })
+    }
+}
+
+/// The IPv4 addresses of this machine.
+pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
+    let found = if_addrs::get_if_addrs().map_err(|error| {
+        let message = format_args!("cannot list the network interfaces: {error}");
+        Failure::new(ExitCode::Other, message)
+    })?;
+    let interface = |found: if_addrs::Interface| match found.addr {
+        if_addrs::IfAddr::V4(v4) => {
+            // The loopback interface names no broadcast address.
+            let broadcast = loopback_broadcast(v4.ip).or(v4.broadcast);
+            Some(Interface { name: found.name, address: v4.ip, broadcast })
+        }
+        if_addrs::IfAddr::V6(_) => None,
+    };
+    Ok(found.into_iter().filter_map(interface).collect())
+}
+
+/// The interface with this address. The machine need not have it.
+pub(super) fn interface_at(address: Ipv4Addr) -> Result<Interface, Failure> {
+    let there = interfaces()?.into_iter().find(|interface| interface.address == address);
+    Ok(there.unwrap_or_else(|| {
+        let broadcast = loopback_broadcast(address);
+        Interface { name: address.to_string(), address, broadcast }
+    }))
+}
+
+/// The interfaces that the user names.
+///
+/// # Errors
+/// If the machine has no such interface.
+pub(super) fn named(names: &[InterfaceName]) -> Result<Vec<Interface>, Failure> {
+    let all = interfaces()?;
+    let find = |name: &InterfaceName| match name {
+        // All of 127.0.0.0/8 is ours.
+        InterfaceName::Address(address) if address.is_loopback() => interface_at(*address),
+        InterfaceName::Address(address) => {
+            let there = all.iter().find(|interface| interface.address == *address);
+            there.cloned().ok_or_else(|| no_interface(&address.to_string(), &all))
+        }
+        InterfaceName::Name(name) => {
+            let there = all.iter().find(|interface| interface.name == *name);
+            there.cloned().ok_or_else(|| no_interface(name, &all))
+        }
+    };
+    names.iter().map(find).collect()
+}
+
+/// The address of the registry. A name is resolved now, and never again.
+///
+/// # Errors
+/// If the name has no IPv4 address.
+pub(super) fn resolve(registry: &HostPort) -> Result<SocketAddrV4, Failure> {
+    let (host, port) = match registry {
+        HostPort::Address(address) => return Ok(*address),
+        HostPort::Name { host, port } => (host.as_str(), *port),
+    };
+    let unknown = |why: &str| {
+        let message = format_args!("cannot find the registry's host {host}: {why}; ");
+        let message = format_args!("{message}give its IPv4 address with --registry");
+        Failure::new(ExitCode::Unreachable, message)
+    };
+    let addresses = (host, port).to_socket_addrs().map_err(|error| unknown(&error.to_string()))?;
+    let v4 = |address| match address {
+        SocketAddr::V4(address) => Some(address),
+        SocketAddr::V6(_) => None,
+    };
+    addresses.filter_map(v4).next().ok_or_else(|| unknown("it has no IPv4 address"))
+}
+
+fn loopback_broadcast(address: Ipv4Addr) -> Option<Ipv4Addr> {
+    address.is_loopback().then_some(Ipv4Addr::new(127, 255, 255, 255))
+}
+
+fn no_broadcast_address(address: Ipv4Addr) -> Failure {
+    let message = format_args!("the interface of {address} has no broadcast address; ");
+    Failure::new(ExitCode::Usage, format_args!("{message}give one with --broadcast"))
+}
+
+fn no_interface(name: &str, all: &[Interface]) -> Failure {
+    let there: Vec<_> = all
+        .iter()
+        .map(|interface| format!("{} ({})", Shown(&interface.name), interface.address))
+        .collect();
+    let (name, there) = (Shown(name), there.join(", "));
+    let message = format_args!("no interface {name} with an IPv4 address; there is {there}");
+    Failure::new(ExitCode::Usage, message)
+}
