@@ -8,6 +8,7 @@ use crate::exit::Failure;
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Print one JSON object a line on stdout for each event.
     #[arg(long, global = true)]

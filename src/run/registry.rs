@@ -5,7 +5,7 @@ use crate::cli::RegistryArgs;
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
 use crate::node::RegistryNode;
-use crate::reactor::{Listener, Reactor, Signals};
+use crate::reactor::{Listener, Reactor, Signals, Sockets};
 
 /// Runs the registry until it is stopped.
 pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
@@ -15,8 +15,9 @@ pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
     })?;
     let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));
     let (name, address) = ("registry".into(), listener.address());
-    let reactor = Reactor::new(name, RegistryNode::new(limits), signals, listener, None, None);
-    let reactor = reactor.map_err(loop_failed)?;
+    let sockets = Sockets { host: *address.ip(), listener: Some(listener), offers: None };
+    let node = RegistryNode::new(limits);
+    let mut reactor = Reactor::new(name, node, signals, sockets, None).map_err(loop_failed)?;
     say_listening(address);
     let outcome = reactor.run(&[]).map_err(loop_failed)?;
     result_of(outcome, None)

@@ -15,7 +15,7 @@ use super::simulated::MARK;
 use super::source::Source;
 use super::system;
 use crate::limits::SHARED_FILES_MAX;
-use crate::node::{FileError, Version};
+use crate::node::{FileError, OnConflict, Version};
 use crate::wire::{FileName, NameError, Shown};
 
 /// The folder whose files are shared, and into which files are fetched.
@@ -33,6 +33,8 @@ pub struct WriteSettings {
     pub sync: bool,
     /// How much of the disk is left free; `None` for the usual reserve.
     pub disk_reserve_bytes: Option<u64>,
+    /// What to do if something stands under a file's final name.
+    pub on_conflict: OnConflict,
 }
 
 /// What [`SharedFolder::scan`] found, by name.
@@ -70,16 +72,25 @@ impl SharedFolder {
     /// Opens the folder, and removes the partial files which dead processes left
     /// in it, never those of a living one. Whatever cannot be removed stays.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let descriptor = system::persist(|| rustix::fs::open(path, flags, Mode::empty()))?;
+        let descriptor = open_folder(path)?;
         for entry in system::entries(&descriptor)? {
             let entry = entry?;
             if partial::is_partial_name(entry.file_name().to_bytes()) {
                 partial::remove_if_dead(&descriptor, entry.file_name());
             }
         }
-        let settings = WriteSettings { sync: true, disk_reserve_bytes: None };
-        Ok(Self { descriptor: Rc::new(descriptor), settings })
+        Ok(Self::new(descriptor))
+    }
+
+    /// Opens a folder into which nothing is to be written; leaves all in it as it is.
+    pub fn open_to_share(path: &Path) -> io::Result<Self> {
+        open_folder(path).map(Self::new)
+    }
+
+    fn new(descriptor: OwnedFd) -> Self {
+        let (sync, on_conflict) = (true, OnConflict::Refuse);
+        let settings = WriteSettings { sync, disk_reserve_bytes: None, on_conflict };
+        Self { descriptor: Rc::new(descriptor), settings }
     }
 
     /// Whether a commit waits until the files would survive a loss of power.
@@ -105,15 +116,15 @@ impl SharedFolder {
     }
 
     /// Creates a partial file that is to get this name. `Exists` if anything stands
-    /// there already, be it a link to nowhere.
+    /// there already, be it a link to nowhere, and it is not to be fetched then.
     pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
-        let reserve_bytes = self.settings.disk_reserve_bytes;
-        Partial::create(Rc::clone(&self.descriptor), *name, reserve_bytes)
+        Partial::create(Rc::clone(&self.descriptor), *name, self.settings)
     }
 
-    /// Makes files of this folder safe under their final names, replacing nothing. Those
-    /// that fail are removed. This is the one call that may block for long.
-    pub fn commit(&self, partials: Vec<Partial>) -> Vec<Result<Version, FileError>> {
+    /// Makes files of this folder safe under their final names, replacing nothing unless
+    /// that is wanted. Those that fail are removed. This is the one call that may block
+    /// for long.
+    pub fn commit(&self, partials: Vec<Partial>) -> Vec<Result<(FileName, Version), FileError>> {
         commit(&self.descriptor, partials, self.settings.sync)
     }
 
@@ -160,6 +171,11 @@ impl SharedFolder {
             None => Ok(Some((name, system::version(&stat)))),
         }
     }
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(system::persist(|| rustix::fs::open(path, flags, Mode::empty()))?)
 }
 
 /// Whether a name is one that we use for ourselves in a shared folder.

@@ -21,11 +21,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::folder::WriteSettings;
 use super::space;
 use super::system::{self, persist, refused};
 use crate::canary::{Canary, sings};
-use crate::limits::{PARTIAL_NAME_TRIES_MAX, WRITE_BACK_BYTES};
-use crate::node::{FileError, Version};
+use crate::limits::{PARTIAL_NAME_TRIES_MAX, RENAME_TRIES_MAX, WRITE_BACK_BYTES};
+use crate::node::{FileError, OnConflict, Version};
 use crate::wire::FileName;
 
 const PREFIX: &[u8] = b".p2pfs-";
@@ -41,7 +42,7 @@ pub struct Partial {
     /// Where it stands now and is removed from when dropped; `None` once it is to stay.
     stands_as: Option<String>,
     write_back: WriteBack,
-    disk_reserve_bytes: Option<u64>,
+    settings: WriteSettings,
 }
 
 /// How much was written since the kernel was last told to write back.
@@ -54,13 +55,15 @@ impl Partial {
     pub(super) fn create(
         folder: Rc<OwnedFd>,
         final_name: FileName,
-        disk_reserve_bytes: Option<u64>,
+        settings: WriteSettings,
     ) -> Result<Self, FileError> {
-        space::check(&folder, disk_reserve_bytes)?;
-        match system::stat_name(&folder, final_name.as_str()) {
-            Err(Errno::NOENT) => {}
-            Ok(_) => return Err(FileError::Exists),
-            Err(errno) => return Err(refused("stat")(errno)),
+        space::check(&folder, settings.disk_reserve_bytes)?;
+        if let OnConflict::Refuse | OnConflict::Skip = settings.on_conflict {
+            match system::stat_name(&folder, final_name.as_str()) {
+                Err(Errno::NOENT) => {}
+                Ok(_) => return Err(FileError::Exists),
+                Err(errno) => return Err(refused("stat")(errno)),
+            }
         }
         for _ in 0..PARTIAL_NAME_TRIES_MAX {
             let name = next_name();
@@ -76,7 +79,7 @@ impl Partial {
                 final_name,
                 stands_as: Some(name),
                 write_back: WriteBack::default(),
-                disk_reserve_bytes,
+                settings,
             };
             // A process that starts right now may find the file before it is locked, take
             // it for a dead one's, and have it locked or removed by now.
@@ -105,7 +108,7 @@ impl Partial {
         }
         if let Some(due) = self.write_back.wrote(offset, bytes.len() as u64) {
             self.begin_write_back(due);
-            space::check(&self.file, self.disk_reserve_bytes)?;
+            space::check(&self.file, self.settings.disk_reserve_bytes)?;
         }
         Ok(())
     }
@@ -131,12 +134,12 @@ impl Partial {
         retry_on_intr(|| rustix::fs::fsync(&self.file)).map_err(refused("fsync"))
     }
 
-    /// The last, once the name is safe too: the file is to stay. The version is that after
-    /// the renaming, which changes the time of change.
-    pub(super) fn keep(mut self) -> Result<Version, FileError> {
+    /// The last, once the name is safe too: the file is to stay, and this is its name. The
+    /// version is that after the renaming, which changes the time of change.
+    pub(super) fn keep(mut self) -> Result<(FileName, Version), FileError> {
         let stat = system::stat_file(&self.file)?;
         self.stands_as = None;
-        Ok(system::version(&stat))
+        Ok((self.final_name, system::version(&stat)))
     }
 
     /// Removes the file.
@@ -144,12 +147,27 @@ impl Partial {
         drop(self);
     }
 
-    /// The third: it takes its final name, replacing nothing.
+    /// The third: it takes its final name, or one with a number if that is wanted.
     pub(super) fn take_final_name(&mut self) -> Result<(), FileError> {
+        let wanted = self.final_name;
+        let mut outcome = self.take_name(wanted);
+        if self.settings.on_conflict == OnConflict::Rename {
+            for number in 1..=RENAME_TRIES_MAX {
+                if outcome != Err(FileError::Exists) {
+                    break;
+                }
+                outcome = self.take_name(wanted.numbered(number));
+            }
+        }
+        outcome
+    }
+
+    fn take_name(&mut self, name: FileName) -> Result<(), FileError> {
         let Some(from) = &self.stands_as else { return Ok(()) };
-        let to = self.final_name.as_str();
+        let to = name.as_str();
+        let replaces = self.settings.on_conflict == OnConflict::Replace || sings(Canary::Replace);
         let renamed = persist(|| {
-            let flags = match sings(Canary::Replace) {
+            let flags = match replaces {
                 true => RenameFlags::empty(),
                 false => RenameFlags::NOREPLACE,
             };
@@ -157,12 +175,16 @@ impl Partial {
         });
         match renamed {
             Ok(()) => {}
-            Err(Errno::EXIST) => return Err(FileError::Exists),
+            // A folder is never replaced.
+            Err(Errno::EXIST | Errno::ISDIR) => return Err(FileError::Exists),
             // File systems such as NFS know no renaming without replacing.
-            Err(Errno::INVAL | Errno::NOSYS) => link_then_unlink(&self.folder, from, to)?,
+            Err(Errno::INVAL | Errno::NOSYS) if !replaces => {
+                link_then_unlink(&self.folder, from, to)?;
+            }
             Err(errno) => return Err(refused("rename")(errno)),
         }
         self.stands_as = Some(to.to_owned());
+        self.final_name = name;
         Ok(())
     }
 
@@ -286,7 +308,7 @@ mod tests {
         let version = shared.commit(vec![partial]).remove(0).unwrap();
         assert_eq!(names_in(folder.path()), ["f"]);
         assert_eq!(fs::read(folder.path().join("f")).unwrap(), b"hello world");
-        assert_eq!(shared.scan().unwrap().files, [(name("f"), version)]);
+        assert_eq!(shared.scan().unwrap().files, [version]);
     }
 
     #[test]
@@ -330,7 +352,7 @@ mod tests {
         let outcomes = shared.commit(vec![file, link, good, empty]);
         for (at, outcome) in outcomes.iter().enumerate() {
             match outcome {
-                Ok(version) => assert_eq!((at, version.size_bytes), (2, 4)),
+                Ok((_, version)) => assert_eq!((at, version.size_bytes), (2, 4)),
                 Err(error) => assert_eq!(*error, FileError::Exists),
             }
         }
