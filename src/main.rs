@@ -25,6 +25,7 @@ fn run_command() -> Result<ExitCode, Failure> {
     match &cli.command {
         Command::Registry(args) => run::registry(args),
         Command::Peer(args) => run::peer(args),
+        Command::Doctor(args) => run::doctor(args, &cli.output),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

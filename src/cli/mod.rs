@@ -4,11 +4,12 @@
 //! |---|---|
 //! | this file | the commands, the reading of them, exit codes in the help |
 //! | [`network`], [`output`], [`limits`] | groups of options that commands share |
-//! | `registry`, `peer` | the options of one command each |
+//! | `registry`, `peer`, `doctor` | the options of one command each |
 //! | `environment` | each option's environment variable |
 //! | `text` | completions and the manual page |
 //! | `value` | from text to one value: addresses, durations, sizes, names |
 
+mod doctor;
 mod environment;
 pub mod limits;
 pub mod network;
@@ -23,6 +24,7 @@ use std::io::{self, Write};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::doctor::DoctorArgs;
 pub use self::output::OutputArgs;
 pub use self::peer::PeerArgs;
 pub use self::registry::RegistryArgs;
@@ -59,6 +61,8 @@ pub enum Command {
     Registry(RegistryArgs),
     /// Run a peer, which shares a folder, and fetches and then shares what it wants.
     Peer(PeerArgs),
+    /// Tell why nothing is found: look at interfaces, broadcasts, the registry and peers.
+    Doctor(DoctorArgs),
     /// Print the completions of a shell.
     Completions(CompletionsArgs),
     /// Print the manual page.

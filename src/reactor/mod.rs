@@ -22,6 +22,7 @@ mod dial;
 mod files;
 mod listener;
 mod offer_socket;
+pub mod probe;
 mod report_log;
 mod signals;
 mod sync_times;

@@ -32,14 +32,10 @@ impl OfferSocket {
     /// Hears `port`, and sends along each of `routes`: from an address of ours to a
     /// broadcast address.
     pub fn bind(port: u16, routes: &[(Ipv4Addr, SocketAddrV4)]) -> io::Result<Self> {
-        let heard = socket(SocketType::DGRAM)?;
-        sockopt::set_socket_reuseaddr(&heard, true)?;
-        // The kernel grants what it may; less only means that bursts overflow sooner.
-        let _ = sockopt::set_socket_recv_buffer_size(&heard, OFFER_SOCKET_RECEIVE_BYTES);
-        rustix::net::bind(&heard, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?;
+        let heard = hear(port)?;
         let senders = routes.iter().map(|&(from, to)| Sender::bind(from, to));
         Ok(Self {
-            heard: UdpSocket::from_std(heard.into()),
+            heard: UdpSocket::from_std(heard),
             senders: senders.collect::<io::Result<_>>()?,
             is_ready: false,
         })
@@ -78,10 +74,7 @@ impl OfferSocket {
 
 impl Sender {
     fn bind(from: Ipv4Addr, to: SocketAddrV4) -> io::Result<Self> {
-        let sender = socket(SocketType::DGRAM)?;
-        sockopt::set_socket_broadcast(&sender, true)?;
-        rustix::net::bind(&sender, &SocketAddrV4::new(from, 0))?;
-        Ok(Self { socket: sender.into(), broadcast: to, error: None })
+        Ok(Self { socket: sender(from)?, broadcast: to, error: None })
     }
 
     fn send(&mut self, datagram: &[u8; OFFER_BYTES]) {
@@ -92,6 +85,24 @@ impl Sender {
         }
         self.error = kind;
     }
+}
+
+/// The socket that hears.
+pub(super) fn hear(port: u16) -> io::Result<std::net::UdpSocket> {
+    let heard = socket(SocketType::DGRAM)?;
+    sockopt::set_socket_reuseaddr(&heard, true)?;
+    // The kernel grants what it may; less only means that bursts overflow sooner.
+    let _ = sockopt::set_socket_recv_buffer_size(&heard, OFFER_SOCKET_RECEIVE_BYTES);
+    rustix::net::bind(&heard, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?;
+    Ok(heard.into())
+}
+
+/// A socket that sends from an address of ours.
+pub(super) fn sender(from: Ipv4Addr) -> io::Result<std::net::UdpSocket> {
+    let sender = socket(SocketType::DGRAM)?;
+    sockopt::set_socket_broadcast(&sender, true)?;
+    rustix::net::bind(&sender, &SocketAddrV4::new(from, 0))?;
+    Ok(sender.into())
 }
 
 impl mio::event::Source for OfferSocket {

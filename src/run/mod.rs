@@ -4,6 +4,7 @@
 //! Each command has its room here. The order matters in all of them: nothing is written
 //! before the ports are ours.
 
+mod doctor;
 mod network;
 mod peer;
 mod registry;
@@ -14,6 +15,7 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+pub use self::doctor::doctor;
 pub use self::peer::peer;
 pub use self::registry::registry;
 use crate::exit::{ExitCode, Failure};

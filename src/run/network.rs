@@ -15,7 +15,17 @@ pub(super) struct Interface {
     /// The interface that has it.
     pub(super) name: String,
     pub(super) address: Ipv4Addr,
+    /// How many bits of it are those of its network.
+    pub(super) prefix_len: u8,
     pub(super) broadcast: Option<Ipv4Addr>,
+}
+
+impl Interface {
+    /// Whether an address is in the same network.
+    pub(super) fn is_near(&self, address: Ipv4Addr) -> bool {
+        let differs = u32::from(self.address) ^ u32::from(address);
+        differs.leading_zeros() >= self.prefix_len.into()
+    }
 }
 
 /// Where a program is to be found, and where its offers go.
@@ -40,18 +50,27 @@ impl Place {
         }
     }
 
+    /// The port on which offers are heard.
+    pub(super) fn offer_port(&self) -> u16 {
+        self.broadcast.map_or(OFFER_PORT, |to| to.port())
+    }
+
+    /// Each interface, and where offers are sent to from it, if that is known.
+    pub(super) fn routes(&self) -> impl Iterator<Item = (&Interface, Option<SocketAddrV4>)> {
+        self.interfaces.iter().map(|interface| {
+            let usual = interface.broadcast.map(|to| SocketAddrV4::new(to, OFFER_PORT));
+            (interface, self.broadcast.or(usual))
+        })
+    }
+
     /// The socket of the offer port, on which offers are sent from each interface.
     pub(super) fn bind_offers(&self) -> Result<OfferSocket, Failure> {
-        let route = |interface: &Interface| {
-            let to = match (self.broadcast, interface.broadcast) {
-                (Some(to), _) => to,
-                (None, Some(broadcast)) => SocketAddrV4::new(broadcast, OFFER_PORT),
-                (None, None) => return Err(no_broadcast_address(interface.address)),
-            };
+        let route = |(interface, to): (&Interface, Option<SocketAddrV4>)| {
+            let to = to.ok_or_else(|| no_broadcast_address(interface.address))?;
             Ok((interface.address, to))
         };
-        let routes = self.interfaces.iter().map(route).collect::<Result<Vec<_>, _>>()?;
-        let port = self.broadcast.map_or(OFFER_PORT, |to| to.port());
+        let routes = self.routes().map(route).collect::<Result<Vec<_>, _>>()?;
+        let port = self.offer_port();
         OfferSocket::bind(port, &routes).map_err(|error| {
             let heard = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
             cannot_bind(heard, &error, "offers are heard there; choose another with --broadcast")
@@ -69,7 +88,8 @@ pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
         if_addrs::IfAddr::V4(v4) => {
             // The loopback interface names no broadcast address.
             let broadcast = loopback_broadcast(v4.ip).or(v4.broadcast);
-            Some(Interface { name: found.name, address: v4.ip, broadcast })
+            let (name, address, prefix_len) = (found.name, v4.ip, v4.prefixlen);
+            Some(Interface { name, address, prefix_len, broadcast })
         }
         if_addrs::IfAddr::V6(_) => None,
     };
@@ -81,7 +101,8 @@ pub(super) fn interface_at(address: Ipv4Addr) -> Result<Interface, Failure> {
     let there = interfaces()?.into_iter().find(|interface| interface.address == address);
     Ok(there.unwrap_or_else(|| {
         let broadcast = loopback_broadcast(address);
-        Interface { name: address.to_string(), address, broadcast }
+        let prefix_len = if broadcast.is_some() { 8 } else { 32 };
+        Interface { name: address.to_string(), address, prefix_len, broadcast }
     }))
 }
 

@@ -10,6 +10,7 @@
 //! | `storage` | simulated storage; what is not offered; leftovers |
 //! | `stopping` | signals and exit codes |
 //! | `command_line` | bad input, ports in use |
+//! | `doctor` | what is told of a network in which something is wrong |
 //! | `interplay` | our programs beside the reference's, in every mix |
 //! | `reference_alone` | the reference's programs among themselves |
 //!
@@ -18,6 +19,7 @@
 
 mod changing_files;
 mod command_line;
+mod doctor;
 mod failing_sources;
 mod harness;
 mod interplay;
