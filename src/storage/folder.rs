@@ -1,6 +1,7 @@
 //! The shared folder itself: what stands in it, and opening files of it.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -24,6 +25,8 @@ pub struct SharedFolder {
     // Shared with the partial files and hash jobs, which may outlive a borrow of this.
     descriptor: Rc<OwnedFd>,
     settings: WriteSettings,
+    /// The one file that is written, in the place of any in the folder.
+    unnamed: Option<File>,
 }
 
 /// How files are written.
@@ -90,7 +93,18 @@ impl SharedFolder {
     fn new(descriptor: OwnedFd) -> Self {
         let (sync, on_conflict) = (true, OnConflict::Refuse);
         let settings = WriteSettings { sync, disk_reserve_bytes: None, on_conflict };
-        Self { descriptor: Rc::new(descriptor), settings }
+        Self { descriptor: Rc::new(descriptor), settings, unnamed: None }
+    }
+
+    /// A folder into which a file is fetched without ever having a name there: it goes with
+    /// the last descriptor. One file at a time; also gives that file, to be read once it
+    /// is committed.
+    pub fn open_unnamed(path: &Path) -> io::Result<(Self, File)> {
+        let mut folder = Self::open_to_share(path)?;
+        let file = system::create_unnamed(&folder.descriptor)?;
+        folder.settings.sync = false;
+        folder.unnamed = Some(file.try_clone()?);
+        Ok((folder, file))
     }
 
     /// Whether a commit waits until the files would survive a loss of power.
@@ -118,7 +132,11 @@ impl SharedFolder {
     /// Creates a partial file that is to get this name. `Exists` if anything stands
     /// there already, be it a link to nowhere, and it is not to be fetched then.
     pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
-        Partial::create(Rc::clone(&self.descriptor), *name, self.settings)
+        let folder = Rc::clone(&self.descriptor);
+        match &self.unnamed {
+            Some(file) => Partial::unnamed(folder, file, *name, self.settings),
+            None => Partial::create(folder, *name, self.settings),
+        }
     }
 
     /// Makes files of this folder safe under their final names, replacing nothing unless

@@ -92,6 +92,22 @@ impl Partial {
         Err(refused("open")(Errno::EXIST))
     }
 
+    /// A file that has no name and gets none, emptied.
+    pub(super) fn unnamed(
+        folder: Rc<OwnedFd>,
+        file: &File,
+        final_name: FileName,
+        settings: WriteSettings,
+    ) -> Result<Self, FileError> {
+        let file = file
+            .try_clone()
+            .map_err(|error| refused("dup")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        persist(|| rustix::fs::ftruncate(&file, 0)).map_err(refused("truncate"))?;
+        space::check(&file, settings.disk_reserve_bytes)?;
+        let (stands_as, write_back) = (None, WriteBack::default());
+        Ok(Self { folder, file, final_name, stands_as, write_back, settings })
+    }
+
     /// Writes all the bytes at this offset. After an error the file is to be dropped.
     /// A caller bounds the time this takes by the bytes it gives.
     pub fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), FileError> {
@@ -391,6 +407,55 @@ mod tests {
         fs::write(&there, b"theirs").unwrap();
         drop(partial);
         assert_eq!(fs::read(&there).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn what_stands_under_the_final_name_is_treated_as_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let mut shared = SharedFolder::open(path).unwrap();
+        let mut commit = |there: &str, on_conflict| {
+            shared.set(WriteSettings { sync: true, disk_reserve_bytes: Some(0), on_conflict });
+            let mut partial = shared.create_partial(&name(there))?;
+            partial.write(b"ours", 0).unwrap();
+            shared.commit(vec![partial]).remove(0).map(|(name, _)| name.as_str().to_owned())
+        };
+        let content = |name: &str| fs::read(path.join(name)).unwrap();
+        fs::write(path.join("f.txt"), b"theirs").unwrap();
+        fs::create_dir(path.join("folder")).unwrap();
+        for on_conflict in [OnConflict::Refuse, OnConflict::Skip, OnConflict::Compare] {
+            assert_eq!(commit("f.txt", on_conflict), Err(FileError::Exists), "{on_conflict:?}");
+        }
+        assert_eq!(commit("f.txt", OnConflict::Rename), Ok("f (1).txt".into()));
+        assert_eq!(commit("f.txt", OnConflict::Rename), Ok("f (2).txt".into()));
+        assert_eq!(content("f.txt"), b"theirs");
+        assert_eq!(content("f (2).txt"), b"ours");
+        assert_eq!(commit("f.txt", OnConflict::Replace), Ok("f.txt".into()));
+        assert_eq!(content("f.txt"), b"ours");
+        assert_eq!(commit("folder", OnConflict::Replace), Err(FileError::Exists));
+        assert_eq!(commit("folder", OnConflict::Rename), Ok("folder (1)".into()));
+        assert_eq!(
+            names_in(path),
+            ["f (1).txt", "f (2).txt", "f.txt", "folder", "folder (1)"],
+            "and nothing else is left"
+        );
+    }
+
+    #[test]
+    fn an_unnamed_file_is_never_in_the_folder_and_begins_anew_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shared, mut file) = SharedFolder::open_unnamed(folder.path()).unwrap();
+        let mut wrong = shared.create_partial(&name("f")).unwrap();
+        wrong.write(b"longer and wrong", 0).unwrap();
+        wrong.discard();
+        let mut partial = shared.create_partial(&name("f")).unwrap();
+        partial.write(b"right", 0).unwrap();
+        assert_eq!(names_in(folder.path()), [""; 0]);
+        let (_, version) = shared.commit(vec![partial]).remove(0).unwrap();
+        assert_eq!((version.size_bytes, names_in(folder.path()).len()), (5, 0));
+        let mut content = String::new();
+        std::io::Read::read_to_string(&mut file, &mut content).unwrap();
+        assert_eq!(content, "right");
     }
 
     #[test]
