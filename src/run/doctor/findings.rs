@@ -237,7 +237,7 @@ impl Display for InterfaceFinding {
         write!(f, "interface {}, {address}/{prefix_len}: ", Shown(name))?;
         match (self.to, &self.error) {
             (None, _) => {
-                f.write_str("no broadcast address; to use it, give one with --broadcast")?
+                f.write_str("no broadcast address; to use it, give one with --broadcast")?;
             }
             (Some(to), Some(error)) => write!(f, "offers cannot go to {to}: {error}")?,
             (Some(to), None) if self.is_heard_back => {
