@@ -11,6 +11,7 @@
 //! | `endless` | 25 | a file without end stops at the limits |
 //! | `wire` | 6 | flipped bits are seen, wiped and asked for again |
 //! | `discovery` | 2, 23 | finding each other by broadcast; lost and strange datagrams; the cap for an address |
+//! | `doctor` | | what is told of blocked broadcasts, silent hosts, taken ports |
 //! | `links` | 3, 5, 7, 9 | links that are cut, slow, reset or taken down |
 //! | `vanished` | 4, 33 | hosts that vanish without a word; a registry that comes back |
 //!
@@ -36,6 +37,7 @@ mod crowd;
 mod crowded;
 mod datagrams;
 mod discovery;
+mod doctor;
 mod endless;
 mod figures;
 mod flood;

@@ -114,18 +114,23 @@ impl Findings {
 
     fn nobody_heard(&self) -> Verdict {
         let port = self.port.port;
-        let used = || self.interfaces.iter().filter(|interface| interface.to.is_some());
-        if used().count() == 0 {
+        let mut used: Vec<_> =
+            self.interfaces.iter().filter(|interface| interface.to.is_some()).collect();
+        if used.is_empty() {
             let text = "no interface with a broadcast address; connect this machine to a network, \
                 or name an address with --broadcast";
             return Verdict { code: ExitCode::Other, text: text.to_owned() };
         }
         // What the loopback does says nothing about the others.
-        let is_alone = used().all(|used| used.interface.address.is_loopback());
-        let mut outer = used().filter(|used| is_alone || !used.interface.address.is_loopback());
-        if outer.all(|used| !used.is_heard_back) {
+        let is_loopback = |used: &InterfaceFinding| used.interface.address.is_loopback();
+        if !used.iter().all(|used| is_loopback(used)) {
+            used.retain(|used| !is_loopback(used));
+        }
+        if used.iter().all(|used| !used.is_heard_back) {
+            let names: Vec<_> = used.iter().map(|used| used.interface.name.as_str()).collect();
             let text = format!(
-                "broadcasts do not come back on any interface; does a firewall here drop UDP port {port}?"
+                "broadcasts do not come back on {}; does a firewall here drop UDP port {port}?",
+                Shown(names.join(", "))
             );
             return Verdict { code: ExitCode::Other, text };
         }

@@ -160,10 +160,19 @@ impl Host {
 
     /// Adds a rule to what the host does with incoming packets; no rule forgets them all.
     pub(crate) fn set_input_rule(&self, rule: Option<&str>) {
-        let chain = "type filter hook input priority 0\n";
+        self.set_rule("input", rule);
+    }
+
+    /// The same for the packets of its own programs.
+    pub(crate) fn set_output_rule(&self, rule: Option<&str>) {
+        self.set_rule("output", rule);
+    }
+
+    fn set_rule(&self, hook: &str, rule: Option<&str>) {
+        let chain = format!("type filter hook {hook} priority 0\n");
         let rules = match rule {
-            Some(rule) => format!("table inet input {{\nchain input {{\n{chain}{rule}\n}}\n}}\n"),
-            None => "table inet input\ndelete table inet input\n".to_owned(),
+            Some(rule) => format!("table inet {hook} {{\nchain {hook} {{\n{chain}{rule}\n}}\n}}\n"),
+            None => format!("table inet {hook}\ndelete table inet {hook}\n"),
         };
         nft(&self.namespace, &rules);
     }
