@@ -64,7 +64,7 @@ pub fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure>
         Outcome::SomeFailed { failed, done, error } => {
             let code = match error {
                 _ if done > 0 => ExitCode::SomeDone,
-                WishError::File(FileError::Exists) => ExitCode::Exists,
+                WishError::File(FileError::Exists) | WishError::Different => ExitCode::Exists,
                 WishError::File(_) => ExitCode::WriteFailed,
                 WishError::NotOffered => ExitCode::NotOffered,
                 WishError::Unreachable => ExitCode::Unreachable,

@@ -206,6 +206,13 @@ pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Disk space left free: the whole divided by this, if that is more.
 pub const DISK_RESERVE_SHARE: u64 = 100;
 
+// ---- shown to the user ----
+
+/// Lines about what is not shared; `share` counts the rest.
+pub const SKIPPED_LINES_MAX: usize = 10;
+/// How often `list --watch` looks for changes.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
 // ---- log ----
 
 /// Lines in one second about what one address did wrong.

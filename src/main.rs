@@ -21,12 +21,16 @@ fn main() {
 
 fn run_command() -> Result<ExitCode, Failure> {
     let Some(cli) = Cli::read()? else { return Ok(ExitCode::Done) };
-    logger::init(cli.output.log_level());
+    let style = if cli.command.is_daily() { logger::Style::Plain } else { logger::Style::Dated };
+    logger::init(cli.output.log_level(), style);
     match &cli.command {
         Command::Registry(args) => run::registry(args),
         Command::Peer(args) => run::peer(args),
+        Command::Share(args) => run::share(args),
+        Command::Get(args) => run::get(args),
+        Command::List(args) => run::list(args),
         Command::Doctor(args) => run::doctor(args, &cli.output),
-        Command::Completions(args) => args.run(),
-        Command::Man(args) => args.run(),
+        Command::Completions(args) => run::completions(args),
+        Command::Man(args) => run::man(args),
     }
 }

@@ -4,30 +4,33 @@
 //! |---|---|
 //! | this file | the commands, the reading of them, exit codes in the help |
 //! | [`network`], [`output`], [`limits`] | groups of options that commands share |
-//! | `registry`, `peer`, `doctor` | the options of one command each |
+//! | `registry`, `peer`, `share`, `get`, `list`, `doctor`, `text` | the options of one command each |
 //! | `environment` | each option's environment variable |
-//! | `text` | completions and the manual page |
 //! | `value` | from text to one value: addresses, durations, sizes, names |
 
 mod doctor;
 mod environment;
+mod get;
 pub mod limits;
+mod list;
 pub mod network;
 pub mod output;
 mod peer;
 mod registry;
+mod share;
 mod text;
 mod value;
-
-use std::io::{self, Write};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::doctor::DoctorArgs;
+pub use self::get::{GetArgs, Output, Wanted};
+pub use self::list::ListArgs;
 pub use self::output::OutputArgs;
 pub use self::peer::PeerArgs;
 pub use self::registry::RegistryArgs;
+pub use self::share::ShareArgs;
 pub use self::text::{CompletionsArgs, ManArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::wire::Shown;
@@ -54,15 +57,28 @@ pub struct Cli {
     pub output: OutputArgs,
 }
 
+impl Command {
+    /// Whether it is one that a person uses every day, who wants no dates in the log.
+    pub fn is_daily(&self) -> bool {
+        matches!(self, Self::Share(_) | Self::Get(_) | Self::List(_))
+    }
+}
+
 /// What to run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Share the files of a folder with everybody on the network.
+    Share(ShareArgs),
+    /// Fetch files that others share, verify them, and exit.
+    Get(GetArgs),
+    /// Show what is on offer, from whom, and when it was last heard of.
+    List(ListArgs),
+    /// Tell why nothing is found: look at interfaces, broadcasts, the registry and peers.
+    Doctor(DoctorArgs),
     /// Run the registry, which knows which peer listens where.
     Registry(RegistryArgs),
     /// Run a peer, which shares a folder, and fetches and then shares what it wants.
     Peer(PeerArgs),
-    /// Tell why nothing is found: look at interfaces, broadcasts, the registry and peers.
-    Doctor(DoctorArgs),
     /// Print the completions of a shell.
     Completions(CompletionsArgs),
     /// Print the manual page.
@@ -93,8 +109,10 @@ impl Cli {
     fn check(mut self, matches: &ArgMatches) -> Result<Self, Failure> {
         let Some((_, matches)) = matches.subcommand() else { return Ok(self) };
         self.output.settle(matches)?;
-        if let Command::Peer(peer) = &mut self.command {
-            peer.settle(matches)?;
+        match &mut self.command {
+            Command::Peer(peer) => peer.settle(matches)?,
+            Command::Get(get) => get.check()?,
+            _ => {}
         }
         Ok(self)
     }
@@ -127,7 +145,7 @@ fn loser<'a>(
 }
 
 /// The whole definition, with the environment variables.
-fn definition() -> clap::Command {
+pub fn definition() -> clap::Command {
     environment::with_variables(Cli::command())
 }
 
@@ -137,21 +155,6 @@ fn usage(text: &str) -> Failure {
     let paragraph = text.split("\n\n").next().unwrap_or(text);
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     Failure::new(ExitCode::Usage, format_args!("{}; see --help", Shown(line)))
-}
-
-/// Writes the data that a command is for to stdout.
-///
-/// # Errors
-/// If not all of it could be written.
-fn print(data: &[u8]) -> Result<ExitCode, Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(data).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(ExitCode::Done),
-        Err(error) => {
-            let message = format_args!("cannot write to stdout: {error}");
-            Err(Failure::new(ExitCode::WriteFailed, message))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,15 @@ pub enum Report {
         /// The registry.
         registry: SocketAddrV4,
     },
+    /// A peer that may have any id: the registry refused one; we try another.
+    IdRefused {
+        /// The one refused.
+        peer: PeerId,
+        /// The registry's words.
+        text: FieldText,
+        /// The one tried next.
+        next: PeerId,
+    },
     /// A peer: the registry refused us; we try again.
     RegistrationRefused {
         /// Its words.
@@ -243,6 +252,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Registered { registry } => write!(f, "registered at {registry}"),
+            Self::IdRefused { peer, text, next } => {
+                write!(f, "the registry refused id {peer}: {}; trying id {next}", Shown(text))
+            }
             Self::RegistrationRefused { text, retry_in } => {
                 let (text, retry_in) = (Shown(text), retry_in.as_secs_f32());
                 write!(f, "the registry refused us: {text}; trying again in {retry_in:.1} s")

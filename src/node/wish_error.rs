@@ -10,6 +10,8 @@ use crate::proto::CloseReason;
 pub enum WishError {
     /// Something with a file of ours failed.
     File(FileError),
+    /// Something with other content stands under its name.
+    Different,
     /// Nobody offered it in time.
     NotOffered,
     /// Neither the registry nor anybody who has it could be reached.
@@ -30,6 +32,12 @@ impl fmt::Display for WishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(error) => error.fmt(f),
+            Self::Different => {
+                f.write_str(
+                    "something else stands under that name; choose another folder with -o, ",
+                )?;
+                f.write_str("or see --on-conflict")
+            }
             Self::NotOffered => {
                 f.write_str("nobody offered it in time; `p2pfs list` shows what is on offer")
             }

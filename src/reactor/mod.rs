@@ -33,6 +33,7 @@ use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use log::Level;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 
@@ -135,11 +136,18 @@ impl<N: Node> Reactor<N> {
         &mut self.node
     }
 
-    /// Runs until the node ends the program. `begin` are the first inputs.
+    /// Logs what others offer, and how the loop fares, with this level from now on.
+    pub fn log_details_as(&mut self, level: Level) {
+        self.log.details_level = level;
+    }
+
+    /// Runs until the node ends the program. `begin` are the first inputs. While this
+    /// does not run, a signal ends the program at once.
     ///
     /// # Errors
     /// Only if the poll itself fails; nothing that a socket or a file does ends the loop.
     pub fn run(&mut self, begin: &[Input<'_>]) -> io::Result<Outcome> {
+        self.signals.set_at_once(false);
         self.carry_out(&[]);
         for input in begin {
             self.handle(input.clone());
@@ -150,6 +158,7 @@ impl<N: Node> Reactor<N> {
                 if !self.sync_times.is_empty() {
                     self.log.note(&self.sync_times);
                 }
+                self.signals.set_at_once(true);
                 return Ok(outcome);
             }
             self.turn(&mut events)?;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::{Interest, Registry, Token};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
@@ -11,12 +11,13 @@ use signal_hook::flag;
 use crate::exit::ExitCode;
 use crate::node::Signal;
 
-const CODES: [(i32, ExitCode); 2] =
-    [(SIGINT, ExitCode::Interrupted), (SIGTERM, ExitCode::Terminated)];
-
 /// The signals that end the program. The first one does so in order; should the
 /// loop hang in a call, the second one ends it at once.
-pub struct Signals(signal_hook_mio::v1_0::Signals);
+pub struct Signals {
+    signals: signal_hook_mio::v1_0::Signals,
+    /// Whether the next signal ends the program at once.
+    at_once: Arc<AtomicBool>,
+}
 
 impl Signals {
     /// Takes them over from now on: none is lost between here and the loop.
@@ -26,33 +27,25 @@ impl Signals {
     pub fn new() -> io::Result<Self> {
         // Before the flag: a signal in between would count as the first, and be lost.
         let signals = signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM])?;
-        let is_second = Arc::new(AtomicBool::new(false));
-        for (signal, code) in CODES {
+        let at_once = Arc::new(AtomicBool::new(false));
+        for (signal, code) in [(SIGINT, ExitCode::Interrupted), (SIGTERM, ExitCode::Terminated)] {
             // In this order: the first signal finds the flag unset, and sets it.
-            flag::register_conditional_shutdown(signal, code as i32, Arc::clone(&is_second))?;
-            flag::register(signal, Arc::clone(&is_second))?;
+            flag::register_conditional_shutdown(signal, code as i32, Arc::clone(&at_once))?;
+            flag::register(signal, Arc::clone(&at_once))?;
         }
         // A limit on the size of files is an error of one write, not the end of the program.
         flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-        Ok(Self(signals))
+        Ok(Self { signals, at_once })
     }
 
-    /// Has the first one end the program at once, with its exit code: for programs that
-    /// have nothing to put in order.
-    ///
-    /// # Errors
-    /// If the system does not allow it.
-    pub fn end_at_once() -> io::Result<()> {
-        let always = Arc::new(AtomicBool::new(true));
-        for (signal, code) in CODES {
-            flag::register_conditional_shutdown(signal, code as i32, Arc::clone(&always))?;
-        }
-        Ok(())
+    /// Whether the next signal ends the program at once: while no loop runs to see it.
+    pub fn set_at_once(&self, at_once: bool) {
+        self.at_once.store(at_once, Ordering::SeqCst);
     }
 
     /// The next signal that came.
     pub(super) fn next(&mut self) -> Option<Signal> {
-        self.0.pending().next().map(|signal| match signal {
+        self.signals.pending().next().map(|signal| match signal {
             SIGINT => Signal::Interrupt,
             _ => Signal::Terminate,
         })
@@ -61,14 +54,14 @@ impl Signals {
 
 impl mio::event::Source for Signals {
     fn register(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.0.register(r, token, interest)
+        self.signals.register(r, token, interest)
     }
 
     fn reregister(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.0.reregister(r, token, interest)
+        self.signals.reregister(r, token, interest)
     }
 
     fn deregister(&mut self, r: &Registry) -> io::Result<()> {
-        self.0.deregister(r)
+        self.signals.deregister(r)
     }
 }

@@ -5,9 +5,13 @@
 //! before the ports are ours.
 
 mod doctor;
+mod get;
+mod list;
 mod network;
 mod peer;
 mod registry;
+mod share;
+mod text;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddrV4;
@@ -16,8 +20,12 @@ use std::path::Path;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 pub use self::doctor::doctor;
+pub use self::get::get;
+pub use self::list::list;
 pub use self::peer::peer;
 pub use self::registry::registry;
+pub use self::share::share;
+pub use self::text::{completions, man};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{CONNECTIONS_MIN, Limits, SPARE_DESCRIPTORS};
 use crate::logger;
@@ -43,6 +51,17 @@ fn say_listening(address: SocketAddrV4) {
     if logger::takes_a_line(&stdout) {
         let _ = writeln!(stdout, "listening {address}").and_then(|()| stdout.flush());
     }
+}
+
+/// Writes the data that a command is for to stdout.
+fn print(data: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(data).and_then(|()| stdout.flush()).map_err(|error| not_printed(&error))
+}
+
+fn not_printed(error: &io::Error) -> Failure {
+    let message = format_args!("cannot write to stdout: {error}");
+    Failure::new(ExitCode::WriteFailed, message)
 }
 
 fn warn_skipped(name: &str, skipped: &Skipped) {

@@ -257,7 +257,7 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         fs::write(at("b"), b"four").unwrap();
         fs::write(at("a"), b"").unwrap();
-        fs::File::create(at("sparse")).unwrap().set_len(1 << 40).unwrap();
+        File::create(at("sparse")).unwrap().set_len(1 << 40).unwrap();
         fs::write(at(".hidden"), b"x").unwrap();
         fs::write(at("evil\x1b[2J"), b"x").unwrap();
         fs::write(at("n".repeat(65).as_str()), b"x").unwrap();

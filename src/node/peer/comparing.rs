@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::fetching::State;
 use super::{PeerNode, Wake};
-use crate::node::{Action, FileError, Report};
+use crate::node::{Action, FileError, Report, WishError};
 use crate::wire::{Digest, FileName};
 
 impl PeerNode {
@@ -25,7 +25,7 @@ impl PeerNode {
     pub(super) fn on_compared(&mut self, now: Instant, name: FileName, there: Digest) {
         let Some(State::Comparing { digest }) = self.state(&name) else { return };
         if digest != there {
-            return self.fail_wish(now, name, FileError::Exists.into());
+            return self.fail_wish(now, name, WishError::Different);
         }
         self.report(Report::Identical { name });
         self.end_wish(State::Done, name);
@@ -37,7 +37,7 @@ impl PeerNode {
         let retries_max = self.guest().map_or(0, |guest| guest.retries_max);
         let Some(wish) = self.wishes.get_mut(&name) else { return };
         if error != FileError::Changed || wish.rounds >= retries_max {
-            return self.fail_wish(now, name, FileError::Exists.into());
+            return self.fail_wish(now, name, WishError::Different);
         }
         wish.rounds += 1;
         let retry_in = wish.backoff.delay(&mut self.rng);

@@ -107,7 +107,9 @@ impl PeerNode {
                 return self.exit(now, Outcome::Refused(text));
             }
             // 0 is what guests acknowledge with.
-            self.settings.id = PeerId(self.rng.u32(1..));
+            let next = PeerId(self.rng.u32(1..));
+            let peer = std::mem::replace(&mut self.settings.id, next);
+            self.report(Report::IdRefused { peer, text, next });
             self.close(now, connection, CloseReason::Refused);
             return self.dial_registry(now);
         }

@@ -37,7 +37,8 @@ use crate::wire::PeerId;
 /// # Errors
 /// If no files could be exchanged as things are.
 pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
-    Signals::end_at_once().map_err(loop_failed)?;
+    let signals = Signals::new().map_err(loop_failed)?;
+    signals.set_at_once(true);
     let interfaces = match args.network.interface.as_slice() {
         [] => network::interfaces()?,
         names => network::named(names)?,
