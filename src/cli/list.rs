@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::network::OfferArgs;
+use super::network::{InterfaceName, OfferArgs};
 use super::value::timeout;
 
 /// The command line of `list`.
@@ -19,6 +19,10 @@ pub struct ListArgs {
     /// Stay, whatever --wait says, and show what changes.
     #[arg(long)]
     pub watch: bool,
+    /// Show only what comes from the network of this interface; may be given many times, or
+    /// with commas between.
+    #[arg(long, value_name = "NAME|ADDRESS", value_delimiter = ',')]
+    pub interface: Vec<InterfaceName>,
     /// Offers.
     #[command(flatten)]
     pub offers: OfferArgs,

@@ -22,7 +22,8 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "HOST[:PORT]", default_value_t = HostPort::Address(REGISTRY_ADDRESS))]
     pub registry: HostPort,
     /// Use this network interface: its address to listen on and to connect from, its
-    /// broadcast address for offers; may be given many times, or with commas between.
+    /// broadcast address for offers; may be given many times, or with commas between. With
+    /// several, others connect to the address from which we reach the registry.
     #[arg(long, value_name = "NAME|ADDRESS", value_delimiter = ',')]
     pub interface: Vec<InterfaceName>,
     /// Offers.
@@ -108,6 +109,15 @@ impl FromStr for InterfaceName {
             Ok(address) => super::value::usable(address).map(Self::Address),
             Err(_) if text.is_empty() => Err("no name".into()),
             Err(_) => Ok(Self::Name(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => name.fmt(f),
         }
     }
 }

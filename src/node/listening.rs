@@ -1,6 +1,6 @@
 //! Who only listens: hears what is on offer, and says and asks nothing.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use super::catalog::Catalog;
@@ -12,6 +12,8 @@ use crate::wire::Offer;
 #[derive(Debug)]
 pub struct ListNode {
     catalog: Catalog,
+    /// Where offers have to come from; from anywhere if there is none.
+    subnets: Vec<Subnet>,
     until: Instant,
     exit: Option<Outcome>,
 }
@@ -27,10 +29,28 @@ pub struct HeardOffer {
     pub heard_at: Instant,
 }
 
+/// The addresses that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// One of them.
+    pub address: Ipv4Addr,
+    /// How many bits, 32 at most.
+    pub prefix_len: u8,
+}
+
+impl Subnet {
+    /// Whether this is one of them.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let differs = u32::from(self.address) ^ u32::from(address);
+        differs.leading_zeros() >= self.prefix_len.into()
+    }
+}
+
 impl ListNode {
-    /// Listens until then; an offer that is not repeated is forgotten after `expiry`.
-    pub fn new(until: Instant, expiry: Duration) -> Self {
-        Self { catalog: Catalog::new(expiry), until, exit: None }
+    /// Listens until then to these networks, or all if there is none; an offer that is not
+    /// repeated is forgotten after `expiry`.
+    pub fn new(until: Instant, expiry: Duration, subnets: Vec<Subnet>) -> Self {
+        Self { catalog: Catalog::new(expiry), subnets, until, exit: None }
     }
 
     /// Listens on until then.
@@ -53,7 +73,9 @@ impl Node for ListNode {
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Datagram { from, bytes } => {
-                if let Ok(offer) = Offer::decode(bytes) {
+                let is_near = |subnet: &Subnet| subnet.contains(*from.ip());
+                let counts = self.subnets.is_empty() || self.subnets.iter().any(is_near);
+                if counts && let Ok(offer) = Offer::decode(bytes) {
                     self.catalog.hear(now, from, offer);
                 }
             }
@@ -90,8 +112,6 @@ impl Node for ListNode {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
     use crate::node::Signal;
     use crate::wire::{FileName, PeerId};
@@ -100,7 +120,7 @@ mod tests {
     fn it_lists_what_it_heard_until_its_time_and_forgets_what_is_not_repeated() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut node = ListNode::new(at(6), Duration::from_secs(15));
+        let mut node = ListNode::new(at(6), Duration::from_secs(15), Vec::new());
         let from = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         let offer = |peer, name| Offer { peer: PeerId(peer), name: FileName::new(name).unwrap() };
         let [a, b] = [offer(2, "a"), offer(1, "b")];
@@ -122,5 +142,22 @@ mod tests {
         assert_eq!(node.offers().collect::<Vec<_>>(), [heard(b, 3, 3)]);
         node.handle(at(17), Input::Stop(Signal::Interrupt));
         assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::Stopped(Signal::Interrupt))));
+    }
+
+    #[test]
+    fn only_the_networks_that_are_asked_for_count() {
+        let start = Instant::now();
+        let subnet = Subnet { address: Ipv4Addr::new(10, 78, 0, 1), prefix_len: 23 };
+        let mut node = ListNode::new(start, Duration::from_secs(15), vec![subnet]);
+        let name = FileName::new("a").unwrap();
+        for (peer, host) in [(1, [10, 78, 1, 255]), (2, [10, 78, 2, 0]), (3, [10, 78, 0, 0])] {
+            let bytes = Offer { peer: PeerId(peer), name }.encode();
+            let from = SocketAddrV4::new(host.into(), 8000);
+            node.handle(start, Input::Datagram { from, bytes: &bytes });
+        }
+        let peers: Vec<_> = node.offers().map(|heard| heard.offer.peer.0).collect();
+        assert_eq!(peers, [1, 3]);
+        let all = Subnet { prefix_len: 0, ..subnet };
+        assert!(all.contains(Ipv4Addr::LOCALHOST));
     }
 }

@@ -44,7 +44,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 pub use connections::ConnectionId;
-pub use listening::{HeardOffer, ListNode};
+pub use listening::{HeardOffer, ListNode, Subnet};
 pub use pattern::NamePattern;
 pub use peer::{GuestSettings, PeerKind, PeerNode, PeerSettings};
 pub use registry::RegistryNode;

@@ -58,6 +58,9 @@ const SIGNALS: Token = Token(usize::MAX - 2);
 pub struct Sockets {
     /// The address that connections are made from.
     pub host: Ipv4Addr,
+    /// The same for those to the loopback of this machine: a registry there tells others
+    /// that we are at this address.
+    pub host_to_loopback: Ipv4Addr,
     /// Takes connections in.
     pub listener: Option<Listener>,
     /// Sends and hears offers.
@@ -68,8 +71,9 @@ pub struct Sockets {
 pub struct Reactor<N> {
     node: N,
     poll: Poll,
-    /// The address that connections are made from.
+    /// As in [`Sockets`].
     host: Ipv4Addr,
+    host_to_loopback: Ipv4Addr,
     /// Not for who serves nobody.
     listener: Option<Listener>,
     signals: Signals,
@@ -110,11 +114,12 @@ impl<N: Node> Reactor<N> {
         if let Some(offers) = &mut sockets.offers {
             registry.register(offers, OFFERS, Interest::READABLE)?;
         }
-        let Sockets { host, listener, offers } = sockets;
+        let Sockets { host, host_to_loopback, listener, offers } = sockets;
         Ok(Self {
             node,
             poll,
             host,
+            host_to_loopback,
             listener,
             signals,
             offers,
@@ -318,8 +323,9 @@ impl<N: Node> Reactor<N> {
     }
 
     fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
-        let entered = dial::dial(self.host, to)
-            .and_then(|stream| self.enter(id, Connection::dialing(stream)));
+        let host = if to.ip().is_loopback() { self.host_to_loopback } else { self.host };
+        let entered =
+            dial::dial(host, to).and_then(|stream| self.enter(id, Connection::dialing(stream)));
         entered.err().map(|error| broken(id, kind_of(&error)))
     }
 

@@ -13,7 +13,7 @@ use crate::cli::{GetArgs, Output, Wanted};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
 use crate::node::{GuestSettings, Input, OnConflict, PeerKind, PeerNode, PeerSettings};
-use crate::reactor::{Files, Reactor, Signals, Sockets};
+use crate::reactor::{Files, Reactor, Signals};
 use crate::storage::{SharedFolder, WriteSettings};
 use crate::wire::{FileName, PeerId, Shown};
 
@@ -58,7 +58,7 @@ pub fn get(args: &GetArgs) -> Result<ExitCode, Failure> {
         seed: fastrand::u64(..),
     };
     let node = PeerNode::new(Instant::now(), settings);
-    let sockets = Sockets { host: place.host(), listener: None, offers: Some(offers) };
+    let sockets = place.sockets(None, offers);
     let files = Some(Files::new(folder));
     let mut reactor =
         Reactor::new("get".into(), node, signals, sockets, files).map_err(loop_failed)?;

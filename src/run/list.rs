@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::time::Instant;
 
-use super::network::Place;
+use super::network::{self, Place};
 use super::{loop_failed, print};
 use crate::cli::ListArgs;
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::{OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, WATCH_INTERVAL};
 use crate::node::{HeardOffer, ListNode, Outcome};
-use crate::reactor::{Reactor, Signals, Sockets};
+use crate::reactor::{Reactor, Signals};
 use crate::wire::Offer;
 
 /// What goes to a terminal before a list that takes the place of the last one.
@@ -21,11 +21,12 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 /// Shows what is on offer.
 pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
-    let offers = Place::new(Vec::new(), &args.offers).hear_offers()?;
+    let place = Place::new(network::named(&args.interface)?, &args.offers);
+    let offers = place.hear_offers()?;
     let expiry = OFFER_EXPIRY_MIN.max(args.offers.offer_interval * OFFER_EXPIRY_INTERVALS);
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait() };
-    let node = ListNode::new(Instant::now() + wait, expiry);
-    let sockets = Sockets { host: Ipv4Addr::UNSPECIFIED, listener: None, offers: Some(offers) };
+    let node = ListNode::new(Instant::now() + wait, expiry, place.subnets());
+    let sockets = place.sockets(None, offers);
     let mut reactor =
         Reactor::new("list".into(), node, signals, sockets, None).map_err(loop_failed)?;
     if args.watch {
@@ -97,6 +98,7 @@ fn changes(shown: &mut BTreeMap<Offer, SocketAddrV4>, offers: &[HeardOffer]) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use super::*;

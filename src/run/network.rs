@@ -6,7 +6,8 @@ use super::cannot_bind;
 use crate::cli::network::{HostPort, InterfaceName, OfferArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::OFFER_PORT;
-use crate::reactor::OfferSocket;
+use crate::node::Subnet;
+use crate::reactor::{Listener, OfferSocket, Sockets};
 use crate::wire::Shown;
 
 /// An address that only the default route leads to: one for documentation, which nobody has.
@@ -18,17 +19,9 @@ pub(super) struct Interface {
     /// The interface that has it.
     pub(super) name: String,
     pub(super) address: Ipv4Addr,
-    /// How many bits of it are those of its network.
-    pub(super) prefix_len: u8,
+    /// The network it is in.
+    pub(super) subnet: Subnet,
     pub(super) broadcast: Option<Ipv4Addr>,
-}
-
-impl Interface {
-    /// Whether an address is in the same network.
-    pub(super) fn is_near(&self, address: Ipv4Addr) -> bool {
-        let differs = u32::from(self.address) ^ u32::from(address);
-        differs.leading_zeros() >= self.prefix_len.into()
-    }
 }
 
 /// Where a program is to be found, and where its offers go.
@@ -51,6 +44,28 @@ impl Place {
             [one] => one.address,
             _ => Ipv4Addr::UNSPECIFIED,
         }
+    }
+
+    /// The address that connections to this machine's loopback come from: one of ours that
+    /// others can reach, if there is one.
+    fn host_to_loopback(&self) -> Ipv4Addr {
+        let others = self.interfaces.iter().map(|interface| interface.address);
+        others.into_iter().find(|address| !address.is_loopback()).unwrap_or_else(|| self.host())
+    }
+
+    /// The sockets of a program that is here.
+    pub(super) fn sockets(&self, listener: Option<Listener>, offers: OfferSocket) -> Sockets {
+        Sockets {
+            host: self.host(),
+            host_to_loopback: self.host_to_loopback(),
+            listener,
+            offers: Some(offers),
+        }
+    }
+
+    /// The networks that its interfaces are in.
+    pub(super) fn subnets(&self) -> Vec<Subnet> {
+        self.interfaces.iter().map(|interface| interface.subnet).collect()
     }
 
     /// The port on which offers are heard.
@@ -100,8 +115,8 @@ pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
         if_addrs::IfAddr::V4(v4) => {
             // The loopback interface names no broadcast address.
             let broadcast = loopback_broadcast(v4.ip).or(v4.broadcast);
-            let (name, address, prefix_len) = (found.name, v4.ip, v4.prefixlen);
-            Some(Interface { name, address, prefix_len, broadcast })
+            let subnet = Subnet { address: v4.ip, prefix_len: v4.prefixlen };
+            Some(Interface { name: found.name, address: v4.ip, subnet, broadcast })
         }
         if_addrs::IfAddr::V6(_) => None,
     };
@@ -114,7 +129,8 @@ pub(super) fn interface_at(address: Ipv4Addr) -> Result<Interface, Failure> {
     Ok(there.unwrap_or_else(|| {
         let broadcast = loopback_broadcast(address);
         let prefix_len = if broadcast.is_some() { 8 } else { 32 };
-        Interface { name: address.to_string(), address, prefix_len, broadcast }
+        let subnet = Subnet { address, prefix_len };
+        Interface { name: address.to_string(), address, subnet, broadcast }
     }))
 }
 
@@ -146,25 +162,36 @@ fn source_address(to: SocketAddrV4) -> Option<Ipv4Addr> {
     }
 }
 
-/// The interfaces that the user names.
+/// The interfaces that the user names, each once: all addresses of one named by its name.
 ///
 /// # Errors
 /// If the machine has no such interface.
 pub(super) fn named(names: &[InterfaceName]) -> Result<Vec<Interface>, Failure> {
     let all = interfaces()?;
-    let find = |name: &InterfaceName| match name {
-        // All of 127.0.0.0/8 is ours.
-        InterfaceName::Address(address) if address.is_loopback() => interface_at(*address),
-        InterfaceName::Address(address) => {
-            let there = all.iter().find(|interface| interface.address == *address);
-            there.cloned().ok_or_else(|| no_interface(&address.to_string(), &all))
+    let mut named: Vec<Interface> = Vec::new();
+    for name in names {
+        let there: Vec<_> = match name {
+            // All of 127.0.0.0/8 is ours.
+            InterfaceName::Address(address) if address.is_loopback() => {
+                vec![interface_at(*address)?]
+            }
+            InterfaceName::Address(address) => {
+                all.iter().filter(|there| there.address == *address).cloned().collect()
+            }
+            InterfaceName::Name(name) => {
+                all.iter().filter(|there| there.name == *name).cloned().collect()
+            }
+        };
+        if there.is_empty() {
+            return Err(no_interface(name, &all));
         }
-        InterfaceName::Name(name) => {
-            let there = all.iter().find(|interface| interface.name == *name);
-            there.cloned().ok_or_else(|| no_interface(name, &all))
+        for interface in there {
+            if named.iter().all(|other| other.address != interface.address) {
+                named.push(interface);
+            }
         }
-    };
-    names.iter().map(find).collect()
+    }
+    Ok(named)
 }
 
 /// The address of the registry. A name is resolved now, and never again.
@@ -198,12 +225,12 @@ fn no_broadcast_address(address: Ipv4Addr) -> Failure {
     Failure::new(ExitCode::Usage, format_args!("{message}give one with --broadcast"))
 }
 
-fn no_interface(name: &str, all: &[Interface]) -> Failure {
+fn no_interface(name: &InterfaceName, all: &[Interface]) -> Failure {
     let there: Vec<_> = all
         .iter()
         .map(|interface| format!("{} ({})", Shown(&interface.name), interface.address))
         .collect();
-    let (name, there) = (Shown(name), there.join(", "));
+    let (name, there) = (Shown(name.to_string()), there.join(", "));
     let message = format_args!("no interface {name} with an IPv4 address; there is {there}");
     Failure::new(ExitCode::Usage, message)
 }

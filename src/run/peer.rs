@@ -12,7 +12,7 @@ use crate::cli::PeerArgs;
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
 use crate::node::{Input, OnConflict, PeerKind, PeerNode, PeerSettings};
-use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
+use crate::reactor::{Files, Listener, Reactor, Signals};
 use crate::storage::{PrepareError, SharedFolder, WriteSettings, prepare};
 use crate::wire::PeerId;
 
@@ -73,7 +73,7 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
         scan.files.into_iter().map(|(name, version)| Input::FileFound { name, version }).collect();
     begin.push(Input::Want(&args.want));
     let files = Some(Files::new(folder));
-    let sockets = Sockets { host: place.host(), listener: Some(listener), offers: Some(offers) };
+    let sockets = place.sockets(Some(listener), offers);
     let mut reactor = Reactor::new(name, node, signals, sockets, files).map_err(loop_failed)?;
     say_listening(address);
     let outcome = reactor.run(&begin).map_err(loop_failed)?;

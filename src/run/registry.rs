@@ -15,7 +15,13 @@ pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
     })?;
     let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));
     let (name, address) = ("registry".into(), listener.address());
-    let sockets = Sockets { host: *address.ip(), listener: Some(listener), offers: None };
+    let sockets = Sockets {
+        // It connects to nobody.
+        host: *address.ip(),
+        host_to_loopback: *address.ip(),
+        listener: Some(listener),
+        offers: None,
+    };
     let node = RegistryNode::new(limits);
     let mut reactor = Reactor::new(name, node, signals, sockets, None).map_err(loop_failed)?;
     say_listening(address);

@@ -13,7 +13,7 @@ use crate::cli::ShareArgs;
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::{Limits, SKIPPED_LINES_MAX};
 use crate::node::{Input, PeerKind, PeerNode, PeerSettings};
-use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
+use crate::reactor::{Files, Listener, Reactor, Signals};
 use crate::storage::{Scan, SharedFolder};
 use crate::wire::{PeerId, Shown};
 
@@ -50,7 +50,7 @@ pub fn share(args: &ShareArgs) -> Result<ExitCode, Failure> {
         seed: fastrand::u64(..),
     };
     let node = PeerNode::new(Instant::now(), settings);
-    let sockets = Sockets { host: place.host(), listener: Some(listener), offers: Some(offers) };
+    let sockets = place.sockets(Some(listener), offers);
     let files = Some(Files::new(folder));
     let mut reactor =
         Reactor::new(NAME.into(), node, signals, sockets, files).map_err(loop_failed)?;

@@ -12,6 +12,7 @@
 //! | `wire` | 6 | flipped bits are seen, wiped and asked for again |
 //! | `discovery` | 2, 23 | finding each other by broadcast; lost and strange datagrams; the cap for an address |
 //! | `doctor` | | what is told of blocked broadcasts, silent hosts, taken ports |
+//! | `interfaces` | | sharing and fetching through the interfaces that are named |
 //! | `links` | 3, 5, 7, 9 | links that are cut, slow, reset or taken down |
 //! | `vanished` | 4, 33 | hosts that vanish without a word; a registry that comes back |
 //!
@@ -42,6 +43,7 @@ mod endless;
 mod figures;
 mod flood;
 mod hosts;
+mod interfaces;
 mod links;
 mod quantities;
 mod registrations;

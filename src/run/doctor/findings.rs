@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::network::HostPort;
 use crate::exit::ExitCode;
 use crate::limits::DOCTOR_TIMEOUT;
+use crate::node::Subnet;
 use crate::run::network::Interface;
 use crate::wire::{PeerId, Shown};
 
@@ -226,10 +227,10 @@ impl Display for RegistryFinding {
 
 impl Finding for InterfaceFinding {
     fn json(&self) -> Value {
-        let Interface { name, address, prefix_len, broadcast } = &self.interface;
+        let Interface { name, address, subnet, broadcast } = &self.interface;
         json!({
             "v": 1, "event": "interface", "name": name, "address": address,
-            "prefix_length": prefix_len, "broadcast": broadcast, "offers_to": self.to,
+            "prefix_length": subnet.prefix_len, "broadcast": broadcast, "offers_to": self.to,
             "ok": self.is_heard_back, "offers": self.offers, "peers": self.peers,
             "error": self.error,
         })
@@ -238,7 +239,7 @@ impl Finding for InterfaceFinding {
 
 impl Display for InterfaceFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Interface { name, address, prefix_len, .. } = &self.interface;
+        let Interface { name, address, subnet: Subnet { prefix_len, .. }, .. } = &self.interface;
         write!(f, "interface {}, {address}/{prefix_len}: ", Shown(name))?;
         match (self.to, &self.error) {
             (None, _) => {

@@ -71,7 +71,7 @@ impl Hearing {
             return;
         }
         let Ok(offer) = Offer::decode(bytes) else { return };
-        let near = self.interfaces.iter_mut().find(|heard| heard.interface.is_near(from));
+        let near = self.interfaces.iter_mut().find(|heard| heard.interface.subnet.contains(from));
         if self.peers.len() < DOCTOR_PEERS_MAX || self.peers.contains_key(&offer.peer) {
             let peer = self.peers.entry(offer.peer).or_insert_with(|| PeerFinding {
                 id: offer.peer,
