@@ -18,6 +18,8 @@ mod matching;
 mod offering;
 mod registering;
 mod serving;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
@@ -306,6 +308,7 @@ impl PeerNode {
         for file in self.files.keys().copied().collect::<Vec<_>>() {
             self.discard(file);
         }
+        self.deadlines = Deadlines::new();
         self.actions.push_back(Action::Exit(outcome));
     }
 }
