@@ -8,6 +8,7 @@ mod doctor;
 mod get;
 mod list;
 mod network;
+mod notify;
 mod peer;
 mod registry;
 mod share;
@@ -29,6 +30,8 @@ pub use self::text::{completions, man};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{CONNECTIONS_MIN, Limits, SPARE_DESCRIPTORS};
 use crate::logger;
+use crate::node::{Input, Node, Outcome};
+use crate::reactor::Reactor;
 use crate::storage::Skipped;
 use crate::wire::Shown;
 
@@ -45,12 +48,21 @@ fn with_descriptors(limits: Limits) -> Limits {
     Limits { connections_max, ..limits }
 }
 
-/// The line that scripts wait for. A closed or full stdout is no reason to stop.
+/// The line that scripts wait for, and what a service manager waits for. A closed or full
+/// stdout is no reason to stop.
 fn say_listening(address: SocketAddrV4) {
     let mut stdout = io::stdout().lock();
     if logger::takes_a_line(&stdout) {
         let _ = writeln!(stdout, "listening {address}").and_then(|()| stdout.flush());
     }
+    notify::ready();
+}
+
+/// Runs what serves others, to its end.
+fn serve<N: Node>(reactor: &mut Reactor<N>, begin: &[Input<'_>]) -> Result<Outcome, Failure> {
+    let outcome = reactor.run(begin);
+    notify::stopping();
+    outcome.map_err(loop_failed)
 }
 
 /// Writes the data that a command is for to stdout.

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::network::{self, Place};
 use super::{
-    cannot_bind, cannot_read_folder, loop_failed, say_listening, warn_skipped, with_descriptors,
+    cannot_bind, cannot_read_folder, loop_failed, say_listening, serve, warn_skipped,
+    with_descriptors,
 };
 use crate::cli::PeerArgs;
 use crate::exit::{ExitCode, Failure, result_of};
@@ -76,7 +77,7 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     let sockets = place.sockets(Some(listener), offers);
     let mut reactor = Reactor::new(name, node, signals, sockets, files).map_err(loop_failed)?;
     say_listening(address);
-    let outcome = reactor.run(&begin).map_err(loop_failed)?;
+    let outcome = serve(&mut reactor, &begin)?;
     result_of(outcome, Some(args.id))
 }
 

@@ -1,6 +1,6 @@
 //! `p2pfs registry`.
 
-use super::{cannot_bind, loop_failed, say_listening, with_descriptors};
+use super::{cannot_bind, loop_failed, say_listening, serve, with_descriptors};
 use crate::cli::RegistryArgs;
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
@@ -25,6 +25,6 @@ pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
     let node = RegistryNode::new(limits);
     let mut reactor = Reactor::new(name, node, signals, sockets, None).map_err(loop_failed)?;
     say_listening(address);
-    let outcome = reactor.run(&[]).map_err(loop_failed)?;
+    let outcome = serve(&mut reactor, &[])?;
     result_of(outcome, None)
 }

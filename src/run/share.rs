@@ -7,7 +7,8 @@ use log::Level;
 
 use super::network::{self, Place};
 use super::{
-    cannot_bind, cannot_read_folder, loop_failed, say_listening, warn_skipped, with_descriptors,
+    cannot_bind, cannot_read_folder, loop_failed, say_listening, serve, warn_skipped,
+    with_descriptors,
 };
 use crate::cli::ShareArgs;
 use crate::exit::{ExitCode, Failure, result_of};
@@ -68,7 +69,7 @@ pub fn share(args: &ShareArgs) -> Result<ExitCode, Failure> {
     tell_skipped(&scan);
     let found = |(name, version)| Input::FileFound { name, version };
     let begin: Vec<_> = scan.files.into_iter().map(found).collect();
-    let outcome = reactor.run(&begin).map_err(loop_failed)?;
+    let outcome = serve(&mut reactor, &begin)?;
     result_of(outcome, None)
 }
 

@@ -9,6 +9,8 @@
 //! | `to_stdout` | one file to stdout, only once it is verified |
 //! | `exit_codes` | each code that `get` can end with |
 //! | `list` | what is on offer, once and as it changes |
+//! | `doctor` | what is told of a network in which something is wrong |
+//! | `service` | what a service manager is told |
 //! | `options` | environment variables, completions, the manual page, a bare environment |
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
@@ -21,10 +23,12 @@ mod harness;
 mod messages;
 
 mod conflicts;
+mod doctor;
 mod exit_codes;
 mod get;
 mod list;
 mod options;
 mod place;
+mod service;
 mod share;
 mod to_stdout;

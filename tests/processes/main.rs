@@ -10,7 +10,6 @@
 //! | `storage` | simulated storage; what is not offered; leftovers |
 //! | `stopping` | signals and exit codes |
 //! | `command_line` | bad input, ports in use |
-//! | `doctor` | what is told of a network in which something is wrong |
 //! | `interplay` | our programs beside the reference's, in every mix |
 //! | `reference_alone` | the reference's programs among themselves |
 //!
@@ -19,7 +18,6 @@
 
 mod changing_files;
 mod command_line;
-mod doctor;
 mod failing_sources;
 mod harness;
 mod interplay;

@@ -28,7 +28,7 @@ impl Process {
     }
 
     /// Starts it by a launcher: a program with arguments that becomes the binary.
-    pub(super) fn start_under<A: AsRef<OsStr>>(
+    pub(crate) fn start_under<A: AsRef<OsStr>>(
         launcher: &[OsString],
         name: &str,
         folder: &Path,
