@@ -14,18 +14,18 @@
 //!    is the one step that waits; how long is counted.
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
-//! cleared only when the kernel says `WouldBlock`, and no interest ever changes. An
-//! event for a connection that is gone carries an old generation and finds nothing.
+//! cleared only when the kernel says `WouldBlock` or a read brings less than it could,
+//! and no interest ever changes. An event for a connection that is gone carries an old generation and finds nothing.
 
 mod connection;
 mod dial;
 mod files;
 mod listener;
+mod loop_times;
 mod offer_socket;
 pub mod probe;
 mod report_log;
 mod signals;
-mod sync_times;
 
 use std::collections::VecDeque;
 use std::io;
@@ -40,10 +40,10 @@ use rustix::io::Errno;
 use self::connection::{Connection, Connections};
 pub use self::files::Files;
 pub use self::listener::Listener;
+use self::loop_times::LoopTimes;
 pub use self::offer_socket::OfferSocket;
 use self::report_log::ReportLog;
 pub use self::signals::Signals;
-use self::sync_times::SyncTimes;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
     FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
@@ -61,6 +61,8 @@ pub struct Sockets {
     /// The same for those to the loopback of this machine: a registry there tells others
     /// that we are at this address.
     pub host_to_loopback: Ipv4Addr,
+    /// When a transfer in which nothing moves is given up.
+    pub progress_timeout: Duration,
     /// Takes connections in.
     pub listener: Option<Listener>,
     /// Sends and hears offers.
@@ -74,6 +76,7 @@ pub struct Reactor<N> {
     /// As in [`Sockets`].
     host: Ipv4Addr,
     host_to_loopback: Ipv4Addr,
+    progress_timeout: Duration,
     /// Not for who serves nobody.
     listener: Option<Listener>,
     signals: Signals,
@@ -88,7 +91,7 @@ pub struct Reactor<N> {
     sendable: Vec<ConnectionId>,
     scratch: Vec<u8>,
     log: ReportLog,
-    sync_times: SyncTimes,
+    loop_times: LoopTimes,
     /// Actions about files that were carried out.
     file_calls: usize,
     /// The time of this turn: the clock is read once in each.
@@ -114,12 +117,13 @@ impl<N: Node> Reactor<N> {
         if let Some(offers) = &mut sockets.offers {
             registry.register(offers, OFFERS, Interest::READABLE)?;
         }
-        let Sockets { host, host_to_loopback, listener, offers } = sockets;
+        let Sockets { host, host_to_loopback, progress_timeout, listener, offers } = sockets;
         Ok(Self {
             node,
             poll,
             host,
             host_to_loopback,
+            progress_timeout,
             listener,
             signals,
             offers,
@@ -129,7 +133,7 @@ impl<N: Node> Reactor<N> {
             sendable: Vec::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
             log: ReportLog::new(name),
-            sync_times: SyncTimes::default(),
+            loop_times: LoopTimes::default(),
             file_calls: 0,
             now: Instant::now(),
             outcome: None,
@@ -160,9 +164,10 @@ impl<N: Node> Reactor<N> {
         let mut events = Events::with_capacity(POLL_EVENTS);
         loop {
             if let Some(outcome) = self.outcome.take() {
-                if !self.sync_times.is_empty() {
-                    self.log.note(&self.sync_times);
+                if self.loop_times.has_waited() {
+                    self.log.note(Level::Info, &self.loop_times);
                 }
+                self.log.note(Level::Debug, self.loop_times.turns());
                 self.signals.set_at_once(true);
                 return Ok(outcome);
             }
@@ -183,7 +188,8 @@ impl<N: Node> Reactor<N> {
                 SIGNALS => self.stop(),
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
-                    self.mark(id, event.is_readable(), event.is_writable());
+                    let is_read_closed = event.is_read_closed() || event.is_error();
+                    self.mark(id, event.is_readable(), event.is_writable(), is_read_closed);
                 }
             }
         }
@@ -196,6 +202,7 @@ impl<N: Node> Reactor<N> {
             self.carry_out(&[]);
         }
         self.send_all();
+        self.loop_times.add_turn(self.now.elapsed());
         self.commit();
         Ok(())
     }
@@ -315,7 +322,7 @@ impl<N: Node> Reactor<N> {
         let inputs = files.commit();
         self.now = Instant::now();
         if files.syncs() {
-            self.sync_times.add(inputs.len(), self.now.saturating_duration_since(began));
+            self.loop_times.add_wait(inputs.len(), self.now.saturating_duration_since(began));
         }
         for input in inputs {
             self.handle(input);
@@ -324,8 +331,8 @@ impl<N: Node> Reactor<N> {
 
     fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
         let host = if to.ip().is_loopback() { self.host_to_loopback } else { self.host };
-        let entered =
-            dial::dial(host, to).and_then(|stream| self.enter(id, Connection::dialing(stream)));
+        let entered = dial::dial(host, to, self.progress_timeout)
+            .and_then(|stream| self.enter(id, Connection::dialing(stream)));
         entered.err().map(|error| broken(id, kind_of(&error)))
     }
 
@@ -338,7 +345,13 @@ impl<N: Node> Reactor<N> {
     }
 
     /// An event says that a connection is ready for something.
-    fn mark(&mut self, id: ConnectionId, is_readable: bool, is_writable: bool) {
+    fn mark(
+        &mut self,
+        id: ConnectionId,
+        is_readable: bool,
+        is_writable: bool,
+        is_read_closed: bool,
+    ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is_dialing() {
             if !is_writable {
@@ -351,7 +364,8 @@ impl<N: Node> Reactor<N> {
             }
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.can_read |= is_readable;
+        connection.can_read |= is_readable || is_read_closed;
+        connection.is_read_closed |= is_read_closed;
         connection.can_write |= is_writable;
         self.mark_readable(id);
         if is_writable {
@@ -389,16 +403,19 @@ impl<N: Node> Reactor<N> {
         }
     }
 
-    /// Reads from a connection until it is empty or its budget is used.
-    fn receive(&mut self, id: ConnectionId, mut budget_bytes: usize) {
+    /// Reads from a connection until it is empty or its budget is used. No single read is
+    /// cut short by what is left of the budget, as that would cut chunks in two.
+    fn receive(&mut self, id: ConnectionId, budget_bytes: usize) {
         let mut scratch = mem::take(&mut self.scratch);
+        let mut left_bytes = budget_bytes;
         loop {
-            let room_bytes =
-                budget_bytes.min(self.node.read_allowance_bytes(id)).min(scratch.len());
-            let Some(connection) = self.connections.get_mut(id) else { break };
-            if room_bytes == 0 {
+            let room_bytes = budget_bytes.min(self.node.read_allowance_bytes(id));
+            let Some(connection) = self.connections.get_mut(id).filter(|c| c.can_read) else {
+                break;
+            };
+            if left_bytes == 0 || room_bytes == 0 {
                 // Out of budget: the next turn goes on. Not allowed: `send` will.
-                if budget_bytes == 0 {
+                if left_bytes == 0 {
                     self.mark_readable(id);
                 } else if let Some(kind) = connection.broken {
                     self.lose(id, kind);
@@ -417,7 +434,7 @@ impl<N: Node> Reactor<N> {
                     self.handle(Input::Received { connection: id, bytes: &scratch[..len] });
                     // Many small chunks cost more than their bytes.
                     let calls_cost = (self.file_calls - calls_before) * FILE_CALL_COST_BYTES;
-                    budget_bytes = budget_bytes.saturating_sub(len.max(calls_cost));
+                    left_bytes = left_bytes.saturating_sub(len.max(calls_cost));
                 }
                 Ok(None) => break,
                 Err(error) => {

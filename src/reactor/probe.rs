@@ -142,7 +142,7 @@ fn connect(
     timeout: Duration,
 ) -> Vec<io::Result<(Connection, Duration)>> {
     let began = Instant::now();
-    let attempt = |&to: &SocketAddrV4| match dial(host, to) {
+    let attempt = |&to: &SocketAddrV4| match dial(host, to, timeout) {
         Ok(stream) => Attempt::Dialing(Connection::dialing(stream)),
         Err(error) => Attempt::Over(Err(error)),
     };

@@ -46,6 +46,7 @@ pub fn get(args: &GetArgs) -> Result<ExitCode, Failure> {
         retries_max: args.retries,
         on_conflict: args.on_conflict(),
     };
+    let limits = args.transfer.limits(args.writing.limits(Limits::PEER));
     let settings = PeerSettings {
         kind: PeerKind::Guest(guest),
         id: PeerId(0),
@@ -54,12 +55,12 @@ pub fn get(args: &GetArgs) -> Result<ExitCode, Failure> {
         offer_interval: args.network.offers.offer_interval,
         simulate_checksum_failure: false,
         exit_when_done: true,
-        limits: args.transfer.limits(args.writing.limits(Limits::PEER)),
+        limits,
         seed: fastrand::u64(..),
     };
     let node = PeerNode::new(Instant::now(), settings);
-    let sockets = place.sockets(None, offers);
-    let files = Some(Files::new(folder));
+    let sockets = place.sockets(limits.progress_timeout, None, offers);
+    let files = Some(Files::new(folder, None));
     let mut reactor =
         Reactor::new("get".into(), node, signals, sockets, files).map_err(loop_failed)?;
     reactor.log_details_as(Level::Debug);
@@ -100,7 +101,7 @@ fn there_already(args: &GetArgs, folder: &SharedFolder) -> Result<Vec<Input<'sta
         })
     };
     let found = scan.files.into_iter().filter(|(name, _)| is_wanted(name));
-    Ok(found.map(|(name, version)| Input::FileFound { name, version }).collect())
+    Ok(found.map(|(name, version)| Input::FileFound { name, version, digest: None }).collect())
 }
 
 /// A file without a name, where temporary files go.

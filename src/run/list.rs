@@ -10,7 +10,7 @@ use super::network::{self, Place};
 use super::{loop_failed, print};
 use crate::cli::ListArgs;
 use crate::exit::{ExitCode, Failure, result_of};
-use crate::limits::{OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, WATCH_INTERVAL};
+use crate::limits::{OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PROGRESS_TIMEOUT, WATCH_INTERVAL};
 use crate::node::{HeardOffer, ListNode, Outcome};
 use crate::reactor::{Reactor, Signals};
 use crate::wire::Offer;
@@ -26,7 +26,7 @@ pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let expiry = OFFER_EXPIRY_MIN.max(args.offers.offer_interval * OFFER_EXPIRY_INTERVALS);
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait() };
     let node = ListNode::new(Instant::now() + wait, expiry, place.subnets());
-    let sockets = place.sockets(None, offers);
+    let sockets = place.sockets(PROGRESS_TIMEOUT, None, offers);
     let mut reactor =
         Reactor::new("list".into(), node, signals, sockets, None).map_err(loop_failed)?;
     if args.watch {

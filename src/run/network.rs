@@ -1,6 +1,7 @@
 //! Which addresses a program uses: those of its interfaces, and that of the registry.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
 
 use super::cannot_bind;
 use crate::cli::network::{HostPort, InterfaceName, OfferArgs};
@@ -54,10 +55,16 @@ impl Place {
     }
 
     /// The sockets of a program that is here.
-    pub(super) fn sockets(&self, listener: Option<Listener>, offers: OfferSocket) -> Sockets {
+    pub(super) fn sockets(
+        &self,
+        progress_timeout: Duration,
+        listener: Option<Listener>,
+        offers: OfferSocket,
+    ) -> Sockets {
         Sockets {
             host: self.host(),
             host_to_loopback: self.host_to_loopback(),
+            progress_timeout,
             listener,
             offers: Some(offers),
         }

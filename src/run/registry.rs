@@ -10,15 +10,17 @@ use crate::reactor::{Listener, Reactor, Signals, Sockets};
 /// Runs the registry until it is stopped.
 pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
-    let listener = Listener::bind(args.listen).map_err(|error| {
+    let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));
+    let progress_timeout = limits.progress_timeout;
+    let listener = Listener::bind(args.listen, progress_timeout).map_err(|error| {
         cannot_bind(args.listen, &error, "another registry? choose one with --listen")
     })?;
-    let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));
     let (name, address) = ("registry".into(), listener.address());
     let sockets = Sockets {
         // It connects to nobody.
         host: *address.ip(),
         host_to_loopback: *address.ip(),
+        progress_timeout,
         listener: Some(listener),
         offers: None,
     };

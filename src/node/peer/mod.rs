@@ -110,6 +110,8 @@ pub struct PeerNode {
     downloads_max: usize,
     /// Wishes that could begin, but for that bound or for the registry.
     waiting: BTreeSet<FileName>,
+    /// Connections of downloads that are done, kept for the next file of the same source.
+    kept: BTreeSet<(PeerId, ConnectionId)>,
     files: BTreeMap<FileId, FileUse>,
     next_file: u64,
     /// Of connections, apart from the others: their keys are many and small.
@@ -132,6 +134,10 @@ enum Connection {
         unacknowledged: Option<FileName>,
     },
     Download {
+        source: PeerId,
+        /// Where that peer listens.
+        address: SocketAddrV4,
+        /// The file that was asked for last.
         name: FileName,
         /// Boxed: it is large, and most connections are none.
         download: Box<Download>,
@@ -190,6 +196,7 @@ impl PeerNode {
             // One connection is for the registry.
             downloads_max: reserved.saturating_sub(1).max(1),
             waiting: BTreeSet::new(),
+            kept: BTreeSet::new(),
             files: BTreeMap::new(),
             next_file: 0,
             connection_deadlines: Deadlines::new(),
@@ -283,8 +290,9 @@ impl PeerNode {
             Connection::Upload { from, source, .. } => {
                 self.on_upload_lost(connection, from, source, reason);
             }
-            Connection::Download { name, .. } => {
-                self.on_download_lost(now, connection, name, reason);
+            Connection::Download { source, name, download, .. } => {
+                self.kept.remove(&(source, connection));
+                self.on_download_lost(now, connection, name, reason, download.is_kept_in_vain());
             }
         }
     }
@@ -349,12 +357,14 @@ impl Node for PeerNode {
                 self.on_committed(now, file, name, version);
             }
             Input::FileFailed { file, error } => self.on_file_failed(now, file, error),
-            Input::FileFound { name, version } => self.on_file_found(now, name, version),
             Input::Hashed { name, digest, .. } if self.is_comparing(&name) => {
                 self.on_compared(now, name, digest);
             }
             Input::HashFailed { name, error } if self.is_comparing(&name) => {
                 self.on_compare_failed(now, name, error);
+            }
+            Input::FileFound { name, version, digest } => {
+                self.on_file_found(now, name, version, digest);
             }
             Input::HashProgress { name, version, hashed_bytes } => {
                 self.on_hashed(now, name, version, hashed_bytes, None);
@@ -412,7 +422,7 @@ impl Node for PeerNode {
             Some(Connection::Download { download, .. }) => {
                 download.transmitted(len_bytes);
                 if download.is_finished() {
-                    self.close(now, connection, CloseReason::Done);
+                    self.keep_or_close(now, connection);
                 }
             }
             Some(Connection::Upload { upload, .. }) => {
@@ -444,7 +454,7 @@ impl PeerNode {
             }
             Some(Connection::Download { name, .. }) => {
                 let name = *name;
-                self.on_download_connected(now, connection, name);
+                self.request(now, connection, name);
             }
             Some(Connection::Upload { .. }) | None => {}
         }

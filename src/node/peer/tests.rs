@@ -118,7 +118,7 @@ fn a_guest_only_looks_up_and_offers_and_serves_nothing() {
     dialed(&actions(&mut node), PEER);
     assert_eq!(node.accept(now, PEER), None);
     let version = Version { device: 1, inode: 1, size_bytes: 1, modified_ns: 1, changed_ns: 1 };
-    node.handle(now, Input::FileFound { name: name("b"), version });
+    node.handle(now, Input::FileFound { name: name("b"), version, digest: None });
     node.handle_timeout(now + Duration::from_secs(4));
     let rest = actions(&mut node);
     let offers = |action: &&Action| matches!(action, Action::Broadcast(_) | Action::Hash(_));

@@ -102,7 +102,7 @@ fn step(runner: &mut Runner, script: &mut Script<'_>) {
         10 => {
             let (name, size_bytes) = (script.name(), script.size(24));
             let version = runner.version(size_bytes);
-            runner.feed(Input::FileFound { name, version });
+            runner.feed(Input::FileFound { name, version, digest: None });
         }
         11 => hash(runner, script),
         12 => finish_files(runner, script),

@@ -162,7 +162,7 @@ impl Runner {
             Input::Want(names) => self.wishes += names.len(),
             // Each name that is heard of from now on may become a wish.
             Input::WantMatching(_) => self.wishes += NAMES_MAX,
-            Input::FileFound { name, version } => _ = self.shared.insert(*name, *version),
+            Input::FileFound { name, version, .. } => _ = self.shared.insert(*name, *version),
             Input::Broken { connection, .. } => self.forget_socket(*connection),
             _ => {}
         }
