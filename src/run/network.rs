@@ -23,6 +23,8 @@ pub(super) struct Interface {
     /// The network it is in.
     pub(super) subnet: Subnet,
     pub(super) broadcast: Option<Ipv4Addr>,
+    /// Whether it is switched on and has a network at its other end.
+    pub(super) is_up: bool,
 }
 
 /// Where a program is to be found, and where its offers go.
@@ -118,12 +120,13 @@ pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
         let message = format_args!("cannot list the network interfaces: {error}");
         Failure::new(ExitCode::Other, message)
     })?;
-    let interface = |found: if_addrs::Interface| match found.addr {
+    let interface = |found: if_addrs::Interface| match &found.addr {
         if_addrs::IfAddr::V4(v4) => {
             // The loopback interface names no broadcast address.
             let broadcast = loopback_broadcast(v4.ip).or(v4.broadcast);
             let subnet = Subnet { address: v4.ip, prefix_len: v4.prefixlen };
-            Some(Interface { name: found.name, address: v4.ip, subnet, broadcast })
+            let is_up = found.is_oper_up();
+            Some(Interface { name: found.name, address: v4.ip, subnet, broadcast, is_up })
         }
         if_addrs::IfAddr::V6(_) => None,
     };
@@ -137,7 +140,7 @@ pub(super) fn interface_at(address: Ipv4Addr) -> Result<Interface, Failure> {
         let broadcast = loopback_broadcast(address);
         let prefix_len = if broadcast.is_some() { 8 } else { 32 };
         let subnet = Subnet { address, prefix_len };
-        Interface { name: address.to_string(), address, subnet, broadcast }
+        Interface { name: address.to_string(), address, subnet, broadcast, is_up: true }
     }))
 }
 
@@ -151,7 +154,7 @@ pub(super) fn usual(registry: SocketAddrV4) -> Result<Interface, Failure> {
         all.iter().find(|interface| interface.address == address)
     };
     let candidates = [towards(registry), towards(BEYOND)].into_iter().flatten();
-    let is_usable = |interface: &&Interface| interface.broadcast.is_some();
+    let is_usable = |interface: &&Interface| interface.broadcast.is_some() && interface.is_up;
     let others = all.iter().filter(|interface| !interface.address.is_loopback());
     match candidates.chain(others).find(is_usable) {
         Some(interface) => Ok(interface.clone()),

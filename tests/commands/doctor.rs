@@ -11,7 +11,7 @@ use crate::harness::{
 
 /// The fields of each event, in the order of the alphabet.
 const FIELDS: [(&str, &[&str]); 5] = [
-    ("offer-port", &["error", "event", "ok", "port", "v"]),
+    ("offer_port", &["error", "event", "ok", "port", "v"]),
     ("registry", &["answered_ms", "connected_ms", "error", "event", "ok", "registry", "v"]),
     (
         "interface",
@@ -26,6 +26,7 @@ const FIELDS: [(&str, &[&str]); 5] = [
             "ok",
             "peers",
             "prefix_length",
+            "up",
             "v",
         ],
     ),
@@ -100,7 +101,7 @@ fn a_peer_that_can_be_reached_is_told_with_its_address() {
     let found = event(&events, "peer");
     assert_eq!(found["id"], 7);
     assert_eq!(found["address"], peer.address.to_string());
-    for name in ["offer-port", "registry", "interface", "peer"] {
+    for name in ["offer_port", "registry", "interface", "peer"] {
         assert_eq!(event(&events, name)["ok"], true, "{events:#?}");
     }
     assert!(found["connected_ms"].as_f64().is_some_and(|ms| ms > 0.0));

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
+use crate::commands::{SECOND, add_cable};
 use crate::harness::{Process, await_until, content};
 use crate::hosts::{Host, Network, heard};
 use crate::quantities::can_make_hosts;
@@ -15,8 +16,6 @@ const NAME: &str = "talk.pdf";
 struct Pair {
     network: Network,
     hosts: [Host; 2],
-    /// Their addresses in the second network.
-    second: [Ipv4Addr; 2],
     _registry: Process,
 }
 
@@ -24,14 +23,14 @@ impl Pair {
     fn new() -> Self {
         let network = Network::new(2);
         let hosts = [1, 2].map(|number| network.host(number));
-        let second = hosts.each_ref().map(Host::plug_into_second);
+        add_cable(hosts.each_ref());
         let folder = network.folder().path();
         let arguments = ["registry", "--listen", "0.0.0.0:5000"];
         let registry = hosts[0].run(|| Process::start("registry", folder, &arguments));
         registry.await_listening();
         fs::create_dir(folder.join("shared")).unwrap();
         fs::write(folder.join("shared").join(NAME), content(1, 300_000)).unwrap();
-        Self { network, hosts, second, _registry: registry }
+        Self { network, hosts, _registry: registry }
     }
 
     /// Runs a command on one of the hosts, with a short interval.
@@ -80,10 +79,10 @@ fn one_interface_is_the_way_for_offers_lookups_and_files() {
         return;
     }
     let pair = Pair::new();
-    let [ours, theirs] = pair.second.map(|address| address.to_string());
+    let [ours, theirs] = SECOND.map(|address| address.to_string());
     let (share, address) = pair.share(&["--interface", "eth1", "--registry", &ours]);
-    assert_eq!(address.ip(), &pair.second[0]);
-    assert_eq!(pair.sources(), [pair.second[0]]);
+    assert_eq!(address.ip(), &SECOND[0]);
+    assert_eq!(pair.sources(), [SECOND[0]]);
     pair.get("by-name", &["--interface", "eth1", "--registry", &ours]);
     pair.get("by-address", &["--interface", &theirs, "--registry", &ours]);
     let from_there = |line: &String| line.contains(&theirs);
@@ -119,7 +118,7 @@ fn offers_go_out_on_each_interface_that_is_named() {
     // The registry of its own machine tells others an address that they can reach.
     let (_share, address) = pair.share(&both);
     assert!(address.ip().is_unspecified());
-    assert_eq!(pair.sources(), [pair.hosts[0].address, pair.second[0]]);
+    assert_eq!(pair.sources(), [pair.hosts[0].address, SECOND[0]]);
     pair.get("first", &["--interface", "eth0", "--registry", "10.77.0.1"]);
     pair.get("second", &["--interface", "eth1", "--registry", "10.78.0.1"]);
     pair.get("any", &["--registry", "10.78.0.1"]);
@@ -133,10 +132,10 @@ fn offers_to_all_of_the_world_leave_by_the_interface_that_is_named() {
         return;
     }
     let pair = Pair::new();
-    let ours = pair.second[0].to_string();
+    let ours = SECOND[0].to_string();
     let world = ["--broadcast", "255.255.255.255:8000", "--registry", &ours];
     // The default route is by the other one.
     let (_share, _) = pair.share(&[&["--interface", "eth1"], &world[..]].concat());
-    assert_eq!(pair.sources(), [pair.second[0]]);
+    assert_eq!(pair.sources(), [SECOND[0]]);
     pair.get("world", &[&["--interface", "eth1"], &world[..]].concat());
 }

@@ -14,6 +14,7 @@
 //! | `doctor` | | what is told of blocked broadcasts, silent hosts, taken ports |
 //! | `interfaces` | | sharing and fetching through the interfaces that are named |
 //! | `links` | 3, 5, 7, 9 | links that are cut, slow, reset or taken down |
+//! | `commands` | | which interfaces the commands for every day use |
 //! | `vanished` | 4, 33 | hosts that vanish without a word; a registry that comes back |
 //!
 //! The first seven stay on the loopback. The others make hosts of network namespaces
@@ -33,6 +34,7 @@ mod harness;
 #[allow(dead_code, reason = "shared with the tests of processes")]
 mod messages;
 
+mod commands;
 mod connections;
 mod crowd;
 mod crowded;

@@ -115,8 +115,8 @@ impl Findings {
 
     fn nobody_heard(&self) -> Verdict {
         let port = self.port.port;
-        let mut used: Vec<_> =
-            self.interfaces.iter().filter(|interface| interface.to.is_some()).collect();
+        let is_used = |used: &&InterfaceFinding| used.to.is_some() && used.interface.is_up;
+        let mut used: Vec<_> = self.interfaces.iter().filter(is_used).collect();
         if used.is_empty() {
             let text = "no interface with a broadcast address; connect this machine to a network, \
                 or name an address with --broadcast";
@@ -182,7 +182,7 @@ impl PeerFinding {
 impl Finding for PortFinding {
     fn json(&self) -> Value {
         json!({
-            "v": 1, "event": "offer-port", "port": self.port, "ok": self.error.is_none(),
+            "v": 1, "event": "offer_port", "port": self.port, "ok": self.error.is_none(),
             "error": self.error.map(|kind| kind.to_string()),
         })
     }
@@ -227,10 +227,10 @@ impl Display for RegistryFinding {
 
 impl Finding for InterfaceFinding {
     fn json(&self) -> Value {
-        let Interface { name, address, subnet, broadcast } = &self.interface;
+        let Interface { name, address, subnet, broadcast, is_up } = &self.interface;
         json!({
             "v": 1, "event": "interface", "name": name, "address": address,
-            "prefix_length": subnet.prefix_len, "broadcast": broadcast, "offers_to": self.to,
+            "prefix_length": subnet.prefix_len, "broadcast": broadcast, "up": is_up, "offers_to": self.to,
             "ok": self.is_heard_back, "offers": self.offers, "peers": self.peers,
             "error": self.error,
         })
@@ -242,6 +242,7 @@ impl Display for InterfaceFinding {
         let Interface { name, address, subnet: Subnet { prefix_len, .. }, .. } = &self.interface;
         write!(f, "interface {}, {address}/{prefix_len}: ", Shown(name))?;
         match (self.to, &self.error) {
+            _ if !self.interface.is_up => f.write_str("it is not connected")?,
             (None, _) => {
                 f.write_str("no broadcast address; to use it, give one with --broadcast")?;
             }

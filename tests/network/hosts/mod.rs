@@ -55,8 +55,6 @@ impl Network {
         ip(&["netns", "add", &switch]);
         ip(&["-n", &switch, "link", "add", "switch", "type", "bridge"]);
         ip(&["-n", &switch, "link", "set", "switch", "up"]);
-        ip(&["-n", &switch, "link", "add", "second", "type", "bridge"]);
-        ip(&["-n", &switch, "link", "set", "second", "up"]);
         for number in 1..=hosts {
             let host = Host {
                 namespace: format!("{switch}-{number}"),
@@ -129,20 +127,10 @@ impl Host {
         ip(&["-n", namespace, "route", "add", "default", "dev", "eth0"]);
     }
 
-    /// Gives it a second interface, eth1, in another network, where its address is this.
-    pub(crate) fn plug_into_second(&self) -> Ipv4Addr {
-        let Self { namespace, switch, port, .. } = self;
-        let port = format!("second-{port}");
-        let [_, _, _, number] = self.address.octets();
-        let address = Ipv4Addr::new(10, 78, 0, number);
-        let link =
-            ["link", "add", &port, "type", "veth", "peer", "name", "eth1", "netns", namespace];
-        ip(&[&["-n", switch], &link[..]].concat());
-        ip(&["-n", switch, "link", "set", &port, "master", "second", "up"]);
-        ip(&["-n", namespace, "link", "set", "eth1", "up"]);
-        let with_prefix = format!("{address}/24");
-        ip(&["-n", namespace, "addr", "add", &with_prefix, "broadcast", "+", "dev", "eth1"]);
-        address
+    /// Joins two hosts by a cable, between interfaces of this name.
+    pub(crate) fn cable_to(&self, other: &Self, interface: &str) {
+        let end = ["link", "add", interface, "type", "veth", "peer", "name", interface];
+        self.ip(&[&end[..], &["netns", &other.namespace]].concat());
     }
 
     /// Takes the host off the network: not one packet of it gets through any more.
