@@ -11,6 +11,7 @@
 //! | `list` | what is on offer, once and as it changes |
 //! | `doctor` | what is told of a network in which something is wrong |
 //! | `service` | what a service manager is told |
+//! | `surroundings` | no network, no name service, no variable, nowhere to write, no streams |
 //! | `options` | environment variables, completions, the manual page, a bare environment |
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
@@ -31,4 +32,5 @@ mod options;
 mod place;
 mod service;
 mod share;
+mod surroundings;
 mod to_stdout;
