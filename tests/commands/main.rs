@@ -9,6 +9,7 @@
 //! | `to_stdout` | one file to stdout, only once it is verified |
 //! | `exit_codes` | each code that `get` can end with |
 //! | `list` | what is on offer, once and as it changes |
+//! | `reference_beside` | `share` and `get` beside the reference's programs |
 //! | `options` | environment variables, completions, the manual page, a bare environment |
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
@@ -19,6 +20,9 @@ mod harness;
 #[path = "../processes/messages.rs"]
 #[allow(dead_code, reason = "shared with the tests of processes")]
 mod messages;
+#[path = "../processes/reference/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the tests of processes")]
+mod reference;
 
 mod conflicts;
 mod exit_codes;
@@ -26,5 +30,6 @@ mod get;
 mod list;
 mod options;
 mod place;
+mod reference_beside;
 mod share;
 mod to_stdout;
