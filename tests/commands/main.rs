@@ -12,6 +12,7 @@
 //! | `doctor` | what is told of a network in which something is wrong |
 //! | `service` | what a service manager is told |
 //! | `surroundings` | no network, no name service, no variable, nowhere to write, no streams |
+//! | `reference_beside` | `share` and `get` beside the reference's programs |
 //! | `options` | environment variables, completions, the manual page, a bare environment |
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
@@ -22,6 +23,9 @@ mod harness;
 #[path = "../processes/messages.rs"]
 #[allow(dead_code, reason = "shared with the tests of processes")]
 mod messages;
+#[path = "../processes/reference/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the tests of processes")]
+mod reference;
 
 mod conflicts;
 mod doctor;
@@ -30,6 +34,7 @@ mod get;
 mod list;
 mod options;
 mod place;
+mod reference_beside;
 mod service;
 mod share;
 mod surroundings;
