@@ -185,6 +185,18 @@ pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Disk space left free: the whole divided by this, if that is more.
 pub const DISK_RESERVE_SHARE: u64 = 100;
 
+// ---- what is shown ----
+
+/// Between two events about the progress of one download: scripts need no more.
+pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
+/// A rate forgets what was measured longer ago than this.
+pub const RATE_MEMORY: Duration = Duration::from_secs(3);
+/// A line on stdout: what is no longer than PIPE_BUF, 4096 on Linux, is written to a pipe
+/// whole or not at all.
+pub const STDOUT_LINE_BYTES_MAX: usize = 4096;
+/// A text in a line of JSON, after escaping: some have two texts, and other fields.
+pub const JSON_TEXT_BYTES_MAX: usize = 1024;
+
 // ---- log ----
 
 /// Lines in one second about what one address did wrong.
@@ -251,4 +263,5 @@ const _: () = {
     assert!(RETRY_DELAY_MIN.as_millis() <= RETRY_DELAY_MAX.as_millis());
     assert!(PROGRESS_TIMEOUT.as_millis() <= RATE_WINDOW.as_millis());
     assert!(OFFER_INTERVAL_MIN.as_millis() <= OFFER_INTERVAL.as_millis());
+    assert!(JSON_TEXT_BYTES_MAX * 2 + 1024 < STDOUT_LINE_BYTES_MAX);
 };

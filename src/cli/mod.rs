@@ -28,20 +28,24 @@ pub use self::peer::PeerArgs;
 pub use self::registry::RegistryArgs;
 pub use self::text::{CompletionsArgs, ManArgs};
 use crate::exit::{ExitCode, Failure};
+use crate::ui::events;
 use crate::wire::Shown;
+
+const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and its name in capitals, \
+    such as P2PFS_OFFER_INTERVAL for --offer-interval. An option that is given wins.\n\n\
+    Exit codes: 0 every file asked for is there and verified, 1 other, 2 usage, 3 nobody offered \
+    it, 4 neither registry nor peer could be reached, 5 offered but timed out or stalled, 6 \
+    checksum wrong, 7 id or port taken at the registry, 8 write error, 9 exists and may not be \
+    replaced or emptied, 10 some files done and some not, 11 address in use, 130 and 143 \
+    interrupted.";
 
 /// Share files between the peers of a network, verified, at almost no cost.
 #[derive(Debug, Parser)]
 #[command(name = "p2pfs", version, propagate_version = true, disable_help_subcommand = true)]
 #[command(arg_required_else_help = false)]
 #[command(
-    after_help = "Each option has an environment variable: P2PFS_ and its name in capitals, such \
-    as P2PFS_OFFER_INTERVAL for --offer-interval. An option that is given wins.\n\n\
-    Exit codes: 0 every file asked for is there and verified, 1 other, 2 usage, 3 nobody offered \
-    it, 4 neither registry nor peer could be reached, 5 offered but timed out or stalled, 6 \
-    checksum wrong, 7 id or port taken at the registry, 8 write error, 9 exists and may not be \
-    replaced or emptied, 10 some files done and some not, 11 address in use, 130 and 143 \
-    interrupted."
+    after_help = AFTER_HELP,
+    after_long_help = format!("{AFTER_HELP}\n\n{}", events::documentation())
 )]
 pub struct Cli {
     /// What to run.
@@ -63,6 +67,13 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page.
     Man(ManArgs),
+}
+
+impl Command {
+    /// Whether it runs for a while, so that there is something to tell.
+    pub fn has_events(&self) -> bool {
+        !matches!(self, Self::Completions(_) | Self::Man(_))
+    }
 }
 
 impl Cli {

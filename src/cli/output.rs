@@ -5,6 +5,7 @@ use log::LevelFilter;
 
 use super::loser;
 use crate::exit::Failure;
+use crate::ui::Show;
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -28,6 +29,11 @@ impl OutputArgs {
             None => {}
         }
         Ok(())
+    }
+
+    /// What a program that runs is to show.
+    pub fn show(&self) -> Show {
+        Show { json: self.json }
     }
 
     /// How much to log.

@@ -34,6 +34,7 @@ mod peer;
 mod registry;
 mod report;
 mod retry;
+mod snapshot;
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -44,6 +45,7 @@ pub use connections::ConnectionId;
 pub use peer::{PeerNode, PeerSettings};
 pub use registry::RegistryNode;
 pub use report::Report;
+pub use snapshot::{Direction, Snapshot, Transfer};
 
 pub use crate::proto::FileError;
 
@@ -71,6 +73,10 @@ pub trait Node {
     /// what they can cause to be sent is bounded. 0 pauses reading, until
     /// `transmitted` or an [`Action::Transmit`] has changed that.
     fn read_allowance_bytes(&self, connection: ConnectionId) -> usize;
+    /// What it is doing now, to be shown.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::default()
+    }
 }
 
 /// What happened.

@@ -12,6 +12,7 @@
 //! 5. Send what the connections have to send, before sleeping.
 //! 6. Make files safe that came in whole, all at once. This may wait for the disk, and
 //!    is the one step that waits; how long is counted.
+//! 7. Show how the running transfers do, if it is time for it.
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
 //! cleared only when the kernel says `WouldBlock`, and no interest ever changes. An
@@ -22,7 +23,6 @@ mod dial;
 mod files;
 mod listener;
 mod offer_socket;
-mod report_log;
 mod signals;
 mod sync_times;
 
@@ -39,7 +39,6 @@ use self::connection::{Connection, Connections};
 pub use self::files::Files;
 pub use self::listener::Listener;
 pub use self::offer_socket::OfferSocket;
-use self::report_log::ReportLog;
 pub use self::signals::Signals;
 use self::sync_times::SyncTimes;
 use crate::limits::{
@@ -47,6 +46,7 @@ use crate::limits::{
     FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
 };
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome};
+use crate::ui::Ui;
 
 const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);
@@ -67,7 +67,7 @@ pub struct Reactor<N> {
     /// Connections with something to send and room for it.
     sendable: Vec<ConnectionId>,
     scratch: Vec<u8>,
-    log: ReportLog,
+    ui: Ui,
     sync_times: SyncTimes,
     /// Actions about files that were carried out.
     file_calls: usize,
@@ -77,9 +77,9 @@ pub struct Reactor<N> {
 }
 
 impl<N: Node> Reactor<N> {
-    /// A loop around `node`, which is called `name` in the log.
+    /// A loop around `node`, which shows by `ui` what it does.
     pub fn new(
-        name: String,
+        ui: Ui,
         node: N,
         mut signals: Signals,
         mut listener: Listener,
@@ -104,7 +104,7 @@ impl<N: Node> Reactor<N> {
             readable: VecDeque::new(),
             sendable: Vec::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
-            log: ReportLog::new(name),
+            ui,
             sync_times: SyncTimes::default(),
             file_calls: 0,
             now: Instant::now(),
@@ -125,7 +125,7 @@ impl<N: Node> Reactor<N> {
         loop {
             if let Some(outcome) = self.outcome.take() {
                 if !self.sync_times.is_empty() {
-                    self.log.note(&self.sync_times);
+                    self.ui.note(&self.sync_times);
                 }
                 return Ok(outcome);
             }
@@ -160,6 +160,9 @@ impl<N: Node> Reactor<N> {
         }
         self.send_all();
         self.commit();
+        if self.ui.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.ui.look(self.now, &self.node.snapshot());
+        }
         Ok(())
     }
 
@@ -171,7 +174,8 @@ impl<N: Node> Reactor<N> {
         if has_work {
             return Duration::ZERO;
         }
-        let timers = [self.node.poll_timeout(), self.listener.next_try(self.now)];
+        let timers =
+            [self.node.poll_timeout(), self.listener.next_try(self.now), self.ui.poll_timeout()];
         let next = timers.into_iter().flatten().min();
         let sleep = next.map(|at| at.saturating_duration_since(self.now));
         sleep.unwrap_or(POLL_TIMEOUT_MAX).min(POLL_TIMEOUT_MAX)
@@ -205,7 +209,7 @@ impl<N: Node> Reactor<N> {
                     None
                 }
                 Action::Report(report) => {
-                    self.log.log(self.now, &report);
+                    self.ui.report(self.now, &report);
                     None
                 }
                 Action::Exit(outcome) => {

@@ -8,7 +8,7 @@ mod network;
 mod peer;
 mod registry;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddrV4;
 use std::path::Path;
 
@@ -16,10 +16,11 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 pub use self::peer::peer;
 pub use self::registry::registry;
+use crate::cli::OutputArgs;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{CONNECTIONS_MIN, Limits, SPARE_DESCRIPTORS};
-use crate::logger;
 use crate::storage::Skipped;
+use crate::ui::{events, stdout};
 use crate::wire::Shown;
 
 /// Takes as many descriptors as the system allows, and no more connections than it has
@@ -35,12 +36,12 @@ fn with_descriptors(limits: Limits) -> Limits {
     Limits { connections_max, ..limits }
 }
 
-/// The line that scripts wait for. A closed or full stdout is no reason to stop.
-fn say_listening(address: SocketAddrV4) {
-    let mut stdout = io::stdout().lock();
-    if logger::takes_a_line(&stdout) {
-        let _ = writeln!(stdout, "listening {address}").and_then(|()| stdout.flush());
-    }
+/// The line that scripts wait for.
+fn say_listening(address: SocketAddrV4, output: &OutputArgs) {
+    stdout::print(&match output.json {
+        true => events::listening(address),
+        false => format!("listening {address}\n"),
+    });
 }
 
 fn warn_skipped(name: &str, skipped: &Skipped) {

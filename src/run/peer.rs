@@ -8,16 +8,17 @@ use super::network::{self, Place};
 use super::{
     cannot_bind, cannot_read_folder, loop_failed, say_listening, warn_skipped, with_descriptors,
 };
-use crate::cli::PeerArgs;
+use crate::cli::{OutputArgs, PeerArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
 use crate::node::{Input, PeerNode, PeerSettings};
 use crate::reactor::{Files, Listener, Reactor, Signals};
 use crate::storage::{PrepareError, SharedFolder, WriteSettings, prepare};
+use crate::ui::Ui;
 use crate::wire::PeerId;
 
 /// Runs a peer until it is stopped, refused or done.
-pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
+pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let registry = network::resolve(&args.network.registry)?;
     let signals = Signals::new().map_err(loop_failed)?;
     let interfaces = match args.network.interface.as_slice() {
@@ -71,9 +72,10 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
         scan.files.into_iter().map(|(name, version)| Input::FileFound { name, version }).collect();
     begin.push(Input::Want(&args.want));
     let files = Some(Files::new(folder));
-    let reactor = Reactor::new(name, node, signals, listener, Some(offers), files);
+    let ui = Ui::new(name, output.show());
+    let reactor = Reactor::new(ui, node, signals, listener, Some(offers), files);
     let reactor = reactor.map_err(loop_failed)?;
-    say_listening(address);
+    say_listening(address, output);
     let outcome = reactor.run(&begin).map_err(loop_failed)?;
     result_of(outcome, Some(args.id))
 }

@@ -1,23 +1,25 @@
 //! `p2pfs registry`.
 
 use super::{cannot_bind, loop_failed, say_listening, with_descriptors};
-use crate::cli::RegistryArgs;
+use crate::cli::{OutputArgs, RegistryArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
 use crate::node::RegistryNode;
 use crate::reactor::{Listener, Reactor, Signals};
+use crate::ui::Ui;
 
 /// Runs the registry until it is stopped.
-pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
+pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
     let listener = Listener::bind(args.listen).map_err(|error| {
         cannot_bind(args.listen, &error, "another registry? choose one with --listen")
     })?;
     let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));
-    let (name, address) = ("registry".into(), listener.address());
-    let reactor = Reactor::new(name, RegistryNode::new(limits), signals, listener, None, None);
+    let address = listener.address();
+    let ui = Ui::new("registry".into(), output.show());
+    let reactor = Reactor::new(ui, RegistryNode::new(limits), signals, listener, None, None);
     let reactor = reactor.map_err(loop_failed)?;
-    say_listening(address);
+    say_listening(address, output);
     let outcome = reactor.run(&[]).map_err(loop_failed)?;
     result_of(outcome, None)
 }

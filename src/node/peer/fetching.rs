@@ -212,8 +212,9 @@ impl PeerNode {
 
     fn dial_source(&mut self, now: Instant, name: FileName, source: PeerId, to: SocketAddrV4) {
         let download = Download::new(now, &self.limits, self.settings.id, name);
+        let download = Box::new(download);
         let Some(connection) =
-            self.connections.dial(Connection::Download { name, download: Box::new(download) })
+            self.connections.dial(Connection::Download { name, from: to, download })
         else {
             let reason = Some(CloseReason::Broken(io::ErrorKind::OutOfMemory));
             self.report(Report::SourceFailed { name, peer: source, reason });
@@ -252,7 +253,7 @@ impl PeerNode {
         bytes: &[u8],
     ) {
         let mut at = 0;
-        while let Some(Connection::Download { name, download }) =
+        while let Some(Connection::Download { name, download, .. }) =
             self.connections.get_mut(connection)
         {
             let name = *name;
@@ -418,6 +419,19 @@ impl PeerNode {
                 self.waiting.insert(name);
             }
         }
+    }
+
+    /// The peer that a file is being fetched from, and since when.
+    pub(super) fn running_download(&self, name: &FileName) -> Option<(PeerId, Instant)> {
+        match self.state(name)? {
+            State::Downloading { source, began, .. } => Some((source, began)),
+            _ => None,
+        }
+    }
+
+    /// Wishes that have not come to an end.
+    pub(super) fn open_wishes(&self) -> usize {
+        self.wishes.len() - self.tally.done - self.tally.failed
     }
 
     fn state(&self, name: &FileName) -> Option<State> {

@@ -24,7 +24,9 @@ use super::catalog::Catalog;
 use super::connections::{ConnectionId, Connections};
 use super::deadlines::Deadlines;
 use super::index::Index;
-use super::{Action, CloseHow, FileError, Input, Node, Outcome, Report};
+use super::{
+    Action, CloseHow, Direction, FileError, Input, Node, Outcome, Report, Snapshot, Transfer,
+};
 use crate::limits::{
     ACTIONS_KEPT, DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN,
 };
@@ -91,12 +93,12 @@ enum Connection {
     Upload {
         from: SocketAddrV4,
         upload: Upload,
-        source: Option<Source>,
-        /// The file that was sent last, until all of it is acknowledged.
-        unacknowledged: Option<FileName>,
+        /// The file that was asked for last, until all of it is acknowledged.
+        served: Option<Served>,
     },
     Download {
         name: FileName,
+        from: SocketAddrV4,
         /// Boxed: it is large, and most connections are none.
         download: Box<Download>,
     },
@@ -104,9 +106,13 @@ enum Connection {
 
 /// The file of an upload.
 #[derive(Clone, Copy, Debug)]
-struct Source {
-    file: FileId,
+struct Served {
     name: FileName,
+    /// Until all of it is handed over.
+    file: Option<FileId>,
+    /// Known once it is open.
+    size_bytes: u64,
+    began: Instant,
 }
 
 /// What an open file is for.
@@ -227,8 +233,8 @@ impl PeerNode {
         self.connection_deadlines.disarm(connection);
         match machine {
             Connection::Registration(_) => self.on_registry_lost(now, reason),
-            Connection::Upload { from, source, .. } => {
-                self.on_upload_lost(connection, from, source, reason);
+            Connection::Upload { from, served, .. } => {
+                self.on_upload_lost(connection, from, served, reason);
             }
             Connection::Download { name, .. } => {
                 self.on_download_lost(now, connection, name, reason);
@@ -261,12 +267,8 @@ impl PeerNode {
 
 impl Node for PeerNode {
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId> {
-        let upload = Connection::Upload {
-            from,
-            upload: Upload::new(now, &self.limits),
-            source: None,
-            unacknowledged: None,
-        };
+        let upload =
+            Connection::Upload { from, upload: Upload::new(now, &self.limits), served: None };
         let connection = self.connections.accept(from, upload);
         match connection {
             Some(connection) => self.after(connection),
@@ -363,9 +365,50 @@ impl Node for PeerNode {
             None => 0,
         }
     }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            transfers: self.connections.iter().filter_map(|(id, c)| self.transfer(id, c)).collect(),
+            connections: self.connections.len(),
+            files_shared: self.index.len(),
+            offers_known: self.catalog.len(),
+            peers_known: self.catalog.peers(),
+            wishes_open: self.open_wishes(),
+        }
+    }
 }
 
 impl PeerNode {
+    fn transfer(&self, id: ConnectionId, connection: &Connection) -> Option<Transfer> {
+        match connection {
+            Connection::Download { name, from, download } => {
+                let (peer, began) = self.running_download(name)?;
+                Some(Transfer {
+                    connection: id,
+                    name: *name,
+                    direction: Direction::In { peer },
+                    address: *from,
+                    began,
+                    bytes: download.received_bytes(),
+                })
+            }
+            Connection::Upload { from, upload, served: Some(served) } => {
+                let Served { name, size_bytes, began, .. } = *served;
+                let waits_for_hash = upload.waits_for_hash();
+                Some(Transfer {
+                    connection: id,
+                    name,
+                    direction: Direction::Out { size_bytes, waits_for_hash },
+                    address: *from,
+                    began,
+                    // Handed over, it may still be on its way.
+                    bytes: upload.sent_bytes().unwrap_or(size_bytes),
+                })
+            }
+            Connection::Upload { served: None, .. } | Connection::Registration(_) => None,
+        }
+    }
+
     fn on_connected(&mut self, now: Instant, connection: ConnectionId) {
         match self.connections.get_mut(connection) {
             Some(Connection::Registration(registration)) => registration.handle_connected(now),
