@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::node::{FileError, Outcome, Signal};
+use crate::node::{FileError, Outcome, Signal, WishError};
 use crate::wire::Shown;
 
 /// The exit codes. Scripts rely on them.
@@ -64,8 +64,12 @@ pub fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure>
         Outcome::SomeFailed { failed, done, error } => {
             let code = match error {
                 _ if done > 0 => ExitCode::SomeDone,
-                FileError::Exists => ExitCode::Exists,
-                _ => ExitCode::WriteFailed,
+                WishError::File(FileError::Exists) | WishError::Different => ExitCode::Exists,
+                WishError::File(_) => ExitCode::WriteFailed,
+                WishError::NotOffered => ExitCode::NotOffered,
+                WishError::Unreachable => ExitCode::Unreachable,
+                WishError::NotGiven(_) => ExitCode::TimedOut,
+                WishError::ChecksumWrong => ExitCode::ChecksumWrong,
             };
             let what = format_args!("{failed} of {} files could not be fetched", failed + done);
             Err(Failure::new(code, format_args!("{what}; the last one: {error}")))

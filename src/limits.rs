@@ -63,6 +63,15 @@ pub const SMALL_CHUNKS_PER_READ: usize = 256;
 pub const ACTIONS_KEPT: usize = 1024;
 /// Reading pauses while less than this may be read: tiny reads cost more than they bring.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
+/// Ids that a peer tries which may choose its own. With 4096 peers on the network, one
+/// in a million is taken.
+pub const ID_TRIES_MAX: u32 = 8;
+/// Offer intervals for which names are collected after the first that matches a pattern:
+/// each peer offers each of its files once in one, and one may be lost.
+pub const PATTERN_INTERVALS: u32 = 2;
+/// How often all sources of a file are asked again before `get` gives it up, if nothing
+/// else is said: with the growing delays, for some 12 s.
+pub const RETRIES_MAX: u32 = 5;
 /// Downloads running at once; further wishes wait their turn.
 pub const DOWNLOADS_MAX: usize = 64;
 /// Files of the shared folder that are offered.
@@ -179,6 +188,8 @@ pub const WRITE_BACK_BYTES: u64 = 1024 * 1024;
 pub const DISTURBED_CALLS_MAX: u32 = 16;
 /// Temporary names tried for one partial file.
 pub const PARTIAL_NAME_TRIES_MAX: u32 = 16;
+/// Names with a number tried for one file whose own name is taken.
+pub const RENAME_TRIES_MAX: u32 = 1000;
 
 /// Disk space left free, at least.
 pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;
@@ -196,6 +207,10 @@ pub const RATE_MEMORY: Duration = Duration::from_secs(3);
 pub const STDOUT_LINE_BYTES_MAX: usize = 4096;
 /// A text in a line of JSON, after escaping: some have two texts, and other fields.
 pub const JSON_TEXT_BYTES_MAX: usize = 1024;
+/// Lines about what is not shared; `share` counts the rest.
+pub const SKIPPED_LINES_MAX: usize = 10;
+/// How often `list --watch` looks for changes.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 // ---- log ----
 

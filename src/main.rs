@@ -32,11 +32,15 @@ fn main() {
 }
 
 fn run_command(cli: &Cli) -> Result<ExitCode, Failure> {
-    logger::init(cli.output.log_level());
+    let style = if cli.command.is_daily() { logger::Style::Plain } else { logger::Style::Dated };
+    logger::init(cli.output.log_level(), style);
     match &cli.command {
         Command::Registry(args) => run::registry(args, &cli.output),
         Command::Peer(args) => run::peer(args, &cli.output),
-        Command::Completions(args) => args.run(),
-        Command::Man(args) => args.run(),
+        Command::Share(args) => run::share(args, &cli.output),
+        Command::Get(args) => run::get(args, &cli.output),
+        Command::List(args) => run::list(args, &cli.output),
+        Command::Completions(args) => run::completions(args),
+        Command::Man(args) => run::man(args),
     }
 }

@@ -4,28 +4,31 @@
 //! |---|---|
 //! | this file | the commands, the reading of them, exit codes in the help |
 //! | [`network`], [`output`], [`limits`] | groups of options that commands share |
-//! | `registry`, `peer` | the options of one command each |
+//! | `registry`, `peer`, `share`, `get`, `list`, `text` | the options of one command each |
 //! | `environment` | each option's environment variable |
-//! | `text` | completions and the manual page |
 //! | `value` | from text to one value: addresses, durations, sizes, names |
 
 mod environment;
+mod get;
 pub mod limits;
+mod list;
 pub mod network;
 pub mod output;
 mod peer;
 mod registry;
+mod share;
 mod text;
 mod value;
-
-use std::io::{self, Write};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::get::{GetArgs, Output, Wanted};
+pub use self::list::ListArgs;
 pub use self::output::OutputArgs;
 pub use self::peer::PeerArgs;
 pub use self::registry::RegistryArgs;
+pub use self::share::ShareArgs;
 pub use self::text::{CompletionsArgs, ManArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::ui::events;
@@ -56,9 +59,27 @@ pub struct Cli {
     pub output: OutputArgs,
 }
 
+impl Command {
+    /// Whether it runs for a while, so that there is something to tell.
+    pub fn has_events(&self) -> bool {
+        !matches!(self, Self::Completions(_) | Self::Man(_))
+    }
+
+    /// Whether it is one that a person uses every day, who wants no dates in the log.
+    pub fn is_daily(&self) -> bool {
+        matches!(self, Self::Share(_) | Self::Get(_) | Self::List(_))
+    }
+}
+
 /// What to run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Share the files of a folder with everybody on the network.
+    Share(ShareArgs),
+    /// Fetch files that others share, verify them, and exit.
+    Get(GetArgs),
+    /// Show what is on offer, from whom, and when it was last heard of.
+    List(ListArgs),
     /// Run the registry, which knows which peer listens where.
     Registry(RegistryArgs),
     /// Run a peer, which shares a folder, and fetches and then shares what it wants.
@@ -67,13 +88,6 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page.
     Man(ManArgs),
-}
-
-impl Command {
-    /// Whether it runs for a while, so that there is something to tell.
-    pub fn has_events(&self) -> bool {
-        !matches!(self, Self::Completions(_) | Self::Man(_))
-    }
 }
 
 impl Cli {
@@ -100,8 +114,10 @@ impl Cli {
     fn check(mut self, matches: &ArgMatches) -> Result<Self, Failure> {
         let Some((_, matches)) = matches.subcommand() else { return Ok(self) };
         self.output.settle(matches)?;
-        if let Command::Peer(peer) = &mut self.command {
-            peer.settle(matches)?;
+        match &mut self.command {
+            Command::Peer(peer) => peer.settle(matches)?,
+            Command::Get(get) => get.check(&self.output)?,
+            _ => {}
         }
         Ok(self)
     }
@@ -134,7 +150,7 @@ fn loser<'a>(
 }
 
 /// The whole definition, with the environment variables.
-fn definition() -> clap::Command {
+pub fn definition() -> clap::Command {
     environment::with_variables(Cli::command())
 }
 
@@ -144,21 +160,6 @@ fn usage(text: &str) -> Failure {
     let paragraph = text.split("\n\n").next().unwrap_or(text);
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     Failure::new(ExitCode::Usage, format_args!("{}; see --help", Shown(line)))
-}
-
-/// Writes the data that a command is for to stdout.
-///
-/// # Errors
-/// If not all of it could be written.
-fn print(data: &[u8]) -> Result<ExitCode, Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(data).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(ExitCode::Done),
-        Err(error) => {
-            let message = format_args!("cannot write to stdout: {error}");
-            Err(Failure::new(ExitCode::WriteFailed, message))
-        }
-    }
 }
 
 #[cfg(test)]

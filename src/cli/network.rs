@@ -16,6 +16,7 @@ pub(super) const REGISTRY_ADDRESS: SocketAddrV4 =
 
 /// Options of every command that looks for others by the registry and by offers.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
     /// Where the registry is: an address or a name, with a port unless that is 5000.
     #[arg(long, value_name = "HOST[:PORT]", default_value_t = HostPort::Address(REGISTRY_ADDRESS))]
@@ -31,6 +32,7 @@ pub struct NetworkArgs {
 
 /// Options about offers.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
 pub struct OfferArgs {
     /// Where offers are sent; heard on the same port, on every interface
     /// [default: the broadcast address of each interface used, port 8000].

@@ -9,6 +9,7 @@ use crate::ui::Show;
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Print one JSON object a line on stdout for each event.
     #[arg(long, global = true)]
@@ -33,7 +34,12 @@ impl OutputArgs {
 
     /// What a program that runs is to show.
     pub fn show(&self) -> Show {
-        Show { json: self.json }
+        Show { json: self.json, has_progress: false }
+    }
+
+    /// The same for a program that a person uses every day.
+    pub fn show_daily(&self) -> Show {
+        Show { json: self.json, has_progress: !self.quiet }
     }
 
     /// How much to log.

@@ -30,11 +30,14 @@ mod catalog;
 mod connections;
 mod deadlines;
 mod index;
+mod listening;
+mod pattern;
 mod peer;
 mod registry;
 mod report;
 mod retry;
 mod snapshot;
+mod wish_error;
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -42,10 +45,13 @@ use std::ops::Range;
 use std::time::Instant;
 
 pub use connections::ConnectionId;
-pub use peer::{PeerNode, PeerSettings};
+pub use listening::{HeardOffer, ListNode};
+pub use pattern::NamePattern;
+pub use peer::{GuestSettings, PeerKind, PeerNode, PeerSettings};
 pub use registry::RegistryNode;
 pub use report::Report;
 pub use snapshot::{Direction, Snapshot, Transfer};
+pub use wish_error::WishError;
 
 pub use crate::proto::FileError;
 
@@ -125,6 +131,8 @@ pub enum Input<'a> {
     Committed {
         /// It was this one, closed now.
         file: FileId,
+        /// Its final name: another than was wanted, with [`OnConflict::Rename`].
+        name: FileName,
         /// What it is now.
         version: Version,
     },
@@ -170,6 +178,8 @@ pub enum Input<'a> {
     },
     /// The user wants these files: all that `exit_when_done` waits for.
     Want(&'a [FileName]),
+    /// The user wants every file with such a name that is heard of.
+    WantMatching(&'a [NamePattern]),
     /// The user wants the program to end.
     Stop(Signal),
 }
@@ -206,7 +216,7 @@ pub enum Action {
         name: FileName,
     },
     /// Create a partial file. Answered with `FileFailed` if that does not work, or if
-    /// something stands under the final name.
+    /// something stands under the final name, see [`OnConflict`].
     CreatePartial {
         /// The id it will have.
         file: FileId,
@@ -223,8 +233,8 @@ pub enum Action {
         /// Where to.
         offset: u64,
     },
-    /// Make a partial file safe and give it its final name, replacing nothing.
-    /// Answered with `Committed` or `FileFailed`.
+    /// Make a partial file safe and give it its final name, replacing nothing unless the
+    /// user wants that. Answered with `Committed` or `FileFailed`.
     Commit(FileId),
     /// Close a file; a partial one is removed.
     Discard(FileId),
@@ -245,6 +255,21 @@ pub enum CloseHow {
     /// With a reset: the reference hangs on an orderly close, and its registry
     /// forgets a peer only at a reset.
     Reset,
+}
+
+/// What to do if something stands under the name of a file that is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Do not fetch it: the wish fails.
+    Refuse,
+    /// Fetch it all the same: if both are equal the wish is fulfilled, else it fails.
+    Compare,
+    /// Do not fetch it: the wish counts as fulfilled.
+    Skip,
+    /// Give the new one a name with a number.
+    Rename,
+    /// Put the new one in the place of the old one.
+    Replace,
 }
 
 /// What tells one content of a file from another without reading it.
@@ -283,7 +308,7 @@ pub enum Outcome {
         /// How many are there.
         done: usize,
         /// Why the last one failed.
-        error: FileError,
+        error: WishError,
     },
     /// The registry refused the registration; its words.
     Refused(crate::wire::FieldText),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::Level;
 
-use super::FileError;
+use super::{FileError, WishError};
 use crate::proto::CloseReason;
 use crate::wire::{Digest, FieldText, FileName, Malformed, PeerId, Shown};
 
@@ -17,6 +17,15 @@ pub enum Report {
     Registered {
         /// The registry.
         registry: SocketAddrV4,
+    },
+    /// A peer that may have any id: the registry refused one; we try another.
+    IdRefused {
+        /// The one refused.
+        peer: PeerId,
+        /// The registry's words.
+        text: FieldText,
+        /// The one tried next.
+        next: PeerId,
     },
     /// A peer: the registry refused us; we try again.
     RegistrationRefused {
@@ -121,12 +130,29 @@ pub enum Report {
         /// How long the download took.
         elapsed: Duration,
     },
-    /// A wanted file will not come, for a reason of our own.
+    /// A file that was fetched has another name than that wanted: something stands there.
+    SavedAs {
+        /// The name wanted.
+        wanted: FileName,
+        /// The name it has.
+        name: FileName,
+    },
+    /// What was fetched is what stood there already.
+    Identical {
+        /// The file.
+        name: FileName,
+    },
+    /// A wanted file will not come.
     WishFailed {
         /// The file.
         name: FileName,
         /// Why.
-        error: FileError,
+        error: WishError,
+    },
+    /// Nothing that matches was offered in time.
+    NothingMatched {
+        /// The pattern.
+        pattern: String,
     },
     /// Someone began to fetch a file from us.
     UploadStarted {
@@ -220,7 +246,7 @@ impl Report {
             | Self::ConnectionRefused { .. }
             | Self::FileLost { .. }
             | Self::ReadFailed { .. } => Level::Warn,
-            Self::WishFailed { .. } => Level::Error,
+            Self::WishFailed { .. } | Self::NothingMatched { .. } => Level::Error,
             Self::RegistryUnreachable { again: true, .. }
             | Self::OfferGone { .. }
             | Self::UploadFailed { .. } => Level::Debug,
@@ -252,13 +278,20 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Registered { registry } => write!(f, "registered at {registry}"),
+            Self::IdRefused { peer, text, next } => {
+                write!(f, "the registry refused id {peer}: {}; trying id {next}", Shown(text))
+            }
             Self::RegistrationRefused { text, retry_in, .. } => {
                 let (text, retry_in) = (Shown(text), retry_in.as_secs_f32());
                 write!(f, "the registry refused us: {text}; trying again in {retry_in:.1} s")
             }
             Self::RegistryUnreachable { registry, reason, retry_in, .. } => {
                 let retry_in = retry_in.as_secs_f32();
-                write!(f, "no registry at {registry}: {reason}; trying again in {retry_in:.1} s")
+                write!(
+                    f,
+                    "no registry at {registry}: {reason}; start one with `p2pfs registry`, "
+                )?;
+                write!(f, "or say with --registry where it is; trying again in {retry_in:.1} s")
             }
             Self::OfferSeen { name, peer } => write!(f, "peer {peer} offers {name}"),
             Self::OfferGone { name, peer } => write!(f, "peer {peer} no longer offers {name}"),
@@ -291,7 +324,16 @@ impl fmt::Display for Report {
                 write!(f, "verified {name} from peer {peer}: ")?;
                 write!(f, "{size_bytes} bytes in {elapsed:.2} s, SHA-256 {digest}")
             }
+            Self::SavedAs { wanted, name } => {
+                write!(f, "saved as {name}: something else stands under {wanted}")
+            }
+            Self::Identical { name } => {
+                write!(f, "{name} was there already, with the same content")
+            }
             Self::WishFailed { name, error } => write!(f, "{name} cannot be fetched: {error}"),
+            Self::NothingMatched { pattern } => {
+                write!(f, "nobody offered anything that matches {}", Shown(pattern))
+            }
             Self::UploadStarted { name, to, .. } => write!(f, "sending {name} to {to}"),
             Self::UploadDone { name, to, .. } => write!(f, "sent {name} to {to}"),
             Self::UploadFailed { name, to, reason } => {

@@ -1,7 +1,7 @@
 //! The socket that takes connections in.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Instant;
 
 use mio::event::Source;
@@ -36,11 +36,6 @@ impl Listener {
     /// Where it listens.
     pub fn address(&self) -> SocketAddrV4 {
         self.address
-    }
-
-    /// The address it listens on, from which connections are made too.
-    pub(super) fn host(&self) -> Ipv4Addr {
-        *self.address.ip()
     }
 
     pub(super) fn set_ready(&mut self) {

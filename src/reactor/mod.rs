@@ -29,7 +29,7 @@ mod sync_times;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
@@ -52,14 +52,28 @@ const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 
+/// The sockets that a program has from its start on.
+pub struct Sockets {
+    /// The address that connections are made from.
+    pub host: Ipv4Addr,
+    /// Takes connections in.
+    pub listener: Option<Listener>,
+    /// Sends and hears offers.
+    pub offers: Option<OfferSocket>,
+}
+
 /// Runs one node.
 pub struct Reactor<N> {
     node: N,
     poll: Poll,
-    listener: Listener,
+    /// The address that connections are made from.
+    host: Ipv4Addr,
+    /// Not for who serves nobody.
+    listener: Option<Listener>,
     signals: Signals,
-    /// Only a peer has these two.
+    /// Not for a registry.
     offers: Option<OfferSocket>,
+    /// Not for who has no files.
     files: Option<Files>,
     connections: Connections,
     /// Connections with something to read.
@@ -82,20 +96,23 @@ impl<N: Node> Reactor<N> {
         ui: Ui,
         node: N,
         mut signals: Signals,
-        mut listener: Listener,
-        mut offers: Option<OfferSocket>,
+        mut sockets: Sockets,
         files: Option<Files>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry();
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
-        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
-        if let Some(offers) = &mut offers {
+        if let Some(listener) = &mut sockets.listener {
+            registry.register(listener, LISTENER, Interest::READABLE)?;
+        }
+        if let Some(offers) = &mut sockets.offers {
             registry.register(offers, OFFERS, Interest::READABLE)?;
         }
+        let Sockets { host, listener, offers } = sockets;
         Ok(Self {
             node,
             poll,
+            host,
             listener,
             signals,
             offers,
@@ -112,11 +129,18 @@ impl<N: Node> Reactor<N> {
         })
     }
 
-    /// Runs until the node ends the program. `begin` are the first inputs.
+    /// The node.
+    pub fn node(&mut self) -> &mut N {
+        &mut self.node
+    }
+
+    /// Runs until the node ends the program. `begin` are the first inputs. While this
+    /// does not run, a signal ends the program at once.
     ///
     /// # Errors
     /// Only if the poll itself fails; nothing that a socket or a file does ends the loop.
-    pub fn run(mut self, begin: &[Input<'_>]) -> io::Result<Outcome> {
+    pub fn run(&mut self, begin: &[Input<'_>]) -> io::Result<Outcome> {
+        self.signals.set_at_once(false);
         self.carry_out(&[]);
         for input in begin {
             self.handle(input.clone());
@@ -127,6 +151,7 @@ impl<N: Node> Reactor<N> {
                 if !self.sync_times.is_empty() {
                     self.ui.note(&self.sync_times);
                 }
+                self.signals.set_at_once(true);
                 return Ok(outcome);
             }
             self.turn(&mut events)?;
@@ -141,7 +166,7 @@ impl<N: Node> Reactor<N> {
         self.now = Instant::now();
         for event in events.iter() {
             match event.token() {
-                LISTENER => self.listener.set_ready(),
+                LISTENER => self.listener.iter_mut().for_each(Listener::set_ready),
                 OFFERS => self.offers.iter_mut().for_each(OfferSocket::set_ready),
                 SIGNALS => self.stop(),
                 Token(bits) => {
@@ -174,8 +199,8 @@ impl<N: Node> Reactor<N> {
         if has_work {
             return Duration::ZERO;
         }
-        let timers =
-            [self.node.poll_timeout(), self.listener.next_try(self.now), self.ui.poll_timeout()];
+        let next_try = self.listener.as_ref().and_then(|listener| listener.next_try(self.now));
+        let timers = [self.node.poll_timeout(), next_try, self.ui.poll_timeout()];
         let next = timers.into_iter().flatten().min();
         let sleep = next.map(|at| at.saturating_duration_since(self.now));
         sleep.unwrap_or(POLL_TIMEOUT_MAX).min(POLL_TIMEOUT_MAX)
@@ -240,7 +265,8 @@ impl<N: Node> Reactor<N> {
 
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some((stream, from)) = self.listener.accept(self.now) else { return };
+            let accepted = self.listener.as_mut().and_then(|listener| listener.accept(self.now));
+            let Some((stream, from)) = accepted else { return };
             let connection = Connection::accepted(stream);
             match self.node.accept(self.now, from) {
                 Some(id) => {
@@ -288,7 +314,7 @@ impl<N: Node> Reactor<N> {
     }
 
     fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
-        let entered = dial::dial(self.listener.host(), to)
+        let entered = dial::dial(self.host, to)
             .and_then(|stream| self.enter(id, Connection::dialing(stream)));
         entered.err().map(|error| broken(id, kind_of(&error)))
     }

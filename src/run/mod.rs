@@ -4,18 +4,26 @@
 //! Each command has its room here. The order matters in all of them: nothing is written
 //! before the ports are ours.
 
+mod get;
+mod list;
 mod network;
 mod peer;
 mod registry;
+mod share;
+mod text;
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddrV4;
 use std::path::Path;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+pub use self::get::get;
+pub use self::list::list;
 pub use self::peer::peer;
 pub use self::registry::registry;
+pub use self::share::share;
+pub use self::text::{completions, man};
 use crate::cli::OutputArgs;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{CONNECTIONS_MIN, Limits, SPARE_DESCRIPTORS};
@@ -42,6 +50,17 @@ fn say_listening(address: SocketAddrV4, output: &OutputArgs) {
         true => events::listening(address),
         false => format!("listening {address}\n"),
     });
+}
+
+/// Writes the data that a command is for to stdout.
+fn print(data: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(data).and_then(|()| stdout.flush()).map_err(|error| not_printed(&error))
+}
+
+fn not_printed(error: &io::Error) -> Failure {
+    let message = format_args!("cannot write to stdout: {error}");
+    Failure::new(ExitCode::WriteFailed, message)
 }
 
 fn warn_skipped(name: &str, skipped: &Skipped) {

@@ -1,6 +1,6 @@
 //! Which addresses a program uses: those of its interfaces, and that of the registry.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs, UdpSocket};
 
 use super::cannot_bind;
 use crate::cli::network::{HostPort, InterfaceName, OfferArgs};
@@ -8,6 +8,9 @@ use crate::exit::{ExitCode, Failure};
 use crate::limits::OFFER_PORT;
 use crate::reactor::OfferSocket;
 use crate::wire::Shown;
+
+/// An address that only the default route leads to: one for documentation, which nobody has.
+const BEYOND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 9);
 
 /// An address of this machine.
 #[derive(Clone, Debug)]
@@ -40,6 +43,11 @@ impl Place {
         }
     }
 
+    /// The socket of the offer port, only to hear.
+    pub(super) fn hear_offers(&self) -> Result<OfferSocket, Failure> {
+        self.offer_socket(&[])
+    }
+
     /// The socket of the offer port, on which offers are sent from each interface.
     pub(super) fn bind_offers(&self) -> Result<OfferSocket, Failure> {
         let route = |interface: &Interface| {
@@ -51,8 +59,12 @@ impl Place {
             Ok((interface.address, to))
         };
         let routes = self.interfaces.iter().map(route).collect::<Result<Vec<_>, _>>()?;
+        self.offer_socket(&routes)
+    }
+
+    fn offer_socket(&self, routes: &[(Ipv4Addr, SocketAddrV4)]) -> Result<OfferSocket, Failure> {
         let port = self.broadcast.map_or(OFFER_PORT, |to| to.port());
-        OfferSocket::bind(port, &routes).map_err(|error| {
+        OfferSocket::bind(port, routes).map_err(|error| {
             let heard = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
             cannot_bind(heard, &error, "offers are heard there; choose another with --broadcast")
         })
@@ -83,6 +95,34 @@ pub(super) fn interface_at(address: Ipv4Addr) -> Result<Interface, Failure> {
         let broadcast = loopback_broadcast(address);
         Interface { name: address.to_string(), address, broadcast }
     }))
+}
+
+/// The interface that others are most likely to be found on, if the user names none: the one
+/// that reaches the registry or, if that is on this machine, the one with the default
+/// route; else any with a broadcast address, and the loopback if there is nothing else.
+pub(super) fn usual(registry: SocketAddrV4) -> Result<Interface, Failure> {
+    let all = interfaces()?;
+    let towards = |to: SocketAddrV4| {
+        let address = source_address(to).filter(|address| !address.is_loopback())?;
+        all.iter().find(|interface| interface.address == address)
+    };
+    let candidates = [towards(registry), towards(BEYOND)].into_iter().flatten();
+    let is_usable = |interface: &&Interface| interface.broadcast.is_some();
+    let others = all.iter().filter(|interface| !interface.address.is_loopback());
+    match candidates.chain(others).find(is_usable) {
+        Some(interface) => Ok(interface.clone()),
+        None => interface_at(Ipv4Addr::LOCALHOST),
+    }
+}
+
+/// The address that a connection to `to` would come from. Nothing is sent.
+fn source_address(to: SocketAddrV4) -> Option<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect(to).ok()?;
+    match socket.local_addr().ok()? {
+        SocketAddr::V4(address) => Some(*address.ip()),
+        SocketAddr::V6(_) => None,
+    }
 }
 
 /// The interfaces that the user names.

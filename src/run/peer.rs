@@ -11,8 +11,8 @@ use super::{
 use crate::cli::{OutputArgs, PeerArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
-use crate::node::{Input, PeerNode, PeerSettings};
-use crate::reactor::{Files, Listener, Reactor, Signals};
+use crate::node::{Input, OnConflict, PeerKind, PeerNode, PeerSettings};
+use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
 use crate::storage::{PrepareError, SharedFolder, WriteSettings, prepare};
 use crate::ui::Ui;
 use crate::wire::PeerId;
@@ -49,6 +49,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     folder.set(WriteSettings {
         sync: !args.writing.no_sync,
         disk_reserve_bytes: args.writing.disk_reserve,
+        on_conflict: OnConflict::Refuse,
     });
     let scan = folder.scan().map_err(cannot_read)?;
     let copied = simulated.iter().flat_map(|simulated| simulated.skipped());
@@ -57,6 +58,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     }
 
     let settings = PeerSettings {
+        kind: PeerKind::Fixed,
         id,
         port: listener.address().port(),
         registry,
@@ -72,9 +74,9 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         scan.files.into_iter().map(|(name, version)| Input::FileFound { name, version }).collect();
     begin.push(Input::Want(&args.want));
     let files = Some(Files::new(folder));
+    let sockets = Sockets { host: place.host(), listener: Some(listener), offers: Some(offers) };
     let ui = Ui::new(name, output.show());
-    let reactor = Reactor::new(ui, node, signals, listener, Some(offers), files);
-    let reactor = reactor.map_err(loop_failed)?;
+    let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     say_listening(address, output);
     let outcome = reactor.run(&begin).map_err(loop_failed)?;
     result_of(outcome, Some(args.id))

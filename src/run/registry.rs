@@ -5,7 +5,7 @@ use crate::cli::{OutputArgs, RegistryArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
 use crate::node::RegistryNode;
-use crate::reactor::{Listener, Reactor, Signals};
+use crate::reactor::{Listener, Reactor, Signals, Sockets};
 use crate::ui::Ui;
 
 /// Runs the registry until it is stopped.
@@ -16,9 +16,10 @@ pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Fa
     })?;
     let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));
     let address = listener.address();
+    let sockets = Sockets { host: *address.ip(), listener: Some(listener), offers: None };
+    let node = RegistryNode::new(limits);
     let ui = Ui::new("registry".into(), output.show());
-    let reactor = Reactor::new(ui, RegistryNode::new(limits), signals, listener, None, None);
-    let reactor = reactor.map_err(loop_failed)?;
+    let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
     say_listening(address, output);
     let outcome = reactor.run(&[]).map_err(loop_failed)?;
     result_of(outcome, None)

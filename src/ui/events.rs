@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 use std::net::SocketAddrV4;
+use std::time::Instant;
 
 use super::json::{COMMON, Field, FieldKind, Kind, Value, line};
 use super::meter::Running;
 use crate::exit::ExitCode;
-use crate::node::{Direction, Report};
+use crate::node::{Direction, HeardOffer, Report};
+use crate::wire::Offer;
 
 const fn field(name: &'static str, kind: FieldKind, what: &'static str) -> Field {
     Field { name, kind, what }
@@ -89,6 +91,31 @@ const VERIFIED: Kind = Kind {
 };
 const FAILED: Kind =
     Kind { name: "failed", what: "a wanted file will not come", fields: &[NAME, REASON] };
+const SAVED_AS: Kind = Kind {
+    name: "saved_as",
+    what: "a verified file has another name than that wanted: something stands there",
+    fields: &[NAME, field("wanted", FieldKind::Text, "the name wanted")],
+};
+const IDENTICAL: Kind = Kind {
+    name: "identical",
+    what: "what was fetched stood there already, with the same content",
+    fields: &[NAME],
+};
+const NOTHING_MATCHED: Kind = Kind {
+    name: "nothing_matched",
+    what: "nobody offered a file with such a name in time",
+    fields: &[field("pattern", FieldKind::Text, "the pattern")],
+};
+const OFFER: Kind = Kind {
+    name: "offer",
+    what: "list: something is on offer; with --watch, once it is heard of",
+    fields: &[
+        NAME,
+        PEER,
+        ADDRESS,
+        field("heard_ago", FieldKind::Decimal, "seconds since it was last heard"),
+    ],
+};
 const UPLOAD_STARTED: Kind = Kind {
     name: "upload_started",
     what: "someone began to fetch a file",
@@ -134,6 +161,7 @@ pub const EVENTS: &[&Kind] = &[
     &REGISTRY_UNREACHABLE,
     &OFFER_SEEN,
     &OFFER_GONE,
+    &OFFER,
     &ALREADY_THERE,
     &WAITING,
     &DOWNLOAD_STARTED,
@@ -143,6 +171,9 @@ pub const EVENTS: &[&Kind] = &[
     &RETRYING,
     &VERIFIED,
     &FAILED,
+    &SAVED_AS,
+    &IDENTICAL,
+    &NOTHING_MATCHED,
     &UPLOAD_STARTED,
     &UPLOAD_DONE,
     &UPLOAD_FAILED,
@@ -178,6 +209,19 @@ fn push_fields(text: &mut String, fields: &[Field]) {
 /// The program is ready.
 pub fn listening(address: SocketAddrV4) -> String {
     line(&LISTENING, &[Value::Text(&address)])
+}
+
+/// Something is on offer.
+pub fn offer(heard: &HeardOffer, now: Instant) -> String {
+    let HeardOffer { offer, from, heard_at } = heard;
+    let heard_ago = Value::Seconds(now.saturating_duration_since(*heard_at));
+    let peer = Value::Number(offer.peer.0.into());
+    line(&OFFER, &[Value::Text(&offer.name), peer, Value::Text(from), heard_ago])
+}
+
+/// Something is no longer on offer.
+pub fn offer_gone(offer: &Offer) -> String {
+    line(&OFFER_GONE, &[Value::Text(&offer.name), Value::Number(offer.peer.0.into())])
 }
 
 /// Events are missing.
@@ -221,7 +265,7 @@ pub(super) fn of(report: &Report) -> Option<String> {
             line(&REGISTRY_UNREACHABLE, &[Text(registry), Text(reason), Seconds(*retry_in)])
         }
         Report::OfferSeen { name, peer } => line(&OFFER_SEEN, &[Text(name), Number(peer.0.into())]),
-        Report::OfferGone { name, peer } => line(&OFFER_GONE, &[Text(name), Number(peer.0.into())]),
+        Report::OfferGone { name, peer } => offer_gone(&Offer { name: *name, peer: *peer }),
         Report::AlreadyThere { name } => line(&ALREADY_THERE, &[Text(name)]),
         Report::WaitingForOffer { name } => line(&WAITING, &[Text(name)]),
         Report::DownloadStarted { name, peer, address } => {
@@ -245,6 +289,9 @@ pub(super) fn of(report: &Report) -> Option<String> {
             line(&VERIFIED, &[Text(name), peer, bytes, Seconds(*elapsed), Text(digest)])
         }
         Report::WishFailed { name, error } => line(&FAILED, &[Text(name), Text(error)]),
+        Report::SavedAs { wanted, name } => line(&SAVED_AS, &[Text(name), Text(wanted)]),
+        Report::Identical { name } => line(&IDENTICAL, &[Text(name)]),
+        Report::NothingMatched { pattern } => line(&NOTHING_MATCHED, &[Text(pattern)]),
         Report::UploadStarted { name, to, size_bytes } => {
             line(&UPLOAD_STARTED, &[Text(name), Text(to), Number(*size_bytes)])
         }
@@ -264,6 +311,7 @@ pub(super) fn of(report: &Report) -> Option<String> {
         }
         // What others did wrong, and what the events above tell in another way.
         Report::PeerGone { .. }
+        | Report::IdRefused { .. }
         | Report::DatagramDropped { .. }
         | Report::ConnectionClosed { .. }
         | Report::ConnectionRefused { .. }
@@ -276,10 +324,10 @@ pub(super) fn of(report: &Report) -> Option<String> {
 mod tests {
     use std::collections::BTreeSet;
     use std::io;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
-    use crate::node::{FileError, Snapshot, Transfer};
+    use crate::node::{ConnectionId, FileError, Snapshot, Transfer};
     use crate::proto::CloseReason;
     use crate::ui::meter::Meter;
     use crate::wire::{Digest, FieldText, FileName, PeerId};
@@ -329,7 +377,10 @@ mod tests {
             Report::SourceFailed { name, peer, reason: None },
             Report::AllSourcesFailed { name, retry_in },
             Report::Verified { name, peer, size_bytes, digest, elapsed },
-            Report::WishFailed { name, error },
+            Report::WishFailed { name, error: error.into() },
+            Report::SavedAs { wanted: name, name },
+            Report::Identical { name },
+            Report::NothingMatched { pattern: "*\n".to_owned() },
             Report::UploadStarted { name, to, size_bytes },
             Report::UploadDone { name, to, size_bytes, elapsed },
             Report::UploadFailed { name, to, reason },
@@ -337,14 +388,16 @@ mod tests {
             Report::PeerEntered { peer, address },
             Report::PeerLeft { peer, reason },
         ];
+        let heard = HeardOffer { offer: Offer { name, peer }, from, heard_at: Instant::now() };
         let mut lines: Vec<_> = reports.iter().map(|report| of(report).unwrap()).collect();
         lines.extend([
             listening(address),
             dropped(3),
+            offer(&heard, heard.heard_at + second),
             exit(ExitCode::Done, None),
             exit(ExitCode::Usage, Some("no \"file\"")),
         ]);
-        let (began, connection) = (Instant::now(), crate::node::ConnectionId::from_bits(1));
+        let (began, connection) = (heard.heard_at, ConnectionId::from_bits(1));
         let direction = Direction::In { peer };
         let transfer = Transfer { connection, name, direction, address: from, began, bytes: 3000 };
         let mut meter = Meter::default();

@@ -17,6 +17,8 @@ pub mod stdout;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use self::meter::Meter;
 use self::report_log::ReportLog;
 use crate::limits::PROGRESS_EVENT_INTERVAL;
@@ -27,6 +29,8 @@ use crate::node::{Report, Snapshot};
 pub struct Show {
     /// Events, on stdout.
     pub json: bool,
+    /// How the transfers do, on stderr, in the place of some lines of the log.
+    pub has_progress: bool,
 }
 
 /// Shows what a program does. It is called from the loop, and wants to be called again
@@ -42,7 +46,9 @@ pub struct Ui {
 impl Ui {
     /// A program is called `name` in the log.
     pub fn new(name: String, show: Show) -> Self {
-        Self { log: ReportLog::new(name), show, meter: Meter::default(), next_look: None }
+        let details_level = if show.has_progress { Level::Debug } else { Level::Info };
+        let log = ReportLog::new(name, details_level);
+        Self { log, show, meter: Meter::default(), next_look: None }
     }
 
     /// Something happened.

@@ -6,6 +6,8 @@ use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::limits::{
     LOG_ADDRESSES_MAX, LOG_LINES_PER_ADDRESS_PER_SECOND, LOG_LINES_PER_SECOND,
     LOG_OFFER_LINES_PER_SECOND,
@@ -15,6 +17,8 @@ use crate::node::Report;
 /// Logs reports under the name of the program. The counts begin anew each second.
 pub(super) struct ReportLog {
     name: String,
+    /// Of lines about what others offer, and of the loop's own.
+    details_level: Level,
     began: Instant,
     /// Lines of our own.
     own: Count,
@@ -32,13 +36,17 @@ struct Count {
 }
 
 impl ReportLog {
-    pub(super) fn new(name: String) -> Self {
+    pub(super) fn new(name: String, details_level: Level) -> Self {
         let [own, offers, blame] = [Count::default(); 3];
-        Self { name, began: Instant::now(), own, offers, blame, by_address: BTreeMap::new() }
+        let began = Instant::now();
+        Self { name, details_level, began, own, offers, blame, by_address: BTreeMap::new() }
     }
 
     pub(super) fn log(&mut self, now: Instant, report: &Report) {
-        let level = report.level();
+        let level = match report.is_about_offers() {
+            true => self.details_level,
+            false => report.level(),
+        };
         if level > log::max_level() {
             return;
         }
@@ -52,7 +60,7 @@ impl ReportLog {
 
     /// Logs a line of the loop's own.
     pub(super) fn note(&self, line: impl Display) {
-        log::info!(target: &self.name, "{line}");
+        log::log!(target: &self.name, self.details_level, "{line}");
     }
 
     fn begin_second(&mut self, now: Instant) {
@@ -104,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_kind_leaves_room_for_the_others() {
-        let mut log = ReportLog::new("test".into());
+        let mut log = ReportLog::new("test".into(), Level::Info);
         let name = FileName::new("file").unwrap();
         let offer = Report::OfferSeen { name, peer: PeerId(1) };
         let junk = |ip: u32| Report::DatagramDropped {

@@ -85,11 +85,12 @@ impl Ledger {
         name
     }
 
-    /// A commit is done.
-    pub(crate) fn committed(&mut self, file: FileId) {
+    /// A commit is done; the name that the file has.
+    pub(crate) fn committed(&mut self, file: FileId) -> FileName {
         let partial = self.partials.remove(&file).expect("a commit that was asked for");
         assert!(self.committed.insert(partial.name), "{} is committed twice", partial.name);
         self.shared.insert(partial.name);
+        partial.name
     }
 
     /// A file is closed.

@@ -212,9 +212,9 @@ impl Host {
                 Err(error) => return self.fail(out, file, error),
                 Ok(Some(version)) => {
                     let process = self.process_mut();
-                    process.ledger.committed(file);
+                    let name = process.ledger.committed(file);
                     process.file_is_gone(file);
-                    return self.tell(out, Input::Committed { file, version });
+                    return self.tell(out, Input::Committed { file, name, version });
                 }
                 Ok(None) if out.faults.hits(&mut out.rng, Fault::DiskSlow) => {
                     let delay_us = out.some_us(1000..=2_000_000);
@@ -445,6 +445,7 @@ fn fold_input(out: &mut Outside, host: usize, input: &Input<'_>) {
         Input::Hashed { digest: Digest(digest), .. } => trace.fold_bytes(digest),
         Input::HashFailed { name, .. } => trace.fold_bytes(name.as_str().as_bytes()),
         Input::Want(names) => trace.fold(names.len() as u64 ^ 9),
+        Input::WantMatching(patterns) => trace.fold(patterns.len() as u64 ^ 11),
         Input::Stop(_) => trace.fold(10),
     }
 }

@@ -7,8 +7,14 @@
 //! | [`offering`] | offers sent and heard |
 //! | [`serving`] | uploads, and the hashing of our files |
 //! | [`fetching`] | wishes: from a name to a verified file |
+//! | [`comparing`] | what to do if something stands under that name |
+//! | [`ending`] | wishes that come to their end, and giving up |
+//! | [`matching`] | wishes for every name that matches a pattern |
 
+mod comparing;
+mod ending;
 mod fetching;
+mod matching;
 mod offering;
 mod registering;
 mod serving;
@@ -18,14 +24,17 @@ use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use self::fetching::{Tally, Wish};
+use self::ending::Tally;
+use self::fetching::Wish;
+use self::matching::Search;
 use self::registering::RegistryLink;
 use super::catalog::Catalog;
 use super::connections::{ConnectionId, Connections};
 use super::deadlines::Deadlines;
 use super::index::Index;
 use super::{
-    Action, CloseHow, Direction, FileError, Input, Node, Outcome, Report, Snapshot, Transfer,
+    Action, CloseHow, Direction, FileError, Input, Node, OnConflict, Outcome, Report, Snapshot,
+    Transfer,
 };
 use crate::limits::{
     ACTIONS_KEPT, DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN,
@@ -36,9 +45,11 @@ use crate::wire::{FileName, PeerId};
 /// What a peer is told at its start.
 #[derive(Clone, Debug)]
 pub struct PeerSettings {
-    /// The id to register.
+    /// What kind of peer it is.
+    pub kind: PeerKind,
+    /// The id to register; 0 for a guest.
     pub id: PeerId,
-    /// The TCP port on which the peer listens.
+    /// The TCP port on which the peer listens; 0 for a guest.
     pub port: u16,
     /// Where the registry is.
     pub registry: SocketAddrV4,
@@ -52,6 +63,28 @@ pub struct PeerSettings {
     pub limits: Limits,
     /// Where jitter and the choice among equal sources come from.
     pub seed: u64,
+}
+
+/// What kind of peer it is.
+#[derive(Clone, Copy, Debug)]
+pub enum PeerKind {
+    /// Known by its id; it ends if the registry refuses that.
+    Fixed,
+    /// Known by some id: it takes another if the registry refuses one.
+    AnyId,
+    /// Known to nobody: it registers nothing, offers nothing and serves nobody.
+    Guest(GuestSettings),
+}
+
+/// What a guest is told at its start.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestSettings {
+    /// Give up after this long.
+    pub timeout: Option<Duration>,
+    /// Give a wish up once all its sources were asked again this often.
+    pub retries_max: u32,
+    /// What to do if something stands under the name of a file.
+    pub on_conflict: OnConflict,
 }
 
 /// A peer as pure state.
@@ -69,6 +102,8 @@ pub struct PeerNode {
     catalog: Catalog,
     index: Index,
     wishes: BTreeMap<FileName, Wish>,
+    /// Patterns that names are held against as they are heard of.
+    searches: Vec<Search>,
     /// Counts the wishes that have ended.
     tally: Tally,
     /// Wishes that wait for an address or have a connection: at most `downloads_max`.
@@ -130,6 +165,8 @@ enum Wake {
     Registry,
     Offers,
     Expiry,
+    Searches,
+    GiveUp,
     Wish(FileName),
     Rehash(FileName),
 }
@@ -152,6 +189,7 @@ impl PeerNode {
             catalog: Catalog::new(expiry),
             index: Index::default(),
             wishes: BTreeMap::new(),
+            searches: Vec::new(),
             tally: Tally::default(),
             active: BTreeSet::new(),
             // One connection is for the registry.
@@ -165,8 +203,19 @@ impl PeerNode {
             actions: VecDeque::new(),
             settings,
         };
+        if let Some(timeout) = node.guest().and_then(|guest| guest.timeout) {
+            node.deadlines.arm(Wake::GiveUp, now + timeout);
+        }
         node.dial_registry(now);
         node
+    }
+
+    /// What sets a guest apart, if it is one.
+    fn guest(&self) -> Option<GuestSettings> {
+        match self.settings.kind {
+            PeerKind::Guest(guest) => Some(guest),
+            PeerKind::Fixed | PeerKind::AnyId => None,
+        }
     }
 
     fn report(&mut self, report: Report) {
@@ -218,7 +267,10 @@ impl PeerNode {
         let how = match self.connections.get(connection) {
             // The registry of the reference forgets a registration only at a reset, and
             // forgets the *first* holder of an id when a refused one is reset.
-            Some(Connection::Registration(m)) if !m.was_accepted() => CloseHow::Finish,
+            // A guest is neither.
+            Some(Connection::Registration(m)) if !m.was_accepted() && self.guest().is_none() => {
+                CloseHow::Finish
+            }
             Some(_) => CloseHow::Reset,
             None => return,
         };
@@ -267,6 +319,9 @@ impl PeerNode {
 
 impl Node for PeerNode {
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId> {
+        if self.guest().is_some() {
+            return None;
+        }
         let upload =
             Connection::Upload { from, upload: Upload::new(now, &self.limits), served: None };
         let connection = self.connections.accept(from, upload);
@@ -290,9 +345,17 @@ impl Node for PeerNode {
             }
             Input::Opened { file, version } => self.on_opened(now, file, version),
             Input::Written { file, len_bytes } => self.on_written(now, file, len_bytes),
-            Input::Committed { file, version } => self.on_committed(now, file, version),
+            Input::Committed { file, name, version } => {
+                self.on_committed(now, file, name, version);
+            }
             Input::FileFailed { file, error } => self.on_file_failed(now, file, error),
             Input::FileFound { name, version } => self.on_file_found(now, name, version),
+            Input::Hashed { name, digest, .. } if self.is_comparing(&name) => {
+                self.on_compared(now, name, digest);
+            }
+            Input::HashFailed { name, error } if self.is_comparing(&name) => {
+                self.on_compare_failed(now, name, error);
+            }
             Input::HashProgress { name, version, hashed_bytes } => {
                 self.on_hashed(now, name, version, hashed_bytes, None);
             }
@@ -301,6 +364,7 @@ impl Node for PeerNode {
             }
             Input::HashFailed { name, error } => self.on_hash_failed(now, name, error),
             Input::Want(names) => self.on_want(now, names),
+            Input::WantMatching(patterns) => self.on_want_matching(now, patterns),
             Input::Stop(signal) => self.exit(now, Outcome::Stopped(signal)),
         }
     }
@@ -314,6 +378,8 @@ impl Node for PeerNode {
                 Wake::Registry => self.dial_registry(now),
                 Wake::Offers => self.offer_batch(now),
                 Wake::Expiry => self.expire_offers(now),
+                Wake::Searches => self.end_searches(now),
+                Wake::GiveUp => self.give_all_up(now),
                 Wake::Wish(name) => self.on_retry(now, name),
                 Wake::Rehash(name) => self.hash(name),
             }
@@ -411,7 +477,12 @@ impl PeerNode {
 
     fn on_connected(&mut self, now: Instant, connection: ConnectionId) {
         match self.connections.get_mut(connection) {
-            Some(Connection::Registration(registration)) => registration.handle_connected(now),
+            Some(Connection::Registration(registration)) => {
+                registration.handle_connected(now);
+                if registration.is_registered() {
+                    self.on_registered(now);
+                }
+            }
             Some(Connection::Download { name, .. }) => {
                 let name = *name;
                 self.on_download_connected(now, connection, name);

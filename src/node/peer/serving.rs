@@ -175,8 +175,11 @@ impl PeerNode {
             self.index.end_hash(&name);
             self.hash(name);
         }
-        self.arm_offers();
-        self.hash_next();
+        // A guest needs to know only that it is there.
+        if self.guest().is_none() {
+            self.arm_offers();
+            self.hash_next();
+        }
     }
 
     /// A file can no longer be shared.
@@ -191,7 +194,9 @@ impl PeerNode {
 
     /// Hashes a file, unless that is done or under way.
     pub(super) fn hash(&mut self, name: FileName) {
-        if self.index.get(&name).is_some_and(|local| local.digest.is_none())
+        if self.is_comparing(&name) {
+            self.actions.push_back(Action::Hash(name));
+        } else if self.index.get(&name).is_some_and(|local| local.digest.is_none())
             && self.index.begin_hash(&name)
         {
             self.deadlines.disarm(Wake::Rehash(name));

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use p2pfs::limits::Limits;
-use p2pfs::node::{ConnectionId, FileError, Input, Node, PeerSettings, Signal};
+use p2pfs::node::{ConnectionId, FileError, Input, Node, PeerKind, PeerSettings, Signal};
 use p2pfs::proto::FileId;
 use p2pfs::wire::{FileName, PeerId};
 use sha2::Digest as _;
@@ -57,6 +57,7 @@ fn settings(script: &mut Script<'_>) -> PeerSettings {
         ..Limits::PEER
     };
     PeerSettings {
+        kind: PeerKind::Fixed,
         id: PeerId(7),
         port: 1,
         registry: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
@@ -271,7 +272,7 @@ fn repeat_what_is_gone(runner: &mut Runner, script: &mut Script<'_>) {
         (3, Some(connection), _) => Input::Broken { connection, kind: ErrorKind::BrokenPipe },
         (4, _, Some(file)) => Input::Opened { file, version },
         (5, _, Some(file)) => Input::Written { file, len_bytes: 1 },
-        (6, _, Some(file)) => Input::Committed { file, version },
+        (6, _, Some(file)) => Input::Committed { file, name: script.name(), version },
         (7, _, Some(file)) => Input::FileFailed { file, error: FileError::Full },
         _ => return,
     };

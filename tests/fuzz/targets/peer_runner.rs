@@ -237,7 +237,7 @@ impl Runner {
         self.digests.insert(version.inode, digest);
         self.shared.insert(name, version);
         self.committed.insert(name, digest);
-        self.node.handle(self.clock.now(), Input::Committed { file, version });
+        self.node.handle(self.clock.now(), Input::Committed { file, name, version });
     }
 
     /// What a hash of this version gives.

@@ -1,0 +1,126 @@
+//! Who only listens: hears what is on offer, and says and asks nothing.
+
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use super::catalog::Catalog;
+use super::{Action, ConnectionId, Input, Node, Outcome};
+use crate::proto::Transmit;
+use crate::wire::Offer;
+
+/// Hears offers, and ends when its time has come. It can be run again after that.
+#[derive(Debug)]
+pub struct ListNode {
+    catalog: Catalog,
+    until: Instant,
+    exit: Option<Outcome>,
+}
+
+/// Something on offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeardOffer {
+    /// What, and who offers it.
+    pub offer: Offer,
+    /// Where the last datagram came from.
+    pub from: SocketAddrV4,
+    /// When it came.
+    pub heard_at: Instant,
+}
+
+impl ListNode {
+    /// Listens until then; an offer that is not repeated is forgotten after `expiry`.
+    pub fn new(until: Instant, expiry: Duration) -> Self {
+        Self { catalog: Catalog::new(expiry), until, exit: None }
+    }
+
+    /// Listens on until then.
+    pub fn listen_until(&mut self, until: Instant) {
+        self.until = until;
+    }
+
+    /// What is on offer, by name and then by peer.
+    pub fn offers(&self) -> impl Iterator<Item = HeardOffer> {
+        let heard = |(offer, from, heard_at)| HeardOffer { offer, from, heard_at };
+        self.catalog.offers().map(heard)
+    }
+}
+
+impl Node for ListNode {
+    fn accept(&mut self, _: Instant, _: SocketAddrV4) -> Option<ConnectionId> {
+        None
+    }
+
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Datagram { from, bytes } => {
+                if let Ok(offer) = Offer::decode(bytes) {
+                    self.catalog.hear(now, from, offer);
+                }
+            }
+            Input::Stop(signal) => self.exit = Some(Outcome::Stopped(signal)),
+            _ => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if now >= self.until {
+            self.catalog.expire(now);
+            self.exit = self.exit.take().or(Some(Outcome::AllDone));
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Some(self.until)
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.exit.take().map(Action::Exit)
+    }
+
+    fn transmit(&self, _: ConnectionId) -> Option<Transmit<'_>> {
+        None
+    }
+
+    fn transmitted(&mut self, _: Instant, _: ConnectionId, _: usize) {}
+
+    fn read_allowance_bytes(&self, _: ConnectionId) -> usize {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::node::Signal;
+    use crate::wire::{FileName, PeerId};
+
+    #[test]
+    fn it_lists_what_it_heard_until_its_time_and_forgets_what_is_not_repeated() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut node = ListNode::new(at(6), Duration::from_secs(15));
+        let from = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        let offer = |peer, name| Offer { peer: PeerId(peer), name: FileName::new(name).unwrap() };
+        let [a, b] = [offer(2, "a"), offer(1, "b")];
+        for (second, offer, port) in [(1, b, 1), (2, a, 2), (3, b, 3)] {
+            let bytes = offer.encode();
+            node.handle(at(second), Input::Datagram { from: from(port), bytes: &bytes });
+        }
+        node.handle(at(3), Input::Datagram { from: from(4), bytes: b"junk" });
+        node.handle_timeout(at(5));
+        assert_eq!((node.poll_action(), node.poll_timeout()), (None, Some(at(6))));
+        node.handle_timeout(at(6));
+        assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::AllDone)));
+        let heard =
+            |offer, port, second| HeardOffer { offer, from: from(port), heard_at: at(second) };
+        assert_eq!(node.offers().collect::<Vec<_>>(), [heard(a, 2, 2), heard(b, 3, 3)]);
+        node.listen_until(at(17));
+        node.handle_timeout(at(17));
+        assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::AllDone)));
+        assert_eq!(node.offers().collect::<Vec<_>>(), [heard(b, 3, 3)]);
+        node.handle(at(17), Input::Stop(Signal::Interrupt));
+        assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::Stopped(Signal::Interrupt))));
+    }
+}

@@ -1,0 +1,30 @@
+//! The commands for every day, as processes: what they do, their exit codes, and what
+//! goes to which stream.
+//!
+//! | module | what it proves |
+//! |---|---|
+//! | `share` | where it listens, what it offers and skips, without a registry |
+//! | `get` | files arrive; names, patterns, several sources; a guest leaves no trace |
+//! | `conflicts` | something stands under the name of a file |
+//! | `to_stdout` | one file to stdout, only once it is verified |
+//! | `exit_codes` | each code that `get` can end with |
+//! | `list` | what is on offer, once and as it changes |
+//! | `options` | environment variables, completions, the manual page, a bare environment |
+//!
+//! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
+
+#[path = "../processes/harness/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the tests of processes")]
+mod harness;
+#[path = "../processes/messages.rs"]
+#[allow(dead_code, reason = "shared with the tests of processes")]
+mod messages;
+
+mod conflicts;
+mod exit_codes;
+mod get;
+mod list;
+mod options;
+mod place;
+mod share;
+mod to_stdout;
