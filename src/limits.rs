@@ -200,6 +200,14 @@ pub const DISK_RESERVE_SHARE: u64 = 100;
 
 /// Between two events about the progress of one download: scripts need no more.
 pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two pictures of the progress on a terminal: quick enough for the eye.
+pub const PROGRESS_DRAW_INTERVAL: Duration = Duration::from_millis(250);
+/// Between two lines about the progress where there is no terminal.
+pub const PROGRESS_LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// Transfers that are shown on a terminal, a line for each.
+pub const PROGRESS_LINES_MAX: usize = 10;
+/// A transfer in which nothing moved for so long is shown as stalled.
+pub const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// A rate forgets what was measured longer ago than this.
 pub const RATE_MEMORY: Duration = Duration::from_secs(3);
 /// A line on stdout: what is no longer than PIPE_BUF, 4096 on Linux, is written to a pipe

@@ -46,7 +46,7 @@ use crate::limits::{
     FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
 };
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome};
-use crate::ui::Ui;
+use crate::ui::{Ui, Work};
 
 const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);
@@ -82,6 +82,8 @@ pub struct Reactor<N> {
     sendable: Vec<ConnectionId>,
     scratch: Vec<u8>,
     ui: Ui,
+    /// What the loop did since something was last shown.
+    work: Work,
     sync_times: SyncTimes,
     /// Actions about files that were carried out.
     file_calls: usize,
@@ -122,6 +124,7 @@ impl<N: Node> Reactor<N> {
             sendable: Vec::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
             ui,
+            work: Work::default(),
             sync_times: SyncTimes::default(),
             file_calls: 0,
             now: Instant::now(),
@@ -148,6 +151,7 @@ impl<N: Node> Reactor<N> {
         let mut events = Events::with_capacity(POLL_EVENTS);
         loop {
             if let Some(outcome) = self.outcome.take() {
+                self.ui.end(self.now);
                 if !self.sync_times.is_empty() {
                     self.ui.note(&self.sync_times);
                 }
@@ -159,11 +163,15 @@ impl<N: Node> Reactor<N> {
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        let began = self.stopwatch();
         match self.poll.poll(events, Some(self.poll_timeout())) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
         self.now = Instant::now();
+        if let Some(began) = began {
+            self.work.idle += self.now - began;
+        }
         for event in events.iter() {
             match event.token() {
                 LISTENER => self.listener.iter_mut().for_each(Listener::set_ready),
@@ -186,7 +194,8 @@ impl<N: Node> Reactor<N> {
         self.send_all();
         self.commit();
         if self.ui.poll_timeout().is_some_and(|at| at <= self.now) {
-            self.ui.look(self.now, &self.node.snapshot());
+            let work = mem::take(&mut self.work);
+            self.ui.look(self.now, &self.node.snapshot(), &work);
         }
         Ok(())
     }
@@ -212,8 +221,19 @@ impl<N: Node> Reactor<N> {
             Input::Received { bytes, .. } => *bytes,
             _ => &[],
         };
+        // Most of the time that bytes take here goes into their digest.
+        let began = if received.is_empty() { None } else { self.stopwatch() };
         self.node.handle(self.now, input);
+        if let Some(began) = began {
+            self.work.hash += began.elapsed();
+        }
         self.carry_out(received);
+    }
+
+    /// The time, if it is of interest how long something takes: only while what runs is
+    /// shown.
+    fn stopwatch(&self) -> Option<Instant> {
+        self.ui.poll_timeout().map(|_| Instant::now())
     }
 
     /// Carries out the node's actions, and those that their outcomes lead to.
@@ -248,7 +268,13 @@ impl<N: Node> Reactor<N> {
                 | Action::Discard(_)
                 | Action::Hash(_) => {
                     self.file_calls += 1;
-                    self.files.as_mut().and_then(|files| files.carry_out(action, received))
+                    let began = self.stopwatch();
+                    let outcome =
+                        self.files.as_mut().and_then(|files| files.carry_out(action, received));
+                    if let Some(began) = began {
+                        self.work.disk += began.elapsed();
+                    }
+                    outcome
                 }
             };
             if let Some(input) = outcome {
@@ -293,8 +319,15 @@ impl<N: Node> Reactor<N> {
     fn hash(&mut self) {
         let mut hashed_bytes = 0;
         while hashed_bytes < HASH_TURN_BYTES {
+            if !self.files.as_ref().is_some_and(Files::is_hashing) {
+                return;
+            }
+            let began = self.stopwatch();
             let Some(files) = &mut self.files else { return };
             let Some((input, bytes)) = files.hash_slice(&mut self.scratch) else { return };
+            if let Some(began) = began {
+                self.work.hash += began.elapsed();
+            }
             hashed_bytes += bytes;
             self.handle(input);
         }
@@ -305,8 +338,10 @@ impl<N: Node> Reactor<N> {
         let began = Instant::now();
         let inputs = files.commit();
         self.now = Instant::now();
+        let elapsed = self.now.saturating_duration_since(began);
+        self.work.disk += elapsed;
         if files.syncs() {
-            self.sync_times.add(inputs.len(), self.now.saturating_duration_since(began));
+            self.sync_times.add(inputs.len(), elapsed);
         }
         for input in inputs {
             self.handle(input);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::json::{COMMON, Field, FieldKind, Kind, Value, line};
 use super::meter::Running;
+use super::work::Limit;
 use crate::exit::ExitCode;
 use crate::node::{Direction, HeardOffer, Report};
 use crate::wire::Offer;
@@ -64,6 +65,11 @@ const PROGRESS: Kind = Kind {
         field("bytes_per_second", FieldKind::Number, "over the last seconds"),
         field("seconds", FieldKind::Decimal, "since it was started"),
         field("still_for", FieldKind::Decimal, "seconds in which nothing came"),
+        field(
+            "limited_by",
+            FieldKind::Text,
+            "network, other side (we wait, and nothing comes), our disk, or hashing",
+        ),
     ],
 };
 const SOURCE_FAILED: Kind = Kind {
@@ -239,7 +245,7 @@ pub fn exit(code: ExitCode, error: Option<&str>) -> String {
 }
 
 /// How a download does.
-pub(super) fn progress(running: &Running) -> Option<String> {
+pub(super) fn progress((running, limit): &(Running, Limit)) -> Option<String> {
     let transfer = &running.transfer;
     let Direction::In { peer } = transfer.direction else { return None };
     let values = [
@@ -249,6 +255,7 @@ pub(super) fn progress(running: &Running) -> Option<String> {
         Value::Number(running.bytes_per_second as u64),
         Value::Seconds(running.elapsed()),
         Value::Seconds(running.still_for()),
+        Value::Text(limit),
     ];
     Some(line(&PROGRESS, &values))
 }
@@ -403,7 +410,7 @@ mod tests {
         let mut meter = Meter::default();
         let transfers = vec![transfer];
         meter.look(began + second, &Snapshot { transfers, ..Snapshot::default() });
-        lines.extend(meter.running().filter_map(progress));
+        lines.extend(meter.running().filter_map(|running| progress(&(*running, Limit::Disk))));
         let checked: BTreeSet<_> = lines.iter().map(|line| check(line)).collect();
         assert_eq!(checked, EVENTS.iter().map(|kind| kind.name).collect());
         assert_eq!(checked.len(), EVENTS.len(), "no name twice");

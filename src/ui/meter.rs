@@ -5,7 +5,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use crate::limits::RATE_MEMORY;
-use crate::node::{ConnectionId, Snapshot, Transfer};
+use crate::node::{ConnectionId, Direction, Snapshot, Transfer};
 use crate::wire::FileName;
 
 /// Remembers the last look.
@@ -74,6 +74,16 @@ impl Running {
     /// How long it has been running.
     pub(super) fn elapsed(&self) -> Duration {
         self.looked_at.saturating_duration_since(self.transfer.began)
+    }
+
+    /// Whether nothing moved since the last look.
+    pub(super) fn is_still(&self) -> bool {
+        self.moved_at < self.looked_at
+    }
+
+    /// Whether it is coming in.
+    pub(super) fn is_download(&self) -> bool {
+        matches!(self.transfer.direction, Direction::In { .. })
     }
 
     /// For how long nothing moved, as far as the looks can tell.

@@ -5,22 +5,29 @@
 //! |---|---|
 //! | [`report_log`] | lines of the log |
 //! | [`events`], [`json`] | `--json`: an object a line on stdout, and their documentation |
-//! | [`meter`] | how fast the running transfers are, and what they wait for |
+//! | [`progress`], [`terminal`] | how the transfers do, for people |
+//! | [`meter`], [`work`] | how fast the running transfers are, and what keeps them from more |
 //! | [`stdout`] | a line is written there at once or not at all |
 
 pub mod events;
 pub mod json;
 mod meter;
+mod progress;
 mod report_log;
 pub mod stdout;
+mod terminal;
+mod work;
 
 use std::fmt::Display;
-use std::time::{Duration, Instant};
+use std::mem;
+use std::time::Instant;
 
 use log::Level;
 
 use self::meter::Meter;
+use self::progress::{Progress, Totals, View};
 use self::report_log::ReportLog;
+pub use self::work::Work;
 use crate::limits::PROGRESS_EVENT_INTERVAL;
 use crate::node::{Report, Snapshot};
 
@@ -36,33 +43,50 @@ pub struct Show {
 /// Shows what a program does. It is called from the loop, and wants to be called again
 /// only while something runs.
 pub struct Ui {
+    name: String,
     log: ReportLog,
-    show: Show,
+    totals: Totals,
     meter: Meter,
-    /// When to look at the running transfers next, if there are any.
-    next_look: Option<Instant>,
+    looked_at: Instant,
+    /// Whether events are shown, and when the running transfers are, if any are.
+    json: bool,
+    events_due: Option<Instant>,
+    /// The same for people.
+    progress: Option<Progress>,
+    progress_due: Option<Instant>,
 }
 
 impl Ui {
     /// A program is called `name` in the log.
     pub fn new(name: String, show: Show) -> Self {
         let details_level = if show.has_progress { Level::Debug } else { Level::Info };
-        let log = ReportLog::new(name, details_level);
-        Self { log, show, meter: Meter::default(), next_look: None }
+        Self {
+            log: ReportLog::new(name.clone(), details_level),
+            name,
+            totals: Totals::default(),
+            meter: Meter::default(),
+            looked_at: Instant::now(),
+            json: show.json,
+            events_due: None,
+            progress: show.has_progress.then(Progress::new),
+            progress_due: None,
+        }
     }
 
     /// Something happened.
     pub fn report(&mut self, now: Instant, report: &Report) {
         self.log.log(now, report);
-        if self.show.json
+        if self.json
             && let Some(line) = events::of(report)
         {
             stdout::print(&line);
         }
-        if let Report::DownloadStarted { .. } | Report::UploadStarted { .. } = report
-            && let Some(interval) = self.interval()
-        {
-            self.next_look.get_or_insert(now + interval);
+        let is_first = self.totals.busy_since.is_none();
+        self.totals.count(now, report);
+        if is_first && self.totals.busy_since.is_some() {
+            self.looked_at = now;
+            self.events_due = self.json.then_some(now + PROGRESS_EVENT_INTERVAL);
+            self.progress_due = self.progress.as_ref().map(|progress| now + progress.interval());
         }
     }
 
@@ -73,21 +97,46 @@ impl Ui {
 
     /// When to call [`Ui::look`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next_look
+        [self.events_due, self.progress_due].into_iter().flatten().min()
     }
 
-    /// Shows what runs.
-    pub fn look(&mut self, now: Instant, snapshot: &Snapshot) {
+    /// Shows what runs. `work` is what the loop did since it was called last.
+    pub fn look(&mut self, now: Instant, snapshot: &Snapshot, work: &Work) {
+        let elapsed = now.saturating_duration_since(mem::replace(&mut self.looked_at, now));
         self.meter.look(now, snapshot);
-        if self.show.json {
-            self.meter.running().filter_map(events::progress).for_each(|line| stdout::print(&line));
+        let running: Vec<_> =
+            self.meter.running().map(|running| (*running, work.limit(elapsed, running))).collect();
+        let is_running = !running.is_empty();
+        if is_due(&mut self.events_due, now) {
+            running.iter().filter_map(events::progress).for_each(|line| stdout::print(&line));
+            self.events_due = is_running.then_some(now + PROGRESS_EVENT_INTERVAL);
         }
-        let is_running = !snapshot.transfers.is_empty();
-        self.next_look = self.interval().filter(|_| is_running).map(|interval| now + interval);
+        if let Some(progress) = &self.progress
+            && is_due(&mut self.progress_due, now)
+        {
+            let (totals, wishes_open) = (&self.totals, snapshot.wishes_open);
+            progress.show(&self.name, &View { now, totals, wishes_open, running: &running });
+            self.progress_due = is_running.then_some(now + progress.interval());
+        }
+        if !is_running {
+            self.totals.rest(now);
+        }
     }
 
-    /// How often to look, if at all.
-    fn interval(&self) -> Option<Duration> {
-        self.show.json.then_some(PROGRESS_EVENT_INTERVAL)
+    /// The program ends.
+    pub fn end(&mut self, now: Instant) {
+        self.totals.rest(now);
+        (self.events_due, self.progress_due) = (None, None);
+        if let Some(progress) = &self.progress {
+            progress.end();
+            if let Some(line) = self.totals.last_line() {
+                log::info!(target: &self.name, "{line}");
+            }
+        }
     }
+}
+
+/// Whether the time has come, which it has only once.
+fn is_due(due: &mut Option<Instant>, now: Instant) -> bool {
+    due.take_if(|due| *due <= now).is_some()
 }
