@@ -9,6 +9,7 @@
 //! | `to_stdout` | one file to stdout, only once it is verified |
 //! | `exit_codes` | each code that `get` can end with |
 //! | `list` | what is on offer, once and as it changes |
+//! | `progress` | what a person sees at a terminal, and elsewhere |
 //! | `options` | environment variables, completions, the manual page, a bare environment |
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
@@ -26,5 +27,6 @@ mod get;
 mod list;
 mod options;
 mod place;
+mod progress;
 mod share;
 mod to_stdout;
