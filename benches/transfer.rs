@@ -234,7 +234,7 @@ fn peer(id: u32, registry: &Process, offers: &str, folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_p2pfs"));
     command.args(["peer", "--id", &id.to_string(), "--port", "0", "--offer-interval", "50ms"]);
     command.args(["--registry", &registry.address.to_string(), "--broadcast", offers]);
-    command.arg("--dir").arg(folder);
+    command.arg("--dir").arg(folder).env_remove("HOME").env_remove("XDG_CACHE_HOME");
     command
 }
 

@@ -13,6 +13,8 @@ pub const TEXT_FIELD_BYTES: usize = 64;
 pub const NAME_BYTES_MAX: usize = TEXT_FIELD_BYTES;
 /// The longest message head that a stream may carry: a lookup response.
 pub const HEAD_BYTES_MAX: usize = 70;
+/// The head of a chunk.
+pub const CHUNK_HEAD_BYTES: usize = 5;
 /// An offer, the only datagram there is.
 pub const OFFER_BYTES: usize = 73;
 
@@ -59,8 +61,14 @@ pub const OUTBOX_KEPT_BYTES: usize = 128;
 /// File data in small chunks that is read at once: this many chunks as small as the
 /// smallest one that came.
 pub const SMALL_CHUNKS_PER_READ: usize = 256;
+/// Of a chunk with at least this much to come, no more is read at once than its end and
+/// the next head.
+pub const WHOLE_CHUNK_READ_BYTES_MIN: usize = 16 * 1024;
 /// Room for actions that an empty queue of a peer keeps.
 pub const ACTIONS_KEPT: usize = 1024;
+/// Requests that the registry reads from one connection at once, before it answers them:
+/// 16,384 clients that never read their answers then hold 75 MiB in all.
+pub const REQUESTS_PER_READ: usize = 64;
 /// Reading pauses while less than this may be read: tiny reads cost more than they bring.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// Ids that a peer tries which may choose its own. With 4096 peers on the network, one
@@ -123,7 +131,8 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(6);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// Probes without an answer before the connection is given up.
 pub const KEEPALIVE_PROBES: u32 = 3;
-/// Sent data without acknowledgment before the connection is given up.
+/// Sent data without acknowledgment before the connection is given up, if no longer
+/// [`PROGRESS_TIMEOUT`] was asked for.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 // ---- tables ----
@@ -154,8 +163,9 @@ pub const KNOWN_OFFERS_MAX: usize = 65_536;
 
 /// Bytes moved (received or sent) in one turn over all connections.
 pub const TURN_BYTES: usize = 2 * 1024 * 1024;
-/// The most that one connection moves in one direction in one turn.
-pub const CONNECTION_TURN_BYTES_MAX: usize = 256 * 1024;
+/// The most that one connection moves in one direction in one turn: our largest chunk,
+/// with its head and the next one.
+pub const CONNECTION_TURN_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize + 2 * CHUNK_HEAD_BYTES;
 /// The least that a ready connection is allowed in one turn.
 pub const CONNECTION_TURN_BYTES_MIN: usize = 16 * 1024;
 /// File data hashed in one turn, in all.
@@ -167,6 +177,9 @@ pub const HASH_OPEN_FILES_MAX: usize = 64;
 /// What the least step of hashing costs, in bytes hashed in the same time: opening,
 /// looking at and closing a file takes some 10 us, and a byte some 0.7 ns.
 pub const HASH_STEP_COST_BYTES: usize = 16 * 1024;
+/// Connections that the kernel makes before we accept them: a burst of more in one turn of
+/// the loop waits a second for its next try. The kernel caps it (`somaxconn`, 4096).
+pub const LISTEN_BACKLOG: i32 = 4096;
 /// Connections accepted in one turn.
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// What a call on a file costs at least, in bytes moved in the same time.
@@ -195,6 +208,14 @@ pub const RENAME_TRIES_MAX: u32 = 1000;
 pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Disk space left free: the whole divided by this, if that is more.
 pub const DISK_RESERVE_SHARE: u64 = 100;
+
+/// What is read of the file with the digests of a folder: as many records of 96 bytes as
+/// there may be files, twice.
+pub const DIGEST_CACHE_FILE_BYTES_MAX: u64 = 2 * 96 * SHARED_FILES_MAX as u64;
+/// Folders whose digests are kept.
+pub const DIGEST_CACHES_MAX: usize = 64;
+/// Digests are kept at the latest when there are so many bytes of them.
+pub const DIGEST_CACHE_WRITE_BYTES: usize = 32 * 1024;
 
 // ---- what is shown ----
 
@@ -275,9 +296,11 @@ const _: () = {
     // A chunk at the minimum rate is acknowledged before the transfer counts as stalled.
     assert!((CHUNK_BYTES_MIN as u64) < RATE_BYTES_PER_SECOND_MIN * PROGRESS_TIMEOUT.as_secs());
     assert!(HEAD_BYTES_MAX < OUTBOX_BYTES_MAX);
-    // An empty outbox allows a read, even at the registry, which answers 6 bytes with 70.
-    assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX / 70 * 6);
+    // An empty outbox allows a read, and takes all answers to it.
+    assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX);
+    assert!((REQUESTS_PER_READ + 1) * HEAD_BYTES_MAX <= OUTBOX_BYTES_MAX);
     assert!(CONNECTION_TURN_BYTES_MIN <= CONNECTION_TURN_BYTES_MAX);
+    assert!(HASH_SLICE_BYTES <= CONNECTION_TURN_BYTES_MAX);
     assert!(CONNECTION_TURN_BYTES_MAX <= TURN_BYTES);
     assert!(HASH_SLICE_BYTES <= HASH_TURN_BYTES);
     assert!(KNOWN_NAMES_MAX <= KNOWN_OFFERS_MAX && KNOWN_PEERS_MAX <= KNOWN_OFFERS_MAX);

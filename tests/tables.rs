@@ -244,11 +244,11 @@ fn chunks_grow_while_they_are_acknowledged_quickly_and_stay_small_if_not() {
 
 /// A download in this state, and how much it has received.
 fn download_in(state: DownloadState, now: Instant) -> Download {
-    let mut download = Download::new(now, &limits(), OUR_ID, name());
+    let mut download = Download::new(now, &limits(), OUR_ID);
     if state == DownloadState::ExpectConnection {
         return download;
     }
-    download.handle_connected(now);
+    download.request(now, name());
     let feed = |download: &mut Download, bytes: &[u8]| download.handle_bytes(now, bytes, &mut 0);
     match state {
         DownloadState::ExpectConnection | DownloadState::ExpectChunk => {}
@@ -320,6 +320,7 @@ fn registration_in(state: RegistrationState, now: Instant) -> Registration {
         return registration;
     }
     registration.handle_connected(now);
+    registration.transmitted(10);
     let accept = |registration: &mut Registration| {
         let accepted = response(ResponseKind::Registered);
         registration.handle_bytes(now, &accepted, &mut 0).unwrap();
@@ -330,6 +331,7 @@ fn registration_in(state: RegistrationState, now: Instant) -> Registration {
         RegistrationState::ExpectAddress => {
             accept(&mut registration);
             registration.look_up(now, PeerId(2));
+            registration.transmitted(6);
         }
         RegistrationState::Closed => {
             let early = response(ResponseKind::Address);
@@ -338,6 +340,17 @@ fn registration_in(state: RegistrationState, now: Instant) -> Registration {
     }
     assert_eq!(registration.state(), state);
     registration
+}
+
+#[test]
+fn an_answer_before_its_request_is_sent_is_refused() {
+    let now = Instant::now();
+    let mut registration = registration_in(RegistrationState::Registered, now);
+    registration.look_up(now, PeerId(2));
+    registration.transmitted(5);
+    let got = registration.handle_bytes(now, &response(ResponseKind::Address), &mut 0);
+    assert!(matches!(got, Err(CloseReason::PeerViolated { .. })), "{got:?}");
+    assert_eq!(registration.state(), RegistrationState::Closed);
 }
 
 #[test]
@@ -362,7 +375,6 @@ fn registration_takes_what_the_table_allows_and_nothing_else() {
 fn one_lookup_is_outstanding_at_a_time_and_each_peer_is_asked_for_once() {
     let now = Instant::now();
     let mut registration = registration_in(RegistrationState::ExpectAddress, now);
-    registration.transmitted(10 + 6);
     for peer in [3, 2, 3, 4] {
         registration.look_up(now, PeerId(peer));
     }

@@ -150,6 +150,8 @@ pub enum Input<'a> {
         name: FileName,
         /// As this version.
         version: Version,
+        /// The digest of that version, if it is known.
+        digest: Option<Digest>,
     },
     /// The hash asked for with [`Action::Hash`] goes on.
     HashProgress {

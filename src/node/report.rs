@@ -262,13 +262,18 @@ impl Report {
         matches!(self, Self::OfferSeen { .. } | Self::OfferGone { .. } | Self::PeerGone { .. })
     }
 
-    /// The address that it blames: the log limits the lines about each.
+    /// The address that caused it: the log limits the lines about each.
     pub fn about(&self) -> Option<SocketAddrV4> {
         match self {
             Self::DatagramDropped { from, .. }
             | Self::ConnectionClosed { from, .. }
             | Self::ConnectionRefused { from } => Some(*from),
-            Self::EntryRefused { address, .. } => Some(*address),
+            Self::UploadStarted { to, .. }
+            | Self::UploadDone { to, .. }
+            | Self::UploadFailed { to, .. } => Some(*to),
+            Self::EntryRefused { address, .. } | Self::PeerEntered { address, .. } => {
+                Some(*address)
+            }
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use rustix::fd::{AsFd, OwnedFd};
@@ -11,9 +12,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, TCP_USER_TIMEOUT};
 
 /// Begins to make a connection from `host` to `to`.
-pub(super) fn dial(host: Ipv4Addr, to: SocketAddrV4) -> io::Result<TcpStream> {
+pub(super) fn dial(
+    host: Ipv4Addr,
+    to: SocketAddrV4,
+    progress_timeout: Duration,
+) -> io::Result<TcpStream> {
     let socket = socket(SocketType::STREAM)?;
-    set_options(&socket)?;
+    set_options(&socket, progress_timeout)?;
     rustix::net::bind(&socket, &SocketAddrV4::new(host, 0))?;
     match rustix::net::connect(&socket, &to) {
         Ok(()) | Err(Errno::INPROGRESS) => {
@@ -29,14 +34,16 @@ pub(super) fn socket(kind: SocketType) -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(AddressFamily::INET, kind, flags, None)?)
 }
 
-/// Sends at once, and notices a dead counterpart in seconds instead of the kernel's
-/// quarter of an hour. Connections that a listener accepts inherit its options.
-pub(super) fn set_options(socket: impl AsFd + Copy) -> io::Result<()> {
+/// Sends at once, and notices a dead counterpart within [`TCP_USER_TIMEOUT`], or within
+/// `progress_timeout` if that is longer, instead of the kernel's quarter of an hour.
+/// Connections that a listener accepts inherit its options.
+pub(super) fn set_options(socket: impl AsFd + Copy, progress_timeout: Duration) -> io::Result<()> {
+    let user_timeout = TCP_USER_TIMEOUT.max(progress_timeout);
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
-    sockopt::set_tcp_user_timeout(socket, TCP_USER_TIMEOUT.as_millis() as u32)?;
+    sockopt::set_tcp_user_timeout(socket, user_timeout.as_millis() as u32)?;
     Ok(())
 }

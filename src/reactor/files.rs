@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 
 use crate::node::{Action, Input};
 use crate::proto::FileId;
-use crate::storage::{HashJobs, HashOutcome, Partial, SharedFolder, Source};
+use crate::storage::{DigestCache, HashJobs, HashOutcome, Partial, SharedFolder, Source};
 
 /// The shared folder, as the node sees it.
 pub struct Files {
@@ -25,9 +25,9 @@ enum OpenFile {
 }
 
 impl Files {
-    /// Nothing is open yet.
-    pub fn new(folder: SharedFolder) -> Self {
-        let hash_jobs = HashJobs::new(&folder);
+    /// Nothing is open yet. Digests are kept in the `cache`, if there is one.
+    pub fn new(folder: SharedFolder, cache: Option<DigestCache>) -> Self {
+        let hash_jobs = HashJobs::new(&folder, cache);
         Self { folder, open: BTreeMap::new(), hash_jobs, commits: Vec::new() }
     }
 

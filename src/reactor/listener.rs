@@ -2,14 +2,15 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, SocketAddrV4};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
+use rustix::net::{SocketType, sockopt};
 
-use super::dial::set_options;
-use crate::limits::ACCEPT_PAUSE;
+use super::dial::{set_options, socket};
+use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG};
 
 /// A listening socket.
 ///
@@ -25,10 +26,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `address`; port 0 takes a free one.
-    pub fn bind(address: SocketAddrV4) -> io::Result<Self> {
-        let socket = TcpListener::bind(SocketAddr::V4(address))?;
-        set_options(&socket)?;
+    /// Listens on `address`; port 0 takes a free one. For `progress_timeout` see
+    /// [`set_options`].
+    pub fn bind(address: SocketAddrV4, progress_timeout: Duration) -> io::Result<Self> {
+        let socket = socket(SocketType::STREAM)?;
+        set_options(&socket, progress_timeout)?;
+        // The port of a predecessor whose last connections still linger.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &address)?;
+        rustix::net::listen(&socket, LISTEN_BACKLOG)?;
+        let socket = TcpListener::from_std(socket.into());
         let address = SocketAddrV4::new(*address.ip(), socket.local_addr()?.port());
         Ok(Self { socket, address, is_ready: false, paused_until: None, was_told: false })
     }

@@ -15,16 +15,16 @@
 //! 7. Show how the running transfers do, if it is time for it.
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
-//! cleared only when the kernel says `WouldBlock`, and no interest ever changes. An
-//! event for a connection that is gone carries an old generation and finds nothing.
+//! cleared only when the kernel says `WouldBlock` or a read brings less than it could,
+//! and no interest ever changes. An event for a connection that is gone carries an old generation and finds nothing.
 
 mod connection;
 mod dial;
 mod files;
 mod listener;
+mod loop_times;
 mod offer_socket;
 mod signals;
-mod sync_times;
 
 use std::collections::VecDeque;
 use std::io;
@@ -32,15 +32,16 @@ use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use log::Level;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 
 use self::connection::{Connection, Connections};
 pub use self::files::Files;
 pub use self::listener::Listener;
+use self::loop_times::LoopTimes;
 pub use self::offer_socket::OfferSocket;
 pub use self::signals::Signals;
-use self::sync_times::SyncTimes;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
     FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
@@ -56,6 +57,8 @@ const SIGNALS: Token = Token(usize::MAX - 2);
 pub struct Sockets {
     /// The address that connections are made from.
     pub host: Ipv4Addr,
+    /// When a transfer in which nothing moves is given up.
+    pub progress_timeout: Duration,
     /// Takes connections in.
     pub listener: Option<Listener>,
     /// Sends and hears offers.
@@ -68,6 +71,7 @@ pub struct Reactor<N> {
     poll: Poll,
     /// The address that connections are made from.
     host: Ipv4Addr,
+    progress_timeout: Duration,
     /// Not for who serves nobody.
     listener: Option<Listener>,
     signals: Signals,
@@ -84,7 +88,7 @@ pub struct Reactor<N> {
     ui: Ui,
     /// What the loop did since something was last shown.
     work: Work,
-    sync_times: SyncTimes,
+    loop_times: LoopTimes,
     /// Actions about files that were carried out.
     file_calls: usize,
     /// The time of this turn: the clock is read once in each.
@@ -110,11 +114,12 @@ impl<N: Node> Reactor<N> {
         if let Some(offers) = &mut sockets.offers {
             registry.register(offers, OFFERS, Interest::READABLE)?;
         }
-        let Sockets { host, listener, offers } = sockets;
+        let Sockets { host, progress_timeout, listener, offers } = sockets;
         Ok(Self {
             node,
             poll,
             host,
+            progress_timeout,
             listener,
             signals,
             offers,
@@ -125,7 +130,7 @@ impl<N: Node> Reactor<N> {
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
             ui,
             work: Work::default(),
-            sync_times: SyncTimes::default(),
+            loop_times: LoopTimes::default(),
             file_calls: 0,
             now: Instant::now(),
             outcome: None,
@@ -152,9 +157,10 @@ impl<N: Node> Reactor<N> {
         loop {
             if let Some(outcome) = self.outcome.take() {
                 self.ui.end(self.now);
-                if !self.sync_times.is_empty() {
-                    self.ui.note(&self.sync_times);
+                if self.loop_times.has_waited() {
+                    self.ui.note(Level::Info, &self.loop_times);
                 }
+                self.ui.note(Level::Debug, self.loop_times.turns());
                 self.signals.set_at_once(true);
                 return Ok(outcome);
             }
@@ -179,7 +185,8 @@ impl<N: Node> Reactor<N> {
                 SIGNALS => self.stop(),
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
-                    self.mark(id, event.is_readable(), event.is_writable());
+                    let is_read_closed = event.is_read_closed() || event.is_error();
+                    self.mark(id, event.is_readable(), event.is_writable(), is_read_closed);
                 }
             }
         }
@@ -192,6 +199,7 @@ impl<N: Node> Reactor<N> {
             self.carry_out(&[]);
         }
         self.send_all();
+        self.loop_times.add_turn(self.now.elapsed());
         self.commit();
         if self.ui.poll_timeout().is_some_and(|at| at <= self.now) {
             let work = mem::take(&mut self.work);
@@ -341,7 +349,7 @@ impl<N: Node> Reactor<N> {
         let elapsed = self.now.saturating_duration_since(began);
         self.work.disk += elapsed;
         if files.syncs() {
-            self.sync_times.add(inputs.len(), elapsed);
+            self.loop_times.add_wait(inputs.len(), elapsed);
         }
         for input in inputs {
             self.handle(input);
@@ -349,7 +357,7 @@ impl<N: Node> Reactor<N> {
     }
 
     fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
-        let entered = dial::dial(self.host, to)
+        let entered = dial::dial(self.host, to, self.progress_timeout)
             .and_then(|stream| self.enter(id, Connection::dialing(stream)));
         entered.err().map(|error| broken(id, kind_of(&error)))
     }
@@ -363,7 +371,13 @@ impl<N: Node> Reactor<N> {
     }
 
     /// An event says that a connection is ready for something.
-    fn mark(&mut self, id: ConnectionId, is_readable: bool, is_writable: bool) {
+    fn mark(
+        &mut self,
+        id: ConnectionId,
+        is_readable: bool,
+        is_writable: bool,
+        is_read_closed: bool,
+    ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is_dialing() {
             if !is_writable {
@@ -376,7 +390,8 @@ impl<N: Node> Reactor<N> {
             }
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.can_read |= is_readable;
+        connection.can_read |= is_readable || is_read_closed;
+        connection.is_read_closed |= is_read_closed;
         connection.can_write |= is_writable;
         self.mark_readable(id);
         if is_writable {
@@ -414,16 +429,19 @@ impl<N: Node> Reactor<N> {
         }
     }
 
-    /// Reads from a connection until it is empty or its budget is used.
-    fn receive(&mut self, id: ConnectionId, mut budget_bytes: usize) {
+    /// Reads from a connection until it is empty or its budget is used. No single read is
+    /// cut short by what is left of the budget, as that would cut chunks in two.
+    fn receive(&mut self, id: ConnectionId, budget_bytes: usize) {
         let mut scratch = mem::take(&mut self.scratch);
+        let mut left_bytes = budget_bytes;
         loop {
-            let room_bytes =
-                budget_bytes.min(self.node.read_allowance_bytes(id)).min(scratch.len());
-            let Some(connection) = self.connections.get_mut(id) else { break };
-            if room_bytes == 0 {
+            let room_bytes = budget_bytes.min(self.node.read_allowance_bytes(id));
+            let Some(connection) = self.connections.get_mut(id).filter(|c| c.can_read) else {
+                break;
+            };
+            if left_bytes == 0 || room_bytes == 0 {
                 // Out of budget: the next turn goes on. Not allowed: `send` will.
-                if budget_bytes == 0 {
+                if left_bytes == 0 {
                     self.mark_readable(id);
                 } else if let Some(kind) = connection.broken {
                     self.lose(id, kind);
@@ -442,7 +460,7 @@ impl<N: Node> Reactor<N> {
                     self.handle(Input::Received { connection: id, bytes: &scratch[..len] });
                     // Many small chunks cost more than their bytes.
                     let calls_cost = (self.file_calls - calls_before) * FILE_CALL_COST_BYTES;
-                    budget_bytes = budget_bytes.saturating_sub(len.max(calls_cost));
+                    left_bytes = left_bytes.saturating_sub(len.max(calls_cost));
                 }
                 Ok(None) => break,
                 Err(error) => {

@@ -45,6 +45,7 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         retries_max: args.retries,
         on_conflict: args.on_conflict(),
     };
+    let limits = args.transfer.limits(args.writing.limits(Limits::PEER));
     let settings = PeerSettings {
         kind: PeerKind::Guest(guest),
         id: PeerId(0),
@@ -53,12 +54,13 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         offer_interval: args.network.offers.offer_interval,
         simulate_checksum_failure: false,
         exit_when_done: true,
-        limits: args.transfer.limits(args.writing.limits(Limits::PEER)),
+        limits,
         seed: fastrand::u64(..),
     };
     let node = PeerNode::new(Instant::now(), settings);
-    let sockets = Sockets { host: place.host(), listener: None, offers: Some(offers) };
-    let files = Some(Files::new(folder));
+    let (host, progress_timeout) = (place.host(), limits.progress_timeout);
+    let sockets = Sockets { host, progress_timeout, listener: None, offers: Some(offers) };
+    let files = Some(Files::new(folder, None));
     let ui = Ui::new("get".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     let (names, patterns) = sorted(&args.names);
@@ -98,7 +100,7 @@ fn there_already(args: &GetArgs, folder: &SharedFolder) -> Result<Vec<Input<'sta
         })
     };
     let found = scan.files.into_iter().filter(|(name, _)| is_wanted(name));
-    Ok(found.map(|(name, version)| Input::FileFound { name, version }).collect())
+    Ok(found.map(|(name, version)| Input::FileFound { name, version, digest: None }).collect())
 }
 
 /// A file without a name, where temporary files go.

@@ -10,7 +10,7 @@ use super::network::Place;
 use super::{loop_failed, print};
 use crate::cli::{ListArgs, OutputArgs};
 use crate::exit::{ExitCode, Failure, result_of};
-use crate::limits::{OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, WATCH_INTERVAL};
+use crate::limits::{OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PROGRESS_TIMEOUT, WATCH_INTERVAL};
 use crate::node::{HeardOffer, ListNode, Outcome};
 use crate::reactor::{Reactor, Signals, Sockets};
 use crate::ui::{Ui, events};
@@ -26,7 +26,8 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let expiry = OFFER_EXPIRY_MIN.max(args.offers.offer_interval * OFFER_EXPIRY_INTERVALS);
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait() };
     let node = ListNode::new(Instant::now() + wait, expiry);
-    let sockets = Sockets { host: Ipv4Addr::UNSPECIFIED, listener: None, offers: Some(offers) };
+    let (host, progress_timeout) = (Ipv4Addr::UNSPECIFIED, PROGRESS_TIMEOUT);
+    let sockets = Sockets { host, progress_timeout, listener: None, offers: Some(offers) };
     let ui = Ui::new("list".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
     if args.watch {

@@ -14,7 +14,7 @@ mod text;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddrV4;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -27,9 +27,27 @@ pub use self::text::{completions, man};
 use crate::cli::OutputArgs;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{CONNECTIONS_MIN, Limits, SPARE_DESCRIPTORS};
-use crate::storage::Skipped;
+use crate::node::{Input, Version};
+use crate::storage::{DigestCache, SharedFolder, Skipped};
 use crate::ui::{events, stdout};
-use crate::wire::Shown;
+use crate::wire::{FileName, Shown};
+
+/// The files of a folder as first inputs, with the digests that an earlier run has kept in
+/// the folder of caches, if there is one.
+fn known_files(
+    folder: &SharedFolder,
+    files: Vec<(FileName, Version)>,
+    caches: Option<PathBuf>,
+) -> (Option<DigestCache>, Vec<Input<'static>>) {
+    let opened = caches.and_then(|caches| DigestCache::open(&caches, folder, &files).ok());
+    let (cache, digests) = opened.unzip();
+    let digests = digests.unwrap_or_default();
+    let found = |(name, version)| {
+        let digest = digests.get(&name).copied();
+        Input::FileFound { name, version, digest }
+    };
+    (cache, files.into_iter().map(found).collect())
+}
 
 /// Takes as many descriptors as the system allows, and no more connections than it has
 /// descriptors for, with some to spare for files.

@@ -19,6 +19,8 @@ pub(super) struct Interface {
     pub(super) name: String,
     pub(super) address: Ipv4Addr,
     pub(super) broadcast: Option<Ipv4Addr>,
+    /// Whether it is switched on and has a network at its other end.
+    pub(super) is_up: bool,
 }
 
 /// Where a program is to be found, and where its offers go.
@@ -77,11 +79,12 @@ pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
         let message = format_args!("cannot list the network interfaces: {error}");
         Failure::new(ExitCode::Other, message)
     })?;
-    let interface = |found: if_addrs::Interface| match found.addr {
+    let interface = |found: if_addrs::Interface| match &found.addr {
         if_addrs::IfAddr::V4(v4) => {
             // The loopback interface names no broadcast address.
             let broadcast = loopback_broadcast(v4.ip).or(v4.broadcast);
-            Some(Interface { name: found.name, address: v4.ip, broadcast })
+            let is_up = found.is_oper_up();
+            Some(Interface { name: found.name, address: v4.ip, broadcast, is_up })
         }
         if_addrs::IfAddr::V6(_) => None,
     };
@@ -93,7 +96,7 @@ pub(super) fn interface_at(address: Ipv4Addr) -> Result<Interface, Failure> {
     let there = interfaces()?.into_iter().find(|interface| interface.address == address);
     Ok(there.unwrap_or_else(|| {
         let broadcast = loopback_broadcast(address);
-        Interface { name: address.to_string(), address, broadcast }
+        Interface { name: address.to_string(), address, broadcast, is_up: true }
     }))
 }
 
@@ -107,7 +110,7 @@ pub(super) fn usual(registry: SocketAddrV4) -> Result<Interface, Failure> {
         all.iter().find(|interface| interface.address == address)
     };
     let candidates = [towards(registry), towards(BEYOND)].into_iter().flatten();
-    let is_usable = |interface: &&Interface| interface.broadcast.is_some();
+    let is_usable = |interface: &&Interface| interface.broadcast.is_some() && interface.is_up;
     let others = all.iter().filter(|interface| !interface.address.is_loopback());
     match candidates.chain(others).find(is_usable) {
         Some(interface) => Ok(interface.clone()),

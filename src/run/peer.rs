@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use super::network::{self, Place};
 use super::{
-    cannot_bind, cannot_read_folder, loop_failed, say_listening, warn_skipped, with_descriptors,
+    cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, warn_skipped,
+    with_descriptors,
 };
 use crate::cli::{OutputArgs, PeerArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
 use crate::node::{Input, OnConflict, PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
-use crate::storage::{PrepareError, SharedFolder, WriteSettings, prepare};
+use crate::storage::{PrepareError, SharedFolder, WriteSettings, cache_folder, prepare};
 use crate::ui::Ui;
 use crate::wire::PeerId;
 
@@ -27,7 +28,9 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     };
     let place = Place::new(interfaces, &args.network.offers);
     let address = SocketAddrV4::new(place.host(), args.port);
-    let listener = Listener::bind(address).map_err(|error| {
+    let limits = with_descriptors(args.limits.limits(args.writing.limits(Limits::PEER)));
+    let progress_timeout = limits.progress_timeout;
+    let listener = Listener::bind(address, progress_timeout).map_err(|error| {
         cannot_bind(address, &error, "another peer? choose one with --port, or --host")
     })?;
     let offers = place.bind_offers()?;
@@ -65,16 +68,18 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         offer_interval: args.network.offers.offer_interval,
         simulate_checksum_failure: args.simulate_checksum_failure,
         exit_when_done: args.exit_when_done,
-        limits: with_descriptors(args.limits.limits(args.writing.limits(Limits::PEER))),
+        limits,
         seed: fastrand::u64(..),
     };
     let address = listener.address();
     let node = PeerNode::new(Instant::now(), settings);
-    let mut begin: Vec<_> =
-        scan.files.into_iter().map(|(name, version)| Input::FileFound { name, version }).collect();
+    // A simulated folder is made anew at each start.
+    let caches = if simulated.is_none() { cache_folder() } else { None };
+    let (cache, mut begin) = known_files(&folder, scan.files, caches);
     begin.push(Input::Want(&args.want));
-    let files = Some(Files::new(folder));
-    let sockets = Sockets { host: place.host(), listener: Some(listener), offers: Some(offers) };
+    let files = Some(Files::new(folder, cache));
+    let (listener, offers) = (Some(listener), Some(offers));
+    let sockets = Sockets { host: place.host(), progress_timeout, listener, offers };
     let ui = Ui::new(name, output.show());
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     say_listening(address, output);

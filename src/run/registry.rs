@@ -11,12 +11,14 @@ use crate::ui::Ui;
 /// Runs the registry until it is stopped.
 pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
-    let listener = Listener::bind(args.listen).map_err(|error| {
+    let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));
+    let progress_timeout = limits.progress_timeout;
+    let listener = Listener::bind(args.listen, progress_timeout).map_err(|error| {
         cannot_bind(args.listen, &error, "another registry? choose one with --listen")
     })?;
-    let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));
     let address = listener.address();
-    let sockets = Sockets { host: *address.ip(), listener: Some(listener), offers: None };
+    let sockets =
+        Sockets { host: *address.ip(), progress_timeout, listener: Some(listener), offers: None };
     let node = RegistryNode::new(limits);
     let ui = Ui::new("registry".into(), output.show());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;

@@ -5,14 +5,15 @@ use std::time::Instant;
 
 use super::network::{self, Place};
 use super::{
-    cannot_bind, cannot_read_folder, loop_failed, say_listening, warn_skipped, with_descriptors,
+    cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, warn_skipped,
+    with_descriptors,
 };
 use crate::cli::{OutputArgs, ShareArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::{Limits, SKIPPED_LINES_MAX};
-use crate::node::{Input, PeerKind, PeerNode, PeerSettings};
+use crate::node::{PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
-use crate::storage::{Scan, SharedFolder};
+use crate::storage::{Scan, SharedFolder, cache_folder};
 use crate::ui::Ui;
 use crate::wire::{PeerId, Shown};
 
@@ -28,7 +29,9 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     };
     let place = Place::new(interfaces, &args.network.offers);
     let address = SocketAddrV4::new(place.host(), args.port);
-    let listener = Listener::bind(address)
+    let limits = with_descriptors(args.limits.limits(Limits::PEER));
+    let progress_timeout = limits.progress_timeout;
+    let listener = Listener::bind(address, progress_timeout)
         .map_err(|error| cannot_bind(address, &error, "choose another with --port"))?;
     let offers = place.bind_offers()?;
     let cannot_read = |error| cannot_read_folder(&args.dir, &error);
@@ -45,27 +48,27 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         offer_interval: args.network.offers.offer_interval,
         simulate_checksum_failure: false,
         exit_when_done: false,
-        limits: with_descriptors(args.limits.limits(Limits::PEER)),
+        limits,
         seed: fastrand::u64(..),
     };
     let node = PeerNode::new(Instant::now(), settings);
-    let sockets = Sockets { host: place.host(), listener: Some(listener), offers: Some(offers) };
-    let files = Some(Files::new(folder));
+    let count = scan.files.len();
+    tell_skipped(&scan);
+    let (cache, begin) = known_files(&folder, scan.files, cache_folder());
+    let (listener, offers) = (Some(listener), Some(offers));
+    let sockets = Sockets { host: place.host(), progress_timeout, listener, offers };
+    let files = Some(Files::new(folder, cache));
     let ui = Ui::new(NAME.into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     say_listening(address, output);
+    let path = Shown(args.dir.to_string_lossy());
     log::info!(
         target: NAME,
-        "sharing {} files of {} at {address}, with the registry at {registry}",
-        scan.files.len(),
-        Shown(args.dir.to_string_lossy()),
+        "sharing {count} files of {path} at {address}, with the registry at {registry}",
     );
     if address.ip().is_loopback() {
         log::warn!(target: NAME, "only this machine can reach us; for others, see --interface");
     }
-    tell_skipped(&scan);
-    let found = |(name, version)| Input::FileFound { name, version };
-    let begin: Vec<_> = scan.files.into_iter().map(found).collect();
     let outcome = reactor.run(&begin).map_err(loop_failed)?;
     result_of(outcome, None)
 }

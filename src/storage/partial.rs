@@ -123,7 +123,9 @@ impl Partial {
             }
         }
         if let Some(due) = self.write_back.wrote(offset, bytes.len() as u64) {
-            self.begin_write_back(due);
+            if self.settings.sync {
+                self.begin_write_back(due);
+            }
             space::check(&self.file, self.settings.disk_reserve_bytes)?;
         }
         Ok(())

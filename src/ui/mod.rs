@@ -91,8 +91,8 @@ impl Ui {
     }
 
     /// Logs a line of the loop's own.
-    pub fn note(&self, line: impl Display) {
-        self.log.note(line);
+    pub fn note(&self, level: Level, line: impl Display) {
+        self.log.note(level, line);
     }
 
     /// When to call [`Ui::look`].

@@ -85,6 +85,11 @@ impl<M: Message> Deframer<M> {
         self.head_len == 0 && self.payload_left_bytes == 0
     }
 
+    /// How much of the payload in progress is still to come.
+    pub fn payload_left_bytes(&self) -> u32 {
+        self.payload_left_bytes
+    }
+
     fn payload(&mut self, input: &[u8], at: &mut usize) -> Option<Frame<M>> {
         let taken = (input.len() - *at).min(self.payload_left_bytes as usize);
         if taken == 0 {

@@ -12,6 +12,7 @@
 //! | `wire` | 6 | flipped bits are seen, wiped and asked for again |
 //! | `discovery` | 2, 23 | finding each other by broadcast; lost and strange datagrams; the cap for an address |
 //! | `links` | 3, 5, 7, 9 | links that are cut, slow, reset or taken down |
+//! | `commands` | | which interfaces the commands for every day use |
 //! | `vanished` | 4, 33 | hosts that vanish without a word; a registry that comes back |
 //!
 //! The first seven stay on the loopback. The others make hosts of network namespaces
@@ -31,6 +32,7 @@ mod harness;
 #[allow(dead_code, reason = "shared with the tests of processes")]
 mod messages;
 
+mod commands;
 mod connections;
 mod crowd;
 mod crowded;

@@ -273,6 +273,11 @@ impl Conversation {
 }
 
 impl DownloadTalk {
+    /// Whether a file is on its way.
+    pub(crate) fn expects_data(&self) -> bool {
+        self.requests > 0
+    }
+
     fn sent(&mut self, speaker: &Speaker<'_>, bytes: &[u8]) {
         self.cut.sent(bytes, |message| match message {
             PeerMessage::Request(name) => {

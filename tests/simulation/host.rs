@@ -162,7 +162,7 @@ impl Host {
             let is_true = self.disk.digest(&name).is_some_and(|d| out.truth.holds(&name, &d));
             assert!(is_true, "host {} holds a {name} that never was", self.index);
             self.process_mut().ledger.shared.insert(name);
-            self.feed(out, Input::FileFound { name, version });
+            self.feed(out, Input::FileFound { name, version, digest: None });
         }
         let names: Vec<_> = self.wishes.iter().copied().collect();
         self.process_mut().ledger.wishes.extend(&names);

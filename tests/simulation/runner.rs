@@ -437,7 +437,7 @@ fn fold_input(out: &mut Outside, host: usize, input: &Input<'_>) {
         Input::Written { file, len_bytes } => trace.fold(file.0 ^ (*len_bytes as u64) << 20 ^ 6),
         Input::Committed { file, .. } => trace.fold(file.0 ^ 7),
         Input::FileFailed { file, .. } => trace.fold(file.0 ^ 8),
-        Input::FileFound { name, version } => {
+        Input::FileFound { name, version, .. } => {
             trace.fold_bytes(name.as_str().as_bytes());
             trace.fold(version.size_bytes);
         }

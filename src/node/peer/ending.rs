@@ -12,7 +12,7 @@ use crate::wire::FileName;
 /// How many wishes have come to which end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
-    done: usize,
+    pub(super) done: usize,
     pub(super) failed: usize,
     /// Patterns that no name ever matched.
     unmatched: usize,

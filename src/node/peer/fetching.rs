@@ -14,6 +14,9 @@
 //!                                                       Failed
 //! ```
 //!
+//! A connection whose file is right is kept for the next file of the same source: then
+//! the way leads from Waiting straight to Downloading.
+//!
 //! Only a guest ever gives up. With one, something that stands under the final name may
 //! lead from Committing to Comparing, and from there to the end.
 //!
@@ -40,9 +43,11 @@ pub(super) struct Wish {
     pub(super) state: State,
     /// Sources that failed since the last delay.
     failed: BTreeSet<PeerId>,
-    /// Whether the last of them failed because our disk is full. A source that sends
-    /// without end fills any disk, so the wish is over only if no other is left.
+    /// Why, if the last of them failed because our disk is full, which another download
+    /// without end may have filled: the wish is over only if it still is at the next try.
     pub(super) disk_error: Option<FileError>,
+    /// Whether all sources were tried, and the last failed because our disk is full.
+    was_full: bool,
     pub(super) backoff: Backoff,
     /// How often all sources have failed.
     pub(super) rounds: u32,
@@ -101,6 +106,7 @@ impl Wish {
             state: State::ExpectOffer,
             failed: BTreeSet::new(),
             disk_error: None,
+            was_full: false,
             backoff: Backoff::new(RETRY_DELAY_MIN),
             rounds: 0,
             was_offered: false,
@@ -172,31 +178,64 @@ impl PeerNode {
     /// Begins the wishes that wait for the registry or for room, as far as it goes.
     pub(super) fn begin_waiting(&mut self, now: Instant) {
         while self.active.len() < self.downloads_max && self.registration().is_some() {
-            let Some(name) = self.waiting.pop_first() else { return };
+            let Some(name) = self.waiting.pop_first() else { break };
             self.seek(now, name);
         }
+        if !self.has_more_to_fetch() {
+            while let Some(&(_, connection)) = self.kept.first() {
+                self.close(now, connection, CloseReason::Done);
+            }
+        }
+    }
+
+    /// Whether there are wishes that have neither begun nor ended.
+    fn has_more_to_fetch(&self) -> bool {
+        self.tally.done + self.tally.failed + self.active.len() < self.wishes.len()
+    }
+
+    /// Everything of a download is sent and received: its connection may serve again.
+    pub(super) fn keep_or_close(&mut self, now: Instant, connection: ConnectionId) {
+        match self.connections.get(connection) {
+            Some(&Connection::Download { source, .. }) if self.has_more_to_fetch() => {
+                self.kept.insert((source, connection));
+                self.begin_waiting(now);
+            }
+            _ => self.close(now, connection, CloseReason::Done),
+        }
+    }
+
+    /// A connection to this source that waits for its next file.
+    fn take_kept(&mut self, source: PeerId) -> Option<ConnectionId> {
+        let kept = *self.kept.iter().find(|(kept, _)| *kept == source)?;
+        self.kept.remove(&kept);
+        Some(kept.1)
     }
 
     /// Finds a source for a wish that has none, and asks where it is.
     fn seek(&mut self, now: Instant, name: FileName) {
         self.deadlines.disarm(Wake::Wish(name));
-        let state = if self.catalog.sources(&name).next().is_none() {
+        let is_offered = self.catalog.sources(&name).next().is_some();
+        if let Some(wish) = self.wishes.get_mut(&name) {
+            wish.was_offered |= is_offered;
+        }
+        let state = if !is_offered {
             State::ExpectOffer
+        } else if self.active.len() >= self.downloads_max || self.registration().is_none() {
+            State::Waiting
         } else if let Some(source) = self.choose_source(&name) {
-            if self.active.len() < self.downloads_max && self.registration().is_some() {
-                State::ExpectAddress { source }
-            } else {
-                State::Waiting
+            match self.take_kept(source) {
+                Some(connection) => return self.fetch_on(now, name, source, connection),
+                None => State::ExpectAddress { source },
             }
-        } else if let Some(error) = self.wishes.get(&name).and_then(|wish| wish.disk_error) {
-            return self.fail_wish(now, name, error.into());
         } else {
             State::BackedOff
         };
         let retries_max = self.guest().map_or(u32::MAX, |guest| guest.retries_max);
         let Some(wish) = self.wishes.get_mut(&name) else { return };
-        wish.was_offered |= state != State::ExpectOffer;
         if state == State::BackedOff {
+            if let (Some(error), true) = (wish.disk_error, wish.was_full) {
+                return self.fail_wish(now, name, error.into());
+            }
             if wish.rounds >= retries_max {
                 let error = self.why_not(&name);
                 return self.fail_wish(now, name, error);
@@ -214,6 +253,7 @@ impl PeerNode {
             }
             State::Waiting => _ = self.waiting.insert(name),
             State::BackedOff => {
+                wish.was_full = wish.disk_error.is_some();
                 let retry_in = wish.backoff.delay(&mut self.rng);
                 self.deadlines.arm(Wake::Wish(name), now + retry_in);
                 self.report(Report::AllSourcesFailed { name, retry_in });
@@ -254,12 +294,15 @@ impl PeerNode {
         }
     }
 
-    fn dial_source(&mut self, now: Instant, name: FileName, source: PeerId, to: SocketAddrV4) {
-        let download = Download::new(now, &self.limits, self.settings.id, name);
-        let download = Box::new(download);
-        let Some(connection) =
-            self.connections.dial(Connection::Download { name, from: to, download })
-        else {
+    fn dial_source(&mut self, now: Instant, name: FileName, source: PeerId, address: SocketAddrV4) {
+        if self.active.len() + self.kept.len() > self.downloads_max
+            && let Some(&(_, connection)) = self.kept.first()
+        {
+            self.close(now, connection, CloseReason::Done);
+        }
+        let download = Box::new(Download::new(now, &self.limits, self.settings.id));
+        let download = Connection::Download { source, address, name, download };
+        let Some(connection) = self.connections.dial(download) else {
             let reason = Some(CloseReason::Broken(io::ErrorKind::OutOfMemory));
             self.report(Report::SourceFailed { name, peer: source, reason });
             return self.source_failed(now, name, source, None);
@@ -267,17 +310,31 @@ impl PeerNode {
         if let Some(wish) = self.wishes.get_mut(&name) {
             wish.state = State::Downloading { source, began: now, connection, file: None };
         }
-        self.actions.push_back(Action::Dial { connection, to });
-        self.report(Report::DownloadStarted { name, peer: source, address: to });
+        self.actions.push_back(Action::Dial { connection, to: address });
+        self.report(Report::DownloadStarted { name, peer: source, address });
         self.after(connection);
     }
 
-    pub(super) fn on_download_connected(
-        &mut self,
-        now: Instant,
-        connection: ConnectionId,
-        name: FileName,
-    ) {
+    /// Fetches the next file on a connection that was kept.
+    fn fetch_on(&mut self, now: Instant, name: FileName, source: PeerId, connection: ConnectionId) {
+        let Some(Connection::Download { name: last, address, .. }) =
+            self.connections.get_mut(connection)
+        else {
+            unreachable!("what is kept is open");
+        };
+        *last = name;
+        let address = *address;
+        if let Some(wish) = self.wishes.get_mut(&name) {
+            wish.state = State::Downloading { source, began: now, connection, file: None };
+        }
+        self.active.insert(name);
+        self.report(Report::DownloadStarted { name, peer: source, address });
+        self.request(now, connection, name);
+        self.after(connection);
+    }
+
+    /// Asks for a file on a connection that is made.
+    pub(super) fn request(&mut self, now: Instant, connection: ConnectionId, name: FileName) {
         let partial = self.open_file(FileUse::Partial(name));
         if let Some(wish) = self.wishes.get_mut(&name)
             && let State::Downloading { file, .. } = &mut wish.state
@@ -287,7 +344,7 @@ impl PeerNode {
         }
         self.actions.push_back(Action::CreatePartial { file: partial, name });
         if let Some(Connection::Download { download, .. }) = self.connections.get_mut(connection) {
-            download.handle_connected(now);
+            download.request(now, name);
         }
     }
 
@@ -359,7 +416,7 @@ impl PeerNode {
         if let Some(Connection::Download { download, .. }) = self.connections.get_mut(connection) {
             download.finish(now);
             if download.is_finished() {
-                self.close(now, connection, CloseReason::Done);
+                self.keep_or_close(now, connection);
             }
         }
     }
@@ -426,6 +483,7 @@ impl PeerNode {
         lost: ConnectionId,
         name: FileName,
         reason: CloseReason,
+        is_kept_in_vain: bool,
     ) {
         // A connection whose file is right may outlive its wish, and meet the next one.
         let (source, file) = match self.state(&name) {
@@ -436,6 +494,14 @@ impl PeerNode {
         };
         if let Some(file) = file {
             self.discard(file);
+        }
+        if is_kept_in_vain
+            && !reason.is_our_fault()
+            && matches!(reason, CloseReason::ClosedByPeer | CloseReason::Broken(_))
+        {
+            // The next try is on a connection of its own.
+            self.active.remove(&name);
+            return self.seek(now, name);
         }
         // A wrong checksum was seen to when it was found.
         if reason != CloseReason::ChecksumWrong {
@@ -489,10 +555,10 @@ impl PeerNode {
         }
     }
 
-    /// The peer that a file is being fetched from, and since when.
-    pub(super) fn running_download(&self, name: &FileName) -> Option<(PeerId, Instant)> {
+    /// Since when a file is being fetched on this connection, if it is.
+    pub(super) fn download_began(&self, name: &FileName, on: ConnectionId) -> Option<Instant> {
         match self.state(name)? {
-            State::Downloading { source, began, .. } => Some((source, began)),
+            State::Downloading { began, connection, .. } if connection == on => Some(began),
             _ => None,
         }
     }

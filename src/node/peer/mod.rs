@@ -18,6 +18,8 @@ mod matching;
 mod offering;
 mod registering;
 mod serving;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
@@ -111,6 +113,8 @@ pub struct PeerNode {
     downloads_max: usize,
     /// Wishes that could begin, but for that bound or for the registry.
     waiting: BTreeSet<FileName>,
+    /// Connections of downloads that are done, kept for the next file of the same source.
+    kept: BTreeSet<(PeerId, ConnectionId)>,
     files: BTreeMap<FileId, FileUse>,
     next_file: u64,
     /// Of connections, apart from the others: their keys are many and small.
@@ -132,8 +136,11 @@ enum Connection {
         served: Option<Served>,
     },
     Download {
+        source: PeerId,
+        /// Where that peer listens.
+        address: SocketAddrV4,
+        /// The file that was asked for last.
         name: FileName,
-        from: SocketAddrV4,
         /// Boxed: it is large, and most connections are none.
         download: Box<Download>,
     },
@@ -195,6 +202,7 @@ impl PeerNode {
             // One connection is for the registry.
             downloads_max: reserved.saturating_sub(1).max(1),
             waiting: BTreeSet::new(),
+            kept: BTreeSet::new(),
             files: BTreeMap::new(),
             next_file: 0,
             connection_deadlines: Deadlines::new(),
@@ -288,8 +296,9 @@ impl PeerNode {
             Connection::Upload { from, served, .. } => {
                 self.on_upload_lost(connection, from, served, reason);
             }
-            Connection::Download { name, .. } => {
-                self.on_download_lost(now, connection, name, reason);
+            Connection::Download { source, name, download, .. } => {
+                self.kept.remove(&(source, connection));
+                self.on_download_lost(now, connection, name, reason, download.is_kept_in_vain());
             }
         }
     }
@@ -313,6 +322,7 @@ impl PeerNode {
         for file in self.files.keys().copied().collect::<Vec<_>>() {
             self.discard(file);
         }
+        self.deadlines = Deadlines::new();
         self.actions.push_back(Action::Exit(outcome));
     }
 }
@@ -349,12 +359,14 @@ impl Node for PeerNode {
                 self.on_committed(now, file, name, version);
             }
             Input::FileFailed { file, error } => self.on_file_failed(now, file, error),
-            Input::FileFound { name, version } => self.on_file_found(now, name, version),
             Input::Hashed { name, digest, .. } if self.is_comparing(&name) => {
                 self.on_compared(now, name, digest);
             }
             Input::HashFailed { name, error } if self.is_comparing(&name) => {
                 self.on_compare_failed(now, name, error);
+            }
+            Input::FileFound { name, version, digest } => {
+                self.on_file_found(now, name, version, digest);
             }
             Input::HashProgress { name, version, hashed_bytes } => {
                 self.on_hashed(now, name, version, hashed_bytes, None);
@@ -412,7 +424,7 @@ impl Node for PeerNode {
             Some(Connection::Download { download, .. }) => {
                 download.transmitted(len_bytes);
                 if download.is_finished() {
-                    self.close(now, connection, CloseReason::Done);
+                    self.keep_or_close(now, connection);
                 }
             }
             Some(Connection::Upload { upload, .. }) => {
@@ -447,13 +459,13 @@ impl Node for PeerNode {
 impl PeerNode {
     fn transfer(&self, id: ConnectionId, connection: &Connection) -> Option<Transfer> {
         match connection {
-            Connection::Download { name, from, download } => {
-                let (peer, began) = self.running_download(name)?;
+            Connection::Download { source, address, name, download } => {
+                let began = self.download_began(name, id)?;
                 Some(Transfer {
                     connection: id,
                     name: *name,
-                    direction: Direction::In { peer },
-                    address: *from,
+                    direction: Direction::In { peer: *source },
+                    address: *address,
                     began,
                     bytes: download.received_bytes(),
                 })
@@ -485,7 +497,7 @@ impl PeerNode {
             }
             Some(Connection::Download { name, .. }) => {
                 let name = *name;
-                self.on_download_connected(now, connection, name);
+                self.request(now, connection, name);
             }
             Some(Connection::Upload { .. }) | None => {}
         }

@@ -168,9 +168,15 @@ impl PeerNode {
         }
     }
 
-    pub(super) fn on_file_found(&mut self, now: Instant, name: FileName, version: Version) {
+    pub(super) fn on_file_found(
+        &mut self,
+        now: Instant,
+        name: FileName,
+        version: Version,
+        digest: Option<Digest>,
+    ) {
         if self.index.get(&name).is_none() {
-            self.index.insert(name, version, None);
+            self.index.insert(name, version, digest);
         } else if self.note_version(now, name, version) {
             self.index.end_hash(&name);
             self.hash(name);

@@ -6,7 +6,8 @@ use std::net::SocketAddrV4;
 
 use p2pfs::limits::OUTBOX_BYTES_MAX;
 use p2pfs::node::{
-    Action, ConnectionId, FileError, Input, Node, Outcome, PeerNode, PeerSettings, Report, Version,
+    Action, ConnectionId, FileError, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings,
+    Report, Version,
 };
 use p2pfs::proto::{FileId, Transmit};
 use p2pfs::wire::{Digest, FileName};
@@ -16,6 +17,8 @@ use super::clock::Clock;
 use super::messages;
 use super::oracle;
 
+/// Names that are ever offered: of one or two letters, and a few more.
+const NAMES_MAX: usize = 1000;
 /// Actions after one input, but for those that each byte or each thing may cause.
 const ACTIONS_MAX: usize = 512;
 
@@ -141,6 +144,10 @@ impl Runner {
         runner
     }
 
+    pub(super) fn is_guest(&self) -> bool {
+        matches!(self.settings.kind, PeerKind::Guest(_))
+    }
+
     /// Gives the node an input and carries out what it wants; gives the count of that.
     pub(super) fn feed(&mut self, input: Input<'_>) -> usize {
         if self.has_exited {
@@ -153,7 +160,9 @@ impl Runner {
         match &input {
             Input::Received { connection, .. } => self.speaker = Some(*connection),
             Input::Want(names) => self.wishes += names.len(),
-            Input::FileFound { name, version } => _ = self.shared.insert(*name, *version),
+            // Each name that is heard of from now on may become a wish.
+            Input::WantMatching(_) => self.wishes += NAMES_MAX,
+            Input::FileFound { name, version, .. } => _ = self.shared.insert(*name, *version),
             Input::Broken { connection, .. } => self.forget_socket(*connection),
             _ => {}
         }
@@ -165,6 +174,7 @@ impl Runner {
         let is_full = self.sockets.len() >= self.settings.limits.connections_max;
         if let Some(id) = self.node.accept(self.clock.now(), from) {
             assert!(!is_full, "accepts more than it may");
+            assert!(!self.is_guest(), "a guest serves somebody");
             self.enter_socket(id, true, SocketKind::Upload);
         }
         self.drain(&[]);
@@ -271,6 +281,7 @@ impl Runner {
     fn carry_out(&mut self, action: Action, received: &[u8]) {
         match action {
             Action::Broadcast(bytes) => {
+                assert!(!self.is_guest(), "a guest offers something");
                 let is_ours = |name: &FileName| {
                     bytes[..] == messages::offer(self.settings.id.0, name.as_str())
                 };
@@ -311,7 +322,9 @@ impl Runner {
                 }
             }
             Action::Hash(name) => {
-                assert!(self.shared.contains_key(&name), "hashes {name}, which it has not");
+                // A guest hashes what stands under the name of what it fetched.
+                let is_there = self.shared.contains_key(&name) || self.is_guest();
+                assert!(is_there, "hashes {name}, which it has not");
                 self.hashing.insert(name);
             }
             Action::Report(report) => self.on_report(&report),
@@ -372,6 +385,10 @@ impl Runner {
                 assert_eq!(self.shared[name].size_bytes, *size_bytes);
             }
             Report::AlreadyThere { name } => assert!(self.shared.contains_key(name)),
+            Report::IdRefused { peer, next, .. } => {
+                assert!(*peer == self.settings.id && next.0 > 0, "takes {next} for {peer}");
+                self.settings.id = *next;
+            }
             Report::OfferSeen { .. } => self.offers_seen += 1,
             Report::FileLost { name, .. } => _ = self.shared.remove(name),
             _ => {}

@@ -127,6 +127,12 @@ impl Host {
         ip(&["-n", namespace, "route", "add", "default", "dev", "eth0"]);
     }
 
+    /// Joins two hosts by a cable, between interfaces of this name.
+    pub(crate) fn cable_to(&self, other: &Self, interface: &str) {
+        let end = ["link", "add", interface, "type", "veth", "peer", "name", interface];
+        self.ip(&[&end[..], &["netns", &other.namespace]].concat());
+    }
+
     /// Takes the host off the network: not one packet of it gets through any more.
     pub(crate) fn vanish(&self) {
         ip(&["-n", &self.switch, "link", "del", &self.port]);
