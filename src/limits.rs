@@ -241,6 +241,19 @@ pub const SKIPPED_LINES_MAX: usize = 10;
 /// How often `list --watch` looks for changes.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
+// ---- status ----
+
+/// Programs that ask at once how this one does.
+pub const STATUS_CLIENTS_MAX: usize = 8;
+/// A question.
+pub const STATUS_REQUEST_BYTES_MAX: usize = 256;
+/// Files, and as many offers, that are named in an answer: some 150 bytes of JSON each.
+pub const STATUS_NAMES_MAX: usize = 1000;
+/// Between two times that `--metrics` writes: what collects them comes every 15 s or more.
+pub const METRICS_INTERVAL: Duration = Duration::from_secs(10);
+/// An answer, of which the program that gives it has the whole in hand.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+
 // ---- log ----
 
 /// Lines in one second about what one address did wrong.

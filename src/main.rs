@@ -40,6 +40,7 @@ fn run_command(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Share(args) => run::share(args, &cli.output),
         Command::Get(args) => run::get(args, &cli.output),
         Command::List(args) => run::list(args, &cli.output),
+        Command::Status(args) => run::status(args, &cli.output),
         Command::Completions(args) => run::completions(args),
         Command::Man(args) => run::man(args),
     }

@@ -17,6 +17,7 @@ pub mod output;
 mod peer;
 mod registry;
 mod share;
+mod status;
 mod text;
 mod value;
 
@@ -29,6 +30,7 @@ pub use self::output::OutputArgs;
 pub use self::peer::PeerArgs;
 pub use self::registry::RegistryArgs;
 pub use self::share::ShareArgs;
+pub use self::status::StatusArgs;
 pub use self::text::{CompletionsArgs, ManArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::ui::events;
@@ -67,7 +69,7 @@ impl Command {
 
     /// Whether it is one that a person uses every day, who wants no dates in the log.
     pub fn is_daily(&self) -> bool {
-        matches!(self, Self::Share(_) | Self::Get(_) | Self::List(_))
+        matches!(self, Self::Share(_) | Self::Get(_) | Self::List(_) | Self::Status(_))
     }
 }
 
@@ -80,6 +82,8 @@ pub enum Command {
     Get(GetArgs),
     /// Show what is on offer, from whom, and when it was last heard of.
     List(ListArgs),
+    /// Show how a share or peer of yours does that runs on this machine.
+    Status(StatusArgs),
     /// Run the registry, which knows which peer listens where.
     Registry(RegistryArgs),
     /// Run a peer, which shares a folder, and fetches and then shares what it wants.

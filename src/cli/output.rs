@@ -1,5 +1,7 @@
 //! What is shown, and how.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, ArgMatches, Args};
 use log::LevelFilter;
 
@@ -34,12 +36,12 @@ impl OutputArgs {
 
     /// What a program that runs is to show.
     pub fn show(&self) -> Show {
-        Show { json: self.json, has_progress: false }
+        Show { json: self.json, has_progress: false, has_metrics: false }
     }
 
     /// The same for a program that a person uses every day.
     pub fn show_daily(&self) -> Show {
-        Show { json: self.json, has_progress: !self.quiet }
+        Show { json: self.json, has_progress: !self.quiet, has_metrics: false }
     }
 
     /// How much to log.
@@ -51,4 +53,13 @@ impl OutputArgs {
             _ => LevelFilter::Trace,
         }
     }
+}
+
+/// Metrics.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct MetricsArgs {
+    /// Write metrics into this file every 10 s, as Prometheus reads them.
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
 }

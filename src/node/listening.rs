@@ -27,6 +27,12 @@ pub struct HeardOffer {
     pub heard_at: Instant,
 }
 
+impl From<(Offer, SocketAddrV4, Instant)> for HeardOffer {
+    fn from((offer, from, heard_at): (Offer, SocketAddrV4, Instant)) -> Self {
+        Self { offer, from, heard_at }
+    }
+}
+
 impl ListNode {
     /// Listens until then; an offer that is not repeated is forgotten after `expiry`.
     pub fn new(until: Instant, expiry: Duration) -> Self {
@@ -40,8 +46,7 @@ impl ListNode {
 
     /// What is on offer, by name and then by peer.
     pub fn offers(&self) -> impl Iterator<Item = HeardOffer> {
-        let heard = |(offer, from, heard_at)| HeardOffer { offer, from, heard_at };
-        self.catalog.offers().map(heard)
+        self.catalog.offers().map(HeardOffer::from)
     }
 }
 

@@ -50,7 +50,7 @@ pub use pattern::NamePattern;
 pub use peer::{GuestSettings, PeerKind, PeerNode, PeerSettings};
 pub use registry::RegistryNode;
 pub use report::Report;
-pub use snapshot::{Direction, Snapshot, Transfer};
+pub use snapshot::{Direction, Inventory, Snapshot, Transfer};
 pub use wish_error::WishError;
 
 pub use crate::proto::FileError;
@@ -82,6 +82,10 @@ pub trait Node {
     /// What it is doing now, to be shown.
     fn snapshot(&self) -> Snapshot {
         Snapshot::default()
+    }
+    /// What it has and knows, at most so many of each.
+    fn inventory(&self, _names_max: usize) -> Inventory {
+        Inventory::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
-use super::ConnectionId;
+use super::{ConnectionId, HeardOffer};
 use crate::wire::{FileName, PeerId};
 
 /// What a node is doing at one moment. To make one costs time in proportion to the
@@ -22,6 +22,15 @@ pub struct Snapshot {
     pub peers_known: usize,
     /// Wishes that have not come to an end.
     pub wishes_open: usize,
+}
+
+/// What a node has and knows, or the beginning of that.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// The files that we share, with their sizes, by name.
+    pub shared: Vec<(FileName, u64)>,
+    /// What others offer, by name.
+    pub offers: Vec<HeardOffer>,
 }
 
 /// A file that is on its way.

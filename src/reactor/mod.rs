@@ -25,11 +25,13 @@ mod listener;
 mod loop_times;
 mod offer_socket;
 mod signals;
+mod status_socket;
 
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -42,12 +44,17 @@ pub use self::listener::Listener;
 use self::loop_times::LoopTimes;
 pub use self::offer_socket::OfferSocket;
 pub use self::signals::Signals;
+use self::status_socket::STATUS;
+pub use self::status_socket::StatusSocket;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
-    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
+    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX,
+    STATUS_NAMES_MAX, TURN_BYTES,
 };
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome};
+use crate::storage;
 use crate::ui::{Ui, Work};
+use crate::wire::Shown;
 
 const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);
@@ -63,6 +70,8 @@ pub struct Sockets {
     pub listener: Option<Listener>,
     /// Sends and hears offers.
     pub offers: Option<OfferSocket>,
+    /// Tells others of this user how the program does.
+    pub status: Option<StatusSocket>,
 }
 
 /// Runs one node.
@@ -77,6 +86,7 @@ pub struct Reactor<N> {
     signals: Signals,
     /// Not for a registry.
     offers: Option<OfferSocket>,
+    status: Option<StatusSocket>,
     /// Not for who has no files.
     files: Option<Files>,
     connections: Connections,
@@ -89,6 +99,9 @@ pub struct Reactor<N> {
     /// What the loop did since something was last shown.
     work: Work,
     loop_times: LoopTimes,
+    metrics: Option<PathBuf>,
+    /// How writing them failed the last time, so that each kind of failure is told once.
+    metrics_error: Option<io::ErrorKind>,
     /// Actions about files that were carried out.
     file_calls: usize,
     /// The time of this turn: the clock is read once in each.
@@ -114,7 +127,10 @@ impl<N: Node> Reactor<N> {
         if let Some(offers) = &mut sockets.offers {
             registry.register(offers, OFFERS, Interest::READABLE)?;
         }
-        let Sockets { host, progress_timeout, listener, offers } = sockets;
+        if let Some(status) = &mut sockets.status {
+            status.register(registry)?;
+        }
+        let Sockets { host, progress_timeout, listener, offers, status } = sockets;
         Ok(Self {
             node,
             poll,
@@ -123,6 +139,7 @@ impl<N: Node> Reactor<N> {
             listener,
             signals,
             offers,
+            status,
             files,
             connections: Connections::default(),
             readable: VecDeque::new(),
@@ -131,10 +148,17 @@ impl<N: Node> Reactor<N> {
             ui,
             work: Work::default(),
             loop_times: LoopTimes::default(),
+            metrics: None,
+            metrics_error: None,
             file_calls: 0,
             now: Instant::now(),
             outcome: None,
         })
+    }
+
+    /// Writes metrics there from now on, if the user wants any.
+    pub fn write_metrics(&mut self, path: Option<PathBuf>) {
+        self.metrics = path;
     }
 
     /// The node.
@@ -183,6 +207,12 @@ impl<N: Node> Reactor<N> {
                 LISTENER => self.listener.iter_mut().for_each(Listener::set_ready),
                 OFFERS => self.offers.iter_mut().for_each(OfferSocket::set_ready),
                 SIGNALS => self.stop(),
+                STATUS => {
+                    if let Some(status) = &mut self.status {
+                        status.accept(self.poll.registry());
+                    }
+                }
+                token if StatusSocket::is_client(token) => self.answer(token),
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
                     let is_read_closed = event.is_read_closed() || event.is_error();
@@ -201,11 +231,31 @@ impl<N: Node> Reactor<N> {
         self.send_all();
         self.loop_times.add_turn(self.now.elapsed());
         self.commit();
-        if self.ui.poll_timeout().is_some_and(|at| at <= self.now) {
-            let work = mem::take(&mut self.work);
-            self.ui.look(self.now, &self.node.snapshot(), &work);
-        }
+        self.show();
         Ok(())
+    }
+
+    /// Shows how the program does, if it is time for it.
+    fn show(&mut self) {
+        if self.ui.poll_timeout().is_none_or(|at| at > self.now) {
+            return;
+        }
+        let snapshot = self.node.snapshot();
+        if self.ui.next_look().is_some_and(|at| at <= self.now) {
+            let work = mem::take(&mut self.work);
+            self.ui.look(self.now, &snapshot, &work);
+        }
+        if let Some(text) = self.ui.metrics(self.now, &snapshot, &self.loop_times.counts())
+            && let Some(path) = &self.metrics
+        {
+            let error = storage::replace(path, text.as_bytes()).err();
+            let kind = error.as_ref().map(io::Error::kind);
+            if let Some(error) = error.filter(|_| kind != self.metrics_error) {
+                let path = Shown(path.to_string_lossy());
+                log::warn!("cannot write the metrics to {path}: {error}; trying again");
+            }
+            self.metrics_error = kind;
+        }
     }
 
     fn poll_timeout(&self) -> Duration {
@@ -241,7 +291,7 @@ impl<N: Node> Reactor<N> {
     /// The time, if it is of interest how long something takes: only while what runs is
     /// shown.
     fn stopwatch(&self) -> Option<Instant> {
-        self.ui.poll_timeout().map(|_| Instant::now())
+        self.ui.next_look().map(|_| Instant::now())
     }
 
     /// Carries out the node's actions, and those that their outcomes lead to.
@@ -295,6 +345,15 @@ impl<N: Node> Reactor<N> {
         while let Some(signal) = self.signals.next() {
             self.handle(Input::Stop(signal));
         }
+    }
+
+    /// Another program of this user may have asked something.
+    fn answer(&mut self, token: Token) {
+        let Some(status) = &mut self.status else { return };
+        status.serve(token, |question| {
+            let told = (&self.node.snapshot(), &self.node.inventory(STATUS_NAMES_MAX));
+            self.ui.answer(question, self.now, told, &self.loop_times.counts())
+        });
     }
 
     fn accept(&mut self) {

@@ -59,7 +59,8 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     };
     let node = PeerNode::new(Instant::now(), settings);
     let (host, progress_timeout) = (place.host(), limits.progress_timeout);
-    let sockets = Sockets { host, progress_timeout, listener: None, offers: Some(offers) };
+    let sockets =
+        Sockets { host, progress_timeout, listener: None, offers: Some(offers), status: None };
     let files = Some(Files::new(folder, None));
     let ui = Ui::new("get".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;

@@ -27,7 +27,8 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait() };
     let node = ListNode::new(Instant::now() + wait, expiry);
     let (host, progress_timeout) = (Ipv4Addr::UNSPECIFIED, PROGRESS_TIMEOUT);
-    let sockets = Sockets { host, progress_timeout, listener: None, offers: Some(offers) };
+    let sockets =
+        Sockets { host, progress_timeout, listener: None, offers: Some(offers), status: None };
     let ui = Ui::new("list".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
     if args.watch {

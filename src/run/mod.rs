@@ -10,6 +10,8 @@ mod network;
 mod peer;
 mod registry;
 mod share;
+mod sockets;
+mod status;
 mod text;
 
 use std::io::{self, ErrorKind, Write};
@@ -23,6 +25,7 @@ pub use self::list::list;
 pub use self::peer::peer;
 pub use self::registry::registry;
 pub use self::share::share;
+pub use self::status::status;
 pub use self::text::{completions, man};
 use crate::cli::OutputArgs;
 use crate::exit::{ExitCode, Failure};

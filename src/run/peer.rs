@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::network::{self, Place};
+use super::sockets;
 use super::{
     cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, warn_skipped,
     with_descriptors,
@@ -15,7 +16,7 @@ use crate::limits::Limits;
 use crate::node::{Input, OnConflict, PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
 use crate::storage::{PrepareError, SharedFolder, WriteSettings, cache_folder, prepare};
-use crate::ui::Ui;
+use crate::ui::{Show, Ui};
 use crate::wire::PeerId;
 
 /// Runs a peer until it is stopped, refused or done.
@@ -79,9 +80,11 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     begin.push(Input::Want(&args.want));
     let files = Some(Files::new(folder, cache));
     let (listener, offers) = (Some(listener), Some(offers));
-    let sockets = Sockets { host: place.host(), progress_timeout, listener, offers };
-    let ui = Ui::new(name, output.show());
+    let sockets =
+        Sockets { host: place.host(), progress_timeout, listener, offers, status: sockets::own() };
+    let ui = Ui::new(name, Show { has_metrics: args.output.metrics.is_some(), ..output.show() });
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
+    reactor.write_metrics(args.output.metrics.clone());
     say_listening(address, output);
     let outcome = reactor.run(&begin).map_err(loop_failed)?;
     result_of(outcome, Some(args.id))

@@ -17,8 +17,13 @@ pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Fa
         cannot_bind(args.listen, &error, "another registry? choose one with --listen")
     })?;
     let address = listener.address();
-    let sockets =
-        Sockets { host: *address.ip(), progress_timeout, listener: Some(listener), offers: None };
+    let sockets = Sockets {
+        host: *address.ip(),
+        progress_timeout,
+        listener: Some(listener),
+        offers: None,
+        status: None,
+    };
     let node = RegistryNode::new(limits);
     let ui = Ui::new("registry".into(), output.show());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;

@@ -4,6 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use super::network::{self, Place};
+use super::sockets;
 use super::{
     cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, warn_skipped,
     with_descriptors,
@@ -14,7 +15,7 @@ use crate::limits::{Limits, SKIPPED_LINES_MAX};
 use crate::node::{PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
 use crate::storage::{Scan, SharedFolder, cache_folder};
-use crate::ui::Ui;
+use crate::ui::{Show, Ui};
 use crate::wire::{PeerId, Shown};
 
 const NAME: &str = "share";
@@ -56,10 +57,15 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     tell_skipped(&scan);
     let (cache, begin) = known_files(&folder, scan.files, cache_folder());
     let (listener, offers) = (Some(listener), Some(offers));
-    let sockets = Sockets { host: place.host(), progress_timeout, listener, offers };
+    let sockets =
+        Sockets { host: place.host(), progress_timeout, listener, offers, status: sockets::own() };
     let files = Some(Files::new(folder, cache));
-    let ui = Ui::new(NAME.into(), output.show_daily());
+    let ui = Ui::new(
+        NAME.into(),
+        Show { has_metrics: args.output.metrics.is_some(), ..output.show_daily() },
+    );
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
+    reactor.write_metrics(args.output.metrics.clone());
     say_listening(address, output);
     let path = Shown(args.dir.to_string_lossy());
     log::info!(

@@ -4,12 +4,13 @@ use std::fmt::Write;
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
+use super::facts::FACTS;
 use super::json::{COMMON, Field, FieldKind, Kind, Value, line};
 use super::meter::Running;
 use super::work::Limit;
 use crate::exit::ExitCode;
-use crate::node::{Direction, HeardOffer, Report};
-use crate::wire::Offer;
+use crate::node::{Direction, HeardOffer, Report, Transfer};
+use crate::wire::{FileName, Offer};
 
 const fn field(name: &'static str, kind: FieldKind, what: &'static str) -> Field {
     Field { name, kind, what }
@@ -146,6 +147,28 @@ const PEER_ENTERED: Kind = Kind {
 };
 const PEER_LEFT: Kind =
     Kind { name: "peer_left", what: "registry: a peer is gone", fields: &[PEER, REASON] };
+const STATUS: Kind = Kind {
+    name: "status",
+    what: "status: how a program does; its transfers, files and offers follow",
+    fields: &status_fields(),
+};
+const TRANSFER: Kind = Kind {
+    name: "transfer",
+    what: "status: a file that is coming in or going out",
+    fields: &[
+        NAME,
+        field("upload", FieldKind::Flag, "whether it is going out"),
+        ADDRESS,
+        field("bytes", FieldKind::Number, "what has come of it, or was sent"),
+        field("bytes_per_second", FieldKind::Number, "since it was started"),
+        field("seconds", FieldKind::Decimal, "since it was started"),
+    ],
+};
+const SHARED_FILE: Kind = Kind {
+    name: "shared_file",
+    what: "status: a file that is shared, of the first thousand",
+    fields: &[NAME, BYTES],
+};
 const DROPPED: Kind = Kind {
     name: "dropped",
     what: "stdout was full: events are missing here",
@@ -186,9 +209,24 @@ pub const EVENTS: &[&Kind] = &[
     &FILE_LOST,
     &PEER_ENTERED,
     &PEER_LEFT,
+    &STATUS,
+    &TRANSFER,
+    &SHARED_FILE,
     &DROPPED,
     &EXIT,
 ];
+
+const fn status_fields() -> [Field; FACTS.len() + 2] {
+    let mut fields =
+        [field("name", FieldKind::Text, "what the program calls itself"); FACTS.len() + 2];
+    fields[1] = field("pid", FieldKind::Number, "the number of its process");
+    let mut n = 0;
+    while n < FACTS.len() {
+        fields[n + 2] = FACTS[n].field;
+        n += 1;
+    }
+    fields
+}
 
 /// The documentation of all events, for people.
 pub fn documentation() -> String {
@@ -228,6 +266,35 @@ pub fn offer(heard: &HeardOffer, now: Instant) -> String {
 /// Something is no longer on offer.
 pub fn offer_gone(offer: &Offer) -> String {
     line(&OFFER_GONE, &[Value::Text(&offer.name), Value::Number(offer.peer.0.into())])
+}
+
+/// How a program does.
+pub(super) fn status(values: &[Value<'_>]) -> String {
+    line(&STATUS, values)
+}
+
+/// A transfer.
+pub(super) fn transfer(transfer: &Transfer, now: Instant) -> String {
+    let values = [
+        Value::Text(&transfer.name),
+        Value::Flag(matches!(transfer.direction, Direction::Out { .. })),
+        Value::Text(&transfer.address),
+        Value::Number(transfer.bytes),
+        Value::Number(rate(transfer, now)),
+        Value::Seconds(now.saturating_duration_since(transfer.began)),
+    ];
+    line(&TRANSFER, &values)
+}
+
+/// The bytes of a transfer in each second since it began.
+pub(super) fn rate(transfer: &Transfer, now: Instant) -> u64 {
+    let seconds = now.saturating_duration_since(transfer.began).as_secs_f64();
+    if seconds > 0.0 { (transfer.bytes as f64 / seconds) as u64 } else { 0 }
+}
+
+/// A file that is shared.
+pub(super) fn shared_file(name: &FileName, size_bytes: u64) -> String {
+    line(&SHARED_FILE, &[Value::Text(name), Value::Number(size_bytes)])
 }
 
 /// Events are missing.
@@ -334,10 +401,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::node::{ConnectionId, FileError, Snapshot, Transfer};
+    use crate::node::{ConnectionId, FileError, Inventory, Snapshot};
     use crate::proto::CloseReason;
+    use crate::ui::facts::{Facts, LoopCounts};
     use crate::ui::meter::Meter;
-    use crate::wire::{Digest, FieldText, FileName, PeerId};
+    use crate::ui::progress::Totals;
+    use crate::wire::{Digest, FieldText, PeerId};
 
     /// Checks a line against the documentation of its event; gives the event's name.
     fn check(line: &str) -> &'static str {
@@ -409,7 +478,20 @@ mod tests {
         let transfer = Transfer { connection, name, direction, address: from, began, bytes: 3000 };
         let mut meter = Meter::default();
         let transfers = vec![transfer];
-        meter.look(began + second, &Snapshot { transfers, ..Snapshot::default() });
+        let snapshot = Snapshot { transfers, ..Snapshot::default() };
+        meter.look(began + second, &snapshot);
+        let (totals, counts) = (Totals::default(), LoopCounts::default());
+        let (name_of, now) = ("test", began + second);
+        let facts = Facts {
+            name: name_of,
+            began,
+            now,
+            totals: &totals,
+            snapshot: &snapshot,
+            counts: &counts,
+        };
+        let inventory = Inventory { shared: vec![(name, 7)], offers: vec![heard] };
+        lines.extend(facts.json(&inventory).lines().map(|line| format!("{line}\n")));
         lines.extend(meter.running().filter_map(|running| progress(&(*running, Limit::Disk))));
         let checked: BTreeSet<_> = lines.iter().map(|line| check(line)).collect();
         assert_eq!(checked, EVENTS.iter().map(|kind| kind.name).collect());

@@ -5,11 +5,13 @@
 //! |---|---|
 //! | [`report_log`] | lines of the log |
 //! | [`events`], [`json`] | `--json`: an object a line on stdout, and their documentation |
+//! | [`facts`] | `status`, and what `--metrics` writes |
 //! | [`progress`], [`terminal`] | how the transfers do, for people |
 //! | [`meter`], [`work`] | how fast the running transfers are, and what keeps them from more |
 //! | [`stdout`] | a line is written there at once or not at all |
 
 pub mod events;
+mod facts;
 pub mod json;
 mod meter;
 mod progress;
@@ -24,12 +26,14 @@ use std::time::Instant;
 
 use log::Level;
 
+use self::facts::Facts;
+pub use self::facts::LoopCounts;
 use self::meter::Meter;
 use self::progress::{Progress, Totals, View};
 use self::report_log::ReportLog;
 pub use self::work::Work;
-use crate::limits::PROGRESS_EVENT_INTERVAL;
-use crate::node::{Report, Snapshot};
+use crate::limits::{METRICS_INTERVAL, PROGRESS_EVENT_INTERVAL};
+use crate::node::{Inventory, Report, Snapshot};
 
 /// What a program is to show.
 #[derive(Clone, Debug, Default)]
@@ -38,12 +42,15 @@ pub struct Show {
     pub json: bool,
     /// How the transfers do, on stderr, in the place of some lines of the log.
     pub has_progress: bool,
+    /// Whether to write metrics.
+    pub has_metrics: bool,
 }
 
 /// Shows what a program does. It is called from the loop, and wants to be called again
 /// only while something runs.
 pub struct Ui {
     name: String,
+    began: Instant,
     log: ReportLog,
     totals: Totals,
     meter: Meter,
@@ -54,6 +61,7 @@ pub struct Ui {
     /// The same for people.
     progress: Option<Progress>,
     progress_due: Option<Instant>,
+    metrics_due: Option<Instant>,
 }
 
 impl Ui {
@@ -63,6 +71,7 @@ impl Ui {
         Self {
             log: ReportLog::new(name.clone(), details_level),
             name,
+            began: Instant::now(),
             totals: Totals::default(),
             meter: Meter::default(),
             looked_at: Instant::now(),
@@ -70,6 +79,7 @@ impl Ui {
             events_due: None,
             progress: show.has_progress.then(Progress::new),
             progress_due: None,
+            metrics_due: show.has_metrics.then(Instant::now),
         }
     }
 
@@ -95,9 +105,30 @@ impl Ui {
         self.log.note(level, line);
     }
 
-    /// When to call [`Ui::look`].
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    /// When to call [`Ui::look`]; while there is such a time, it is of interest what the
+    /// loop does with its own.
+    pub fn next_look(&self) -> Option<Instant> {
         [self.events_due, self.progress_due].into_iter().flatten().min()
+    }
+
+    /// When to call [`Ui::look`] or [`Ui::metrics`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.next_look(), self.metrics_due].into_iter().flatten().min()
+    }
+
+    /// What is to be written as metrics, if it is time for it.
+    pub fn metrics(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        counts: &LoopCounts,
+    ) -> Option<String> {
+        if !is_due(&mut self.metrics_due, now) {
+            return None;
+        }
+        self.metrics_due = Some(now + METRICS_INTERVAL);
+        let (name, began, totals) = (&self.name, self.began, &self.totals);
+        Some(Facts { name, began, now, totals, snapshot, counts }.prometheus())
     }
 
     /// Shows what runs. `work` is what the loop did since it was called last.
@@ -120,6 +151,23 @@ impl Ui {
         }
         if !is_running {
             self.totals.rest(now);
+        }
+    }
+
+    /// Answers a question of another program of this user.
+    pub fn answer(
+        &self,
+        question: &str,
+        now: Instant,
+        (snapshot, inventory): (&Snapshot, &Inventory),
+        counts: &LoopCounts,
+    ) -> String {
+        let (name, began, totals) = (&self.name, self.began, &self.totals);
+        let facts = Facts { name, began, now, totals, snapshot, counts };
+        match question {
+            "status json" => facts.json(inventory),
+            "status text" => facts.text(inventory),
+            _ => String::new(),
         }
     }
 

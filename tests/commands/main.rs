@@ -10,6 +10,7 @@
 //! | `exit_codes` | each code that `get` can end with |
 //! | `list` | what is on offer, once and as it changes |
 //! | `progress` | what a person sees at a terminal, and elsewhere |
+//! | `status` | how a program does, for people and programs; metrics |
 //! | `options` | environment variables, completions, the manual page, a bare environment |
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
@@ -29,4 +30,5 @@ mod options;
 mod place;
 mod progress;
 mod share;
+mod status;
 mod to_stdout;

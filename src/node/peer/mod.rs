@@ -35,8 +35,8 @@ use super::connections::{ConnectionId, Connections};
 use super::deadlines::Deadlines;
 use super::index::Index;
 use super::{
-    Action, CloseHow, Direction, FileError, Input, Node, OnConflict, Outcome, Report, Snapshot,
-    Transfer,
+    Action, CloseHow, Direction, FileError, HeardOffer, Input, Inventory, Node, OnConflict,
+    Outcome, Report, Snapshot, Transfer,
 };
 use crate::limits::{
     ACTIONS_KEPT, DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN,
@@ -452,6 +452,13 @@ impl Node for PeerNode {
             offers_known: self.catalog.len(),
             peers_known: self.catalog.peers(),
             wishes_open: self.open_wishes(),
+        }
+    }
+
+    fn inventory(&self, names_max: usize) -> Inventory {
+        Inventory {
+            shared: self.index.sizes().take(names_max).collect(),
+            offers: self.catalog.offers().take(names_max).map(HeardOffer::from).collect(),
         }
     }
 }
