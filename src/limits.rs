@@ -227,12 +227,42 @@ pub const DIGEST_CACHES_MAX: usize = 64;
 /// Digests are kept at the latest when there are so many bytes of them.
 pub const DIGEST_CACHE_WRITE_BYTES: usize = 32 * 1024;
 
-// ---- shown to the user ----
+// ---- what is shown ----
 
+/// Between two events about the progress of one download: scripts need no more.
+pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two pictures of the progress on a terminal: quick enough for the eye.
+pub const PROGRESS_DRAW_INTERVAL: Duration = Duration::from_millis(250);
+/// Between two lines about the progress where there is no terminal.
+pub const PROGRESS_LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// Transfers that are shown on a terminal, a line for each.
+pub const PROGRESS_LINES_MAX: usize = 10;
+/// A transfer in which nothing moved for so long is shown as stalled.
+pub const STALLED_AFTER: Duration = Duration::from_secs(5);
+/// A rate forgets what was measured longer ago than this.
+pub const RATE_MEMORY: Duration = Duration::from_secs(3);
+/// A line on stdout: what is no longer than PIPE_BUF, 4096 on Linux, is written to a pipe
+/// whole or not at all.
+pub const STDOUT_LINE_BYTES_MAX: usize = 4096;
+/// A text in a line of JSON, after escaping: some have two texts, and other fields.
+pub const JSON_TEXT_BYTES_MAX: usize = 1024;
 /// Lines about what is not shared; `share` counts the rest.
 pub const SKIPPED_LINES_MAX: usize = 10;
 /// How often `list --watch` looks for changes.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+// ---- status ----
+
+/// Programs that ask at once how this one does.
+pub const STATUS_CLIENTS_MAX: usize = 8;
+/// A question.
+pub const STATUS_REQUEST_BYTES_MAX: usize = 256;
+/// Files, and as many offers, that are named in an answer: some 150 bytes of JSON each.
+pub const STATUS_NAMES_MAX: usize = 1000;
+/// Between two times that `--metrics` writes: what collects them comes every 15 s or more.
+pub const METRICS_INTERVAL: Duration = Duration::from_secs(10);
+/// An answer, of which the program that gives it has the whole in hand.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 // ---- log ----
 
@@ -302,4 +332,5 @@ const _: () = {
     assert!(RETRY_DELAY_MIN.as_millis() <= RETRY_DELAY_MAX.as_millis());
     assert!(PROGRESS_TIMEOUT.as_millis() <= RATE_WINDOW.as_millis());
     assert!(OFFER_INTERVAL_MIN.as_millis() <= OFFER_INTERVAL.as_millis());
+    assert!(JSON_TEXT_BYTES_MAX * 2 + 1024 < STDOUT_LINE_BYTES_MAX);
 };

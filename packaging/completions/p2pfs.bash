@@ -40,6 +40,9 @@ _p2pfs() {
             p2pfs,share)
                 cmd="p2pfs__subcmd__share"
                 ;;
+            p2pfs,status)
+                cmd="p2pfs__subcmd__status"
+                ;;
             *)
                 ;;
         esac
@@ -47,7 +50,7 @@ _p2pfs() {
 
     case "${cmd}" in
         p2pfs)
-            opts="-v -q -h -V --json --verbose --quiet --help --version share get list doctor registry peer completions man"
+            opts="-v -q -h -V --json --verbose --quiet --help --version share get list doctor status registry peer completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -211,7 +214,7 @@ _p2pfs() {
             return 0
             ;;
         p2pfs__subcmd__peer)
-            opts="-v -q -h -V --id --port --host --registry --interface --broadcast --offer-interval --dir --initial-folders --want --exit-when-done --simulate-checksum-failure --no-sync --max-file-size --disk-reserve --connections-max --connections-per-address-max --first-byte-timeout --idle-timeout --progress-timeout --json --verbose --quiet --help --version"
+            opts="-v -q -h -V --id --port --host --registry --interface --broadcast --offer-interval --dir --initial-folders --want --exit-when-done --simulate-checksum-failure --no-sync --max-file-size --disk-reserve --connections-max --connections-per-address-max --first-byte-timeout --idle-timeout --progress-timeout --metrics --json --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -285,6 +288,10 @@ _p2pfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -331,7 +338,7 @@ _p2pfs() {
             return 0
             ;;
         p2pfs__subcmd__share)
-            opts="-v -q -h -V --port --registry --interface --broadcast --offer-interval --connections-max --connections-per-address-max --first-byte-timeout --idle-timeout --progress-timeout --json --verbose --quiet --help --version"
+            opts="-v -q -h -V --port --registry --interface --broadcast --offer-interval --connections-max --connections-per-address-max --first-byte-timeout --idle-timeout --progress-timeout --metrics --json --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -377,6 +384,24 @@ _p2pfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --metrics)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__status)
+            opts="-v -q -h -V --json --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

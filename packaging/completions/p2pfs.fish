@@ -27,12 +27,13 @@ end
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -l json -d 'Print one JSON object a line on stdout for each event'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -s v -l verbose -d 'Log more: -v for details, -vv for everything'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -s q -l quiet -d 'Log errors only'
-complete -c p2pfs -n "__fish_p2pfs_needs_command" -s h -l help -d 'Print help'
+complete -c p2pfs -n "__fish_p2pfs_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -s V -l version -d 'Print version'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "share" -d 'Share the files of a folder with everybody on the network'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "get" -d 'Fetch files that others share, verify them, and exit'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "list" -d 'Show what is on offer, from whom, and when it was last heard of'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "doctor" -d 'Tell why nothing is found: look at interfaces, broadcasts, the registry and peers'
+complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "status" -d 'Show how a share or peer of yours does that runs on this machine'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "registry" -d 'Run the registry, which knows which peer listens where'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "peer" -d 'Run a peer, which shares a folder, and fetches and then shares what it wants'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "completions" -d 'Print the completions of a shell'
@@ -47,6 +48,7 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -l connections-per-ad
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -l first-byte-timeout -d 'Close a new connection on which nothing was received for so long' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -l idle-timeout -d 'Close a connection on which nothing was asked for so long' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -l progress-timeout -d 'Give up a transfer in which nothing moved for so long' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -l metrics -d 'Write metrics into this file every 10 s, as Prometheus reads them' -r -F
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -l json -d 'Print one JSON object a line on stdout for each event'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -s v -l verbose -d 'Log more: -v for details, -vv for everything'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -s q -l quiet -d 'Log errors only'
@@ -91,6 +93,11 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -s v -l verbose -d '
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -s q -l quiet -d 'Log errors only'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -s V -l version -d 'Print version'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand status" -l json -d 'Print one JSON object a line on stdout for each event'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand status" -s v -l verbose -d 'Log more: -v for details, -vv for everything'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand status" -s q -l quiet -d 'Log errors only'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand status" -s h -l help -d 'Print help'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand status" -s V -l version -d 'Print version'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l listen -d 'Listen on this address; port 0 takes a free one' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l connections-max -d 'Connections at once [default: 1024 for a peer, 16384 for a registry]' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l connections-per-address-max -d 'Connections accepted from one address at once; the loopback is exempt' -r
@@ -119,6 +126,7 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand peer" -l connections-per-add
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand peer" -l first-byte-timeout -d 'Close a new connection on which nothing was received for so long' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand peer" -l idle-timeout -d 'Close a connection on which nothing was asked for so long' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand peer" -l progress-timeout -d 'Give up a transfer in which nothing moved for so long' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand peer" -l metrics -d 'Write metrics into this file every 10 s, as Prometheus reads them' -r -F
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand peer" -l exit-when-done -d 'Exit once every wanted file is there and verified'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand peer" -l simulate-checksum-failure -d 'Take the first download of each file for a wrong one, to show the recovery'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand peer" -l no-sync -d 'Do not wait until a file would survive a loss of power before it is called done'

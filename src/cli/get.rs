@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
+use super::OutputArgs;
 use super::limits::{TransferArgs, WriteArgs};
 use super::network::NetworkArgs;
 use super::value::{file_name, folder, timeout};
@@ -96,9 +97,12 @@ impl GetArgs {
     }
 
     /// Checks what no option can check alone.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    pub(super) fn check(&self, output: &OutputArgs) -> Result<(), Failure> {
         let usage = |message: &str| Err(Failure::new(ExitCode::Usage, message));
         match (&self.output, self.names.as_slice()) {
+            (Output::Stdout, _) if output.json => {
+                usage("-o - cannot be used with --json; see --help")
+            }
             (Output::Stdout, [Wanted::Name(_)]) => Ok(()),
             (Output::Stdout, _) => usage("-o - takes one name and no pattern; see --help"),
             (_, names) if names.len() > WISHES_MAX => {

@@ -18,6 +18,7 @@ pub mod output;
 mod peer;
 mod registry;
 mod share;
+mod status;
 mod text;
 mod value;
 
@@ -31,22 +32,27 @@ pub use self::output::OutputArgs;
 pub use self::peer::PeerArgs;
 pub use self::registry::RegistryArgs;
 pub use self::share::ShareArgs;
+pub use self::status::StatusArgs;
 pub use self::text::{CompletionsArgs, ManArgs};
 use crate::exit::{ExitCode, Failure};
+use crate::ui::events;
 use crate::wire::Shown;
+
+const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and its name in capitals, \
+    such as P2PFS_OFFER_INTERVAL for --offer-interval. An option that is given wins.\n\n\
+    Exit codes: 0 every file asked for is there and verified, 1 other, 2 usage, 3 nobody offered \
+    it, 4 neither registry nor peer could be reached, 5 offered but timed out or stalled, 6 \
+    checksum wrong, 7 id or port taken at the registry, 8 write error, 9 exists and may not be \
+    replaced or emptied, 10 some files done and some not, 11 address in use, 130 and 143 \
+    interrupted.";
 
 /// Share files between the peers of a network, verified, at almost no cost.
 #[derive(Debug, Parser)]
 #[command(name = "p2pfs", version, propagate_version = true, disable_help_subcommand = true)]
 #[command(arg_required_else_help = false)]
 #[command(
-    after_help = "Each option has an environment variable: P2PFS_ and its name in capitals, such \
-    as P2PFS_OFFER_INTERVAL for --offer-interval. An option that is given wins.\n\n\
-    Exit codes: 0 every file asked for is there and verified, 1 other, 2 usage, 3 nobody offered \
-    it, 4 neither registry nor peer could be reached, 5 offered but timed out or stalled, 6 \
-    checksum wrong, 7 id or port taken at the registry, 8 write error, 9 exists and may not be \
-    replaced or emptied, 10 some files done and some not, 11 address in use, 130 and 143 \
-    interrupted."
+    after_help = AFTER_HELP,
+    after_long_help = format!("{AFTER_HELP}\n\n{}", events::documentation())
 )]
 pub struct Cli {
     /// What to run.
@@ -58,9 +64,14 @@ pub struct Cli {
 }
 
 impl Command {
+    /// Whether it runs for a while, so that there is something to tell.
+    pub fn has_events(&self) -> bool {
+        !matches!(self, Self::Completions(_) | Self::Man(_))
+    }
+
     /// Whether it is one that a person uses every day, who wants no dates in the log.
     pub fn is_daily(&self) -> bool {
-        matches!(self, Self::Share(_) | Self::Get(_) | Self::List(_))
+        matches!(self, Self::Share(_) | Self::Get(_) | Self::List(_) | Self::Status(_))
     }
 }
 
@@ -75,6 +86,8 @@ pub enum Command {
     List(ListArgs),
     /// Tell why nothing is found: look at interfaces, broadcasts, the registry and peers.
     Doctor(DoctorArgs),
+    /// Show how a share or peer of yours does that runs on this machine.
+    Status(StatusArgs),
     /// Run the registry, which knows which peer listens where.
     Registry(RegistryArgs),
     /// Run a peer, which shares a folder, and fetches and then shares what it wants.
@@ -111,7 +124,7 @@ impl Cli {
         self.output.settle(matches)?;
         match &mut self.command {
             Command::Peer(peer) => peer.settle(matches)?,
-            Command::Get(get) => get.check()?,
+            Command::Get(get) => get.check(&self.output)?,
             _ => {}
         }
         Ok(self)

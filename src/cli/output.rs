@@ -1,10 +1,13 @@
 //! What is shown, and how.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, ArgMatches, Args};
 use log::LevelFilter;
 
 use super::loser;
 use crate::exit::Failure;
+use crate::ui::Show;
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -31,6 +34,16 @@ impl OutputArgs {
         Ok(())
     }
 
+    /// What a program that runs is to show.
+    pub fn show(&self) -> Show {
+        Show { json: self.json, has_progress: false, has_metrics: false }
+    }
+
+    /// The same for a program that a person uses every day.
+    pub fn show_daily(&self) -> Show {
+        Show { json: self.json, has_progress: !self.quiet, has_metrics: false }
+    }
+
     /// How much to log.
     pub fn log_level(&self) -> LevelFilter {
         match self.verbose {
@@ -40,4 +53,13 @@ impl OutputArgs {
             _ => LevelFilter::Trace,
         }
     }
+}
+
+/// Metrics.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct MetricsArgs {
+    /// Write metrics into this file every 10 s, as Prometheus reads them.
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
 }

@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args};
 use super::limits::{LimitArgs, WriteArgs};
 use super::loser;
 use super::network::NetworkArgs;
+use super::output::MetricsArgs;
 use super::value::{file_name, folder, host};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::WISHES_MAX;
@@ -51,6 +52,9 @@ pub struct PeerArgs {
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Metrics.
+    #[command(flatten)]
+    pub output: MetricsArgs,
 }
 
 impl PeerArgs {

@@ -7,6 +7,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use super::limits::LimitArgs;
 use super::network::NetworkArgs;
+use super::output::MetricsArgs;
 use super::value::folder;
 
 /// The command line of `share`.
@@ -30,4 +31,7 @@ pub struct ShareArgs {
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Metrics.
+    #[command(flatten)]
+    pub output: MetricsArgs,
 }

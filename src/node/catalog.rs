@@ -161,8 +161,9 @@ impl Catalog {
         self.queue.first().map(|&(at, _)| at + self.expiry)
     }
 
-    /// Forgets what was not repeated in time; gives the peers that offer nothing more.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<PeerId> {
+    /// Forgets what was not repeated in time; gives that, and whether it was the last that
+    /// its peer offered.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<(Offer, bool)> {
         let mut gone = Vec::new();
         while let Some(&(at, slot)) = self.queue.first()
             && now >= at + self.expiry
@@ -172,11 +173,21 @@ impl Catalog {
             if now < heard_at + self.expiry || sings(Canary::NoExpiry) {
                 let heard_at = if sings(Canary::NoExpiry) { now } else { heard_at };
                 self.queue.insert((heard_at, slot));
-            } else if self.forget(slot) {
-                gone.push(offer.peer);
+            } else {
+                gone.push((offer, self.forget(slot)));
             }
         }
         gone
+    }
+
+    /// How many offers are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.offers.len()
+    }
+
+    /// How many peers they are from.
+    pub(super) fn peers(&self) -> usize {
+        self.peers.len()
     }
 
     /// The peers that offer `name`, in order of their ids.
@@ -249,7 +260,7 @@ mod tests {
         assert_eq!(catalog.hear(at(0), FROM, offer(1, "a")), News::New);
         assert_eq!(catalog.hear(at(1), FROM, offer(2, "a")), News::New);
         assert_eq!(catalog.hear(at(9), FROM, offer(1, "a")), News::Repeated);
-        assert_eq!(catalog.expire(at(16)), [PeerId(2)]);
+        assert_eq!(catalog.expire(at(16)), [(offer(2, "a"), true)]);
         assert_eq!(catalog.sources(&offer(1, "a").name).collect::<Vec<_>>(), [PeerId(1)]);
         assert_eq!(catalog.next_expiry(), Some(at(24)));
         // Heard later but known longer: each goes when its own time has come.
@@ -257,12 +268,14 @@ mod tests {
         catalog.hear(at(18), FROM, offer(4, "a"));
         catalog.hear(at(19), FROM, offer(3, "a"));
         catalog.hear(at(23), FROM, offer(4, "a"));
-        assert_eq!(catalog.expire(at(24)), [PeerId(1)]);
+        assert_eq!(catalog.expire(at(24)), [(offer(1, "a"), true)]);
         assert_eq!(catalog.expire(at(33)), []);
         catalog.hear(at(33), FROM, offer(5, "a"));
-        assert_eq!(catalog.expire(at(34)), [PeerId(3)]);
-        assert_eq!(catalog.expire(at(38)), [PeerId(4)]);
-        assert_eq!(catalog.expire(at(48)), [PeerId(5)]);
+        catalog.hear(at(40), FROM, offer(5, "b"));
+        assert_eq!(catalog.expire(at(34)), [(offer(3, "a"), true)]);
+        assert_eq!(catalog.expire(at(38)), [(offer(4, "a"), true)]);
+        assert_eq!(catalog.expire(at(48)), [(offer(5, "a"), false)]);
+        assert_eq!(catalog.expire(at(55)), [(offer(5, "b"), true)]);
         check(&catalog);
         assert_eq!((catalog.offers.len(), catalog.next_expiry()), (0, None));
     }

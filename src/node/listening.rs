@@ -46,6 +46,12 @@ impl Subnet {
     }
 }
 
+impl From<(Offer, SocketAddrV4, Instant)> for HeardOffer {
+    fn from((offer, from, heard_at): (Offer, SocketAddrV4, Instant)) -> Self {
+        Self { offer, from, heard_at }
+    }
+}
+
 impl ListNode {
     /// Listens until then to these networks, or all if there is none; an offer that is not
     /// repeated is forgotten after `expiry`.
@@ -60,8 +66,7 @@ impl ListNode {
 
     /// What is on offer, by name and then by peer.
     pub fn offers(&self) -> impl Iterator<Item = HeardOffer> {
-        let heard = |(offer, from, heard_at)| HeardOffer { offer, from, heard_at };
-        self.catalog.offers().map(heard)
+        self.catalog.offers().map(HeardOffer::from)
     }
 }
 

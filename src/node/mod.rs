@@ -36,6 +36,7 @@ mod peer;
 mod registry;
 mod report;
 mod retry;
+mod snapshot;
 mod wish_error;
 
 use std::io;
@@ -49,6 +50,7 @@ pub use pattern::NamePattern;
 pub use peer::{GuestSettings, PeerKind, PeerNode, PeerSettings};
 pub use registry::RegistryNode;
 pub use report::Report;
+pub use snapshot::{Direction, Inventory, Snapshot, Transfer};
 pub use wish_error::WishError;
 
 pub use crate::proto::FileError;
@@ -77,6 +79,14 @@ pub trait Node {
     /// what they can cause to be sent is bounded. 0 pauses reading, until
     /// `transmitted` or an [`Action::Transmit`] has changed that.
     fn read_allowance_bytes(&self, connection: ConnectionId) -> usize;
+    /// What it is doing now, to be shown.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::default()
+    }
+    /// What it has and knows, at most so many of each.
+    fn inventory(&self, _names_max: usize) -> Inventory {
+        Inventory::default()
+    }
 }
 
 /// What happened.

@@ -29,6 +29,8 @@ pub enum Report {
     },
     /// A peer: the registry refused us; we try again.
     RegistrationRefused {
+        /// The registry.
+        registry: SocketAddrV4,
         /// Its words.
         text: FieldText,
         /// When we try again.
@@ -47,6 +49,13 @@ pub enum Report {
     },
     /// A peer offers a file that it did not offer before.
     OfferSeen {
+        /// The file.
+        name: FileName,
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A peer no longer offers a file.
+    OfferGone {
         /// The file.
         name: FileName,
         /// The peer.
@@ -151,6 +160,8 @@ pub enum Report {
         name: FileName,
         /// To here.
         to: SocketAddrV4,
+        /// Its size.
+        size_bytes: u64,
     },
     /// A file was sent whole.
     UploadDone {
@@ -158,6 +169,19 @@ pub enum Report {
         name: FileName,
         /// To here.
         to: SocketAddrV4,
+        /// Its size.
+        size_bytes: u64,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// A file was not sent whole. Why the connection is over is another report.
+    UploadFailed {
+        /// The file.
+        name: FileName,
+        /// To here.
+        to: SocketAddrV4,
+        /// Why.
+        reason: CloseReason,
     },
     /// A connection that came in is over, but not as it should be.
     ConnectionClosed {
@@ -223,7 +247,9 @@ impl Report {
             | Self::FileLost { .. }
             | Self::ReadFailed { .. } => Level::Warn,
             Self::WishFailed { .. } | Self::NothingMatched { .. } => Level::Error,
-            Self::RegistryUnreachable { again: true, .. } => Level::Debug,
+            Self::RegistryUnreachable { again: true, .. }
+            | Self::OfferGone { .. }
+            | Self::UploadFailed { .. } => Level::Debug,
             Self::RegistryUnreachable { .. } => Level::Warn,
             Self::ConnectionClosed { reason, .. } if reason.is_their_fault() => Level::Warn,
             Self::ConnectionClosed { .. } => Level::Debug,
@@ -233,7 +259,7 @@ impl Report {
 
     /// Whether it is about what others offer: of that there may be very much.
     pub fn is_about_offers(&self) -> bool {
-        matches!(self, Self::OfferSeen { .. } | Self::PeerGone { .. })
+        matches!(self, Self::OfferSeen { .. } | Self::OfferGone { .. } | Self::PeerGone { .. })
     }
 
     /// The address that caused it: the log limits the lines about each.
@@ -242,7 +268,9 @@ impl Report {
             Self::DatagramDropped { from, .. }
             | Self::ConnectionClosed { from, .. }
             | Self::ConnectionRefused { from } => Some(*from),
-            Self::UploadStarted { to, .. } | Self::UploadDone { to, .. } => Some(*to),
+            Self::UploadStarted { to, .. }
+            | Self::UploadDone { to, .. }
+            | Self::UploadFailed { to, .. } => Some(*to),
             Self::EntryRefused { address, .. } | Self::PeerEntered { address, .. } => {
                 Some(*address)
             }
@@ -258,7 +286,7 @@ impl fmt::Display for Report {
             Self::IdRefused { peer, text, next } => {
                 write!(f, "the registry refused id {peer}: {}; trying id {next}", Shown(text))
             }
-            Self::RegistrationRefused { text, retry_in } => {
+            Self::RegistrationRefused { text, retry_in, .. } => {
                 let (text, retry_in) = (Shown(text), retry_in.as_secs_f32());
                 write!(f, "the registry refused us: {text}; trying again in {retry_in:.1} s")
             }
@@ -271,6 +299,7 @@ impl fmt::Display for Report {
                 write!(f, "or say with --registry where it is; trying again in {retry_in:.1} s")
             }
             Self::OfferSeen { name, peer } => write!(f, "peer {peer} offers {name}"),
+            Self::OfferGone { name, peer } => write!(f, "peer {peer} no longer offers {name}"),
             Self::DatagramDropped { from, malformed } => {
                 write!(f, "dropped a datagram from {from}: {malformed}")
             }
@@ -310,8 +339,11 @@ impl fmt::Display for Report {
             Self::NothingMatched { pattern } => {
                 write!(f, "nobody offered anything that matches {}", Shown(pattern))
             }
-            Self::UploadStarted { name, to } => write!(f, "sending {name} to {to}"),
-            Self::UploadDone { name, to } => write!(f, "sent {name} to {to}"),
+            Self::UploadStarted { name, to, .. } => write!(f, "sending {name} to {to}"),
+            Self::UploadDone { name, to, .. } => write!(f, "sent {name} to {to}"),
+            Self::UploadFailed { name, to, reason } => {
+                write!(f, "{name} did not get to {to}: {reason}")
+            }
             Self::ConnectionClosed { from, reason } => {
                 write!(f, "closed the connection from {from}: {reason}")
             }

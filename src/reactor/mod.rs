@@ -12,6 +12,7 @@
 //! 5. Send what the connections have to send, before sleeping.
 //! 6. Make files safe that came in whole, all at once. This may wait for the disk, and
 //!    is the one step that waits; how long is counted.
+//! 7. Show how the running transfers do, if it is time for it.
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
 //! cleared only when the kernel says `WouldBlock` or a read brings less than it could,
@@ -24,13 +25,14 @@ mod listener;
 mod loop_times;
 mod offer_socket;
 pub mod probe;
-mod report_log;
 mod signals;
+mod status_socket;
 
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -42,13 +44,18 @@ pub use self::files::Files;
 pub use self::listener::Listener;
 use self::loop_times::LoopTimes;
 pub use self::offer_socket::OfferSocket;
-use self::report_log::ReportLog;
 pub use self::signals::Signals;
+use self::status_socket::STATUS;
+pub use self::status_socket::StatusSocket;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
-    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
+    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX,
+    STATUS_NAMES_MAX, TURN_BYTES,
 };
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome};
+use crate::storage;
+use crate::ui::{Ui, Work};
+use crate::wire::Shown;
 
 const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);
@@ -67,6 +74,8 @@ pub struct Sockets {
     pub listener: Option<Listener>,
     /// Sends and hears offers.
     pub offers: Option<OfferSocket>,
+    /// Tells others of this user how the program does.
+    pub status: Option<StatusSocket>,
 }
 
 /// Runs one node.
@@ -82,6 +91,7 @@ pub struct Reactor<N> {
     signals: Signals,
     /// Not for a registry.
     offers: Option<OfferSocket>,
+    status: Option<StatusSocket>,
     /// Not for who has no files.
     files: Option<Files>,
     connections: Connections,
@@ -90,8 +100,13 @@ pub struct Reactor<N> {
     /// Connections with something to send and room for it.
     sendable: Vec<ConnectionId>,
     scratch: Vec<u8>,
-    log: ReportLog,
+    ui: Ui,
+    /// What the loop did since something was last shown.
+    work: Work,
     loop_times: LoopTimes,
+    metrics: Option<PathBuf>,
+    /// How writing them failed the last time, so that each kind of failure is told once.
+    metrics_error: Option<io::ErrorKind>,
     /// Actions about files that were carried out.
     file_calls: usize,
     /// The time of this turn: the clock is read once in each.
@@ -100,9 +115,9 @@ pub struct Reactor<N> {
 }
 
 impl<N: Node> Reactor<N> {
-    /// A loop around `node`, which is called `name` in the log.
+    /// A loop around `node`, which shows by `ui` what it does.
     pub fn new(
-        name: String,
+        ui: Ui,
         node: N,
         mut signals: Signals,
         mut sockets: Sockets,
@@ -117,7 +132,11 @@ impl<N: Node> Reactor<N> {
         if let Some(offers) = &mut sockets.offers {
             registry.register(offers, OFFERS, Interest::READABLE)?;
         }
-        let Sockets { host, host_to_loopback, progress_timeout, listener, offers } = sockets;
+        if let Some(status) = &mut sockets.status {
+            status.register(registry)?;
+        }
+        let Sockets { host, host_to_loopback, progress_timeout, listener, offers, status } =
+            sockets;
         Ok(Self {
             node,
             poll,
@@ -127,27 +146,31 @@ impl<N: Node> Reactor<N> {
             listener,
             signals,
             offers,
+            status,
             files,
             connections: Connections::default(),
             readable: VecDeque::new(),
             sendable: Vec::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
-            log: ReportLog::new(name),
+            ui,
+            work: Work::default(),
             loop_times: LoopTimes::default(),
+            metrics: None,
+            metrics_error: None,
             file_calls: 0,
             now: Instant::now(),
             outcome: None,
         })
     }
 
+    /// Writes metrics there from now on, if the user wants any.
+    pub fn write_metrics(&mut self, path: Option<PathBuf>) {
+        self.metrics = path;
+    }
+
     /// The node.
     pub fn node(&mut self) -> &mut N {
         &mut self.node
-    }
-
-    /// Logs what others offer, and how the loop fares, with this level from now on.
-    pub fn log_details_as(&mut self, level: Level) {
-        self.log.details_level = level;
     }
 
     /// Runs until the node ends the program. `begin` are the first inputs. While this
@@ -164,10 +187,11 @@ impl<N: Node> Reactor<N> {
         let mut events = Events::with_capacity(POLL_EVENTS);
         loop {
             if let Some(outcome) = self.outcome.take() {
+                self.ui.end(self.now);
                 if self.loop_times.has_waited() {
-                    self.log.note(Level::Info, &self.loop_times);
+                    self.ui.note(Level::Info, &self.loop_times);
                 }
-                self.log.note(Level::Debug, self.loop_times.turns());
+                self.ui.note(Level::Debug, self.loop_times.turns());
                 self.signals.set_at_once(true);
                 return Ok(outcome);
             }
@@ -176,16 +200,26 @@ impl<N: Node> Reactor<N> {
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        let began = self.stopwatch();
         match self.poll.poll(events, Some(self.poll_timeout())) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
         self.now = Instant::now();
+        if let Some(began) = began {
+            self.work.idle += self.now - began;
+        }
         for event in events.iter() {
             match event.token() {
                 LISTENER => self.listener.iter_mut().for_each(Listener::set_ready),
                 OFFERS => self.offers.iter_mut().for_each(OfferSocket::set_ready),
                 SIGNALS => self.stop(),
+                STATUS => {
+                    if let Some(status) = &mut self.status {
+                        status.accept(self.poll.registry());
+                    }
+                }
+                token if StatusSocket::is_client(token) => self.answer(token),
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
                     let is_read_closed = event.is_read_closed() || event.is_error();
@@ -204,7 +238,31 @@ impl<N: Node> Reactor<N> {
         self.send_all();
         self.loop_times.add_turn(self.now.elapsed());
         self.commit();
+        self.show();
         Ok(())
+    }
+
+    /// Shows how the program does, if it is time for it.
+    fn show(&mut self) {
+        if self.ui.poll_timeout().is_none_or(|at| at > self.now) {
+            return;
+        }
+        let snapshot = self.node.snapshot();
+        if self.ui.next_look().is_some_and(|at| at <= self.now) {
+            let work = mem::take(&mut self.work);
+            self.ui.look(self.now, &snapshot, &work);
+        }
+        if let Some(text) = self.ui.metrics(self.now, &snapshot, &self.loop_times.counts())
+            && let Some(path) = &self.metrics
+        {
+            let error = storage::replace(path, text.as_bytes()).err();
+            let kind = error.as_ref().map(io::Error::kind);
+            if let Some(error) = error.filter(|_| kind != self.metrics_error) {
+                let path = Shown(path.to_string_lossy());
+                log::warn!("cannot write the metrics to {path}: {error}; trying again");
+            }
+            self.metrics_error = kind;
+        }
     }
 
     fn poll_timeout(&self) -> Duration {
@@ -216,7 +274,7 @@ impl<N: Node> Reactor<N> {
             return Duration::ZERO;
         }
         let next_try = self.listener.as_ref().and_then(|listener| listener.next_try(self.now));
-        let timers = [self.node.poll_timeout(), next_try];
+        let timers = [self.node.poll_timeout(), next_try, self.ui.poll_timeout()];
         let next = timers.into_iter().flatten().min();
         let sleep = next.map(|at| at.saturating_duration_since(self.now));
         sleep.unwrap_or(POLL_TIMEOUT_MAX).min(POLL_TIMEOUT_MAX)
@@ -228,8 +286,19 @@ impl<N: Node> Reactor<N> {
             Input::Received { bytes, .. } => *bytes,
             _ => &[],
         };
+        // Most of the time that bytes take here goes into their digest.
+        let began = if received.is_empty() { None } else { self.stopwatch() };
         self.node.handle(self.now, input);
+        if let Some(began) = began {
+            self.work.hash += began.elapsed();
+        }
         self.carry_out(received);
+    }
+
+    /// The time, if it is of interest how long something takes: only while what runs is
+    /// shown.
+    fn stopwatch(&self) -> Option<Instant> {
+        self.ui.next_look().map(|_| Instant::now())
     }
 
     /// Carries out the node's actions, and those that their outcomes lead to.
@@ -250,7 +319,7 @@ impl<N: Node> Reactor<N> {
                     None
                 }
                 Action::Report(report) => {
-                    self.log.log(self.now, &report);
+                    self.ui.report(self.now, &report);
                     None
                 }
                 Action::Exit(outcome) => {
@@ -264,7 +333,13 @@ impl<N: Node> Reactor<N> {
                 | Action::Discard(_)
                 | Action::Hash(_) => {
                     self.file_calls += 1;
-                    self.files.as_mut().and_then(|files| files.carry_out(action, received))
+                    let began = self.stopwatch();
+                    let outcome =
+                        self.files.as_mut().and_then(|files| files.carry_out(action, received));
+                    if let Some(began) = began {
+                        self.work.disk += began.elapsed();
+                    }
+                    outcome
                 }
             };
             if let Some(input) = outcome {
@@ -277,6 +352,15 @@ impl<N: Node> Reactor<N> {
         while let Some(signal) = self.signals.next() {
             self.handle(Input::Stop(signal));
         }
+    }
+
+    /// Another program of this user may have asked something.
+    fn answer(&mut self, token: Token) {
+        let Some(status) = &mut self.status else { return };
+        status.serve(token, |question| {
+            let told = (&self.node.snapshot(), &self.node.inventory(STATUS_NAMES_MAX));
+            self.ui.answer(question, self.now, told, &self.loop_times.counts())
+        });
     }
 
     fn accept(&mut self) {
@@ -309,8 +393,15 @@ impl<N: Node> Reactor<N> {
     fn hash(&mut self) {
         let mut hashed_bytes = 0;
         while hashed_bytes < HASH_TURN_BYTES {
+            if !self.files.as_ref().is_some_and(Files::is_hashing) {
+                return;
+            }
+            let began = self.stopwatch();
             let Some(files) = &mut self.files else { return };
             let Some((input, bytes)) = files.hash_slice(&mut self.scratch) else { return };
+            if let Some(began) = began {
+                self.work.hash += began.elapsed();
+            }
             hashed_bytes += bytes;
             self.handle(input);
         }
@@ -321,8 +412,10 @@ impl<N: Node> Reactor<N> {
         let began = Instant::now();
         let inputs = files.commit();
         self.now = Instant::now();
+        let elapsed = self.now.saturating_duration_since(began);
+        self.work.disk += elapsed;
         if files.syncs() {
-            self.loop_times.add_wait(inputs.len(), self.now.saturating_duration_since(began));
+            self.loop_times.add_wait(inputs.len(), elapsed);
         }
         for input in inputs {
             self.handle(input);

@@ -5,20 +5,19 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use log::Level;
-
 use super::network::{self, Place};
 use super::{cannot_read_folder, loop_failed, not_printed};
-use crate::cli::{GetArgs, Output, Wanted};
+use crate::cli::{GetArgs, Output, OutputArgs, Wanted};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
 use crate::node::{GuestSettings, Input, OnConflict, PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Reactor, Signals};
 use crate::storage::{SharedFolder, WriteSettings};
+use crate::ui::Ui;
 use crate::wire::{FileName, PeerId, Shown};
 
 /// Fetches files, and ends.
-pub fn get(args: &GetArgs) -> Result<ExitCode, Failure> {
+pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let registry = network::resolve(&args.network.registry)?;
     let signals = Signals::new().map_err(loop_failed)?;
     let interfaces = network::named(&args.network.interface)?;
@@ -61,9 +60,8 @@ pub fn get(args: &GetArgs) -> Result<ExitCode, Failure> {
     let node = PeerNode::new(Instant::now(), settings);
     let sockets = place.sockets(limits.progress_timeout, None, offers);
     let files = Some(Files::new(folder, None));
-    let mut reactor =
-        Reactor::new("get".into(), node, signals, sockets, files).map_err(loop_failed)?;
-    reactor.log_details_as(Level::Debug);
+    let ui = Ui::new("get".into(), output.show_daily());
+    let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     let (names, patterns) = sorted(&args.names);
     let mut begin = found;
     // Before the names: with the last of them the program would end.

@@ -8,18 +8,19 @@ use std::time::Instant;
 
 use super::network::{self, Place};
 use super::{loop_failed, print};
-use crate::cli::ListArgs;
+use crate::cli::{ListArgs, OutputArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::{OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PROGRESS_TIMEOUT, WATCH_INTERVAL};
 use crate::node::{HeardOffer, ListNode, Outcome};
 use crate::reactor::{Reactor, Signals};
+use crate::ui::{Ui, events};
 use crate::wire::Offer;
 
 /// What goes to a terminal before a list that takes the place of the last one.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Shows what is on offer.
-pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
+pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
     let place = Place::new(network::named(&args.interface)?, &args.offers);
     let offers = place.hear_offers()?;
@@ -27,10 +28,10 @@ pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait() };
     let node = ListNode::new(Instant::now() + wait, expiry, place.subnets());
     let sockets = place.sockets(PROGRESS_TIMEOUT, None, offers);
-    let mut reactor =
-        Reactor::new("list".into(), node, signals, sockets, None).map_err(loop_failed)?;
+    let ui = Ui::new("list".into(), output.show_daily());
+    let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
     if args.watch {
-        return watch(&mut reactor);
+        return watch(&mut reactor, output.json);
     }
     let outcome = reactor.run(&[]).map_err(loop_failed)?;
     let code = result_of(outcome, None)?;
@@ -41,13 +42,18 @@ pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
         let message = format_args!("{message}listen longer with --wait");
         return Err(Failure::new(ExitCode::NotOffered, message));
     }
-    print(table(&offers, Instant::now(), io::stdout().is_terminal()).as_bytes())?;
+    let now = Instant::now();
+    let text = match output.json {
+        true => offers.iter().map(|heard| events::offer(heard, now)).collect(),
+        false => table(&offers, now, io::stdout().is_terminal()),
+    };
+    print(text.as_bytes())?;
     Ok(code)
 }
 
 /// Stays: a terminal shows the list as it is now, anything else gets a line for each change.
-fn watch(reactor: &mut Reactor<ListNode>) -> Result<ExitCode, Failure> {
-    let is_terminal = io::stdout().is_terminal();
+fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failure> {
+    let is_terminal = io::stdout().is_terminal() && !json;
     let mut shown = BTreeMap::new();
     loop {
         let outcome = reactor.run(&[]).map_err(loop_failed)?;
@@ -58,7 +64,7 @@ fn watch(reactor: &mut Reactor<ListNode>) -> Result<ExitCode, Failure> {
         let offers: Vec<_> = reactor.node().offers().collect();
         let text = match is_terminal {
             true => format!("{CLEAR}{}", table(&offers, now, true)),
-            false => changes(&mut shown, &offers),
+            false => changes(&mut shown, &offers, json.then_some(now)),
         };
         print(text.as_bytes())?;
         reactor.node().listen_until(now + WATCH_INTERVAL);
@@ -79,18 +85,28 @@ fn table(offers: &[HeardOffer], now: Instant, with_heading: bool) -> String {
     text
 }
 
-/// What changed since the last time.
-fn changes(shown: &mut BTreeMap<Offer, SocketAddrV4>, offers: &[HeardOffer]) -> String {
-    let mut text = String::new();
-    let mut line = |what: &str, offer: &Offer, from: &SocketAddrV4| {
-        let _ = writeln!(text, "{what:<7}  {:>10}  {from:<21}  {}", offer.peer.0, offer.name);
+/// What changed since the last time; as JSON, if that is to be told as of some time.
+fn changes(
+    shown: &mut BTreeMap<Offer, SocketAddrV4>,
+    offers: &[HeardOffer],
+    json: Option<Instant>,
+) -> String {
+    let line = |what: &str, offer: &Offer, from: &SocketAddrV4| {
+        format!("{what:<7}  {:>10}  {from:<21}  {}\n", offer.peer.0, offer.name)
     };
     let now: BTreeMap<_, _> = offers.iter().map(|heard| (heard.offer, heard.from)).collect();
+    let mut text = String::new();
     for (offer, from) in shown.iter().filter(|(offer, _)| !now.contains_key(offer)) {
-        line("gone", offer, from);
+        text += &match json {
+            Some(_) => events::offer_gone(offer),
+            None => line("gone", offer, from),
+        };
     }
-    for (offer, from) in now.iter().filter(|(offer, _)| !shown.contains_key(offer)) {
-        line("offered", offer, from);
+    for heard in offers.iter().filter(|heard| !shown.contains_key(&heard.offer)) {
+        text += &match json {
+            Some(now) => events::offer(heard, now),
+            None => line("offered", &heard.offer, &heard.from),
+        };
     }
     *shown = now;
     text
@@ -126,10 +142,10 @@ mod tests {
     fn only_changes_are_told() {
         let start = Instant::now();
         let (mut shown, [a, b]) = (BTreeMap::new(), [heard(1, "a", start), heard(2, "b", start)]);
-        let first = changes(&mut shown, &[a]);
+        let first = changes(&mut shown, &[a], None);
         assert_eq!(first, "offered           1  127.0.0.1:8000         a\n");
-        assert_eq!(changes(&mut shown, &[a]), "");
-        let second = changes(&mut shown, &[b]);
+        assert_eq!(changes(&mut shown, &[a], None), "");
+        let second = changes(&mut shown, &[b], None);
         assert!(second.starts_with("gone   ") && second.contains("\noffered  "), "{second}");
     }
 }

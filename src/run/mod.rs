@@ -12,6 +12,8 @@ mod notify;
 mod peer;
 mod registry;
 mod share;
+mod sockets;
+mod status;
 mod text;
 
 use std::io::{self, ErrorKind, Write};
@@ -26,13 +28,15 @@ pub use self::list::list;
 pub use self::peer::peer;
 pub use self::registry::registry;
 pub use self::share::share;
+pub use self::status::status;
 pub use self::text::{completions, man};
+use crate::cli::OutputArgs;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{CONNECTIONS_MIN, Limits, SPARE_DESCRIPTORS};
-use crate::logger;
 use crate::node::{Input, Node, Outcome, Version};
 use crate::reactor::Reactor;
 use crate::storage::{DigestCache, SharedFolder, Skipped};
+use crate::ui::{events, stdout};
 use crate::wire::{FileName, Shown};
 
 /// The files of a folder as first inputs, with the digests that an earlier run has kept in
@@ -65,13 +69,12 @@ fn with_descriptors(limits: Limits) -> Limits {
     Limits { connections_max, ..limits }
 }
 
-/// The line that scripts wait for, and what a service manager waits for. A closed or full
-/// stdout is no reason to stop.
-fn say_listening(address: SocketAddrV4) {
-    let mut stdout = io::stdout().lock();
-    if logger::takes_a_line(&stdout) {
-        let _ = writeln!(stdout, "listening {address}").and_then(|()| stdout.flush());
-    }
+/// The line that scripts wait for, and what a service manager waits for.
+fn say_listening(address: SocketAddrV4, output: &OutputArgs) {
+    stdout::print(&match output.json {
+        true => events::listening(address),
+        false => format!("listening {address}\n"),
+    });
     notify::ready();
 }
 

@@ -69,6 +69,7 @@ impl Place {
             progress_timeout,
             listener,
             offers: Some(offers),
+            status: None,
         }
     }
 

@@ -5,20 +5,22 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::network::{self, Place};
+use super::sockets;
 use super::{
     cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, serve, warn_skipped,
     with_descriptors,
 };
-use crate::cli::PeerArgs;
+use crate::cli::{OutputArgs, PeerArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
 use crate::node::{Input, OnConflict, PeerKind, PeerNode, PeerSettings};
-use crate::reactor::{Files, Listener, Reactor, Signals};
+use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
 use crate::storage::{PrepareError, SharedFolder, WriteSettings, cache_folder, prepare};
+use crate::ui::{Show, Ui};
 use crate::wire::PeerId;
 
 /// Runs a peer until it is stopped, refused or done.
-pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
+pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let registry = network::resolve(&args.network.registry)?;
     let signals = Signals::new().map_err(loop_failed)?;
     let interfaces = match args.network.interface.as_slice() {
@@ -77,9 +79,12 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     let (cache, mut begin) = known_files(&folder, scan.files, caches);
     begin.push(Input::Want(&args.want));
     let files = Some(Files::new(folder, cache));
-    let sockets = place.sockets(progress_timeout, Some(listener), offers);
-    let mut reactor = Reactor::new(name, node, signals, sockets, files).map_err(loop_failed)?;
-    say_listening(address);
+    let status = sockets::own();
+    let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
+    let ui = Ui::new(name, Show { has_metrics: args.output.metrics.is_some(), ..output.show() });
+    let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
+    reactor.write_metrics(args.output.metrics.clone());
+    say_listening(address, output);
     let outcome = serve(&mut reactor, &begin)?;
     result_of(outcome, Some(args.id))
 }

@@ -3,25 +3,25 @@
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
-use log::Level;
-
 use super::network::{self, Place};
+use super::sockets;
 use super::{
     cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, serve, warn_skipped,
     with_descriptors,
 };
-use crate::cli::ShareArgs;
+use crate::cli::{OutputArgs, ShareArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::{Limits, SKIPPED_LINES_MAX};
 use crate::node::{PeerKind, PeerNode, PeerSettings};
-use crate::reactor::{Files, Listener, Reactor, Signals};
+use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
 use crate::storage::{Scan, SharedFolder, cache_folder};
+use crate::ui::{Show, Ui};
 use crate::wire::{PeerId, Shown};
 
 const NAME: &str = "share";
 
 /// Shares a folder until it is stopped.
-pub fn share(args: &ShareArgs) -> Result<ExitCode, Failure> {
+pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let registry = network::resolve(&args.network.registry)?;
     let signals = Signals::new().map_err(loop_failed)?;
     let interfaces = match args.network.interface.as_slice() {
@@ -56,12 +56,16 @@ pub fn share(args: &ShareArgs) -> Result<ExitCode, Failure> {
     let count = scan.files.len();
     tell_skipped(&scan);
     let (cache, begin) = known_files(&folder, scan.files, cache_folder());
-    let sockets = place.sockets(progress_timeout, Some(listener), offers);
+    let status = sockets::own();
+    let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
     let files = Some(Files::new(folder, cache));
-    let mut reactor =
-        Reactor::new(NAME.into(), node, signals, sockets, files).map_err(loop_failed)?;
-    reactor.log_details_as(Level::Debug);
-    say_listening(address);
+    let ui = Ui::new(
+        NAME.into(),
+        Show { has_metrics: args.output.metrics.is_some(), ..output.show_daily() },
+    );
+    let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
+    reactor.write_metrics(args.output.metrics.clone());
+    say_listening(address, output);
     let path = Shown(args.dir.to_string_lossy());
     log::info!(
         target: NAME,

@@ -13,6 +13,8 @@
 //! | `service` | what a service manager is told |
 //! | `surroundings` | no network, no name service, no variable, nowhere to write, no streams |
 //! | `reference_beside` | `share` and `get` beside the reference's programs |
+//! | `progress` | what a person sees at a terminal, and elsewhere |
+//! | `status` | how a program does, for people and programs; metrics |
 //! | `options` | environment variables, completions, the manual page, a bare environment |
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
@@ -34,8 +36,10 @@ mod get;
 mod list;
 mod options;
 mod place;
+mod progress;
 mod reference_beside;
 mod service;
 mod share;
+mod status;
 mod surroundings;
 mod to_stdout;

@@ -10,6 +10,7 @@
 //! | `storage` | simulated storage; what is not offered; leftovers |
 //! | `stopping` | signals and exit codes |
 //! | `command_line` | bad input, ports in use |
+//! | `json` | events are as documented; a reader who does not read stops nothing |
 //! | `interplay` | our programs beside the reference's, in every mix |
 //! | `reference_alone` | the reference's programs among themselves |
 //!
@@ -21,6 +22,7 @@ mod command_line;
 mod failing_sources;
 mod harness;
 mod interplay;
+mod json;
 mod messages;
 mod outages;
 mod reference;

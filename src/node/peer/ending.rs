@@ -42,6 +42,11 @@ impl PeerNode {
         self.waiting.remove(&name);
     }
 
+    /// Wishes that have not come to an end.
+    pub(super) fn open_wishes(&self) -> usize {
+        self.wishes.len() - self.tally.done - self.tally.failed
+    }
+
     pub(super) fn end_if_done(&mut self, now: Instant) {
         let Tally { done, failed, unmatched, error } = self.tally;
         let is_over = done + failed == self.wishes.len() && self.searches.is_empty();

@@ -555,6 +555,14 @@ impl PeerNode {
         }
     }
 
+    /// Since when a file is being fetched on this connection, if it is.
+    pub(super) fn download_began(&self, name: &FileName, on: ConnectionId) -> Option<Instant> {
+        match self.state(name)? {
+            State::Downloading { began, connection, .. } if connection == on => Some(began),
+            _ => None,
+        }
+    }
+
     pub(super) fn state(&self, name: &FileName) -> Option<State> {
         self.wishes.get(name).map(|wish| wish.state)
     }

@@ -34,7 +34,10 @@ use super::catalog::Catalog;
 use super::connections::{ConnectionId, Connections};
 use super::deadlines::Deadlines;
 use super::index::Index;
-use super::{Action, CloseHow, FileError, Input, Node, OnConflict, Outcome, Report};
+use super::{
+    Action, CloseHow, Direction, FileError, HeardOffer, Input, Inventory, Node, OnConflict,
+    Outcome, Report, Snapshot, Transfer,
+};
 use crate::limits::{
     ACTIONS_KEPT, DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN,
 };
@@ -129,9 +132,8 @@ enum Connection {
     Upload {
         from: SocketAddrV4,
         upload: Upload,
-        source: Option<Source>,
-        /// The file that was sent last, until all of it is acknowledged.
-        unacknowledged: Option<FileName>,
+        /// The file that was asked for last, until all of it is acknowledged.
+        served: Option<Served>,
     },
     Download {
         source: PeerId,
@@ -146,9 +148,13 @@ enum Connection {
 
 /// The file of an upload.
 #[derive(Clone, Copy, Debug)]
-struct Source {
-    file: FileId,
+struct Served {
     name: FileName,
+    /// Until all of it is handed over.
+    file: Option<FileId>,
+    /// Known once it is open.
+    size_bytes: u64,
+    began: Instant,
 }
 
 /// What an open file is for.
@@ -287,8 +293,8 @@ impl PeerNode {
         self.connection_deadlines.disarm(connection);
         match machine {
             Connection::Registration(_) => self.on_registry_lost(now, reason),
-            Connection::Upload { from, source, .. } => {
-                self.on_upload_lost(connection, from, source, reason);
+            Connection::Upload { from, served, .. } => {
+                self.on_upload_lost(connection, from, served, reason);
             }
             Connection::Download { source, name, download, .. } => {
                 self.kept.remove(&(source, connection));
@@ -326,12 +332,8 @@ impl Node for PeerNode {
         if self.guest().is_some() {
             return None;
         }
-        let upload = Connection::Upload {
-            from,
-            upload: Upload::new(now, &self.limits),
-            source: None,
-            unacknowledged: None,
-        };
+        let upload =
+            Connection::Upload { from, upload: Upload::new(now, &self.limits), served: None };
         let connection = self.connections.accept(from, upload);
         match connection {
             Some(connection) => self.after(connection),
@@ -441,9 +443,57 @@ impl Node for PeerNode {
             None => 0,
         }
     }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            transfers: self.connections.iter().filter_map(|(id, c)| self.transfer(id, c)).collect(),
+            connections: self.connections.len(),
+            files_shared: self.index.len(),
+            offers_known: self.catalog.len(),
+            peers_known: self.catalog.peers(),
+            wishes_open: self.open_wishes(),
+        }
+    }
+
+    fn inventory(&self, names_max: usize) -> Inventory {
+        Inventory {
+            shared: self.index.sizes().take(names_max).collect(),
+            offers: self.catalog.offers().take(names_max).map(HeardOffer::from).collect(),
+        }
+    }
 }
 
 impl PeerNode {
+    fn transfer(&self, id: ConnectionId, connection: &Connection) -> Option<Transfer> {
+        match connection {
+            Connection::Download { source, address, name, download } => {
+                let began = self.download_began(name, id)?;
+                Some(Transfer {
+                    connection: id,
+                    name: *name,
+                    direction: Direction::In { peer: *source },
+                    address: *address,
+                    began,
+                    bytes: download.received_bytes(),
+                })
+            }
+            Connection::Upload { from, upload, served: Some(served) } => {
+                let Served { name, size_bytes, began, .. } = *served;
+                let waits_for_hash = upload.waits_for_hash();
+                Some(Transfer {
+                    connection: id,
+                    name,
+                    direction: Direction::Out { size_bytes, waits_for_hash },
+                    address: *from,
+                    began,
+                    // Handed over, it may still be on its way.
+                    bytes: upload.sent_bytes().unwrap_or(size_bytes),
+                })
+            }
+            Connection::Upload { served: None, .. } | Connection::Registration(_) => None,
+        }
+    }
+
     fn on_connected(&mut self, now: Instant, connection: ConnectionId) {
         match self.connections.get_mut(connection) {
             Some(Connection::Registration(registration)) => {

@@ -67,8 +67,11 @@ impl PeerNode {
     }
 
     pub(super) fn expire_offers(&mut self, now: Instant) {
-        for peer in self.catalog.expire(now) {
-            self.report(Report::PeerGone { peer });
+        for (Offer { peer, name }, is_last) in self.catalog.expire(now) {
+            self.report(Report::OfferGone { name, peer });
+            if is_last {
+                self.report(Report::PeerGone { peer });
+            }
         }
         self.arm_expiry();
     }

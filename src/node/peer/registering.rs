@@ -114,7 +114,8 @@ impl PeerNode {
             return self.dial_registry(now);
         }
         let retry_in = self.registry.backoff.delay(&mut self.rng);
-        self.report(Report::RegistrationRefused { text, retry_in });
+        let registry = self.settings.registry;
+        self.report(Report::RegistrationRefused { registry, text, retry_in });
         self.deadlines.arm(Wake::Registry, now + retry_in);
         self.close(now, connection, CloseReason::Refused);
     }

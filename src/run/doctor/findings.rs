@@ -5,19 +5,18 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use crate::cli::network::HostPort;
 use crate::exit::ExitCode;
 use crate::limits::DOCTOR_TIMEOUT;
 use crate::node::Subnet;
 use crate::run::network::Interface;
+use crate::ui::doctor::{self as events, InterfaceEvent};
 use crate::wire::{PeerId, Shown};
 
 /// Something that was found: its `Display` is a line for people.
 pub(super) trait Finding: Display {
-    /// The same as an object of JSON.
-    fn json(&self) -> Value;
+    /// The same as an event.
+    fn event(&self) -> String;
 }
 
 /// Whether the offer port can be shared with other programs.
@@ -180,11 +179,9 @@ impl PeerFinding {
 }
 
 impl Finding for PortFinding {
-    fn json(&self) -> Value {
-        json!({
-            "v": 1, "event": "offer_port", "port": self.port, "ok": self.error.is_none(),
-            "error": self.error.map(|kind| kind.to_string()),
-        })
+    fn event(&self) -> String {
+        let error = self.error.map(|kind| kind.to_string());
+        events::offer_port(self.port, error.as_deref())
     }
 }
 
@@ -202,13 +199,9 @@ impl Display for PortFinding {
 }
 
 impl Finding for RegistryFinding {
-    fn json(&self) -> Value {
-        json!({
-            "v": 1, "event": "registry", "registry": self.registry.to_string(),
-            "ok": self.error.is_none(), "connected_ms": self.connected_in.map(ms),
-            "answered_ms": self.answered_in.map(ms),
-            "error": self.error.as_ref().map(|(why, _)| why),
-        })
+    fn event(&self) -> String {
+        let error = self.error.as_ref().map(|(why, _)| why.as_str());
+        events::registry(&self.registry, self.connected_in, self.answered_in, error)
     }
 }
 
@@ -226,13 +219,17 @@ impl Display for RegistryFinding {
 }
 
 impl Finding for InterfaceFinding {
-    fn json(&self) -> Value {
+    fn event(&self) -> String {
         let Interface { name, address, subnet, broadcast, is_up } = &self.interface;
-        json!({
-            "v": 1, "event": "interface", "name": name, "address": address,
-            "prefix_length": subnet.prefix_len, "broadcast": broadcast, "up": is_up, "offers_to": self.to,
-            "ok": self.is_heard_back, "offers": self.offers, "peers": self.peers,
-            "error": self.error,
+        events::interface(&InterfaceEvent {
+            name,
+            address: (*address, subnet.prefix_len),
+            broadcast: *broadcast,
+            is_up: *is_up,
+            to: self.to,
+            error: self.error.as_deref(),
+            is_heard_back: self.is_heard_back,
+            offers: (self.offers, self.peers as u64),
         })
     }
 }
@@ -260,21 +257,16 @@ impl Display for InterfaceFinding {
 }
 
 impl Finding for PeerFinding {
-    fn json(&self) -> Value {
-        let (address, outcome) = match &self.place {
-            PeerPlace::NotTold | PeerPlace::Unknown => (None, None),
-            PeerPlace::At(address, outcome) => (Some(address), Some(outcome)),
-        };
-        let error = match outcome {
-            None => Some("address not known".to_owned()),
-            Some(outcome) => outcome.as_ref().err().map(why),
-        };
-        json!({
-            "v": 1, "event": "peer", "id": self.id.0, "from": self.from, "offers": self.offers,
-            "address": address, "ok": self.is_reached(),
-            "connected_ms": outcome.and_then(|outcome| outcome.as_ref().ok()).map(|time| ms(*time)),
-            "error": error,
-        })
+    fn event(&self) -> String {
+        let heard = (self.id.0, self.from, self.offers);
+        match &self.place {
+            PeerPlace::NotTold => events::peer(heard, None, Err("not looked up")),
+            PeerPlace::Unknown => events::peer(heard, None, Err("not known to the registry")),
+            PeerPlace::At(address, Ok(time)) => events::peer(heard, Some(*address), Ok(*time)),
+            PeerPlace::At(address, Err(error)) => {
+                events::peer(heard, Some(*address), Err(&why(error)))
+            }
+        }
     }
 }
 
@@ -296,8 +288,8 @@ impl Display for PeerFinding {
 }
 
 impl Finding for Verdict {
-    fn json(&self) -> Value {
-        json!({ "v": 1, "event": "verdict", "code": self.code as i32, "text": self.text })
+    fn event(&self) -> String {
+        events::verdict(self.code, &self.text)
     }
 }
 

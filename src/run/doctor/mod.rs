@@ -13,10 +13,8 @@
 mod findings;
 mod hearing;
 
-use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::AsFd;
 
 use self::findings::{
     Finding, Findings, PeerFinding, PeerPlace, PortFinding, RegistryFinding, why,
@@ -30,6 +28,7 @@ use crate::limits::DOCTOR_TIMEOUT;
 use crate::logger;
 use crate::reactor::Signals;
 use crate::reactor::probe::{OfferProbe, RegistryProbe, reach};
+use crate::ui::stdout;
 use crate::wire::PeerId;
 
 /// Looks, and tells.
@@ -146,15 +145,12 @@ fn what_next(registry: SocketAddrV4, error: &io::Error) -> String {
 
 fn tell(output: &OutputArgs, finding: &impl Finding) {
     if output.json {
-        say(io::stdout(), &finding.json());
+        stdout::print(&finding.event());
     } else if !output.quiet {
-        say(io::stderr(), finding);
-    }
-}
-
-/// Writes a line. Whoever closed the stream, or does not read it, does not want to know.
-fn say(mut stream: impl Write + AsFd, line: &impl Display) {
-    if logger::takes_a_line(&stream) {
-        let _ = writeln!(stream, "{line}").and_then(|()| stream.flush());
+        // Whoever closed stderr, or does not read it, does not want to know.
+        let mut stderr = io::stderr();
+        if logger::takes_a_line(&stderr) {
+            let _ = writeln!(stderr, "{finding}");
+        }
     }
 }

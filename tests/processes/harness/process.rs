@@ -40,6 +40,7 @@ impl Process {
             .args(&program[1..])
             .args(arguments)
             .current_dir(folder)
+            .env("XDG_RUNTIME_DIR", folder)
             // Nothing is kept between two tests.
             .env_remove("HOME")
             .env_remove("XDG_CACHE_HOME")

@@ -18,7 +18,7 @@ use crate::node::Report;
 pub(super) struct ReportLog {
     name: String,
     /// Of lines about what others offer, and of the loop's own.
-    pub(super) details_level: Level,
+    details_level: Level,
     began: Instant,
     /// Lines of our own.
     own: Count,
@@ -36,9 +36,9 @@ struct Count {
 }
 
 impl ReportLog {
-    pub(super) fn new(name: String) -> Self {
+    pub(super) fn new(name: String, details_level: Level) -> Self {
         let [own, offers, others] = [Count::default(); 3];
-        let (began, details_level) = (Instant::now(), Level::Info);
+        let began = Instant::now();
         Self { name, details_level, began, own, offers, others, by_address: BTreeMap::new() }
     }
 
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_kind_leaves_room_for_the_others() {
-        let mut log = ReportLog::new("test".into());
+        let mut log = ReportLog::new("test".into(), Level::Info);
         let name = FileName::new("file").unwrap();
         let offer = Report::OfferSeen { name, peer: PeerId(1) };
         let junk = |ip: u32| Report::DatagramDropped {
