@@ -13,6 +13,7 @@ mod share;
 mod sockets;
 mod status;
 mod text;
+mod via;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddrV4;

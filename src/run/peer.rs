@@ -80,8 +80,13 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     begin.push(Input::Want(&args.want));
     let files = Some(Files::new(folder, cache));
     let (listener, offers) = (Some(listener), Some(offers));
-    let sockets =
-        Sockets { host: place.host(), progress_timeout, listener, offers, status: sockets::own() };
+    let sockets = Sockets {
+        host: place.host(),
+        progress_timeout,
+        listener,
+        offers,
+        status: sockets::own(true),
+    };
     let ui = Ui::new(name, Show { has_metrics: args.output.metrics.is_some(), ..output.show() });
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     reactor.write_metrics(args.output.metrics.clone());

@@ -57,8 +57,13 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     tell_skipped(&scan);
     let (cache, begin) = known_files(&folder, scan.files, cache_folder());
     let (listener, offers) = (Some(listener), Some(offers));
-    let sockets =
-        Sockets { host: place.host(), progress_timeout, listener, offers, status: sockets::own() };
+    let sockets = Sockets {
+        host: place.host(),
+        progress_timeout,
+        listener,
+        offers,
+        status: sockets::own(false),
+    };
     let files = Some(Files::new(folder, cache));
     let ui = Ui::new(
         NAME.into(),
