@@ -11,6 +11,7 @@
 //! | `list` | what is on offer, once and as it changes |
 //! | `progress` | what a person sees at a terminal, and elsewhere |
 //! | `status` | how a program does, for people and programs; metrics |
+//! | `json` | `--json` of share, get and list |
 //! | `options` | environment variables, completions, the manual page, a bare environment |
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
@@ -25,6 +26,7 @@ mod messages;
 mod conflicts;
 mod exit_codes;
 mod get;
+mod json;
 mod list;
 mod options;
 mod place;
