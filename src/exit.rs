@@ -38,6 +38,35 @@ pub enum ExitCode {
     Terminated = 143,
 }
 
+impl ExitCode {
+    /// The code with this number, if it is one that a wish can end with.
+    pub fn from_number(number: u8) -> Self {
+        let all = [
+            Self::Done,
+            Self::NotOffered,
+            Self::Unreachable,
+            Self::TimedOut,
+            Self::ChecksumWrong,
+            Self::WriteFailed,
+            Self::Exists,
+        ];
+        all.into_iter().find(|code| *code as u8 == number).unwrap_or(Self::Other)
+    }
+}
+
+impl From<WishError> for ExitCode {
+    fn from(error: WishError) -> Self {
+        match error {
+            WishError::File(FileError::Exists) | WishError::Different => Self::Exists,
+            WishError::File(_) => Self::WriteFailed,
+            WishError::NotOffered => Self::NotOffered,
+            WishError::Unreachable => Self::Unreachable,
+            WishError::NotGiven(_) => Self::TimedOut,
+            WishError::ChecksumWrong => Self::ChecksumWrong,
+        }
+    }
+}
+
 /// Why the program ends without success, in one line: what happened, to what, and
 /// what to do next.
 #[derive(Debug)]
@@ -64,12 +93,7 @@ pub fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure>
         Outcome::SomeFailed { failed, done, error } => {
             let code = match error {
                 _ if done > 0 => ExitCode::SomeDone,
-                WishError::File(FileError::Exists) | WishError::Different => ExitCode::Exists,
-                WishError::File(_) => ExitCode::WriteFailed,
-                WishError::NotOffered => ExitCode::NotOffered,
-                WishError::Unreachable => ExitCode::Unreachable,
-                WishError::NotGiven(_) => ExitCode::TimedOut,
-                WishError::ChecksumWrong => ExitCode::ChecksumWrong,
+                error => ExitCode::from(error),
             };
             let what = format_args!("{failed} of {} files could not be fetched", failed + done);
             Err(Failure::new(code, format_args!("{what}; the last one: {error}")))

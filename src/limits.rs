@@ -255,8 +255,8 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Programs that ask at once how this one does.
 pub const STATUS_CLIENTS_MAX: usize = 8;
-/// A question.
-pub const STATUS_REQUEST_BYTES_MAX: usize = 256;
+/// A question: a wish for some thousand files.
+pub const STATUS_REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// Files, and as many offers, that are named in an answer: some 150 bytes of JSON each.
 pub const STATUS_NAMES_MAX: usize = 1000;
 /// Between two times that `--metrics` writes: what collects them comes every 15 s or more.
@@ -332,5 +332,6 @@ const _: () = {
     assert!(RETRY_DELAY_MIN.as_millis() <= RETRY_DELAY_MAX.as_millis());
     assert!(PROGRESS_TIMEOUT.as_millis() <= RATE_WINDOW.as_millis());
     assert!(OFFER_INTERVAL_MIN.as_millis() <= OFFER_INTERVAL.as_millis());
+    assert!(STATUS_REQUEST_BYTES_MAX / (NAME_BYTES_MAX + 1) < WISHES_MAX);
     assert!(JSON_TEXT_BYTES_MAX * 2 + 1024 < STDOUT_LINE_BYTES_MAX);
 };

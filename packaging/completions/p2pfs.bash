@@ -108,7 +108,7 @@ _p2pfs() {
             return 0
             ;;
         p2pfs__subcmd__get)
-            opts="-o -v -q -h -V --output --timeout --retries --on-conflict --registry --interface --broadcast --offer-interval --no-sync --max-file-size --disk-reserve --progress-timeout --json --verbose --quiet --help --version"
+            opts="-o -v -q -h -V --output --timeout --retries --on-conflict --via --registry --interface --broadcast --offer-interval --no-sync --max-file-size --disk-reserve --progress-timeout --json --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -132,6 +132,10 @@ _p2pfs() {
                     ;;
                 --on-conflict)
                     COMPREPLY=($(compgen -W "fail skip rename replace" -- "${cur}"))
+                    return 0
+                    ;;
+                --via)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --registry)

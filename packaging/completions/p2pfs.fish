@@ -61,6 +61,7 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l on-conflict -d 'What
 skip\t''
 rename\t''
 replace\t''"
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l via -d 'Have a running peer of yours fetch the files, into its own folder, and wait for them; say which, if there are several' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l registry -d 'Where the registry is: an address or a name, with a port unless that is 5000' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l interface -d 'Use this network interface: its address to listen on and to connect from, its broadcast address for offers; may be given many times, or with commas between. With several, others connect to the address from which we reach the registry' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l broadcast -d 'Where offers are sent; heard on the same port, on every interface [default: the broadcast address of each interface used, port 8000]' -r

@@ -48,6 +48,11 @@ pub struct GetArgs {
         hide_possible_values = true
     )]
     on_conflict: Conflict,
+    /// Have a running peer of yours fetch the files, into its own folder, and wait for them;
+    /// say which, if there are several.
+    #[arg(long, value_name = "PID|SOCKET", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "")]
+    pub via: Option<String>,
     /// Network.
     #[command(flatten)]
     pub network: NetworkArgs,
@@ -99,7 +104,14 @@ impl GetArgs {
     /// Checks what no option can check alone.
     pub(super) fn check(&self, output: &OutputArgs) -> Result<(), Failure> {
         let usage = |message: &str| Err(Failure::new(ExitCode::Usage, message));
+        let is_pattern = |wanted: &Wanted| matches!(wanted, Wanted::Matching(_));
         match (&self.output, self.names.as_slice()) {
+            (_, names) if self.via.is_some() && names.iter().any(is_pattern) => {
+                usage("--via takes names and no pattern; see --help")
+            }
+            (Output::Stdout, _) if self.via.is_some() => usage(
+                "--via cannot be used with -o -: the peer has a folder of its own; see --help",
+            ),
             (Output::Stdout, _) if output.json => {
                 usage("-o - cannot be used with --json; see --help")
             }

@@ -28,7 +28,7 @@ pub mod probe;
 mod signals;
 mod status_socket;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -55,7 +55,7 @@ use crate::limits::{
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome};
 use crate::storage;
 use crate::ui::{Ui, Work};
-use crate::wire::Shown;
+use crate::wire::{FileName, Shown};
 
 const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);
@@ -320,6 +320,9 @@ impl<N: Node> Reactor<N> {
                 }
                 Action::Report(report) => {
                     self.ui.report(self.now, &report);
+                    if let Some(status) = &mut self.status {
+                        status.tell(&report);
+                    }
                     None
                 }
                 Action::Exit(outcome) => {
@@ -357,10 +360,23 @@ impl<N: Node> Reactor<N> {
     /// Another program of this user may have asked something.
     fn answer(&mut self, token: Token) {
         let Some(status) = &mut self.status else { return };
-        status.serve(token, |question| {
+        let Some(question) = status.serve(token) else { return };
+        let wish = question.strip_prefix("get ").and_then(|wish| wish.split_once(' '));
+        let Some((style, names)) = wish else {
             let told = (&self.node.snapshot(), &self.node.inventory(STATUS_NAMES_MAX));
-            self.ui.answer(question, self.now, told, &self.loop_times.counts())
-        });
+            let answer = self.ui.answer(&question, self.now, told, &self.loop_times.counts());
+            return status.answer(token, &answer);
+        };
+        // No name has a slash in it.
+        let names: Result<BTreeSet<_>, _> = names.split('/').map(FileName::new).collect();
+        match names {
+            Ok(names) if status.takes_wishes() => {
+                let wanted: Vec<_> = names.iter().copied().collect();
+                status.answer_later(token, names, style == "json");
+                self.handle(Input::Want(&wanted));
+            }
+            _ => status.answer(token, ""),
+        }
     }
 
     fn accept(&mut self) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::network::{self, Place};
+use super::via;
 use super::{cannot_read_folder, loop_failed, not_printed};
 use crate::cli::{GetArgs, Output, OutputArgs, Wanted};
 use crate::exit::{ExitCode, Failure, result_of};
@@ -18,6 +19,9 @@ use crate::wire::{FileName, PeerId, Shown};
 
 /// Fetches files, and ends.
 pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
+    if let Some(program) = &args.via {
+        return via::get(program, args, output);
+    }
     let registry = network::resolve(&args.network.registry)?;
     let signals = Signals::new().map_err(loop_failed)?;
     let interfaces = network::named(&args.network.interface)?;

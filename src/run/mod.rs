@@ -15,6 +15,7 @@ mod share;
 mod sockets;
 mod status;
 mod text;
+mod via;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddrV4;

@@ -56,7 +56,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     let count = scan.files.len();
     tell_skipped(&scan);
     let (cache, begin) = known_files(&folder, scan.files, cache_folder());
-    let status = sockets::own();
+    let status = sockets::own(false);
     let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
     let files = Some(Files::new(folder, cache));
     let ui = Ui::new(

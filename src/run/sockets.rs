@@ -10,12 +10,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
+use crate::exit::{ExitCode, Failure};
 use crate::reactor::StatusSocket;
+use crate::wire::Shown;
 
 const SUFFIX: &str = ".sock";
 
-/// The socket of this process; `None` if there can be none.
-pub(super) fn own() -> Option<StatusSocket> {
+/// The socket of this process, on which files can be asked for if it fetches any; `None` if
+/// there can be no socket.
+pub(super) fn own(takes_wishes: bool) -> Option<StatusSocket> {
     let folder = folder();
     let bound = make(&folder).and_then(|()| {
         for (path, pid) in sockets(&folder) {
@@ -26,7 +29,7 @@ pub(super) fn own() -> Option<StatusSocket> {
         }
         let path = folder.join(format!("{}{SUFFIX}", std::process::id()));
         remove_if_dead(&path);
-        StatusSocket::bind(path)
+        StatusSocket::bind(path, takes_wishes)
     });
     bound.inspect_err(|error| log::debug!("`p2pfs status` will not find us: {error}")).ok()
 }
@@ -48,6 +51,14 @@ pub(super) fn named(text: &str) -> PathBuf {
         Ok(pid) => folder().join(format!("{pid}{SUFFIX}")),
         Err(_) => PathBuf::from(text),
     }
+}
+
+/// A program that was asked did not answer.
+pub(super) fn no_answer(path: &Path, error: &io::Error) -> Failure {
+    let path = Shown(path.to_string_lossy());
+    let message = format_args!("no answer at {path}: {error}; does it still run? ");
+    let message = format_args!("{message}`p2pfs status` finds those that do");
+    Failure::new(ExitCode::Unreachable, message)
 }
 
 fn folder() -> PathBuf {

@@ -8,7 +8,6 @@ use super::{print, sockets};
 use crate::cli::{OutputArgs, StatusArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::STATUS_TIMEOUT;
-use crate::wire::Shown;
 
 /// Shows how the programs of this user do.
 pub fn status(args: &StatusArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
@@ -31,12 +30,7 @@ pub fn status(args: &StatusArgs, output: &OutputArgs) -> Result<ExitCode, Failur
             }
             // It may have ended just now.
             Err(_) if paths.len() > 1 => {}
-            Err(error) => {
-                let path = Shown(path.to_string_lossy());
-                let message = format_args!("no answer at {path}: {error}; does it still run? ");
-                let message = format_args!("{message}`p2pfs status` finds those that do");
-                return Err(Failure::new(ExitCode::Unreachable, message));
-            }
+            Err(error) => return Err(sockets::no_answer(path, &error)),
         }
     }
     Ok(ExitCode::Done)

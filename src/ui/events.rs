@@ -334,7 +334,7 @@ pub(super) fn progress((running, limit): &(Running, Limit)) -> Option<String> {
 }
 
 /// The event of a report, if it is one for programs.
-pub(super) fn of(report: &Report) -> Option<String> {
+pub fn of(report: &Report) -> Option<String> {
     use Value::{Flag, Number, Seconds, Text};
     Some(match report {
         Report::Registered { registry } => line(&REGISTERED, &[Text(registry)]),

@@ -15,6 +15,7 @@
 //! | `reference_beside` | `share` and `get` beside the reference's programs |
 //! | `progress` | what a person sees at a terminal, and elsewhere |
 //! | `status` | how a program does, for people and programs; metrics |
+//! | `json` | `--json` of share, get and list |
 //! | `options` | environment variables, completions, the manual page, a bare environment |
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
@@ -33,6 +34,7 @@ mod conflicts;
 mod doctor;
 mod exit_codes;
 mod get;
+mod json;
 mod list;
 mod options;
 mod place;

@@ -182,3 +182,56 @@ fn metrics_are_written_anew_and_whole() {
     let names: Vec<_> = names.filter(|name| name.to_string_lossy().contains("metrics")).collect();
     assert_eq!(names, ["metrics.prom"]);
 }
+
+#[test]
+fn a_running_peer_fetches_what_it_is_asked_for() {
+    let world = World::new();
+    let registry = world.registry();
+    let _source = world.peer(1, registry.address).has("a", b"aaa").has("b", b"bbb").start();
+    let mut peer = world.peer(2, registry.address).start();
+    let get = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+            .arg("get")
+            .args(arguments)
+            .env("XDG_RUNTIME_DIR", world.folder())
+            .output()
+            .unwrap()
+    };
+    let several = get(&["a", "--via"]);
+    assert_eq!(several.status.code(), Some(2), "{several:?}");
+    let via = format!("--via={}", peer.process.pid().as_raw_nonzero());
+    let both = get(&["a", "b", "a", &via]);
+    assert_eq!(both.status.code(), Some(0), "{both:?}");
+    assert_eq!(fs::read(peer.path_of("b")).unwrap(), b"bbb");
+    let said = String::from_utf8(both.stderr).unwrap();
+    assert!(said.contains("verified a from peer 1") && said.contains("verified b "), "{said}");
+
+    // It has them now, and tells so; as JSON too.
+    let again = get(&["a", &via, "--json"]);
+    let told: Vec<Value> =
+        text(&again).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&told[0]["event"], &told[0]["name"]), (&"already_there".into(), &"a".into()));
+    assert_eq!((&told[1]["event"], &told[1]["code"]), (&"exit".into(), &0.into()));
+
+    let late = get(&["never", &via, "--timeout", "300ms"]);
+    assert_eq!(late.status.code(), Some(5), "{late:?}");
+    let pattern = get(&["*", &via]);
+    assert_eq!(pattern.status.code(), Some(2), "{pattern:?}");
+    peer.stop();
+    assert_eq!(get(&["a", &via]).status.code(), Some(4));
+}
+
+#[test]
+fn who_only_shares_fetches_nothing() {
+    let world = World::new();
+    let share = share(&world, &[]);
+    let via = format!("--via={}", share.pid().as_raw_nonzero());
+    let get = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+        .args(["get", "a", &via])
+        .env("XDG_RUNTIME_DIR", world.folder())
+        .output()
+        .unwrap();
+    assert_eq!(get.status.code(), Some(1), "{get:?}");
+    let said = String::from_utf8(get.stderr).unwrap();
+    assert!(said.contains("that program fetches nothing, or has ended"), "{said}");
+}

@@ -138,6 +138,8 @@ impl PeerNode {
             let room = self.wishes.len() < WISHES_MAX;
             match self.wishes.get(&name) {
                 Some(Wish { state: State::Failed(_), .. }) => self.tally.failed -= 1,
+                // Who asks again is told again, and gets what has gone since.
+                Some(Wish { state: State::Done, .. }) => self.tally.done -= 1,
                 None if room => {}
                 _ => continue,
             }
