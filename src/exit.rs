@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::node::{FileError, Outcome, Signal};
+use crate::node::{FileError, Outcome, Signal, WishError};
 use crate::wire::Shown;
 
 /// The exit codes. Scripts rely on them.
@@ -14,6 +14,14 @@ pub enum ExitCode {
     Other = 1,
     /// The command line is wrong.
     Usage = 2,
+    /// Nobody offered what was asked for.
+    NotOffered = 3,
+    /// Neither the registry nor a peer could be reached.
+    Unreachable = 4,
+    /// Offered, but it did not come in time.
+    TimedOut = 5,
+    /// What came did not fit its checksum, however often it was asked for.
+    ChecksumWrong = 6,
     /// The id or the port is taken.
     Refused = 7,
     /// A file could not be written.
@@ -28,6 +36,35 @@ pub enum ExitCode {
     Interrupted = 130,
     /// SIGTERM.
     Terminated = 143,
+}
+
+impl ExitCode {
+    /// The code with this number, if it is one that a wish can end with.
+    pub fn from_number(number: u8) -> Self {
+        let all = [
+            Self::Done,
+            Self::NotOffered,
+            Self::Unreachable,
+            Self::TimedOut,
+            Self::ChecksumWrong,
+            Self::WriteFailed,
+            Self::Exists,
+        ];
+        all.into_iter().find(|code| *code as u8 == number).unwrap_or(Self::Other)
+    }
+}
+
+impl From<WishError> for ExitCode {
+    fn from(error: WishError) -> Self {
+        match error {
+            WishError::File(FileError::Exists) | WishError::Different => Self::Exists,
+            WishError::File(_) => Self::WriteFailed,
+            WishError::NotOffered => Self::NotOffered,
+            WishError::Unreachable => Self::Unreachable,
+            WishError::NotGiven(_) => Self::TimedOut,
+            WishError::ChecksumWrong => Self::ChecksumWrong,
+        }
+    }
 }
 
 /// Why the program ends without success, in one line: what happened, to what, and
@@ -56,8 +93,7 @@ pub fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure>
         Outcome::SomeFailed { failed, done, error } => {
             let code = match error {
                 _ if done > 0 => ExitCode::SomeDone,
-                FileError::Exists => ExitCode::Exists,
-                _ => ExitCode::WriteFailed,
+                error => ExitCode::from(error),
             };
             let what = format_args!("{failed} of {} files could not be fetched", failed + done);
             Err(Failure::new(code, format_args!("{what}; the last one: {error}")))

@@ -10,7 +10,7 @@
 //!  main ─▶ cli ─▶ run        parse, bind, say that we listen
 //!                  │
 //!                  ▼
-//!               reactor ───▶ storage       every system call; the only clock
+//!        ui ◀── reactor ───▶ storage       every system call; the only clock
 //!                  │  ▲
 //!   sockets, files │  │ actions
 //!   and time       ▼  │ bytes to send
@@ -29,6 +29,7 @@
 //! | [`proto`] | who may say what when, for one connection each |
 //! | [`node`] | the two programs as pure state; its first page is the contract with the loop |
 //! | [`reactor`] | the loop: sockets, readiness, the clock |
+//! | [`ui`] | what people and programs are shown: log, events, progress, status |
 //! | [`storage`] | the shared folder: scan, watch, hash, partial file to final name |
 //! | [`limits`] | every bound, with its unit |
 //! | [`canary`] | seeded bugs, in test builds alone, to test the tests |
@@ -49,4 +50,5 @@ pub mod proto;
 pub mod reactor;
 pub mod run;
 pub mod storage;
+pub mod ui;
 pub mod wire;

@@ -80,6 +80,15 @@ pub const ACTIONS_KEPT: usize = 1024;
 pub const REQUESTS_PER_READ: usize = 64;
 /// Reading pauses while less than this may be read: tiny reads cost more than they bring.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
+/// Ids that a peer tries which may choose its own. With 4096 peers on the network, one
+/// in a million is taken.
+pub const ID_TRIES_MAX: u32 = 8;
+/// Offer intervals for which names are collected after the first that matches a pattern:
+/// each peer offers each of its files once in one, and one may be lost.
+pub const PATTERN_INTERVALS: u32 = 2;
+/// How often all sources of a file are asked again before `get` gives it up, if nothing
+/// else is said: with the growing delays, for some 12 s.
+pub const RETRIES_MAX: u32 = 5;
 /// Downloads running at once; further wishes wait their turn.
 pub const DOWNLOADS_MAX: usize = 64;
 /// Files of the shared folder that are offered, or will be once they rest.
@@ -153,6 +162,16 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 /// [`PROGRESS_TIMEOUT`] was asked for.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
+// ---- a look at the network ----
+
+/// How long one step of it waits for an answer: a SYN that was lost is sent again after
+/// 1 s, and an answer from a network of this place comes in far less.
+pub const DOCTOR_TIMEOUT: Duration = Duration::from_secs(3);
+/// How much longer than one offer interval it listens: peers' clocks and loops differ.
+pub const DOCTOR_LISTENS_LONGER: Duration = Duration::from_millis(500);
+/// Peers that it looks up and connects to.
+pub const DOCTOR_PEERS_MAX: usize = 256;
+
 // ---- tables ----
 
 /// Connections of a peer, in both directions.
@@ -224,6 +243,8 @@ pub const WRITE_BACK_BYTES: u64 = 1024 * 1024;
 pub const DISTURBED_CALLS_MAX: u32 = 16;
 /// Temporary names tried for one partial file.
 pub const PARTIAL_NAME_TRIES_MAX: u32 = 16;
+/// Names with a number tried for one file whose own name is taken.
+pub const RENAME_TRIES_MAX: u32 = 1000;
 
 /// Disk space left free, at least.
 pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;
@@ -237,6 +258,43 @@ pub const DIGEST_CACHE_FILE_BYTES_MAX: u64 = 2 * 96 * SHARED_FILES_MAX as u64;
 pub const DIGEST_CACHES_MAX: usize = 64;
 /// Digests are kept at the latest when there are so many bytes of them.
 pub const DIGEST_CACHE_WRITE_BYTES: usize = 32 * 1024;
+
+// ---- what is shown ----
+
+/// Between two events about the progress of one download: scripts need no more.
+pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two pictures of the progress on a terminal: quick enough for the eye.
+pub const PROGRESS_DRAW_INTERVAL: Duration = Duration::from_millis(250);
+/// Between two lines about the progress where there is no terminal.
+pub const PROGRESS_LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// Transfers that are shown on a terminal, a line for each.
+pub const PROGRESS_LINES_MAX: usize = 10;
+/// A transfer in which nothing moved for so long is shown as stalled.
+pub const STALLED_AFTER: Duration = Duration::from_secs(5);
+/// A rate forgets what was measured longer ago than this.
+pub const RATE_MEMORY: Duration = Duration::from_secs(3);
+/// A line on stdout: what is no longer than PIPE_BUF, 4096 on Linux, is written to a pipe
+/// whole or not at all.
+pub const STDOUT_LINE_BYTES_MAX: usize = 4096;
+/// A text in a line of JSON, after escaping: some have two texts, and other fields.
+pub const JSON_TEXT_BYTES_MAX: usize = 1024;
+/// Lines about what is not shared; `share` counts the rest.
+pub const SKIPPED_LINES_MAX: usize = 10;
+/// How often `list --watch` looks for changes.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+// ---- status ----
+
+/// Programs that ask at once how this one does.
+pub const STATUS_CLIENTS_MAX: usize = 8;
+/// A question: a wish for some thousand files.
+pub const STATUS_REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Files, and as many offers, that are named in an answer: some 150 bytes of JSON each.
+pub const STATUS_NAMES_MAX: usize = 1000;
+/// Between two times that `--metrics` writes: what collects them comes every 15 s or more.
+pub const METRICS_INTERVAL: Duration = Duration::from_secs(10);
+/// An answer, of which the program that gives it has the whole in hand.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 // ---- log ----
 
@@ -312,4 +370,6 @@ const _: () = {
     assert!(REST_TIME.as_millis() < RESCAN_INTERVAL.as_millis());
     // What changes with one time stamp does not count as at rest.
     assert!(SETTLED_AGE.as_millis() < REST_TIME.as_millis());
+    assert!(STATUS_REQUEST_BYTES_MAX / (NAME_BYTES_MAX + 1) < WISHES_MAX);
+    assert!(JSON_TEXT_BYTES_MAX * 2 + 1024 < STDOUT_LINE_BYTES_MAX);
 };

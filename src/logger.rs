@@ -1,35 +1,62 @@
-//! The log: lines on stderr, by `simple_logger`, which must not be what ends or
+//! The log: lines on stderr, with a date by `simple_logger`. It must not be what ends or
 //! blocks the program.
 //!
 //! `simple_logger` prints with `eprintln!`, which panics if stderr is closed and blocks
 //! if it is a full pipe. So a line is printed only while stderr takes one, and is
 //! dropped otherwise; should it panic all the same, that is caught, and not told.
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use indicatif::ProgressBar;
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use simple_logger::SimpleLogger;
 
-struct Logger(SimpleLogger);
+struct Logger(Box<dyn Log>);
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// With its date, its level and the name of the program: for services and simulations.
+    Dated,
+    /// As a person at a terminal wants it.
+    Plain,
+}
+
+/// Lines without a date.
+struct Plain(LevelFilter);
+
+/// What is drawn below the log.
+static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
 /// Whether a panic would be about a line of the log.
 static IS_LOGGING: AtomicBool = AtomicBool::new(false);
 
 /// Logs to stderr from now on, up to `level`.
-pub fn init(level: LevelFilter) {
+pub fn init(level: LevelFilter, style: Style) {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if !IS_LOGGING.load(Ordering::Relaxed) {
             usual(panic);
         }
     }));
-    let logger = Logger(SimpleLogger::new().with_level(level));
+    let logger = Logger(match style {
+        Style::Dated => Box::new(SimpleLogger::new().with_level(level)),
+        Style::Plain => Box::new(Plain(level)),
+    });
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
     }
+}
+
+/// From now on lines are written above what this draws on the terminal.
+pub fn write_above(bar: &ProgressBar) {
+    // A second one would draw over the first.
+    let _ = BAR.set(bar.clone());
 }
 
 /// Whether a line can be written without waiting. A pipe that says so has room for 4096
@@ -38,6 +65,25 @@ pub fn takes_a_line(output: impl AsFd) -> bool {
     let mut polled = [PollFd::new(&output, PollFlags::OUT)];
     rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok()
         && polled[0].revents() == PollFlags::OUT
+}
+
+impl Log for Plain {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= self.0
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let prefix = match record.level() {
+            Level::Error => "error: ",
+            Level::Warn => "warning: ",
+            _ => "",
+        };
+        // In one call, so that lines of several programs do not mix.
+        let line = format!("{prefix}{}\n", record.args());
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+
+    fn flush(&self) {}
 }
 
 impl Log for Logger {
@@ -49,7 +95,10 @@ impl Log for Logger {
         if self.enabled(record.metadata()) && takes_a_line(std::io::stderr()) {
             IS_LOGGING.store(true, Ordering::Relaxed);
             // A line that cannot be written is no reason to end.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| self.0.log(record)));
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| match BAR.get() {
+                Some(bar) => bar.suspend(|| self.0.log(record)),
+                None => self.0.log(record),
+            }));
             IS_LOGGING.store(false, Ordering::Relaxed);
         }
     }

@@ -5,25 +5,44 @@ use std::process::exit;
 
 use p2pfs::cli::{Cli, Command};
 use p2pfs::exit::{ExitCode, Failure};
+use p2pfs::ui::{events, stdout};
 use p2pfs::{logger, run};
 
 fn main() {
-    let code = run_command().unwrap_or_else(|failure| {
+    let (outcome, json) = match Cli::read() {
+        Ok(Some(cli)) => (run_command(&cli), cli.output.json && cli.command.has_events()),
+        Ok(None) => (Ok(ExitCode::Done), false),
+        Err(failure) => (Err(failure), false),
+    };
+    let (code, error) = match &outcome {
+        Ok(code) => (*code, None),
+        Err(failure) => (failure.code, Some(failure.message.as_str())),
+    };
+    if json {
+        stdout::print(&events::exit(code, error));
+    }
+    if let Some(error) = error {
         // Whoever closed stderr, or does not read it, does not want to know.
         let mut stderr = std::io::stderr();
         if logger::takes_a_line(&stderr) {
-            let _ = writeln!(stderr, "p2pfs: {}", failure.message);
+            let _ = writeln!(stderr, "p2pfs: {error}");
         }
-        failure.code
-    });
+    }
     exit(code as i32);
 }
 
-fn run_command() -> Result<ExitCode, Failure> {
-    let Some(cli) = Cli::read()? else { return Ok(ExitCode::Done) };
-    logger::init(cli.log_level());
-    match cli.command() {
-        Command::Registry(args) => run::registry(&args),
-        Command::Peer(args) => run::peer(&args),
+fn run_command(cli: &Cli) -> Result<ExitCode, Failure> {
+    let style = if cli.command.is_daily() { logger::Style::Plain } else { logger::Style::Dated };
+    logger::init(cli.output.log_level(), style);
+    match &cli.command {
+        Command::Registry(args) => run::registry(args, &cli.output),
+        Command::Peer(args) => run::peer(args, &cli.output),
+        Command::Share(args) => run::share(args, &cli.output),
+        Command::Get(args) => run::get(args, &cli.output),
+        Command::List(args) => run::list(args, &cli.output),
+        Command::Doctor(args) => run::doctor(args, &cli.output),
+        Command::Status(args) => run::status(args, &cli.output),
+        Command::Completions(args) => run::completions(args),
+        Command::Man(args) => run::man(args),
     }
 }

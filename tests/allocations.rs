@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use p2pfs::limits::Limits;
-use p2pfs::node::{Input, Node, Outcome, PeerNode, PeerSettings, RegistryNode, Signal};
-use p2pfs::reactor::{Files, Listener, OfferSocket, Reactor, Signals};
+use p2pfs::node::{Input, Node, Outcome, PeerKind, PeerNode, PeerSettings, RegistryNode, Signal};
+use p2pfs::reactor::{Files, Listener, OfferSocket, Reactor, Signals, Sockets};
 use p2pfs::storage::SharedFolder;
+use p2pfs::ui::{Show, Ui};
 use p2pfs::wire::{FileName, PeerId};
 use rustix::process::{Signal as SystemSignal, getpid, kill_process};
 
@@ -36,7 +37,16 @@ fn run<N: Node>(
     begin: &[Input<'_>],
 ) -> (Outcome, u64) {
     let signals = Signals::new().unwrap();
-    let reactor = Reactor::new("test".into(), node, signals, listener, offers, files).unwrap();
+    let sockets = Sockets {
+        host: Ipv4Addr::LOCALHOST,
+        host_to_loopback: Ipv4Addr::LOCALHOST,
+        progress_timeout: Limits::PEER.progress_timeout,
+        listener: Some(listener),
+        offers,
+        status: None,
+    };
+    let ui = Ui::new("test".into(), Show::default());
+    let mut reactor = Reactor::new(ui, node, signals, sockets, files).unwrap();
     let mut outcome = None;
     let allocations = measure(|| outcome = Some(reactor.run(begin).unwrap()));
     (outcome.unwrap(), allocations.count_total)
@@ -57,6 +67,7 @@ fn run_peer(
 ) -> (Outcome, u64) {
     let listener = listen();
     let settings = PeerSettings {
+        kind: PeerKind::Fixed,
         id: PeerId(id),
         port: listener.address().port(),
         registry,
@@ -67,7 +78,7 @@ fn run_peer(
         seed: 1,
     };
     let broadcast = SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), offer_port);
-    let offers = OfferSocket::bind(Ipv4Addr::LOCALHOST, broadcast).unwrap();
+    let offers = OfferSocket::bind(offer_port, &[(Ipv4Addr::LOCALHOST, broadcast)]).unwrap();
     let folder = SharedFolder::open(folder).unwrap();
     let found = folder.scan().unwrap().files.into_iter();
     let begin = found.map(|(name, version)| Input::FileFound { name, version, digest: None });

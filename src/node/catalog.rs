@@ -8,6 +8,7 @@
 //! `names`; `peers` counts the offers of each peer and has none with 0.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -44,6 +45,8 @@ pub(super) enum News {
 #[derive(Debug)]
 struct Heard {
     offer: Offer,
+    /// Where its last datagram came from.
+    from: SocketAddrV4,
     heard_at: Instant,
 }
 
@@ -68,15 +71,15 @@ impl Catalog {
     }
 
     /// An offer was heard.
-    pub(super) fn hear(&mut self, now: Instant, offer: Offer) -> News {
+    pub(super) fn hear(&mut self, now: Instant, from: SocketAddrV4, offer: Offer) -> News {
         if let Some(&slot) = self.names.get(&offer.name).and_then(|s| s.get(&offer.peer)) {
-            self.offers[slot].heard_at = now;
+            self.offers[slot] = Heard { offer, from, heard_at: now };
             return News::Repeated;
         }
         if !self.make_room(&offer) {
             return News::Dropped;
         }
-        let heard = Heard { offer, heard_at: now };
+        let heard = Heard { offer, from, heard_at: now };
         let sources = self.names.get(&offer.name).map_or(0, BTreeMap::len);
         let slot = if sources < SOURCES_PER_NAME_MAX {
             let slot = self.offers.insert(heard);
@@ -158,27 +161,52 @@ impl Catalog {
         self.queue.first().map(|&(at, _)| at + self.expiry)
     }
 
-    /// Forgets what was not repeated in time; gives the peers that offer nothing more.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<PeerId> {
+    /// Forgets what was not repeated in time; gives that, and whether it was the last that
+    /// its peer offered.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<(Offer, bool)> {
         let mut gone = Vec::new();
         while let Some(&(at, slot)) = self.queue.first()
             && now >= at + self.expiry
         {
             self.queue.pop_first();
-            let Heard { offer, heard_at } = self.offers[slot];
+            let Heard { offer, heard_at, .. } = self.offers[slot];
             if now < heard_at + self.expiry || sings(Canary::NoExpiry) {
                 let heard_at = if sings(Canary::NoExpiry) { now } else { heard_at };
                 self.queue.insert((heard_at, slot));
-            } else if self.forget(slot) {
-                gone.push(offer.peer);
+            } else {
+                gone.push((offer, self.forget(slot)));
             }
         }
         gone
     }
 
+    /// How many offers are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.offers.len()
+    }
+
+    /// How many peers they are from.
+    pub(super) fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
     /// The peers that offer `name`, in order of their ids.
     pub(super) fn sources(&self, name: &FileName) -> impl Iterator<Item = PeerId> + use<'_> {
         self.names.get(name).into_iter().flat_map(|sources| sources.keys().copied())
+    }
+
+    /// The names on offer.
+    pub(super) fn names(&self) -> impl Iterator<Item = FileName> + use<'_> {
+        self.names.keys().copied()
+    }
+
+    /// Everything on offer, by name and then by peer: whence and when it was last heard.
+    pub(super) fn offers(&self) -> impl Iterator<Item = (Offer, SocketAddrV4, Instant)> {
+        let slots = self.names.values().flat_map(BTreeMap::values);
+        slots.map(|&slot| {
+            let Heard { offer, from, heard_at } = self.offers[slot];
+            (offer, from, heard_at)
+        })
     }
 
     /// Failed downloads from a peer since the last good one.
@@ -203,9 +231,12 @@ impl Catalog {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const EXPIRY: Duration = Duration::from_secs(15);
+    const FROM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
 
     fn offer(peer: u32, name: &str) -> Offer {
         Offer { peer: PeerId(peer), name: FileName::new(name).unwrap() }
@@ -226,23 +257,25 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut catalog = Catalog::new(EXPIRY);
-        assert_eq!(catalog.hear(at(0), offer(1, "a")), News::New);
-        assert_eq!(catalog.hear(at(1), offer(2, "a")), News::New);
-        assert_eq!(catalog.hear(at(9), offer(1, "a")), News::Repeated);
-        assert_eq!(catalog.expire(at(16)), [PeerId(2)]);
+        assert_eq!(catalog.hear(at(0), FROM, offer(1, "a")), News::New);
+        assert_eq!(catalog.hear(at(1), FROM, offer(2, "a")), News::New);
+        assert_eq!(catalog.hear(at(9), FROM, offer(1, "a")), News::Repeated);
+        assert_eq!(catalog.expire(at(16)), [(offer(2, "a"), true)]);
         assert_eq!(catalog.sources(&offer(1, "a").name).collect::<Vec<_>>(), [PeerId(1)]);
         assert_eq!(catalog.next_expiry(), Some(at(24)));
         // Heard later but known longer: each goes when its own time has come.
-        catalog.hear(at(17), offer(3, "a"));
-        catalog.hear(at(18), offer(4, "a"));
-        catalog.hear(at(19), offer(3, "a"));
-        catalog.hear(at(23), offer(4, "a"));
-        assert_eq!(catalog.expire(at(24)), [PeerId(1)]);
+        catalog.hear(at(17), FROM, offer(3, "a"));
+        catalog.hear(at(18), FROM, offer(4, "a"));
+        catalog.hear(at(19), FROM, offer(3, "a"));
+        catalog.hear(at(23), FROM, offer(4, "a"));
+        assert_eq!(catalog.expire(at(24)), [(offer(1, "a"), true)]);
         assert_eq!(catalog.expire(at(33)), []);
-        catalog.hear(at(33), offer(5, "a"));
-        assert_eq!(catalog.expire(at(34)), [PeerId(3)]);
-        assert_eq!(catalog.expire(at(38)), [PeerId(4)]);
-        assert_eq!(catalog.expire(at(48)), [PeerId(5)]);
+        catalog.hear(at(33), FROM, offer(5, "a"));
+        catalog.hear(at(40), FROM, offer(5, "b"));
+        assert_eq!(catalog.expire(at(34)), [(offer(3, "a"), true)]);
+        assert_eq!(catalog.expire(at(38)), [(offer(4, "a"), true)]);
+        assert_eq!(catalog.expire(at(48)), [(offer(5, "a"), false)]);
+        assert_eq!(catalog.expire(at(55)), [(offer(5, "b"), true)]);
         check(&catalog);
         assert_eq!((catalog.offers.len(), catalog.next_expiry()), (0, None));
     }
@@ -251,11 +284,11 @@ mod tests {
     fn a_flood_fills_no_table_over_its_bound_and_pushes_out_nobody_who_served() {
         let start = Instant::now();
         let mut catalog = Catalog::new(EXPIRY);
-        catalog.hear(start, offer(7, "wanted"));
+        catalog.hear(start, FROM, offer(7, "wanted"));
         catalog.note_success(PeerId(7));
         for i in 0..200_000_u32 {
-            catalog.hear(start, offer(1000 + i % 5000, &format!("file {}", i % 30_000)));
-            catalog.hear(start, offer(10_000 + i % 100, "wanted"));
+            catalog.hear(start, FROM, offer(1000 + i % 5000, &format!("file {}", i % 30_000)));
+            catalog.hear(start, FROM, offer(10_000 + i % 100, "wanted"));
         }
         check(&catalog);
         assert!(catalog.sources(&offer(7, "wanted").name).any(|peer| peer == PeerId(7)));
@@ -267,13 +300,13 @@ mod tests {
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let mut catalog = Catalog::new(EXPIRY);
         for i in 0..20_u32 {
-            catalog.hear(at(0), offer(7, &format!("honest {i}")));
+            catalog.hear(at(0), FROM, offer(7, &format!("honest {i}")));
         }
         for i in 0..200_000_u32 {
             let now = at(1 + u64::from(i) / 100);
-            catalog.hear(now, offer(1000 + i % 4000, &format!("file {i}")));
+            catalog.hear(now, FROM, offer(1000 + i % 4000, &format!("file {i}")));
             if i % 10_000 == 0 {
-                (0..20).for_each(|i| _ = catalog.hear(now, offer(7, &format!("honest {i}"))));
+                (0..20).for_each(|i| _ = catalog.hear(now, FROM, offer(7, &format!("honest {i}"))));
             }
         }
         check(&catalog);

@@ -125,13 +125,21 @@ impl<M> Connections<M> {
         Some(entry.machine)
     }
 
+    /// How many are open.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The machines of all open connections.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &M)> {
+        self.slots.iter().map(|(slot, entry)| {
+            (ConnectionId { slot: slot as u32, generation: entry.generation }, &entry.machine)
+        })
+    }
+
     /// All open connections.
     pub(super) fn ids(&self) -> Vec<ConnectionId> {
-        let id = |(slot, entry): (usize, &Entry<M>)| ConnectionId {
-            slot: slot as u32,
-            generation: entry.generation,
-        };
-        self.slots.iter().map(id).collect()
+        self.iter().map(|(id, _)| id).collect()
     }
 }
 

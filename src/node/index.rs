@@ -103,6 +103,11 @@ impl Index {
         self.files.range((from, Unbounded)).map(|(name, _)| *name)
     }
 
+    /// The files with their sizes, in order.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = (FileName, u64)> {
+        self.files.iter().map(|(name, file)| (*name, file.version.size_bytes))
+    }
+
     /// How many files there are.
     pub(super) fn len(&self) -> usize {
         self.files.len()

@@ -32,10 +32,14 @@ mod catalog;
 mod connections;
 mod deadlines;
 mod index;
+mod listening;
+mod pattern;
 mod peer;
 mod registry;
 mod report;
 mod retry;
+mod snapshot;
+mod wish_error;
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -43,9 +47,13 @@ use std::ops::Range;
 use std::time::Instant;
 
 pub use connections::ConnectionId;
-pub use peer::{PeerNode, PeerSettings};
+pub use listening::{HeardOffer, ListNode, Subnet};
+pub use pattern::NamePattern;
+pub use peer::{GuestSettings, PeerKind, PeerNode, PeerSettings};
 pub use registry::RegistryNode;
 pub use report::Report;
+pub use snapshot::{Direction, Inventory, Snapshot, Transfer};
+pub use wish_error::WishError;
 
 pub use crate::proto::FileError;
 
@@ -73,6 +81,14 @@ pub trait Node {
     /// what they can cause to be sent is bounded. 0 pauses reading, until
     /// `transmitted` or an [`Action::Transmit`] has changed that.
     fn read_allowance_bytes(&self, connection: ConnectionId) -> usize;
+    /// What it is doing now, to be shown.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::default()
+    }
+    /// What it has and knows, at most so many of each.
+    fn inventory(&self, _names_max: usize) -> Inventory {
+        Inventory::default()
+    }
 }
 
 /// What happened.
@@ -121,6 +137,8 @@ pub enum Input<'a> {
     Committed {
         /// It was this one, closed now.
         file: FileId,
+        /// Its final name: another than was wanted, with [`OnConflict::Rename`].
+        name: FileName,
         /// What it is now.
         version: Version,
     },
@@ -188,6 +206,8 @@ pub enum Input<'a> {
     },
     /// The user wants these files: all that `exit_when_done` waits for.
     Want(&'a [FileName]),
+    /// The user wants every file with such a name that is heard of.
+    WantMatching(&'a [NamePattern]),
     /// The user wants the program to end.
     Stop(Signal),
 }
@@ -224,7 +244,7 @@ pub enum Action {
         name: FileName,
     },
     /// Create a partial file. Answered with `FileFailed` if that does not work, or if
-    /// something stands under the final name.
+    /// something stands under the final name, see [`OnConflict`].
     CreatePartial {
         /// The id it will have.
         file: FileId,
@@ -241,8 +261,8 @@ pub enum Action {
         /// Where to.
         offset: u64,
     },
-    /// Make a partial file safe and give it its final name, replacing nothing.
-    /// Answered with `Committed` or `FileFailed`.
+    /// Make a partial file safe and give it its final name, replacing nothing unless the
+    /// user wants that. Answered with `Committed` or `FileFailed`.
     Commit(FileId),
     /// Close a file; a partial one is removed.
     Discard(FileId),
@@ -266,6 +286,21 @@ pub enum CloseHow {
     /// With a reset: the reference hangs on an orderly close, and its registry
     /// forgets a peer only at a reset.
     Reset,
+}
+
+/// What to do if something stands under the name of a file that is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Do not fetch it: the wish fails.
+    Refuse,
+    /// Fetch it all the same: if both are equal the wish is fulfilled, else it fails.
+    Compare,
+    /// Do not fetch it: the wish counts as fulfilled.
+    Skip,
+    /// Give the new one a name with a number.
+    Rename,
+    /// Put the new one in the place of the old one.
+    Replace,
 }
 
 /// What tells one content of a file from another without reading it.
@@ -323,7 +358,7 @@ pub enum Outcome {
         /// How many are there.
         done: usize,
         /// Why the last one failed.
-        error: FileError,
+        error: WishError,
     },
     /// The registry refused the registration; its words.
     Refused(crate::wire::FieldText),

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::connections::{ConnectionId, Connections};
 use super::deadlines::Deadlines;
-use super::{Action, CloseHow, Input, Node, Outcome, Report};
+use super::{Action, CloseHow, Input, Node, Outcome, Report, Snapshot};
 use crate::canary::{Canary, sings};
 use crate::limits::Limits;
 use crate::proto::{CloseReason, RegistrySession, Transmit};
@@ -210,6 +210,11 @@ impl Node for RegistryNode {
 
     fn read_allowance_bytes(&self, connection: ConnectionId) -> usize {
         self.connections.get(connection).map_or(0, |c| c.session.read_allowance_bytes())
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let (connections, peers_known) = (self.connections.len(), self.peers.len());
+        Snapshot { connections, peers_known, ..Snapshot::default() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::Level;
 
-use super::FileError;
+use super::{FileError, WishError};
 use crate::limits::SHARED_FILES_MAX;
 use crate::proto::CloseReason;
 use crate::wire::{Digest, FieldText, FileName, Malformed, PeerId, Shown};
@@ -19,8 +19,19 @@ pub enum Report {
         /// The registry.
         registry: SocketAddrV4,
     },
+    /// A peer that may have any id: the registry refused one; we try another.
+    IdRefused {
+        /// The one refused.
+        peer: PeerId,
+        /// The registry's words.
+        text: FieldText,
+        /// The one tried next.
+        next: PeerId,
+    },
     /// A peer: the registry refused us; we try again.
     RegistrationRefused {
+        /// The registry.
+        registry: SocketAddrV4,
         /// Its words.
         text: FieldText,
         /// When we try again.
@@ -39,6 +50,13 @@ pub enum Report {
     },
     /// A peer offers a file that it did not offer before.
     OfferSeen {
+        /// The file.
+        name: FileName,
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A peer no longer offers a file.
+    OfferGone {
         /// The file.
         name: FileName,
         /// The peer.
@@ -113,12 +131,29 @@ pub enum Report {
         /// How long the download took.
         elapsed: Duration,
     },
-    /// A wanted file will not come, for a reason of our own.
+    /// A file that was fetched has another name than that wanted: something stands there.
+    SavedAs {
+        /// The name wanted.
+        wanted: FileName,
+        /// The name it has.
+        name: FileName,
+    },
+    /// What was fetched is what stood there already.
+    Identical {
+        /// The file.
+        name: FileName,
+    },
+    /// A wanted file will not come.
     WishFailed {
         /// The file.
         name: FileName,
         /// Why.
-        error: FileError,
+        error: WishError,
+    },
+    /// Nothing that matches was offered in time.
+    NothingMatched {
+        /// The pattern.
+        pattern: String,
     },
     /// Someone began to fetch a file from us.
     UploadStarted {
@@ -126,6 +161,8 @@ pub enum Report {
         name: FileName,
         /// To here.
         to: SocketAddrV4,
+        /// Its size.
+        size_bytes: u64,
     },
     /// A file was sent whole.
     UploadDone {
@@ -133,6 +170,19 @@ pub enum Report {
         name: FileName,
         /// To here.
         to: SocketAddrV4,
+        /// Its size.
+        size_bytes: u64,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// A file was not sent whole. Why the connection is over is another report.
+    UploadFailed {
+        /// The file.
+        name: FileName,
+        /// To here.
+        to: SocketAddrV4,
+        /// Why.
+        reason: CloseReason,
     },
     /// A connection that came in is over, but not as it should be.
     ConnectionClosed {
@@ -218,8 +268,10 @@ impl Report {
             // Removed by its owner, who knows.
             Self::FileLost { error: FileError::Missing, .. } => Level::Info,
             Self::FileLost { .. } => Level::Warn,
-            Self::WishFailed { .. } => Level::Error,
-            Self::RegistryUnreachable { again: true, .. } => Level::Debug,
+            Self::WishFailed { .. } | Self::NothingMatched { .. } => Level::Error,
+            Self::RegistryUnreachable { again: true, .. }
+            | Self::OfferGone { .. }
+            | Self::UploadFailed { .. } => Level::Debug,
             Self::RegistryUnreachable { .. } => Level::Warn,
             Self::ConnectionClosed { reason, .. } if reason.is_their_fault() => Level::Warn,
             Self::ConnectionClosed { .. } => Level::Debug,
@@ -231,6 +283,7 @@ impl Report {
     pub fn is_about_offers(&self) -> bool {
         match self {
             Self::OfferSeen { .. }
+            | Self::OfferGone { .. }
             | Self::PeerGone { .. }
             | Self::FileShared { .. }
             | Self::FileChanging { .. }
@@ -246,7 +299,9 @@ impl Report {
             Self::DatagramDropped { from, .. }
             | Self::ConnectionClosed { from, .. }
             | Self::ConnectionRefused { from } => Some(*from),
-            Self::UploadStarted { to, .. } | Self::UploadDone { to, .. } => Some(*to),
+            Self::UploadStarted { to, .. }
+            | Self::UploadDone { to, .. }
+            | Self::UploadFailed { to, .. } => Some(*to),
             Self::EntryRefused { address, .. } | Self::PeerEntered { address, .. } => {
                 Some(*address)
             }
@@ -259,15 +314,23 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Registered { registry } => write!(f, "registered at {registry}"),
-            Self::RegistrationRefused { text, retry_in } => {
+            Self::IdRefused { peer, text, next } => {
+                write!(f, "the registry refused id {peer}: {}; trying id {next}", Shown(text))
+            }
+            Self::RegistrationRefused { text, retry_in, .. } => {
                 let (text, retry_in) = (Shown(text), retry_in.as_secs_f32());
                 write!(f, "the registry refused us: {text}; trying again in {retry_in:.1} s")
             }
             Self::RegistryUnreachable { registry, reason, retry_in, .. } => {
                 let retry_in = retry_in.as_secs_f32();
-                write!(f, "no registry at {registry}: {reason}; trying again in {retry_in:.1} s")
+                write!(
+                    f,
+                    "no registry at {registry}: {reason}; start one with `p2pfs registry`, "
+                )?;
+                write!(f, "or say with --registry where it is; trying again in {retry_in:.1} s")
             }
             Self::OfferSeen { name, peer } => write!(f, "peer {peer} offers {name}"),
+            Self::OfferGone { name, peer } => write!(f, "peer {peer} no longer offers {name}"),
             Self::DatagramDropped { from, malformed } => {
                 write!(f, "dropped a datagram from {from}: {malformed}")
             }
@@ -297,9 +360,21 @@ impl fmt::Display for Report {
                 write!(f, "verified {name} from peer {peer}: ")?;
                 write!(f, "{size_bytes} bytes in {elapsed:.2} s, SHA-256 {digest}")
             }
+            Self::SavedAs { wanted, name } => {
+                write!(f, "saved as {name}: something else stands under {wanted}")
+            }
+            Self::Identical { name } => {
+                write!(f, "{name} was there already, with the same content")
+            }
             Self::WishFailed { name, error } => write!(f, "{name} cannot be fetched: {error}"),
-            Self::UploadStarted { name, to } => write!(f, "sending {name} to {to}"),
-            Self::UploadDone { name, to } => write!(f, "sent {name} to {to}"),
+            Self::NothingMatched { pattern } => {
+                write!(f, "nobody offered anything that matches {}", Shown(pattern))
+            }
+            Self::UploadStarted { name, to, .. } => write!(f, "sending {name} to {to}"),
+            Self::UploadDone { name, to, .. } => write!(f, "sent {name} to {to}"),
+            Self::UploadFailed { name, to, reason } => {
+                write!(f, "{name} did not get to {to}: {reason}")
+            }
             Self::ConnectionClosed { from, reason } => {
                 write!(f, "closed the connection from {from}: {reason}")
             }

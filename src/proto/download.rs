@@ -228,6 +228,11 @@ impl Download {
         self.state = State::Finishing { progress };
     }
 
+    /// How much of the file has come.
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes
+    }
+
     /// Whether the file is right and everything is sent.
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Finishing { .. }) && self.outbox.is_empty()

@@ -11,6 +11,8 @@
 //!  any state ── violation, no answer in time ──▶ Closed
 //! ```
 //!
+//! A guest registers nothing and comes to `Registered` with the connection.
+//!
 //! Answers carry no id, and the reference's registry dies of two requests that
 //! arrive together: one request is outstanding, the others wait in a queue.
 
@@ -33,8 +35,8 @@ pub struct Registration {
     limits: Rc<Limits>,
     state: State,
     was_accepted: bool,
-    our_id: PeerId,
-    our_port: u16,
+    /// Our id and port; `None` for a guest, who registers nothing and only looks up.
+    ours: Option<(PeerId, u16)>,
     deframer: Deframer<RegistryResponse>,
     outbox: Outbox,
     /// Whom to look up next; at most one entry for each download.
@@ -69,22 +71,34 @@ enum State {
 impl Registration {
     /// A connection that is being made, to register `our_id` and `our_port`.
     pub fn new(now: Instant, limits: &Rc<Limits>, our_id: PeerId, our_port: u16) -> Self {
+        Self::of(now, limits, Some((our_id, our_port)))
+    }
+
+    /// A connection that is being made, only to look others up.
+    pub fn guest(now: Instant, limits: &Rc<Limits>) -> Self {
+        Self::of(now, limits, None)
+    }
+
+    fn of(now: Instant, limits: &Rc<Limits>, ours: Option<(PeerId, u16)>) -> Self {
         Self {
             limits: Rc::clone(limits),
             state: State::ExpectConnection { deadline: now + limits.connect_timeout },
             was_accepted: false,
-            our_id,
-            our_port,
+            ours,
             deframer: Deframer::default(),
             outbox: Outbox::default(),
             queue: VecDeque::new(),
         }
     }
 
-    /// The connection is made: the registration goes out.
+    /// The connection is made: the registration goes out. A guest can look up at once.
     pub fn handle_connected(&mut self, now: Instant) {
         debug_assert_eq!(self.state(), RegistrationState::ExpectConnection);
-        let request = RegistryRequest::Register { peer: self.our_id, port: self.our_port };
+        let Some((peer, port)) = self.ours else {
+            self.state = State::Registered;
+            return;
+        };
+        let request = RegistryRequest::Register { peer, port };
         self.outbox.push(|out| request.encode(out));
         self.state = State::ExpectRegistered { deadline: now + self.limits.answer_timeout };
     }
@@ -201,7 +215,7 @@ impl Registration {
         self.was_accepted
     }
 
-    /// Whether the registry has entered us, and can be asked.
+    /// Whether the registry can be asked: it has entered us, or we are a guest.
     pub fn is_registered(&self) -> bool {
         matches!(self.state, State::Registered | State::ExpectAddress { .. })
     }

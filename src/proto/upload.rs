@@ -284,6 +284,20 @@ impl Upload {
         }
     }
 
+    /// How much of the file was handed over, while it is being sent.
+    pub fn sent_bytes(&self) -> Option<u64> {
+        match &self.state {
+            State::ExpectSource => Some(0),
+            State::Sending(sending) => Some(sending.offset),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing more can be sent before more of the file is hashed.
+    pub fn waits_for_hash(&self) -> bool {
+        matches!(&self.state, State::Sending(sending) if sending.waits_for_hash(&self.in_flight))
+    }
+
     /// Checks the deadlines.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {

@@ -9,16 +9,16 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
+use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, TCP_USER_TIMEOUT};
 
 /// Begins to make a connection from `host` to `to`.
 pub(super) fn dial(
     host: Ipv4Addr,
     to: SocketAddrV4,
-    user_timeout: Duration,
+    progress_timeout: Duration,
 ) -> io::Result<TcpStream> {
     let socket = socket(SocketType::STREAM)?;
-    set_options(&socket, user_timeout)?;
+    set_options(&socket, progress_timeout)?;
     spare_loopback(&socket, to)?;
     rustix::net::bind(&socket, &SocketAddrV4::new(host, 0))?;
     match rustix::net::connect(&socket, &to) {
@@ -45,9 +45,11 @@ pub(super) fn socket(kind: SocketType) -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(AddressFamily::INET, kind, flags, None)?)
 }
 
-/// Sends at once, and notices a dead counterpart within `user_timeout` instead of the
-/// kernel's quarter of an hour. Connections that a listener accepts inherit its options.
-pub(super) fn set_options(socket: impl AsFd + Copy, user_timeout: Duration) -> io::Result<()> {
+/// Sends at once, and notices a dead counterpart within [`TCP_USER_TIMEOUT`], or within
+/// `progress_timeout` if that is longer, instead of the kernel's quarter of an hour.
+/// Connections that a listener accepts inherit its options.
+pub(super) fn set_options(socket: impl AsFd + Copy, progress_timeout: Duration) -> io::Result<()> {
+    let user_timeout = TCP_USER_TIMEOUT.max(progress_timeout);
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;

@@ -141,7 +141,7 @@ impl Files {
         let (ids, partials): (Vec<_>, Vec<_>) = mem::take(&mut self.commits).into_iter().unzip();
         let outcomes = ids.into_iter().zip(self.folder.commit(partials));
         let input = |(file, outcome)| match outcome {
-            Ok(version) => Input::Committed { file, version },
+            Ok((name, version)) => Input::Committed { file, name, version },
             Err(error) => Input::FileFailed { file, error },
         };
         outcomes.map(input).collect()

@@ -1,7 +1,7 @@
 //! The socket that takes connections in.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token};
 use rustix::net::{SocketType, sockopt};
 
 use super::dial::{set_options, socket, spare_loopback};
-use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, TCP_USER_TIMEOUT};
+use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG};
 
 /// A listening socket.
 ///
@@ -19,7 +19,6 @@ use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, TCP_USER_TIMEOUT};
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddrV4,
-    user_timeout: Duration,
     is_ready: bool,
     paused_until: Option<Instant>,
     /// Whether the user was told why, since the last connection that was accepted.
@@ -27,41 +26,23 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `address`; port 0 takes a free one. A counterpart is given up if it is
-    /// silent for [`TCP_USER_TIMEOUT`], or for `progress_timeout` if that is longer.
+    /// Listens on `address`; port 0 takes a free one. For `progress_timeout` see
+    /// [`set_options`].
     pub fn bind(address: SocketAddrV4, progress_timeout: Duration) -> io::Result<Self> {
-        let user_timeout = TCP_USER_TIMEOUT.max(progress_timeout);
         let socket = socket(SocketType::STREAM)?;
-        set_options(&socket, user_timeout)?;
+        set_options(&socket, progress_timeout)?;
         // The port of a predecessor whose last connections still linger.
         sockopt::set_socket_reuseaddr(&socket, true)?;
         rustix::net::bind(&socket, &address)?;
         rustix::net::listen(&socket, LISTEN_BACKLOG)?;
         let socket = TcpListener::from_std(socket.into());
         let address = SocketAddrV4::new(*address.ip(), socket.local_addr()?.port());
-        Ok(Self {
-            socket,
-            address,
-            user_timeout,
-            is_ready: false,
-            paused_until: None,
-            was_told: false,
-        })
+        Ok(Self { socket, address, is_ready: false, paused_until: None, was_told: false })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddrV4 {
         self.address
-    }
-
-    /// The address it listens on, from which connections are made too.
-    pub(super) fn host(&self) -> Ipv4Addr {
-        *self.address.ip()
-    }
-
-    /// When a silent counterpart is given up, on connections that are made too.
-    pub(super) fn user_timeout(&self) -> Duration {
-        self.user_timeout
     }
 
     pub(super) fn set_ready(&mut self) {
@@ -125,6 +106,8 @@ impl Source for Listener {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::ui::LoopCounts;
+
 /// Counts the turns and the waits.
 #[derive(Default)]
 pub(super) struct LoopTimes {
@@ -29,6 +31,16 @@ impl LoopTimes {
         self.waits += 1;
         self.waited += wait;
         self.longest_wait = self.longest_wait.max(wait);
+    }
+
+    /// The counts, to be shown.
+    pub(super) fn counts(&self) -> LoopCounts {
+        LoopCounts {
+            turns: self.turns,
+            longest_turn: self.longest_turn,
+            syncs: self.waits.into(),
+            longest_sync: self.longest_wait,
+        }
     }
 
     /// Whether files were waited for.

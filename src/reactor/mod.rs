@@ -13,6 +13,7 @@
 //! 5. Send what the connections have to send, before sleeping.
 //! 6. Make files safe that came in whole, all at once. This may wait for the disk, and
 //!    is the one step that waits; how long is counted.
+//! 7. Show how the running transfers do, if it is time for it.
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
 //! cleared only when the kernel says `WouldBlock` or a read brings less than it could,
@@ -25,13 +26,15 @@ mod follower;
 mod listener;
 mod loop_times;
 mod offer_socket;
-mod report_log;
+pub mod probe;
 mod signals;
+mod status_socket;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::mem;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -43,27 +46,56 @@ pub use self::files::Files;
 pub use self::listener::Listener;
 use self::loop_times::LoopTimes;
 pub use self::offer_socket::OfferSocket;
-use self::report_log::ReportLog;
 pub use self::signals::Signals;
+use self::status_socket::STATUS;
+pub use self::status_socket::StatusSocket;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
-    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
+    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX,
+    STATUS_NAMES_MAX, TURN_BYTES,
 };
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome};
+use crate::storage;
+use crate::ui::{Ui, Work};
+use crate::wire::{FileName, Shown};
 
 const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 const FOLDER: Token = Token(usize::MAX - 3);
 
+/// The sockets that a program has from its start on.
+pub struct Sockets {
+    /// The address that connections are made from.
+    pub host: Ipv4Addr,
+    /// The same for those to the loopback of this machine: a registry there tells others
+    /// that we are at this address.
+    pub host_to_loopback: Ipv4Addr,
+    /// When a transfer in which nothing moves is given up.
+    pub progress_timeout: Duration,
+    /// Takes connections in.
+    pub listener: Option<Listener>,
+    /// Sends and hears offers.
+    pub offers: Option<OfferSocket>,
+    /// Tells others of this user how the program does.
+    pub status: Option<StatusSocket>,
+}
+
 /// Runs one node.
 pub struct Reactor<N> {
     node: N,
     poll: Poll,
-    listener: Listener,
+    /// As in [`Sockets`].
+    host: Ipv4Addr,
+    host_to_loopback: Ipv4Addr,
+    progress_timeout: Duration,
+    /// Not for who serves nobody.
+    listener: Option<Listener>,
     signals: Signals,
-    /// Only a peer has these two.
+    /// Not for a registry.
     offers: Option<OfferSocket>,
+    status: Option<StatusSocket>,
+    /// Not for who has no files.
     files: Option<Files>,
     connections: Connections,
     /// Connections with something to read.
@@ -71,8 +103,13 @@ pub struct Reactor<N> {
     /// Connections with something to send and room for it.
     sendable: VecDeque<ConnectionId>,
     scratch: Vec<u8>,
-    log: ReportLog,
+    ui: Ui,
+    /// What the loop did since something was last shown.
+    work: Work,
     loop_times: LoopTimes,
+    metrics: Option<PathBuf>,
+    /// How writing them failed the last time, so that each kind of failure is told once.
+    metrics_error: Option<io::ErrorKind>,
     /// Actions about files that were carried out.
     file_calls: usize,
     /// The time of this turn: the clock is read once in each.
@@ -81,49 +118,74 @@ pub struct Reactor<N> {
 }
 
 impl<N: Node> Reactor<N> {
-    /// A loop around `node`, which is called `name` in the log.
+    /// A loop around `node`, which shows by `ui` what it does.
     pub fn new(
-        name: String,
+        ui: Ui,
         node: N,
         mut signals: Signals,
-        mut listener: Listener,
-        mut offers: Option<OfferSocket>,
+        mut sockets: Sockets,
         mut files: Option<Files>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry();
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
-        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
-        if let Some(offers) = &mut offers {
+        if let Some(listener) = &mut sockets.listener {
+            registry.register(listener, LISTENER, Interest::READABLE)?;
+        }
+        if let Some(offers) = &mut sockets.offers {
             registry.register(offers, OFFERS, Interest::READABLE)?;
         }
         if let Some(follower) = files.as_mut().and_then(Files::follower) {
             follower.register(registry, FOLDER)?;
         }
+        if let Some(status) = &mut sockets.status {
+            status.register(registry)?;
+        }
+        let Sockets { host, host_to_loopback, progress_timeout, listener, offers, status } =
+            sockets;
         Ok(Self {
             node,
             poll,
+            host,
+            host_to_loopback,
+            progress_timeout,
             listener,
             signals,
             offers,
+            status,
             files,
             connections: Connections::default(),
             readable: VecDeque::new(),
             sendable: VecDeque::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
-            log: ReportLog::new(name),
+            ui,
+            work: Work::default(),
             loop_times: LoopTimes::default(),
+            metrics: None,
+            metrics_error: None,
             file_calls: 0,
             now: Instant::now(),
             outcome: None,
         })
     }
 
-    /// Runs until the node ends the program. `begin` are the first inputs.
+    /// Writes metrics there from now on, if the user wants any.
+    pub fn write_metrics(&mut self, path: Option<PathBuf>) {
+        self.metrics = path;
+    }
+
+    /// The node.
+    pub fn node(&mut self) -> &mut N {
+        &mut self.node
+    }
+
+    /// Runs until the node ends the program. `begin` are the first inputs. While this
+    /// does not run, a signal ends the program at once.
     ///
     /// # Errors
     /// Only if the poll itself fails; nothing that a socket or a file does ends the loop.
-    pub fn run(mut self, begin: &[Input<'_>]) -> io::Result<Outcome> {
+    pub fn run(&mut self, begin: &[Input<'_>]) -> io::Result<Outcome> {
+        self.signals.set_at_once(false);
         self.carry_out(&[]);
         for input in begin {
             self.handle(input.clone());
@@ -131,10 +193,12 @@ impl<N: Node> Reactor<N> {
         let mut events = Events::with_capacity(POLL_EVENTS);
         loop {
             if let Some(outcome) = self.outcome.take() {
+                self.ui.end(self.now);
                 if self.loop_times.has_waited() {
-                    self.log.note(Level::Info, &self.loop_times);
+                    self.ui.note(Level::Info, &self.loop_times);
                 }
-                self.log.note(Level::Debug, self.loop_times.turns());
+                self.ui.note(Level::Debug, self.loop_times.turns());
+                self.signals.set_at_once(true);
                 return Ok(outcome);
             }
             self.turn(&mut events)?;
@@ -142,14 +206,18 @@ impl<N: Node> Reactor<N> {
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        let began = self.stopwatch();
         match self.poll.poll(events, Some(self.poll_timeout())) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
         self.now = Instant::now();
+        if let Some(began) = began {
+            self.work.idle += self.now - began;
+        }
         for event in events.iter() {
             match event.token() {
-                LISTENER => self.listener.set_ready(),
+                LISTENER => self.listener.iter_mut().for_each(Listener::set_ready),
                 OFFERS => self.offers.iter_mut().for_each(OfferSocket::set_ready),
                 SIGNALS => self.stop(),
                 FOLDER => {
@@ -157,6 +225,12 @@ impl<N: Node> Reactor<N> {
                         follower.set_ready();
                     }
                 }
+                STATUS => {
+                    if let Some(status) = &mut self.status {
+                        status.accept(self.poll.registry());
+                    }
+                }
+                token if StatusSocket::is_client(token) => self.answer(token),
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
                     let is_read_closed = event.is_read_closed() || event.is_error();
@@ -177,7 +251,31 @@ impl<N: Node> Reactor<N> {
         self.send_all();
         self.loop_times.add_turn(self.now.elapsed());
         self.commit();
+        self.show();
         Ok(())
+    }
+
+    /// Shows how the program does, if it is time for it.
+    fn show(&mut self) {
+        if self.ui.poll_timeout().is_none_or(|at| at > self.now) {
+            return;
+        }
+        let snapshot = self.node.snapshot();
+        if self.ui.next_look().is_some_and(|at| at <= self.now) {
+            let work = mem::take(&mut self.work);
+            self.ui.look(self.now, &snapshot, &work);
+        }
+        if let Some(text) = self.ui.metrics(self.now, &snapshot, &self.loop_times.counts())
+            && let Some(path) = &self.metrics
+        {
+            let error = storage::replace(path, text.as_bytes()).err();
+            let kind = error.as_ref().map(io::Error::kind);
+            if let Some(error) = error.filter(|_| kind != self.metrics_error) {
+                let path = Shown(path.to_string_lossy());
+                log::warn!("cannot write the metrics to {path}: {error}; trying again");
+            }
+            self.metrics_error = kind;
+        }
     }
 
     fn poll_timeout(&self) -> Duration {
@@ -190,8 +288,9 @@ impl<N: Node> Reactor<N> {
         }
         let timers = [
             self.node.poll_timeout(),
-            self.listener.next_try(self.now),
+            self.listener.as_ref().and_then(|listener| listener.next_try(self.now)),
             self.files.as_ref().and_then(Files::next_look_at),
+            self.ui.poll_timeout(),
         ];
         let next = timers.into_iter().flatten().min();
         let sleep = next.map(|at| at.saturating_duration_since(self.now));
@@ -204,8 +303,19 @@ impl<N: Node> Reactor<N> {
             Input::Received { bytes, .. } => *bytes,
             _ => &[],
         };
+        // Most of the time that bytes take here goes into their digest.
+        let began = if received.is_empty() { None } else { self.stopwatch() };
         self.node.handle(self.now, input);
+        if let Some(began) = began {
+            self.work.hash += began.elapsed();
+        }
         self.carry_out(received);
+    }
+
+    /// The time, if it is of interest how long something takes: only while what runs is
+    /// shown.
+    fn stopwatch(&self) -> Option<Instant> {
+        self.ui.next_look().map(|_| Instant::now())
     }
 
     /// Carries out the node's actions, and those that their outcomes lead to.
@@ -226,7 +336,10 @@ impl<N: Node> Reactor<N> {
                     None
                 }
                 Action::Report(report) => {
-                    self.log.log(self.now, &report);
+                    self.ui.report(self.now, &report);
+                    if let Some(status) = &mut self.status {
+                        status.tell(&report);
+                    }
                     None
                 }
                 Action::Exit(outcome) => {
@@ -241,7 +354,13 @@ impl<N: Node> Reactor<N> {
                 | Action::Hash(_)
                 | Action::Look(_) => {
                     self.file_calls += 1;
-                    self.files.as_mut().and_then(|files| files.carry_out(action, received))
+                    let began = self.stopwatch();
+                    let outcome =
+                        self.files.as_mut().and_then(|files| files.carry_out(action, received));
+                    if let Some(began) = began {
+                        self.work.disk += began.elapsed();
+                    }
+                    outcome
                 }
             };
             if let Some(input) = outcome {
@@ -256,9 +375,32 @@ impl<N: Node> Reactor<N> {
         }
     }
 
+    /// Another program of this user may have asked something.
+    fn answer(&mut self, token: Token) {
+        let Some(status) = &mut self.status else { return };
+        let Some(question) = status.serve(token) else { return };
+        let wish = question.strip_prefix("get ").and_then(|wish| wish.split_once(' '));
+        let Some((style, names)) = wish else {
+            let told = (&self.node.snapshot(), &self.node.inventory(STATUS_NAMES_MAX));
+            let answer = self.ui.answer(&question, self.now, told, &self.loop_times.counts());
+            return status.answer(token, &answer);
+        };
+        // No name has a slash in it.
+        let names: Result<BTreeSet<_>, _> = names.split('/').map(FileName::new).collect();
+        match names {
+            Ok(names) if status.takes_wishes() => {
+                let wanted: Vec<_> = names.iter().copied().collect();
+                status.answer_later(token, names, style == "json");
+                self.handle(Input::Want(&wanted));
+            }
+            _ => status.answer(token, ""),
+        }
+    }
+
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some((stream, from)) = self.listener.accept(self.now) else { return };
+            let accepted = self.listener.as_mut().and_then(|listener| listener.accept(self.now));
+            let Some((stream, from)) = accepted else { return };
             let connection = Connection::accepted(stream);
             match self.node.accept(self.now, from) {
                 Some(id) => {
@@ -286,7 +428,7 @@ impl<N: Node> Reactor<N> {
         let Some(files) = &mut self.files else { return };
         let findings = files.follow(self.now);
         for skipped in &findings.skipped {
-            self.log.warn(self.now, format_args!("not shared: {skipped}"));
+            self.ui.warn(self.now, format_args!("not shared: {skipped}"));
         }
         for input in findings.inputs {
             self.handle(input);
@@ -296,8 +438,15 @@ impl<N: Node> Reactor<N> {
     fn hash(&mut self) {
         let mut hashed_bytes = 0;
         while hashed_bytes < HASH_TURN_BYTES {
+            if !self.files.as_ref().is_some_and(Files::is_hashing) {
+                return;
+            }
+            let began = self.stopwatch();
             let Some(files) = &mut self.files else { return };
             let Some((input, bytes)) = files.hash_slice(&mut self.scratch) else { return };
+            if let Some(began) = began {
+                self.work.hash += began.elapsed();
+            }
             hashed_bytes += bytes;
             self.handle(input);
         }
@@ -308,8 +457,10 @@ impl<N: Node> Reactor<N> {
         let began = Instant::now();
         let inputs = files.commit();
         self.now = Instant::now();
+        let elapsed = self.now.saturating_duration_since(began);
+        self.work.disk += elapsed;
         if files.syncs() {
-            self.loop_times.add_wait(inputs.len(), self.now.saturating_duration_since(began));
+            self.loop_times.add_wait(inputs.len(), elapsed);
         }
         for input in inputs {
             self.handle(input);
@@ -317,7 +468,8 @@ impl<N: Node> Reactor<N> {
     }
 
     fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
-        let entered = dial::dial(self.listener.host(), to, self.listener.user_timeout())
+        let host = if to.ip().is_loopback() { self.host_to_loopback } else { self.host };
+        let entered = dial::dial(host, to, self.progress_timeout)
             .and_then(|stream| self.enter(id, Connection::dialing(stream)));
         entered.err().map(|error| broken(id, kind_of(&error)))
     }

@@ -10,37 +10,34 @@ use rustix::net::{SocketType, sockopt};
 use super::dial::socket;
 use crate::limits::{DATAGRAMS_PER_TURN, OFFER_BYTES, OFFER_SOCKET_RECEIVE_BYTES};
 
-/// The two sockets of the offer port.
+/// The sockets of the offer port.
 ///
 /// The one that hears is bound to 0.0.0.0, so that it hears broadcasts to whatever
-/// address, and shares its port with all peers of the host. The one that sends is
-/// bound to the peer's own address, so that offers leave by that interface.
+/// address, and shares its port with all peers of the host. Those that send are each
+/// bound to an address of the peer, so that offers leave by that interface.
 pub struct OfferSocket {
     heard: UdpSocket,
-    sender: std::net::UdpSocket,
-    broadcast: SocketAddrV4,
+    senders: Vec<Sender>,
     is_ready: bool,
+}
+
+struct Sender {
+    socket: std::net::UdpSocket,
+    broadcast: SocketAddrV4,
     /// How sending failed the last time, so that each kind of failure is told once.
-    send_error: Option<ErrorKind>,
+    error: Option<ErrorKind>,
 }
 
 impl OfferSocket {
-    /// Hears the port of `broadcast`, and sends to it from `host`.
-    pub fn bind(host: Ipv4Addr, broadcast: SocketAddrV4) -> io::Result<Self> {
-        let heard = socket(SocketType::DGRAM)?;
-        sockopt::set_socket_reuseaddr(&heard, true)?;
-        // The kernel grants what it may; less only means that bursts overflow sooner.
-        let _ = sockopt::set_socket_recv_buffer_size(&heard, OFFER_SOCKET_RECEIVE_BYTES);
-        rustix::net::bind(&heard, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, broadcast.port()))?;
-        let sender = socket(SocketType::DGRAM)?;
-        sockopt::set_socket_broadcast(&sender, true)?;
-        rustix::net::bind(&sender, &SocketAddrV4::new(host, 0))?;
+    /// Hears `port`, and sends along each of `routes`: from an address of ours to a
+    /// broadcast address.
+    pub fn bind(port: u16, routes: &[(Ipv4Addr, SocketAddrV4)]) -> io::Result<Self> {
+        let heard = hear(port)?;
+        let senders = routes.iter().map(|&(from, to)| Sender::bind(from, to));
         Ok(Self {
-            heard: UdpSocket::from_std(heard.into()),
-            sender: sender.into(),
-            broadcast,
+            heard: UdpSocket::from_std(heard),
+            senders: senders.collect::<io::Result<_>>()?,
             is_ready: false,
-            send_error: None,
         })
     }
 
@@ -71,13 +68,41 @@ impl OfferSocket {
 
     /// Sends an offer. One that is lost is repeated in the next period anyway.
     pub(super) fn broadcast(&mut self, datagram: &[u8; OFFER_BYTES]) {
-        let error = self.sender.send_to(datagram, self.broadcast).err();
+        self.senders.iter_mut().for_each(|sender| sender.send(datagram));
+    }
+}
+
+impl Sender {
+    fn bind(from: Ipv4Addr, to: SocketAddrV4) -> io::Result<Self> {
+        Ok(Self { socket: sender(from)?, broadcast: to, error: None })
+    }
+
+    fn send(&mut self, datagram: &[u8; OFFER_BYTES]) {
+        let error = self.socket.send_to(datagram, self.broadcast).err();
         let kind = error.as_ref().map(io::Error::kind);
-        if let Some(error) = error.filter(|_| kind != self.send_error) {
+        if let Some(error) = error.filter(|_| kind != self.error) {
             log::warn!("cannot send offers to {}: {error}; trying again", self.broadcast);
         }
-        self.send_error = kind;
+        self.error = kind;
     }
+}
+
+/// The socket that hears.
+pub(super) fn hear(port: u16) -> io::Result<std::net::UdpSocket> {
+    let heard = socket(SocketType::DGRAM)?;
+    sockopt::set_socket_reuseaddr(&heard, true)?;
+    // The kernel grants what it may; less only means that bursts overflow sooner.
+    let _ = sockopt::set_socket_recv_buffer_size(&heard, OFFER_SOCKET_RECEIVE_BYTES);
+    rustix::net::bind(&heard, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?;
+    Ok(heard.into())
+}
+
+/// A socket that sends from an address of ours.
+pub(super) fn sender(from: Ipv4Addr) -> io::Result<std::net::UdpSocket> {
+    let sender = socket(SocketType::DGRAM)?;
+    sockopt::set_socket_broadcast(&sender, true)?;
+    rustix::net::bind(&sender, &SocketAddrV4::new(from, 0))?;
+    Ok(sender.into())
 }
 
 impl mio::event::Source for OfferSocket {

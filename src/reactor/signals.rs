@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::{Interest, Registry, Token};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
@@ -13,7 +13,11 @@ use crate::node::Signal;
 
 /// The signals that end the program. The first one does so in order; should the
 /// loop hang in a call, the second one ends it at once.
-pub struct Signals(signal_hook_mio::v1_0::Signals);
+pub struct Signals {
+    signals: signal_hook_mio::v1_0::Signals,
+    /// Whether the next signal ends the program at once.
+    at_once: Arc<AtomicBool>,
+}
 
 impl Signals {
     /// Takes them over from now on: none is lost between here and the loop.
@@ -23,20 +27,25 @@ impl Signals {
     pub fn new() -> io::Result<Self> {
         // Before the flag: a signal in between would count as the first, and be lost.
         let signals = signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM])?;
-        let is_second = Arc::new(AtomicBool::new(false));
+        let at_once = Arc::new(AtomicBool::new(false));
         for (signal, code) in [(SIGINT, ExitCode::Interrupted), (SIGTERM, ExitCode::Terminated)] {
             // In this order: the first signal finds the flag unset, and sets it.
-            flag::register_conditional_shutdown(signal, code as i32, Arc::clone(&is_second))?;
-            flag::register(signal, Arc::clone(&is_second))?;
+            flag::register_conditional_shutdown(signal, code as i32, Arc::clone(&at_once))?;
+            flag::register(signal, Arc::clone(&at_once))?;
         }
         // A limit on the size of files is an error of one write, not the end of the program.
         flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-        Ok(Self(signals))
+        Ok(Self { signals, at_once })
+    }
+
+    /// Whether the next signal ends the program at once: while no loop runs to see it.
+    pub fn set_at_once(&self, at_once: bool) {
+        self.at_once.store(at_once, Ordering::SeqCst);
     }
 
     /// The next signal that came.
     pub(super) fn next(&mut self) -> Option<Signal> {
-        self.0.pending().next().map(|signal| match signal {
+        self.signals.pending().next().map(|signal| match signal {
             SIGINT => Signal::Interrupt,
             _ => Signal::Terminate,
         })
@@ -45,14 +54,14 @@ impl Signals {
 
 impl mio::event::Source for Signals {
     fn register(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.0.register(r, token, interest)
+        self.signals.register(r, token, interest)
     }
 
     fn reregister(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.0.reregister(r, token, interest)
+        self.signals.reregister(r, token, interest)
     }
 
     fn deregister(&mut self, r: &Registry) -> io::Result<()> {
-        self.0.deregister(r)
+        self.signals.deregister(r)
     }
 }

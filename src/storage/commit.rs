@@ -13,15 +13,16 @@ use super::partial::Partial;
 use super::system::refused;
 use crate::canary::{Canary, sings};
 use crate::node::{FileError, Version};
+use crate::wire::FileName;
 
-/// Makes files safe under their final names, replacing nothing. When this returns,
+/// Makes files safe under their final names, which are given too. When this returns,
 /// those that did not fail survive a loss of power; the others are removed. It blocks
 /// for as long as the disk takes. Without `sync` it promises nothing of a loss of power.
 pub(super) fn commit(
     folder: &OwnedFd,
     mut partials: Vec<Partial>,
     sync: bool,
-) -> Vec<Result<Version, FileError>> {
+) -> Vec<Result<(FileName, Version), FileError>> {
     let sync = sync && !sings(Canary::NoSync);
     if sync {
         partials.iter_mut().for_each(Partial::begin_sync);

@@ -52,7 +52,13 @@ impl DigestCache {
         files: &[(FileName, Version)],
     ) -> io::Result<(Self, BTreeMap<FileName, Digest>)> {
         let own = caches.join(env!("CARGO_PKG_NAME"));
-        DirBuilder::new().recursive(true).mode(0o700).create(&own)?;
+        // No more than these two: a home that is not there is not made.
+        for folder in [caches, &own] {
+            match DirBuilder::new().mode(0o700).create(folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
         let stat = rustix::fs::fstat(&*folder.descriptor())?;
         let path = own.join(format!("digests-{:x}-{:x}", stat.st_dev, stat.st_ino));
         let mut known = Vec::new();
@@ -257,6 +263,15 @@ mod tests {
             place.fill();
             assert!(fs::read(place.file()).unwrap().len() <= 2 * RECORD_BYTES);
         }
+    }
+
+    #[test]
+    fn a_home_that_is_not_there_is_not_made() {
+        let place = Place::new(&["a"]);
+        let folder = SharedFolder::open(place.shared.path()).unwrap();
+        let home = place.caches.path().join("home");
+        assert!(DigestCache::open(&home.join(".cache"), &folder, &[]).is_err());
+        assert!(!home.exists());
     }
 
     #[test]

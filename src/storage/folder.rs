@@ -1,6 +1,7 @@
 //! The shared folder itself: what stands in it, and opening files of it.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -15,7 +16,7 @@ use super::simulated::MARK;
 use super::source::Source;
 use super::system;
 use crate::limits::SHARED_FILES_MAX;
-use crate::node::{FileError, Version};
+use crate::node::{FileError, OnConflict, Version};
 use crate::wire::{FileName, NameError, Shown};
 
 /// The folder whose files are shared, and into which files are fetched.
@@ -24,6 +25,8 @@ pub struct SharedFolder {
     // Shared with the partial files and hash jobs, which may outlive a borrow of this.
     descriptor: Rc<OwnedFd>,
     settings: WriteSettings,
+    /// The one file that is written, in the place of any in the folder.
+    unnamed: Option<File>,
 }
 
 /// How files are written.
@@ -33,6 +36,8 @@ pub struct WriteSettings {
     pub sync: bool,
     /// How much of the disk is left free; `None` for the usual reserve.
     pub disk_reserve_bytes: Option<u64>,
+    /// What to do if something stands under a file's final name.
+    pub on_conflict: OnConflict,
 }
 
 /// The names in a folder, but for what we put there for ourselves.
@@ -74,16 +79,36 @@ impl SharedFolder {
     /// Opens the folder, and removes the partial files which dead processes left
     /// in it, never those of a living one. Whatever cannot be removed stays.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let descriptor = system::persist(|| rustix::fs::open(path, flags, Mode::empty()))?;
+        let descriptor = open_folder(path)?;
         for entry in system::entries(&descriptor)? {
             let entry = entry?;
             if partial::is_partial_name(entry.file_name().to_bytes()) {
                 partial::remove_if_dead(&descriptor, entry.file_name());
             }
         }
-        let settings = WriteSettings { sync: true, disk_reserve_bytes: None };
-        Ok(Self { descriptor: Rc::new(descriptor), settings })
+        Ok(Self::new(descriptor))
+    }
+
+    /// Opens a folder into which nothing is to be written; leaves all in it as it is.
+    pub fn open_to_share(path: &Path) -> io::Result<Self> {
+        open_folder(path).map(Self::new)
+    }
+
+    fn new(descriptor: OwnedFd) -> Self {
+        let (sync, on_conflict) = (true, OnConflict::Refuse);
+        let settings = WriteSettings { sync, disk_reserve_bytes: None, on_conflict };
+        Self { descriptor: Rc::new(descriptor), settings, unnamed: None }
+    }
+
+    /// A folder into which a file is fetched without ever having a name there: it goes with
+    /// the last descriptor. One file at a time; also gives that file, to be read once it
+    /// is committed.
+    pub fn open_unnamed(path: &Path) -> io::Result<(Self, File)> {
+        let mut folder = Self::open_to_share(path)?;
+        let file = system::create_unnamed(&folder.descriptor)?;
+        folder.settings.sync = false;
+        folder.unnamed = Some(file.try_clone()?);
+        Ok((folder, file))
     }
 
     /// Whether a commit waits until the files would survive a loss of power.
@@ -133,14 +158,19 @@ impl SharedFolder {
     }
 
     /// Creates a partial file that is to get this name. `Exists` if anything stands
-    /// there already, be it a link to nowhere.
+    /// there already, be it a link to nowhere, and it is not to be fetched then.
     pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
-        Partial::create(Rc::clone(&self.descriptor), *name, self.settings)
+        let folder = Rc::clone(&self.descriptor);
+        match &self.unnamed {
+            Some(file) => Partial::unnamed(folder, file, *name, self.settings),
+            None => Partial::create(folder, *name, self.settings),
+        }
     }
 
-    /// Makes files of this folder safe under their final names, replacing nothing. Those
-    /// that fail are removed. This is the one call that may block for long.
-    pub fn commit(&self, partials: Vec<Partial>) -> Vec<Result<Version, FileError>> {
+    /// Makes files of this folder safe under their final names, replacing nothing unless
+    /// that is wanted. Those that fail are removed. This is the one call that may block
+    /// for long.
+    pub fn commit(&self, partials: Vec<Partial>) -> Vec<Result<(FileName, Version), FileError>> {
         commit(&self.descriptor, partials, self.settings.sync)
     }
 
@@ -186,6 +216,11 @@ impl Iterator for Names {
             }
         }
     }
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(system::persist(|| rustix::fs::open(path, flags, Mode::empty()))?)
 }
 
 /// Whether a name is one that we use for ourselves in a shared folder.
@@ -256,7 +291,7 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         fs::write(at("b"), b"four").unwrap();
         fs::write(at("a"), b"").unwrap();
-        fs::File::create(at("sparse")).unwrap().set_len(1 << 40).unwrap();
+        File::create(at("sparse")).unwrap().set_len(1 << 40).unwrap();
         fs::write(at(".hidden"), b"x").unwrap();
         fs::write(at("evil\x1b[2J"), b"x").unwrap();
         fs::write(at("n".repeat(65).as_str()), b"x").unwrap();

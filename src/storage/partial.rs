@@ -25,8 +25,8 @@ use super::folder::WriteSettings;
 use super::space;
 use super::system::{self, persist, refused};
 use crate::canary::{Canary, sings};
-use crate::limits::{PARTIAL_NAME_TRIES_MAX, WRITE_BACK_BYTES};
-use crate::node::{FileError, Version};
+use crate::limits::{PARTIAL_NAME_TRIES_MAX, RENAME_TRIES_MAX, WRITE_BACK_BYTES};
+use crate::node::{FileError, OnConflict, Version};
 use crate::wire::FileName;
 
 const PREFIX: &[u8] = b".p2pfs-";
@@ -58,10 +58,12 @@ impl Partial {
         settings: WriteSettings,
     ) -> Result<Self, FileError> {
         space::check(&folder, settings.disk_reserve_bytes)?;
-        match system::stat_name(&folder, final_name.as_str()) {
-            Err(Errno::NOENT) => {}
-            Ok(_) => return Err(FileError::Exists),
-            Err(errno) => return Err(refused("stat")(errno)),
+        if let OnConflict::Refuse | OnConflict::Skip = settings.on_conflict {
+            match system::stat_name(&folder, final_name.as_str()) {
+                Err(Errno::NOENT) => {}
+                Ok(_) => return Err(FileError::Exists),
+                Err(errno) => return Err(refused("stat")(errno)),
+            }
         }
         for _ in 0..PARTIAL_NAME_TRIES_MAX {
             let name = next_name();
@@ -88,6 +90,22 @@ impl Partial {
             }
         }
         Err(refused("open")(Errno::EXIST))
+    }
+
+    /// A file that has no name and gets none, emptied.
+    pub(super) fn unnamed(
+        folder: Rc<OwnedFd>,
+        file: &File,
+        final_name: FileName,
+        settings: WriteSettings,
+    ) -> Result<Self, FileError> {
+        let file = file
+            .try_clone()
+            .map_err(|error| refused("dup")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        persist(|| rustix::fs::ftruncate(&file, 0)).map_err(refused("truncate"))?;
+        space::check(&file, settings.disk_reserve_bytes)?;
+        let (stands_as, write_back) = (None, WriteBack::default());
+        Ok(Self { folder, file, final_name, stands_as, write_back, settings })
     }
 
     /// Writes all the bytes at this offset. After an error the file is to be dropped.
@@ -134,12 +152,12 @@ impl Partial {
         retry_on_intr(|| rustix::fs::fsync(&self.file)).map_err(refused("fsync"))
     }
 
-    /// The last, once the name is safe too: the file is to stay. The version is that after
-    /// the renaming, which changes the time of change.
-    pub(super) fn keep(mut self) -> Result<Version, FileError> {
+    /// The last, once the name is safe too: the file is to stay, and this is its name. The
+    /// version is that after the renaming, which changes the time of change.
+    pub(super) fn keep(mut self) -> Result<(FileName, Version), FileError> {
         let stat = system::stat_file(&self.file)?;
         self.stands_as = None;
-        Ok(system::version(&stat))
+        Ok((self.final_name, system::version(&stat)))
     }
 
     /// Removes the file.
@@ -147,12 +165,27 @@ impl Partial {
         drop(self);
     }
 
-    /// The third: it takes its final name, replacing nothing.
+    /// The third: it takes its final name, or one with a number if that is wanted.
     pub(super) fn take_final_name(&mut self) -> Result<(), FileError> {
+        let wanted = self.final_name;
+        let mut outcome = self.take_name(wanted);
+        if self.settings.on_conflict == OnConflict::Rename {
+            for number in 1..=RENAME_TRIES_MAX {
+                if outcome != Err(FileError::Exists) {
+                    break;
+                }
+                outcome = self.take_name(wanted.numbered(number));
+            }
+        }
+        outcome
+    }
+
+    fn take_name(&mut self, name: FileName) -> Result<(), FileError> {
         let Some(from) = &self.stands_as else { return Ok(()) };
-        let to = self.final_name.as_str();
+        let to = name.as_str();
+        let replaces = self.settings.on_conflict == OnConflict::Replace || sings(Canary::Replace);
         let renamed = persist(|| {
-            let flags = match sings(Canary::Replace) {
+            let flags = match replaces {
                 true => RenameFlags::empty(),
                 false => RenameFlags::NOREPLACE,
             };
@@ -160,12 +193,16 @@ impl Partial {
         });
         match renamed {
             Ok(()) => {}
-            Err(Errno::EXIST) => return Err(FileError::Exists),
+            // A folder is never replaced.
+            Err(Errno::EXIST | Errno::ISDIR) => return Err(FileError::Exists),
             // File systems such as NFS know no renaming without replacing.
-            Err(Errno::INVAL | Errno::NOSYS) => link_then_unlink(&self.folder, from, to)?,
+            Err(Errno::INVAL | Errno::NOSYS) if !replaces => {
+                link_then_unlink(&self.folder, from, to)?;
+            }
             Err(errno) => return Err(refused("rename")(errno)),
         }
         self.stands_as = Some(to.to_owned());
+        self.final_name = name;
         Ok(())
     }
 
@@ -289,7 +326,7 @@ mod tests {
         let version = shared.commit(vec![partial]).remove(0).unwrap();
         assert_eq!(names_in(folder.path()), ["f"]);
         assert_eq!(fs::read(folder.path().join("f")).unwrap(), b"hello world");
-        assert_eq!(shared.scan().unwrap().files, [(name("f"), version)]);
+        assert_eq!(shared.scan().unwrap().files, [version]);
     }
 
     #[test]
@@ -333,7 +370,7 @@ mod tests {
         let outcomes = shared.commit(vec![file, link, good, empty]);
         for (at, outcome) in outcomes.iter().enumerate() {
             match outcome {
-                Ok(version) => assert_eq!((at, version.size_bytes), (2, 4)),
+                Ok((_, version)) => assert_eq!((at, version.size_bytes), (2, 4)),
                 Err(error) => assert_eq!(*error, FileError::Exists),
             }
         }
@@ -372,6 +409,55 @@ mod tests {
         fs::write(&there, b"theirs").unwrap();
         drop(partial);
         assert_eq!(fs::read(&there).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn what_stands_under_the_final_name_is_treated_as_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let mut shared = SharedFolder::open(path).unwrap();
+        let mut commit = |there: &str, on_conflict| {
+            shared.set(WriteSettings { sync: true, disk_reserve_bytes: Some(0), on_conflict });
+            let mut partial = shared.create_partial(&name(there))?;
+            partial.write(b"ours", 0).unwrap();
+            shared.commit(vec![partial]).remove(0).map(|(name, _)| name.as_str().to_owned())
+        };
+        let content = |name: &str| fs::read(path.join(name)).unwrap();
+        fs::write(path.join("f.txt"), b"theirs").unwrap();
+        fs::create_dir(path.join("folder")).unwrap();
+        for on_conflict in [OnConflict::Refuse, OnConflict::Skip, OnConflict::Compare] {
+            assert_eq!(commit("f.txt", on_conflict), Err(FileError::Exists), "{on_conflict:?}");
+        }
+        assert_eq!(commit("f.txt", OnConflict::Rename), Ok("f (1).txt".into()));
+        assert_eq!(commit("f.txt", OnConflict::Rename), Ok("f (2).txt".into()));
+        assert_eq!(content("f.txt"), b"theirs");
+        assert_eq!(content("f (2).txt"), b"ours");
+        assert_eq!(commit("f.txt", OnConflict::Replace), Ok("f.txt".into()));
+        assert_eq!(content("f.txt"), b"ours");
+        assert_eq!(commit("folder", OnConflict::Replace), Err(FileError::Exists));
+        assert_eq!(commit("folder", OnConflict::Rename), Ok("folder (1)".into()));
+        assert_eq!(
+            names_in(path),
+            ["f (1).txt", "f (2).txt", "f.txt", "folder", "folder (1)"],
+            "and nothing else is left"
+        );
+    }
+
+    #[test]
+    fn an_unnamed_file_is_never_in_the_folder_and_begins_anew_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shared, mut file) = SharedFolder::open_unnamed(folder.path()).unwrap();
+        let mut wrong = shared.create_partial(&name("f")).unwrap();
+        wrong.write(b"longer and wrong", 0).unwrap();
+        wrong.discard();
+        let mut partial = shared.create_partial(&name("f")).unwrap();
+        partial.write(b"right", 0).unwrap();
+        assert_eq!(names_in(folder.path()), [""; 0]);
+        let (_, version) = shared.commit(vec![partial]).remove(0).unwrap();
+        assert_eq!((version.size_bytes, names_in(folder.path()).len()), (5, 0));
+        let mut content = String::new();
+        std::io::Read::read_to_string(&mut file, &mut content).unwrap();
+        assert_eq!(content, "right");
     }
 
     #[test]

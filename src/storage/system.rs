@@ -66,6 +66,22 @@ pub(super) fn create_new(folder: impl AsFd, name: impl Arg + Copy) -> Result<Fil
     persist(|| rustix::fs::openat(&folder, name, flags, mode)).map(File::from)
 }
 
+/// Creates a file that has no name.
+pub(super) fn create_unnamed(folder: impl AsFd) -> Result<File, Errno> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match persist(|| rustix::fs::openat(&folder, ".", flags, mode)) {
+        // A file system that knows no files without a name.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {}
+        outcome => return outcome.map(File::from),
+    }
+    let name = format!(".p2pfs-{}.unnamed", std::process::id());
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = persist(|| rustix::fs::openat(&folder, name.as_str(), flags, mode))?;
+    persist(|| rustix::fs::unlinkat(&folder, name.as_str(), AtFlags::empty()))?;
+    Ok(file.into())
+}
+
 /// The flags without which nothing is opened whose kind is not known yet.
 pub(super) fn no_surprise() -> OFlags {
     let follow = if sings(Canary::FollowLinks) { OFlags::empty() } else { OFlags::NOFOLLOW };

@@ -237,7 +237,7 @@ mod tests {
         let mut partial = shared.create_partial(&FileName::new("f").unwrap()).unwrap();
         partial.write(b"content", 0).unwrap();
         assert_eq!(changes(&watch), []);
-        let version = shared.commit(vec![partial]).remove(0).unwrap();
+        let (_, version) = shared.commit(vec![partial]).remove(0).unwrap();
         assert_eq!(changes(&watch), [change("f", Sight::Closed, true)]);
         let (_, seen) = shared.look_at(b"f").unwrap().unwrap();
         assert_eq!(seen, version, "and that is no other version");

@@ -65,6 +65,20 @@ impl FileName {
         Self::new(std::str::from_utf8(bytes).map_err(|_| NameError::NotUtf8)?)
     }
 
+    /// The name with a number before its extension, such as `x (1).txt`; cut if need be.
+    pub fn numbered(&self, number: u32) -> Self {
+        let name = self.as_str();
+        let (stem, extension) = name.split_at(name.rfind('.').unwrap_or(name.len()));
+        let suffix = format!(" ({number})");
+        // An extension that leaves no room for anything else is none.
+        let fits = suffix.len() + extension.len() < NAME_BYTES_MAX;
+        let (stem, extension) = if fits { (stem, extension) } else { (name, "") };
+        let room = NAME_BYTES_MAX - suffix.len() - extension.len();
+        let ends = stem.char_indices().map(|(at, c)| at + c.len_utf8());
+        let end = ends.take_while(|end| *end <= room).last().unwrap_or(0);
+        Self::new(&format!("{}{suffix}{extension}", &stem[..end])).unwrap_or(*self)
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
@@ -178,6 +192,20 @@ mod tests {
         }
         assert!(FileName::new("ab").unwrap() < FileName::new("abc").unwrap());
         assert!(FileName::new("abc").unwrap() < FileName::new("b").unwrap());
+    }
+
+    #[test]
+    fn a_name_with_a_number_is_legal_and_keeps_its_extension() {
+        let numbered = |text: &str| FileName::new(text).unwrap().numbered(7).as_str().to_owned();
+        assert_eq!(numbered("x.tar.gz"), "x.tar (7).gz");
+        assert_eq!(numbered("x"), "x (7)");
+        assert_eq!(numbered(&"é".repeat(32)), format!("{} (7)", "é".repeat(30)));
+        assert_eq!(
+            numbered(&format!("{}.txt", "a".repeat(60))),
+            format!("{} (7).txt", "a".repeat(56))
+        );
+        let long = format!("a.{}", "b".repeat(62));
+        assert_eq!(numbered(&long), format!("a.{} (7)", "b".repeat(58)));
     }
 
     #[test]

@@ -20,7 +20,7 @@ const EOF_BYTES: usize = 1 + TEXT_FIELD_BYTES;
 pub struct Digest(pub [u8; 32]);
 
 /// "This peer has this file", broadcast to everyone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offer {
     /// Who has the file.
     pub peer: PeerId,

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -126,7 +127,8 @@ impl Snapshot {
 fn enter(folder: &Path, except: &Path, all: &mut BTreeMap<PathBuf, String>) {
     for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
         let (path, kind) = (entry.path(), entry.file_type().unwrap());
-        if path == except {
+        // The socket of `p2pfs status` comes and goes with its program.
+        if path == except || kind.is_socket() {
             continue;
         }
         let what = if kind.is_dir() {

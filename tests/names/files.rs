@@ -7,6 +7,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use p2pfs::node::OnConflict;
 use p2pfs::storage::{SharedFolder, WriteSettings};
 use p2pfs::wire::FileName;
 
@@ -58,7 +59,8 @@ fn accepted_names_become_files_in_the_folder_and_nothing_else() {
     let folder = surroundings(outside.path());
     let before = snapshot(outside.path(), &folder);
     let mut shared = SharedFolder::open(&folder).unwrap();
-    shared.set(WriteSettings { sync: false, disk_reserve_bytes: Some(0) });
+    let on_conflict = OnConflict::Refuse;
+    shared.set(WriteSettings { sync: false, disk_reserve_bytes: Some(0), on_conflict });
 
     let mut generator = Generator::new(1);
     let candidates = (0..20_000).map(|_| generator.next_name());

@@ -11,7 +11,10 @@
 //! | `endless` | 25 | a file without end stops at the limits |
 //! | `wire` | 6 | flipped bits are seen, wiped and asked for again |
 //! | `discovery` | 2, 23 | finding each other by broadcast; lost and strange datagrams; the cap for an address |
+//! | `doctor` | | what is told of blocked broadcasts, silent hosts, taken ports |
+//! | `interfaces` | | sharing and fetching through the interfaces that are named |
 //! | `links` | 3, 5, 7, 9 | links that are cut, slow, reset or taken down |
+//! | `commands` | | which interfaces the commands for every day use |
 //! | `vanished` | 4, 33 | hosts that vanish without a word; a registry that comes back |
 //!
 //! The first seven stay on the loopback. The others make hosts of network namespaces
@@ -49,15 +52,18 @@ mod harness;
 #[allow(dead_code, reason = "shared with the tests of processes")]
 mod messages;
 
+mod commands;
 mod connections;
 mod crowd;
 mod crowded;
 mod datagrams;
 mod discovery;
+mod doctor;
 mod endless;
 mod figures;
 mod flood;
 mod hosts;
+mod interfaces;
 mod links;
 mod registrations;
 mod silent;

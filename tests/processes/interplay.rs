@@ -5,8 +5,8 @@ use std::fs;
 use std::net::SocketAddrV4;
 
 use crate::harness::{
-    Answer, OfferRepeater, Peer, RawDownloader, Registry, RegistryClient, World, await_until,
-    content,
+    Answer, OfferRepeater, Peer, Process, RawDownloader, Registry, RegistryClient, World,
+    await_until, content,
 };
 use crate::messages::digest_of;
 use crate::reference::{Note, Notes, Part, ReferencePeer, ReferenceRegistry, Settings};
@@ -347,4 +347,29 @@ fn our_registry_refuses_the_reference_an_id_that_is_taken() {
     let theirs = Settings::new(&world, 1, registry.address).quick().start();
     theirs.notes.await_note(&Note::Refused("Existing peer ID".to_owned()));
     assert_eq!(client.lookup(1), entered);
+}
+
+#[test]
+fn a_doctor_does_the_reference_no_harm() {
+    let world = World::new();
+    let registry = ReferenceRegistry::start();
+    let file = content(1, 3_000);
+    let settings = |id| Settings::new(&world, id, registry.address).quick();
+    let source = settings(1).has("file", &file).start();
+    world.await_offer(1, "file");
+    let (address, broadcast) = (registry.address.to_string(), world.broadcast().to_string());
+    let arguments = ["doctor", "--registry", &address, "--broadcast", &broadcast];
+    let more = ["--interface", "127.0.0.1", "--offer-interval", "200ms"];
+    for _ in 0..2 {
+        let arguments = [&arguments[..], &more].concat();
+        let mut doctor = Process::start("doctor", world.folder(), &arguments);
+        assert_eq!(doctor.await_exit_code(), 0, "{:#?}", doctor.log());
+    }
+    assert!(registry.port_of(1).is_some());
+
+    let downloader = settings(2).wants("file").start();
+    downloader.await_file("file", &file);
+    for notes in [&source.notes, &registry.notes, &downloader.notes] {
+        notes.assert_unharmed();
+    }
 }

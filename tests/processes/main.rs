@@ -11,6 +11,7 @@
 //! | `storage` | simulated storage; what is not offered; leftovers |
 //! | `stopping` | signals and exit codes |
 //! | `command_line` | bad input, ports in use |
+//! | `json` | events are as documented; a reader who does not read stops nothing |
 //! | `interplay` | our programs beside the reference's, in every mix |
 //! | `reference_alone` | the reference's programs among themselves |
 //!
@@ -26,6 +27,7 @@ mod failing_sources;
 mod following;
 mod harness;
 mod interplay;
+mod json;
 mod messages;
 mod outages;
 mod reference;

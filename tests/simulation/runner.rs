@@ -223,7 +223,7 @@ impl Host {
                     let process = self.process_mut();
                     let name = process.ledger.committed(file, version);
                     process.file_is_gone(file);
-                    self.tell(out, Input::Committed { file, version });
+                    self.tell(out, Input::Committed { file, name, version });
                     return self.folder_changes(out, name, Sight::Closed);
                 }
                 Ok(None) if out.faults.hits(&mut out.rng, Fault::DiskSlow) => {
@@ -465,6 +465,7 @@ fn fold_input(out: &mut Outside, host: usize, input: &Input<'_>) {
         Input::Hashed { digest: Digest(digest), .. } => trace.fold_bytes(digest),
         Input::HashFailed { name, .. } => trace.fold_bytes(name.as_str().as_bytes()),
         Input::Want(names) => trace.fold(names.len() as u64 ^ 9),
+        Input::WantMatching(patterns) => trace.fold(patterns.len() as u64 ^ 11),
         Input::Stop(_) => trace.fold(10),
     }
 }

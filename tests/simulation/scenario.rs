@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, NAME_BYTES_MAX, WINDOW_BYTES_MIN};
-use p2pfs::node::PeerSettings;
+use p2pfs::node::{PeerKind, PeerSettings};
 use p2pfs::wire::{FileName, PeerId};
 
 use crate::faults::Fault;
@@ -34,6 +34,7 @@ pub(crate) fn draw(out: &mut Outside, trouble_ends_us: u64) -> Vec<Host> {
         let id = draw_id(&mut out.rng, &mut ids);
         let address = SocketAddrV4::new(ip(index), 6000 + u16::from(index));
         let settings = PeerSettings {
+            kind: PeerKind::Fixed,
             id,
             port: address.port(),
             registry,

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use p2pfs::limits::{Limits, PROGRESS_TIMEOUT, RATE_WINDOW};
-use p2pfs::node::PeerSettings;
+use p2pfs::node::{PeerKind, PeerSettings};
 use p2pfs::proto::Timer;
 use p2pfs::wire::{FileName, PeerId};
 
@@ -138,6 +138,7 @@ fn address(host: HostIndex) -> SocketAddrV4 {
 
 fn peer(index: HostIndex) -> Host {
     let settings = PeerSettings {
+        kind: PeerKind::Fixed,
         id: PeerId(index as u32),
         port: address(index).port(),
         registry: address(REGISTRY),

@@ -9,11 +9,16 @@
 //!                                ▲                       │ all have failed   Committing
 //!                          delay │                       ▼                      │
 //!                                └─────────────────── BackedOff                 ▼
-//!                                                                        Done or Failed
+//!                                                         │ often enough  Done or Failed
+//!                                                         ▼
+//!                                                       Failed
 //! ```
 //!
 //! A connection whose file is right is kept for the next file of the same source: then
 //! the way leads from Waiting straight to Downloading.
+//!
+//! Only a guest ever gives up. With one, something that stands under the final name may
+//! lead from Committing to Comparing, and from there to the end.
 //!
 //! A source that fails is not asked again for this file before every other one has
 //! been; then comes a delay that grows. Among sources, the ones with the fewest
@@ -28,36 +33,71 @@ use super::{Connection, FileUse, PeerNode, Wake};
 use crate::limits::{LIED_RETRY_DELAY_MAX, RETRY_DELAY_MIN, WISHES_MAX};
 use crate::node::connections::ConnectionId;
 use crate::node::retry::Backoff;
-use crate::node::{Action, FileError, Outcome, Report, Version};
+use crate::node::{Action, FileError, OnConflict, Report, Version, WishError};
 use crate::proto::{CloseReason, Download, DownloadEvent, FileId};
 use crate::wire::{Digest, FileName, Offer, PeerId};
 
 /// One file that the user wants.
 #[derive(Debug)]
 pub(super) struct Wish {
-    state: State,
+    pub(super) state: State,
     /// Sources that failed since the last delay.
     failed: BTreeSet<PeerId>,
     /// Why, if the last of them failed because our disk is full, which another download
     /// without end may have filled: the wish is over only if it still is at the next try.
-    disk_error: Option<FileError>,
+    pub(super) disk_error: Option<FileError>,
     /// Whether all sources were tried, and the last failed because our disk is full.
     was_full: bool,
-    backoff: Backoff,
+    pub(super) backoff: Backoff,
+    /// How often all sources have failed.
+    pub(super) rounds: u32,
+    /// Whether it was ever on offer.
+    pub(super) was_offered: bool,
+    /// Whether a connection to a source was ever made.
+    pub(super) was_connected: bool,
+    /// How the last source failed.
+    pub(super) last_failure: Option<CloseReason>,
     /// Whether the next good download is to be taken for a wrong one.
     checksum_failure_is_due: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     ExpectOffer,
     Waiting,
-    ExpectAddress { source: PeerId },
-    Downloading { source: PeerId, began: Instant, connection: ConnectionId, file: Option<FileId> },
-    Committing { source: PeerId, began: Instant, digest: Digest },
+    ExpectAddress {
+        source: PeerId,
+    },
+    Downloading {
+        source: PeerId,
+        began: Instant,
+        connection: ConnectionId,
+        file: Option<FileId>,
+    },
+    Committing {
+        source: PeerId,
+        began: Instant,
+        digest: Digest,
+    },
+    /// What came is gone again; what stood there is hashed, to see whether it is the same.
+    Comparing {
+        digest: Digest,
+    },
     BackedOff,
     Done,
-    Failed(FileError),
+    Failed(WishError),
+}
+
+impl State {
+    /// Whether the wish is over.
+    pub(super) fn is_end(self) -> bool {
+        matches!(self, Self::Done | Self::Failed(_))
+    }
+
+    /// Whether all of the file came, and it was verified.
+    pub(super) fn has_arrived(self) -> bool {
+        matches!(self, Self::Committing { .. } | Self::Comparing { .. })
+    }
 }
 
 impl Wish {
@@ -68,6 +108,10 @@ impl Wish {
             disk_error: None,
             was_full: false,
             backoff: Backoff::new(RETRY_DELAY_MIN),
+            rounds: 0,
+            was_offered: false,
+            was_connected: false,
+            last_failure: None,
             checksum_failure_is_due,
         }
     }
@@ -88,21 +132,14 @@ impl Wish {
     }
 }
 
-/// How many wishes have come to which end.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
-    done: usize,
-    failed: usize,
-    /// Why the last one failed.
-    error: Option<FileError>,
-}
-
 impl PeerNode {
     pub(super) fn on_want(&mut self, now: Instant, names: &[FileName]) {
         for &name in names {
             let room = self.wishes.len() < WISHES_MAX;
             match self.wishes.get(&name) {
                 Some(Wish { state: State::Failed(_), .. }) => self.tally.failed -= 1,
+                // Who asks again is told again, and gets what has gone since.
+                Some(Wish { state: State::Done, .. }) => self.tally.done -= 1,
                 None if room => {}
                 _ => continue,
             }
@@ -179,7 +216,11 @@ impl PeerNode {
     /// Finds a source for a wish that has none, and asks where it is.
     fn seek(&mut self, now: Instant, name: FileName) {
         self.deadlines.disarm(Wake::Wish(name));
-        let state = if self.catalog.sources(&name).next().is_none() {
+        let is_offered = self.catalog.sources(&name).next().is_some();
+        if let Some(wish) = self.wishes.get_mut(&name) {
+            wish.was_offered |= is_offered;
+        }
+        let state = if !is_offered {
             State::ExpectOffer
         } else if self.active.len() >= self.downloads_max || self.registration().is_none() {
             State::Waiting
@@ -191,11 +232,17 @@ impl PeerNode {
         } else {
             State::BackedOff
         };
+        let retries_max = self.guest().map_or(u32::MAX, |guest| guest.retries_max);
         let Some(wish) = self.wishes.get_mut(&name) else { return };
-        if state == State::BackedOff
-            && let (Some(error), true) = (wish.disk_error, wish.was_full)
-        {
-            return self.fail_wish(now, name, error);
+        if state == State::BackedOff {
+            if let (Some(error), true) = (wish.disk_error, wish.was_full) {
+                return self.fail_wish(now, name, error.into());
+            }
+            if wish.rounds >= retries_max {
+                let error = self.why_not(&name);
+                return self.fail_wish(now, name, error);
+            }
+            wish.rounds += 1;
         }
         wish.state = state;
         match state {
@@ -291,10 +338,11 @@ impl PeerNode {
     /// Asks for a file on a connection that is made.
     pub(super) fn request(&mut self, now: Instant, connection: ConnectionId, name: FileName) {
         let partial = self.open_file(FileUse::Partial(name));
-        if let Some(Wish { state: State::Downloading { file, .. }, .. }) =
-            self.wishes.get_mut(&name)
+        if let Some(wish) = self.wishes.get_mut(&name)
+            && let State::Downloading { file, .. } = &mut wish.state
         {
             *file = Some(partial);
+            wish.was_connected = true;
         }
         self.actions.push_back(Action::CreatePartial { file: partial, name });
         if let Some(Connection::Download { download, .. }) = self.connections.get_mut(connection) {
@@ -375,18 +423,29 @@ impl PeerNode {
         }
     }
 
-    pub(super) fn on_committed(&mut self, now: Instant, file: FileId, version: Version) {
-        let Some(FileUse::Partial(name)) = self.files.remove(&file) else { return };
-        let Some(State::Committing { source, began, digest }) = self.state(&name) else { return };
+    pub(super) fn on_committed(
+        &mut self,
+        now: Instant,
+        file: FileId,
+        name: FileName,
+        version: Version,
+    ) {
+        let Some(FileUse::Partial(wanted)) = self.files.remove(&file) else { return };
+        let Some(State::Committing { source, began, digest }) = self.state(&wanted) else { return };
         self.end_rest(&name);
-        self.index.insert(name, version, Some(digest));
         self.catalog.note_success(source);
         let elapsed = now.saturating_duration_since(began);
         let size_bytes = version.size_bytes;
-        self.report(Report::Verified { name, peer: source, size_bytes, digest, elapsed });
-        self.offer(name);
-        self.arm_offers();
-        self.end_wish(State::Done, name);
+        self.report(Report::Verified { name: wanted, peer: source, size_bytes, digest, elapsed });
+        if name != wanted {
+            self.report(Report::SavedAs { wanted, name });
+        }
+        if self.guest().is_none() {
+            self.index.insert(name, version, Some(digest));
+            self.offer(name);
+            self.arm_offers();
+        }
+        self.end_wish(State::Done, wanted);
         self.begin_waiting(now);
         self.end_if_done(now);
     }
@@ -398,16 +457,25 @@ impl PeerNode {
         {
             return self.close(now, connection, CloseReason::WriteFailed(error));
         }
-        self.fail_wish(now, name, error);
+        match (error, self.guest().map(|guest| guest.on_conflict), state) {
+            (FileError::Exists, Some(OnConflict::Skip), _) => {
+                self.report(Report::AlreadyThere { name });
+                self.end_wish(State::Done, name);
+            }
+            (
+                FileError::Exists,
+                Some(OnConflict::Compare),
+                Some(State::Committing { digest, .. }),
+            ) => self.compare(name, digest),
+            _ => {
+                self.report(Report::WishFailed { name, error: error.into() });
+                self.end_wish(State::Failed(error.into()), name);
+            }
+        }
         if let Some(State::Downloading { connection, .. }) = state {
             self.close(now, connection, CloseReason::WriteFailed(error));
         }
         self.begin_waiting(now);
-    }
-
-    fn fail_wish(&mut self, now: Instant, name: FileName, error: FileError) {
-        self.report(Report::WishFailed { name, error });
-        self.end_wish(State::Failed(error), name);
         self.end_if_done(now);
     }
 
@@ -450,6 +518,9 @@ impl PeerNode {
         if !reason.is_our_fault() {
             self.catalog.note_failure(source);
         }
+        if let Some(wish) = self.wishes.get_mut(&name) {
+            wish.last_failure = Some(reason);
+        }
         let disk_error = match reason {
             CloseReason::WriteFailed(error) if error.is_full() => Some(error),
             _ => None,
@@ -487,34 +558,16 @@ impl PeerNode {
         }
     }
 
-    fn state(&self, name: &FileName) -> Option<State> {
+    /// Since when a file is being fetched on this connection, if it is.
+    pub(super) fn download_began(&self, name: &FileName, on: ConnectionId) -> Option<Instant> {
+        match self.state(name)? {
+            State::Downloading { began, connection, .. } if connection == on => Some(began),
+            _ => None,
+        }
+    }
+
+    pub(super) fn state(&self, name: &FileName) -> Option<State> {
         self.wishes.get(name).map(|wish| wish.state)
-    }
-
-    fn end_wish(&mut self, state: State, name: FileName) {
-        match state {
-            State::Failed(error) => {
-                self.tally.failed += 1;
-                self.tally.error = Some(error);
-            }
-            _ => self.tally.done += 1,
-        }
-        if let Some(wish) = self.wishes.get_mut(&name) {
-            wish.state = state;
-        }
-        self.active.remove(&name);
-    }
-
-    fn end_if_done(&mut self, now: Instant) {
-        let Tally { done, failed, error } = self.tally;
-        if !self.settings.exit_when_done || done + failed < self.wishes.len() {
-            return;
-        }
-        let outcome = match error {
-            Some(error) if failed > 0 => Outcome::SomeFailed { failed, done, error },
-            _ => Outcome::AllDone,
-        };
-        self.exit(now, outcome);
     }
 }
 

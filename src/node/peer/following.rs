@@ -161,8 +161,11 @@ impl PeerNode {
             return false;
         }
         self.index.insert(name, version, digest);
-        self.arm_offers();
-        self.hash_next();
+        // A guest needs to know only that it is there.
+        if self.guest().is_none() {
+            self.arm_offers();
+            self.hash_next();
+        }
         true
     }
 
@@ -246,7 +249,7 @@ mod tests {
 
     use super::*;
     use crate::limits::{Limits, SETTLED_AGE};
-    use crate::node::{ConnectionId, Input, Node, PeerSettings};
+    use crate::node::{ConnectionId, Input, Node, PeerKind, PeerSettings};
     use crate::proto::CloseReason;
     use crate::wire::{Digest, Offer, PeerId, PeerMessage, RegistryResponse};
 
@@ -282,6 +285,7 @@ mod tests {
         fn new() -> Self {
             let now = Instant::now();
             let settings = PeerSettings {
+                kind: PeerKind::Fixed,
                 id: PeerId(1),
                 port: 1,
                 registry: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000),

@@ -8,26 +8,39 @@
 //! | [`serving`] | uploads, and the hashing of our files |
 //! | [`following`] | what changes in our folder is offered once it rests |
 //! | [`fetching`] | wishes: from a name to a verified file |
+//! | [`comparing`] | what to do if something stands under that name |
+//! | [`ending`] | wishes that come to their end, and giving up |
+//! | [`matching`] | wishes for every name that matches a pattern |
 
+mod comparing;
+mod ending;
 mod fetching;
 mod following;
+mod matching;
 mod offering;
 mod registering;
 mod serving;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use self::fetching::{Tally, Wish};
+use self::ending::Tally;
+use self::fetching::Wish;
 use self::following::Following;
+use self::matching::Search;
 use self::registering::RegistryLink;
 use super::catalog::Catalog;
 use super::connections::{ConnectionId, Connections};
 use super::deadlines::Deadlines;
 use super::index::Index;
-use super::{Action, CloseHow, FileError, Input, Node, Outcome, Report};
+use super::{
+    Action, CloseHow, Direction, FileError, HeardOffer, Input, Inventory, Node, OnConflict,
+    Outcome, Report, Snapshot, Transfer,
+};
 use crate::limits::{
     ACTIONS_KEPT, DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN,
 };
@@ -37,9 +50,11 @@ use crate::wire::{FileName, PeerId};
 /// What a peer is told at its start.
 #[derive(Clone, Debug)]
 pub struct PeerSettings {
-    /// The id to register.
+    /// What kind of peer it is.
+    pub kind: PeerKind,
+    /// The id to register; 0 for a guest.
     pub id: PeerId,
-    /// The TCP port on which the peer listens.
+    /// The TCP port on which the peer listens; 0 for a guest.
     pub port: u16,
     /// Where the registry is.
     pub registry: SocketAddrV4,
@@ -53,6 +68,28 @@ pub struct PeerSettings {
     pub limits: Limits,
     /// Where jitter and the choice among equal sources come from.
     pub seed: u64,
+}
+
+/// What kind of peer it is.
+#[derive(Clone, Copy, Debug)]
+pub enum PeerKind {
+    /// Known by its id; it ends if the registry refuses that.
+    Fixed,
+    /// Known by some id: it takes another if the registry refuses one.
+    AnyId,
+    /// Known to nobody: it registers nothing, offers nothing and serves nobody.
+    Guest(GuestSettings),
+}
+
+/// What a guest is told at its start.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestSettings {
+    /// Give up after this long.
+    pub timeout: Option<Duration>,
+    /// Give a wish up once all its sources were asked again this often.
+    pub retries_max: u32,
+    /// What to do if something stands under the name of a file.
+    pub on_conflict: OnConflict,
 }
 
 /// A peer as pure state.
@@ -71,6 +108,8 @@ pub struct PeerNode {
     index: Index,
     following: Following,
     wishes: BTreeMap<FileName, Wish>,
+    /// Patterns that names are held against as they are heard of.
+    searches: Vec<Search>,
     /// Counts the wishes that have ended.
     tally: Tally,
     /// Wishes that wait for an address or have a connection: at most `downloads_max`.
@@ -97,9 +136,8 @@ enum Connection {
     Upload {
         from: SocketAddrV4,
         upload: Upload,
-        source: Option<Source>,
-        /// The file that was sent last, until all of it is acknowledged.
-        unacknowledged: Option<FileName>,
+        /// The file that was asked for last, until all of it is acknowledged.
+        served: Option<Served>,
     },
     Download {
         source: PeerId,
@@ -114,9 +152,13 @@ enum Connection {
 
 /// The file of an upload.
 #[derive(Clone, Copy, Debug)]
-struct Source {
-    file: FileId,
+struct Served {
     name: FileName,
+    /// Until all of it is handed over.
+    file: Option<FileId>,
+    /// Known once it is open.
+    size_bytes: u64,
+    began: Instant,
 }
 
 /// What an open file is for.
@@ -134,6 +176,8 @@ enum Wake {
     Registry,
     Offers,
     Expiry,
+    Searches,
+    GiveUp,
     Wish(FileName),
     Rehash(FileName),
     Rest(FileName),
@@ -160,6 +204,7 @@ impl PeerNode {
             index: Index::default(),
             following: Following::new(),
             wishes: BTreeMap::new(),
+            searches: Vec::new(),
             tally: Tally::default(),
             active: BTreeSet::new(),
             // One connection is for the registry.
@@ -174,8 +219,19 @@ impl PeerNode {
             actions: VecDeque::new(),
             settings,
         };
+        if let Some(timeout) = node.guest().and_then(|guest| guest.timeout) {
+            node.deadlines.arm(Wake::GiveUp, now + timeout);
+        }
         node.dial_registry(now);
         node
+    }
+
+    /// What sets a guest apart, if it is one.
+    fn guest(&self) -> Option<GuestSettings> {
+        match self.settings.kind {
+            PeerKind::Guest(guest) => Some(guest),
+            PeerKind::Fixed | PeerKind::AnyId => None,
+        }
     }
 
     fn report(&mut self, report: Report) {
@@ -227,7 +283,10 @@ impl PeerNode {
         let how = match self.connections.get(connection) {
             // The registry of the reference forgets a registration only at a reset, and
             // forgets the *first* holder of an id when a refused one is reset.
-            Some(Connection::Registration(m)) if !m.was_accepted() => CloseHow::Finish,
+            // A guest is neither.
+            Some(Connection::Registration(m)) if !m.was_accepted() && self.guest().is_none() => {
+                CloseHow::Finish
+            }
             Some(_) => CloseHow::Reset,
             None => return,
         };
@@ -242,8 +301,8 @@ impl PeerNode {
         self.connection_deadlines.disarm(connection);
         match machine {
             Connection::Registration(_) => self.on_registry_lost(now, reason),
-            Connection::Upload { from, source, .. } => {
-                self.on_upload_lost(connection, from, source, reason);
+            Connection::Upload { from, served, .. } => {
+                self.on_upload_lost(connection, from, served, reason);
             }
             Connection::Download { source, name, download, .. } => {
                 self.kept.remove(&(source, connection));
@@ -271,18 +330,18 @@ impl PeerNode {
         for file in self.files.keys().copied().collect::<Vec<_>>() {
             self.discard(file);
         }
+        self.deadlines = Deadlines::new();
         self.actions.push_back(Action::Exit(outcome));
     }
 }
 
 impl Node for PeerNode {
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId> {
-        let upload = Connection::Upload {
-            from,
-            upload: Upload::new(now, &self.limits),
-            source: None,
-            unacknowledged: None,
-        };
+        if self.guest().is_some() {
+            return None;
+        }
+        let upload =
+            Connection::Upload { from, upload: Upload::new(now, &self.limits), served: None };
         let connection = self.connections.accept(from, upload);
         match connection {
             Some(connection) => self.after(connection),
@@ -304,8 +363,16 @@ impl Node for PeerNode {
             }
             Input::Opened { file, version } => self.on_opened(now, file, version),
             Input::Written { file, len_bytes } => self.on_written(now, file, len_bytes),
-            Input::Committed { file, version } => self.on_committed(now, file, version),
+            Input::Committed { file, name, version } => {
+                self.on_committed(now, file, name, version);
+            }
             Input::FileFailed { file, error } => self.on_file_failed(now, file, error),
+            Input::Hashed { name, digest, .. } if self.is_comparing(&name) => {
+                self.on_compared(now, name, digest);
+            }
+            Input::HashFailed { name, error } if self.is_comparing(&name) => {
+                self.on_compare_failed(now, name, error);
+            }
             Input::FileFound { name, version, digest } => {
                 self.on_file_found(now, name, version, digest);
             }
@@ -323,6 +390,7 @@ impl Node for PeerNode {
             }
             Input::HashFailed { name, error } => self.on_hash_failed(now, name, error),
             Input::Want(names) => self.on_want(now, names),
+            Input::WantMatching(patterns) => self.on_want_matching(now, patterns),
             Input::Stop(signal) => self.exit(now, Outcome::Stopped(signal)),
         }
     }
@@ -336,6 +404,8 @@ impl Node for PeerNode {
                 Wake::Registry => self.dial_registry(now),
                 Wake::Offers => self.offer_batch(now),
                 Wake::Expiry => self.expire_offers(now),
+                Wake::Searches => self.end_searches(now),
+                Wake::GiveUp => self.give_all_up(now),
                 Wake::Wish(name) => self.on_retry(now, name),
                 Wake::Rehash(name) => self.hash(name),
                 Wake::Rest(name) => self.on_rest_due(now, name),
@@ -390,12 +460,65 @@ impl Node for PeerNode {
             None => 0,
         }
     }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            transfers: self.connections.iter().filter_map(|(id, c)| self.transfer(id, c)).collect(),
+            connections: self.connections.len(),
+            files_shared: self.index.len(),
+            offers_known: self.catalog.len(),
+            peers_known: self.catalog.peers(),
+            wishes_open: self.open_wishes(),
+        }
+    }
+
+    fn inventory(&self, names_max: usize) -> Inventory {
+        Inventory {
+            shared: self.index.sizes().take(names_max).collect(),
+            offers: self.catalog.offers().take(names_max).map(HeardOffer::from).collect(),
+        }
+    }
 }
 
 impl PeerNode {
+    fn transfer(&self, id: ConnectionId, connection: &Connection) -> Option<Transfer> {
+        match connection {
+            Connection::Download { source, address, name, download } => {
+                let began = self.download_began(name, id)?;
+                Some(Transfer {
+                    connection: id,
+                    name: *name,
+                    direction: Direction::In { peer: *source },
+                    address: *address,
+                    began,
+                    bytes: download.received_bytes(),
+                })
+            }
+            Connection::Upload { from, upload, served: Some(served) } => {
+                let Served { name, size_bytes, began, .. } = *served;
+                let waits_for_hash = upload.waits_for_hash();
+                Some(Transfer {
+                    connection: id,
+                    name,
+                    direction: Direction::Out { size_bytes, waits_for_hash },
+                    address: *from,
+                    began,
+                    // Handed over, it may still be on its way.
+                    bytes: upload.sent_bytes().unwrap_or(size_bytes),
+                })
+            }
+            Connection::Upload { served: None, .. } | Connection::Registration(_) => None,
+        }
+    }
+
     fn on_connected(&mut self, now: Instant, connection: ConnectionId) {
         match self.connections.get_mut(connection) {
-            Some(Connection::Registration(registration)) => registration.handle_connected(now),
+            Some(Connection::Registration(registration)) => {
+                registration.handle_connected(now);
+                if registration.is_registered() {
+                    self.on_registered(now);
+                }
+            }
             Some(Connection::Download { name, .. }) => {
                 let name = *name;
                 self.request(now, connection, name);

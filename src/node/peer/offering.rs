@@ -15,16 +15,17 @@ impl PeerNode {
             Ok(offer) => offer,
             Err(malformed) => return self.report(Report::DatagramDropped { from, malformed }),
         };
-        if offer.peer == self.settings.id {
+        if offer.peer == self.settings.id && self.guest().is_none() {
             return;
         }
-        let news = self.catalog.hear(now, offer);
+        let news = self.catalog.hear(now, from, offer);
         if news == News::New {
             self.report(Report::OfferSeen { name: offer.name, peer: offer.peer });
         }
         if news != News::Dropped {
             self.arm_expiry();
             self.on_source_heard(now, offer);
+            self.match_name(now, offer.name);
         }
     }
 
@@ -35,9 +36,13 @@ impl PeerNode {
 
     /// Sees to it that files are offered, if there are any.
     pub(super) fn arm_offers(&mut self) {
-        if self.index.len() > 0 {
+        if self.offers_something() {
             self.deadlines.arm(Wake::Offers, self.schedule.next_batch_at());
         }
+    }
+
+    fn offers_something(&self) -> bool {
+        self.guest().is_none() && self.index.len() > 0
     }
 
     /// Offers at once: others can find us now.
@@ -62,15 +67,18 @@ impl PeerNode {
     }
 
     pub(super) fn expire_offers(&mut self, now: Instant) {
-        for peer in self.catalog.expire(now) {
-            self.report(Report::PeerGone { peer });
+        for (Offer { peer, name }, is_last) in self.catalog.expire(now) {
+            self.report(Report::OfferGone { name, peer });
+            if is_last {
+                self.report(Report::PeerGone { peer });
+            }
         }
         self.arm_expiry();
     }
 
     /// Old offers are looked for when our own go out, or if we have none, by themselves.
     fn arm_expiry(&mut self) {
-        if self.index.len() == 0
+        if !self.offers_something()
             && let Some(at) = self.catalog.next_expiry()
         {
             self.deadlines.arm(Wake::Expiry, at);

@@ -4,13 +4,13 @@
 
 use std::time::Instant;
 
-use super::{Connection, PeerNode, Wake};
-use crate::limits::RETRY_DELAY_MIN;
+use super::{Connection, PeerKind, PeerNode, Wake};
+use crate::limits::{ID_TRIES_MAX, RETRY_DELAY_MIN};
 use crate::node::connections::ConnectionId;
 use crate::node::retry::Backoff;
 use crate::node::{Action, Outcome, Report};
 use crate::proto::{CloseReason, Registration, RegistrationEvent};
-use crate::wire::FieldText;
+use crate::wire::{FieldText, PeerId};
 
 /// What is known of the registry.
 #[derive(Debug)]
@@ -18,9 +18,11 @@ pub(super) struct RegistryLink {
     /// The connection, made or being made.
     pub(super) connection: Option<ConnectionId>,
     backoff: Backoff,
-    /// Whether a registration was ever accepted: a refusal after that is an old entry
-    /// of our own that has yet to go, one before is for good.
-    was_registered: bool,
+    /// Whether a registration was ever accepted, or a guest ever got through: a refusal
+    /// after that is an old entry of our own that has yet to go, one before is for good.
+    pub(super) was_registered: bool,
+    /// Ids that were refused.
+    refused_ids: u32,
     /// Reports of failure since the last registration.
     failures: u32,
 }
@@ -31,6 +33,7 @@ impl RegistryLink {
             connection: None,
             backoff: Backoff::new(RETRY_DELAY_MIN),
             was_registered: false,
+            refused_ids: 0,
             failures: 0,
         }
     }
@@ -39,8 +42,10 @@ impl RegistryLink {
 impl PeerNode {
     pub(super) fn dial_registry(&mut self, now: Instant) {
         debug_assert_eq!(self.registry.connection, None);
-        let registration =
-            Registration::new(now, &self.limits, self.settings.id, self.settings.port);
+        let registration = match self.guest() {
+            Some(_) => Registration::guest(now, &self.limits),
+            None => Registration::new(now, &self.limits, self.settings.id, self.settings.port),
+        };
         let Some(connection) = self.connections.dial(Connection::Registration(registration)) else {
             let retry_at = now + self.registry.backoff.delay(&mut self.rng);
             return self.deadlines.arm(Wake::Registry, retry_at);
@@ -83,21 +88,34 @@ impl PeerNode {
         }
     }
 
-    fn on_registered(&mut self, now: Instant) {
+    pub(super) fn on_registered(&mut self, now: Instant) {
         self.registry.was_registered = true;
         self.registry.failures = 0;
         self.registry.backoff.reset();
-        self.report(Report::Registered { registry: self.settings.registry });
+        if self.guest().is_none() {
+            self.report(Report::Registered { registry: self.settings.registry });
+        }
         self.hasten_offers(now);
         self.begin_waiting(now);
     }
 
     fn on_refused(&mut self, now: Instant, connection: ConnectionId, text: FieldText) {
         if !self.registry.was_registered {
-            return self.exit(now, Outcome::Refused(text));
+            self.registry.refused_ids += 1;
+            let may_change = matches!(self.settings.kind, PeerKind::AnyId);
+            if !may_change || self.registry.refused_ids >= ID_TRIES_MAX {
+                return self.exit(now, Outcome::Refused(text));
+            }
+            // 0 is what guests acknowledge with.
+            let next = PeerId(self.rng.u32(1..));
+            let peer = std::mem::replace(&mut self.settings.id, next);
+            self.report(Report::IdRefused { peer, text, next });
+            self.close(now, connection, CloseReason::Refused);
+            return self.dial_registry(now);
         }
         let retry_in = self.registry.backoff.delay(&mut self.rng);
-        self.report(Report::RegistrationRefused { text, retry_in });
+        let registry = self.settings.registry;
+        self.report(Report::RegistrationRefused { registry, text, retry_in });
         self.deadlines.arm(Wake::Registry, now + retry_in);
         self.close(now, connection, CloseReason::Refused);
     }

@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Instant;
 
-use super::{Connection, FileUse, PeerNode, Source, Wake};
+use super::{Connection, FileUse, PeerNode, Served, Wake};
 use crate::canary::{Canary, sings};
 use crate::node::connections::ConnectionId;
 use crate::node::{Action, FileError, Report, Version};
@@ -37,52 +37,52 @@ impl PeerNode {
         match event {
             Some(UploadEvent::Requested(name)) => self.on_requested(now, connection, name),
             Some(UploadEvent::Sent(_)) => {
-                if let Some(Connection::Upload { source, unacknowledged, .. }) =
+                if let Some(Connection::Upload { served: Some(served), .. }) =
                     self.connections.get_mut(connection)
-                    && let Some(source) = source.take()
+                    && let Some(file) = served.file.take()
                 {
-                    *unacknowledged = Some(source.name);
-                    self.release(connection, source);
+                    let name = served.name;
+                    self.release(connection, file, name);
                 }
             }
-            Some(UploadEvent::Acknowledged) => self.on_acknowledged(connection),
+            Some(UploadEvent::Acknowledged) => self.on_acknowledged(now, connection),
             None => {}
         }
     }
 
-    fn on_acknowledged(&mut self, connection: ConnectionId) {
-        if let Some(Connection::Upload { from, unacknowledged, .. }) =
-            self.connections.get_mut(connection)
-            && let Some(name) = unacknowledged.take()
+    fn on_acknowledged(&mut self, now: Instant, connection: ConnectionId) {
+        if let Some(Connection::Upload { from, served, .. }) = self.connections.get_mut(connection)
+            && let Some(Served { name, size_bytes, began, .. }) = served.take()
         {
-            let to = *from;
-            self.report(Report::UploadDone { name, to });
+            let (to, elapsed) = (*from, now.saturating_duration_since(began));
+            self.report(Report::UploadDone { name, to, size_bytes, elapsed });
         }
     }
 
     fn on_requested(&mut self, now: Instant, connection: ConnectionId, name: FileName) {
         // Who asks for the next file has the last one, acknowledged or not.
-        self.on_acknowledged(connection);
+        self.on_acknowledged(now, connection);
         if self.index.get(&name).is_none() {
             return self.close(now, connection, CloseReason::NotShared(name));
         }
         let file = self.open_file(FileUse::Source(connection));
-        if let Some(Connection::Upload { source, .. }) = self.connections.get_mut(connection) {
-            *source = Some(Source { file, name });
+        if let Some(Connection::Upload { served, .. }) = self.connections.get_mut(connection) {
+            *served = Some(Served { name, file: Some(file), size_bytes: 0, began: now });
         }
         self.actions.push_back(Action::OpenSource { file, name });
     }
 
     pub(super) fn on_opened(&mut self, now: Instant, file: FileId, version: Version) {
         let Some(&FileUse::Source(connection)) = self.files.get(&file) else { return };
-        let Some(Connection::Upload { from, source: Some(source), upload, .. }) =
+        let Some(Connection::Upload { from, served: Some(served), upload }) =
             self.connections.get_mut(connection)
         else {
             return;
         };
-        let (to, name) = (*from, source.name);
-        upload.handle_source(now, file, version.size_bytes);
-        self.report(Report::UploadStarted { name, to });
+        let (to, name, size_bytes) = (*from, served.name, version.size_bytes);
+        served.size_bytes = size_bytes;
+        upload.handle_source(now, file, size_bytes);
+        self.report(Report::UploadStarted { name, to, size_bytes });
         self.note_version(now, name, version);
         let Some(local) = self.index.get_mut(&name) else {
             return self.close(now, connection, CloseReason::SourceChanged);
@@ -141,18 +141,21 @@ impl PeerNode {
         &mut self,
         connection: ConnectionId,
         from: SocketAddrV4,
-        source: Option<Source>,
+        served: Option<Served>,
         reason: CloseReason,
     ) {
-        if let Some(source) = source {
-            self.release(connection, source);
+        if let Some(Served { name, file, .. }) = served {
+            if let Some(file) = file {
+                self.release(connection, file, name);
+            }
+            self.report(Report::UploadFailed { name, to: from, reason });
         }
         self.report(Report::ConnectionClosed { from, reason });
     }
 
-    fn release(&mut self, connection: ConnectionId, source: Source) {
-        self.discard(source.file);
-        if let Some(local) = self.index.get_mut(&source.name) {
+    fn release(&mut self, connection: ConnectionId, file: FileId, name: FileName) {
+        self.discard(file);
+        if let Some(local) = self.index.get_mut(&name) {
             local.followers.remove(&connection);
         }
     }
@@ -163,14 +166,14 @@ impl PeerNode {
         connection: ConnectionId,
         error: FileError,
     ) {
-        let source = match self.connections.get(connection) {
-            Some(Connection::Upload { source: Some(source), .. }) => *source,
+        let name = match self.connections.get(connection) {
+            Some(Connection::Upload { served: Some(served), .. }) => served.name,
             _ => return,
         };
         self.close(now, connection, CloseReason::SourceChanged);
         match error {
-            FileError::Missing => self.lose_file(now, source.name, error),
-            FileError::Io { .. } => self.report(Report::ReadFailed { name: source.name, error }),
+            FileError::Missing => self.lose_file(now, name, error),
+            FileError::Io { .. } => self.report(Report::ReadFailed { name, error }),
             FileError::Changed | FileError::Exists | FileError::Full => {}
         }
     }
@@ -184,7 +187,9 @@ impl PeerNode {
 
     /// Hashes a file, unless that is done or under way.
     pub(super) fn hash(&mut self, name: FileName) {
-        if self.index.get(&name).is_some_and(|local| local.digest.is_none())
+        if self.is_comparing(&name) {
+            self.actions.push_back(Action::Hash(name));
+        } else if self.index.get(&name).is_some_and(|local| local.digest.is_none())
             && self.index.begin_hash(&name)
         {
             self.deadlines.disarm(Wake::Rehash(name));

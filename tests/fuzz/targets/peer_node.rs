@@ -5,7 +5,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use p2pfs::limits::Limits;
-use p2pfs::node::{ConnectionId, FileError, Input, Node, PeerSettings, Sight, Signal};
+use p2pfs::node::{
+    ConnectionId, FileError, GuestSettings, Input, NamePattern, Node, OnConflict, PeerKind,
+    PeerSettings, Sight, Signal,
+};
 use p2pfs::proto::FileId;
 use p2pfs::wire::{FileName, PeerId};
 use sha2::Digest as _;
@@ -33,6 +36,9 @@ fn check_calm(runner: &mut Runner) {
     }
     runner.clock.wait(Duration::from_secs(3600));
     runner.time_out();
+    if runner.has_exited {
+        return;
+    }
     let downloads = runner.sockets.values().filter(|s| s.kind == SocketKind::Download).count();
     assert_eq!(downloads, 0, "a download waits for ever");
     let before = runner.offers_seen;
@@ -56,7 +62,17 @@ fn settings(script: &mut Script<'_>) -> PeerSettings {
         file_bytes_max,
         ..Limits::PEER
     };
+    let guest = GuestSettings {
+        timeout: Some(Duration::from_secs(60)),
+        retries_max: 3,
+        on_conflict: if flags & 2 == 0 { OnConflict::Compare } else { OnConflict::Skip },
+    };
     PeerSettings {
+        kind: match (flags & 128 != 0, flags & 1 != 0) {
+            (false, _) => PeerKind::Fixed,
+            (true, false) => PeerKind::AnyId,
+            (true, true) => PeerKind::Guest(guest),
+        },
         id: PeerId(7),
         port: 1,
         registry: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
@@ -185,6 +201,10 @@ fn end(runner: &mut Runner, script: &mut Script<'_>) {
 
 fn want(runner: &mut Runner, script: &mut Script<'_>) {
     let names: Vec<FileName> = (0..script.below(9)).map(|_| script.name()).collect();
+    if runner.is_guest() && script.below(4) == 0 {
+        let pattern = NamePattern::new(if script.flag() { "*" } else { "?" }).expect("a pattern");
+        runner.feed(Input::WantMatching(&[pattern]));
+    }
     runner.feed(Input::Want(&names));
 }
 
@@ -279,7 +299,7 @@ fn repeat_what_is_gone(runner: &mut Runner, script: &mut Script<'_>) {
         (3, Some(connection), _) => Input::Broken { connection, kind: ErrorKind::BrokenPipe },
         (4, _, Some(file)) => Input::Opened { file, version },
         (5, _, Some(file)) => Input::Written { file, len_bytes: 1 },
-        (6, _, Some(file)) => Input::Committed { file, version },
+        (6, _, Some(file)) => Input::Committed { file, name: script.name(), version },
         (7, _, Some(file)) => Input::FileFailed { file, error: FileError::Full },
         _ => return,
     };

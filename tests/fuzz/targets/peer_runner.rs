@@ -6,8 +6,8 @@ use std::net::SocketAddrV4;
 
 use p2pfs::limits::OUTBOX_BYTES_MAX;
 use p2pfs::node::{
-    Action, ConnectionId, FileError, Input, Node, Outcome, PeerNode, PeerSettings, Report, Sight,
-    Version,
+    Action, ConnectionId, FileError, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings,
+    Report, Sight, Version,
 };
 use p2pfs::proto::{FileId, Transmit};
 use p2pfs::wire::{Digest, FileName};
@@ -17,6 +17,8 @@ use super::clock::Clock;
 use super::messages;
 use super::oracle;
 
+/// Names that are ever offered: of one or two letters, and a few more.
+const NAMES_MAX: usize = 1000;
 /// Actions after one input, but for those that each byte or each thing may cause.
 const ACTIONS_MAX: usize = 512;
 /// How often it may be woken at one time.
@@ -144,6 +146,10 @@ impl Runner {
         runner
     }
 
+    pub(super) fn is_guest(&self) -> bool {
+        matches!(self.settings.kind, PeerKind::Guest(_))
+    }
+
     /// Gives the node an input and carries out what it wants; gives the count of that.
     pub(super) fn feed(&mut self, input: Input<'_>) -> usize {
         if self.has_exited {
@@ -156,6 +162,8 @@ impl Runner {
         match &input {
             Input::Received { connection, .. } => self.speaker = Some(*connection),
             Input::Want(names) => self.wishes += names.len(),
+            // Each name that is heard of from now on may become a wish.
+            Input::WantMatching(_) => self.wishes += NAMES_MAX,
             Input::FileFound { name, version, .. } | Input::FileSeen { name, version, .. } => {
                 self.shared.insert(*name, *version);
             }
@@ -171,6 +179,7 @@ impl Runner {
         let is_full = self.sockets.len() >= self.settings.limits.connections_max;
         if let Some(id) = self.node.accept(self.clock.now(), from) {
             assert!(!is_full, "accepts more than it may");
+            assert!(!self.is_guest(), "a guest serves somebody");
             self.enter_socket(id, true, SocketKind::Upload);
         }
         self.drain(&[]);
@@ -248,7 +257,7 @@ impl Runner {
         self.digests.insert(version.inode, digest);
         self.shared.insert(name, version);
         self.committed.insert(name, digest);
-        self.node.handle(self.clock.now(), Input::Committed { file, version });
+        self.node.handle(self.clock.now(), Input::Committed { file, name, version });
     }
 
     /// What a hash of this version gives.
@@ -282,6 +291,7 @@ impl Runner {
     fn carry_out(&mut self, action: Action, received: &[u8]) {
         match action {
             Action::Broadcast(bytes) => {
+                assert!(!self.is_guest(), "a guest offers something");
                 let is_ours = |name: &FileName| {
                     bytes[..] == messages::offer(self.settings.id.0, name.as_str())
                 };
@@ -322,7 +332,9 @@ impl Runner {
                 }
             }
             Action::Hash(name) => {
-                assert!(self.shared.contains_key(&name), "hashes {name}, which it has not");
+                // A guest hashes what stands under the name of what it fetched.
+                let is_there = self.shared.contains_key(&name) || self.is_guest();
+                assert!(is_there, "hashes {name}, which it has not");
                 self.hashing.insert(name);
             }
             Action::Look(name) => {
@@ -393,6 +405,10 @@ impl Runner {
                 assert_eq!(self.shared[name].size_bytes, *size_bytes);
             }
             Report::AlreadyThere { name } => assert!(self.shared.contains_key(name)),
+            Report::IdRefused { peer, next, .. } => {
+                assert!(*peer == self.settings.id && next.0 > 0, "takes {next} for {peer}");
+                self.settings.id = *next;
+            }
             Report::OfferSeen { .. } => self.offers_seen += 1,
             Report::FileLost { name, .. } => _ = self.shared.remove(name),
             _ => {}

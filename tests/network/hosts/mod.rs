@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, id};
 use std::sync::RwLockReadGuard;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,15 +39,15 @@ const FRAME_BYTES: u32 = 1600;
 
 static NETWORKS: AtomicUsize = AtomicUsize::new(0);
 
-/// Hosts that reach each other over a switch, with a registry on the first of them. What
-/// runs there ends before the hosts go.
+/// Hosts that reach each other over a switch, mostly with a registry on the first of them.
+/// What runs there ends before the hosts go.
 pub(crate) struct Network {
     /// The place in the account of what is tried here.
     pub(crate) row: Row,
-    registry: Process,
+    registry: Option<Process>,
     first: Host,
     _namespaces: Namespaces,
-    _folder: TempDir,
+    folder: TempDir,
     _turn: RwLockReadGuard<'static, ()>,
 }
 
@@ -64,8 +64,18 @@ pub(crate) struct Host {
 }
 
 impl Network {
-    /// Makes a network of some hosts, unless that is not possible here.
+    /// Makes a network of some hosts with a registry, unless that is not possible here.
     pub(crate) fn begin<const HOSTS: usize>(
+        rows: &'static str,
+        what: &'static str,
+    ) -> Option<(Self, [Host; HOSTS])> {
+        let (mut network, hosts) = Self::lay(rows, what)?;
+        network.registry = Some(network.first.start_registry());
+        Some((network, hosts))
+    }
+
+    /// Makes a network of some hosts without a registry, unless that is not possible here.
+    pub(crate) fn lay<const HOSTS: usize>(
         rows: &'static str,
         what: &'static str,
     ) -> Option<(Self, [Host; HOSTS])> {
@@ -95,10 +105,10 @@ impl Network {
         let first = hosts[0].clone();
         let network = Self {
             row: Row::new(rows, what),
-            registry: first.start_registry(),
+            registry: None,
             first,
             _namespaces: namespaces,
-            _folder: folder,
+            folder,
             _turn: turn,
         };
         Some((network, hosts))
@@ -106,8 +116,13 @@ impl Network {
 
     /// Kills the registry and starts another one in its place.
     pub(crate) fn replace_registry(&mut self) {
-        self.registry.kill();
-        self.registry = self.first.start_registry();
+        self.registry.iter_mut().for_each(Process::kill);
+        self.registry = Some(self.first.start_registry());
+    }
+
+    /// A folder that the hosts' programs may use.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 }
 
@@ -176,6 +191,12 @@ impl Host {
         ip(&["-n", namespace, "route", "add", "default", "dev", "eth0"]);
     }
 
+    /// Joins two hosts by a cable, between interfaces of this name.
+    pub(crate) fn cable_to(&self, other: &Self, interface: &str) {
+        let end = ["link", "add", interface, "type", "veth", "peer", "name", interface];
+        self.ip(&[&end[..], &["netns", &other.namespace]].concat());
+    }
+
     /// Takes the host off the network: not one packet of it gets through any more.
     pub(crate) fn vanish(&self) {
         ip(&["-n", &self.switch, "link", "del", &self.port]);
@@ -209,10 +230,19 @@ impl Host {
 
     /// Adds a rule to what the host does with incoming packets; no rule forgets them all.
     pub(crate) fn set_input_rule(&self, rule: Option<&str>) {
-        let chain = "type filter hook input priority 0\n";
+        self.set_rule("input", rule);
+    }
+
+    /// The same for the packets of its own programs.
+    pub(crate) fn set_output_rule(&self, rule: Option<&str>) {
+        self.set_rule("output", rule);
+    }
+
+    fn set_rule(&self, hook: &str, rule: Option<&str>) {
+        let chain = format!("type filter hook {hook} priority 0\n");
         let rules = match rule {
-            Some(rule) => format!("table inet input {{\nchain input {{\n{chain}{rule}\n}}\n}}\n"),
-            None => "table inet input\ndelete table inet input\n".to_owned(),
+            Some(rule) => format!("table inet {hook} {{\nchain {hook} {{\n{chain}{rule}\n}}\n}}\n"),
+            None => format!("table inet {hook}\ndelete table inet {hook}\n"),
         };
         nft(&self.namespace, &rules);
     }

@@ -28,7 +28,7 @@ impl Process {
     }
 
     /// Starts it by a launcher: a program with arguments that becomes the binary.
-    pub(super) fn start_under<A: AsRef<OsStr>>(
+    pub(crate) fn start_under<A: AsRef<OsStr>>(
         launcher: &[OsString],
         name: &str,
         folder: &Path,
@@ -40,6 +40,7 @@ impl Process {
             .args(&program[1..])
             .args(arguments)
             .current_dir(folder)
+            .env("XDG_RUNTIME_DIR", folder)
             // Nothing is kept between two tests.
             .env_remove("HOME")
             .env_remove("XDG_CACHE_HOME")

@@ -97,6 +97,15 @@ impl World {
         });
     }
 
+    /// Waits until someone offers this.
+    #[allow(dead_code, reason = "not every test that shares the harness needs it")]
+    #[track_caller]
+    pub(crate) fn await_offer_of(&self, name: &str) {
+        await_until(&format!("{name} is on offer"), || {
+            self.take_offers().iter().any(|(_, offered)| offered == name)
+        });
+    }
+
     /// All names that a peer offers in two rounds, told by one name among them.
     #[track_caller]
     pub(crate) fn names_offered(&self, peer: u32, among_them: &str) -> BTreeSet<String> {

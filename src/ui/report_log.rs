@@ -17,6 +17,8 @@ use crate::node::Report;
 /// Logs reports under the name of the program. The counts begin anew each second.
 pub(super) struct ReportLog {
     name: String,
+    /// Of lines about what others offer, and of the loop's own.
+    details_level: Level,
     began: Instant,
     /// Lines of our own.
     own: Count,
@@ -34,13 +36,17 @@ struct Count {
 }
 
 impl ReportLog {
-    pub(super) fn new(name: String) -> Self {
+    pub(super) fn new(name: String, details_level: Level) -> Self {
         let [own, offers, others] = [Count::default(); 3];
-        Self { name, began: Instant::now(), own, offers, others, by_address: BTreeMap::new() }
+        let began = Instant::now();
+        Self { name, details_level, began, own, offers, others, by_address: BTreeMap::new() }
     }
 
     pub(super) fn log(&mut self, now: Instant, report: &Report) {
-        let level = report.level();
+        let level = match report.is_about_offers() {
+            true => self.details_level,
+            false => report.level(),
+        };
         if level > log::max_level() {
             return;
         }
@@ -52,7 +58,7 @@ impl ReportLog {
 
     /// Logs a line of the loop's own.
     pub(super) fn note(&self, level: Level, line: impl Display) {
-        log::log!(target: &self.name, level, "{line}");
+        log::log!(target: &self.name, level.max(self.details_level), "{line}");
     }
 
     /// Logs a warning of the loop's own, of which there may be very many.
@@ -119,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_kind_leaves_room_for_the_others() {
-        let mut log = ReportLog::new("test".into());
+        let mut log = ReportLog::new("test".into(), Level::Info);
         let name = FileName::new("file").unwrap();
         let offer = Report::OfferSeen { name, peer: PeerId(1) };
         let junk = |ip: u32| Report::DatagramDropped {

@@ -1,0 +1,142 @@
+//! `p2pfs get`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+
+use super::OutputArgs;
+use super::limits::{TransferArgs, WriteArgs};
+use super::network::NetworkArgs;
+use super::value::{file_name, folder, timeout};
+use crate::exit::{ExitCode, Failure};
+use crate::limits::{RETRIES_MAX, WISHES_MAX};
+use crate::node::{NamePattern, OnConflict};
+use crate::wire::FileName;
+
+/// The command line of `get`.
+#[derive(Debug, Args)]
+#[command(after_help = "A NAME with *, ? or [ in it is a pattern, to be quoted from the shell: \
+    `p2pfs get '*.iso'`. It waits for the first offer that matches; every name that matches and \
+    is heard within two more of --offer-interval is fetched.\n\n\
+    A file shows under its name only once it is verified. It goes to stdout with `-o -`, and \
+    also only then.")]
+pub struct GetArgs {
+    /// Fetch this file, or all whose names match this pattern.
+    #[arg(required = true, value_name = "NAME")]
+    #[arg(value_parser = OsStringValueParser::new().try_map(wanted))]
+    pub names: Vec<Wanted>,
+    /// Put the files into this folder; - writes one file to stdout.
+    #[arg(short, long, value_name = "DIR|-", default_value = ".")]
+    #[arg(value_parser = OsStringValueParser::new().try_map(output))]
+    pub output: Output,
+    /// Give up after so long [default: wait for ever].
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub timeout: Option<Duration>,
+    /// Give a file up once all that offer it failed and were asked again so often.
+    #[arg(long, value_name = "N", default_value_t = RETRIES_MAX)]
+    pub retries: u32,
+    /// What to do if there is something of that name: fail (unless it turns out to be the
+    /// same), skip it, rename the new one to `NAME (1)`, or replace the old one.
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value = "fail",
+        hide_possible_values = true
+    )]
+    on_conflict: Conflict,
+    /// Have a running peer of yours fetch the files, into its own folder, and wait for them;
+    /// say which, if there are several.
+    #[arg(long, value_name = "PID|SOCKET", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "")]
+    pub via: Option<String>,
+    /// Network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Files.
+    #[command(flatten)]
+    pub writing: WriteArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub transfer: TransferArgs,
+}
+
+/// What to fetch.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// The file of this name.
+    Name(FileName),
+    /// All whose names match.
+    Matching(NamePattern),
+}
+
+/// Where to put it.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Into this folder.
+    Folder(PathBuf),
+    /// To stdout.
+    Stdout,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Conflict {
+    Fail,
+    Skip,
+    Rename,
+    Replace,
+}
+
+impl GetArgs {
+    /// What to do if something stands under the name of a file.
+    pub fn on_conflict(&self) -> OnConflict {
+        match self.on_conflict {
+            Conflict::Fail => OnConflict::Compare,
+            Conflict::Skip => OnConflict::Skip,
+            Conflict::Rename => OnConflict::Rename,
+            Conflict::Replace => OnConflict::Replace,
+        }
+    }
+
+    /// Checks what no option can check alone.
+    pub(super) fn check(&self, output: &OutputArgs) -> Result<(), Failure> {
+        let usage = |message: &str| Err(Failure::new(ExitCode::Usage, message));
+        let is_pattern = |wanted: &Wanted| matches!(wanted, Wanted::Matching(_));
+        match (&self.output, self.names.as_slice()) {
+            (_, names) if self.via.is_some() && names.iter().any(is_pattern) => {
+                usage("--via takes names and no pattern; see --help")
+            }
+            (Output::Stdout, _) if self.via.is_some() => usage(
+                "--via cannot be used with -o -: the peer has a folder of its own; see --help",
+            ),
+            (Output::Stdout, _) if output.json => {
+                usage("-o - cannot be used with --json; see --help")
+            }
+            (Output::Stdout, [Wanted::Name(_)]) => Ok(()),
+            (Output::Stdout, _) => usage("-o - takes one name and no pattern; see --help"),
+            (_, names) if names.len() > WISHES_MAX => {
+                usage(&format!("more than {WISHES_MAX} names; use a pattern"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn wanted(text: OsString) -> Result<Wanted, String> {
+    match text.to_str() {
+        Some(pattern) if NamePattern::is_pattern(pattern) => {
+            NamePattern::new(pattern).map(Wanted::Matching).map_err(str::to_owned)
+        }
+        _ => file_name(text).map(Wanted::Name).map_err(|error| error.to_string()),
+    }
+}
+
+fn output(text: OsString) -> Result<Output, String> {
+    match text.to_str() {
+        Some("-") => Ok(Output::Stdout),
+        _ => folder(text.into()).map(Output::Folder),
+    }
+}

@@ -1,0 +1,80 @@
+//! Limits that a user may change.
+
+use std::time::Duration;
+
+use clap::{Args, value_parser};
+
+use super::value::{size, timeout};
+use crate::limits::{CONNECTIONS_MIN, CONNECTIONS_PER_ADDRESS_MAX, Limits};
+
+/// Limits of a program that listens.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Connections at once [default: 1024 for a peer, 16384 for a registry].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(CONNECTIONS_MIN as i64..=1_000_000))]
+    connections_max: Option<u32>,
+    /// Connections accepted from one address at once; the loopback is exempt.
+    #[arg(long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS_MAX as u32)]
+    #[arg(value_parser = value_parser!(u32).range(1..=1_000_000))]
+    connections_per_address_max: u32,
+    /// Close a new connection on which nothing was received for so long.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
+    first_byte_timeout: Duration,
+    /// Close a connection on which nothing was asked for so long.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = timeout)]
+    idle_timeout: Duration,
+    #[command(flatten)]
+    transfer: TransferArgs,
+}
+
+/// Limits of every transfer.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct TransferArgs {
+    /// Give up a transfer in which nothing moved for so long.
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = timeout)]
+    progress_timeout: Duration,
+}
+
+/// What holds for the files that are fetched.
+#[derive(Debug, Args)]
+pub struct WriteArgs {
+    /// Do not wait until a file would survive a loss of power before it is called done.
+    #[arg(long)]
+    pub no_sync: bool,
+    /// Fetch no file larger than this, such as 500M or 4GiB.
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    max_file_size: Option<u64>,
+    /// Leave so much of the disk free [default: the larger of 64 MiB and 1 %].
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    pub disk_reserve: Option<u64>,
+}
+
+impl LimitArgs {
+    /// The limits, with `usual` for what is not said here.
+    pub fn limits(&self, usual: Limits) -> Limits {
+        let usual = self.transfer.limits(usual);
+        Limits {
+            connections_max: self.connections_max.map_or(usual.connections_max, |n| n as usize),
+            connections_per_address_max: self.connections_per_address_max as usize,
+            first_byte_timeout: self.first_byte_timeout,
+            idle_timeout: self.idle_timeout,
+            ..usual
+        }
+    }
+}
+
+impl TransferArgs {
+    /// The limits, with `usual` for what is not said here.
+    pub fn limits(&self, usual: Limits) -> Limits {
+        Limits { progress_timeout: self.progress_timeout, ..usual }
+    }
+}
+
+impl WriteArgs {
+    /// The limits, with `usual` for what is not said here.
+    pub fn limits(&self, usual: Limits) -> Limits {
+        Limits { file_bytes_max: self.max_file_size.unwrap_or(u64::MAX), ..usual }
+    }
+}

@@ -1,0 +1,37 @@
+//! `p2pfs list`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::network::{InterfaceName, OfferArgs};
+use super::value::timeout;
+
+/// The command line of `list`.
+#[derive(Debug, Args)]
+#[command(after_help = "Each line has the number of the peer, the address that its offer came \
+    from, how long ago that was, and the name of the file. Sizes are not known before a file is \
+    fetched.")]
+pub struct ListArgs {
+    /// Listen for so long [default: a bit more than --offer-interval].
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    wait: Option<Duration>,
+    /// Stay, whatever --wait says, and show what changes.
+    #[arg(long)]
+    pub watch: bool,
+    /// Show only what comes from the network of this interface; may be given many times, or
+    /// with commas between.
+    #[arg(long, value_name = "NAME|ADDRESS", value_delimiter = ',')]
+    pub interface: Vec<InterfaceName>,
+    /// Offers.
+    #[command(flatten)]
+    pub offers: OfferArgs,
+}
+
+impl ListArgs {
+    /// How long to listen.
+    pub fn wait(&self) -> Duration {
+        let interval = self.offers.offer_interval;
+        self.wait.unwrap_or(interval + interval / 5)
+    }
+}

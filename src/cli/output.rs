@@ -1,0 +1,65 @@
+//! What is shown, and how.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, ArgMatches, Args};
+use log::LevelFilter;
+
+use super::loser;
+use crate::exit::Failure;
+use crate::ui::Show;
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Print one JSON object a line on stdout for each event.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log more: -v for details, -vv for everything.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Log errors only.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+impl OutputArgs {
+    pub(super) fn settle(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
+        match loser(matches, "quiet", "verbose")? {
+            Some("quiet") => self.quiet = false,
+            Some(_) => self.verbose = 0,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// What a program that runs is to show.
+    pub fn show(&self) -> Show {
+        Show { json: self.json, has_progress: false, has_metrics: false }
+    }
+
+    /// The same for a program that a person uses every day.
+    pub fn show_daily(&self) -> Show {
+        Show { json: self.json, has_progress: !self.quiet, has_metrics: false }
+    }
+
+    /// How much to log.
+    pub fn log_level(&self) -> LevelFilter {
+        match self.verbose {
+            _ if self.quiet => LevelFilter::Error,
+            0 => LevelFilter::Info,
+            1 => LevelFilter::Debug,
+            _ => LevelFilter::Trace,
+        }
+    }
+}
+
+/// Metrics.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct MetricsArgs {
+    /// Write metrics into this file every 10 s, as Prometheus reads them.
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
+}

@@ -1,0 +1,76 @@
+//! `p2pfs peer`.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
+use clap::{ArgMatches, Args};
+
+use super::limits::{LimitArgs, WriteArgs};
+use super::loser;
+use super::network::NetworkArgs;
+use super::output::MetricsArgs;
+use super::value::{file_name, folder, host};
+use crate::exit::{ExitCode, Failure};
+use crate::limits::WISHES_MAX;
+use crate::wire::FileName;
+
+/// The command line of a peer.
+#[derive(Debug, Args)]
+pub struct PeerArgs {
+    /// Our number, which no other peer of the registry may have.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub id: u32,
+    /// Listen on this TCP port; 0 takes a free one.
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    pub port: u16,
+    /// Our address: to listen on, to connect from and to broadcast on; or use --interface.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", value_parser = host)]
+    pub host: Ipv4Addr,
+    /// Network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Share this folder, as it is, and fetch into it
+    /// [default: a folder peer-N in the current one, made anew at each start].
+    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(folder))]
+    pub dir: Option<PathBuf>,
+    /// Fill the folder peer-N with the files of the folder peer-N in this one.
+    #[arg(long, value_name = "DIR", default_value = "initial_peer_folders")]
+    pub initial_folders: PathBuf,
+    /// Fetch this file; may be given many times.
+    #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(file_name))]
+    pub want: Vec<FileName>,
+    /// Exit once every wanted file is there and verified.
+    #[arg(long, requires = "want")]
+    pub exit_when_done: bool,
+    /// Take the first download of each file for a wrong one, to show the recovery.
+    #[arg(long)]
+    pub simulate_checksum_failure: bool,
+    /// Files.
+    #[command(flatten)]
+    pub writing: WriteArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Metrics.
+    #[command(flatten)]
+    pub output: MetricsArgs,
+}
+
+impl PeerArgs {
+    /// Checks what no option can check alone.
+    pub(super) fn settle(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
+        // Where both are there, the first of each two counts.
+        if loser(matches, "interface", "host")? == Some("interface") {
+            self.network.interface.clear();
+        }
+        if loser(matches, "dir", "initial_folders")? == Some("dir") {
+            self.dir = None;
+        }
+        if self.want.len() > WISHES_MAX {
+            let message = format_args!("--want is given more than {WISHES_MAX} times");
+            return Err(Failure::new(ExitCode::Usage, message));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! `p2pfs registry`.
+
+use std::net::SocketAddrV4;
+
+use clap::Args;
+
+use super::limits::LimitArgs;
+use super::network::REGISTRY_ADDRESS;
+use super::value::listen;
+
+/// The command line of the registry.
+#[derive(Debug, Args)]
+pub struct RegistryArgs {
+    /// Listen on this address; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen)]
+    #[arg(default_value_t = REGISTRY_ADDRESS)]
+    pub listen: SocketAddrV4,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}

@@ -1,0 +1,37 @@
+//! `p2pfs share`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+
+use super::limits::LimitArgs;
+use super::network::NetworkArgs;
+use super::output::MetricsArgs;
+use super::value::folder;
+
+/// The command line of `share`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Nothing is written into the folder. Which files are offered: regular ones \
+    directly in it, not hidden, with a name that is legal on every system.\n\n\
+    Without --interface, the address is that of the interface that reaches the registry or, if \
+    the registry is on this machine, of the one with the default route."
+)]
+pub struct ShareArgs {
+    /// The folder to share.
+    #[arg(default_value = ".", value_parser = PathBufValueParser::new().try_map(folder))]
+    pub dir: PathBuf,
+    /// Listen on this TCP port [default: a free one].
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    pub port: u16,
+    /// Network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Metrics.
+    #[command(flatten)]
+    pub output: MetricsArgs,
+}

@@ -1,0 +1,81 @@
+//! From text to one value, or to why it is none.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use humantime::format_duration;
+
+use super::network::REGISTRY_ADDRESS;
+use crate::limits::{OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT, TIMEOUT_MAX, TIMEOUT_MIN};
+use crate::wire::{FileName, NameError};
+
+/// An address that others can connect to.
+pub(super) fn host(text: &str) -> Result<Ipv4Addr, String> {
+    usable(text.parse().map_err(|_| "not an IPv4 address".to_owned())?)
+}
+
+/// An address, if others can connect to it.
+pub(super) fn usable(host: Ipv4Addr) -> Result<Ipv4Addr, String> {
+    match host.is_unspecified() || host.is_broadcast() || host.is_multicast() {
+        true => Err("other peers could not connect to it; give the address of an interface".into()),
+        false => Ok(host),
+    }
+}
+
+/// An address to listen on.
+pub(super) fn listen(text: &str) -> Result<SocketAddrV4, String> {
+    match text.parse::<SocketAddrV4>() {
+        Ok(address) if address.ip().is_broadcast() || address.ip().is_multicast() => {
+            Err("nobody can connect to such an address".into())
+        }
+        Ok(address) => Ok(address),
+        Err(_) => Err(format!("not an IPv4 address and port, such as {REGISTRY_ADDRESS}")),
+    }
+}
+
+/// An address to send to.
+pub(super) fn target(text: &str) -> Result<SocketAddrV4, String> {
+    match text.parse::<SocketAddrV4>() {
+        Ok(address) if address.port() == 0 => Err("port 0 is nowhere".into()),
+        Ok(address) => Ok(address),
+        Err(_) => Err(format!("not an IPv4 address and port, such as 192.0.2.1:{OFFER_PORT}")),
+    }
+}
+
+pub(super) fn offer_interval(text: &str) -> Result<Duration, String> {
+    duration(text, OFFER_INTERVAL_MIN..=OFFER_INTERVAL_MAX)
+}
+
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    duration(text, TIMEOUT_MIN..=TIMEOUT_MAX)
+}
+
+fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let [least, most] = [bounds.start(), bounds.end()].map(|bound| format_duration(*bound));
+    match bounds.contains(&duration) {
+        true => Ok(duration),
+        false => Err(format!("not within {least} to {most}")),
+    }
+}
+
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    parse_size::parse_size(text).map_err(|_| "not a size, such as 500M or 4GiB".to_owned())
+}
+
+/// A folder that is there.
+pub(super) fn folder(path: PathBuf) -> Result<PathBuf, String> {
+    match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => Ok(path),
+        Ok(_) => Err("not a folder".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The name of a file that others may offer.
+pub(super) fn file_name(text: OsString) -> Result<FileName, NameError> {
+    FileName::from_bytes(text.as_encoded_bytes())
+}

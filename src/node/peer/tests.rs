@@ -1,0 +1,157 @@
+//! What is about one kind of peer alone. The rest is shown by simulator and fuzzer.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::node::{NamePattern, Version, WishError};
+use crate::wire::{FieldText, Offer, RegistryRequest, RegistryResponse};
+
+const REGISTRY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000);
+const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6000);
+
+fn node(now: Instant, kind: PeerKind) -> PeerNode {
+    let settings = PeerSettings {
+        kind,
+        id: PeerId(if matches!(kind, PeerKind::Guest(_)) { 0 } else { 7 }),
+        port: 1,
+        registry: REGISTRY,
+        offer_interval: Duration::from_secs(5),
+        simulate_checksum_failure: false,
+        exit_when_done: matches!(kind, PeerKind::Guest(_)),
+        limits: Limits::PEER,
+        seed: 1,
+    };
+    PeerNode::new(now, settings)
+}
+
+fn guest(timeout: Option<Duration>, retries_max: u32) -> PeerKind {
+    PeerKind::Guest(GuestSettings { timeout, retries_max, on_conflict: OnConflict::Compare })
+}
+
+fn name(text: &str) -> FileName {
+    FileName::new(text).unwrap()
+}
+
+fn actions(node: &mut PeerNode) -> Vec<Action> {
+    std::iter::from_fn(|| node.poll_action()).collect()
+}
+
+/// The connection that is being made.
+fn dialed(actions: &[Action], to: SocketAddrV4) -> ConnectionId {
+    let dialed = actions.iter().find_map(|action| match action {
+        Action::Dial { connection, to: there } if *there == to => Some(*connection),
+        _ => None,
+    });
+    dialed.unwrap_or_else(|| panic!("nobody calls {to}: {actions:?}"))
+}
+
+fn hear(node: &mut PeerNode, now: Instant, peer: u32, text: &str) {
+    let bytes = Offer { peer: PeerId(peer), name: name(text) }.encode();
+    node.handle(now, Input::Datagram { from: PEER, bytes: &bytes });
+}
+
+fn answer(node: &mut PeerNode, now: Instant, connection: ConnectionId, response: RegistryResponse) {
+    let mut bytes = Vec::new();
+    response.encode(&mut bytes);
+    node.handle(now, Input::Received { connection, bytes: &bytes });
+}
+
+/// What goes out on a connection.
+fn sent(node: &mut PeerNode, now: Instant, connection: ConnectionId) -> Vec<u8> {
+    let Some(Transmit::Bytes { bytes, .. }) = node.transmit(connection) else { return Vec::new() };
+    let bytes = bytes.to_vec();
+    node.transmitted(now, connection, bytes.len());
+    bytes
+}
+
+fn exit(actions: &[Action]) -> Option<&Outcome> {
+    actions.iter().find_map(|action| match action {
+        Action::Exit(outcome) => Some(outcome),
+        _ => None,
+    })
+}
+
+#[test]
+fn who_may_have_any_id_tries_others_but_not_for_ever() {
+    let now = Instant::now();
+    let mut node = node(now, PeerKind::AnyId);
+    let mut ids = BTreeSet::new();
+    for left in (0..crate::limits::ID_TRIES_MAX).rev() {
+        let connection = dialed(&actions(&mut node), REGISTRY);
+        node.handle(now, Input::Connected(connection));
+        let mut expected = Vec::new();
+        let (peer, port) = (node.settings.id, 1);
+        RegistryRequest::Register { peer, port }.encode(&mut expected);
+        assert_eq!(sent(&mut node, now, connection), expected);
+        assert!(peer.0 > 0 && ids.insert(peer), "{peer} is tried twice");
+        actions(&mut node);
+        let text = FieldText::new("Existing peer ID");
+        answer(&mut node, now, connection, RegistryResponse::Error(text));
+        if left == 0 {
+            assert_eq!(exit(&actions(&mut node)), Some(&Outcome::Refused(text)));
+        } else {
+            // Closed in order: the reference forgets the first holder at a reset.
+            let how = CloseHow::Finish;
+            let reason = CloseReason::Refused;
+            let close = Action::Close { connection, how, reason };
+            assert_eq!(
+                node.actions.iter().find(|a| matches!(a, Action::Close { .. })),
+                Some(&close)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_guest_only_looks_up_and_offers_and_serves_nothing() {
+    let now = Instant::now();
+    let mut node = node(now, guest(None, 0));
+    let registry = dialed(&actions(&mut node), REGISTRY);
+    node.handle(now, Input::Want(&[name("a")]));
+    // Even from a peer that has the number with which guests acknowledge.
+    hear(&mut node, now, 0, "a");
+    node.handle(now, Input::Connected(registry));
+    let mut lookup = Vec::new();
+    RegistryRequest::Lookup(PeerId(0)).encode(&mut lookup);
+    assert_eq!(sent(&mut node, now, registry), lookup);
+    answer(&mut node, now, registry, RegistryResponse::Address(PEER));
+    dialed(&actions(&mut node), PEER);
+    assert_eq!(node.accept(now, PEER), None);
+    let version = Version { device: 1, inode: 1, size_bytes: 1, modified_ns: 1, changed_ns: 1 };
+    node.handle(now, Input::FileFound { name: name("b"), version, digest: None });
+    node.handle(now, Input::Broken { connection: registry, kind: io::ErrorKind::BrokenPipe });
+    for seconds in 1..20 {
+        node.handle_timeout(now + Duration::from_secs(seconds));
+    }
+    let rest = actions(&mut node);
+    let offers = |action: &&Action| matches!(action, Action::Broadcast(_) | Action::Hash(_));
+    assert_eq!(rest.iter().find(offers), None);
+}
+
+#[test]
+fn a_guest_says_why_it_gives_up() {
+    let now = Instant::now();
+    let timeout = Duration::from_secs(10);
+    let wants = |offers: &[&str], is_reached: bool| {
+        let mut node = node(now, guest(Some(timeout), 5));
+        let registry = dialed(&actions(&mut node), REGISTRY);
+        node.handle(now, Input::WantMatching(&[NamePattern::new("*.iso").unwrap()]));
+        node.handle(now, Input::Want(&[name("a")]));
+        offers.iter().for_each(|name| hear(&mut node, now, 3, name));
+        if is_reached {
+            node.handle(now, Input::Connected(registry));
+        }
+        node.handle_timeout(now + timeout - Duration::from_millis(1));
+        assert_eq!(exit(&actions(&mut node)), None);
+        node.handle_timeout(now + timeout);
+        match exit(&actions(&mut node)) {
+            Some(Outcome::SomeFailed { failed, done: 0, error }) => (*failed, *error),
+            outcome => panic!("{outcome:?}"),
+        }
+    };
+    assert_eq!(wants(&[], false), (2, WishError::Unreachable));
+    assert_eq!(wants(&[], true), (2, WishError::NotOffered));
+    assert_eq!(wants(&["b"], false), (2, WishError::NotOffered));
+    assert_eq!(wants(&["a"], false), (2, WishError::Unreachable));
+}

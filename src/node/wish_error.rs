@@ -1,0 +1,61 @@
+//! Why a wish came to its end without the file.
+
+use std::fmt;
+
+use super::FileError;
+use crate::proto::CloseReason;
+
+/// Why a wish came to its end without the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WishError {
+    /// Something with a file of ours failed.
+    File(FileError),
+    /// Something with other content stands under its name.
+    Different,
+    /// Nobody offered it in time.
+    NotOffered,
+    /// Neither the registry nor anybody who has it could be reached.
+    Unreachable,
+    /// It was offered, but did not come; why its last source failed, if one did.
+    NotGiven(Option<CloseReason>),
+    /// What came never fitted its checksum.
+    ChecksumWrong,
+}
+
+impl From<FileError> for WishError {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl fmt::Display for WishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(error) => error.fmt(f),
+            Self::Different => {
+                f.write_str(
+                    "something else stands under that name; choose another folder with -o, ",
+                )?;
+                f.write_str("or see --on-conflict")
+            }
+            Self::NotOffered => {
+                f.write_str("nobody offered it in time; `p2pfs list` shows what is on offer")
+            }
+            Self::Unreachable => {
+                f.write_str(
+                    "the registry could not be reached; start one with `p2pfs registry`, ",
+                )?;
+                f.write_str("or say with --registry where it is")
+            }
+            Self::NotGiven(Some(reason)) => {
+                write!(f, "it was offered but did not come: {reason}; try again, or longer")
+            }
+            Self::NotGiven(None) => {
+                f.write_str("it was offered but did not come in time; try again, or longer")
+            }
+            Self::ChecksumWrong => {
+                f.write_str("what came never fitted its checksum; does the source change it?")
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `p2pfs get`.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::network::{self, Place};
+use super::via;
+use super::{cannot_read_folder, loop_failed, not_printed};
+use crate::cli::{GetArgs, Output, OutputArgs, Wanted};
+use crate::exit::{ExitCode, Failure, result_of};
+use crate::limits::Limits;
+use crate::node::{GuestSettings, Input, OnConflict, PeerKind, PeerNode, PeerSettings};
+use crate::reactor::{Files, Reactor, Signals};
+use crate::storage::{SharedFolder, WriteSettings};
+use crate::ui::Ui;
+use crate::wire::{FileName, PeerId, Shown};
+
+/// Fetches files, and ends.
+pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
+    if let Some(program) = &args.via {
+        return via::get(program, args, output);
+    }
+    let registry = network::resolve(&args.network.registry)?;
+    let signals = Signals::new().map_err(loop_failed)?;
+    let interfaces = network::named(&args.network.interface)?;
+    let place = Place::new(interfaces, &args.network.offers);
+    let offers = place.hear_offers()?;
+    let (mut folder, unnamed) = match &args.output {
+        Output::Folder(path) => {
+            let folder = SharedFolder::open(path).map_err(|error| cannot_read_folder(path, &error));
+            (folder?, None)
+        }
+        Output::Stdout => {
+            let (folder, file) = unnamed_file()?;
+            (folder, Some(file))
+        }
+    };
+    folder.set(WriteSettings {
+        sync: !args.writing.no_sync && unnamed.is_none(),
+        disk_reserve_bytes: args.writing.disk_reserve,
+        on_conflict: args.on_conflict(),
+    });
+    let found = there_already(args, &folder)?;
+
+    let guest = GuestSettings {
+        timeout: args.timeout,
+        retries_max: args.retries,
+        on_conflict: args.on_conflict(),
+    };
+    let limits = args.transfer.limits(args.writing.limits(Limits::PEER));
+    let settings = PeerSettings {
+        kind: PeerKind::Guest(guest),
+        id: PeerId(0),
+        port: 0,
+        registry,
+        offer_interval: args.network.offers.offer_interval,
+        simulate_checksum_failure: false,
+        exit_when_done: true,
+        limits,
+        seed: fastrand::u64(..),
+    };
+    let node = PeerNode::new(Instant::now(), settings);
+    let sockets = place.sockets(limits.progress_timeout, None, offers);
+    let files = Some(Files::new(folder, None));
+    let ui = Ui::new("get".into(), output.show_daily());
+    let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
+    let (names, patterns) = sorted(&args.names);
+    let mut begin = found;
+    // Before the names: with the last of them the program would end.
+    begin.extend([Input::WantMatching(&patterns), Input::Want(&names)]);
+    let outcome = reactor.run(&begin).map_err(loop_failed)?;
+    let code = result_of(outcome, None)?;
+    match unnamed {
+        Some(file) if code == ExitCode::Done => write_out(file),
+        _ => Ok(code),
+    }
+}
+
+fn sorted(wanted: &[Wanted]) -> (Vec<FileName>, Vec<crate::node::NamePattern>) {
+    let (mut names, mut patterns) = (Vec::new(), Vec::new());
+    for wanted in wanted {
+        match wanted {
+            Wanted::Name(name) => names.push(*name),
+            Wanted::Matching(pattern) => patterns.push(pattern.clone()),
+        }
+    }
+    (names, patterns)
+}
+
+/// What is there already of what is wanted, if that is to be skipped.
+fn there_already(args: &GetArgs, folder: &SharedFolder) -> Result<Vec<Input<'static>>, Failure> {
+    let path = match &args.output {
+        Output::Folder(path) if args.on_conflict() == OnConflict::Skip => path,
+        _ => return Ok(Vec::new()),
+    };
+    let scan = folder.scan().map_err(|error| cannot_read_folder(path, &error))?;
+    let is_wanted = |name: &FileName| {
+        args.names.iter().any(|wanted| match wanted {
+            Wanted::Name(wanted) => wanted == name,
+            Wanted::Matching(pattern) => pattern.matches(name),
+        })
+    };
+    let found = scan.files.into_iter().filter(|(name, _)| is_wanted(name));
+    Ok(found.map(|(name, version)| Input::FileFound { name, version, digest: None }).collect())
+}
+
+/// A file without a name, where temporary files go.
+fn unnamed_file() -> Result<(SharedFolder, File), Failure> {
+    let path = std::env::var_os("TMPDIR").filter(|path| !path.is_empty());
+    let path = path.map_or_else(|| Path::new("/tmp").to_owned(), PathBuf::from);
+    SharedFolder::open_unnamed(&path).map_err(|error| {
+        let path = Shown(path.to_string_lossy());
+        let message = format_args!("cannot make a temporary file in {path}: {error}; set TMPDIR");
+        Failure::new(ExitCode::WriteFailed, message)
+    })
+}
+
+/// Writes what came to stdout, now that it is verified.
+fn write_out(mut file: File) -> Result<ExitCode, Failure> {
+    let mut stdout = io::stdout().lock();
+    io::copy(&mut file, &mut stdout)
+        .and_then(|_| stdout.flush())
+        .map_err(|error| not_printed(&error))?;
+    Ok(ExitCode::Done)
+}

@@ -1,0 +1,151 @@
+//! `p2pfs list`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use super::network::{self, Place};
+use super::{loop_failed, print};
+use crate::cli::{ListArgs, OutputArgs};
+use crate::exit::{ExitCode, Failure, result_of};
+use crate::limits::{OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PROGRESS_TIMEOUT, WATCH_INTERVAL};
+use crate::node::{HeardOffer, ListNode, Outcome};
+use crate::reactor::{Reactor, Signals};
+use crate::ui::{Ui, events};
+use crate::wire::Offer;
+
+/// What goes to a terminal before a list that takes the place of the last one.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// Shows what is on offer.
+pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
+    let signals = Signals::new().map_err(loop_failed)?;
+    let place = Place::new(network::named(&args.interface)?, &args.offers);
+    let offers = place.hear_offers()?;
+    let expiry = OFFER_EXPIRY_MIN.max(args.offers.offer_interval * OFFER_EXPIRY_INTERVALS);
+    let wait = if args.watch { WATCH_INTERVAL } else { args.wait() };
+    let node = ListNode::new(Instant::now() + wait, expiry, place.subnets());
+    let sockets = place.sockets(PROGRESS_TIMEOUT, None, offers);
+    let ui = Ui::new("list".into(), output.show_daily());
+    let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
+    if args.watch {
+        return watch(&mut reactor, output.json);
+    }
+    let outcome = reactor.run(&[]).map_err(loop_failed)?;
+    let code = result_of(outcome, None)?;
+    let offers: Vec<_> = reactor.node().offers().collect();
+    if code == ExitCode::Done && offers.is_empty() {
+        let wait = humantime::format_duration(wait);
+        let message = format_args!("nothing was offered within {wait}; is anybody sharing? ");
+        let message = format_args!("{message}listen longer with --wait");
+        return Err(Failure::new(ExitCode::NotOffered, message));
+    }
+    let now = Instant::now();
+    let text = match output.json {
+        true => offers.iter().map(|heard| events::offer(heard, now)).collect(),
+        false => table(&offers, now, io::stdout().is_terminal()),
+    };
+    print(text.as_bytes())?;
+    Ok(code)
+}
+
+/// Stays: a terminal shows the list as it is now, anything else gets a line for each change.
+fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failure> {
+    let is_terminal = io::stdout().is_terminal() && !json;
+    let mut shown = BTreeMap::new();
+    loop {
+        let outcome = reactor.run(&[]).map_err(loop_failed)?;
+        if outcome != Outcome::AllDone {
+            return result_of(outcome, None);
+        }
+        let now = Instant::now();
+        let offers: Vec<_> = reactor.node().offers().collect();
+        let text = match is_terminal {
+            true => format!("{CLEAR}{}", table(&offers, now, true)),
+            false => changes(&mut shown, &offers, json.then_some(now)),
+        };
+        print(text.as_bytes())?;
+        reactor.node().listen_until(now + WATCH_INTERVAL);
+    }
+}
+
+/// A line for each offer. The name is last: how wide it shows is not known.
+fn table(offers: &[HeardOffer], now: Instant, with_heading: bool) -> String {
+    let mut text = String::new();
+    if with_heading {
+        let _ = writeln!(text, "{:>10}  {:<21}  {:>7}  FILE", "PEER", "ADDRESS", "HEARD");
+    }
+    for HeardOffer { offer, from, heard_at } in offers {
+        let age_s = now.saturating_duration_since(*heard_at).as_secs();
+        let (peer, age) = (offer.peer.0, format!("{age_s}s ago"));
+        let _ = writeln!(text, "{peer:>10}  {from:<21}  {age:>7}  {}", offer.name);
+    }
+    text
+}
+
+/// What changed since the last time; as JSON, if that is to be told as of some time.
+fn changes(
+    shown: &mut BTreeMap<Offer, SocketAddrV4>,
+    offers: &[HeardOffer],
+    json: Option<Instant>,
+) -> String {
+    let line = |what: &str, offer: &Offer, from: &SocketAddrV4| {
+        format!("{what:<7}  {:>10}  {from:<21}  {}\n", offer.peer.0, offer.name)
+    };
+    let now: BTreeMap<_, _> = offers.iter().map(|heard| (heard.offer, heard.from)).collect();
+    let mut text = String::new();
+    for (offer, from) in shown.iter().filter(|(offer, _)| !now.contains_key(offer)) {
+        text += &match json {
+            Some(_) => events::offer_gone(offer),
+            None => line("gone", offer, from),
+        };
+    }
+    for heard in offers.iter().filter(|heard| !shown.contains_key(&heard.offer)) {
+        text += &match json {
+            Some(now) => events::offer(heard, now),
+            None => line("offered", &heard.offer, &heard.from),
+        };
+    }
+    *shown = now;
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::wire::{FileName, PeerId};
+
+    fn heard(peer: u32, name: &str, heard_at: Instant) -> HeardOffer {
+        let offer = Offer { peer: PeerId(peer), name: FileName::new(name).unwrap() };
+        let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8000);
+        HeardOffer { offer, from, heard_at }
+    }
+
+    #[test]
+    fn columns_stand_below_one_another() {
+        let start = Instant::now();
+        let offers = [heard(1, "é", start), heard(u32::MAX, "b c", start)];
+        let text = table(&offers, start + Duration::from_secs(12), true);
+        let expected = "      PEER  ADDRESS                  HEARD  FILE\n         \
+            1  127.0.0.1:8000         12s ago  é\n\
+            4294967295  127.0.0.1:8000         12s ago  b c\n";
+        assert_eq!(text, expected);
+        assert_eq!(table(&[], start, false), "");
+    }
+
+    #[test]
+    fn only_changes_are_told() {
+        let start = Instant::now();
+        let (mut shown, [a, b]) = (BTreeMap::new(), [heard(1, "a", start), heard(2, "b", start)]);
+        let first = changes(&mut shown, &[a], None);
+        assert_eq!(first, "offered           1  127.0.0.1:8000         a\n");
+        assert_eq!(changes(&mut shown, &[a], None), "");
+        let second = changes(&mut shown, &[b], None);
+        assert!(second.starts_with("gone   ") && second.contains("\noffered  "), "{second}");
+    }
+}

@@ -1,0 +1,127 @@
+//! From settings to a running loop: binds, prepares the folder, says that it is
+//! ready, and runs.
+//!
+//! Each command has its room here. The order matters in all of them: nothing is written
+//! before the ports are ours.
+
+mod doctor;
+mod get;
+mod list;
+mod network;
+mod notify;
+mod peer;
+mod registry;
+mod share;
+mod sockets;
+mod status;
+mod text;
+mod via;
+
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+pub use self::doctor::doctor;
+pub use self::get::get;
+pub use self::list::list;
+pub use self::peer::peer;
+pub use self::registry::registry;
+pub use self::share::share;
+pub use self::status::status;
+pub use self::text::{completions, man};
+use crate::cli::OutputArgs;
+use crate::exit::{ExitCode, Failure};
+use crate::limits::{CONNECTIONS_MIN, Limits, SPARE_DESCRIPTORS};
+use crate::node::{Input, Node, Outcome, Version};
+use crate::reactor::Reactor;
+use crate::storage::{DigestCache, SharedFolder, Skipped};
+use crate::ui::{events, stdout};
+use crate::wire::{FileName, Shown};
+
+/// The files of a folder as first inputs, with the digests that an earlier run has kept in
+/// the folder of caches, if there is one.
+fn known_files(
+    folder: &SharedFolder,
+    files: Vec<(FileName, Version)>,
+    caches: Option<PathBuf>,
+) -> (Option<DigestCache>, Vec<Input<'static>>) {
+    let opened = caches.and_then(|caches| DigestCache::open(&caches, folder, &files).ok());
+    let (cache, digests) = opened.unzip();
+    let digests = digests.unwrap_or_default();
+    let found = |(name, version)| {
+        let digest = digests.get(&name).copied();
+        Input::FileFound { name, version, digest }
+    };
+    (cache, files.into_iter().map(found).collect())
+}
+
+/// Takes as many descriptors as the system allows, and no more connections than it has
+/// descriptors for, with some to spare for files.
+fn with_descriptors(limits: Limits) -> Limits {
+    let mut descriptors = getrlimit(Resource::Nofile);
+    descriptors.current = descriptors.maximum;
+    // If that is not granted, what there is has to do.
+    let _ = setrlimit(Resource::Nofile, descriptors);
+    let granted = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| n as usize);
+    let room = granted.saturating_sub(SPARE_DESCRIPTORS).max(CONNECTIONS_MIN);
+    let connections_max = limits.connections_max.min(room);
+    Limits { connections_max, ..limits }
+}
+
+/// The line that scripts wait for, and what a service manager waits for.
+fn say_listening(address: SocketAddrV4, output: &OutputArgs) {
+    stdout::print(&match output.json {
+        true => events::listening(address),
+        false => format!("listening {address}\n"),
+    });
+    notify::ready();
+}
+
+/// Runs what serves others, to its end.
+fn serve<N: Node>(reactor: &mut Reactor<N>, begin: &[Input<'_>]) -> Result<Outcome, Failure> {
+    let outcome = reactor.run(begin);
+    notify::stopping();
+    outcome.map_err(loop_failed)
+}
+
+/// Writes the data that a command is for to stdout.
+fn print(data: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(data).and_then(|()| stdout.flush()).map_err(|error| not_printed(&error))
+}
+
+fn not_printed(error: &io::Error) -> Failure {
+    let message = format_args!("cannot write to stdout: {error}");
+    Failure::new(ExitCode::WriteFailed, message)
+}
+
+fn warn_skipped(name: &str, skipped: &Skipped) {
+    log::warn!(target: name, "not shared: {skipped}");
+}
+
+fn cannot_bind(address: SocketAddrV4, error: &io::Error, hint: &str) -> Failure {
+    let (ip, port) = (address.ip(), address.port());
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            let message = format_args!("port {port} on {ip} is in use; {hint}");
+            Failure::new(ExitCode::AddressInUse, message)
+        }
+        ErrorKind::AddrNotAvailable => {
+            let message =
+                format_args!("{ip} is not an address of this machine; choose one that is");
+            Failure::new(ExitCode::Usage, message)
+        }
+        _ => Failure::new(ExitCode::Other, format_args!("cannot listen on {address}: {error}")),
+    }
+}
+
+fn cannot_read_folder(path: &Path, error: &io::Error) -> Failure {
+    let path = Shown(path.to_string_lossy());
+    Failure::new(ExitCode::Other, format_args!("cannot read the folder {path}: {error}"))
+}
+
+fn loop_failed(error: io::Error) -> Failure {
+    Failure::new(ExitCode::Other, format_args!("the event loop failed: {error}"))
+}

@@ -1,0 +1,102 @@
+//! `p2pfs peer`.
+
+use std::net::SocketAddrV4;
+use std::path::Path;
+use std::time::Instant;
+
+use super::network::{self, Place};
+use super::sockets;
+use super::{
+    cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, serve, warn_skipped,
+    with_descriptors,
+};
+use crate::cli::{OutputArgs, PeerArgs};
+use crate::exit::{ExitCode, Failure, result_of};
+use crate::limits::Limits;
+use crate::node::{Input, OnConflict, PeerKind, PeerNode, PeerSettings};
+use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
+use crate::storage::{PrepareError, SharedFolder, Watch, WriteSettings, cache_folder, prepare};
+use crate::ui::{Show, Ui};
+use crate::wire::PeerId;
+
+/// Runs a peer until it is stopped, refused or done.
+pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
+    let registry = network::resolve(&args.network.registry)?;
+    let signals = Signals::new().map_err(loop_failed)?;
+    let interfaces = match args.network.interface.as_slice() {
+        [] => vec![network::interface_at(args.host)?],
+        names => network::named(names)?,
+    };
+    let place = Place::new(interfaces, &args.network.offers);
+    let address = SocketAddrV4::new(place.host(), args.port);
+    let limits = with_descriptors(args.limits.limits(args.writing.limits(Limits::PEER)));
+    let progress_timeout = limits.progress_timeout;
+    let listener = Listener::bind(address, progress_timeout).map_err(|error| {
+        cannot_bind(address, &error, "another peer? choose one with --port, or --host")
+    })?;
+    let offers = place.bind_offers()?;
+
+    let id = PeerId(args.id);
+    let name = format!("peer {id}");
+    // While it lives, its folder is ours.
+    let simulated = match &args.dir {
+        Some(_) => None,
+        None => Some(prepare(Path::new(""), id, &args.initial_folders).map_err(not_prepared)?),
+    };
+    let path = match (&args.dir, &simulated) {
+        (Some(path), _) => path.as_path(),
+        (None, Some(simulated)) => simulated.path(),
+        (None, None) => unreachable!("a peer has a folder"),
+    };
+    let cannot_read = |error| cannot_read_folder(path, &error);
+    let mut folder = SharedFolder::open(path).map_err(cannot_read)?;
+    folder.set(WriteSettings {
+        sync: !args.writing.no_sync,
+        disk_reserve_bytes: args.writing.disk_reserve,
+        on_conflict: OnConflict::Refuse,
+    });
+    // Before the scan, so that nothing falls between the two.
+    let watch = Watch::new(&folder);
+    let scan = folder.scan().map_err(cannot_read)?;
+    let copied = simulated.iter().flat_map(|simulated| simulated.skipped());
+    for skipped in copied.chain(&scan.skipped) {
+        warn_skipped(&name, skipped);
+    }
+
+    let settings = PeerSettings {
+        kind: PeerKind::Fixed,
+        id,
+        port: listener.address().port(),
+        registry,
+        offer_interval: args.network.offers.offer_interval,
+        simulate_checksum_failure: args.simulate_checksum_failure,
+        exit_when_done: args.exit_when_done,
+        limits,
+        seed: fastrand::u64(..),
+    };
+    let address = listener.address();
+    let node = PeerNode::new(Instant::now(), settings);
+    // A simulated folder is made anew at each start.
+    let caches = if simulated.is_none() { cache_folder() } else { None };
+    let (cache, mut begin) = known_files(&folder, scan.files, caches);
+    begin.push(Input::Want(&args.want));
+    let files = Some(Files::new(folder, cache).following(watch));
+    let status = sockets::own(true);
+    let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
+    let ui = Ui::new(name, Show { has_metrics: args.output.metrics.is_some(), ..output.show() });
+    let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
+    reactor.write_metrics(args.output.metrics.clone());
+    say_listening(address, output);
+    let outcome = serve(&mut reactor, &begin)?;
+    result_of(outcome, Some(args.id))
+}
+
+fn not_prepared(error: PrepareError) -> Failure {
+    let code = match &error {
+        PrepareError::NotOurs(_) => ExitCode::Exists,
+        // Its owner is a peer with the same id.
+        PrepareError::InUse(_) => ExitCode::Refused,
+        PrepareError::Io(..) => ExitCode::Other,
+    };
+    Failure::new(code, error)
+}

@@ -1,0 +1,92 @@
+//! `p2pfs share`.
+
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use super::network::{self, Place};
+use super::sockets;
+use super::{
+    cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, serve, warn_skipped,
+    with_descriptors,
+};
+use crate::cli::{OutputArgs, ShareArgs};
+use crate::exit::{ExitCode, Failure, result_of};
+use crate::limits::{Limits, SKIPPED_LINES_MAX};
+use crate::node::{PeerKind, PeerNode, PeerSettings};
+use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
+use crate::storage::{Scan, SharedFolder, Watch, cache_folder};
+use crate::ui::{Show, Ui};
+use crate::wire::{PeerId, Shown};
+
+const NAME: &str = "share";
+
+/// Shares a folder until it is stopped.
+pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
+    let registry = network::resolve(&args.network.registry)?;
+    let signals = Signals::new().map_err(loop_failed)?;
+    let interfaces = match args.network.interface.as_slice() {
+        [] => vec![network::usual(registry)?],
+        names => network::named(names)?,
+    };
+    let place = Place::new(interfaces, &args.network.offers);
+    let address = SocketAddrV4::new(place.host(), args.port);
+    let limits = with_descriptors(args.limits.limits(Limits::PEER));
+    let progress_timeout = limits.progress_timeout;
+    let listener = Listener::bind(address, progress_timeout)
+        .map_err(|error| cannot_bind(address, &error, "choose another with --port"))?;
+    let offers = place.bind_offers()?;
+    let cannot_read = |error| cannot_read_folder(&args.dir, &error);
+    let folder = SharedFolder::open_to_share(&args.dir).map_err(cannot_read)?;
+    // Before the scan, so that nothing falls between the two.
+    let watch = Watch::new(&folder);
+    let scan = folder.scan().map_err(cannot_read)?;
+
+    let address = listener.address();
+    let settings = PeerSettings {
+        kind: PeerKind::AnyId,
+        // 0 is what those acknowledge with who have no id.
+        id: PeerId(fastrand::u32(1..)),
+        port: address.port(),
+        registry,
+        offer_interval: args.network.offers.offer_interval,
+        simulate_checksum_failure: false,
+        exit_when_done: false,
+        limits,
+        seed: fastrand::u64(..),
+    };
+    let node = PeerNode::new(Instant::now(), settings);
+    let count = scan.files.len();
+    tell_skipped(&scan);
+    let (cache, begin) = known_files(&folder, scan.files, cache_folder());
+    let status = sockets::own(false);
+    let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
+    let files = Some(Files::new(folder, cache).following(watch));
+    let ui = Ui::new(
+        NAME.into(),
+        Show { has_metrics: args.output.metrics.is_some(), ..output.show_daily() },
+    );
+    let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
+    reactor.write_metrics(args.output.metrics.clone());
+    say_listening(address, output);
+    let path = Shown(args.dir.to_string_lossy());
+    log::info!(
+        target: NAME,
+        "sharing {count} files of {path} at {address}, with the registry at {registry}",
+    );
+    if address.ip().is_loopback() {
+        log::warn!(target: NAME, "only this machine can reach us; for others, see --interface");
+    }
+    let outcome = serve(&mut reactor, &begin)?;
+    result_of(outcome, None)
+}
+
+/// Tells what is not shared: the first few, and how many more.
+fn tell_skipped(scan: &Scan) {
+    for skipped in scan.skipped.iter().take(SKIPPED_LINES_MAX) {
+        warn_skipped(NAME, skipped);
+    }
+    let more = scan.skipped.len().saturating_sub(SKIPPED_LINES_MAX);
+    if more > 0 {
+        log::warn!(target: NAME, "not shared: {more} more");
+    }
+}

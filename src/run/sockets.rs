@@ -1,0 +1,103 @@
+//! Where the programs of a user can be asked how they do: a folder of sockets, each named
+//! after its process.
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+
+use crate::exit::{ExitCode, Failure};
+use crate::reactor::StatusSocket;
+use crate::wire::Shown;
+
+const SUFFIX: &str = ".sock";
+
+/// The socket of this process, on which files can be asked for if it fetches any; `None` if
+/// there can be no socket.
+pub(super) fn own(takes_wishes: bool) -> Option<StatusSocket> {
+    let folder = folder();
+    let bound = make(&folder).and_then(|()| {
+        for (path, pid) in sockets(&folder) {
+            // One that lives is not to be disturbed.
+            if !Path::new("/proc").join(pid.to_string()).exists() {
+                remove_if_dead(&path);
+            }
+        }
+        let path = folder.join(format!("{}{SUFFIX}", std::process::id()));
+        remove_if_dead(&path);
+        StatusSocket::bind(path, takes_wishes)
+    });
+    bound.inspect_err(|error| log::debug!("`p2pfs status` will not find us: {error}")).ok()
+}
+
+/// The sockets of all programs of this user that run.
+pub(super) fn all() -> Vec<PathBuf> {
+    let folder = folder();
+    if !is_ours(&folder) {
+        return Vec::new();
+    }
+    let mut alive: Vec<_> = sockets(&folder).filter(|(path, _)| !remove_if_dead(path)).collect();
+    alive.sort_by_key(|(_, pid)| *pid);
+    alive.into_iter().map(|(path, _)| path).collect()
+}
+
+/// The socket of a process, or at a path.
+pub(super) fn named(text: &str) -> PathBuf {
+    match text.parse::<u32>() {
+        Ok(pid) => folder().join(format!("{pid}{SUFFIX}")),
+        Err(_) => PathBuf::from(text),
+    }
+}
+
+/// A program that was asked did not answer.
+pub(super) fn no_answer(path: &Path, error: &io::Error) -> Failure {
+    let path = Shown(path.to_string_lossy());
+    let message = format_args!("no answer at {path}: {error}; does it still run? ");
+    let message = format_args!("{message}`p2pfs status` finds those that do");
+    Failure::new(ExitCode::Unreachable, message)
+}
+
+fn folder() -> PathBuf {
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    match runtime.filter(|path| path.is_absolute() && path.is_dir()) {
+        Some(runtime) => runtime.join("p2pfs"),
+        None => PathBuf::from(format!("/tmp/p2pfs-{}", geteuid().as_raw())),
+    }
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ if is_ours(folder) => Ok(()),
+        _ => Err(io::Error::other("somebody else can write to the folder for it")),
+    }
+}
+
+/// Whether nobody else can have put anything there, not even a link in its place.
+fn is_ours(folder: &Path) -> bool {
+    fs::symlink_metadata(folder).is_ok_and(|metadata| {
+        metadata.is_dir() && metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 == 0
+    })
+}
+
+fn sockets(folder: &Path) -> impl Iterator<Item = (PathBuf, u32)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.strip_suffix(SUFFIX)?.parse().ok()?;
+        Some((entry.path(), pid))
+    })
+}
+
+/// Whether nobody listens there any more; then it is removed.
+fn remove_if_dead(path: &Path) -> bool {
+    let refused = UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if refused {
+        let _ = fs::remove_file(path);
+    }
+    refused
+}

@@ -1,0 +1,47 @@
+//! `p2pfs status`.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use super::{print, sockets};
+use crate::cli::{OutputArgs, StatusArgs};
+use crate::exit::{ExitCode, Failure};
+use crate::limits::STATUS_TIMEOUT;
+
+/// Shows how the programs of this user do.
+pub fn status(args: &StatusArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
+    let paths = match &args.program {
+        Some(text) => vec![sockets::named(text)],
+        None => sockets::all(),
+    };
+    if paths.is_empty() {
+        let message = "no share or peer of yours is running here; start one with `p2pfs share`";
+        return Err(Failure::new(ExitCode::Unreachable, message));
+    }
+    let question = if output.json { "status json\n" } else { "status text\n" };
+    let mut shown = 0;
+    for path in &paths {
+        match ask(path, question) {
+            Ok(answer) => {
+                let separator = if shown > 0 && !output.json { "\n" } else { "" };
+                print(format!("{separator}{answer}").as_bytes())?;
+                shown += 1;
+            }
+            // It may have ended just now.
+            Err(_) if paths.len() > 1 => {}
+            Err(error) => return Err(sockets::no_answer(path, &error)),
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+fn ask(path: &Path, question: &str) -> io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(STATUS_TIMEOUT))?;
+    stream.set_write_timeout(Some(STATUS_TIMEOUT))?;
+    stream.write_all(question.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}

@@ -1,0 +1,196 @@
+//! What people and programs are shown: it is fed with [`Report`]s and, while something
+//! runs, with a [`Snapshot`] at its own pace. It decides nothing and waits for nobody.
+//!
+//! | room | what is shown there |
+//! |---|---|
+//! | [`report_log`] | lines of the log |
+//! | [`events`], [`doctor`], [`json`] | `--json`: an object a line on stdout, and their documentation |
+//! | [`facts`] | `status`, and what `--metrics` writes |
+//! | [`progress`], [`terminal`] | how the transfers do, for people |
+//! | [`meter`], [`work`] | how fast the running transfers are, and what keeps them from more |
+//! | [`stdout`] | a line is written there at once or not at all |
+
+pub mod doctor;
+pub mod events;
+mod facts;
+pub mod json;
+mod meter;
+mod progress;
+mod report_log;
+pub mod stdout;
+mod terminal;
+mod work;
+
+use std::fmt::Display;
+use std::mem;
+use std::time::Instant;
+
+use log::Level;
+
+use self::facts::Facts;
+pub use self::facts::LoopCounts;
+use self::meter::Meter;
+use self::progress::{Progress, Totals, View};
+use self::report_log::ReportLog;
+pub use self::work::Work;
+use crate::limits::{METRICS_INTERVAL, PROGRESS_EVENT_INTERVAL};
+use crate::node::{Inventory, Report, Snapshot};
+
+/// What a program is to show.
+#[derive(Clone, Debug, Default)]
+pub struct Show {
+    /// Events, on stdout.
+    pub json: bool,
+    /// How the transfers do, on stderr, in the place of some lines of the log.
+    pub has_progress: bool,
+    /// Whether to write metrics.
+    pub has_metrics: bool,
+}
+
+/// Shows what a program does. It is called from the loop, and wants to be called again
+/// only while something runs.
+pub struct Ui {
+    name: String,
+    began: Instant,
+    log: ReportLog,
+    totals: Totals,
+    meter: Meter,
+    looked_at: Instant,
+    /// Whether events are shown, and when the running transfers are, if any are.
+    json: bool,
+    events_due: Option<Instant>,
+    /// The same for people.
+    progress: Option<Progress>,
+    progress_due: Option<Instant>,
+    metrics_due: Option<Instant>,
+}
+
+impl Ui {
+    /// A program is called `name` in the log.
+    pub fn new(name: String, show: Show) -> Self {
+        let details_level = if show.has_progress { Level::Debug } else { Level::Info };
+        Self {
+            log: ReportLog::new(name.clone(), details_level),
+            name,
+            began: Instant::now(),
+            totals: Totals::default(),
+            meter: Meter::default(),
+            looked_at: Instant::now(),
+            json: show.json,
+            events_due: None,
+            progress: show.has_progress.then(Progress::new),
+            progress_due: None,
+            metrics_due: show.has_metrics.then(Instant::now),
+        }
+    }
+
+    /// Something happened.
+    pub fn report(&mut self, now: Instant, report: &Report) {
+        self.log.log(now, report);
+        if self.json
+            && let Some(line) = events::of(report)
+        {
+            stdout::print(&line);
+        }
+        let is_first = self.totals.busy_since.is_none();
+        self.totals.count(now, report);
+        if is_first && self.totals.busy_since.is_some() {
+            self.looked_at = now;
+            self.events_due = self.json.then_some(now + PROGRESS_EVENT_INTERVAL);
+            self.progress_due = self.progress.as_ref().map(|progress| now + progress.interval());
+        }
+    }
+
+    /// Logs a line of the loop's own.
+    pub fn note(&self, level: Level, line: impl Display) {
+        self.log.note(level, line);
+    }
+
+    /// Logs a warning of the loop's own, of which there may be very many.
+    pub fn warn(&mut self, now: Instant, line: impl Display) {
+        self.log.warn(now, line);
+    }
+
+    /// When to call [`Ui::look`]; while there is such a time, it is of interest what the
+    /// loop does with its own.
+    pub fn next_look(&self) -> Option<Instant> {
+        [self.events_due, self.progress_due].into_iter().flatten().min()
+    }
+
+    /// When to call [`Ui::look`] or [`Ui::metrics`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.next_look(), self.metrics_due].into_iter().flatten().min()
+    }
+
+    /// What is to be written as metrics, if it is time for it.
+    pub fn metrics(
+        &mut self,
+        now: Instant,
+        snapshot: &Snapshot,
+        counts: &LoopCounts,
+    ) -> Option<String> {
+        if !is_due(&mut self.metrics_due, now) {
+            return None;
+        }
+        self.metrics_due = Some(now + METRICS_INTERVAL);
+        let (name, began, totals) = (&self.name, self.began, &self.totals);
+        Some(Facts { name, began, now, totals, snapshot, counts }.prometheus())
+    }
+
+    /// Shows what runs. `work` is what the loop did since it was called last.
+    pub fn look(&mut self, now: Instant, snapshot: &Snapshot, work: &Work) {
+        let elapsed = now.saturating_duration_since(mem::replace(&mut self.looked_at, now));
+        self.meter.look(now, snapshot);
+        let running: Vec<_> =
+            self.meter.running().map(|running| (*running, work.limit(elapsed, running))).collect();
+        let is_running = !running.is_empty();
+        if is_due(&mut self.events_due, now) {
+            running.iter().filter_map(events::progress).for_each(|line| stdout::print(&line));
+            self.events_due = is_running.then_some(now + PROGRESS_EVENT_INTERVAL);
+        }
+        if let Some(progress) = &self.progress
+            && is_due(&mut self.progress_due, now)
+        {
+            let (totals, wishes_open) = (&self.totals, snapshot.wishes_open);
+            progress.show(&self.name, &View { now, totals, wishes_open, running: &running });
+            self.progress_due = is_running.then_some(now + progress.interval());
+        }
+        if !is_running {
+            self.totals.rest(now);
+        }
+    }
+
+    /// Answers a question of another program of this user.
+    pub fn answer(
+        &self,
+        question: &str,
+        now: Instant,
+        (snapshot, inventory): (&Snapshot, &Inventory),
+        counts: &LoopCounts,
+    ) -> String {
+        let (name, began, totals) = (&self.name, self.began, &self.totals);
+        let facts = Facts { name, began, now, totals, snapshot, counts };
+        match question {
+            "status json" => facts.json(inventory),
+            "status text" => facts.text(inventory),
+            _ => String::new(),
+        }
+    }
+
+    /// The program ends.
+    pub fn end(&mut self, now: Instant) {
+        self.totals.rest(now);
+        (self.events_due, self.progress_due) = (None, None);
+        if let Some(progress) = &self.progress {
+            progress.end();
+            if let Some(line) = self.totals.last_line() {
+                log::info!(target: &self.name, "{line}");
+            }
+        }
+    }
+}
+
+/// Whether the time has come, which it has only once.
+fn is_due(due: &mut Option<Instant>, now: Instant) -> bool {
+    due.take_if(|due| *due <= now).is_some()
+}

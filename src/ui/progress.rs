@@ -1,0 +1,341 @@
+//! How the transfers do, for people: on a terminal a line for each, drawn anew again and
+//! again; elsewhere a line of the log now and then.
+
+use std::fmt::{self, Write};
+use std::time::{Duration, Instant};
+
+use console::{Alignment, pad_str};
+use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::meter::Running;
+use super::terminal::{self, Terminal};
+use super::work::Limit;
+use crate::limits::{
+    PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX, STALLED_AFTER,
+};
+use crate::logger;
+use crate::node::{Direction, Report};
+
+/// From this width on there is room for who the other side is.
+const WIDE: usize = 72;
+
+/// Shows how the transfers do.
+pub(super) enum Progress {
+    /// Drawn on a terminal.
+    Drawn { bar: ProgressBar },
+    /// Told in the log.
+    Told,
+}
+
+/// What has come of everything so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) files_in: u64,
+    pub(super) bytes_in: u64,
+    pub(super) files_out: u64,
+    pub(super) bytes_out: u64,
+    /// Wishes that will not come true.
+    pub(super) failed: u64,
+    /// Downloads that failed and were, or would have been, tried again.
+    pub(super) retries: u64,
+    /// Time with something running, before what runs now began.
+    pub(super) busy: Duration,
+    /// When what runs now began.
+    pub(super) busy_since: Option<Instant>,
+}
+
+/// All that is shown at one moment.
+pub(super) struct View<'a> {
+    pub(super) now: Instant,
+    pub(super) totals: &'a Totals,
+    /// Wishes that have not come to an end.
+    pub(super) wishes_open: usize,
+    pub(super) running: &'a [(Running, Limit)],
+}
+
+impl Progress {
+    /// On the terminal, if stderr is one.
+    pub(super) fn new() -> Self {
+        let Ok(terminal) = Terminal::open() else { return Self::Told };
+        let target = ProgressDrawTarget::term_like(Box::new(terminal));
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.set_style(style);
+        }
+        logger::write_above(&bar);
+        Self::Drawn { bar }
+    }
+
+    /// How often it is shown.
+    pub(super) fn interval(&self) -> Duration {
+        match self {
+            Self::Drawn { .. } => PROGRESS_DRAW_INTERVAL,
+            Self::Told => PROGRESS_LINE_INTERVAL,
+        }
+    }
+
+    /// Shows how the transfers do.
+    pub(super) fn show(&self, name: &str, view: &View<'_>) {
+        match self {
+            Self::Drawn { bar } if view.running.is_empty() => bar.set_message(""),
+            Self::Drawn { bar } => {
+                let (width, height) = terminal::size();
+                bar.set_message(view.lines(width.into(), height.into()).join("\n"));
+            }
+            Self::Told if view.running.is_empty() => {}
+            Self::Told => log::info!(target: name, "{}{}", view.summary(), view.what_limits()),
+        }
+    }
+
+    /// Nothing more is shown.
+    pub(super) fn end(&self) {
+        if let Self::Drawn { bar } = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Totals {
+    /// Something happened.
+    pub(super) fn count(&mut self, now: Instant, report: &Report) {
+        match report {
+            Report::DownloadStarted { .. } | Report::UploadStarted { .. } => {
+                self.busy_since.get_or_insert(now);
+            }
+            Report::Verified { size_bytes, .. } => {
+                self.files_in += 1;
+                self.bytes_in += size_bytes;
+            }
+            Report::UploadDone { size_bytes, .. } => {
+                self.files_out += 1;
+                self.bytes_out += size_bytes;
+            }
+            Report::SourceFailed { .. } | Report::ChecksumFailed { .. } => self.retries += 1,
+            Report::WishFailed { .. } | Report::NothingMatched { .. } => self.failed += 1,
+            _ => {}
+        }
+    }
+
+    /// Nothing runs any more.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.busy += self.busy_since.take().map_or(Duration::ZERO, |since| now - since);
+    }
+
+    /// The last line of all, if anything was transferred.
+    pub(super) fn last_line(&self) -> Option<String> {
+        let mut text = String::new();
+        let seconds = self.busy.as_secs_f64();
+        for (verb, files, bytes) in
+            [("fetched", self.files_in, self.bytes_in), ("sent", self.files_out, self.bytes_out)]
+        {
+            if files > 0 {
+                let start = if text.is_empty() { "" } else { "; " };
+                let rate = Rate(bytes as f64 / seconds.max(0.001));
+                let (files, bytes) = (Count(files, "file"), BinaryBytes(bytes));
+                let _ = write!(text, "{start}{verb} {files}, {bytes} in {seconds:.1} s, {rate}");
+            }
+        }
+        let told = self.files_in + self.files_out + self.failed + self.retries > 0;
+        if text.is_empty() {
+            let _ = write!(text, "fetched nothing in {seconds:.1} s");
+        }
+        let _ = write!(text, ", {}", Retries(self.retries));
+        told.then_some(text)
+    }
+}
+
+impl View<'_> {
+    /// What a terminal shows: a line for each transfer, as far as there is room, and the
+    /// summary.
+    fn lines(&self, width: usize, height: usize) -> Vec<String> {
+        // A line as wide as the terminal would let some of them begin another.
+        let width = width.saturating_sub(1);
+        let room = PROGRESS_LINES_MAX.min(height.saturating_sub(3)).max(1);
+        let shown = if self.running.len() > room { room - 1 } else { self.running.len() };
+        let mut lines: Vec<_> =
+            self.running[..shown].iter().map(|running| line(running, width)).collect();
+        let more = self.running.len() - shown;
+        if more > 0 {
+            lines.push(format!("... and {more} more"));
+        }
+        lines.push(self.summary());
+        lines.iter().map(|line| fit(line, width)).collect()
+    }
+
+    /// Files, bytes, rate, time and retries in all.
+    fn summary(&self) -> String {
+        let totals = self.totals;
+        let is_in = |running: &&(Running, Limit)| running.0.is_download();
+        let bytes: u64 = self.running.iter().map(|(running, _)| running.transfer.bytes).sum();
+        let rate: f64 = self.running.iter().map(|(running, _)| running.bytes_per_second).sum();
+        let since = totals.busy_since.map_or(Duration::ZERO, |since| self.now - since);
+        let mut text = String::new();
+        let wanted = totals.files_in + totals.failed + self.wishes_open as u64;
+        if wanted > 0 {
+            let _ = write!(text, "{} of {}, ", totals.files_in, Count(wanted, "file"));
+        }
+        let sending = self.running.len() - self.running.iter().filter(is_in).count();
+        if sending + totals.files_out as usize > 0 {
+            let _ = write!(text, "sending {sending}, {} sent, ", Count(totals.files_out, "file"));
+        }
+        let bytes = BinaryBytes(totals.bytes_in + totals.bytes_out + bytes);
+        let _ = write!(text, "{bytes}, {}, {} s", Rate(rate), (totals.busy + since).as_secs());
+        if totals.retries > 0 {
+            let _ = write!(text, ", {}", Retries(totals.retries));
+        }
+        if totals.failed > 0 {
+            let _ = write!(text, ", {} failed", totals.failed);
+        }
+        text
+    }
+
+    /// What most of the transfers wait for, in words behind the summary.
+    fn what_limits(&self) -> String {
+        let stalled = self.running.iter().filter(|(running, _)| is_stalled(running)).count();
+        match self.running.first() {
+            _ if stalled > 0 => format!("; {stalled} stalled"),
+            Some((_, limit)) => format!("; limited by: {limit}"),
+            None => String::new(),
+        }
+    }
+}
+
+/// A transfer: its name, and then columns that stand below one another.
+fn line((running, limit): &(Running, Limit), width: usize) -> String {
+    let transfer = &running.transfer;
+    let state = if is_stalled(running) { "stalled".to_owned() } else { limit.to_string() };
+    let (bytes, rate) = (BinaryBytes(transfer.bytes).to_string(), Rate(running.bytes_per_second));
+    let columns = if width >= WIDE {
+        let who = match transfer.direction {
+            Direction::In { peer } => format!("from peer {}", peer.0),
+            Direction::Out { .. } => format!("to {}", transfer.address.ip()),
+        };
+        format!(" {bytes:>11} {:>13} {who:<20} {state:<10}", rate.to_string())
+    } else if is_stalled(running) {
+        format!(" {bytes:>11} {state:>13}")
+    } else {
+        format!(" {bytes:>11} {:>13}", rate.to_string())
+    };
+    let name = fit(transfer.name.as_str(), width.saturating_sub(columns.len()));
+    format!("{name}{columns}")
+}
+
+fn is_stalled(running: &Running) -> bool {
+    running.still_for() >= STALLED_AFTER
+}
+
+/// Cuts or fills a text to a width, in columns of the terminal.
+fn fit(text: &str, width: usize) -> String {
+    pad_str(text, width, Alignment::Left, Some("...")).into_owned()
+}
+
+/// Bytes in a second.
+struct Rate(f64);
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s", BinaryBytes(self.0 as u64))
+    }
+}
+
+/// So many of something.
+struct Count(u64, &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, what) = self;
+        write!(f, "{count} {what}{}", if *count == 1 { "" } else { "s" })
+    }
+}
+
+struct Retries(u64);
+
+impl fmt::Display for Retries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("no retries"),
+            1 => f.write_str("1 retry"),
+            retries => write!(f, "{retries} retries"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+
+    use console::measure_text_width;
+
+    use super::*;
+    use crate::node::{ConnectionId, Snapshot, Transfer};
+    use crate::ui::meter::Meter;
+    use crate::wire::{FileName, PeerId};
+
+    fn running(count: usize, name: &str, direction: Direction) -> Vec<(Running, Limit)> {
+        let began = Instant::now();
+        let transfer = |n: usize| Transfer {
+            connection: ConnectionId::from_bits(n as u64),
+            name: FileName::new(name).unwrap(),
+            direction,
+            address: SocketAddrV4::new([192, 168, 100, 200].into(), 50_000),
+            began,
+            bytes: 3 << 20,
+        };
+        let transfers = (0..count).map(transfer).collect();
+        let mut meter = Meter::default();
+        let snapshot = Snapshot { transfers, ..Snapshot::default() };
+        meter.look(began + Duration::from_secs(2), &snapshot);
+        meter.running().map(|running| (*running, Limit::OtherSide)).collect()
+    }
+
+    #[test]
+    fn every_line_fits_the_terminal_whatever_the_name_is() {
+        let names = [
+            "a",
+            "quite a long name, with the \u{e9} of r\u{e9}sum\u{e9}, for a file.pdf",
+            "\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}",
+            "e\u{301}\u{301}\u{301}",
+        ];
+        let directions = [
+            Direction::In { peer: PeerId(u32::MAX) },
+            Direction::Out { size_bytes: 1, waits_for_hash: false },
+        ];
+        for (name, direction) in names.iter().flat_map(|name| directions.map(|d| (name, d))) {
+            let running = running(30, name, direction);
+            let totals = Totals { retries: 3, failed: 1, ..Totals::default() };
+            let view =
+                View { now: Instant::now(), totals: &totals, wishes_open: 40, running: &running };
+            for width in [80, 40, 200, 20, 1] {
+                let lines = view.lines(width, 24);
+                assert_eq!(lines.len(), PROGRESS_LINES_MAX + 1);
+                for line in lines {
+                    // What has no room at all is the name.
+                    let room = (width - 1).max(26);
+                    assert!(measure_text_width(&line) <= room, "{width}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_wide_terminal_shows_who_and_why_and_a_narrow_one_how_much_and_how_fast() {
+        let running = running(1, "talk.pdf", Direction::In { peer: PeerId(7) });
+        let totals = Totals { files_in: 1, bytes_in: 1 << 20, ..Totals::default() };
+        let view = View { now: Instant::now(), totals: &totals, wishes_open: 2, running: &running };
+        let lines = view.lines(80, 24);
+        let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
+        assert_eq!(
+            lines,
+            [
+                "talk.pdf                 3.00 MiB    1.50 MiB/s from peer 7          other side",
+                "1 of 3 files, 4.00 MiB, 1.50 MiB/s, 0 s",
+            ]
+        );
+        let lines = view.lines(40, 24);
+        let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
+        assert_eq!(
+            lines,
+            ["talk.pdf         3.00 MiB    1.50 MiB/s", "1 of 3 files, 4.00 MiB, 1.50 MiB/s, 0 s",]
+        );
+    }
+}

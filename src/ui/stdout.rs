@@ -1,0 +1,53 @@
+//! Lines on stdout for programs: each is written at once or not at all, so that a reader
+//! who is slow or gone neither blocks the loop nor ends it.
+
+use std::io;
+use std::sync::Mutex;
+
+use super::events;
+use crate::limits::STDOUT_LINE_BYTES_MAX;
+use crate::logger::takes_a_line;
+
+/// stdout is one for the whole process, and so is what is known of it.
+static STDOUT: Mutex<Stdout> = Mutex::new(Stdout { dropped: 0, is_cut: false });
+
+#[derive(Debug)]
+struct Stdout {
+    /// Lines that were not written since the last one that was.
+    dropped: u64,
+    /// Whether only the beginning of the last one was written.
+    is_cut: bool,
+}
+
+/// Prints a line, which has its end, or drops and counts it. How many were dropped is
+/// told before the next one that is not.
+pub fn print(line: &str) {
+    let Ok(mut stdout) = STDOUT.lock() else { return };
+    if stdout.dropped > 0 {
+        let told = events::dropped(stdout.dropped);
+        if stdout.write(&told) {
+            stdout.dropped = 0;
+        }
+    }
+    if stdout.dropped > 0 || !stdout.write(line) {
+        stdout.dropped += 1;
+    }
+}
+
+impl Stdout {
+    /// Whether all of it was written.
+    fn write(&mut self, line: &str) -> bool {
+        // What is no longer than a page fits into every pipe that has room at all.
+        debug_assert!(line.len() < STDOUT_LINE_BYTES_MAX, "{} bytes", line.len());
+        let stdout = io::stdout();
+        if line.len() >= STDOUT_LINE_BYTES_MAX || !takes_a_line(&stdout) {
+            return false;
+        }
+        let whole = if self.is_cut { format!("\n{line}") } else { line.to_owned() };
+        match rustix::io::retry_on_intr(|| rustix::io::write(&stdout, whole.as_bytes())) {
+            Ok(written_bytes) => self.is_cut = written_bytes < whole.len(),
+            Err(_) => return false,
+        }
+        !self.is_cut
+    }
+}

@@ -1,0 +1,56 @@
+//! `--json` of the commands for every day; what each event looks like is in the tests of
+//! processes.
+
+use serde_json::Value;
+
+use crate::harness::{Process, Signal, await_until};
+use crate::place::Place;
+
+fn events(process: &Process) -> Vec<Value> {
+    process.stdout().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[track_caller]
+fn find(process: &Process, event: &str) -> Value {
+    let found = events(process).into_iter().find(|found| found["event"] == event);
+    found.unwrap_or_else(|| panic!("no {event} in {:#?}", process.stdout()))
+}
+
+#[test]
+fn get_tells_of_each_file_and_of_its_end() {
+    let place = Place::new();
+    let _share = place.share("mine", &[("file", b"content")]);
+    let mut get = place.get(&["file", "--json"]);
+    assert_eq!(get.await_exit_code(), 0);
+    assert_eq!(find(&get, "verified")["bytes"], 7);
+    assert_eq!(find(&get, "exit")["code"], 0);
+
+    let mut get = place.get(&["f*", "never", "--json", "--timeout", "2s"]);
+    assert_eq!(get.await_exit_code(), 10);
+    assert_eq!(find(&get, "identical")["name"], "file");
+    assert_eq!(find(&get, "failed")["name"], "never");
+    assert_eq!((&find(&get, "exit")["code"], get.error_lines().len()), (&10.into(), 1));
+
+    let mut get = place.get(&["file", "--json", "-o", "-"]);
+    assert_eq!(get.await_exit_code(), 2);
+}
+
+#[test]
+fn list_tells_what_is_on_offer_and_what_is_no_longer() {
+    let place = Place::new();
+    let mut share = place.share("mine", &[("file", b"content")]);
+    let mut list = place.start(&["list", "--wait", "1s", "--json"]);
+    assert_eq!(list.await_exit_code(), 0);
+    let offer = find(&list, "offer");
+    assert_eq!(offer["name"], "file");
+    assert!(offer["heard_ago"].is_f64() && offer["address"].is_string(), "{offer}");
+
+    let mut watch = place.start(&["list", "--json", "--watch"]);
+    let heard = |event: &str| events(&watch).iter().any(|found| found["event"] == event);
+    await_until("the offer is heard", || heard("offer"));
+    share.signal(Signal::TERM);
+    share.await_exit_code();
+    await_until("the offer is gone", || heard("offer_gone"));
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.await_exit_code(), 143);
+}

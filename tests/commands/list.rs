@@ -1,0 +1,60 @@
+//! `p2pfs list`.
+
+use crate::harness::{OfferRepeater, Process, Signal, World, await_until};
+use crate::place::{Place, complaint, ends_with, said};
+
+#[test]
+fn it_shows_what_is_on_offer_and_from_whom() {
+    let place = Place::new();
+    let _share = place.share("mine", &[("b c", b""), ("a", b"")]);
+    let _other = OfferRepeater::start(&place.world, 7, "a");
+    // In a line each, by name and then by peer.
+    let rows = || {
+        let mut list = place.start(&["list", "--wait", "500ms"]);
+        let code = list.await_exit_code();
+        assert!(code == 0 || code == 3, "{}", said(&list));
+        list.stdout()
+    };
+    let mut shown = Vec::new();
+    await_until("all is on offer", || {
+        shown = rows();
+        shown.len() == 3
+    });
+    let names: Vec<_> = shown.iter().map(|row| row.rsplit("  ").next().unwrap()).collect();
+    assert_eq!(names, ["a", "a", "b c"]);
+    for row in &shown {
+        let columns: Vec<_> = row.split_whitespace().collect();
+        assert!(columns[0].parse::<u32>().is_ok_and(|peer| peer > 0), "{row}");
+        assert!(columns[1].starts_with("127.0.0.1:"), "{row}");
+        assert_eq!(columns[3], "ago", "{row}");
+    }
+    assert!(shown.iter().any(|row| row.trim_start().starts_with("7 ")), "{shown:?}");
+}
+
+#[test]
+fn nothing_on_offer_is_3() {
+    let place = Place::new();
+    let mut list = place.start(&["list", "--wait", "200ms"]);
+    ends_with(&mut list, 3);
+    assert!(complaint(&list).contains("200ms"), "{}", said(&list));
+}
+
+#[test]
+fn watching_it_shows_what_comes_and_goes_until_it_is_stopped() {
+    let world = World::new();
+    let broadcast = world.broadcast().to_string();
+    let line = ["list", "--watch", "--broadcast", &broadcast, "--offer-interval", "100ms"];
+    let mut list = Process::start("list", world.folder(), &line);
+    let offers = OfferRepeater::start(&world, 7, "file");
+    await_until("it is shown", || !list.stdout().is_empty());
+    drop(offers);
+    await_until("it is shown to be gone", || list.stdout().len() == 2);
+    let shown = list.stdout();
+    let columns: Vec<_> = shown.iter().map(|row| row.split_whitespace().collect()).collect();
+    let [offered, gone]: [Vec<_>; 2] = columns.try_into().unwrap();
+    assert_eq!((offered[0], offered[1], offered[3]), ("offered", "7", "file"));
+    assert_eq!((gone[0], &gone[1..]), ("gone", &offered[1..]));
+    list.signal(Signal::INT);
+    assert_eq!(list.await_exit_code(), 130);
+    assert_eq!(list.log(), [""; 0]);
+}

@@ -1,0 +1,50 @@
+//! The commands for every day, as processes: what they do, their exit codes, and what
+//! goes to which stream.
+//!
+//! | module | what it proves |
+//! |---|---|
+//! | `share` | where it listens, what it offers and skips, without a registry |
+//! | `get` | files arrive; names, patterns, several sources; a guest leaves no trace |
+//! | `conflicts` | something stands under the name of a file |
+//! | `to_stdout` | one file to stdout, only once it is verified |
+//! | `exit_codes` | each code that `get` can end with |
+//! | `list` | what is on offer, once and as it changes |
+//! | `doctor` | what is told of a network in which something is wrong |
+//! | `service` | what a service manager is told |
+//! | `surroundings` | no network, no name service, no variable, nowhere to write, no streams |
+//! | `reference_beside` | `share` and `get` beside the reference's programs |
+//! | `progress` | what a person sees at a terminal, and elsewhere |
+//! | `status` | how a program does, for people and programs; metrics |
+//! | `json` | `--json` of share, get and list |
+//! | `options` | environment variables, completions, the manual page, a bare environment |
+//!
+//! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
+
+#[allow(dead_code, reason = "shared with other tests, which use the rest")]
+#[path = "../account/mod.rs"]
+mod account;
+#[path = "../processes/harness/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the tests of processes")]
+mod harness;
+#[path = "../processes/messages.rs"]
+#[allow(dead_code, reason = "shared with the tests of processes")]
+mod messages;
+#[path = "../processes/reference/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the tests of processes")]
+mod reference;
+
+mod conflicts;
+mod doctor;
+mod exit_codes;
+mod get;
+mod json;
+mod list;
+mod options;
+mod place;
+mod progress;
+mod reference_beside;
+mod service;
+mod share;
+mod status;
+mod surroundings;
+mod to_stdout;

@@ -1,0 +1,104 @@
+//! What all commands share: environment variables, texts made from the definition, and
+//! an environment in which nothing is there.
+
+use std::fs::File;
+use std::process::{Command, Output, Stdio};
+
+use crate::harness::{ReservedPort, World};
+
+fn p2pfs(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_variable_counts_unless_the_option_is_given_or_it_is_empty() {
+    let (bad, bad_limit) = (("P2PFS_LISTEN", "nonsense"), ("P2PFS_CONNECTIONS_MAX", "many"));
+    for variables in [[bad], [bad_limit]] {
+        let output = p2pfs(&["registry"], &variables);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(variables[0].1), "{}", stderr(&output));
+    }
+    // The next thing that is wrong shows that this one no longer counts.
+    let output = p2pfs(&["registry", "--listen=also bad"], &[bad]);
+    assert!(stderr(&output).contains("also bad"), "{}", stderr(&output));
+    let world = World::new();
+    let broadcast = ("P2PFS_BROADCAST", &*world.broadcast().to_string());
+    let output = p2pfs(&["list", "--wait=50ms"], &[("P2PFS_OFFER_INTERVAL", ""), broadcast]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+}
+
+#[test]
+fn a_given_option_wins_over_a_contrary_one_in_the_environment() {
+    let line = ["peer", "--id=1", "--port=0", "--initial-folders=x", "--host=192.0.2.77"];
+    let variables = [("P2PFS_DIR", "."), ("P2PFS_INTERFACE", "no-such-interface")];
+    let output = p2pfs(&line, &variables);
+    assert!(stderr(&output).contains("192.0.2.77"), "{}", stderr(&output));
+    let (world, port) = (World::new(), ReservedPort::new());
+    let [broadcast, registry] = [world.broadcast(), port.address].map(|at| at.to_string());
+    let variables = [("P2PFS_BROADCAST", &*broadcast), ("P2PFS_REGISTRY", &registry)];
+    for (quiet, verbose, line, says_more) in [
+        ("yes", "", &["get", "file", "--timeout=100ms"][..], false),
+        ("yes", "", &["get", "file", "--timeout=100ms", "-v"], true),
+        ("", "1", &["get", "file", "--timeout=100ms", "-q"], false),
+    ] {
+        let more = [("P2PFS_QUIET", quiet), ("P2PFS_VERBOSE", verbose)];
+        let output = p2pfs(line, &[&variables[..], &more].concat());
+        assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+        assert_eq!(stderr(&output).contains("waiting for"), says_more, "{}", stderr(&output));
+    }
+    for both in [["-v", "-q"], ["-q", "-v"]] {
+        let output = p2pfs(&[&["registry"], &both[..]].concat(), &[]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn completions_and_the_manual_page_go_to_stdout() {
+    for (line, part) in [
+        (&["completions", "bash"][..], "--on-conflict"),
+        (&["completions", "zsh"], "--on-conflict"),
+        (&["completions", "fish"], "on-conflict"),
+        (&["man"], ".TH p2pfs"),
+        (&["man", "get"], "on\\-conflict"),
+        (&["get", "--help"], "--on-conflict"),
+        (&["--version"], env!("CARGO_PKG_VERSION")),
+    ] {
+        let output = p2pfs(line, &[]);
+        assert_eq!(output.status.code(), Some(0), "{line:?}");
+        assert!(String::from_utf8(output.stdout).unwrap().contains(part), "{line:?}");
+        assert_eq!(output.stderr, b"", "{line:?}");
+    }
+    assert_eq!(p2pfs(&["man", "nonsense"], &[]).status.code(), Some(2));
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut man = Command::new(env!("CARGO_BIN_EXE_p2pfs"));
+    let status = man.arg("man").stdout(full).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(8));
+}
+
+/// No variable at all, stdin closed, a current folder that is gone.
+#[test]
+fn nothing_around_it_is_needed() {
+    let world = World::new();
+    let gone = world.folder().join("gone");
+    std::fs::create_dir(&gone).unwrap();
+    let broadcast = world.broadcast().to_string();
+    let script = "exec <&-; rmdir \"$PWD\"; exec \"$0\" \"$@\"";
+    let output = Command::new("/bin/sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_p2pfs"), "list", "--wait=50ms"])
+        .args(["--broadcast", &broadcast])
+        .current_dir(&gone)
+        .env_clear()
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+}

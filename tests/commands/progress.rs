@@ -1,0 +1,276 @@
+//! What a person sees at a terminal while files are fetched and sent: at 80 and at 40
+//! columns, without colours, and with nothing in it that others could steer.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddrV4, TcpStream};
+use std::num::NonZero;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::{self, JoinHandle};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::process::{Pid, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::harness::{FakeSource, Signal, World, await_until, content};
+use crate::messages::{self, digest_of};
+
+/// As long as a name can be: 64 bytes, 30 columns of them in letters of double width.
+const NAME: &str = "\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587} r\u{e9}sum\u{e9}.pdf";
+
+/// A program whose stderr is a terminal.
+struct AtTerminal {
+    child: Child,
+    /// The picture, and every byte that made it.
+    seen: Arc<Mutex<(vt100::Parser, Vec<u8>)>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl AtTerminal {
+    fn start(columns: u16, arguments: &[&str]) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&ours, size).unwrap();
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let name = ptsname(&ours, Vec::new()).unwrap();
+        let theirs: OwnedFd = rustix::fs::openat(CWD, name, flags, Mode::empty()).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+            .args(arguments)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(theirs)
+            .spawn()
+            .unwrap();
+        let [rows, columns] = [24, columns].map(|n| NonZero::new(n).unwrap());
+        let parser = vt100::Parser::new(rows, columns, 0);
+        let seen = Arc::new(Mutex::new((parser, Vec::new())));
+        let reader = thread::spawn({
+            let (seen, mut ours) = (Arc::clone(&seen), File::from(ours));
+            move || {
+                let mut bytes = [0; 4096];
+                // An error is the end: the program has closed its side.
+                while let Ok(len @ 1..) = ours.read(&mut bytes) {
+                    let mut seen = seen.lock().unwrap();
+                    seen.0.process(&bytes[..len]);
+                    seen.1.extend_from_slice(&bytes[..len]);
+                }
+            }
+        });
+        Self { child, seen, reader: Some(reader) }
+    }
+
+    /// The lines that are not empty.
+    fn lines(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        let screen = seen.0.screen();
+        let rows = screen.rows(0, screen.size().1.into()).map(|row| row.trim_end().to_owned());
+        rows.filter(|row| !row.is_empty()).collect()
+    }
+
+    #[track_caller]
+    fn await_line(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        let found = || self.lines().into_iter().find(|line| is_it(line));
+        let mut line = None;
+        await_until(what, || {
+            line = found();
+            line.is_some()
+        });
+        line.unwrap()
+    }
+
+    /// Waits for its end: the exit code, what stands on the terminal, and what steered it.
+    #[track_caller]
+    fn await_end(&mut self) -> (Option<i32>, Vec<String>, String) {
+        let mut code = None;
+        await_until("the program ends", || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        });
+        self.reader.take().unwrap().join().unwrap();
+        let bytes = self.seen.lock().unwrap().1.clone();
+        (code.unwrap().code(), self.lines(), String::from_utf8(bytes).unwrap())
+    }
+}
+
+impl Drop for AtTerminal {
+    fn drop(&mut self) {
+        // Both fail if it has ended, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the terminal ---\n{:#?}", self.lines());
+        }
+    }
+}
+
+/// What steers a terminal in a text: only moves of the cursor and clearing may.
+#[track_caller]
+fn assert_only_draws(text: &str) {
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_control() && c != '\r' && c != '\n') {
+        let after = rest[at..].strip_prefix("\u{1b}[");
+        let after = after.unwrap_or_else(|| panic!("{:?}", &rest[at..]));
+        let end = after.find(|c: char| !c.is_ascii_digit()).unwrap();
+        assert!("ABCDK".contains(&after[end..=end]), "{:?}", &rest[at..]);
+        rest = &after[end + 1..];
+    }
+}
+
+/// A registry, and a source that sends a part of the file, and the rest when it is told.
+struct Scene {
+    world: World,
+    registry: SocketAddrV4,
+    go_on: mpsc::Sender<()>,
+    _held: (crate::harness::Registry, FakeSource),
+}
+
+const PART_BYTES: usize = 64 * 1024;
+
+impl Scene {
+    fn new() -> Self {
+        let world = World::new();
+        let registry = world.registry();
+        let file = content(1, 3 * PART_BYTES);
+        let (go_on, told) = mpsc::channel();
+        let told = Mutex::new(told);
+        let source =
+            FakeSource::start(&world, registry.address, 7, NAME, move |stream: &TcpStream| {
+                FakeSource::send(stream, &file[..PART_BYTES])
+                    && told.lock().unwrap().recv().is_ok()
+                    && FakeSource::send(stream, &file[PART_BYTES..])
+                    && FakeSource::send_eof(stream, &digest_of(&file))
+            });
+        Self { world, registry: registry.address, go_on, _held: (registry, source) }
+    }
+
+    fn get(&self, columns: u16, more: &[&str]) -> AtTerminal {
+        let folder = self.world.shared_folder(1);
+        std::fs::create_dir_all(&folder).unwrap();
+        let (registry, broadcast) = (self.registry.to_string(), self.world.broadcast().to_string());
+        let mut arguments = vec!["get", NAME, "--registry", &registry, "--broadcast", &broadcast];
+        arguments.extend(["--interface", "127.0.0.1", "-o", folder.to_str().unwrap()]);
+        arguments.extend(more);
+        AtTerminal::start(columns, &arguments)
+    }
+}
+
+#[test]
+fn at_80_columns_each_download_and_a_summary() {
+    let scene = Scene::new();
+    let mut get = scene.get(80, &[]);
+    let line = get.await_line("the download", |line| line.contains("from peer 7  "));
+    assert!(line.contains(" 64.00 KiB ") && line.contains("KiB/s"), "{line}");
+    assert!(line.starts_with("\u{6587}\u{4ef6}") && line.contains("... "), "{line}");
+    get.await_line("the summary", |line| line.starts_with("0 of 1 file, 64.00 KiB, "));
+    get.await_line("why it stands", |line| line.ends_with("other side"));
+    get.await_line("that it stands", |line| line.ends_with("stalled"));
+    assert_eq!(get.lines().iter().filter(|line| line.contains("from peer 7  ")).count(), 1);
+
+    scene.go_on.send(()).unwrap();
+    let (code, lines, bytes) = get.await_end();
+    assert_eq!(code, Some(0), "{lines:#?}");
+    // What was drawn is gone, and what is left is for reading.
+    assert!(!lines.iter().any(|line| line.contains("0 of 1 file")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.starts_with("verified ")), "{lines:#?}");
+    let last = lines.last().unwrap();
+    assert!(last.starts_with("fetched 1 file, 192.00 KiB in "), "{last}");
+    assert!(last.ends_with("KiB/s, no retries"), "{last}");
+    assert_only_draws(&bytes);
+}
+
+#[test]
+fn at_40_columns_how_much_and_how_fast() {
+    let scene = Scene::new();
+    let mut get = scene.get(40, &[]);
+    let line = get.await_line("the download", |line| line.ends_with("KiB/s"));
+    assert!(line.starts_with("\u{6587}\u{4ef6}") && line.contains(" 64.00 KiB "), "{line}");
+    get.await_line("that it stands", |line| line.ends_with("stalled"));
+    // Nothing wraps: each picture takes the place of the last one.
+    let summaries = get.lines().iter().filter(|line| line.starts_with("0 of 1 file")).count();
+    assert_eq!(summaries, 1, "{:#?}", get.lines());
+    scene.go_on.send(()).unwrap();
+    let (code, lines, bytes) = get.await_end();
+    assert_eq!(code, Some(0), "{lines:#?}");
+    assert_only_draws(&bytes);
+}
+
+#[test]
+fn what_others_say_steers_no_terminal() {
+    let scene = Scene::new();
+    let mut get = scene.get(80, &["-vv"]);
+    get.await_line("the download", |line| line.contains("from peer 7  "));
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_broadcast(true).unwrap();
+    let hostile = "\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\r";
+    let offer = messages::offer(9, hostile, messages::Count::Bytes);
+    await_until("it is told of", || {
+        socket.send_to(&offer, scene.world.broadcast()).unwrap();
+        get.lines().iter().any(|line| line.contains("dropped a datagram"))
+    });
+    // The picture is drawn again below it.
+    get.await_line("the summary", |line| line.starts_with("0 of 1 file, 64.00 KiB, "));
+    scene.go_on.send(()).unwrap();
+    let (code, lines, bytes) = get.await_end();
+    assert_eq!(code, Some(0), "{lines:#?}");
+    assert_only_draws(&bytes);
+}
+
+#[test]
+fn with_quiet_there_is_nothing() {
+    let scene = Scene::new();
+    let mut get = scene.get(80, &["-q"]);
+    scene.go_on.send(()).unwrap();
+    let (code, lines, bytes) = get.await_end();
+    assert_eq!((code, lines), (Some(0), Vec::new()));
+    assert_eq!(bytes, "");
+}
+
+#[test]
+fn share_shows_who_fetches_what() {
+    let world = World::new();
+    let registry = world.registry();
+    let folder = world.shared_folder(1);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("a.bin"), content(1, 16 << 20)).unwrap();
+    let (address, broadcast) = (registry.address.to_string(), world.broadcast().to_string());
+    let arguments = ["share", folder.to_str().unwrap(), "--registry", &address];
+    let arguments = [&arguments[..], &["--broadcast", &broadcast, "--interface", "127.0.0.1"]];
+    let mut share = AtTerminal::start(80, &arguments.concat());
+    let line = share.await_line("where it listens", |line| line.contains(" at 127.0.0.1:"));
+    let at = line.split(" at ").nth(1).unwrap().split(',').next().unwrap();
+    // Takes what the window holds, and then nothing.
+    let mut slow = TcpStream::connect(at).unwrap();
+    slow.write_all(&messages::request("a.bin", messages::Count::Bytes)).unwrap();
+    let line = share.await_line("the upload", |line| line.starts_with("a.bin  "));
+    assert!(line.contains(" to 127.0.0.1 ") && line.contains("MiB"), "{line}");
+    share.await_line("the summary", |line| line.starts_with("sending 1, 0 files sent, "));
+    kill_process(Pid::from_child(&share.child), Signal::TERM).unwrap();
+    let (code, lines, bytes) = share.await_end();
+    assert_eq!(code, Some(143), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.starts_with("sending 1, ")), "{lines:#?}");
+    assert_only_draws(&bytes);
+}
+
+#[test]
+fn without_a_terminal_there_is_a_line_every_five_seconds() {
+    let scene = Scene::new();
+    let folder = scene.world.shared_folder(1);
+    std::fs::create_dir_all(&folder).unwrap();
+    let (registry, broadcast) = (scene.registry.to_string(), scene.world.broadcast().to_string());
+    let mut arguments = vec!["get", NAME, "--registry", &registry, "--broadcast", &broadcast];
+    arguments.extend(["--interface", "127.0.0.1", "-o", folder.to_str().unwrap()]);
+    let mut get = crate::harness::Process::start("get", scene.world.folder(), &arguments);
+    let told = |line: &String| line.starts_with("0 of 1 file, 64.00 KiB, ");
+    await_until("a line", || get.log().iter().any(told));
+    scene.go_on.send(()).unwrap();
+    assert_eq!(get.await_exit_code(), 0);
+    let last = get.log().pop().unwrap();
+    assert!(last.starts_with("fetched 1 file, 192.00 KiB in "), "{last}");
+    assert!(get.log().iter().all(|line| !line.contains('\u{1b}')), "{:#?}", get.log());
+}

@@ -1,0 +1,237 @@
+//! `p2pfs status`: how a program of the same user does; and `--metrics`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use p2pfs::limits::STATUS_CLIENTS_MAX;
+use p2pfs::ui::events::EVENTS;
+use serde_json::Value;
+
+use crate::harness::{Process, Signal, World, await_until};
+use crate::messages::{self, Count};
+
+/// Asks as the user whose runtime folder is this one.
+fn status(runtime: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+        .arg("status")
+        .args(arguments)
+        .env("XDG_RUNTIME_DIR", runtime)
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn share(world: &World, more: &[&str]) -> Process {
+    let registry = world.registry();
+    let folder = world.shared_folder(1);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("a file"), [1; 2048]).unwrap();
+    let (registry, broadcast) = (registry.address.to_string(), world.broadcast().to_string());
+    let mut arguments = vec!["share", folder.to_str().unwrap(), "--registry", &registry];
+    arguments.extend(["--broadcast", &broadcast, "--interface", "127.0.0.1"]);
+    arguments.extend(more);
+    let share = Process::start("share", world.folder(), &arguments);
+    share.await_listening();
+    share
+}
+
+fn socket(world: &World, process: &Process) -> PathBuf {
+    let pid = process.pid().as_raw_nonzero();
+    world.folder().join(format!("p2pfs/{pid}.sock"))
+}
+
+#[test]
+fn what_is_shared_and_known_as_text_and_as_json() {
+    let world = World::new();
+    let mut share = share(&world, &[]);
+    let path = socket(&world, &share);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    sender.set_broadcast(true).unwrap();
+    let offer = messages::offer(77, "theirs", Count::Bytes);
+    await_until("it knows the offer", || {
+        sender.send_to(&offer, world.broadcast()).unwrap();
+        text(&status(world.folder(), &[])).contains("known: theirs, from peer 77, heard 0 s ago\n")
+    });
+    let said = status(world.folder(), &[]);
+    assert_eq!(said.status.code(), Some(0));
+    let said = text(&said);
+    assert!(said.starts_with(&format!("share, process {}, up ", share.pid().as_raw_nonzero())));
+    assert!(said.contains("\nshares 1 files; knows 1 offers of 1 peers; "), "{said}");
+    assert!(said.contains("\nshared: a file, 2.00 KiB\n"), "{said}");
+    assert!(said.contains("\nloop: "), "{said}");
+
+    // By its number and by its socket it is the same one.
+    let pid = share.pid().as_raw_nonzero().to_string();
+    for program in [pid.as_str(), path.to_str().unwrap()] {
+        let told = status(world.folder(), &["--json", program]);
+        let told: Vec<Value> =
+            text(&told).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let events: Vec<_> = told.iter().map(|object| object["event"].as_str().unwrap()).collect();
+        assert_eq!(events, ["status", "shared_file", "offer", "exit"]);
+        let kind = EVENTS.iter().find(|kind| kind.name == "status").unwrap();
+        assert!(kind.fields.iter().all(|field| !told[0][field.name].is_null()), "{:?}", told[0]);
+        assert_eq!((&told[0]["files_shared"], &told[0]["name"]), (&1.into(), &"share".into()));
+        assert_eq!((&told[1]["name"], &told[1]["bytes"]), (&"a file".into(), &2048.into()));
+    }
+    share.signal(Signal::TERM);
+    assert_eq!(share.await_exit_code(), 143);
+    assert!(!path.exists());
+}
+
+#[test]
+fn nobody_is_running_or_no_longer() {
+    let world = World::new();
+    let none = status(world.folder(), &[]);
+    assert_eq!(none.status.code(), Some(4));
+    let said = String::from_utf8(none.stderr).unwrap();
+    assert!(said.starts_with("p2pfs: no share or peer of yours is running here; "), "{said}");
+    let gone = status(world.folder(), &["/nowhere"]);
+    assert_eq!(gone.status.code(), Some(4));
+
+    // What a dead one left is cleaned up by who asks, and by who starts.
+    for _ in 0..2 {
+        let mut killed = share(&world, &[]);
+        killed.kill();
+    }
+    let left = || fs::read_dir(world.folder().join("p2pfs")).unwrap().count();
+    assert_eq!(left(), 1, "the second has removed the socket of the first");
+    assert_eq!(status(world.folder(), &[]).status.code(), Some(4));
+    assert_eq!(left(), 0);
+}
+
+#[test]
+fn a_folder_that_others_may_write_to_is_not_used() {
+    let world = World::new();
+    let folder = world.folder().join("p2pfs");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let trap = UnixListener::bind(folder.join("1.sock")).unwrap();
+    trap.set_nonblocking(true).unwrap();
+    let mut share = share(&world, &[]);
+    share.assert_running();
+    assert!(!socket(&world, &share).exists());
+    assert_eq!(status(world.folder(), &[]).status.code(), Some(4));
+    assert!(trap.accept().is_err(), "nobody was asked there");
+}
+
+#[test]
+fn who_does_not_ask_or_read_harms_nobody() {
+    let world = World::new();
+    let mut share = share(&world, &[]);
+    let path = socket(&world, &share);
+    let mut silent: Vec<_> =
+        (0..3 * STATUS_CLIENTS_MAX).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    for (n, stream) in silent.iter_mut().enumerate() {
+        // Some of them have been closed by now to make room.
+        let _ = match n % 3 {
+            0 => Ok(()),
+            1 => stream.write_all(&[b'x'; 4096]),
+            _ => stream.write_all(b"status json\n"),
+        };
+    }
+    let said = status(world.folder(), &[]);
+    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    // What is no question is not answered.
+    let mut other = UnixStream::connect(&path).unwrap();
+    other.write_all(b"nonsense\n").unwrap();
+    let mut answer = String::new();
+    other.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "");
+    share.assert_running();
+}
+
+#[test]
+fn metrics_are_written_anew_and_whole() {
+    let world = World::new();
+    let path = world.folder().join("metrics.prom");
+    let _share = share(&world, &["--metrics", path.to_str().unwrap()]);
+    await_until("the metrics are there", || path.exists());
+    let first = fs::read_to_string(&path).unwrap();
+    for line in first.lines() {
+        let words: Vec<_> = line.split(' ').collect();
+        match words[0] {
+            "#" => assert!(matches!(words[1], "HELP" | "TYPE"), "{line}"),
+            name => {
+                assert!(name.starts_with("p2pfs_") && words.len() == 2, "{line}");
+                words[1].parse::<f64>().unwrap();
+            }
+        }
+    }
+    assert!(first.contains("\n# TYPE p2pfs_turns_total counter\np2pfs_turns_total "), "{first}");
+    let turns = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("p2pfs_turns_total "));
+        line.unwrap().split(' ').next_back().unwrap().parse::<u64>().unwrap()
+    };
+    let mut last = String::new();
+    await_until("they are written again", || {
+        last = fs::read_to_string(&path).unwrap();
+        turns(&last) > turns(&first)
+    });
+    assert!(last.contains("\np2pfs_files_shared 1\n"), "{last}");
+    let names = fs::read_dir(world.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<_> = names.filter(|name| name.to_string_lossy().contains("metrics")).collect();
+    assert_eq!(names, ["metrics.prom"]);
+}
+
+#[test]
+fn a_running_peer_fetches_what_it_is_asked_for() {
+    let world = World::new();
+    let registry = world.registry();
+    let _source = world.peer(1, registry.address).has("a", b"aaa").has("b", b"bbb").start();
+    let mut peer = world.peer(2, registry.address).start();
+    let get = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+            .arg("get")
+            .args(arguments)
+            .env("XDG_RUNTIME_DIR", world.folder())
+            .output()
+            .unwrap()
+    };
+    let several = get(&["a", "--via"]);
+    assert_eq!(several.status.code(), Some(2), "{several:?}");
+    let via = format!("--via={}", peer.process.pid().as_raw_nonzero());
+    let both = get(&["a", "b", "a", &via]);
+    assert_eq!(both.status.code(), Some(0), "{both:?}");
+    assert_eq!(fs::read(peer.path_of("b")).unwrap(), b"bbb");
+    let said = String::from_utf8(both.stderr).unwrap();
+    assert!(said.contains("verified a from peer 1") && said.contains("verified b "), "{said}");
+
+    // It has them now, and tells so; as JSON too.
+    let again = get(&["a", &via, "--json"]);
+    let told: Vec<Value> =
+        text(&again).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&told[0]["event"], &told[0]["name"]), (&"already_there".into(), &"a".into()));
+    assert_eq!((&told[1]["event"], &told[1]["code"]), (&"exit".into(), &0.into()));
+
+    let late = get(&["never", &via, "--timeout", "300ms"]);
+    assert_eq!(late.status.code(), Some(5), "{late:?}");
+    let pattern = get(&["*", &via]);
+    assert_eq!(pattern.status.code(), Some(2), "{pattern:?}");
+    peer.stop();
+    assert_eq!(get(&["a", &via]).status.code(), Some(4));
+}
+
+#[test]
+fn who_only_shares_fetches_nothing() {
+    let world = World::new();
+    let share = share(&world, &[]);
+    let via = format!("--via={}", share.pid().as_raw_nonzero());
+    let get = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+        .args(["get", "a", &via])
+        .env("XDG_RUNTIME_DIR", world.folder())
+        .output()
+        .unwrap();
+    assert_eq!(get.status.code(), Some(1), "{get:?}");
+    let said = String::from_utf8(get.stderr).unwrap();
+    assert!(said.contains("that program fetches nothing, or has ended"), "{said}");
+}

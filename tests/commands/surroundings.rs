@@ -1,0 +1,178 @@
+//! Surroundings in which little is there: no network but the machine's own, no name
+//! service, no variable, a current folder and a user who may write nowhere, streams that
+//! are closed or full.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use crate::harness::{Process, ReservedPort, Signal, World, await_until};
+use crate::place::command_line;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pfs");
+
+/// A folder that everybody may look into, with the program, a folder `shared` with one
+/// file, an empty folder `got` that everybody may write to, and nothing else.
+fn place() -> TempDir {
+    let place = TempDir::new().unwrap();
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(place.path(), 0o755);
+    fs::copy(PROGRAM, place.path().join("p2pfs")).unwrap();
+    for folder in ["shared", "got"] {
+        fs::create_dir(place.path().join(folder)).unwrap();
+    }
+    set_mode(&place.path().join("got"), 0o777);
+    fs::write(place.path().join("shared/file"), b"content").unwrap();
+    place
+}
+
+/// Runs a script with no variable but the way to the tools of the system.
+fn run(launcher: &[&str], folder: &Path, script: &str) -> Output {
+    let line = [launcher, &["sh", "-e", "-u", "-c", script]].concat();
+    Command::new(line[0])
+        .args(&line[1..])
+        .current_dir(folder)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn assert_succeeds(output: &Output) {
+    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
+}
+
+/// Whether a launcher works here. Says so if not; in CI that is a failure.
+fn can_launch(launcher: &[&str]) -> bool {
+    let output = Command::new(launcher[0]).args(&launcher[1..]).arg("true").output();
+    let works = output.is_ok_and(|output| output.status.success());
+    assert!(works || std::env::var_os("P2PFS_CI").is_none(), "this test needs {launcher:?}");
+    if !works {
+        let _ = writeln!(io::stderr(), "commands: skipped a test that needs {launcher:?}");
+    }
+    works
+}
+
+/// Everything on the usual ports of a machine of its own: who shares and who fetches find
+/// each other, and nobody asks for a name.
+const DAILY_USE: &str = r#"
+./p2pfs registry >/dev/null 2>&1 & registry=$!
+./p2pfs share --offer-interval 200ms shared >/dev/null 2>&1 & share=$!
+trap 'kill $registry $share' EXIT
+./p2pfs get -q file -o got --offer-interval 200ms --timeout 50s
+cmp shared/file got/file
+./p2pfs list --wait 1s | grep -q file
+./p2pfs doctor --offer-interval 200ms 2>&1 | grep "files can be exchanged"
+"#;
+
+#[test]
+fn the_loopback_is_all_the_network_that_is_needed() {
+    let launcher = ["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
+    if can_launch(&launcher) {
+        assert_succeeds(&run(&launcher, place().path(), DAILY_USE));
+    }
+}
+
+#[test]
+fn without_any_network_there_is_help_and_a_clear_answer() {
+    let launcher = ["unshare", "--net"];
+    if !can_launch(&launcher) {
+        return;
+    }
+    let script = "for line in --help --version man 'completions bash' 'get --help'; do
+        ./p2pfs $line >/dev/null
+    done
+    for line in 'get x --timeout 200ms' 'get x --registry nobody' 'doctor --offer-interval 50ms'; do
+        ./p2pfs -q $line && exit 99 || test $? = 4
+    done
+    ./p2pfs list --wait 50ms || test $? = 3";
+    let output = run(&launcher, place().path(), script);
+    assert_succeeds(&output);
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(complaints.matches("p2pfs: ").count(), 4, "{complaints}");
+    assert!(complaints.contains("the registry's host nobody"), "{complaints}");
+}
+
+#[test]
+fn a_user_who_may_write_nowhere_shares_and_fetches() {
+    // Nobody, where the loopback is their own.
+    let script =
+        "ip link set lo up && exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
+    let launcher = ["unshare", "--net", "sh", "-c", script, "sh"];
+    if !can_launch(&launcher) {
+        return;
+    }
+    let place = place();
+    assert_succeeds(&run(&launcher, place.path(), DAILY_USE));
+    assert_eq!(names_in(&place.path().join("got")), ["file"]);
+    assert_eq!(names_in(place.path()), ["got", "p2pfs", "shared"]);
+
+    // Where a file cannot be put, that is what is said.
+    let into_this_folder = DAILY_USE.replace("-o got ", "");
+    let output = run(&launcher, place.path(), &into_this_folder);
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(8), "{complaint}");
+    assert!(complaint.contains("Permission denied"), "{complaint}");
+    assert_eq!(names_in(place.path()), ["got", "p2pfs", "shared"]);
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn streams_that_are_closed_or_full_change_nothing_but_what_is_printed() {
+    // What a program that is for its output ends with: a closed stdout wants nothing.
+    for (streams, printed) in [("<&- >&- 2>&-", 0), (">/dev/full 2>/dev/full", 8)] {
+        let world = World::new();
+        let start = |arguments: &[OsString]| {
+            let script = format!("exec \"$0\" \"$@\" {streams}");
+            let launcher = ["sh", "-c", &script].map(OsString::from);
+            Process::start_under(&launcher, "p2pfs", world.folder(), arguments)
+        };
+        let reserved = ReservedPort::new();
+        let listen = reserved.address.to_string();
+        let mut registry = start(&["registry", "--listen", &listen].map(OsString::from));
+        await_until("the registry listens", || TcpStream::connect(reserved.address).is_ok());
+        fs::create_dir(world.folder().join("shared")).unwrap();
+        fs::create_dir(world.folder().join("got")).unwrap();
+        fs::write(world.folder().join("shared/file"), b"content").unwrap();
+        let line = |arguments: &[&str]| command_line(&world, reserved.address, arguments);
+        let mut share = start(&line(&["share", "shared"]));
+        await_until("the file is offered", || !world.take_offers().is_empty());
+
+        for (arguments, code) in [
+            (&["get", "file", "-o", "got"][..], 0),
+            (&["doctor"], 0),
+            (&["doctor", "--json"], 0),
+            (&["list"], printed),
+            (&["get", "missing", "--timeout=50ms"], 3),
+        ] {
+            let mut process = start(&line(arguments));
+            assert_eq!(process.await_exit_code(), code, "{arguments:?} {streams}");
+        }
+        assert_eq!(fs::read(world.folder().join("got/file")).unwrap(), b"content");
+        for (command, code) in [("man", printed), ("--version", 0), ("nonsense", 2)] {
+            let mut process = start(&[command.into()]);
+            assert_eq!(process.await_exit_code(), code, "{command} {streams}");
+        }
+        for process in [&mut share, &mut registry] {
+            process.signal(Signal::TERM);
+            assert_eq!(process.await_exit_code(), 143, "{streams}");
+        }
+    }
+}

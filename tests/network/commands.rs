@@ -1,0 +1,126 @@
+//! The commands for every day between hosts: which interface they use if nothing is said,
+//! and if one is; names of registries.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use crate::harness::{Process, await_until, content};
+use crate::hosts::{Host, Network, heard};
+
+/// What is tried here, in the account.
+const WHAT: &str = "the commands for every day between hosts";
+
+/// The network of the second interfaces.
+pub(crate) const SECOND: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 78, 0, 1), Ipv4Addr::new(10, 78, 0, 2)];
+
+fn start(host: &Host, network: &Network, arguments: &[&str]) -> Process {
+    host.run(|| Process::start(arguments[0], network.folder(), arguments))
+}
+
+/// Starts a registry that listens on every address of its host.
+fn start_registry(host: &Host, network: &Network) -> Process {
+    let registry = start(host, network, &["registry", "--listen", "0.0.0.0:5000"]);
+    registry.await_listening();
+    registry
+}
+
+/// Starts `share` with one file, and gives the address on which it listens.
+fn share(host: &Host, network: &Network, file: &[u8], more: &[&str]) -> (Process, Ipv4Addr) {
+    let folder = network.folder().join("mine");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("file"), file).unwrap();
+    let line = [&["share", "mine", "--offer-interval", "200ms"], more].concat();
+    let process = start(host, network, &line);
+    let address = *process.await_listening().ip();
+    (process, address)
+}
+
+#[track_caller]
+fn fetch(host: &Host, network: &Network, file: &[u8], more: &[&str]) {
+    let folder = network.folder().join("got");
+    fs::create_dir_all(&folder).unwrap();
+    let mut get = start(host, network, &[&["get", "file", "-o", "got"], more].concat());
+    assert_eq!(get.await_exit_code(), 0, "{:?}", get.log());
+    assert!(fs::read(folder.join("file")).unwrap() == file, "the file is wrong");
+    fs::remove_file(folder.join("file")).unwrap();
+}
+
+/// Joins two hosts by a cable of their own, between interfaces called `eth1`.
+pub(crate) fn add_cable(hosts: [&Host; 2]) {
+    hosts[0].cable_to(hosts[1], "eth1");
+    for (host, address) in hosts.into_iter().zip(SECOND) {
+        let address = format!("{address}/24");
+        host.ip(&["addr", "add", &address, "broadcast", "+", "dev", "eth1"]);
+        host.ip(&["link", "set", "eth1", "up"]);
+    }
+}
+
+#[test]
+fn the_interface_towards_the_registry_is_used_if_none_is_named() {
+    let Some((network, [first, second, third])) = Network::lay("2", WHAT) else { return };
+    network.row.tried(1);
+    add_cable([&second, &third]);
+    let _registry = start_registry(&first, &network);
+    let file = content(1, 300_000);
+    let registry = ["--registry", &first.address.to_string()];
+    let (_share, address) = share(&second, &network, &file, &registry);
+    assert_eq!(address, second.address);
+    fetch(&third, &network, &file, &registry);
+}
+
+#[test]
+fn beside_the_registry_the_interface_of_the_default_route_is_used() {
+    let Some((network, [first, second])) = Network::lay("2", WHAT) else { return };
+    network.row.tried(1);
+    let _registry = start_registry(&first, &network);
+    let file = content(2, 300_000);
+    let (_share, address) = share(&first, &network, &file, &[]);
+    assert_eq!(address, first.address, "others could not reach 127.0.0.1");
+    fetch(&second, &network, &file, &["--registry", &first.address.to_string()]);
+    fetch(&first, &network, &file, &[]);
+}
+
+#[test]
+fn a_named_interface_is_used_and_no_other_unless_that_is_named_too() {
+    let Some((network, [first, second, third])) = Network::lay("2", WHAT) else { return };
+    network.row.tried(1);
+    add_cable([&second, &third]);
+    let _registry = start_registry(&second, &network);
+    let file = content(3, 300_000);
+    let by_cable = ["--interface", "eth1", "--registry", &SECOND[0].to_string()];
+    let ear = first.ear();
+    let (sharing, address) = share(&second, &network, &file, &by_cable);
+    assert_eq!(address, SECOND[0]);
+    fetch(&third, &network, &file, &by_cable);
+    let by_address = ["--interface", &SECOND[1].to_string(), by_cable[2], by_cable[3]];
+    fetch(&third, &network, &file, &by_address);
+    assert_eq!(heard(&ear), None, "an offer left by the other interface");
+    drop(sharing);
+
+    let (_sharing, address) = share(&second, &network, &file, &["--interface", "eth0,eth1"]);
+    assert!(address.is_unspecified());
+    await_until("it offers on one", || {
+        heard(&ear).is_some_and(|(.., from)| from == second.address)
+    });
+    let other_ear = third.ear();
+    await_until("it offers on the other", || {
+        heard(&other_ear).is_some_and(|(.., from)| from == SECOND[0])
+    });
+}
+
+#[test]
+fn without_a_name_service_a_name_is_refused_and_nothing_else_suffers() {
+    let Some((network, [host])) = Network::lay("2", WHAT) else { return };
+    network.row.tried(1);
+    // So that whom it would ask cannot be reached.
+    host.ip(&["link", "set", "eth0", "down"]);
+    let registry = ["--registry", "no-such-host.invalid"];
+    let mut get = start(&host, &network, &[&["get", "file"], &registry[..]].concat());
+    assert_eq!(get.await_exit_code(), 4, "{:?}", get.log());
+    assert!(get.error_lines()[0].contains("no-such-host.invalid"), "{:?}", get.log());
+    for line in [&["--help"][..], &["--version"], &["get", "--help"], &["man"]] {
+        assert_eq!(start(&host, &network, line).await_exit_code(), 0);
+    }
+    let (_share, address) = share(&host, &network, b"x", &[]);
+    assert!(address.is_loopback(), "nothing but the loopback is up: {address}");
+}
