@@ -12,6 +12,7 @@
 //! | `progress` | what a person sees at a terminal, and elsewhere |
 //! | `status` | how a program does, for people and programs; metrics |
 //! | `json` | `--json` of share, get and list |
+//! | `reference_beside` | `share` and `get` beside the reference's programs |
 //! | `options` | environment variables, completions, the manual page, a bare environment |
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
@@ -22,6 +23,9 @@ mod harness;
 #[path = "../processes/messages.rs"]
 #[allow(dead_code, reason = "shared with the tests of processes")]
 mod messages;
+#[path = "../processes/reference/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the tests of processes")]
+mod reference;
 
 mod conflicts;
 mod exit_codes;
@@ -31,6 +35,7 @@ mod list;
 mod options;
 mod place;
 mod progress;
+mod reference_beside;
 mod share;
 mod status;
 mod to_stdout;

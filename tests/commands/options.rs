@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::process::{Command, Output, Stdio};
 
-use crate::harness::World;
+use crate::harness::{ReservedPort, World};
 
 fn p2pfs(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_p2pfs"))
@@ -31,8 +31,10 @@ fn a_variable_counts_unless_the_option_is_given_or_it_is_empty() {
     // The next thing that is wrong shows that this one no longer counts.
     let output = p2pfs(&["registry", "--listen=also bad"], &[bad]);
     assert!(stderr(&output).contains("also bad"), "{}", stderr(&output));
-    let output = p2pfs(&["registry", "--idle-timeout=no"], &[("P2PFS_LISTEN", "")]);
-    assert!(stderr(&output).contains("--idle-timeout"), "{}", stderr(&output));
+    let world = World::new();
+    let broadcast = ("P2PFS_BROADCAST", &*world.broadcast().to_string());
+    let output = p2pfs(&["list", "--wait=50ms"], &[("P2PFS_OFFER_INTERVAL", ""), broadcast]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
 }
 
 #[test]
@@ -41,8 +43,19 @@ fn a_given_option_wins_over_a_contrary_one_in_the_environment() {
     let variables = [("P2PFS_DIR", "."), ("P2PFS_INTERFACE", "no-such-interface")];
     let output = p2pfs(&line, &variables);
     assert!(stderr(&output).contains("192.0.2.77"), "{}", stderr(&output));
-    let output = p2pfs(&["registry", "-v", "--listen=no"], &[("P2PFS_QUIET", "yes")]);
-    assert!(stderr(&output).contains("--listen"), "{}", stderr(&output));
+    let (world, port) = (World::new(), ReservedPort::new());
+    let [broadcast, registry] = [world.broadcast(), port.address].map(|at| at.to_string());
+    let variables = [("P2PFS_BROADCAST", &*broadcast), ("P2PFS_REGISTRY", &registry)];
+    for (quiet, verbose, line, says_more) in [
+        ("yes", "", &["get", "file", "--timeout=100ms"][..], false),
+        ("yes", "", &["get", "file", "--timeout=100ms", "-v"], true),
+        ("", "1", &["get", "file", "--timeout=100ms", "-q"], false),
+    ] {
+        let more = [("P2PFS_QUIET", quiet), ("P2PFS_VERBOSE", verbose)];
+        let output = p2pfs(line, &[&variables[..], &more].concat());
+        assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+        assert_eq!(stderr(&output).contains("waiting for"), says_more, "{}", stderr(&output));
+    }
     for both in [["-v", "-q"], ["-q", "-v"]] {
         let output = p2pfs(&[&["registry"], &both[..]].concat(), &[]);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));

@@ -10,6 +10,8 @@ use crate::place::{Place, command_line, content_of, said};
 fn it_says_where_it_listens_what_it_offers_and_what_it_skips() {
     let place = Place::new();
     let folder = place.folder("mine", &[("a", b"a"), ("b", b"b"), (".hidden", b"x")]);
+    // As a peer that died would have left it.
+    fs::write(folder.join(".p2pfs-0-0.partial"), b"half").unwrap();
     symlink("a", folder.join("link")).unwrap();
     let before = content_of(&folder);
     let mut share = place.start(&["share", "mine"]);

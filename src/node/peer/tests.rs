@@ -1,5 +1,6 @@
 //! What is about one kind of peer alone. The rest is shown by simulator and fuzzer.
 
+use std::io;
 use std::net::Ipv4Addr;
 
 use super::*;
@@ -119,7 +120,10 @@ fn a_guest_only_looks_up_and_offers_and_serves_nothing() {
     assert_eq!(node.accept(now, PEER), None);
     let version = Version { device: 1, inode: 1, size_bytes: 1, modified_ns: 1, changed_ns: 1 };
     node.handle(now, Input::FileFound { name: name("b"), version, digest: None });
-    node.handle_timeout(now + Duration::from_secs(4));
+    node.handle(now, Input::Broken { connection: registry, kind: io::ErrorKind::BrokenPipe });
+    for seconds in 1..20 {
+        node.handle_timeout(now + Duration::from_secs(seconds));
+    }
     let rest = actions(&mut node);
     let offers = |action: &&Action| matches!(action, Action::Broadcast(_) | Action::Hash(_));
     assert_eq!(rest.iter().find(offers), None);
