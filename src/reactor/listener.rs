@@ -26,8 +26,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `address`; port 0 takes a free one. For `progress_timeout` see
-    /// [`set_options`].
+    /// Listens on `address`; port 0 takes a free one. A counterpart is given up if it is
+    /// silent for [`TCP_USER_TIMEOUT`](crate::limits::TCP_USER_TIMEOUT), or for
+    /// `progress_timeout` if that is longer.
     pub fn bind(address: SocketAddrV4, progress_timeout: Duration) -> io::Result<Self> {
         let socket = socket(SocketType::STREAM)?;
         set_options(&socket, progress_timeout)?;

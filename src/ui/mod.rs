@@ -194,3 +194,42 @@ impl Ui {
 fn is_due(due: &mut Option<Instant>, now: Instant) -> bool {
     due.take_if(|due| *due <= now).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::node::{ConnectionId, Direction, Transfer};
+    use crate::wire::{FileName, PeerId};
+
+    #[test]
+    fn it_wakes_the_loop_only_while_something_runs() {
+        let (name, peer) = (FileName::new("file").unwrap(), PeerId(1));
+        let address = SocketAddrV4::new([192, 0, 2, 1].into(), 1);
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (json, has_progress) in [(true, false), (false, true), (true, true)] {
+            let show = Show { json, has_progress, has_metrics: false };
+            let mut ui = Ui::new("test".into(), show);
+            ui.report(at(0), &Report::OfferSeen { name, peer });
+            assert_eq!(ui.poll_timeout(), None);
+            for round in [10, 100] {
+                ui.report(at(round), &Report::DownloadStarted { name, peer, address });
+                let (direction, connection) = (Direction::In { peer }, ConnectionId::from_bits(1));
+                let (began, bytes) = (at(round), 1000);
+                let transfers =
+                    vec![Transfer { connection, name, direction, address, began, bytes }];
+                let snapshot = Snapshot { transfers, ..Snapshot::default() };
+                assert!(ui.poll_timeout().is_some_and(|due| due > at(round)));
+                ui.look(at(round + 5), &snapshot, &Work::default());
+                assert!(ui.poll_timeout().is_some_and(|due| due > at(round + 5)));
+                ui.look(at(round + 10), &Snapshot::default(), &Work::default());
+                assert_eq!(ui.poll_timeout(), None);
+            }
+            // Twice 10 s, and not the time between.
+            assert_eq!(ui.totals.busy, Duration::from_secs(20));
+        }
+    }
+}

@@ -61,3 +61,50 @@ impl fmt::Display for Limit {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::node::{ConnectionId, Snapshot, Transfer};
+    use crate::ui::meter::Meter;
+    use crate::wire::{FileName, PeerId};
+
+    /// What limits a transfer that moved so much in the last second, of which the loop spent
+    /// these tenths waiting, with the disk and hashing.
+    fn limit(direction: Direction, moved: u64, tenths: [u64; 3]) -> Limit {
+        let began = Instant::now();
+        let mut meter = Meter::default();
+        for (second, bytes) in [(1, 5), (2, 5 + moved)] {
+            let transfer = Transfer {
+                connection: ConnectionId::from_bits(1),
+                name: FileName::new("file").unwrap(),
+                direction,
+                address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
+                began,
+                bytes,
+            };
+            let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
+            meter.look(began + Duration::from_secs(second), &snapshot);
+        }
+        let [idle, disk, hash] = tenths.map(|tenths| Duration::from_millis(tenths * 100));
+        let running = meter.running().next().unwrap();
+        Work { idle, disk, hash }.limit(Duration::from_secs(1), running)
+    }
+
+    #[test]
+    fn what_the_loop_did_tells_what_limits_a_transfer() {
+        let download = Direction::In { peer: PeerId(1) };
+        assert_eq!(limit(download, 1, [8, 1, 1]), Limit::Network);
+        assert_eq!(limit(download, 0, [8, 1, 1]), Limit::OtherSide);
+        assert_eq!(limit(download, 1, [2, 5, 2]), Limit::Disk);
+        assert_eq!(limit(download, 0, [0, 9, 0]), Limit::Disk);
+        assert_eq!(limit(download, 1, [2, 2, 5]), Limit::Hashing);
+        assert_eq!(limit(download, 1, [1, 1, 1]), Limit::Network);
+        let upload = |waits_for_hash| Direction::Out { size_bytes: 9, waits_for_hash };
+        assert_eq!(limit(upload(false), 0, [9, 0, 0]), Limit::OtherSide);
+        assert_eq!(limit(upload(true), 0, [9, 0, 0]), Limit::Hashing);
+    }
+}
