@@ -248,7 +248,7 @@ fn share_shows_who_fetches_what() {
     let mut slow = TcpStream::connect(at).unwrap();
     slow.write_all(&messages::request("a.bin", messages::Count::Bytes)).unwrap();
     let line = share.await_line("the upload", |line| line.starts_with("a.bin  "));
-    assert!(line.contains(" to 127.0.0.1 ") && line.contains("MiB"), "{line}");
+    assert!(line.contains(" to 127.0.0.1 ") && line.contains("KiB"), "{line}");
     share.await_line("the summary", |line| line.starts_with("sending 1, 0 files sent, "));
     kill_process(Pid::from_child(&share.child), Signal::TERM).unwrap();
     let (code, lines, bytes) = share.await_end();

@@ -91,6 +91,10 @@ impl PeerNode {
         version: Version,
         sight: Sight,
     ) {
+        if self.guest().is_some() {
+            // It shares nothing.
+            return;
+        }
         match (sight, self.index.get(&name).map(|local| local.version)) {
             (Sight::Closed, _) => self.share_news(now, name, version),
             // Attributes are no content: until someone asks for the file, all stays as it is.

@@ -126,6 +126,8 @@ pub struct PeerNode {
     deadlines: Deadlines<Wake>,
     rng: fastrand::Rng,
     actions: VecDeque<Action>,
+    /// Nothing is done any more, whatever is still told.
+    has_exited: bool,
 }
 
 /// A connection of a peer, by what it is for.
@@ -217,6 +219,7 @@ impl PeerNode {
             deadlines: Deadlines::new(),
             rng: fastrand::Rng::with_seed(settings.seed),
             actions: VecDeque::new(),
+            has_exited: false,
             settings,
         };
         if let Some(timeout) = node.guest().and_then(|guest| guest.timeout) {
@@ -331,6 +334,7 @@ impl PeerNode {
             self.discard(file);
         }
         self.deadlines = Deadlines::new();
+        self.has_exited = true;
         self.actions.push_back(Action::Exit(outcome));
     }
 }
@@ -351,6 +355,9 @@ impl Node for PeerNode {
     }
 
     fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if self.has_exited {
+            return;
+        }
         match input {
             Input::Datagram { from, bytes } => self.on_datagram(now, from, bytes),
             Input::Connected(connection) => self.on_connected(now, connection),
