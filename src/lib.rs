@@ -29,7 +29,7 @@
 //! | [`proto`] | who may say what when, for one connection each |
 //! | [`node`] | the two programs as pure state; its first page is the contract with the loop |
 //! | [`reactor`] | the loop: sockets, readiness, the clock |
-//! | [`storage`] | the shared folder: scan, hash, partial file to final name |
+//! | [`storage`] | the shared folder: scan, watch, hash, partial file to final name |
 //! | [`limits`] | every bound, with its unit |
 //! | [`canary`] | seeded bugs, in test builds alone, to test the tests |
 //!

@@ -13,6 +13,8 @@ pub const TEXT_FIELD_BYTES: usize = 64;
 pub const NAME_BYTES_MAX: usize = TEXT_FIELD_BYTES;
 /// The longest message head that a stream may carry: a lookup response.
 pub const HEAD_BYTES_MAX: usize = 70;
+/// The head of a chunk.
+pub const CHUNK_HEAD_BYTES: usize = 5;
 /// An offer, the only datagram there is.
 pub const OFFER_BYTES: usize = 73;
 
@@ -44,13 +46,22 @@ pub const CHUNK_BYTES_MIN: u32 = 8 * 1024;
 /// some 80 MB/s and 1 MiB chunks at 8 to 16; larger chunks cost us fewer system calls.
 pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
 /// Chunks sent and not yet acknowledged on one connection, however small they are.
-pub const CHUNKS_IN_FLIGHT_MAX: usize = (WINDOW_BYTES / CHUNK_BYTES_MIN) as usize;
+pub const CHUNKS_IN_FLIGHT_MAX: usize = 512;
 /// Chunks acknowledged sooner than this become larger.
 pub const QUICK_ACKNOWLEDGMENT: Duration = Duration::from_secs(1);
 /// Chunks acknowledged later than this become smaller.
 pub const SLOW_ACKNOWLEDGMENT: Duration = Duration::from_secs(4);
-/// File data sent and not yet acknowledged on one connection.
-pub const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// File data sent and not yet acknowledged on one connection, to begin with, and on a
+/// fast link for good: on the loopback a downloader took 782 MB/s with this window and
+/// 543 with 4 MiB, as its data stays in the processor's cache.
+pub const WINDOW_BYTES_MIN: u32 = 256 * 1024;
+/// The same on a long link: 125 MB/s with a round trip of 100 ms hold 12.5 MB.
+pub const WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// A window holds at least so many chunks, so that one is sent while others are written.
+pub const CHUNKS_PER_WINDOW: u32 = 2;
+/// A chunk acknowledged after so many round trips has waited in a queue: the window is
+/// too large.
+pub const QUEUED_ROUND_TRIPS: u32 = 8;
 /// Copied bytes (message heads, acknowledgments, answers) waiting to be sent on one
 /// connection. No more is read than what can cause this much.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
@@ -59,14 +70,38 @@ pub const OUTBOX_KEPT_BYTES: usize = 128;
 /// File data in small chunks that is read at once: this many chunks as small as the
 /// smallest one that came.
 pub const SMALL_CHUNKS_PER_READ: usize = 256;
+/// Of a chunk with at least this much to come, no more is read at once than its end and
+/// the next head.
+pub const WHOLE_CHUNK_READ_BYTES_MIN: usize = 16 * 1024;
 /// Room for actions that an empty queue of a peer keeps.
 pub const ACTIONS_KEPT: usize = 1024;
+/// Requests that the registry reads from one connection at once, before it answers them:
+/// 16,384 clients that never read their answers then hold 75 MiB in all.
+pub const REQUESTS_PER_READ: usize = 64;
 /// Reading pauses while less than this may be read: tiny reads cost more than they bring.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// Downloads running at once; further wishes wait their turn.
 pub const DOWNLOADS_MAX: usize = 64;
-/// Files of the shared folder that are offered.
+/// Files of the shared folder that are offered, or will be once they rest.
 pub const SHARED_FILES_MAX: usize = 1_000_000;
+
+// ---- following the folder ----
+
+/// A file that changed is offered once its writer has closed it, or after this long
+/// without a change.
+pub const REST_TIME: Duration = Duration::from_secs(2);
+/// Pause between two looks at the whole of a folder of which the kernel does not tell all.
+pub const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// That pause is at least so many times as long as the last look took: a look at many
+/// files costs no more than 5 % of the time.
+pub const RESCAN_PAUSE_SHARE: u32 = 20;
+/// After a file was removed, it is looked this much later whether the folder itself is
+/// still there: the kernel does not tell that of a folder that is open.
+pub const FOLDER_CHECK_DELAY: Duration = Duration::from_secs(1);
+/// Pause between two steps of looking at all files that are known.
+pub const LOOK_PAUSE: Duration = Duration::from_millis(1);
+/// Pause between two batches of offers of new files: 10,000 of them take 3 s.
+pub const NEWS_PAUSE: Duration = Duration::from_millis(10);
 
 // ---- waits ----
 
@@ -114,7 +149,8 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(6);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// Probes without an answer before the connection is given up.
 pub const KEEPALIVE_PROBES: u32 = 3;
-/// Sent data without acknowledgment before the connection is given up.
+/// Sent data without acknowledgment before the connection is given up, if no longer
+/// [`PROGRESS_TIMEOUT`] was asked for.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 // ---- tables ----
@@ -145,12 +181,14 @@ pub const KNOWN_OFFERS_MAX: usize = 65_536;
 
 /// Bytes moved (received or sent) in one turn over all connections.
 pub const TURN_BYTES: usize = 2 * 1024 * 1024;
-/// The most that one connection moves in one direction in one turn.
-pub const CONNECTION_TURN_BYTES_MAX: usize = 256 * 1024;
+/// The most that one connection moves in one direction in one turn: our largest chunk,
+/// with its head and the next one.
+pub const CONNECTION_TURN_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize + 2 * CHUNK_HEAD_BYTES;
 /// The least that a ready connection is allowed in one turn.
 pub const CONNECTION_TURN_BYTES_MIN: usize = 16 * 1024;
-/// File data hashed in one turn, in all.
-pub const HASH_TURN_BYTES: usize = 1024 * 1024;
+/// File data hashed in one turn, in all: some 0.2 ms. More in one turn makes hashing no
+/// cheaper.
+pub const HASH_TURN_BYTES: usize = 256 * 1024;
 /// File data read and hashed in one go.
 pub const HASH_SLICE_BYTES: usize = 256 * 1024;
 /// Files open at once for hashing: one for each download that may wait for it.
@@ -158,12 +196,19 @@ pub const HASH_OPEN_FILES_MAX: usize = 64;
 /// What the least step of hashing costs, in bytes hashed in the same time: opening,
 /// looking at and closing a file takes some 10 us, and a byte some 0.7 ns.
 pub const HASH_STEP_COST_BYTES: usize = 16 * 1024;
+/// Connections that the kernel makes before we accept them: a burst of more in one turn of
+/// the loop waits a second for its next try. The kernel caps it (`somaxconn`, 4096).
+pub const LISTEN_BACKLOG: i32 = 4096;
 /// Connections accepted in one turn.
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// What a call on a file costs at least, in bytes moved in the same time.
 pub const FILE_CALL_COST_BYTES: usize = 1024;
 /// Datagrams taken in during one turn.
 pub const DATAGRAMS_PER_TURN: usize = 256;
+/// Events of the shared folder read in one turn. Each may cost a look at a file, some 2 us.
+pub const FOLDER_EVENTS_PER_TURN: usize = 512;
+/// Names of the shared folder looked at in one turn, or one step, when all are.
+pub const LOOKS_PER_TURN: usize = 256;
 /// Events that one poll may report.
 pub const POLL_EVENTS: usize = 1024;
 /// Offers in one batch: small enough for any receive buffer, large enough that
@@ -184,6 +229,14 @@ pub const PARTIAL_NAME_TRIES_MAX: u32 = 16;
 pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Disk space left free: the whole divided by this, if that is more.
 pub const DISK_RESERVE_SHARE: u64 = 100;
+
+/// What is read of the file with the digests of a folder: as many records of 96 bytes as
+/// there may be files, twice.
+pub const DIGEST_CACHE_FILE_BYTES_MAX: u64 = 2 * 96 * SHARED_FILES_MAX as u64;
+/// Folders whose digests are kept.
+pub const DIGEST_CACHES_MAX: usize = 64;
+/// Digests are kept at the latest when there are so many bytes of them.
+pub const DIGEST_CACHE_WRITE_BYTES: usize = 32 * 1024;
 
 // ---- log ----
 
@@ -236,13 +289,17 @@ impl Limits {
 
 const _: () = {
     assert!(CHUNK_BYTES_MIN > 0 && CHUNK_BYTES_MIN <= CHUNK_BYTES_MAX);
-    assert!(CHUNK_BYTES_MAX <= WINDOW_BYTES);
+    assert!(CHUNK_BYTES_MIN <= WINDOW_BYTES_MIN / CHUNKS_PER_WINDOW);
+    assert!(CHUNK_BYTES_MAX <= WINDOW_BYTES_MAX / CHUNKS_PER_WINDOW);
+    assert!(CHUNKS_IN_FLIGHT_MAX as u32 >= WINDOW_BYTES_MAX / CHUNK_BYTES_MAX);
     // A chunk at the minimum rate is acknowledged before the transfer counts as stalled.
     assert!((CHUNK_BYTES_MIN as u64) < RATE_BYTES_PER_SECOND_MIN * PROGRESS_TIMEOUT.as_secs());
     assert!(HEAD_BYTES_MAX < OUTBOX_BYTES_MAX);
-    // An empty outbox allows a read, even at the registry, which answers 6 bytes with 70.
-    assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX / 70 * 6);
+    // An empty outbox allows a read, and takes all answers to it.
+    assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX);
+    assert!((REQUESTS_PER_READ + 1) * HEAD_BYTES_MAX <= OUTBOX_BYTES_MAX);
     assert!(CONNECTION_TURN_BYTES_MIN <= CONNECTION_TURN_BYTES_MAX);
+    assert!(HASH_SLICE_BYTES <= CONNECTION_TURN_BYTES_MAX);
     assert!(CONNECTION_TURN_BYTES_MAX <= TURN_BYTES);
     assert!(HASH_SLICE_BYTES <= HASH_TURN_BYTES);
     assert!(KNOWN_NAMES_MAX <= KNOWN_OFFERS_MAX && KNOWN_PEERS_MAX <= KNOWN_OFFERS_MAX);
@@ -251,4 +308,8 @@ const _: () = {
     assert!(RETRY_DELAY_MIN.as_millis() <= RETRY_DELAY_MAX.as_millis());
     assert!(PROGRESS_TIMEOUT.as_millis() <= RATE_WINDOW.as_millis());
     assert!(OFFER_INTERVAL_MIN.as_millis() <= OFFER_INTERVAL.as_millis());
+    // What is looked at again and again rests between two looks.
+    assert!(REST_TIME.as_millis() < RESCAN_INTERVAL.as_millis());
+    // What changes with one time stamp does not count as at rest.
+    assert!(SETTLED_AGE.as_millis() < REST_TIME.as_millis());
 };

@@ -16,15 +16,19 @@ use crate::limits::{CONNECTIONS_MIN, Limits, OFFER_PORT, SPARE_DESCRIPTORS};
 use crate::logger;
 use crate::node::{Input, PeerNode, PeerSettings, RegistryNode};
 use crate::reactor::{Files, Listener, OfferSocket, Reactor, Signals};
-use crate::storage::{PrepareError, SharedFolder, Skipped, WriteSettings, prepare};
+use crate::storage::{
+    DigestCache, PrepareError, SharedFolder, Skipped, Watch, WriteSettings, cache_folder, prepare,
+};
 use crate::wire::{PeerId, Shown};
 
 /// Runs the registry until it is stopped.
 pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
-    let listener = Listener::bind(args.listen).map_err(|error| {
-        cannot_bind(args.listen, &error, "another registry? choose one with --listen")
-    })?;
+    let listener =
+        Listener::bind(args.listen, args.limits.limits(Limits::REGISTRY).progress_timeout)
+            .map_err(|error| {
+                cannot_bind(args.listen, &error, "another registry? choose one with --listen")
+            })?;
     let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));
     let (name, address) = ("registry".into(), listener.address());
     let reactor = Reactor::new(name, RegistryNode::new(limits), signals, listener, None, None);
@@ -38,9 +42,10 @@ pub fn registry(args: &RegistryArgs) -> Result<ExitCode, Failure> {
 pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
     let address = SocketAddrV4::new(args.host, args.port);
-    let listener = Listener::bind(address).map_err(|error| {
-        cannot_bind(address, &error, "another peer? choose one with --port, or --host")
-    })?;
+    let listener = Listener::bind(address, args.limits.limits(Limits::PEER).progress_timeout)
+        .map_err(|error| {
+            cannot_bind(address, &error, "another peer? choose one with --port, or --host")
+        })?;
     let broadcast = match args.broadcast {
         Some(broadcast) => broadcast,
         None => SocketAddrV4::new(broadcast_address(args.host)?, OFFER_PORT),
@@ -65,6 +70,8 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     let cannot_read = |error| cannot_read_folder(path, &error);
     let mut folder = SharedFolder::open(path).map_err(cannot_read)?;
     folder.set(WriteSettings { sync: !args.no_sync, disk_reserve_bytes: args.disk_reserve });
+    // Before the scan, so that nothing falls between the two.
+    let watch = Watch::new(&folder);
     let scan = folder.scan().map_err(cannot_read)?;
     let copied = simulated.iter().flat_map(|simulated| simulated.skipped());
     for skipped in copied.chain(&scan.skipped) {
@@ -86,10 +93,18 @@ pub fn peer(args: &PeerArgs) -> Result<ExitCode, Failure> {
     };
     let address = listener.address();
     let node = PeerNode::new(Instant::now(), settings);
-    let mut begin: Vec<_> =
-        scan.files.into_iter().map(|(name, version)| Input::FileFound { name, version }).collect();
+    // A simulated folder is made anew at each start.
+    let caches = if simulated.is_none() { cache_folder() } else { None };
+    let opened = caches.and_then(|caches| DigestCache::open(&caches, &folder, &scan.files).ok());
+    let (cache, digests) = opened.unzip();
+    let digests = digests.unwrap_or_default();
+    let found = |(name, version)| {
+        let digest = digests.get(&name).copied();
+        Input::FileFound { name, version, digest }
+    };
+    let mut begin: Vec<_> = scan.files.into_iter().map(found).collect();
     begin.push(Input::Want(&args.want));
-    let files = Some(Files::new(folder));
+    let files = Some(Files::new(folder, cache).following(watch));
     let reactor = Reactor::new(name, node, signals, listener, Some(offers), files);
     let reactor = reactor.map_err(loop_failed)?;
     say_listening(address);

@@ -6,10 +6,14 @@
 #[allow(dead_code, reason = "shared with other tests, which use the rest")]
 mod account;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IDLE_TIMEOUT, Limits, WINDOW_BYTES};
+use p2pfs::limits::{
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_WINDOW, IDLE_TIMEOUT, Limits, WINDOW_BYTES_MAX,
+    WINDOW_BYTES_MIN,
+};
 use p2pfs::proto::legal::{
     self, DownloadState, Kind, PeerKind, RegistrationState, RequestKind, ResponseKind,
     SessionState, UploadState,
@@ -130,7 +134,7 @@ fn upload_in(state: UploadState, now: Instant) -> Upload {
         }
         UploadState::Sending => {
             feed(&mut upload, PeerKind::Request);
-            upload.handle_source(now, FileId(1), u64::from(WINDOW_BYTES) * 2);
+            upload.handle_source(now, FileId(1), u64::from(WINDOW_BYTES_MIN) * 2);
             upload.handle_hashed(now, u64::from(CHUNK_BYTES_MIN), None);
             drain_upload(&mut upload, now);
         }
@@ -174,11 +178,11 @@ fn an_acknowledgment_of_nothing_is_refused_in_every_state() {
 #[test]
 fn a_slow_downloader_is_waited_for_after_the_eof_while_its_acknowledgments_come() {
     let start = Instant::now();
-    let chunks = WINDOW_BYTES / CHUNK_BYTES_MIN;
+    let chunks = WINDOW_BYTES_MIN / CHUNK_BYTES_MIN;
     let mut upload = Upload::new(start, &limits());
     upload.handle_bytes(start, &peer_message(PeerKind::Request), &mut 0).unwrap();
-    upload.handle_source(start, FileId(1), u64::from(WINDOW_BYTES));
-    upload.handle_hashed(start, u64::from(WINDOW_BYTES), Some(Digest([1; 32])));
+    upload.handle_source(start, FileId(1), u64::from(WINDOW_BYTES_MIN));
+    upload.handle_hashed(start, u64::from(WINDOW_BYTES_MIN), Some(Digest([1; 32])));
     assert_eq!(drain_upload(&mut upload, start).1, Some(UploadEvent::Sent(FileId(1))));
     // At 1.2 KiB/s, for most of an hour.
     let mut now = start;
@@ -195,7 +199,7 @@ fn a_slow_downloader_is_waited_for_after_the_eof_while_its_acknowledgments_come(
 #[test]
 fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
     let now = Instant::now();
-    let (window, chunk) = (u64::from(WINDOW_BYTES), u64::from(CHUNK_BYTES_MIN));
+    let (window, chunk) = (u64::from(WINDOW_BYTES_MIN), u64::from(CHUNK_BYTES_MIN));
     let mut upload = Upload::new(now, &limits());
     upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
     upload.handle_source(now, FileId(1), 3 * window + 1);
@@ -208,54 +212,62 @@ fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
     assert_eq!(drain_upload(&mut upload, now).0 as u64, window - chunk + heads, "the window");
 }
 
-/// Acknowledges one chunk at a time after `delay`, and gives the chunks sent meanwhile.
-fn chunks_with_acknowledgments_after(delay: Duration, acknowledgments: usize) -> Vec<u64> {
+/// Acknowledges `at_once` chunks, or all in flight, after `delay`, again and again; gives
+/// the last chunk, and how much is in flight then.
+fn chunk_and_window(delay: Duration, at_once: usize, rounds: usize) -> (u64, u64) {
     let mut now = Instant::now();
     let mut upload = Upload::new(now, &limits());
     upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
     upload.handle_source(now, FileId(1), 1 << 40);
     upload.handle_hashed(now, 1 << 40, Some(Digest([1; 32])));
-    let (mut chunks, mut acknowledged) = (Vec::new(), 0);
-    loop {
+    let mut in_flight = VecDeque::new();
+    for round in 0.. {
         while let Some(transmit) = upload.transmit() {
             let len_bytes = match transmit {
                 Transmit::Bytes { bytes, .. } => {
                     let len: [u8; 4] = bytes[1..].try_into().unwrap();
-                    chunks.push(u64::from(u32::from_be_bytes(len)));
+                    in_flight.push_back(u64::from(u32::from_be_bytes(len)));
                     bytes.len()
                 }
                 Transmit::File { len_bytes, .. } => len_bytes as usize,
             };
             upload.transmitted(now, len_bytes);
         }
-        let in_flight: u64 = chunks[acknowledged..].iter().sum();
-        assert!(in_flight <= u64::from(WINDOW_BYTES), "{in_flight} bytes in flight");
-        if acknowledged == acknowledgments {
-            return chunks;
+        let window = in_flight.iter().sum();
+        assert!(window <= u64::from(WINDOW_BYTES_MAX), "{window} bytes in flight");
+        if round == rounds {
+            return (*in_flight.back().unwrap(), window);
         }
-        acknowledged += 1;
         now += delay;
-        let acknowledgment = peer_message(PeerKind::Acknowledgment);
-        upload.handle_bytes(now, &acknowledgment, &mut 0).unwrap();
+        for _ in in_flight.drain(..at_once.min(in_flight.len())) {
+            let acknowledgment = peer_message(PeerKind::Acknowledgment);
+            upload.handle_bytes(now, &acknowledgment, &mut 0).unwrap();
+        }
     }
+    unreachable!("it ends with the rounds")
 }
 
 #[test]
-fn chunks_grow_while_they_are_acknowledged_quickly_and_stay_small_if_not() {
-    let quick = chunks_with_acknowledgments_after(Duration::from_micros(10), 5000);
-    assert_eq!(quick[0], u64::from(CHUNK_BYTES_MIN));
-    assert_eq!(quick.last(), Some(&u64::from(CHUNK_BYTES_MAX)));
-    let slow = chunks_with_acknowledgments_after(Duration::from_secs(7), 500);
-    assert!(slow.iter().all(|&chunk| chunk == u64::from(CHUNK_BYTES_MIN)), "{slow:?}");
+fn chunks_grow_while_they_are_acknowledged_quickly_and_the_window_with_the_round_trip() {
+    let (chunk_min, window_min) = (u64::from(CHUNK_BYTES_MIN), u64::from(WINDOW_BYTES_MIN));
+    // A receiver that takes one after the other is not faster with more in flight.
+    let (chunk, window) = chunk_and_window(Duration::from_micros(10), 1, 5000);
+    assert_eq!(chunk, window_min / u64::from(CHUNKS_PER_WINDOW));
+    assert!(window <= window_min, "{window}");
+    // A long link brings all acknowledgments a round trip later.
+    let (chunk, window) = chunk_and_window(Duration::from_millis(100), usize::MAX, 100);
+    assert_eq!((chunk, window), (u64::from(CHUNK_BYTES_MAX), u64::from(WINDOW_BYTES_MAX)));
+    let (chunk, _) = chunk_and_window(Duration::from_secs(7), 1, 500);
+    assert_eq!(chunk, chunk_min, "a slow link");
 }
 
 /// A download in this state, and how much it has received.
 fn download_in(state: DownloadState, now: Instant) -> Download {
-    let mut download = Download::new(now, &limits(), OUR_ID, name());
+    let mut download = Download::new(now, &limits(), OUR_ID);
     if state == DownloadState::ExpectConnection {
         return download;
     }
-    download.handle_connected(now);
+    download.request(now, name());
     let feed = |download: &mut Download, bytes: &[u8]| download.handle_bytes(now, bytes, &mut 0);
     match state {
         DownloadState::ExpectConnection | DownloadState::ExpectChunk => {}
@@ -328,6 +340,7 @@ fn registration_in(state: RegistrationState, now: Instant) -> Registration {
         return registration;
     }
     registration.handle_connected(now);
+    registration.transmitted(10);
     let accept = |registration: &mut Registration| {
         let accepted = response(ResponseKind::Registered);
         registration.handle_bytes(now, &accepted, &mut 0).unwrap();
@@ -338,6 +351,7 @@ fn registration_in(state: RegistrationState, now: Instant) -> Registration {
         RegistrationState::ExpectAddress => {
             accept(&mut registration);
             registration.look_up(now, PeerId(2));
+            registration.transmitted(6);
         }
         RegistrationState::Closed => {
             let early = response(ResponseKind::Address);
@@ -346,6 +360,17 @@ fn registration_in(state: RegistrationState, now: Instant) -> Registration {
     }
     assert_eq!(registration.state(), state);
     registration
+}
+
+#[test]
+fn an_answer_before_its_request_is_sent_is_refused() {
+    let now = Instant::now();
+    let mut registration = registration_in(RegistrationState::Registered, now);
+    registration.look_up(now, PeerId(2));
+    registration.transmitted(5);
+    let got = registration.handle_bytes(now, &response(ResponseKind::Address), &mut 0);
+    assert!(matches!(got, Err(CloseReason::PeerViolated { .. })), "{got:?}");
+    assert_eq!(registration.state(), RegistrationState::Closed);
 }
 
 #[test]
@@ -371,7 +396,6 @@ fn registration_takes_what_the_table_allows_and_nothing_else() {
 fn one_lookup_is_outstanding_at_a_time_and_each_peer_is_asked_for_once() {
     let now = Instant::now();
     let mut registration = registration_in(RegistrationState::ExpectAddress, now);
-    registration.transmitted(10 + 6);
     for peer in [3, 2, 3, 4] {
         registration.look_up(now, PeerId(peer));
     }

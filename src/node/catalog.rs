@@ -111,9 +111,15 @@ impl Catalog {
                 !self.peers[&self.offers[slot].offer.peer].has_served
             };
             let oldest = self.queue.iter().take(EVICTION_TRIES).copied().find(is_unproven);
-            let Some(entry) = oldest else { return false };
-            self.queue.remove(&entry);
-            self.forget(entry.1);
+            let Some((queued_at, slot)) = oldest else { return false };
+            self.queue.remove(&(queued_at, slot));
+            let heard_at = self.offers[slot].heard_at;
+            if heard_at > queued_at {
+                // Repeated since: its turn is later.
+                self.queue.insert((heard_at, slot));
+            } else {
+                self.forget(slot);
+            }
         }
         !is_full(self)
     }
@@ -253,5 +259,26 @@ mod tests {
         }
         check(&catalog);
         assert!(catalog.sources(&offer(7, "wanted").name).any(|peer| peer == PeerId(7)));
+    }
+
+    #[test]
+    fn offers_that_are_repeated_outlive_a_flood_of_ones_that_are_not() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let mut catalog = Catalog::new(EXPIRY);
+        for i in 0..20_u32 {
+            catalog.hear(at(0), offer(7, &format!("honest {i}")));
+        }
+        for i in 0..200_000_u32 {
+            let now = at(1 + u64::from(i) / 100);
+            catalog.hear(now, offer(1000 + i % 4000, &format!("file {i}")));
+            if i % 10_000 == 0 {
+                (0..20).for_each(|i| _ = catalog.hear(now, offer(7, &format!("honest {i}"))));
+            }
+        }
+        check(&catalog);
+        let is_there =
+            |i: u32| catalog.sources(&offer(7, &format!("honest {i}")).name).next().is_some();
+        assert!((0..20).all(is_there));
     }
 }

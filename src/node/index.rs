@@ -73,6 +73,11 @@ impl Index {
         self.hashing.remove(name);
     }
 
+    /// Whether the hash of a file is under way.
+    pub(super) fn is_hashing(&self, name: &FileName) -> bool {
+        self.hashing.contains(name)
+    }
+
     /// The next file to hash for its own sake, one at a time.
     pub(super) fn next_unhashed(&self) -> Option<FileName> {
         if self.hashing.is_empty() { self.unhashed.first().copied() } else { None }

@@ -20,7 +20,9 @@
 //! 3. Before each read the runner asks [`Node::read_allowance_bytes`] and reads no more.
 //! 4. A file for which the runner gave `FileFailed` is closed: actions for it that were
 //!    already queued are ignored.
-//! 5. After [`Action::Close`], or an input that says that the connection is gone,
+//! 5. Changes of the shared folder are told in their order, and before anything else that
+//!    came in the same turn: who asks for a file gets none that is known to be changing.
+//! 6. After [`Action::Close`], or an input that says that the connection is gone,
 //!    its id is never heard or used again: ids carry a generation.
 //!
 //! A node reads no clock, draws its jitter from the seed it was given and
@@ -130,13 +132,35 @@ pub enum Input<'a> {
         /// Why.
         error: FileError,
     },
-    /// A complete file stands in the shared folder.
+    /// A complete file stands in the shared folder, at the start.
     FileFound {
         /// Under this name.
         name: FileName,
         /// As this version.
         version: Version,
+        /// The digest of that version, if it is known.
+        digest: Option<Digest>,
     },
+    /// A file stands in the shared folder: something happened to it, or the runner was
+    /// asked to look, or looks at all.
+    FileSeen {
+        /// Under this name.
+        name: FileName,
+        /// As this version, after what happened.
+        version: Version,
+        /// What happened.
+        sight: Sight,
+    },
+    /// No regular file stands in the shared folder under this name, or no longer.
+    FileGone {
+        /// The name.
+        name: FileName,
+    },
+    /// Not all that happened in the shared folder was told. Each file known is to be
+    /// looked at; others are told of without that, as [`Sight::Looked`].
+    ChangesMissed,
+    /// The shared folder itself is removed or unmounted. Nothing more is told of it.
+    FolderLost,
     /// The hash asked for with [`Action::Hash`] goes on.
     HashProgress {
         /// The file's name.
@@ -225,6 +249,9 @@ pub enum Action {
     /// Hash a file of the shared folder, in slices; a hash of it that is under way
     /// begins anew. Answered with `HashProgress` and `Hashed`, or `HashFailed`.
     Hash(FileName),
+    /// Look what stands in the shared folder under a name. Answered with `FileSeen`, as
+    /// [`Sight::Looked`], or `FileGone`.
+    Look(FileName),
     /// Tell the user.
     Report(Report),
     /// End the program with this outcome, once all actions before it are done.
@@ -254,6 +281,25 @@ pub struct Version {
     pub modified_ns: i128,
     /// When anything about it was last changed, in nanoseconds since 1970.
     pub changed_ns: i128,
+}
+
+impl Version {
+    /// Whether nothing but attributes tells them apart, by all that a look can show: the
+    /// content may have been changed and its time been set back.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        *self == Self { changed_ns: self.changed_ns, ..*other }
+    }
+}
+
+/// What happened to a file of the shared folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It was looked at, or nothing but its attributes changed.
+    Looked,
+    /// It is being written to.
+    Written,
+    /// Its writer closed it, or it was moved there as it is.
+    Closed,
 }
 
 /// A signal that ends the program.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use log::Level;
 
 use super::FileError;
+use crate::limits::SHARED_FILES_MAX;
 use crate::proto::CloseReason;
 use crate::wire::{Digest, FieldText, FileName, Malformed, PeerId, Shown};
 
@@ -145,6 +146,23 @@ pub enum Report {
         /// Who was there.
         from: SocketAddrV4,
     },
+    /// A file was added to our folder or changed, and is at rest.
+    FileShared {
+        /// The file.
+        name: FileName,
+    },
+    /// A file of ours is being written to.
+    FileChanging {
+        /// The file.
+        name: FileName,
+    },
+    /// A file was added to our folder, which holds too many.
+    FileRefused {
+        /// The file.
+        name: FileName,
+    },
+    /// Our folder itself is gone.
+    FolderLost,
     /// A file of ours is no longer shared.
     FileLost {
         /// The file.
@@ -194,8 +212,12 @@ impl Report {
             | Self::SourceFailed { .. }
             | Self::EntryRefused { .. }
             | Self::ConnectionRefused { .. }
-            | Self::FileLost { .. }
+            | Self::FileRefused { .. }
+            | Self::FolderLost
             | Self::ReadFailed { .. } => Level::Warn,
+            // Removed by its owner, who knows.
+            Self::FileLost { error: FileError::Missing, .. } => Level::Info,
+            Self::FileLost { .. } => Level::Warn,
             Self::WishFailed { .. } => Level::Error,
             Self::RegistryUnreachable { again: true, .. } => Level::Debug,
             Self::RegistryUnreachable { .. } => Level::Warn,
@@ -205,18 +227,29 @@ impl Report {
         }
     }
 
-    /// Whether it is about what others offer: of that there may be very much.
+    /// Whether it is about what is on offer: of that there may be very much.
     pub fn is_about_offers(&self) -> bool {
-        matches!(self, Self::OfferSeen { .. } | Self::PeerGone { .. })
+        match self {
+            Self::OfferSeen { .. }
+            | Self::PeerGone { .. }
+            | Self::FileShared { .. }
+            | Self::FileChanging { .. }
+            | Self::FileRefused { .. } => true,
+            Self::FileLost { error, .. } => *error == FileError::Missing,
+            _ => false,
+        }
     }
 
-    /// The address that it blames: the log limits the lines about each.
+    /// The address that caused it: the log limits the lines about each.
     pub fn about(&self) -> Option<SocketAddrV4> {
         match self {
             Self::DatagramDropped { from, .. }
             | Self::ConnectionClosed { from, .. }
             | Self::ConnectionRefused { from } => Some(*from),
-            Self::EntryRefused { address, .. } => Some(*address),
+            Self::UploadStarted { to, .. } | Self::UploadDone { to, .. } => Some(*to),
+            Self::EntryRefused { address, .. } | Self::PeerEntered { address, .. } => {
+                Some(*address)
+            }
             _ => None,
         }
     }
@@ -273,6 +306,17 @@ impl fmt::Display for Report {
             Self::ConnectionRefused { from } => {
                 write!(f, "refused a connection from {from}: too many are open")
             }
+            Self::FileShared { name } => write!(f, "sharing {name}"),
+            Self::FileChanging { name } => {
+                write!(f, "{name} is changing: it is offered again once it rests")
+            }
+            Self::FileRefused { name } => {
+                write!(f, "not shared: {name}: there are more than {SHARED_FILES_MAX} files")
+            }
+            Self::FolderLost => f.write_str(
+                "the shared folder is gone, and nothing of it is shared any more: \
+                 start again when it is back",
+            ),
             Self::FileLost { name, error } => write!(f, "{name} is no longer shared: {error}"),
             Self::ReadFailed { name, error } => write!(f, "cannot read {name}: {error}"),
             Self::PeerEntered { peer, address } => write!(f, "peer {peer} registered at {address}"),

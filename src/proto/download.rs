@@ -1,16 +1,16 @@
-//! The downloader's end of a connection that it made: one request, one file.
+//! The downloader's end of a connection that it made: files, one after the other.
 //!
 //! ```text
-//!                    handle_connected              Chunk
+//!                         request                   Chunk
 //!  ExpectConnection ─────────────────▶ ExpectChunk ─────▶ ExpectData
-//!                    request is queued   │   ▲               │
-//!                                    Eof │   └───────────────┘
-//!                                        ▼     last byte of the chunk
-//!                                  ExpectWritten ──▶ event Verdict, then finish
-//!                                        every byte is written        │
-//!                                                                     ▼
-//!                                     closed once nothing is left  Finishing
-//!                                     to send: see is_finished
+//!                                      ▲ │   ▲               │
+//!                                      │ │   └───────────────┘
+//!              request, once           │ │     last byte of the chunk
+//!              nothing is left to send │ │ Eof
+//!              (see is_finished)       │ ▼
+//!                         Finishing ───┘ ExpectWritten
+//!                             ▲                │ every byte is written:
+//!                             └────────────────┘ event Verdict, then finish
 //!
 //!  any state ── violation, deadline ──▶ Closed
 //! ```
@@ -34,7 +34,9 @@ use super::legal::{self, DownloadState, PeerKind};
 use super::outbox::Outbox;
 use super::progress::Progress;
 use crate::canary::{Canary, sings};
-use crate::limits::{Limits, READ_BYTES_MIN, SMALL_CHUNKS_PER_READ};
+use crate::limits::{
+    CHUNK_HEAD_BYTES, Limits, READ_BYTES_MIN, SMALL_CHUNKS_PER_READ, WHOLE_CHUNK_READ_BYTES_MIN,
+};
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerId, PeerMessage};
 
 /// The downloader's end of a connection.
@@ -43,7 +45,6 @@ pub struct Download {
     limits: Rc<Limits>,
     state: State,
     our_id: PeerId,
-    name: FileName,
     deframer: Deframer<PeerMessage>,
     outbox: Outbox,
     hasher: Sha256,
@@ -53,6 +54,8 @@ pub struct Download {
     smallest_chunk_bytes: Option<u32>,
     /// Chunks received whole, with bytes that are not written yet.
     unwritten_chunks: u32,
+    /// Whether this is not the first file of the connection.
+    is_kept: bool,
 }
 
 /// What a download asks of its node, or tells it.
@@ -87,13 +90,12 @@ enum State {
 }
 
 impl Download {
-    /// A connection that is being made, to ask for `name`.
-    pub fn new(now: Instant, limits: &Rc<Limits>, our_id: PeerId, name: FileName) -> Self {
+    /// A connection that is being made.
+    pub fn new(now: Instant, limits: &Rc<Limits>, our_id: PeerId) -> Self {
         Self {
             limits: Rc::clone(limits),
             state: State::ExpectConnection { deadline: now + limits.connect_timeout },
             our_id,
-            name,
             deframer: Deframer::default(),
             outbox: Outbox::default(),
             hasher: Sha256::new(),
@@ -101,16 +103,26 @@ impl Download {
             written_bytes: 0,
             smallest_chunk_bytes: None,
             unwritten_chunks: 0,
+            is_kept: false,
         }
     }
 
-    /// The connection is made: the request goes out.
-    pub fn handle_connected(&mut self, now: Instant) {
-        debug_assert_eq!(self.state(), DownloadState::ExpectConnection);
-        let request = PeerMessage::Request(self.name);
+    /// The connection is made, or the file before is right and everything sent: asks for
+    /// this file. The request goes out by itself, as the reference wants it.
+    pub fn request(&mut self, now: Instant, name: FileName) {
+        self.is_kept = self.is_finished();
+        debug_assert!(self.is_kept || self.state() == DownloadState::ExpectConnection);
+        (self.received_bytes, self.written_bytes) = (0, 0);
+        let request = PeerMessage::Request(name);
         self.outbox.push(|out| request.encode(out));
         self.state =
             State::ExpectChunk { progress: Progress::new(now, self.limits.progress_timeout) };
+    }
+
+    /// Whether this is not the first file of the connection, and nothing of it has come: if
+    /// the other side closes now, it may serve only one file on each connection.
+    pub fn is_kept_in_vain(&self) -> bool {
+        self.is_kept && self.received_bytes == 0 && self.deframer.is_between_messages()
     }
 
     /// The next event that `bytes` lead to from `*at` on; `None` once all are consumed.
@@ -241,8 +253,13 @@ impl Download {
 
     /// How many bytes may be read. Each can cause less than one byte of acknowledgment,
     /// as a chunk of 6 bytes is answered with 5; and each chunk costs a write, so of small
-    /// ones fewer bytes are taken at once.
+    /// ones fewer bytes are taken at once. Of a large one the rest is, and the next head:
+    /// so the data of the next chunk begins where a read begins, and is written as a whole.
     pub fn read_allowance_bytes(&self) -> usize {
+        let chunk_left_bytes = self.deframer.payload_left_bytes() as usize;
+        if chunk_left_bytes >= WHOLE_CHUNK_READ_BYTES_MIN {
+            return chunk_left_bytes + CHUNK_HEAD_BYTES;
+        }
         let smallest = self.smallest_chunk_bytes.unwrap_or(0) as usize;
         let of_small_chunks = SMALL_CHUNKS_PER_READ.saturating_mul(smallest);
         match self.outbox.room_bytes() {

@@ -98,7 +98,8 @@ pub enum DownloadState {
     ExpectData,
     /// The EOF came; the last bytes are on their way to the file.
     ExpectWritten,
-    /// The file is right; the last acknowledgments are going out.
+    /// The file is right; the last acknowledgments are going out, and then there may be
+    /// another request.
     Finishing,
     /// The connection is over.
     Closed,

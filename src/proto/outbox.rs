@@ -41,6 +41,12 @@ impl Outbox {
         OUTBOX_BYTES_MAX.saturating_sub(self.pending().len())
     }
 
+    /// Gives the memory back: nothing will be sent for a while.
+    pub fn rest(&mut self) {
+        debug_assert!(self.is_empty());
+        self.bytes = Vec::new();
+    }
+
     /// The socket took this many bytes.
     pub fn advance(&mut self, len_bytes: usize) {
         self.sent += len_bytes;

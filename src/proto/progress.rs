@@ -43,8 +43,11 @@ impl Progress {
 
     /// Checks both deadlines, and begins a new window where one has ended well.
     pub fn check(&mut self, now: Instant) -> Result<(), CloseReason> {
-        if now >= self.moved_at + self.timeout && !sings(Canary::NoProgressDeadline) {
-            return Err(CloseReason::TimedOut(Timer::Progress));
+        if now >= self.moved_at + self.timeout {
+            if !sings(Canary::NoProgressDeadline) {
+                return Err(CloseReason::TimedOut(Timer::Progress));
+            }
+            self.moved_at = now;
         }
         if now >= self.window_began + self.window {
             if self.window_bytes < RATE_BYTES_PER_SECOND_MIN * self.window.as_secs() {

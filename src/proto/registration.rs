@@ -135,6 +135,10 @@ impl Registration {
         let state = self.state();
         let old = mem::replace(&mut self.state, State::Closed);
         legal::check(legal::REGISTRATION, state, ResponseKind::from(&response))?;
+        if !self.outbox.is_empty() {
+            let (expected, got) = ("no answer before the request is sent", "an answer");
+            return Err(CloseReason::PeerViolated { expected, got });
+        }
         let (event, next) = match (old, response) {
             (State::ExpectRegistered { .. }, RegistryResponse::Registered(true)) => {
                 self.was_accepted = true;

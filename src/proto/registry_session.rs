@@ -20,7 +20,7 @@ use super::Transmit;
 use super::close_reason::{CloseReason, Timer};
 use super::legal::{self, RequestKind, SessionState};
 use super::outbox::Outbox;
-use crate::limits::{HEAD_BYTES_MAX, Limits, READ_BYTES_MIN};
+use crate::limits::{Limits, REQUESTS_PER_READ};
 use crate::wire::{Deframer, Frame, PeerId, RegistryRequest, RegistryResponse};
 
 /// The shortest request, a lookup: 6 bytes.
@@ -118,16 +118,15 @@ impl RegistrySession {
     /// The socket took this much of it.
     pub fn transmitted(&mut self, len_bytes: usize) {
         self.outbox.advance(len_bytes);
+        if self.outbox.is_empty() {
+            self.outbox.rest();
+        }
     }
 
-    /// How many bytes may be read, so that the answers fit the outbox: the longest
-    /// answer for each shortest request, one of which may have begun before.
+    /// How many bytes may be read: none before the last answers are sent, so that a client
+    /// who does not read them holds no more than [`REQUESTS_PER_READ`] of them in memory.
     pub fn read_allowance_bytes(&self) -> usize {
-        let answers = (self.outbox.room_bytes() / HEAD_BYTES_MAX).saturating_sub(1);
-        match answers * REQUEST_BYTES_MIN {
-            allowance if allowance < READ_BYTES_MIN => 0,
-            allowance => allowance,
-        }
+        if self.outbox.is_empty() { REQUESTS_PER_READ * REQUEST_BYTES_MIN } else { 0 }
     }
 
     /// When [`RegistrySession::handle_timeout`] wants to be called.

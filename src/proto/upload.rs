@@ -12,7 +12,7 @@
 //!  any state ── violation, deadline, source changed ──▶ Closed
 //! ```
 //!
-//! Chunks go out without waiting for acknowledgments, as far as [`WINDOW_BYTES`]
+//! Chunks go out without waiting for acknowledgments, as far as the window
 //! allows, and only as far as the file is hashed: so the digest is there when the
 //! last chunk is out, however large the file, and nobody waits in silence.
 //!
@@ -21,7 +21,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::close_reason::{CloseReason, Timer};
 use super::legal::{self, PeerKind, UploadState};
@@ -30,8 +30,9 @@ use super::progress::Progress;
 use super::{FileId, Transmit};
 use crate::canary::{Canary, sings};
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_IN_FLIGHT_MAX, Limits, QUICK_ACKNOWLEDGMENT,
-    SLOW_ACKNOWLEDGMENT, WINDOW_BYTES,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_IN_FLIGHT_MAX, CHUNKS_PER_WINDOW, Limits,
+    QUEUED_ROUND_TRIPS, QUICK_ACKNOWLEDGMENT, SLOW_ACKNOWLEDGMENT, WINDOW_BYTES_MAX,
+    WINDOW_BYTES_MIN,
 };
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerMessage};
 
@@ -223,6 +224,7 @@ impl Upload {
             && self.in_flight.unacknowledged.is_empty();
         is_done.then(|| {
             self.in_flight.unacknowledged = VecDeque::new();
+            self.outbox.rest();
             let deadline = now + self.limits.idle_timeout;
             self.state = State::ExpectRequest { deadline, timer: Timer::Idle };
             UploadEvent::Acknowledged
@@ -321,30 +323,49 @@ impl Sending {
     }
 }
 
-/// The chunks that are not acknowledged yet, over all files of the connection, and how
-/// large the next one is to be.
+/// The chunks that are not acknowledged yet, over all files of the connection; how large
+/// the next one is to be, and how much may be in flight.
 ///
 /// Large chunks cost less, but each is acknowledged only as a whole: on a slow link the
 /// acknowledgments would come so seldom that it looked stalled. So chunks begin small
 /// and grow while they are acknowledged quickly.
+///
+/// What is in flight lies in buffers of the kernel. More than fits its caches costs up to a
+/// third of the speed on a fast link, and less than the link holds costs speed on a long
+/// one. So the window begins small, and doubles while a full window is acknowledged hardly
+/// later than a single chunk was: then the time is that of the link, not of a queue.
 #[derive(Debug)]
 struct InFlight {
     unacknowledged: VecDeque<u32>,
     bytes: u32,
     chunk_bytes: u32,
+    window_bytes: u32,
+    /// Whether the window, not the file or the socket, was what held chunks back.
+    is_limited: bool,
+    /// The shortest time in which a chunk was acknowledged.
+    round_trip: Duration,
     /// Until the acknowledgment of one chunk: how many are still due, and when it was sent.
     probe: Option<(usize, Instant)>,
 }
 
 impl InFlight {
     fn new() -> Self {
-        let unacknowledged = VecDeque::new();
-        Self { unacknowledged, bytes: 0, chunk_bytes: CHUNK_BYTES_MIN, probe: None }
+        Self {
+            unacknowledged: VecDeque::new(),
+            bytes: 0,
+            chunk_bytes: CHUNK_BYTES_MIN,
+            window_bytes: WINDOW_BYTES_MIN,
+            is_limited: false,
+            round_trip: Duration::MAX,
+            probe: None,
+        }
     }
 
-    fn has_room_for(&self, chunk_bytes: u32) -> bool {
-        self.bytes + chunk_bytes <= WINDOW_BYTES && self.unacknowledged.len() < CHUNKS_IN_FLIGHT_MAX
-            || sings(Canary::NoWindow)
+    fn has_room_for(&mut self, chunk_bytes: u32) -> bool {
+        let has_room = self.bytes + chunk_bytes <= self.window_bytes
+            && self.unacknowledged.len() < CHUNKS_IN_FLIGHT_MAX;
+        self.is_limited |= !has_room;
+        has_room || sings(Canary::NoWindow)
     }
 
     fn send(&mut self, now: Instant, chunk_bytes: u32) {
@@ -361,14 +382,28 @@ impl InFlight {
             *due -= 1;
             if *due == 0 {
                 let elapsed = now.saturating_duration_since(*sent_at);
-                if elapsed < QUICK_ACKNOWLEDGMENT {
-                    self.chunk_bytes = (self.chunk_bytes * 2).min(CHUNK_BYTES_MAX);
-                } else if elapsed > SLOW_ACKNOWLEDGMENT {
-                    self.chunk_bytes = (self.chunk_bytes / 2).max(CHUNK_BYTES_MIN);
-                }
                 self.probe = None;
+                self.adapt(elapsed);
             }
         }
         Some(chunk_bytes)
+    }
+
+    /// A chunk was acknowledged so long after it was sent.
+    fn adapt(&mut self, elapsed: Duration) {
+        self.round_trip = self.round_trip.min(elapsed);
+        if elapsed > self.round_trip * QUEUED_ROUND_TRIPS {
+            self.window_bytes = (self.window_bytes / 2).max(WINDOW_BYTES_MIN);
+        } else if self.is_limited && elapsed < self.round_trip * 2 {
+            self.window_bytes = (self.window_bytes * 2).min(WINDOW_BYTES_MAX);
+        }
+        self.is_limited = false;
+        if elapsed < QUICK_ACKNOWLEDGMENT {
+            self.chunk_bytes *= 2;
+        } else if elapsed > SLOW_ACKNOWLEDGMENT {
+            self.chunk_bytes /= 2;
+        }
+        let chunk_bytes_max = CHUNK_BYTES_MAX.min(self.window_bytes / CHUNKS_PER_WINDOW);
+        self.chunk_bytes = self.chunk_bytes.clamp(CHUNK_BYTES_MIN, chunk_bytes_max);
     }
 }

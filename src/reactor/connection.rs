@@ -18,12 +18,16 @@ pub(super) struct Connections {
 
 /// A connection, made or being made.
 ///
-/// `can_read` and `can_write` are set by events and cleared by `WouldBlock` alone.
+/// `can_read` and `can_write` are set by events and cleared by `WouldBlock`, or by a read
+/// that brings less than it could: then the socket is empty, and what comes later is
+/// another event.
 pub(super) struct Connection {
     stream: TcpStream,
     is_dialing: bool,
     pub(super) can_read: bool,
     pub(super) can_write: bool,
+    /// The end of the stream, or an error, is there to be read: there is no other event.
+    pub(super) is_read_closed: bool,
     pub(super) is_queued_to_read: bool,
     pub(super) is_queued_to_send: bool,
     /// How sending failed; reported once all that came before is read.
@@ -77,6 +81,7 @@ impl Connection {
             is_dialing,
             can_read: false,
             can_write: false,
+            is_read_closed: false,
             is_queued_to_read: false,
             is_queued_to_send: false,
             broken: None,
@@ -110,7 +115,12 @@ impl Connection {
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             match self.stream.read(buffer) {
-                Ok(len) => return Ok(Some(len)),
+                Ok(len) => {
+                    if len < buffer.len() && !self.is_read_closed && self.broken.is_none() {
+                        self.can_read = false;
+                    }
+                    return Ok(Some(len));
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.can_read = false;

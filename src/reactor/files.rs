@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem;
+use std::time::Instant;
 
 use mio::net::TcpStream;
 
-use crate::node::{Action, Input};
+use super::follower::{Findings, Follower};
+use crate::node::{Action, Input, Sight};
 use crate::proto::FileId;
-use crate::storage::{HashJobs, HashOutcome, Partial, SharedFolder, Source};
+use crate::storage::{DigestCache, HashJobs, HashOutcome, Partial, SharedFolder, Source, Watch};
 
 /// The shared folder, as the node sees it.
 pub struct Files {
     folder: SharedFolder,
     open: BTreeMap<FileId, OpenFile>,
     hash_jobs: HashJobs,
+    /// If what changes in the folder matters.
+    follower: Option<Follower>,
     /// Files to be committed, all at once at the end of the turn.
     commits: Vec<(FileId, Partial)>,
 }
@@ -25,10 +29,17 @@ enum OpenFile {
 }
 
 impl Files {
-    /// Nothing is open yet.
-    pub fn new(folder: SharedFolder) -> Self {
-        let hash_jobs = HashJobs::new(&folder);
-        Self { folder, open: BTreeMap::new(), hash_jobs, commits: Vec::new() }
+    /// Nothing is open yet. Digests are kept in the `cache`, if there is one.
+    pub fn new(folder: SharedFolder, cache: Option<DigestCache>) -> Self {
+        let hash_jobs = HashJobs::new(&folder, cache);
+        Self { folder, open: BTreeMap::new(), hash_jobs, follower: None, commits: Vec::new() }
+    }
+
+    /// Tells the node of what changes in the folder, by a watch that is older than the
+    /// scan which it was told of.
+    pub fn following(mut self, watch: Watch) -> Self {
+        self.follower = Some(Follower::new(Instant::now(), watch));
+        self
     }
 
     /// Carries out an action about a file, and gives its outcome. `received` are the
@@ -78,8 +89,35 @@ impl Files {
                 self.hash_jobs.start(name);
                 None
             }
+            Action::Look(name) => Some(match self.folder.look_at(name.as_str().as_bytes()) {
+                Ok(Some((name, version))) => {
+                    Input::FileSeen { name, version, sight: Sight::Looked }
+                }
+                Ok(None) | Err(_) => Input::FileGone { name },
+            }),
             _ => unreachable!("the loop gives only actions about files"),
         }
+    }
+
+    /// What follows the folder, if anything does.
+    pub(super) fn follower(&mut self) -> Option<&mut Follower> {
+        self.follower.as_mut()
+    }
+
+    /// Whether there is something to find out about the folder.
+    pub(super) fn has_changes(&self) -> bool {
+        self.follower.as_ref().is_some_and(Follower::has_work)
+    }
+
+    /// When there is something to find out though nothing was told.
+    pub(super) fn next_look_at(&self) -> Option<Instant> {
+        self.follower.as_ref().and_then(Follower::next_look_at)
+    }
+
+    /// Finds out some of what changed in the folder.
+    pub(super) fn follow(&mut self, now: Instant) -> Findings {
+        let step = |follower: &mut Follower| follower.step(now, &self.folder);
+        self.follower.as_mut().map(step).unwrap_or_default()
     }
 
     /// Closes a file; a partial one is removed.

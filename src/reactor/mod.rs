@@ -7,24 +7,26 @@
 //! 1. Poll: without waiting if work was left over, else until the next timer.
 //! 2. Read the clock, once.
 //! 3. Events only mark sockets; then the marked ones are served round robin, each
-//!    with a budget: connections, new connections, datagrams, hashing.
+//!    with a budget: changes of the folder, connections, new connections, datagrams,
+//!    hashing.
 //! 4. Timers, after the input that had queued up: a busy host is no dead peer.
 //! 5. Send what the connections have to send, before sleeping.
 //! 6. Make files safe that came in whole, all at once. This may wait for the disk, and
 //!    is the one step that waits; how long is counted.
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
-//! cleared only when the kernel says `WouldBlock`, and no interest ever changes. An
-//! event for a connection that is gone carries an old generation and finds nothing.
+//! cleared only when the kernel says `WouldBlock` or a read brings less than it could,
+//! and no interest ever changes. An event for a connection that is gone carries an old generation and finds nothing.
 
 mod connection;
 mod dial;
 mod files;
+mod follower;
 mod listener;
+mod loop_times;
 mod offer_socket;
 mod report_log;
 mod signals;
-mod sync_times;
 
 use std::collections::VecDeque;
 use std::io;
@@ -32,16 +34,17 @@ use std::mem;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 
 use self::connection::{Connection, Connections};
 pub use self::files::Files;
 pub use self::listener::Listener;
+use self::loop_times::LoopTimes;
 pub use self::offer_socket::OfferSocket;
 use self::report_log::ReportLog;
 pub use self::signals::Signals;
-use self::sync_times::SyncTimes;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
     FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, TURN_BYTES,
@@ -51,6 +54,7 @@ use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome};
 const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
+const FOLDER: Token = Token(usize::MAX - 3);
 
 /// Runs one node.
 pub struct Reactor<N> {
@@ -65,10 +69,10 @@ pub struct Reactor<N> {
     /// Connections with something to read.
     readable: VecDeque<ConnectionId>,
     /// Connections with something to send and room for it.
-    sendable: Vec<ConnectionId>,
+    sendable: VecDeque<ConnectionId>,
     scratch: Vec<u8>,
     log: ReportLog,
-    sync_times: SyncTimes,
+    loop_times: LoopTimes,
     /// Actions about files that were carried out.
     file_calls: usize,
     /// The time of this turn: the clock is read once in each.
@@ -84,7 +88,7 @@ impl<N: Node> Reactor<N> {
         mut signals: Signals,
         mut listener: Listener,
         mut offers: Option<OfferSocket>,
-        files: Option<Files>,
+        mut files: Option<Files>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry();
@@ -92,6 +96,9 @@ impl<N: Node> Reactor<N> {
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
         if let Some(offers) = &mut offers {
             registry.register(offers, OFFERS, Interest::READABLE)?;
+        }
+        if let Some(follower) = files.as_mut().and_then(Files::follower) {
+            follower.register(registry, FOLDER)?;
         }
         Ok(Self {
             node,
@@ -102,10 +109,10 @@ impl<N: Node> Reactor<N> {
             files,
             connections: Connections::default(),
             readable: VecDeque::new(),
-            sendable: Vec::new(),
+            sendable: VecDeque::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
             log: ReportLog::new(name),
-            sync_times: SyncTimes::default(),
+            loop_times: LoopTimes::default(),
             file_calls: 0,
             now: Instant::now(),
             outcome: None,
@@ -124,9 +131,10 @@ impl<N: Node> Reactor<N> {
         let mut events = Events::with_capacity(POLL_EVENTS);
         loop {
             if let Some(outcome) = self.outcome.take() {
-                if !self.sync_times.is_empty() {
-                    self.log.note(&self.sync_times);
+                if self.loop_times.has_waited() {
+                    self.log.note(Level::Info, &self.loop_times);
                 }
+                self.log.note(Level::Debug, self.loop_times.turns());
                 return Ok(outcome);
             }
             self.turn(&mut events)?;
@@ -144,12 +152,20 @@ impl<N: Node> Reactor<N> {
                 LISTENER => self.listener.set_ready(),
                 OFFERS => self.offers.iter_mut().for_each(OfferSocket::set_ready),
                 SIGNALS => self.stop(),
+                FOLDER => {
+                    if let Some(follower) = self.files.as_mut().and_then(Files::follower) {
+                        follower.set_ready();
+                    }
+                }
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
-                    self.mark(id, event.is_readable(), event.is_writable());
+                    let is_read_closed = event.is_read_closed() || event.is_error();
+                    self.mark(id, event.is_readable(), event.is_writable(), is_read_closed);
                 }
             }
         }
+        // First, so that nobody is sent what is known to have changed.
+        self.follow_folder();
         self.serve_connections();
         self.accept();
         self.receive_datagrams();
@@ -159,6 +175,7 @@ impl<N: Node> Reactor<N> {
             self.carry_out(&[]);
         }
         self.send_all();
+        self.loop_times.add_turn(self.now.elapsed());
         self.commit();
         Ok(())
     }
@@ -167,11 +184,15 @@ impl<N: Node> Reactor<N> {
         let has_work = !self.readable.is_empty()
             || !self.sendable.is_empty()
             || self.offers.as_ref().is_some_and(OfferSocket::is_ready)
-            || self.files.as_ref().is_some_and(Files::is_hashing);
+            || self.files.as_ref().is_some_and(|files| files.is_hashing() || files.has_changes());
         if has_work {
             return Duration::ZERO;
         }
-        let timers = [self.node.poll_timeout(), self.listener.next_try(self.now)];
+        let timers = [
+            self.node.poll_timeout(),
+            self.listener.next_try(self.now),
+            self.files.as_ref().and_then(Files::next_look_at),
+        ];
         let next = timers.into_iter().flatten().min();
         let sleep = next.map(|at| at.saturating_duration_since(self.now));
         sleep.unwrap_or(POLL_TIMEOUT_MAX).min(POLL_TIMEOUT_MAX)
@@ -217,7 +238,8 @@ impl<N: Node> Reactor<N> {
                 | Action::Write { .. }
                 | Action::Commit(_)
                 | Action::Discard(_)
-                | Action::Hash(_) => {
+                | Action::Hash(_)
+                | Action::Look(_) => {
                     self.file_calls += 1;
                     self.files.as_mut().and_then(|files| files.carry_out(action, received))
                 }
@@ -260,6 +282,17 @@ impl<N: Node> Reactor<N> {
         }
     }
 
+    fn follow_folder(&mut self) {
+        let Some(files) = &mut self.files else { return };
+        let findings = files.follow(self.now);
+        for skipped in &findings.skipped {
+            self.log.warn(self.now, format_args!("not shared: {skipped}"));
+        }
+        for input in findings.inputs {
+            self.handle(input);
+        }
+    }
+
     fn hash(&mut self) {
         let mut hashed_bytes = 0;
         while hashed_bytes < HASH_TURN_BYTES {
@@ -276,7 +309,7 @@ impl<N: Node> Reactor<N> {
         let inputs = files.commit();
         self.now = Instant::now();
         if files.syncs() {
-            self.sync_times.add(inputs.len(), self.now.saturating_duration_since(began));
+            self.loop_times.add_wait(inputs.len(), self.now.saturating_duration_since(began));
         }
         for input in inputs {
             self.handle(input);
@@ -284,7 +317,7 @@ impl<N: Node> Reactor<N> {
     }
 
     fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
-        let entered = dial::dial(self.listener.host(), to)
+        let entered = dial::dial(self.listener.host(), to, self.listener.user_timeout())
             .and_then(|stream| self.enter(id, Connection::dialing(stream)));
         entered.err().map(|error| broken(id, kind_of(&error)))
     }
@@ -298,7 +331,13 @@ impl<N: Node> Reactor<N> {
     }
 
     /// An event says that a connection is ready for something.
-    fn mark(&mut self, id: ConnectionId, is_readable: bool, is_writable: bool) {
+    fn mark(
+        &mut self,
+        id: ConnectionId,
+        is_readable: bool,
+        is_writable: bool,
+        is_read_closed: bool,
+    ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is_dialing() {
             if !is_writable {
@@ -311,7 +350,8 @@ impl<N: Node> Reactor<N> {
             }
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.can_read |= is_readable;
+        connection.can_read |= is_readable || is_read_closed;
+        connection.is_read_closed |= is_read_closed;
         connection.can_write |= is_writable;
         self.mark_readable(id);
         if is_writable {
@@ -333,7 +373,7 @@ impl<N: Node> Reactor<N> {
             && connection.can_write
             && !mem::replace(&mut connection.is_queued_to_send, true)
         {
-            self.sendable.push(id);
+            self.sendable.push_back(id);
         }
     }
 
@@ -349,16 +389,19 @@ impl<N: Node> Reactor<N> {
         }
     }
 
-    /// Reads from a connection until it is empty or its budget is used.
-    fn receive(&mut self, id: ConnectionId, mut budget_bytes: usize) {
+    /// Reads from a connection until it is empty or its budget is used. No single read is
+    /// cut short by what is left of the budget, as that would cut chunks in two.
+    fn receive(&mut self, id: ConnectionId, budget_bytes: usize) {
         let mut scratch = mem::take(&mut self.scratch);
+        let mut left_bytes = budget_bytes;
         loop {
-            let room_bytes =
-                budget_bytes.min(self.node.read_allowance_bytes(id)).min(scratch.len());
-            let Some(connection) = self.connections.get_mut(id) else { break };
-            if room_bytes == 0 {
+            let room_bytes = budget_bytes.min(self.node.read_allowance_bytes(id));
+            let Some(connection) = self.connections.get_mut(id).filter(|c| c.can_read) else {
+                break;
+            };
+            if left_bytes == 0 || room_bytes == 0 {
                 // Out of budget: the next turn goes on. Not allowed: `send` will.
-                if budget_bytes == 0 {
+                if left_bytes == 0 {
                     self.mark_readable(id);
                 } else if let Some(kind) = connection.broken {
                     self.lose(id, kind);
@@ -377,7 +420,7 @@ impl<N: Node> Reactor<N> {
                     self.handle(Input::Received { connection: id, bytes: &scratch[..len] });
                     // Many small chunks cost more than their bytes.
                     let calls_cost = (self.file_calls - calls_before) * FILE_CALL_COST_BYTES;
-                    budget_bytes = budget_bytes.saturating_sub(len.max(calls_cost));
+                    left_bytes = left_bytes.saturating_sub(len.max(calls_cost));
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -390,9 +433,11 @@ impl<N: Node> Reactor<N> {
     }
 
     fn send_all(&mut self) {
-        let ids = mem::take(&mut self.sendable);
-        let budget_bytes = budget_bytes(ids.len());
-        for id in ids {
+        // What is marked meanwhile waits for the next turn.
+        let count = self.sendable.len();
+        let budget_bytes = budget_bytes(count);
+        for _ in 0..count {
+            let Some(id) = self.sendable.pop_front() else { return };
             self.send(id, budget_bytes);
         }
     }

@@ -6,6 +6,8 @@ use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::limits::{
     LOG_ADDRESSES_MAX, LOG_LINES_PER_ADDRESS_PER_SECOND, LOG_LINES_PER_SECOND,
     LOG_OFFER_LINES_PER_SECOND,
@@ -20,8 +22,8 @@ pub(super) struct ReportLog {
     own: Count,
     /// Lines about what others offer.
     offers: Count,
-    /// Lines about what others did wrong.
-    blame: Count,
+    /// Lines about what one other address did.
+    others: Count,
     by_address: BTreeMap<Ipv4Addr, u32>,
 }
 
@@ -33,8 +35,8 @@ struct Count {
 
 impl ReportLog {
     pub(super) fn new(name: String) -> Self {
-        let [own, offers, blame] = [Count::default(); 3];
-        Self { name, began: Instant::now(), own, offers, blame, by_address: BTreeMap::new() }
+        let [own, offers, others] = [Count::default(); 3];
+        Self { name, began: Instant::now(), own, offers, others, by_address: BTreeMap::new() }
     }
 
     pub(super) fn log(&mut self, now: Instant, report: &Report) {
@@ -42,25 +44,38 @@ impl ReportLog {
         if level > log::max_level() {
             return;
         }
-        if now.saturating_duration_since(self.began) >= Duration::from_secs(1) {
-            self.begin_second(now);
-        }
-        if self.has_room(report) {
+        self.begin_second_if_due(now);
+        if level == Level::Error || self.has_room(report) {
             log::log!(target: &self.name, level, "{report}");
         }
     }
 
     /// Logs a line of the loop's own.
-    pub(super) fn note(&self, line: impl Display) {
-        log::info!(target: &self.name, "{line}");
+    pub(super) fn note(&self, level: Level, line: impl Display) {
+        log::log!(target: &self.name, level, "{line}");
+    }
+
+    /// Logs a warning of the loop's own, of which there may be very many.
+    pub(super) fn warn(&mut self, now: Instant, line: impl Display) {
+        self.begin_second_if_due(now);
+        if self.own.take(LOG_LINES_PER_SECOND) {
+            log::warn!(target: &self.name, "{line}");
+        }
+    }
+
+    fn begin_second_if_due(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.began) >= Duration::from_secs(1) {
+            self.begin_second(now);
+        }
     }
 
     fn begin_second(&mut self, now: Instant) {
-        let counts = [(self.own, "lines"), (self.offers, "offers"), (self.blame, "complaints")];
+        let counts =
+            [(self.own, "lines"), (self.offers, "offers"), (self.others, "lines about others")];
         for (count, what) in counts.into_iter().filter(|(count, _)| count.hidden > 0) {
             log::info!(target: &self.name, "... and {} more {what}", count.hidden);
         }
-        [self.own, self.offers, self.blame] = [Count::default(); 3];
+        [self.own, self.offers, self.others] = [Count::default(); 3];
         self.began = now;
         self.by_address.clear();
     }
@@ -71,11 +86,11 @@ impl ReportLog {
             let lines = match self.by_address.get_mut(address.ip()) {
                 Some(lines) => lines,
                 None if is_room => self.by_address.entry(*address.ip()).or_default(),
-                None => return self.blame.take(0),
+                None => return self.others.take(0),
             };
             *lines += 1;
             let is_allowed = *lines <= LOG_LINES_PER_ADDRESS_PER_SECOND;
-            return self.blame.take(if is_allowed { LOG_LINES_PER_SECOND } else { 0 });
+            return self.others.take(if is_allowed { LOG_LINES_PER_SECOND } else { 0 });
         }
         match report.is_about_offers() {
             true => self.offers.take(LOG_OFFER_LINES_PER_SECOND),

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::commit::commit;
@@ -34,6 +34,10 @@ pub struct WriteSettings {
     /// How much of the disk is left free; `None` for the usual reserve.
     pub disk_reserve_bytes: Option<u64>,
 }
+
+/// The names in a folder, but for what we put there for ourselves.
+#[derive(Debug)]
+pub struct Names(Dir);
 
 /// What [`SharedFolder::scan`] found, by name.
 #[derive(Debug, Default)]
@@ -98,6 +102,30 @@ impl SharedFolder {
         self.scan_up_to(SHARED_FILES_MAX)
     }
 
+    /// The names in it, in no order, read as they are asked for.
+    pub fn names(&self) -> io::Result<Names> {
+        Ok(Names(system::entries(&self.descriptor)?))
+    }
+
+    /// What stands under a name; `None` if nothing does.
+    pub fn look_at(&self, name: &[u8]) -> Result<Option<(FileName, Version)>, SkipReason> {
+        let name = FileName::from_bytes(name).map_err(SkipReason::Name)?;
+        let stat = match system::stat_name(&self.descriptor, name.as_str()) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(SkipReason::Io(io::Error::from(errno).kind())),
+        };
+        match kind_if_not_regular(FileType::from_raw_mode(stat.st_mode)) {
+            Some(kind) => Err(SkipReason::NotRegular(kind)),
+            None => Ok(Some((name, system::version(&stat)))),
+        }
+    }
+
+    /// Whether the folder itself was removed, while we have it open.
+    pub fn is_removed(&self) -> bool {
+        system::stat_file(&self.descriptor).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
     /// Opens a file for sending.
     pub fn open_source(&self, name: &FileName) -> Result<Source, FileError> {
         let (file, version) = system::open_regular(&self.descriptor, name.as_str())?;
@@ -107,8 +135,7 @@ impl SharedFolder {
     /// Creates a partial file that is to get this name. `Exists` if anything stands
     /// there already, be it a link to nowhere.
     pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
-        let reserve_bytes = self.settings.disk_reserve_bytes;
-        Partial::create(Rc::clone(&self.descriptor), *name, reserve_bytes)
+        Partial::create(Rc::clone(&self.descriptor), *name, self.settings)
     }
 
     /// Makes files of this folder safe under their final names, replacing nothing. Those
@@ -124,19 +151,16 @@ impl SharedFolder {
     fn scan_up_to(&self, entries_max: usize) -> io::Result<Scan> {
         let mut scan = Scan::default();
         let mut surplus = None;
-        for entry in system::entries(&self.descriptor)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") || is_our_own(name.to_bytes()) {
-                continue;
-            }
-            let skipped = |why| Skipped { name: name.to_string_lossy().into_owned(), why };
+        for name in self.names()? {
+            let name = name?;
+            let skipped = |why| Skipped::new(&name, why);
             if scan.files.len() + scan.skipped.len() == entries_max {
                 surplus = Some(skipped(SkipReason::TooMany));
                 break;
             }
-            match self.look_at(name.to_bytes()) {
+            match self.look_at(&name) {
                 Ok(Some(file)) => scan.files.push(file),
+                // It went away in the meantime.
                 Ok(None) => {}
                 Err(why) => scan.skipped.push(skipped(why)),
             }
@@ -146,18 +170,20 @@ impl SharedFolder {
         scan.skipped.extend(surplus);
         Ok(scan)
     }
+}
 
-    /// `None` if it went away in the meantime.
-    fn look_at(&self, name: &[u8]) -> Result<Option<(FileName, Version)>, SkipReason> {
-        let name = FileName::from_bytes(name).map_err(SkipReason::Name)?;
-        let stat = match system::stat_name(&self.descriptor, name.as_str()) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(SkipReason::Io(io::Error::from(errno).kind())),
-        };
-        match kind_if_not_regular(FileType::from_raw_mode(stat.st_mode)) {
-            Some(kind) => Err(SkipReason::NotRegular(kind)),
-            None => Ok(Some((name, system::version(&stat)))),
+impl Iterator for Names {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let name = match self.0.next()? {
+                Ok(entry) => entry.file_name().to_bytes().to_owned(),
+                Err(errno) => return Some(Err(errno.into())),
+            };
+            if !matches!(&name[..], b"." | b"..") && !is_our_own(&name) {
+                return Some(Ok(name));
+            }
         }
     }
 }
@@ -177,6 +203,13 @@ pub(super) fn kind_if_not_regular(kind: FileType) -> Option<&'static str> {
         FileType::Socket => Some("a socket"),
         FileType::CharacterDevice | FileType::BlockDevice => Some("a device"),
         FileType::Unknown => Some("of unknown kind"),
+    }
+}
+
+impl Skipped {
+    /// Passed over for this reason.
+    pub fn new(name: &[u8], why: SkipReason) -> Self {
+        Self { name: String::from_utf8_lossy(name).into_owned(), why }
     }
 }
 

@@ -20,6 +20,7 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use super::digest_cache::DigestCache;
 use super::folder::SharedFolder;
 use super::system::{self, persist, refused};
 use crate::limits::{HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES, SETTLED_AGE};
@@ -34,6 +35,7 @@ pub struct HashJobs {
     // The names in `waiting`, so that ten thousand are not searched for each new one.
     waiting_names: BTreeSet<FileName>,
     open: VecDeque<Job>,
+    cache: Option<DigestCache>,
 }
 
 /// What one call of [`HashJobs::run_slice`] did.
@@ -79,13 +81,14 @@ struct Job {
 }
 
 impl HashJobs {
-    /// No jobs yet.
-    pub fn new(folder: &SharedFolder) -> Self {
+    /// No jobs yet. Digests are kept in the `cache`, if there is one.
+    pub fn new(folder: &SharedFolder, cache: Option<DigestCache>) -> Self {
         Self {
             folder: folder.descriptor(),
             waiting: VecDeque::new(),
             waiting_names: BTreeSet::new(),
             open: VecDeque::new(),
+            cache,
         }
     }
 
@@ -122,8 +125,14 @@ impl HashJobs {
         let (name, before_bytes) = (job.name, job.hashed_bytes);
         let outcome = job.run(&self.folder, scratch).unwrap_or_else(HashOutcome::Failed);
         let cost_bytes = HASH_STEP_COST_BYTES.max((job.hashed_bytes - before_bytes) as usize);
-        if let HashOutcome::Progress { .. } = outcome {
-            self.open.push_back(job);
+        match &outcome {
+            HashOutcome::Progress { .. } => self.open.push_back(job),
+            HashOutcome::Done { version, digest } => {
+                if let Some(cache) = &mut self.cache {
+                    cache.add(version, digest);
+                }
+            }
+            HashOutcome::Failed(_) => {}
         }
         Some(HashStep { name, outcome, cost_bytes })
     }
@@ -207,7 +216,7 @@ mod tests {
     }
 
     fn jobs_in(path: &Path) -> HashJobs {
-        HashJobs::new(&SharedFolder::open(path).unwrap())
+        HashJobs::new(&SharedFolder::open(path).unwrap(), None)
     }
 
     /// Writes a file and waits until it may be hashed.

@@ -1,14 +1,16 @@
 //! The shared folder: what stands in it, and how a file gets out of it and into it.
 //!
 //! Owns every call that touches files. Only the reactor calls it. It knows no
-//! connection, decides nothing, and remembers no file that nobody holds open.
+//! connection and decides nothing.
 //!
 //! | type | what it does |
 //! |---|---|
 //! | [`SharedFolder`] | finds, opens and creates files |
 //! | [`Source`] | a file open for sending |
 //! | [`Partial`] | a file that is coming in: temporary name, verified, final name |
+//! | [`Watch`] | what the kernel tells of changes in it |
 //! | [`HashJobs`] | files that are being hashed, slice by slice |
+//! | [`DigestCache`] | digests kept between runs |
 //! | [`SimulatedFolder`] | a folder that is made anew at each start, for trying things out |
 //!
 //! What holds throughout:
@@ -22,6 +24,7 @@
 //!    whose process died is removed by the next [`SharedFolder::open`].
 
 mod commit;
+mod digest_cache;
 mod folder;
 mod hashing;
 mod partial;
@@ -29,9 +32,12 @@ mod simulated;
 mod source;
 mod space;
 mod system;
+mod watch;
 
-pub use folder::{Scan, SharedFolder, SkipReason, Skipped, WriteSettings};
+pub use digest_cache::{DigestCache, cache_folder};
+pub use folder::{Names, Scan, SharedFolder, SkipReason, Skipped, WriteSettings};
 pub use hashing::{HashJobs, HashOutcome, HashStep};
 pub use partial::Partial;
 pub use simulated::{PrepareError, SimulatedFolder, prepare};
 pub use source::Source;
+pub use watch::{Changes, Touch, Watch};

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::folder::WriteSettings;
 use super::space;
 use super::system::{self, persist, refused};
 use crate::canary::{Canary, sings};
@@ -41,7 +42,7 @@ pub struct Partial {
     /// Where it stands now and is removed from when dropped; `None` once it is to stay.
     stands_as: Option<String>,
     write_back: WriteBack,
-    disk_reserve_bytes: Option<u64>,
+    settings: WriteSettings,
 }
 
 /// How much was written since the kernel was last told to write back.
@@ -54,9 +55,9 @@ impl Partial {
     pub(super) fn create(
         folder: Rc<OwnedFd>,
         final_name: FileName,
-        disk_reserve_bytes: Option<u64>,
+        settings: WriteSettings,
     ) -> Result<Self, FileError> {
-        space::check(&folder, disk_reserve_bytes)?;
+        space::check(&folder, settings.disk_reserve_bytes)?;
         match system::stat_name(&folder, final_name.as_str()) {
             Err(Errno::NOENT) => {}
             Ok(_) => return Err(FileError::Exists),
@@ -76,7 +77,7 @@ impl Partial {
                 final_name,
                 stands_as: Some(name),
                 write_back: WriteBack::default(),
-                disk_reserve_bytes,
+                settings,
             };
             // A process that starts right now may find the file before it is locked, take
             // it for a dead one's, and have it locked or removed by now.
@@ -104,8 +105,10 @@ impl Partial {
             }
         }
         if let Some(due) = self.write_back.wrote(offset, bytes.len() as u64) {
-            self.begin_write_back(due);
-            space::check(&self.file, self.disk_reserve_bytes)?;
+            if self.settings.sync {
+                self.begin_write_back(due);
+            }
+            space::check(&self.file, self.settings.disk_reserve_bytes)?;
         }
         Ok(())
     }

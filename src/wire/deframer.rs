@@ -1,16 +1,16 @@
 //! Cuts a byte stream into messages, wherever the stream was cut before.
 //!
-//! Only an unfinished head is kept, 70 bytes at most. The data of a chunk is
-//! never copied: it is reported as a range of the caller's own buffer.
+//! Only a head that was cut is kept, 70 bytes at most; a whole one is decoded where it
+//! lies. The data of a chunk is never copied: it is reported as a range of the caller's
+//! own buffer.
 //!
-//! Invariant: `head_len` is less than what the message in progress needs, and 0
+//! Invariant: `head` is shorter than what the message in progress needs, and empty
 //! while payload is owed.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::malformed::Malformed;
-use crate::limits::HEAD_BYTES_MAX;
 
 /// A message that a stream can carry.
 pub trait Message: Sized {
@@ -41,15 +41,14 @@ pub enum Frame<M> {
 /// Cuts one direction of one connection into [`Frame`]s.
 #[derive(Debug)]
 pub struct Deframer<M> {
-    head: [u8; HEAD_BYTES_MAX],
-    head_len: usize,
+    head: Vec<u8>,
     payload_left_bytes: u32,
     message: PhantomData<M>,
 }
 
 impl<M> Default for Deframer<M> {
     fn default() -> Self {
-        Self { head: [0; HEAD_BYTES_MAX], head_len: 0, payload_left_bytes: 0, message: PhantomData }
+        Self { head: Vec::new(), payload_left_bytes: 0, message: PhantomData }
     }
 }
 
@@ -60,29 +59,62 @@ impl<M: Message> Deframer<M> {
         if self.payload_left_bytes > 0 {
             return Ok(self.payload(input, at));
         }
-        loop {
-            let wanted = match M::head_len_bytes(&self.head[..self.head_len])? {
-                Some(len) if self.head_len == len => break,
-                Some(len) => len,
-                None => self.head_len + 1,
-            };
-            let taken = (wanted - self.head_len).min(input.len() - *at);
-            if taken == 0 {
-                return Ok(None);
+        let message = match self.head.is_empty() {
+            true => Self::whole_head(&input[*at..])?.inspect(|(_, len)| *at += len),
+            false => None,
+        };
+        let message = match message {
+            Some((message, _)) => message,
+            None if self.complete_head(input, at)? => {
+                let message = M::decode(&self.head)?;
+                self.head.clear();
+                message
             }
-            self.head[self.head_len..][..taken].copy_from_slice(&input[*at..][..taken]);
-            self.head_len += taken;
-            *at += taken;
-        }
-        let message = M::decode(&self.head[..self.head_len])?;
-        self.head_len = 0;
+            None => return Ok(None),
+        };
         self.payload_left_bytes = message.payload_bytes();
         Ok(Some(Frame::Message(message)))
     }
 
+    /// The message whose head begins `input`, and how long that is, if all of it is there.
+    fn whole_head(input: &[u8]) -> Result<Option<(M, usize)>, Malformed> {
+        let mut known = input.len().min(1);
+        loop {
+            match M::head_len_bytes(&input[..known])? {
+                Some(len) if len <= input.len() => {
+                    return M::decode(&input[..len]).map(|message| Some((message, len)));
+                }
+                None if known < input.len() => known += 1,
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Adds to the head in progress; whether it is complete.
+    fn complete_head(&mut self, input: &[u8], at: &mut usize) -> Result<bool, Malformed> {
+        loop {
+            let wanted = match M::head_len_bytes(&self.head)? {
+                Some(len) if self.head.len() == len => return Ok(true),
+                Some(len) => len,
+                None => self.head.len() + 1,
+            };
+            let taken = (wanted - self.head.len()).min(input.len() - *at);
+            if taken == 0 {
+                return Ok(false);
+            }
+            self.head.extend_from_slice(&input[*at..][..taken]);
+            *at += taken;
+        }
+    }
+
     /// Whether the stream stands between two messages.
     pub fn is_between_messages(&self) -> bool {
-        self.head_len == 0 && self.payload_left_bytes == 0
+        self.head.is_empty() && self.payload_left_bytes == 0
+    }
+
+    /// How much of the payload in progress is still to come.
+    pub fn payload_left_bytes(&self) -> u32 {
+        self.payload_left_bytes
     }
 
     fn payload(&mut self, input: &[u8], at: &mut usize) -> Option<Frame<M>> {

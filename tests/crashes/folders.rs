@@ -18,6 +18,7 @@ use crate::harness::{FakeSource, Heard, Peer, RawDownloader, Registry, World, co
 use crate::messages::digest_of;
 use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
 use crate::rounds::{Moment, choices, play};
+use crate::strace;
 
 const SPARSE_BYTES: u64 = 1 << 40;
 
@@ -315,4 +316,29 @@ fn take(kind: &str, secret: &Path, path: &Path) -> io::Result<()> {
         "link" => symlink(secret, path),
         _ => fs::create_dir(path),
     }
+}
+
+/// The kernel has no inotify descriptor left: the folder is looked at from time to time.
+#[test]
+fn a_folder_is_followed_without_being_told_of_changes() {
+    if !is_possible("a peer without inotify", strace::can_inject()) {
+        return;
+    }
+    let world = World::new();
+    let registry = world.registry();
+    let log = world.folder().join("trace");
+    let call = strace::Call { name: "inotify_init1".to_owned(), nth: 1 };
+    let launcher = strace::injecting(&log, &call, strace::Fault::Error("EMFILE"));
+    let plan = world.peer(SOURCE, registry.address).has("old", b"old").has("other", b"x");
+    let source = plan.under(launcher).start();
+    world.await_offer(SOURCE, "old");
+    assert!(strace::injected_in(&log).is_some(), "inotify was not asked for");
+
+    let file = content(1, 100_000);
+    let mut downloader = world.peer(DOWNLOADER, registry.address).wants("new").start();
+    fs::write(source.path_of("new"), &file).unwrap();
+    fs::remove_file(source.path_of("old")).unwrap();
+    downloader.await_file("new", &file);
+    let names = world.names_offered(SOURCE, "new");
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["new", "other"]);
 }

@@ -45,6 +45,8 @@ impl Process {
         let child = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
             .args(arguments)
             .current_dir(folder)
+            .env_remove("HOME")
+            .env_remove("XDG_CACHE_HOME")
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).unwrap())
             .stderr(File::create(&stderr).unwrap())

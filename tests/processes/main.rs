@@ -5,6 +5,7 @@
 //! | `transfers` | files of every size arrive; many at once; the window |
 //! | `failing_sources` | a source that dies, lies, hangs or refuses costs no file |
 //! | `changing_files` | a file that changes never arrives as a mixture |
+//! | `following` | what changes in a folder is followed, and nothing half-written offered |
 //! | `registry` | registration, lookups, removal, hostile clients |
 //! | `outages` | the registry or a peer goes away and comes back |
 //! | `storage` | simulated storage; what is not offered; leftovers |
@@ -22,6 +23,7 @@ mod account;
 mod changing_files;
 mod command_line;
 mod failing_sources;
+mod following;
 mod harness;
 mod interplay;
 mod messages;

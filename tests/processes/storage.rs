@@ -6,8 +6,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use sha2::{Digest as _, Sha256};
 
 use crate::harness::{RawDownloader, World, content};
+use crate::messages::digest_of;
 
 #[test]
 fn simulated_storage_begins_as_a_fresh_machine_each_time() {
@@ -119,4 +121,34 @@ fn a_download_never_replaces_what_is_there() {
 
 fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).unwrap().next().is_none()
+}
+
+#[test]
+fn digests_are_kept_between_runs_and_are_only_good_for_what_they_were_made_of() {
+    let world = World::new();
+    let registry = world.registry();
+    let caches = world.folder().join("caches");
+    let environment = format!("XDG_CACHE_HOME={}", caches.display());
+    let content = content(3, 100_000);
+    let fetch = |plan: crate::harness::PeerPlan<'_>| {
+        let mut peer = plan.under(["env", &environment]).start();
+        let fetched = RawDownloader::connect(peer.address).fetch("file").unwrap();
+        peer.stop();
+        fetched
+    };
+    let plan = || world.peer(1, registry.address);
+    assert_eq!(fetch(plan().has("file", &content)).1, digest_of(&content));
+
+    // Another digest in its place shows that it is not made again.
+    let path = fs::read_dir(caches.join("p2pfs")).unwrap().next().unwrap().unwrap().path();
+    let mut record = fs::read(&path).unwrap();
+    assert_eq!(record.len(), 96);
+    record[56..88].fill(7);
+    let check = Sha256::digest(&record[..88]);
+    record[88..].copy_from_slice(&check[..8]);
+    fs::write(&path, record).unwrap();
+    assert_eq!(fetch(plan()).1, "07".repeat(32));
+
+    fs::write(world.shared_folder(1).join("file"), b"changed").unwrap();
+    assert_eq!(fetch(plan()), (b"changed".to_vec(), digest_of(b"changed")));
 }

@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use p2pfs::limits::{CHUNK_BYTES_MAX, Limits, OUTBOX_BYTES_MAX, WINDOW_BYTES};
-use p2pfs::node::CloseHow;
+use p2pfs::limits::{CHUNK_BYTES_MAX, Limits, OUTBOX_BYTES_MAX, REST_TIME, WINDOW_BYTES_MAX};
+use p2pfs::node::{CloseHow, Input, Sight, Version};
 use p2pfs::proto::{FileId, Timer};
 use p2pfs::wire::{
     Deframer, FileName, Frame, Message, Offer, PeerId, PeerMessage, RegistryRequest,
@@ -24,6 +24,17 @@ pub(crate) struct Ledger {
     pub(crate) wishes: BTreeSet<FileName>,
     /// What it may offer and send: found in the folder or fetched.
     pub(crate) shared: BTreeSet<FileName>,
+    /// The files that it knows of, as last seen, and those that it fetched.
+    seen: BTreeMap<FileName, Version>,
+    fetched: BTreeMap<FileName, Version>,
+    /// Files that it asked to be opened for sending.
+    sources: BTreeMap<FileId, FileName>,
+    /// When it was last shown a change of a file whose writer may not be done.
+    changed_us: BTreeMap<FileName, u64>,
+    /// When a file that it shared was gone.
+    gone_us: BTreeMap<FileName, u64>,
+    /// When it last offered what.
+    offered_us: BTreeMap<FileName, u64>,
     /// What it fetched.
     pub(crate) committed: BTreeSet<FileName>,
     /// Wishes that it has given up.
@@ -51,10 +62,79 @@ struct Partial {
 }
 
 impl Ledger {
+    /// A file is in the folder at its start.
+    pub(crate) fn found(&mut self, name: FileName, version: Version) {
+        self.shared.insert(name);
+        self.seen.insert(name, version);
+    }
+
+    /// It is told something of the folder.
+    pub(crate) fn learns(&mut self, now_us: u64, input: &Input<'_>) {
+        match *input {
+            Input::FileSeen { name, version, sight } => {
+                self.shared.insert(name);
+                self.sees(now_us, name, version, sight);
+            }
+            Input::Opened { file, version } => {
+                if let Some(name) = self.sources.remove(&file) {
+                    self.sees_by_the_way(now_us, name, version);
+                }
+            }
+            Input::HashProgress { name, version, .. } | Input::Hashed { name, version, .. } => {
+                self.sees_by_the_way(now_us, name, version);
+            }
+            Input::FileGone { name } => {
+                if self.shared.remove(&name) {
+                    self.gone_us.insert(name, now_us);
+                }
+                self.seen.remove(&name);
+                self.changed_us.remove(&name);
+            }
+            _ => {}
+        }
+    }
+
+    fn sees(&mut self, now_us: u64, name: FileName, version: Version, sight: Sight) {
+        let is_other = self.seen.insert(name, version) != Some(version);
+        if sight == Sight::Written {
+            self.fetched.remove(&name);
+        }
+        match sight {
+            Sight::Closed => _ = self.changed_us.remove(&name),
+            Sight::Looked if !is_other => {}
+            Sight::Looked | Sight::Written => _ = self.changed_us.insert(name, now_us),
+        }
+    }
+
+    /// An open or a hash took its time: what it shows of a file that rests is of before.
+    fn sees_by_the_way(&mut self, now_us: u64, name: FileName, version: Version) {
+        if self.rests(now_us, &name) {
+            self.sees(now_us, name, version, Sight::Looked);
+        }
+    }
+
+    /// Whether no change of a file was shown for long enough.
+    fn rests(&self, now_us: u64, name: &FileName) -> bool {
+        let changed_us = self.changed_us.get(name);
+        changed_us.is_none_or(|at_us| at_us + REST_TIME.as_micros() as u64 <= now_us)
+    }
+
+    /// Whether it has offered a file since then.
+    pub(crate) fn has_offered(&self, name: &FileName, since_us: u64) -> bool {
+        self.offered_us.get(name).is_some_and(|at_us| *at_us >= since_us)
+    }
+
     /// It opens or creates a file: under an id that was never used.
-    pub(crate) fn opens(&mut self, file: FileId) {
+    fn opens(&mut self, file: FileId) {
         assert!(self.last_file < Some(file), "{file:?} was used before");
         self.last_file = Some(file);
+    }
+
+    /// It opens a file for sending.
+    pub(crate) fn opens_source(&mut self, file: FileId, name: FileName) {
+        self.opens(file);
+        assert!(self.shared.contains(&name), "opens {name}, which it has not");
+        self.sources.insert(file, name);
     }
 
     /// It creates a partial file: for a wish that is open, and only one at a time.
@@ -89,11 +169,20 @@ impl Ledger {
         name
     }
 
-    /// A commit is done.
-    pub(crate) fn committed(&mut self, file: FileId) {
+    /// Whether a file is the very one that it fetched, by what it was last told.
+    pub(crate) fn knows_digest(&self, name: &FileName) -> bool {
+        self.fetched.get(name).is_some_and(|version| self.seen.get(name) == Some(version))
+    }
+
+    /// A commit is done; its name.
+    pub(crate) fn committed(&mut self, file: FileId, version: Version) -> FileName {
         let partial = self.partials.remove(&file).expect("a commit that was asked for");
         assert!(self.committed.insert(partial.name), "{} is committed twice", partial.name);
+        self.changed_us.remove(&partial.name);
         self.shared.insert(partial.name);
+        self.fetched.insert(partial.name, version);
+        self.seen.insert(partial.name, version);
+        partial.name
     }
 
     /// What there is of partial files.
@@ -120,12 +209,18 @@ impl Ledger {
         assert_eq!(old, None, "an offer is remembered for ever");
     }
 
-    /// It offers a file: as itself, and one that is complete.
-    pub(crate) fn offers(&mut self, id: PeerId, datagram: &[u8]) {
+    /// It offers a file: as itself, and one that is complete and rests.
+    pub(crate) fn offers(&mut self, now_us: u64, id: PeerId, datagram: &[u8]) {
         self.offers += 1;
         let offer = Offer::decode(datagram).expect("offers what is no offer");
         assert_eq!(offer.peer, id, "offers in the name of another");
-        assert!(self.shared.contains(&offer.name), "offers {}, which it has not", offer.name);
+        // An offer that was on its way out when the file turned out to be gone still goes.
+        let has_it = self.shared.contains(&offer.name)
+            || self.gone_us.get(&offer.name).is_some_and(|at_us| *at_us == now_us);
+        assert!(has_it, "offers {}, which it has not", offer.name);
+        let rests = self.rests(now_us, &offer.name);
+        assert!(rests, "offers {}, which is being written", offer.name);
+        self.offered_us.insert(offer.name, now_us);
     }
 }
 
@@ -282,6 +377,11 @@ impl Conversation {
 }
 
 impl DownloadTalk {
+    /// Whether a file is on its way.
+    pub(crate) fn expects_data(&self) -> bool {
+        self.requests > 0
+    }
+
     fn sent(&mut self, speaker: &Speaker<'_>, bytes: &[u8]) {
         self.cut.sent(bytes, |message| match message {
             PeerMessage::Request(name) => {
@@ -316,7 +416,7 @@ impl UploadTalk {
                 assert!(speaker.ledger.shared.contains(name), "sends {name}, which it has not");
                 self.unacknowledged.push_back(data_bytes);
                 self.unacknowledged_bytes += u64::from(data_bytes);
-                let bound = u64::from(WINDOW_BYTES + CHUNK_BYTES_MAX);
+                let bound = u64::from(WINDOW_BYTES_MAX + CHUNK_BYTES_MAX);
                 assert!(self.unacknowledged_bytes <= bound, "the window is overrun");
             }
             PeerMessage::Eof(digest) => {

@@ -108,6 +108,19 @@ impl Disk {
         self.folder.remove(name).map(|entry| entry.inode.borrow().content.clone())
     }
 
+    /// The user gives a file another name; its content.
+    pub(crate) fn rename(&mut self, from: &FileName, to: FileName) -> Option<Vec<u8>> {
+        let entry = self.folder.remove(from)?;
+        let content = entry.inode.borrow().content.clone();
+        self.folder.insert(to, entry);
+        Some(content)
+    }
+
+    /// What stands under a name.
+    pub(crate) fn version(&self, name: &FileName) -> Option<Version> {
+        self.folder.get(name).map(|entry| entry.inode.borrow().version())
+    }
+
     /// The digest of a file.
     pub(crate) fn digest(&self, name: &FileName) -> Option<Digest> {
         self.folder.get(name).map(|entry| entry.inode.borrow().digest())
@@ -242,9 +255,13 @@ impl Disk {
         Ok(None)
     }
 
-    /// Closes a file; a partial one is gone.
+    /// Closes a file; a partial one is gone, even if it has its name already.
     pub(crate) fn discard(&mut self, file: FileId) {
-        self.open.remove(&file);
+        if let Some(Open::Partial { name, inode, .. }) = self.open.remove(&file)
+            && self.folder.get(&name).is_some_and(|entry| Rc::ptr_eq(&entry.inode, &inode))
+        {
+            self.folder.remove(&name);
+        }
     }
 
     /// Begins to hash a file, anew if that is under way; the number of the job.

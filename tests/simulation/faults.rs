@@ -123,6 +123,14 @@ faults! {
     SourceShortened: Moment(0.5),
     /// A shared file is removed, and put back later.
     SourceRemoved: Moment(0.4),
+    /// A file is added, as a whole.
+    SourceAdded: Moment(0.4),
+    /// A shared file gets another name.
+    SourceRenamed: Moment(0.4),
+    /// A file is written or added to in pieces, with pauses.
+    SourceWritten: Moment(0.8),
+    /// The kernel cannot tell all that happens in the folder.
+    FolderChangesLost: Each(0.1),
     /// A file appears under a name that is being fetched.
     NameTaken: Moment(0.3),
     // ---- a peer that lies ----

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 
 use p2pfs::limits::Limits;
-use p2pfs::node::{FileError, Input, Outcome, PeerNode, PeerSettings, RegistryNode, Signal};
+use p2pfs::node::{FileError, Input, Outcome, PeerNode, PeerSettings, RegistryNode, Sight, Signal};
 use p2pfs::wire::{FileName, PeerId};
 
 use crate::checks::{self, Conversation};
@@ -49,6 +49,10 @@ pub(crate) struct Host {
     pub(crate) process: Option<Process>,
     /// Which process it is, or was: each start has the next number.
     pub(crate) incarnation: u32,
+    /// Files at which a program of the user's is writing.
+    pub(crate) being_written: BTreeSet<FileName>,
+    /// When the last change of the folder is told: none overtakes another.
+    pub(crate) last_change_us: u64,
     /// How the last process ended by itself.
     pub(crate) outcome: Option<Outcome>,
     has_power: bool,
@@ -108,6 +112,8 @@ impl Host {
             postponed: Vec::new(),
             process: None,
             incarnation: 0,
+            being_written: BTreeSet::new(),
+            last_change_us: 0,
             outcome: None,
             has_power: true,
         }
@@ -159,14 +165,57 @@ impl Host {
 
     fn tell_folder_and_wishes(&mut self, out: &mut Outside) {
         for (name, version) in self.disk.complete_files() {
+            // What is there at the start is taken as it is.
+            if let Some(digest) = self.disk.digest(&name).filter(|_| self.is_being_written(&name)) {
+                out.truth.add(name, digest);
+            }
             let is_true = self.disk.digest(&name).is_some_and(|d| out.truth.holds(&name, &d));
             assert!(is_true, "host {} holds a {name} that never was", self.index);
-            self.process_mut().ledger.shared.insert(name);
-            self.feed(out, Input::FileFound { name, version });
+            self.process_mut().ledger.found(name, version);
+            self.feed(out, Input::FileFound { name, version, digest: None });
         }
         let names: Vec<_> = self.wishes.iter().copied().collect();
         self.process_mut().ledger.wishes.extend(&names);
         self.feed(out, Input::Want(&names));
+    }
+
+    fn is_being_written(&self, name: &FileName) -> bool {
+        self.being_written.contains(name)
+    }
+
+    /// Something happened to a name in the folder, of which the kernel will tell.
+    pub(crate) fn folder_changes(&mut self, out: &mut Outside, name: FileName, sight: Sight) {
+        let lost = out.faults.hits(&mut out.rng, Fault::FolderChangesLost);
+        let what = match lost {
+            true => Happening::FolderChangesLost,
+            false => Happening::FolderChanged(name, sight),
+        };
+        // Sooner than a file counts as settled: the loop hears of changes before all else.
+        self.last_change_us = self.last_change_us.max(out.now_us + out.some_us(10..=5000));
+        out.put(self.last_change_us - out.now_us, self.index, self.incarnation, what);
+    }
+
+    /// Whether its process has offered every file of the folder since then.
+    pub(crate) fn has_offered_all(&self, since_us: u64) -> bool {
+        let Some(process) = self.process.as_ref().filter(|_| self.is_peer()) else { return true };
+        let mut files = self.disk.complete_files().into_iter();
+        files.all(|(name, _)| process.ledger.has_offered(&name, since_us))
+    }
+
+    /// What a look at a name shows.
+    pub(crate) fn seen(&self, name: FileName, sight: Sight) -> Input<'static> {
+        match self.disk.version(&name) {
+            Some(version) => Input::FileSeen { name, version, sight },
+            None => Input::FileGone { name },
+        }
+    }
+
+    fn on_changes_lost(&mut self, out: &mut Outside) {
+        self.feed(out, Input::ChangesMissed);
+        for (name, _) in self.disk.complete_files() {
+            let input = self.seen(name, Sight::Looked);
+            self.feed(out, input);
+        }
     }
 
     /// A liar does nothing more.
@@ -193,6 +242,12 @@ impl Host {
             Death::PowerCut => {
                 self.has_power = false;
                 self.disk.power_cut(&mut out.rng);
+                // Their writers died with the machine: what is there is all there will be.
+                for name in std::mem::take(&mut self.being_written) {
+                    if let Some(digest) = self.disk.digest(&name) {
+                        out.truth.add(name, digest);
+                    }
+                }
             }
         }
         self.frozen_until_us = 0;
@@ -269,6 +324,11 @@ impl Host {
                 self.process_mut().ledger.wishes.insert(name);
                 self.feed(out, Input::Want(&[name]));
             }
+            Happening::FolderChanged(name, sight) => {
+                let input = self.seen(name, sight);
+                self.feed(out, input);
+            }
+            Happening::FolderChangesLost => self.on_changes_lost(out),
             Happening::Stop => self.on_stop(out),
         }
         if self.process.is_some() {
@@ -376,7 +436,10 @@ impl Host {
                 Input::HashProgress { name, version, hashed_bytes }
             }
             Ok(Slice::Done(version, digest)) => {
-                assert!(out.truth.holds(&name, &digest), "{name} was hashed in two states");
+                // Half a file may be hashed, but its digest is told to nobody.
+                let is_half = self.is_being_written(&name);
+                let is_true = out.truth.holds(&name, &digest);
+                assert!(is_half || is_true, "{name} was hashed in two states");
                 Input::Hashed { name, version, digest }
             }
             Err(error) => Input::HashFailed { name, error },

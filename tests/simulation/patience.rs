@@ -136,8 +136,14 @@ impl Patience {
                 let since_us = moved_us.max(self.busy_us);
                 clock.check(since_us, RETRY_DELAY_MAX.mul_f64(1.25), "its own disk");
             }
+            // A connection that was kept; or the last acknowledgments have no room.
+            Conversation::Download(download) if !download.expects_data() => {
+                clock.check(moved_us, limits.progress_timeout, "the next file");
+                self.mark = (clock.now_us, self.read_bytes);
+            }
             Conversation::Download(_) => {
-                let since_us = self.read_us.max(connected_us);
+                // Acknowledgments follow what was read; a request begins the wait anew.
+                let since_us = self.read_us.max(self.sent_us).max(connected_us);
                 clock.check(since_us, limits.progress_timeout, "data");
                 self.check_rate(clock);
             }

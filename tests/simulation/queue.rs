@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
+use p2pfs::node::Sight;
 use p2pfs::proto::FileId;
 use p2pfs::wire::FileName;
 
@@ -40,6 +41,8 @@ pub(crate) enum Event {
     Thaw(HostIndex),
     /// A user wants a file.
     Wish(HostIndex, FileName),
+    /// A program of the user's writes on at a file in the shared folder.
+    WriteOn(HostIndex, FileName),
     /// Time for something bad.
     Trouble,
     /// Time to look whether the goal is reached.
@@ -74,6 +77,10 @@ pub(crate) enum Happening {
     CommitGoesOn(FileId),
     /// The user wants a file.
     Want(FileName),
+    /// The kernel tells that something happened to a name in the shared folder.
+    FolderChanged(FileName, Sight),
+    /// The kernel tells that it could not tell all.
+    FolderChangesLost,
     /// The user stops the process.
     Stop,
 }

@@ -1,7 +1,7 @@
 //! The process's side of the contract with its node: what the reactor does, done
 //! with a made-up network and disk.
 
-use p2pfs::node::{Action, FileError, Input, Outcome, Report};
+use p2pfs::node::{Action, FileError, Input, Outcome, Report, Sight};
 use p2pfs::proto::{CloseReason, FileId, Transmit};
 use p2pfs::wire::{Digest, FileName};
 
@@ -38,6 +38,7 @@ impl Host {
         if let Input::Datagram { bytes, .. } = &input {
             process.ledger.hears(out.now_us, bytes);
         }
+        process.ledger.learns(out.now_us, &input);
         if process.has_exited.is_none() {
             process.program.node_mut().handle(now, input);
         }
@@ -74,7 +75,7 @@ impl Host {
         match action {
             Action::Broadcast(bytes) => {
                 if process.program.is_honest() {
-                    process.ledger.offers(id, &bytes);
+                    process.ledger.offers(out.now_us, id, &bytes);
                 }
                 out.trace.fold_bytes(&bytes);
                 out.queue.put(out.now_us, Event::Broadcast(host, bytes.to_vec()));
@@ -118,6 +119,10 @@ impl Host {
                 }
             }
             Action::Hash(name) => self.hash(out, name),
+            Action::Look(name) => {
+                let input = self.seen(name, Sight::Looked);
+                self.tell(out, input);
+            }
             Action::Report(report) => self.note_report(&report),
             Action::Exit(outcome) => self.process_mut().has_exited = Some(outcome),
         }
@@ -151,8 +156,7 @@ impl Host {
 
     fn open_source(&mut self, out: &mut Outside, file: FileId, name: FileName) {
         let process = self.process_mut();
-        process.ledger.opens(file);
-        assert!(process.ledger.shared.contains(&name), "opens {name}, which it has not");
+        process.ledger.opens_source(file, name);
         if out.faults.hits(&mut out.rng, Fault::OpenFailed) {
             let error = some_error(&mut out.rng, "open");
             return self.fail(out, file, error);
@@ -217,9 +221,10 @@ impl Host {
                 Err(error) => return self.fail(out, file, error),
                 Ok(Some(version)) => {
                     let process = self.process_mut();
-                    process.ledger.committed(file);
+                    let name = process.ledger.committed(file, version);
                     process.file_is_gone(file);
-                    return self.tell(out, Input::Committed { file, version });
+                    self.tell(out, Input::Committed { file, version });
+                    return self.folder_changes(out, name, Sight::Closed);
                 }
                 Ok(None) if out.faults.hits(&mut out.rng, Fault::DiskSlow) => {
                     let delay_us = out.some_us(1000..=2_000_000);
@@ -244,6 +249,8 @@ impl Host {
     fn hash(&mut self, out: &mut Outside, name: FileName) {
         let shares = self.process_mut().ledger.shared.contains(&name);
         assert!(shares, "hashes {name}, which it has not");
+        let is_known = self.process_mut().ledger.knows_digest(&name);
+        assert!(!is_known, "hashes {name}, which it has fetched and which has not changed");
         let begun = if out.faults.hits(&mut out.rng, Fault::OpenFailed) {
             Err(some_error(&mut out.rng, "open"))
         } else {
@@ -275,7 +282,8 @@ impl Host {
                 ledger.shared.remove(name);
                 // Out of descriptors is no reason: that passes.
                 assert!(!is_passing(error), "{name} is lost for {error}");
-                ledger.has_lost_a_file = true;
+                // Of one that comes back the kernel tells.
+                ledger.has_lost_a_file |= *error != FileError::Missing;
             }
             _ => {}
         }
@@ -442,10 +450,17 @@ fn fold_input(out: &mut Outside, host: usize, input: &Input<'_>) {
         Input::Written { file, len_bytes } => trace.fold(file.0 ^ (*len_bytes as u64) << 20 ^ 6),
         Input::Committed { file, .. } => trace.fold(file.0 ^ 7),
         Input::FileFailed { file, .. } => trace.fold(file.0 ^ 8),
-        Input::FileFound { name, version } => {
+        Input::FileFound { name, version, .. } => {
             trace.fold_bytes(name.as_str().as_bytes());
             trace.fold(version.size_bytes);
         }
+        Input::FileSeen { name, version, sight } => {
+            trace.fold_bytes(name.as_str().as_bytes());
+            trace.fold(version.size_bytes << 2 ^ *sight as u64);
+        }
+        Input::FileGone { name } => trace.fold_bytes(name.as_str().as_bytes()),
+        Input::ChangesMissed => trace.fold(11),
+        Input::FolderLost => trace.fold(12),
         Input::HashProgress { hashed_bytes, .. } => trace.fold(*hashed_bytes),
         Input::Hashed { digest: Digest(digest), .. } => trace.fold_bytes(digest),
         Input::HashFailed { name, .. } => trace.fold_bytes(name.as_str().as_bytes()),

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use fastrand::Rng;
-use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, NAME_BYTES_MAX, WINDOW_BYTES};
+use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, NAME_BYTES_MAX, WINDOW_BYTES_MIN};
 use p2pfs::node::PeerSettings;
 use p2pfs::wire::{FileName, PeerId};
 
@@ -121,7 +121,7 @@ fn draw_len(rng: &mut Rng) -> usize {
         135..175 => rng.usize(first_bytes..10 * first_bytes),
         175..192 => rng.usize(10 * first_bytes..3 * chunk_bytes),
         192..198 => chunk_bytes + rng.usize(..3) - 1,
-        _ => WINDOW_BYTES as usize + rng.usize(..chunk_bytes * 3),
+        _ => 8 * WINDOW_BYTES_MIN as usize + rng.usize(..chunk_bytes * 3),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Faults that strike a host, a connection or a file at a moment of their own.
 
+use p2pfs::limits::REST_TIME;
+use p2pfs::node::Sight;
 use p2pfs::wire::FileName;
 
 use crate::faults::Fault;
@@ -10,6 +12,8 @@ use crate::queue::{Event, Happening, HostIndex};
 use crate::scenario::draw_content;
 use crate::world::World;
 
+/// The longest pause of a program that writes a file: shorter than what counts as rest.
+const PAUSE_US_MAX: u64 = REST_TIME.as_micros() as u64 * 3 / 4;
 /// The registry's place in the world.
 const REGISTRY: HostIndex = 0;
 
@@ -92,23 +96,46 @@ impl World {
     /// The user does something in a shared folder.
     fn strike_folder(&mut self, fault: Fault) -> Option<()> {
         let host = self.out.rng.usize(1..self.hosts.len());
-        if fault == Fault::NameTaken {
-            let name = *self.hosts[host].missing().next()?;
-            self.put_new(host, name);
-            return Some(());
+        match fault {
+            Fault::NameTaken => {
+                let name = *self.hosts[host].missing().next()?;
+                self.put_new(host, name);
+                return Some(());
+            }
+            Fault::SourceAdded => {
+                let name = self.some_free_name(host)?;
+                self.put_new(host, name);
+                return Some(());
+            }
+            Fault::SourceWritten if self.out.rng.bool() => {
+                let name = self.some_free_name(host)?;
+                self.hosts[host].disk.put(self.out.now_us, name, Vec::new());
+                self.begin_writing(host, name, Sight::Looked);
+                return Some(());
+            }
+            _ => {}
         }
         let files = self.hosts[host].disk.complete_files();
         let (name, version) = *self.out.rng.choice(&files)?;
+        if self.hosts[host].being_written.contains(&name) {
+            return None;
+        }
         let (now_us, len) = (self.out.now_us, version.size_bytes as usize);
         match fault {
-            Fault::SourceReplaced => self.put_new(host, name),
-            Fault::SourceRemoved => {
+            Fault::SourceReplaced => {
+                self.put_new(host, name);
+                return Some(());
+            }
+            Fault::SourceWritten => {
+                self.begin_writing(host, name, Sight::Written);
+                return Some(());
+            }
+            Fault::SourceRemoved | Fault::SourceRenamed => {
                 // What was fetched is not taken away again: it would have to be fetched anew.
                 if self.hosts[host].wishes.contains(&name) {
                     return None;
                 }
-                let content = self.hosts[host].disk.remove(&name)?;
-                self.removed.push((host, name, content));
+                return self.take_away(fault, host, name);
             }
             Fault::SourceGrown => {
                 let added_bytes = self.out.rng.usize(1..5000);
@@ -132,6 +159,43 @@ impl World {
         if let Some(digest) = self.hosts[host].disk.digest(&name) {
             self.out.truth.add(name, digest);
         }
+        self.hosts[host].folder_changes(&mut self.out, name, Sight::Written);
+        self.hosts[host].folder_changes(&mut self.out, name, Sight::Closed);
+        Some(())
+    }
+
+    /// A name that someone shares, and under which nothing stands or will stand here.
+    fn some_free_name(&mut self, host: HostIndex) -> Option<FileName> {
+        let shared = self.hosts.iter().flat_map(|other| other.disk.complete_files());
+        let target = &self.hosts[host];
+        let is_free = |name: &FileName| {
+            let will_be_back =
+                self.removed.iter().any(|(at, removed, _)| (*at, removed) == (host, name));
+            !target.disk.has(name) && !target.wishes.contains(name) && !will_be_back
+        };
+        let names: Vec<_> = shared.map(|(name, _)| name).filter(is_free).collect();
+        self.out.rng.choice(&names).copied()
+    }
+
+    /// A file is removed, or gets another name; at the end it is put back.
+    fn take_away(&mut self, fault: Fault, host: HostIndex, name: FileName) -> Option<()> {
+        let to = match fault {
+            Fault::SourceRenamed => Some(self.some_free_name(host)?),
+            _ => None,
+        };
+        let digest = self.hosts[host].disk.digest(&name)?;
+        let content = match to {
+            Some(to) => {
+                self.out.truth.add(to, digest);
+                self.hosts[host].disk.rename(&name, to)
+            }
+            None => self.hosts[host].disk.remove(&name),
+        }?;
+        self.removed.push((host, name, content));
+        self.hosts[host].folder_changes(&mut self.out, name, Sight::Looked);
+        if let Some(to) = to {
+            self.hosts[host].folder_changes(&mut self.out, to, Sight::Closed);
+        }
         Some(())
     }
 
@@ -140,6 +204,48 @@ impl World {
         let content = draw_content(&mut self.out.rng, len);
         self.out.truth.add(name, digest_of(&content));
         self.hosts[host].disk.put(self.out.now_us, name, content);
+        self.hosts[host].folder_changes(&mut self.out, name, Sight::Closed);
+    }
+
+    /// A program of the user's begins to write at a file.
+    fn begin_writing(&mut self, host: HostIndex, name: FileName, sight: Sight) {
+        self.hosts[host].being_written.insert(name);
+        self.hosts[host].folder_changes(&mut self.out, name, sight);
+        self.write_on(host, name);
+    }
+
+    /// It writes a piece, and pauses, or is done.
+    pub(crate) fn write_on(&mut self, host: HostIndex, name: FileName) {
+        let target = &mut self.hosts[host];
+        if !target.disk.has(&name) {
+            // A loss of power took it.
+            target.being_written.remove(&name);
+        }
+        if !target.being_written.contains(&name) {
+            return;
+        }
+        let piece_bytes = self.out.rng.usize(1..3000);
+        let piece = draw_content(&mut self.out.rng, piece_bytes);
+        let now_us = self.out.now_us;
+        self.hosts[host].disk.edit(now_us, &name, |content| content.extend(piece));
+        self.hosts[host].folder_changes(&mut self.out, name, Sight::Written);
+        if self.out.rng.u32(..6) == 0 {
+            return self.end_writing(host, name);
+        }
+        let pause_us = self.out.some_us(10_000..=PAUSE_US_MAX);
+        self.out.queue.put(now_us + pause_us, Event::WriteOn(host, name));
+    }
+
+    /// It is done: from now on the file is whole. It may forget to close it.
+    pub(crate) fn end_writing(&mut self, host: HostIndex, name: FileName) {
+        let target = &mut self.hosts[host];
+        target.being_written.remove(&name);
+        if let Some(digest) = target.disk.digest(&name) {
+            self.out.truth.add(name, digest);
+        }
+        if self.out.rng.bool() {
+            self.hosts[host].folder_changes(&mut self.out, name, Sight::Closed);
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use std::net::SocketAddrV4;
 
 use p2pfs::limits::IDLE_TIMEOUT;
-use p2pfs::node::Outcome;
+use p2pfs::node::{Outcome, Sight};
 use p2pfs::wire::{FileName, Offer, PeerId};
 
 use crate::faults::Fault;
@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub(crate) trouble_ends_us: u64,
     /// What the user has removed, to be put back.
     pub(crate) removed: Vec<(HostIndex, FileName, Vec<u8>)>,
+    /// When the calm began.
+    calm_us: u64,
     steps_at_once: (u64, u32),
     is_time_to_look: bool,
 }
@@ -98,6 +100,7 @@ impl World {
             trouble_interval_us: 0,
             trouble_ends_us: 0,
             removed: Vec::new(),
+            calm_us: 0,
             steps_at_once: (0, 0),
             is_time_to_look: false,
         }
@@ -193,6 +196,7 @@ impl World {
                 let incarnation = self.hosts[host].incarnation;
                 self.out.put(0, host, incarnation, Happening::Want(name));
             }
+            Event::WriteOn(host, name) => self.write_on(host, name),
             Event::Trouble => {
                 self.check_patience();
                 if !self.out.faults.are_off() {
@@ -340,15 +344,21 @@ impl World {
         self.out.note(|| "calm".to_string());
         self.out.faults.turn_off();
         self.out.heal_links();
+        self.calm_us = self.out.now_us;
+        for host in 1..self.hosts.len() {
+            for name in self.hosts[host].being_written.clone() {
+                self.end_writing(host, name);
+            }
+        }
         for (host, name, content) in std::mem::take(&mut self.removed) {
             self.hosts[host].disk.put(self.out.now_us, name, content);
-            self.hosts[host].die(&mut self.out, Death::Killed);
+            self.hosts[host].folder_changes(&mut self.out, name, Sight::Closed);
         }
         for at in 0..self.hosts.len() {
             let host = &mut self.hosts[at];
             host.frozen_until_us = self.out.now_us;
             host.fall_silent(&mut self.out);
-            // A file that was away or could not be read is found by a new scan.
+            // A file that could not be read is found by a new scan.
             if host.process.as_ref().is_some_and(|process| process.ledger.has_lost_a_file) {
                 host.die(&mut self.out, Death::Killed);
             }
@@ -386,6 +396,7 @@ impl World {
             connections == Some(expected)
                 && host.disk.open_files().next().is_none()
                 && host.disk.hashes_under_way() == 0
+                && host.has_offered_all(self.calm_us)
         })
     }
 

@@ -12,6 +12,9 @@
 //!                                                                        Done or Failed
 //! ```
 //!
+//! A connection whose file is right is kept for the next file of the same source: then
+//! the way leads from Waiting straight to Downloading.
+//!
 //! A source that fails is not asked again for this file before every other one has
 //! been; then comes a delay that grows. Among sources, the ones with the fewest
 //! failures come first, then the least busy, then chance decides.
@@ -35,9 +38,11 @@ pub(super) struct Wish {
     state: State,
     /// Sources that failed since the last delay.
     failed: BTreeSet<PeerId>,
-    /// Whether the last of them failed because our disk is full. A source that sends
-    /// without end fills any disk, so the wish is over only if no other is left.
+    /// Why, if the last of them failed because our disk is full, which another download
+    /// without end may have filled: the wish is over only if it still is at the next try.
     disk_error: Option<FileError>,
+    /// Whether all sources were tried, and the last failed because our disk is full.
+    was_full: bool,
     backoff: Backoff,
     /// Whether the next good download is to be taken for a wrong one.
     checksum_failure_is_due: bool,
@@ -61,6 +66,7 @@ impl Wish {
             state: State::ExpectOffer,
             failed: BTreeSet::new(),
             disk_error: None,
+            was_full: false,
             backoff: Backoff::new(RETRY_DELAY_MIN),
             checksum_failure_is_due,
         }
@@ -101,7 +107,7 @@ impl PeerNode {
                 _ => continue,
             }
             self.wishes.insert(name, Wish::new(self.settings.simulate_checksum_failure));
-            if self.index.get(&name).is_some() {
+            if self.index.get(&name).is_some() || self.following.is_restless(&name) {
                 self.report(Report::AlreadyThere { name });
                 self.end_wish(State::Done, name);
                 continue;
@@ -137,9 +143,37 @@ impl PeerNode {
     /// Begins the wishes that wait for the registry or for room, as far as it goes.
     pub(super) fn begin_waiting(&mut self, now: Instant) {
         while self.active.len() < self.downloads_max && self.registration().is_some() {
-            let Some(name) = self.waiting.pop_first() else { return };
+            let Some(name) = self.waiting.pop_first() else { break };
             self.seek(now, name);
         }
+        if !self.has_more_to_fetch() {
+            while let Some(&(_, connection)) = self.kept.first() {
+                self.close(now, connection, CloseReason::Done);
+            }
+        }
+    }
+
+    /// Whether there are wishes that have neither begun nor ended.
+    fn has_more_to_fetch(&self) -> bool {
+        self.tally.done + self.tally.failed + self.active.len() < self.wishes.len()
+    }
+
+    /// Everything of a download is sent and received: its connection may serve again.
+    pub(super) fn keep_or_close(&mut self, now: Instant, connection: ConnectionId) {
+        match self.connections.get(connection) {
+            Some(&Connection::Download { source, .. }) if self.has_more_to_fetch() => {
+                self.kept.insert((source, connection));
+                self.begin_waiting(now);
+            }
+            _ => self.close(now, connection, CloseReason::Done),
+        }
+    }
+
+    /// A connection to this source that waits for its next file.
+    fn take_kept(&mut self, source: PeerId) -> Option<ConnectionId> {
+        let kept = *self.kept.iter().find(|(kept, _)| *kept == source)?;
+        self.kept.remove(&kept);
+        Some(kept.1)
     }
 
     /// Finds a source for a wish that has none, and asks where it is.
@@ -147,18 +181,22 @@ impl PeerNode {
         self.deadlines.disarm(Wake::Wish(name));
         let state = if self.catalog.sources(&name).next().is_none() {
             State::ExpectOffer
+        } else if self.active.len() >= self.downloads_max || self.registration().is_none() {
+            State::Waiting
         } else if let Some(source) = self.choose_source(&name) {
-            if self.active.len() < self.downloads_max && self.registration().is_some() {
-                State::ExpectAddress { source }
-            } else {
-                State::Waiting
+            match self.take_kept(source) {
+                Some(connection) => return self.fetch_on(now, name, source, connection),
+                None => State::ExpectAddress { source },
             }
-        } else if let Some(error) = self.wishes.get(&name).and_then(|wish| wish.disk_error) {
-            return self.fail_wish(now, name, error);
         } else {
             State::BackedOff
         };
         let Some(wish) = self.wishes.get_mut(&name) else { return };
+        if state == State::BackedOff
+            && let (Some(error), true) = (wish.disk_error, wish.was_full)
+        {
+            return self.fail_wish(now, name, error);
+        }
         wish.state = state;
         match state {
             State::ExpectAddress { source } => {
@@ -170,6 +208,7 @@ impl PeerNode {
             }
             State::Waiting => _ = self.waiting.insert(name),
             State::BackedOff => {
+                wish.was_full = wish.disk_error.is_some();
                 let retry_in = wish.backoff.delay(&mut self.rng);
                 self.deadlines.arm(Wake::Wish(name), now + retry_in);
                 self.report(Report::AllSourcesFailed { name, retry_in });
@@ -210,11 +249,15 @@ impl PeerNode {
         }
     }
 
-    fn dial_source(&mut self, now: Instant, name: FileName, source: PeerId, to: SocketAddrV4) {
-        let download = Download::new(now, &self.limits, self.settings.id, name);
-        let Some(connection) =
-            self.connections.dial(Connection::Download { name, download: Box::new(download) })
-        else {
+    fn dial_source(&mut self, now: Instant, name: FileName, source: PeerId, address: SocketAddrV4) {
+        if self.active.len() + self.kept.len() > self.downloads_max
+            && let Some(&(_, connection)) = self.kept.first()
+        {
+            self.close(now, connection, CloseReason::Done);
+        }
+        let download = Box::new(Download::new(now, &self.limits, self.settings.id));
+        let download = Connection::Download { source, address, name, download };
+        let Some(connection) = self.connections.dial(download) else {
             let reason = Some(CloseReason::Broken(io::ErrorKind::OutOfMemory));
             self.report(Report::SourceFailed { name, peer: source, reason });
             return self.source_failed(now, name, source, None);
@@ -222,17 +265,31 @@ impl PeerNode {
         if let Some(wish) = self.wishes.get_mut(&name) {
             wish.state = State::Downloading { source, began: now, connection, file: None };
         }
-        self.actions.push_back(Action::Dial { connection, to });
-        self.report(Report::DownloadStarted { name, peer: source, address: to });
+        self.actions.push_back(Action::Dial { connection, to: address });
+        self.report(Report::DownloadStarted { name, peer: source, address });
         self.after(connection);
     }
 
-    pub(super) fn on_download_connected(
-        &mut self,
-        now: Instant,
-        connection: ConnectionId,
-        name: FileName,
-    ) {
+    /// Fetches the next file on a connection that was kept.
+    fn fetch_on(&mut self, now: Instant, name: FileName, source: PeerId, connection: ConnectionId) {
+        let Some(Connection::Download { name: last, address, .. }) =
+            self.connections.get_mut(connection)
+        else {
+            unreachable!("what is kept is open");
+        };
+        *last = name;
+        let address = *address;
+        if let Some(wish) = self.wishes.get_mut(&name) {
+            wish.state = State::Downloading { source, began: now, connection, file: None };
+        }
+        self.active.insert(name);
+        self.report(Report::DownloadStarted { name, peer: source, address });
+        self.request(now, connection, name);
+        self.after(connection);
+    }
+
+    /// Asks for a file on a connection that is made.
+    pub(super) fn request(&mut self, now: Instant, connection: ConnectionId, name: FileName) {
         let partial = self.open_file(FileUse::Partial(name));
         if let Some(Wish { state: State::Downloading { file, .. }, .. }) =
             self.wishes.get_mut(&name)
@@ -241,7 +298,7 @@ impl PeerNode {
         }
         self.actions.push_back(Action::CreatePartial { file: partial, name });
         if let Some(Connection::Download { download, .. }) = self.connections.get_mut(connection) {
-            download.handle_connected(now);
+            download.request(now, name);
         }
     }
 
@@ -252,7 +309,7 @@ impl PeerNode {
         bytes: &[u8],
     ) {
         let mut at = 0;
-        while let Some(Connection::Download { name, download }) =
+        while let Some(Connection::Download { name, download, .. }) =
             self.connections.get_mut(connection)
         {
             let name = *name;
@@ -313,7 +370,7 @@ impl PeerNode {
         if let Some(Connection::Download { download, .. }) = self.connections.get_mut(connection) {
             download.finish(now);
             if download.is_finished() {
-                self.close(now, connection, CloseReason::Done);
+                self.keep_or_close(now, connection);
             }
         }
     }
@@ -321,6 +378,7 @@ impl PeerNode {
     pub(super) fn on_committed(&mut self, now: Instant, file: FileId, version: Version) {
         let Some(FileUse::Partial(name)) = self.files.remove(&file) else { return };
         let Some(State::Committing { source, began, digest }) = self.state(&name) else { return };
+        self.end_rest(&name);
         self.index.insert(name, version, Some(digest));
         self.catalog.note_success(source);
         let elapsed = now.saturating_duration_since(began);
@@ -360,6 +418,7 @@ impl PeerNode {
         lost: ConnectionId,
         name: FileName,
         reason: CloseReason,
+        is_kept_in_vain: bool,
     ) {
         // A connection whose file is right may outlive its wish, and meet the next one.
         let (source, file) = match self.state(&name) {
@@ -370,6 +429,14 @@ impl PeerNode {
         };
         if let Some(file) = file {
             self.discard(file);
+        }
+        if is_kept_in_vain
+            && !reason.is_our_fault()
+            && matches!(reason, CloseReason::ClosedByPeer | CloseReason::Broken(_))
+        {
+            // The next try is on a connection of its own.
+            self.active.remove(&name);
+            return self.seek(now, name);
         }
         // A wrong checksum was seen to when it was found.
         if reason != CloseReason::ChecksumWrong {

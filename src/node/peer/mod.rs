@@ -6,9 +6,11 @@
 //! | [`registering`] | the connection to the registry, made again when it is lost |
 //! | [`offering`] | offers sent and heard |
 //! | [`serving`] | uploads, and the hashing of our files |
+//! | [`following`] | what changes in our folder is offered once it rests |
 //! | [`fetching`] | wishes: from a name to a verified file |
 
 mod fetching;
+mod following;
 mod offering;
 mod registering;
 mod serving;
@@ -19,6 +21,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::fetching::{Tally, Wish};
+use self::following::Following;
 use self::registering::RegistryLink;
 use super::catalog::Catalog;
 use super::connections::{ConnectionId, Connections};
@@ -66,6 +69,7 @@ pub struct PeerNode {
     schedule: OfferSchedule,
     catalog: Catalog,
     index: Index,
+    following: Following,
     wishes: BTreeMap<FileName, Wish>,
     /// Counts the wishes that have ended.
     tally: Tally,
@@ -74,6 +78,8 @@ pub struct PeerNode {
     downloads_max: usize,
     /// Wishes that could begin, but for that bound or for the registry.
     waiting: BTreeSet<FileName>,
+    /// Connections of downloads that are done, kept for the next file of the same source.
+    kept: BTreeSet<(PeerId, ConnectionId)>,
     files: BTreeMap<FileId, FileUse>,
     next_file: u64,
     /// Of connections, apart from the others: their keys are many and small.
@@ -96,6 +102,10 @@ enum Connection {
         unacknowledged: Option<FileName>,
     },
     Download {
+        source: PeerId,
+        /// Where that peer listens.
+        address: SocketAddrV4,
+        /// The file that was asked for last.
         name: FileName,
         /// Boxed: it is large, and most connections are none.
         download: Box<Download>,
@@ -126,6 +136,9 @@ enum Wake {
     Expiry,
     Wish(FileName),
     Rehash(FileName),
+    Rest(FileName),
+    News,
+    LookAtAll,
 }
 
 impl PeerNode {
@@ -145,12 +158,14 @@ impl PeerNode {
             ),
             catalog: Catalog::new(expiry),
             index: Index::default(),
+            following: Following::new(),
             wishes: BTreeMap::new(),
             tally: Tally::default(),
             active: BTreeSet::new(),
             // One connection is for the registry.
             downloads_max: reserved.saturating_sub(1).max(1),
             waiting: BTreeSet::new(),
+            kept: BTreeSet::new(),
             files: BTreeMap::new(),
             next_file: 0,
             connection_deadlines: Deadlines::new(),
@@ -230,8 +245,9 @@ impl PeerNode {
             Connection::Upload { from, source, .. } => {
                 self.on_upload_lost(connection, from, source, reason);
             }
-            Connection::Download { name, .. } => {
-                self.on_download_lost(now, connection, name, reason);
+            Connection::Download { source, name, download, .. } => {
+                self.kept.remove(&(source, connection));
+                self.on_download_lost(now, connection, name, reason, download.is_kept_in_vain());
             }
         }
     }
@@ -290,7 +306,15 @@ impl Node for PeerNode {
             Input::Written { file, len_bytes } => self.on_written(now, file, len_bytes),
             Input::Committed { file, version } => self.on_committed(now, file, version),
             Input::FileFailed { file, error } => self.on_file_failed(now, file, error),
-            Input::FileFound { name, version } => self.on_file_found(now, name, version),
+            Input::FileFound { name, version, digest } => {
+                self.on_file_found(now, name, version, digest);
+            }
+            Input::FileSeen { name, version, sight } => {
+                self.on_file_seen(now, name, version, sight);
+            }
+            Input::FileGone { name } => self.on_file_gone(now, name),
+            Input::ChangesMissed => self.on_changes_missed(now),
+            Input::FolderLost => self.on_folder_lost(now),
             Input::HashProgress { name, version, hashed_bytes } => {
                 self.on_hashed(now, name, version, hashed_bytes, None);
             }
@@ -314,6 +338,9 @@ impl Node for PeerNode {
                 Wake::Expiry => self.expire_offers(now),
                 Wake::Wish(name) => self.on_retry(now, name),
                 Wake::Rehash(name) => self.hash(name),
+                Wake::Rest(name) => self.on_rest_due(now, name),
+                Wake::News => self.offer_news(now),
+                Wake::LookAtAll => self.look_at_all(now),
             }
         }
     }
@@ -344,7 +371,7 @@ impl Node for PeerNode {
             Some(Connection::Download { download, .. }) => {
                 download.transmitted(len_bytes);
                 if download.is_finished() {
-                    self.close(now, connection, CloseReason::Done);
+                    self.keep_or_close(now, connection);
                 }
             }
             Some(Connection::Upload { upload, .. }) => {
@@ -371,7 +398,7 @@ impl PeerNode {
             Some(Connection::Registration(registration)) => registration.handle_connected(now),
             Some(Connection::Download { name, .. }) => {
                 let name = *name;
-                self.on_download_connected(now, connection, name);
+                self.request(now, connection, name);
             }
             Some(Connection::Upload { .. }) | None => {}
         }

@@ -6,6 +6,7 @@
 //! of the old one are cut off.
 
 use std::net::SocketAddrV4;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Instant;
 
 use super::{Connection, FileUse, PeerNode, Source, Wake};
@@ -82,12 +83,9 @@ impl PeerNode {
         let (to, name) = (*from, source.name);
         upload.handle_source(now, file, version.size_bytes);
         self.report(Report::UploadStarted { name, to });
-        if self.note_version(now, name, version) {
-            // A hash that is under way is one of the old version.
-            self.index.end_hash(&name);
-        }
+        self.note_version(now, name, version);
         let Some(local) = self.index.get_mut(&name) else {
-            return self.close(now, connection, CloseReason::NotShared(name));
+            return self.close(now, connection, CloseReason::SourceChanged);
         };
         local.followers.insert(connection);
         let (hashed_bytes, digest) = (local.hashed_bytes, local.digest);
@@ -98,15 +96,27 @@ impl PeerNode {
     }
 
     /// What stands in the folder under `name` is this version: if that is news, what
-    /// was known of the old one is void, and its uploads are cut off.
-    fn note_version(&mut self, now: Instant, name: FileName, version: Version) -> bool {
-        let Some(local) = self.index.get_mut(&name) else { return false };
+    /// was known of the old one is void, and its uploads are cut off. It is shared again
+    /// once it rests, or at once if nothing but its attributes changed.
+    fn note_version(&mut self, now: Instant, name: FileName, version: Version) {
+        let Some(local) = self.index.get(&name) else { return };
         if local.version == version || sings(Canary::StaleDigest) {
-            return false;
+            return;
         }
-        let followers = std::mem::take(&mut local.followers);
-        self.index.insert(name, version, None);
-        for follower in followers {
+        let is_alike = local.version.is_alike(&version);
+        self.withdraw(now, &name);
+        match is_alike {
+            true => self.index.insert(name, version, None),
+            false => self.rest(now, name, version),
+        }
+    }
+
+    /// Takes a file out of those that are shared, and cuts its uploads off; whether it was
+    /// among them.
+    pub(super) fn withdraw(&mut self, now: Instant, name: &FileName) -> bool {
+        self.deadlines.disarm(Wake::Rehash(*name));
+        let Some(local) = self.index.remove(name) else { return false };
+        for follower in local.followers {
             self.close(now, follower, CloseReason::SourceChanged);
         }
         true
@@ -165,24 +175,10 @@ impl PeerNode {
         }
     }
 
-    pub(super) fn on_file_found(&mut self, now: Instant, name: FileName, version: Version) {
-        if self.index.get(&name).is_none() {
-            self.index.insert(name, version, None);
-        } else if self.note_version(now, name, version) {
-            self.index.end_hash(&name);
-            self.hash(name);
-        }
-        self.arm_offers();
-        self.hash_next();
-    }
-
     /// A file can no longer be shared.
-    fn lose_file(&mut self, now: Instant, name: FileName, error: FileError) {
-        self.deadlines.disarm(Wake::Rehash(name));
-        let Some(local) = self.index.remove(&name) else { return };
-        self.report(Report::FileLost { name, error });
-        for follower in local.followers {
-            self.close(now, follower, CloseReason::SourceChanged);
+    pub(super) fn lose_file(&mut self, now: Instant, name: FileName, error: FileError) {
+        if self.withdraw(now, &name) {
+            self.report(Report::FileLost { name, error });
         }
     }
 
@@ -197,7 +193,7 @@ impl PeerNode {
     }
 
     /// Hashes the next file that nobody asked for yet, one at a time.
-    fn hash_next(&mut self) {
+    pub(super) fn hash_next(&mut self) {
         if let Some(name) = self.index.next_unhashed() {
             self.hash(name);
         }
@@ -211,21 +207,37 @@ impl PeerNode {
         hashed_bytes: u64,
         digest: Option<Digest>,
     ) {
-        self.note_version(now, name, version);
-        if digest.is_some() {
-            self.index.end_hash(&name);
+        // If the file is no longer shared, or shared anew, this is the hash of before.
+        let is_asked_for = self.index.is_hashing(&name);
+        if is_asked_for {
+            self.note_version(now, name, version);
         }
-        if let Some(local) = self.index.get_mut(&name) {
+        // It begins anew if this is another version.
+        if self.index.is_hashing(&name)
+            && let Some(local) = self.index.get_mut(&name)
+        {
             local.hashed_bytes = hashed_bytes;
             local.digest = digest;
-            for follower in local.followers.clone() {
-                self.tell_hashed(now, follower, hashed_bytes, digest);
-            }
+        }
+        // One by one: each may end, and with it the file.
+        let mut last = Unbounded;
+        while let Some(local) = self.index.get(&name)
+            && let Some(&follower) = local.followers.range((last, Unbounded)).next()
+        {
+            self.tell_hashed(now, follower, hashed_bytes, digest);
+            last = Excluded(follower);
+        }
+        if digest.is_some() {
+            self.index.end_hash(&name);
         }
         self.hash_next();
     }
 
     pub(super) fn on_hash_failed(&mut self, now: Instant, name: FileName, error: FileError) {
+        if !self.index.is_hashing(&name) {
+            // The hash of before, as above.
+            return self.hash_next();
+        }
         self.index.end_hash(&name);
         // A file that moves comes to rest, and descriptors come free; a disk that cannot be
         // read stays so.

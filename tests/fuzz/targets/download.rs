@@ -72,7 +72,7 @@ impl Rig {
         let limits = Rc::new(Limits { file_bytes_max, ..Limits::PEER });
         let name = script.name();
         Self {
-            download: Download::new(clock.now(), &limits, OUR_ID, name),
+            download: Download::new(clock.now(), &limits, OUR_ID),
             moved_at: clock.now(),
             clock,
             is_over: false,
@@ -93,7 +93,7 @@ impl Rig {
     fn step(&mut self, script: &mut Script<'_>) {
         if self.download.state() == DownloadState::ExpectConnection && script.below(4) > 0 {
             self.moved_at = self.clock.now();
-            return self.download.handle_connected(self.clock.now());
+            return self.download.request(self.clock.now(), self.name);
         }
         match script.below(9) {
             0 => self.feed(script.bytes(), script.flag()),

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use p2pfs::limits::Limits;
-use p2pfs::node::{ConnectionId, FileError, Input, Node, PeerSettings, Signal};
+use p2pfs::node::{ConnectionId, FileError, Input, Node, PeerSettings, Sight, Signal};
 use p2pfs::proto::FileId;
 use p2pfs::wire::{FileName, PeerId};
 use sha2::Digest as _;
@@ -86,7 +86,15 @@ fn step(runner: &mut Runner, script: &mut Script<'_>) {
         10 => {
             let (name, size_bytes) = (script.name(), script.size(24));
             let version = runner.version(size_bytes);
-            runner.feed(Input::FileFound { name, version });
+            let input = match script.below(8) {
+                0 => Input::FileSeen { name, version, sight: Sight::Looked },
+                1 => Input::FileSeen { name, version, sight: Sight::Written },
+                2 => Input::FileSeen { name, version, sight: Sight::Closed },
+                3 => Input::FileGone { name },
+                4 => Input::ChangesMissed,
+                _ => Input::FileFound { name, version, digest: None },
+            };
+            runner.feed(input);
         }
         11 => hash(runner, script),
         12 => finish_files(runner, script),

@@ -167,8 +167,11 @@ impl Rig {
         assert!(self.is_closed || more == Ok(None));
     }
 
-    /// Whether this is a sound answer to what was asked.
+    /// Whether this is a sound answer to what was asked, and all of that is sent.
     fn is_due(&self, message: &[u8]) -> bool {
+        if !self.outgoing.is_empty() {
+            return false;
+        }
         let text = |field: &[u8]| {
             let len = field.iter().position(|&byte| byte == 0).unwrap_or(64);
             let is_padded = field[len..].iter().all(|&byte| byte == 0);

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
-use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, PROGRESS_TIMEOUT, WINDOW_BYTES};
+use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, PROGRESS_TIMEOUT, WINDOW_BYTES_MAX};
 use p2pfs::proto::legal::UploadState;
 use p2pfs::proto::{FileId, Transmit, Upload, UploadEvent};
 use p2pfs::wire::{Digest, FileName};
@@ -263,7 +263,7 @@ impl Rig {
                 file.framed_bytes += u64::from(len);
                 assert!(file.framed_bytes <= file.hashed_bytes, "sent before it was hashed");
                 self.in_flight.push_back(len);
-                assert!(self.in_flight.iter().sum::<u32>() <= WINDOW_BYTES, "over the window");
+                assert!(self.in_flight.iter().sum::<u32>() <= WINDOW_BYTES_MAX, "over the window");
             }
             bytes => {
                 assert_eq!(file.sent_bytes, file.size_bytes, "the EOF comes too early");

@@ -40,6 +40,9 @@ impl Process {
             .args(&program[1..])
             .args(arguments)
             .current_dir(folder)
+            // Nothing is kept between two tests.
+            .env_remove("HOME")
+            .env_remove("XDG_CACHE_HOME")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

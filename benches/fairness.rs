@@ -1,0 +1,95 @@
+//! A small file fetched again and again while others download at line rate.
+
+#[path = "kit/mod.rs"]
+mod kit;
+
+use std::process::ExitCode;
+
+use kit::content::write_noise;
+use kit::crowd::{Downloads, Until};
+use kit::probe::Answers;
+use kit::turns::{self, Turns};
+use kit::{Bound, MIB, Outcome, Place, Report, Settings, Table, World, control, rounds, subfolder};
+use p2pfs::limits::{CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN};
+
+const DOWNLOADS: usize = 8;
+const SMALL_BYTES: u64 = 15_000;
+
+fn main() -> ExitCode {
+    kit::run("fairness", &[], bench)
+}
+
+struct Run {
+    answers: Answers,
+    downloads_mb_per_s: f64,
+}
+
+fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
+    let title = format!("answers of 15 kB beside {DOWNLOADS} downloads");
+    if !settings.wants(&title) {
+        return Ok(());
+    }
+    let (place, folder) = Place::fastest()?;
+    let shared = subfolder(folder.path(), "shared")?;
+    write_noise(&shared.join("small"), 1, SMALL_BYTES)?;
+    write_noise(&shared.join("large"), 2, 64 * MIB)?;
+    let world = World::new()?;
+    let (_uploader, ours) = world.peer(1, &shared).listening()?;
+    let (_control, theirs) =
+        control::start_uploader(&shared, WINDOW_BYTES_MIN / CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN)?;
+    let addresses = [ours.to_string(), theirs.to_string()];
+    // What arrives is right; each also has its files hashed after this.
+    for address in &addresses {
+        Downloads::start(address, "large", DOWNLOADS, Until::Checked)?.finish()?;
+    }
+    let time_ms = settings.choose(3_000, 700);
+    let run = |address: &str| -> Outcome<Run> {
+        let until = Until::Milliseconds(time_ms + 200);
+        let crowd = Downloads::start(address, "large", DOWNLOADS, until)?;
+        crowd.await_data()?;
+        let answers = Answers::measure(address, "small", time_ms)?;
+        Ok(Run { answers, downloads_mb_per_s: crowd.finish()?.mb_per_s })
+    };
+    let runs = rounds(settings, 2, |way| run(&addresses[way]))?;
+
+    let beside = "uploader, downloads (one process) and the probe share the cores";
+    let mut table = Table::new(&title, beside);
+    type Value = fn(&Run) -> f64;
+    let columns: [(&str, &str, Value, Option<Bound>); 5] = [
+        ("p50", "ms", |run| run.answers.p50_ms, Some(Bound::AtMost(1.5))),
+        ("p99", "ms", |run| run.answers.p99_ms, Some(Bound::AtMost(1.5))),
+        ("longest", "ms", |run| run.answers.most_ms, None),
+        ("answers in all", "", |run| run.answers.count, None),
+        ("the downloads' rate", "MB/s", |run| run.downloads_mb_per_s, None),
+    ];
+    for (what, unit, value, bound) in columns {
+        let [ours, theirs] = [0, 1].map(|way| runs[way].iter().map(value).collect::<Vec<_>>());
+        table.row(&format!("{what}: p2pfs"), unit, &ours);
+        table.row(&format!("{what}: control"), unit, &theirs);
+        table.ratio(&format!("{what}: p2pfs / control"), &ours, &theirs, bound);
+    }
+    // Apart from the rest, because it is watched.
+    let log = folder.path().join("turns");
+    if let Some(plan) = turns::watched(world.peer(3, &shared), &log) {
+        let (watched, address) = plan.listening()?;
+        watched.set_usual_priority()?;
+        let address = address.to_string();
+        Downloads::start(&address, "large", DOWNLOADS, Until::Checked)?.finish()?;
+        let before = Turns::read(&log, 0)?.count;
+        let until = Until::Milliseconds(time_ms);
+        let crowd = Downloads::start(&address, "large", DOWNLOADS, until)?;
+        // With a core of its own it is put aside for others less often.
+        watched.pin(0)?;
+        crowd.pin(1)?;
+        crowd.finish()?;
+        let Turns { count, p999_ms, longest_ms } = Turns::read(&log, before)?;
+        table.row("99.9 % of the loop's turns are within", "ms", &[p999_ms]);
+        table.bounded_row("longest turn of the loop", "ms", &[longest_ms], Bound::AtMost(5.0));
+        table.note(format!("{count} turns, watched by strace in a run of their own, without the probe, the peer on a core of its own"));
+    } else {
+        table.note("strace is not installed here: the turns of the loop are not measured");
+    }
+    table.note(format!("control: bare epoll; files on {}", place.name()));
+    report.add(&table);
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! How long real downloads take, and what they cost.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::content::{check_same, empty};
+use super::{Outcome, Process, Usage, World};
+
+/// One run of a sender and a receiver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) elapsed: Duration,
+    /// What the sender spent meanwhile.
+    pub(crate) sender: Usage,
+    /// What the receiver spent in its whole life.
+    pub(crate) receiver: Usage,
+}
+
+impl Run {
+    pub(crate) fn seconds(&self) -> f64 {
+        self.elapsed.as_secs_f64()
+    }
+
+    pub(crate) fn cpu_s(&self) -> f64 {
+        (self.sender.cpu + self.receiver.cpu).as_secs_f64()
+    }
+}
+
+/// A value of each run.
+pub(crate) fn column(runs: &[Run], value: impl Fn(&Run) -> f64) -> Vec<f64> {
+    runs.iter().map(value).collect()
+}
+
+/// Fetches one file with a downloader that starts and ends, and compares it.
+///
+/// The time is from the line with which the downloader says that it begins (before it
+/// connects) to the line that says that the file is verified under its final name, as
+/// they come through a pipe. The search for a source is not in it.
+pub(crate) fn one_file(
+    world: &World,
+    uploader: &Process,
+    name: &str,
+    [shared, fetched]: [&Path; 2],
+    is_synced: bool,
+) -> Outcome<Run> {
+    let names = [name.to_owned()];
+    let plan = world.peer(2, fetched).fetches(&names);
+    let plan = if is_synced { plan } else { plan.flag("--no-sync") };
+    let before = uploader.usage()?;
+    let mut downloader = plan.start()?;
+    let (begun, _) = downloader.await_stderr("downloading ")?;
+    let (done, _) = downloader.await_stderr("verified ")?;
+    let ended = downloader.await_success()?;
+    let sender = uploader.usage()?.since(before);
+    check_same(&names, shared, fetched)?;
+    empty(fetched)?;
+    let elapsed = done.saturating_duration_since(begun);
+    Ok(Run { elapsed, sender, receiver: ended.usage })
+}
+
+/// Fetches many files with a downloader that starts and ends, and compares them.
+///
+/// It hears all offers first, while the registry is stopped; the time is from the moment
+/// the registry goes on, and the downloader may register, look up the source and ask, to
+/// the end of the downloader, when all are verified under their final names.
+pub(crate) fn many_files(
+    world: &World,
+    uploader: &Process,
+    uploader_id: u32,
+    names: &[String],
+    [shared, fetched]: [&Path; 2],
+) -> Outcome<Run> {
+    world.close()?;
+    let plan = world.peer(2, fetched).option("--offer-interval", "1h");
+    let (mut downloader, _) = plan.flag("--no-sync").fetches(names).listening()?;
+    world.await_offers(uploader_id, names)?;
+    let before = uploader.usage()?;
+    let begun = world.open()?;
+    let ended = downloader.await_success()?;
+    let sender = uploader.usage()?.since(before);
+    check_same(names, shared, fetched)?;
+    empty(fetched)?;
+    let elapsed = ended.at.saturating_duration_since(begun);
+    Ok(Run { elapsed, sender, receiver: ended.usage })
+}
+
+/// What one of many downloads at once took.
+pub(crate) struct Share {
+    pub(crate) elapsed: Duration,
+    pub(crate) receiver: Usage,
+}
+
+/// Fetches one file with a downloader for each folder, all at once; the times are from
+/// the moment the registry goes on, as in [`many_files`].
+pub(crate) fn at_once(
+    world: &World,
+    uploader_id: u32,
+    name: &str,
+    shared: &Path,
+    folders: &[impl AsRef<Path>],
+) -> Outcome<Vec<Share>> {
+    let names = [name.to_owned()];
+    world.close()?;
+    let mut downloaders = Vec::new();
+    for (folder, id) in folders.iter().zip(uploader_id + 1..) {
+        let plan = world.peer(id, folder.as_ref()).option("--offer-interval", "1h");
+        downloaders.push(plan.flag("--no-sync").fetches(&names).listening()?.0);
+    }
+    world.await_offers(uploader_id, &names)?;
+    let begun: Instant = world.open()?;
+    let mut shares = Vec::new();
+    for downloader in &mut downloaders {
+        let (done, _) = downloader.await_stderr("verified ")?;
+        let ended = downloader.await_success()?;
+        let elapsed = done.saturating_duration_since(begun);
+        shares.push(Share { elapsed, receiver: ended.usage });
+    }
+    for folder in folders {
+        check_same(&names, shared, folder.as_ref())?;
+        empty(folder.as_ref())?;
+    }
+    Ok(shares)
+}

@@ -1,0 +1,54 @@
+//! Where the files of a bench are.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::Outcome;
+
+/// A kind of file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Where cargo builds: usually a disk.
+    Disk,
+    /// Memory.
+    Tmpfs,
+}
+
+impl Place {
+    /// A folder there, which goes when it is dropped; `None` if there is no such place.
+    pub(crate) fn folder(self) -> Outcome<Option<TempDir>> {
+        let parent = match self {
+            Self::Disk => PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
+            Self::Tmpfs => PathBuf::from("/dev/shm"),
+        };
+        match parent.is_dir() {
+            true => Ok(Some(tempfile::Builder::new().prefix("p2pfs-bench-").tempdir_in(parent)?)),
+            false => Ok(None),
+        }
+    }
+
+    /// A folder on tmpfs, or on the disk where there is none.
+    pub(crate) fn fastest() -> Outcome<(Self, TempDir)> {
+        for place in [Self::Tmpfs, Self::Disk] {
+            if let Some(folder) = place.folder()? {
+                return Ok((place, folder));
+            }
+        }
+        Err("no place for files".into())
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Tmpfs => "tmpfs",
+        }
+    }
+}
+
+/// A new folder in another one.
+pub(crate) fn subfolder(folder: &Path, name: &str) -> Outcome<PathBuf> {
+    let path = folder.join(name);
+    std::fs::create_dir(&path)?;
+    Ok(path)
+}

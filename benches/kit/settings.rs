@@ -1,0 +1,52 @@
+//! The command line of a bench.
+
+use std::path::PathBuf;
+
+use super::Outcome;
+
+/// Pairs that a published figure needs at least.
+const PAIRS: usize = 11;
+const QUICK_PAIRS: usize = 2;
+
+/// What the command line says.
+pub(crate) struct Settings {
+    pub(crate) is_quick: bool,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) pairs: usize,
+    filters: Vec<String>,
+}
+
+impl Settings {
+    pub(super) fn parse(arguments: &[String]) -> Outcome<Self> {
+        let (mut is_quick, mut json, mut pairs, mut filters) = (false, None, None, Vec::new());
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--quick" => is_quick = true,
+                "--json" => json = Some(arguments.next().ok_or("--json needs a file")?.into()),
+                "--pairs" => {
+                    let number = arguments.next().and_then(|number| number.parse().ok());
+                    pairs =
+                        Some(number.filter(|n| *n > 0).ok_or("--pairs needs a number above 0")?);
+                }
+                // `cargo bench` gives it to every bench.
+                "--bench" => {}
+                flag if flag.starts_with('-') => return Err(format!("unknown flag {flag}").into()),
+                filter => filters.push(filter.to_owned()),
+            }
+        }
+        let pairs = pairs.unwrap_or(if is_quick { QUICK_PAIRS } else { PAIRS });
+        Ok(Self { is_quick, json, pairs, filters })
+    }
+
+    /// One of two values: the second is for a quick run.
+    pub(crate) fn choose<T>(&self, usual: T, quick: T) -> T {
+        if self.is_quick { quick } else { usual }
+    }
+
+    /// Whether a table is asked for: the title contains one of the words given, or none
+    /// was given.
+    pub(crate) fn wants(&self, title: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| title.contains(filter))
+    }
+}

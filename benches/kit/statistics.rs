@@ -1,0 +1,35 @@
+//! Medians and what lies around them.
+
+/// A set of values in short.
+#[derive(Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+    pub(crate) n: usize,
+}
+
+impl Spread {
+    /// Of no value, it is all NaN.
+    pub(crate) fn of(values: &[f64]) -> Self {
+        let mut values = values.to_vec();
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        let n = values.len();
+        let median = f64::midpoint(at(n.saturating_sub(1) / 2), at(n / 2));
+        Self { median, least: at(0), most: at(n.saturating_sub(1)), n }
+    }
+}
+
+/// The ratios of pairs that ran in the same rounds.
+pub(crate) fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
+    ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
+}
+
+/// The value below which this share of the values lies.
+pub(crate) fn percentile(values: &[f64], share: f64) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let index = (share * values.len() as f64).ceil() as usize;
+    values.get(index.max(1) - 1).copied().unwrap_or(f64::NAN)
+}

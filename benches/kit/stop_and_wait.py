@@ -1,0 +1,91 @@
+"""A peer that stops and waits, in the language of the reference.
+
+    stop_and_wait.py PACE stop-and-wait-uploader FOLDER
+    stop_and_wait.py PACE stop-and-wait-downloader ADDRESS NAME FOLDER
+
+Chunks of 1 KiB, one acknowledgment for each, receives of 1 KiB. The pace is the least
+time in microseconds that it is busy with a KiB.
+"""
+
+import hashlib
+import os
+import socket
+import struct
+import sys
+import time
+
+PACE_S = int(sys.argv[1]) / 1e6
+
+
+def be_busy(began):
+    while time.perf_counter() < began + PACE_S:
+        pass
+
+
+def upload(connection, folder):
+    request = connection.recv(1024)
+    name = request[5:69].rstrip(b"\0").decode()
+    path = os.path.join(folder, name)
+    with open(path, "rb") as file:
+        while data := file.read(1024):
+            began = time.perf_counter()
+            connection.sendall(b"T" + struct.pack("!I", len(data)) + data)
+            while connection.recv(1024)[:1] != b"A":
+                pass
+            be_busy(began)
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    connection.sendall(b"E" + digest.encode())
+
+
+def uploader(folder):
+    listener = socket.create_server(("127.0.0.1", 0))
+    print("listening %s:%d" % listener.getsockname(), flush=True)
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            upload(connection, folder)
+
+
+def messages(connection):
+    gathered = b""
+    while True:
+        began = time.perf_counter()
+        gathered += connection.recv(1024)
+        be_busy(began)
+        while gathered:
+            if gathered[:1] == b"E":
+                length = 65
+            elif len(gathered) < 5:
+                break
+            else:
+                length = 5 + struct.unpack("!I", gathered[1:5])[0]
+            if len(gathered) < length:
+                break
+            yield gathered[:length]
+            gathered = gathered[length:]
+
+
+def downloader(address, name, folder):
+    print("begun", flush=True)
+    host, port = address.split(":")
+    path = os.path.join(folder, name)
+    with socket.create_connection((host, int(port))) as connection:
+        encoded = name.encode()
+        connection.sendall(b"R" + struct.pack("!I", len(name)) + encoded.ljust(64, b"\0"))
+        for message in messages(connection):
+            if message[:1] == b"E":
+                break
+            with open(path, "ab") as file:
+                file.write(message[5:])
+            connection.sendall(b"A" + struct.pack("!I", 2))
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    if message[1:65].decode() != digest:
+        sys.exit("the checksum is wrong")
+    print("done", flush=True)
+
+
+{"stop-and-wait-uploader": uploader, "stop-and-wait-downloader": downloader}[sys.argv[2]](
+    *sys.argv[3:]
+)

@@ -1,0 +1,216 @@
+//! Results as tables for people and as JSON for programs.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use super::{Outcome, Settings, Spread, ratios};
+
+/// The tables of one bench.
+pub(crate) struct Report {
+    bench: String,
+    json: Option<PathBuf>,
+    is_quick: bool,
+    tables: Map<String, Value>,
+}
+
+/// Values that were measured side by side. [`Report::add`] prints it.
+pub(crate) struct Table {
+    title: String,
+    /// What else ran on the machine's cores.
+    beside: String,
+    rows: Vec<Row>,
+    ratios: Vec<Ratio>,
+    notes: Vec<String>,
+}
+
+/// What a ratio or a value must reach.
+#[derive(Clone, Copy)]
+pub(crate) enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+struct Row {
+    name: String,
+    unit: String,
+    values: Vec<f64>,
+    bound: Option<Bound>,
+}
+
+struct Ratio {
+    name: String,
+    values: Vec<f64>,
+    bound: Option<Bound>,
+}
+
+impl Report {
+    pub(super) fn new(bench: &str, settings: &Settings) -> Self {
+        let (json, is_quick) = (settings.json.clone(), settings.is_quick);
+        Self { bench: bench.to_owned(), json, is_quick, tables: Map::new() }
+    }
+
+    /// Prints a table and keeps it for the file.
+    pub(crate) fn add(&mut self, table: &Table) {
+        table.print(&self.bench);
+        self.tables.insert(table.title.clone(), table.as_json(self.is_quick));
+    }
+
+    /// Says something that belongs to no table.
+    pub(crate) fn say(&self, line: &str) {
+        println!("{}: {line}", self.bench);
+    }
+
+    /// Puts the tables into the file, in the place of those of the same bench and title;
+    /// others stay, so that all benches may write to one file.
+    pub(super) fn finish(self) -> Outcome<()> {
+        let Some(path) = &self.json else { return Ok(()) };
+        let mut all = match fs::read_to_string(path) {
+            Ok(text) => serde_json::from_str(&text)
+                .map_err(|error| format!("{}: {error}", path.display()))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => json!({ "benches": {} }),
+            Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+        };
+        all["version"] = json!(1);
+        for (title, table) in self.tables {
+            all["benches"][&self.bench][title] = table;
+        }
+        fs::write(path, format!("{all:#}\n"))
+            .map_err(|error| format!("{}: {error}", path.display()).into())
+    }
+}
+
+impl Table {
+    /// A table; `beside` says what ran beside what is measured.
+    pub(crate) fn new(title: &str, beside: &str) -> Self {
+        let (rows, ratios, notes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { title: title.to_owned(), beside: beside.to_owned(), rows, ratios, notes }
+    }
+
+    /// A row: one value for each round.
+    pub(crate) fn row(&mut self, name: &str, unit: &str, values: &[f64]) {
+        self.bounded_row(name, unit, values, None);
+    }
+
+    /// A row whose median has to reach something by itself.
+    pub(crate) fn bounded_row(
+        &mut self,
+        name: &str,
+        unit: &str,
+        values: &[f64],
+        bound: impl Into<Option<Bound>>,
+    ) {
+        let (name, unit, values) = (name.to_owned(), unit.to_owned(), values.to_vec());
+        self.rows.push(Row { name, unit, values, bound: bound.into() });
+    }
+
+    /// The median of the ratios of the pairs, and what it has to reach.
+    pub(crate) fn ratio(
+        &mut self,
+        name: &str,
+        ours: &[f64],
+        theirs: &[f64],
+        bound: impl Into<Option<Bound>>,
+    ) {
+        let values = ratios(ours, theirs);
+        self.ratios.push(Ratio { name: name.to_owned(), values, bound: bound.into() });
+    }
+
+    /// A line below the table.
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    fn print(&self, bench: &str) {
+        println!("\n{bench}: {}", self.title);
+        println!("  {:<44} {:>10} {:>10} {:>10} {:>4}  unit", "", "median", "least", "most", "n");
+        for row in &self.rows {
+            let Spread { median, least, most, n } = Spread::of(&row.values);
+            let [median_text, least, most] = [median, least, most].map(number);
+            print!(
+                "  {:<44} {median_text:>10} {least:>10} {most:>10} {n:>4}  {}",
+                row.name, row.unit
+            );
+            println!("{}", row.bound.map(|bound| bound.verdict(median)).unwrap_or_default());
+        }
+        for ratio in &self.ratios {
+            let Spread { median, least, most, n } = Spread::of(&ratio.values);
+            let [median_text, least, most] =
+                [median, least, most].map(|value| format!("{value:.3}"));
+            print!("  {:<44} {median_text:>10} {least:>10} {most:>10} {n:>4}  ratio", ratio.name);
+            println!("{}", ratio.bound.map(|bound| bound.verdict(median)).unwrap_or_default());
+        }
+        println!("  beside it: {}", self.beside);
+        for note in &self.notes {
+            println!("  {note}");
+        }
+    }
+
+    fn as_json(&self, is_quick: bool) -> Value {
+        let rows = self.rows.iter().map(|row| {
+            let mut value = summary(&row.values, row.bound);
+            value["name"] = json!(row.name);
+            value["unit"] = json!(row.unit);
+            value["values"] = json!(row.values);
+            value
+        });
+        let ratios = self.ratios.iter().map(|ratio| {
+            let mut value = summary(&ratio.values, ratio.bound);
+            value["name"] = json!(ratio.name);
+            value["values"] = json!(ratio.values);
+            value
+        });
+        json!({
+            "quick": is_quick,
+            "rows": rows.collect::<Vec<_>>(),
+            "ratios": ratios.collect::<Vec<_>>(),
+            "beside": self.beside,
+            "notes": self.notes,
+        })
+    }
+}
+
+impl Bound {
+    fn is_reached(self, value: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => value >= least,
+            Self::AtMost(most) => value <= most,
+        }
+    }
+
+    fn verdict(self, value: f64) -> String {
+        let verdict = if self.is_reached(value) { "reached" } else { "NOT REACHED" };
+        match self {
+            Self::AtLeast(least) => format!(", at least {least}: {verdict}"),
+            Self::AtMost(most) => format!(", at most {most}: {verdict}"),
+        }
+    }
+}
+
+fn summary(values: &[f64], bound: Option<Bound>) -> Value {
+    let Spread { median, least, most, n } = Spread::of(values);
+    let mut value = json!({ "median": median, "least": least, "most": most, "n": n });
+    match bound {
+        Some(Bound::AtLeast(least)) => value["at_least"] = json!(least),
+        Some(Bound::AtMost(most)) => value["at_most"] = json!(most),
+        None => {}
+    }
+    if let Some(bound) = bound {
+        value["reached"] = json!(bound.is_reached(median));
+    }
+    value
+}
+
+/// With three or four digits that mean something.
+fn number(value: f64) -> String {
+    let decimals = match value.abs() {
+        1000.0.. => 0,
+        100.0.. => 1,
+        10.0.. => 2,
+        1.0.. => 3,
+        _ => 4,
+    };
+    format!("{value:.decimals$}")
+}

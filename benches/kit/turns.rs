@@ -1,0 +1,52 @@
+//! How long the turns of a loop are: the time between the end of one `epoll_wait` and the
+//! beginning of the next, as strace sees it. Other calls are not slowed down. Where a
+//! process is put aside for another, that time is in it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use super::others::find;
+use super::{Outcome, PeerPlan, Spread, percentile};
+
+/// The turns of a process, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turns {
+    pub(crate) count: usize,
+    pub(crate) p999_ms: f64,
+    pub(crate) longest_ms: f64,
+}
+
+/// Has a peer watched; `None` if strace is not installed.
+pub(crate) fn watched(plan: PeerPlan, log: &Path) -> Option<PeerPlan> {
+    let strace = find("strace")?;
+    // With -D, strace is the grandchild and the peer the process that is ours to end.
+    // Ahead of the others, if that is allowed: the time is taken when strace runs.
+    let launcher = ["nice".into(), "-n".into(), "-20".into(), strace.into()];
+    let flags = ["-D", "-f", "--seccomp-bpf", "-qq", "-ttt", "-T", "-e", "trace=epoll_wait", "-o"];
+    let flags = flags.into_iter().map(OsString::from);
+    Some(plan.under(launcher.into_iter().chain(flags).chain([log.into()])))
+}
+
+impl Turns {
+    /// Of what was written down, without the first turns, which are the start.
+    pub(crate) fn read(log: &Path, skip: usize) -> Outcome<Self> {
+        let text = fs::read_to_string(log)?;
+        let waits: Vec<(f64, f64)> = text.lines().filter_map(wait).collect();
+        let turns_ms: Vec<f64> = waits
+            .windows(2)
+            .skip(skip)
+            .map(|pair| (pair[1].0 - (pair[0].0 + pair[0].1)) * 1e3)
+            .collect();
+        let Spread { most, n, .. } = Spread::of(&turns_ms);
+        Ok(Self { count: n, p999_ms: percentile(&turns_ms, 0.999), longest_ms: most })
+    }
+}
+
+/// When an `epoll_wait` began, and how long it took, in seconds.
+fn wait(line: &str) -> Option<(f64, f64)> {
+    let (_, rest) = line.split_once(' ')?;
+    let (begin, _) = rest.trim_start().split_once(' ')?;
+    let (_, took) = line.trim_end().strip_suffix('>')?.rsplit_once('<')?;
+    Some((begin.parse().ok()?, took.parse().ok()?))
+}

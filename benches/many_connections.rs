@@ -1,0 +1,76 @@
+//! Ten thousand idle connections beside a hundred downloads.
+
+#[path = "kit/mod.rs"]
+mod kit;
+
+use std::net::SocketAddrV4;
+use std::path::Path;
+use std::process::ExitCode;
+
+use kit::content::write_noise;
+use kit::crowd::{Downloads, Drunk, Until, start_idle};
+use kit::{Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, rounds, subfolder};
+
+const DOWNLOADS: usize = 100;
+
+fn main() -> ExitCode {
+    kit::run("many_connections", &[], bench)
+}
+
+fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
+    let idle = settings.choose(10_000, 1_000);
+    let title = format!("{idle} idle connections beside {DOWNLOADS} downloads");
+    if !settings.wants(&title) {
+        return Ok(());
+    }
+    let (place, folder) = Place::fastest()?;
+    let shared = subfolder(folder.path(), "shared")?;
+    let file_bytes = settings.choose(16 * MIB, MIB);
+    write_noise(&shared.join("file"), 1, file_bytes)?;
+    let world = World::new()?;
+    let (uploaders, ours): (Vec<_>, Vec<_>) =
+        [start(&world, 1, &shared)?, start(&world, 2, &shared)?].into_iter().unzip();
+    let fetch = |uploader: usize, until| -> Outcome<Drunk> {
+        Downloads::start(&ours[uploader].to_string(), "file", DOWNLOADS, until)?.finish()
+    };
+    // What arrives is right; after this the uploaders have whatever memory they need for
+    // the downloads.
+    fetch(0, Until::Checked)?;
+    fetch(1, Until::Checked)?;
+
+    let before = uploaders[1].usage()?;
+    let _idle = start_idle(&ours[1].to_string(), idle)?;
+    // It is answered after all that came before are accepted.
+    fetch(1, Until::Once)?;
+    let after = uploaders[1].usage()?;
+    let grown_bytes = after.anonymous_bytes.saturating_sub(before.anonymous_bytes);
+    let runs = rounds(settings, 2, |way| {
+        let before = uploaders[way].usage()?;
+        let rate = fetch(way, Until::Once)?.mb_per_s;
+        Ok((rate, uploaders[way].usage()?.since(before).cpu.as_secs_f64()))
+    })?;
+
+    let mut table = Table::new(&title, "uploader and downloads (one process) have a core each");
+    let [without, with] = [0, 1].map(|way| runs[way].iter().map(|run| run.0).collect::<Vec<_>>());
+    table.row("rate: no idle connections", "MB/s", &without);
+    table.row(&format!("rate: {idle} idle connections"), "MB/s", &with);
+    let gib = (DOWNLOADS as u64 * file_bytes) as f64 / kit::GIB as f64;
+    for (way, what) in ["no idle connections", "with them"].iter().enumerate() {
+        let cpu_s: Vec<f64> = runs[way].iter().map(|run| run.1 / gib).collect();
+        table.row(&format!("CPU of the uploader: {what}"), "s/GiB", &cpu_s);
+    }
+    let each = grown_bytes as f64 / f64::from(idle as u32);
+    table.bounded_row("our memory for an idle connection", "bytes", &[each], Bound::AtMost(512.0));
+    table.ratio("rate: with idle ones / without", &with, &without, Bound::AtLeast(0.95));
+    table.note(
+        "memory: growth of what belongs to no file, by the kernel's count, over their number",
+    );
+    table.note(format!("files on {}", place.name()));
+    report.add(&table);
+    Ok(())
+}
+
+fn start(world: &World, id: u32, shared: &Path) -> Outcome<(Process, SocketAddrV4)> {
+    let plan = world.peer(id, shared).option("--connections-max", "12000");
+    plan.option("--first-byte-timeout", "1h").listening()
+}

@@ -1,0 +1,224 @@
+//! With a peer that works like the reference: it stops and waits for each
+//! acknowledgment, sends chunks of 1 KiB, and receives 1 KiB at a time.
+//!
+//! Three such peers: one in Python, as the reference is, which is as busy with each KiB as
+//! the reference was measured to be (about 5 MB/s); the same without that; and a part of
+//! this bench, which costs as little as it can. Of the CPU time, ours should be little.
+
+#[path = "kit/mod.rs"]
+mod kit;
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use kit::content::{check_same, empty, names, write_noise};
+use kit::download::one_file;
+use kit::messages::{
+    ACKNOWLEDGMENT_BYTES, Count, EOF_BYTES, REQUEST_BYTES, acknowledgment, chunk, digest_of, eof,
+    int, request, text,
+};
+use kit::others::find;
+use kit::{Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, rounds, subfolder};
+
+const UPLOADER: &str = "stop-and-wait-uploader";
+const DOWNLOADER: &str = "stop-and-wait-downloader";
+const CHUNK_BYTES: usize = 1024;
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/kit/stop_and_wait.py");
+
+fn main() -> ExitCode {
+    kit::run("reference", &[(UPLOADER, uploader), (DOWNLOADER, downloader)], bench)
+}
+
+/// How busy the reference is with a KiB, in microseconds: 5 MB/s.
+const REFERENCE_PACE_US: &str = "200";
+
+/// What the other side is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Other {
+    Reference,
+    Python,
+    Rust,
+}
+
+/// What a transfer took, and what each side spent on it.
+struct Run {
+    elapsed: Duration,
+    ours: Duration,
+    theirs: Duration,
+}
+
+fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
+    for other in [Other::Reference, Other::Python, Other::Rust] {
+        let title = format!("with a stop-and-wait peer {}", other.name());
+        if !settings.wants(&title) {
+            continue;
+        }
+        if other != Other::Rust && find("python3").is_none() {
+            report.say("python3 is not installed here: no peer in Python");
+            continue;
+        }
+        measure(settings, report, &title, other)?;
+    }
+    Ok(())
+}
+
+fn measure(settings: &Settings, report: &mut Report, title: &str, other: Other) -> Outcome<()> {
+    let (_, folder) = Place::fastest()?;
+    let shared = subfolder(folder.path(), "shared")?;
+    let fetched = subfolder(folder.path(), "fetched")?;
+    let names = names("file", 1);
+    let size_bytes = settings.choose(8 * MIB, MIB);
+    write_noise(&shared.join(&names[0]), 1, size_bytes)?;
+    let folders = [shared.as_path(), fetched.as_path()];
+    let [shared_text, fetched_text] =
+        folders.map(|folder| folder.to_str().unwrap_or_default().to_owned());
+
+    // Two worlds: in one the other side has the file, in the other ours.
+    let theirs = World::new()?;
+    let their_uploader = other.start(UPLOADER, &[&shared_text])?;
+    let port = their_uploader.await_listening()?.port();
+    let _entry = theirs.enter(1, port, &names)?;
+    let ours = World::new()?;
+    let (our_uploader, address) = ours.peer(1, &shared).listening()?;
+
+    let runs = rounds(settings, 2, |way| match way {
+        0 => {
+            let run = one_file(&theirs, &their_uploader, &names[0], folders, false)?;
+            Ok(Run { elapsed: run.elapsed, ours: run.receiver.cpu, theirs: run.sender.cpu })
+        }
+        _ => {
+            let before = our_uploader.usage()?;
+            let arguments = [&address.to_string(), &names[0], &fetched_text];
+            let mut downloader = other.start(DOWNLOADER, &arguments.map(String::as_str))?;
+            let (begun, _) = downloader.await_stdout("begun")?;
+            let (done, _) = downloader.await_stdout("done")?;
+            let ended = downloader.await_success()?;
+            let ours = our_uploader.usage()?.since(before).cpu;
+            check_same(&names, &shared, &fetched)?;
+            empty(&fetched)?;
+            let elapsed = done.saturating_duration_since(begun);
+            Ok(Run { elapsed, ours, theirs: ended.usage.cpu })
+        }
+    })?;
+
+    let mut table = Table::new(title, "the two sides have a core each; the bench sleeps");
+    let bound = (other == Other::Reference).then_some(Bound::AtMost(0.2));
+    for (way, what) in ["from it", "to it"].into_iter().enumerate() {
+        let column = |value: &dyn Fn(&Run) -> f64| runs[way].iter().map(value).collect::<Vec<_>>();
+        let mib = size_bytes as f64 / MIB as f64;
+        let rate = column(&|run| size_bytes as f64 / 1e6 / run.elapsed.as_secs_f64());
+        let ours = column(&|run| run.ours.as_secs_f64() * 1e3 / mib);
+        let theirs = column(&|run| run.theirs.as_secs_f64() * 1e3 / mib);
+        let of_all = column(&|run| run.ours.div_duration_f64(run.ours + run.theirs));
+        let of_time = column(&|run| run.ours.div_duration_f64(run.elapsed));
+        table.row(&format!("{what}: rate"), "MB/s", &rate);
+        table.row(&format!("{what}: our CPU"), "ms/MiB", &ours);
+        table.row(&format!("{what}: its CPU"), "ms/MiB", &theirs);
+        table.bounded_row(&format!("{what}: our share of the CPU time"), "", &of_all, bound);
+        table.row(&format!("{what}: our CPU in the time that passes"), "", &of_time);
+    }
+    report.add(&table);
+    Ok(())
+}
+
+impl Other {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reference => "at the reference's pace",
+            Self::Python => "in Python",
+            Self::Rust => "in Rust",
+        }
+    }
+
+    fn start(self, part: &str, arguments: &[&str]) -> Outcome<Process> {
+        match self {
+            Self::Rust => Process::part(part, arguments),
+            Self::Python | Self::Reference => {
+                let pace_us = if self == Self::Reference { REFERENCE_PACE_US } else { "0" };
+                let mut command = Command::new("python3");
+                command.args([PYTHON, pace_us, part]).args(arguments);
+                Process::start(part, command)
+            }
+        }
+    }
+}
+
+/// Arguments: the folder.
+fn uploader(arguments: &[String]) -> Outcome<()> {
+    let [folder] = arguments else { return Err("one argument".into()) };
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("listening {}", listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        // A downloader that leaves is its own business.
+        let _ = upload(&stream, Path::new(folder));
+    }
+}
+
+fn upload(mut stream: &TcpStream, folder: &Path) -> Outcome<()> {
+    let mut request = [0; REQUEST_BYTES];
+    stream.read_exact(&mut request)?;
+    let path = folder.join(text(&request, 5));
+    let mut file = File::open(&path)?;
+    let mut data = [0; CHUNK_BYTES];
+    loop {
+        let len = file.read(&mut data)?;
+        if len == 0 {
+            return Ok(stream.write_all(&eof(&digest_of(&fs::read(path)?)))?);
+        }
+        stream.write_all(&chunk(&data[..len]))?;
+        stream.read_exact(&mut [0; ACKNOWLEDGMENT_BYTES])?;
+    }
+}
+
+/// Arguments: the address, the name, the folder.
+fn downloader(arguments: &[String]) -> Outcome<()> {
+    let [address, name, folder] = arguments else { return Err("three arguments".into()) };
+    let begun = Instant::now();
+    println!("begun");
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.write_all(&request(name, Count::Characters))?;
+    let path = Path::new(folder).join(name);
+    let mut file = File::create_new(&path)?;
+    let (mut gathered, mut at) = (Vec::new(), 0);
+    loop {
+        let mut received = [0; CHUNK_BYTES];
+        let len = stream.read(&mut received)?;
+        if len == 0 {
+            return Err("the uploader closed".into());
+        }
+        gathered.extend_from_slice(&received[..len]);
+        while let Some(len) = message_bytes(&gathered[at..]) {
+            let message = &gathered[at..at + len];
+            at += len;
+            if message[0] == b'E' {
+                if text(message, 1) != digest_of(&fs::read(&path)?) {
+                    return Err("the checksum is wrong".into());
+                }
+                println!("done {}", begun.elapsed().as_secs_f64());
+                return Ok(());
+            }
+            file.write_all(&message[5..])?;
+            stream.write_all(&acknowledgment(2))?;
+        }
+        if at == gathered.len() {
+            (gathered, at) = (Vec::new(), 0);
+        }
+    }
+}
+
+/// How long the first message is, once all of it is there.
+fn message_bytes(bytes: &[u8]) -> Option<usize> {
+    let len = match bytes.first()? {
+        b'T' if bytes.len() < 5 => return None,
+        b'T' => 5 + int(bytes, 1) as usize,
+        _ => EOF_BYTES,
+    };
+    (bytes.len() >= len).then_some(len)
+}

@@ -1,0 +1,125 @@
+//! Many small files between two real peers, beside the floor and rsync.
+//!
+//! For rsync, which compares no checksum unless asked, the time is that of its client,
+//! from start to end; its daemon runs already.
+
+#[path = "kit/mod.rs"]
+mod kit;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use kit::content::{check_same, empty, names, write_noise};
+use kit::download::{Run, column, many_files};
+use kit::floor::Floor;
+use kit::others::Rsync;
+use kit::{Bound, Outcome, Place, Process, Report, Settings, Table, World, rounds, subfolder};
+
+/// Each file is offered so often. The registry may not be silent for longer than 5 s.
+const OFFER_INTERVAL: &str = "2s";
+
+fn main() -> ExitCode {
+    kit::run("small_files", &[], bench)
+}
+
+/// Files of one size, and the programs that serve them.
+struct Set {
+    names: Vec<String>,
+    title: String,
+    shared: PathBuf,
+    fetched: PathBuf,
+    world: World,
+    uploader: Process,
+    floor: Floor,
+    rsync: Option<Rsync>,
+}
+
+const PROGRAMS: [&str; 3] = ["p2pfs", "floor", "rsync"];
+
+fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
+    let title = "many small files";
+    if !settings.wants(title) {
+        return Ok(());
+    }
+    let sizes: &[(usize, u64)] = settings
+        .choose(&[(1_000, 16), (1_000, 4), (10_000, 4)], &[(100, 16), (100, 4), (1_000, 4)]);
+    let (place, folder) = Place::fastest()?;
+    let mut sets = Vec::new();
+    for &(count, kib) in sizes {
+        let home = subfolder(folder.path(), &format!("{count}-{kib}"))?;
+        sets.push(Set::new(settings, home, count, kib)?);
+    }
+    let programs = if sets[0].rsync.is_some() { 3 } else { 2 };
+    let runs =
+        rounds(settings, sets.len() * programs, |way| sets[way / programs].run(way % programs))?;
+
+    let beside = "sender and receiver have a core each; the bench sleeps";
+    let mut table = Table::new(title, beside);
+    let seconds =
+        |set: usize, program: usize| column(&runs[set * programs + program], Run::seconds);
+    for (set, Set { title, .. }) in sets.iter().enumerate() {
+        for (program, who) in PROGRAMS[..programs].iter().enumerate() {
+            table.row(&format!("{title}: {who}"), "s", &seconds(set, program));
+        }
+        for (program, who) in PROGRAMS[..2].iter().enumerate() {
+            let cpu = column(&runs[set * programs + program], Run::cpu_s);
+            table.row(&format!("{title}, CPU of both: {who}"), "s", &cpu);
+        }
+    }
+    for (set, Set { title, .. }) in sets.iter().enumerate() {
+        table.ratio(
+            &format!("{title}: time, floor / p2pfs"),
+            &seconds(set, 1),
+            &seconds(set, 0),
+            None,
+        );
+        if programs == 3 {
+            let name = format!("{title}: speed, p2pfs / rsync");
+            table.ratio(&name, &seconds(set, 2), &seconds(set, 0), Bound::AtLeast(1.0));
+        }
+    }
+    let per_file = |set: usize| -> Vec<f64> {
+        seconds(set, 0).iter().map(|s| s * 1e6 / sets[set].names.len() as f64).collect()
+    };
+    table.row("time of a file, few", "us", &per_file(1));
+    table.row("time of a file, many", "us", &per_file(2));
+    table.ratio("time of a file, many / few", &per_file(2), &per_file(1), Bound::AtMost(1.1));
+    table.note(format!("on {}, not synced; all offers are heard before", place.name()));
+    if programs == 2 {
+        table.note("rsync is not installed here");
+    }
+    report.add(&table);
+    Ok(())
+}
+
+impl Set {
+    fn new(settings: &Settings, home: PathBuf, count: usize, kib: u64) -> Outcome<Self> {
+        let shared = subfolder(&home, "shared")?;
+        let fetched = subfolder(&home, "fetched")?;
+        let names = names("file", count);
+        for (name, seed) in names.iter().zip(1..) {
+            write_noise(&shared.join(name), seed, kib * 1024)?;
+        }
+        let (floor, _) = Floor::best(settings, &shared, &fetched, false)?;
+        let rsync = Rsync::start(&home, &shared)?;
+        let world = World::new()?;
+        let plan = world.peer(1, &shared).option("--offer-interval", OFFER_INTERVAL);
+        let (uploader, _) = plan.listening()?;
+        let title = format!("{count} files of {kib} KiB");
+        Ok(Self { names, title, shared, fetched, world, uploader, floor, rsync })
+    }
+
+    fn run(&self, program: usize) -> Outcome<Run> {
+        let folders = [self.shared.as_path(), self.fetched.as_path()];
+        match (program, &self.rsync) {
+            (0, _) => many_files(&self.world, &self.uploader, 1, &self.names, folders),
+            (2, Some(rsync)) => {
+                let run = rsync.fetch(&self.fetched)?;
+                check_same(&self.names, &self.shared, &self.fetched)?;
+                empty(&self.fetched)?;
+                Ok(run)
+            }
+            _ => self.floor.checked_run(&self.names, &self.shared, &self.fetched, false),
+        }
+    }
+}

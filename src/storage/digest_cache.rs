@@ -1,0 +1,291 @@
+//! Digests kept between runs, so that unchanged files are not hashed at each start.
+//!
+//! One file for each shared folder, in the user's cache folder, of records that each
+//! name a version and its digest. New ones are appended; a start that finds more
+//! stale ones than good ones writes the file anew. Nothing depends on it: a record that
+//! is damaged fails its check, one whose version is not what stands in the folder is
+//! passed over, and without the file everything is hashed.
+//!
+//! ```text
+//! record: device 8, inode 8, size 8, modified 16, changed 16, digest 32, check 8 bytes
+//! ```
+//!
+//! Numbers are big-endian; the check is the beginning of the SHA-256 of what is before it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::env;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::folder::SharedFolder;
+use super::system;
+use crate::limits::{DIGEST_CACHE_FILE_BYTES_MAX, DIGEST_CACHE_WRITE_BYTES, DIGEST_CACHES_MAX};
+use crate::node::Version;
+use crate::wire::{Digest, FileName};
+
+const CHECKED_BYTES: usize = 88;
+const RECORD_BYTES: usize = CHECKED_BYTES + 8;
+
+/// The cache of one folder: takes new digests.
+#[derive(Debug)]
+pub struct DigestCache {
+    file: File,
+    pending: Vec<u8>,
+}
+
+/// The user's folder for caches, as the XDG base directory specification has it.
+pub fn cache_folder() -> Option<PathBuf> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+}
+
+impl DigestCache {
+    /// Opens the cache of `folder` below `caches`, with the digest of each of `files` that
+    /// it knows. An error means no more than that there is no cache.
+    pub fn open(
+        caches: &Path,
+        folder: &SharedFolder,
+        files: &[(FileName, Version)],
+    ) -> io::Result<(Self, BTreeMap<FileName, Digest>)> {
+        let own = caches.join(env!("CARGO_PKG_NAME"));
+        DirBuilder::new().recursive(true).mode(0o700).create(&own)?;
+        let stat = rustix::fs::fstat(&*folder.descriptor())?;
+        let path = own.join(format!("digests-{:x}-{:x}", stat.st_dev, stat.st_ino));
+        let mut known = Vec::new();
+        if !path.exists() {
+            make_room(&own)?;
+        }
+        let mut file = open_own(&path)?;
+        (&file).take(DIGEST_CACHE_FILE_BYTES_MAX).read_to_end(&mut known)?;
+
+        let records: HashMap<_, _> = known.chunks(RECORD_BYTES).filter_map(read_record).collect();
+        let (mut digests, mut good) = (BTreeMap::new(), Vec::new());
+        for (name, version) in files {
+            if let Some(digest) = records.get(&key(version)) {
+                digests.insert(*name, *digest);
+                write_record(&mut good, version, digest);
+            }
+        }
+        if known.len() > 2 * good.len() || known.len() % RECORD_BYTES != 0 {
+            file = replace(&path, &good)?;
+        }
+        Ok((Self { file, pending: Vec::new() }, digests))
+    }
+
+    /// Keeps a digest.
+    pub(super) fn add(&mut self, version: &Version, digest: &Digest) {
+        write_record(&mut self.pending, version, digest);
+        if self.pending.len() >= DIGEST_CACHE_WRITE_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Writes what was kept. What cannot be written is hashed again at the next start.
+    pub(super) fn flush(&mut self) {
+        if !self.pending.is_empty() {
+            let _ = self.file.write_all(&self.pending);
+            self.pending = Vec::new();
+        }
+    }
+}
+
+impl Drop for DigestCache {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// Removes the caches that were longest not written, until there is room for one more.
+fn make_room(own: &Path) -> io::Result<()> {
+    let caches = fs::read_dir(own)?.filter_map(|entry| {
+        let entry = entry.ok()?;
+        Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
+    });
+    let mut caches: Vec<_> = caches.collect();
+    caches.sort();
+    let surplus = (caches.len() + 1).saturating_sub(DIGEST_CACHES_MAX);
+    caches.iter().take(surplus).try_for_each(|(_, path)| fs::remove_file(path))
+}
+
+/// Opens the file, which nobody else may have written.
+fn open_own(path: &Path) -> io::Result<File> {
+    let flags = system::no_surprise().bits() as i32;
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600).custom_flags(flags);
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
+    let is_ours = metadata.is_file()
+        && metadata.uid() == rustix::process::geteuid().as_raw()
+        && metadata.mode() & 0o022 == 0;
+    match is_ours {
+        true => Ok(file),
+        false => Err(io::ErrorKind::PermissionDenied.into()),
+    }
+}
+
+/// Puts a file with only these records in the place of the old one.
+fn replace(path: &Path, records: &[u8]) -> io::Result<File> {
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let written = fs::remove_file(&new)
+        .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+        .and_then(|()| open_own(&new))
+        .and_then(|mut file| file.write_all(records).map(|()| file))
+        .and_then(|file| fs::rename(&new, path).map(|()| file));
+    if written.is_err() {
+        // What is left of it is in nobody's way.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+fn key(version: &Version) -> [u8; 56] {
+    let Version { device, inode, size_bytes, modified_ns, changed_ns } = version;
+    let mut key = [0; 56];
+    let numbers = [device.to_be_bytes(), inode.to_be_bytes(), size_bytes.to_be_bytes()];
+    key[..24].copy_from_slice(numbers.as_flattened());
+    key[24..40].copy_from_slice(&modified_ns.to_be_bytes());
+    key[40..].copy_from_slice(&changed_ns.to_be_bytes());
+    key
+}
+
+fn write_record(records: &mut Vec<u8>, version: &Version, digest: &Digest) {
+    let begin = records.len();
+    records.extend_from_slice(&key(version));
+    records.extend_from_slice(&digest.0);
+    let check = Sha256::digest(&records[begin..]);
+    records.extend_from_slice(&check[..RECORD_BYTES - CHECKED_BYTES]);
+}
+
+fn read_record(record: &[u8]) -> Option<([u8; 56], Digest)> {
+    let (checked, check) = record.split_at_checked(CHECKED_BYTES)?;
+    let is_whole = Sha256::digest(checked)[..RECORD_BYTES - CHECKED_BYTES] == *check;
+    let (key, digest) = checked.split_first_chunk()?;
+    is_whole.then_some((*key, Digest(digest.try_into().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Scan;
+
+    struct Place {
+        shared: tempfile::TempDir,
+        caches: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new(names: &[&str]) -> Self {
+            let place =
+                Self { shared: tempfile::tempdir().unwrap(), caches: tempfile::tempdir().unwrap() };
+            for name in names {
+                fs::write(place.shared.path().join(name), name).unwrap();
+            }
+            place
+        }
+
+        fn open(&self) -> (Scan, DigestCache, BTreeMap<FileName, Digest>) {
+            let folder = SharedFolder::open(self.shared.path()).unwrap();
+            let scan = folder.scan().unwrap();
+            let opened = DigestCache::open(self.caches.path(), &folder, &scan.files);
+            let (cache, known) = opened.unwrap();
+            (scan, cache, known)
+        }
+
+        /// A start that hashes everything.
+        fn fill(&self) {
+            let (scan, mut cache, _) = self.open();
+            for (name, version) in &scan.files {
+                cache.add(version, &digest_of(*name));
+            }
+        }
+
+        fn known(&self) -> BTreeMap<FileName, Digest> {
+            self.open().2
+        }
+
+        fn file(&self) -> PathBuf {
+            let mut entries = fs::read_dir(self.caches.path().join("p2pfs")).unwrap();
+            let path = entries.next().unwrap().unwrap().path();
+            assert!(entries.next().is_none(), "one file, and nothing left beside it");
+            path
+        }
+    }
+
+    fn digest_of(name: FileName) -> Digest {
+        Digest(Sha256::digest(name.as_str()).into())
+    }
+
+    #[test]
+    fn digests_are_known_at_the_next_start_but_not_of_what_has_changed() {
+        let place = Place::new(&["a", "b", "c"]);
+        assert!(place.known().is_empty());
+        place.fill();
+        let names = ["a", "b", "c"].map(|name| FileName::new(name).unwrap());
+        assert_eq!(place.known(), names.map(|name| (name, digest_of(name))).into());
+        fs::write(place.shared.path().join("b"), "other").unwrap();
+        fs::rename(place.shared.path().join("c"), place.shared.path().join("d")).unwrap();
+        assert_eq!(place.known().into_keys().collect::<Vec<_>>(), names[..1]);
+    }
+
+    #[test]
+    fn a_damaged_cache_gives_no_wrong_digest_and_is_mended() {
+        let place = Place::new(&["a", "b"]);
+        place.fill();
+        let sound = fs::read(place.file()).unwrap();
+        for at in 0..sound.len() {
+            let mut damaged = sound.clone();
+            damaged[at] ^= 1;
+            fs::write(place.file(), &damaged).unwrap();
+            assert_eq!(place.known().len(), 1, "byte {at}");
+        }
+        for len in 0..sound.len() {
+            fs::write(place.file(), &sound[..len]).unwrap();
+            assert_eq!(place.known().len(), len / RECORD_BYTES);
+            assert_eq!(fs::read(place.file()).unwrap().len() % RECORD_BYTES, 0);
+        }
+    }
+
+    #[test]
+    fn stale_records_go_and_the_file_does_not_grow_without_end() {
+        let place = Place::new(&["a"]);
+        for round in 0..20 {
+            fs::write(place.shared.path().join("a"), "x".repeat(round)).unwrap();
+            place.fill();
+            assert!(fs::read(place.file()).unwrap().len() <= 2 * RECORD_BYTES);
+        }
+    }
+
+    #[test]
+    fn caches_of_folders_long_gone_make_room() {
+        let place = Place::new(&["a"]);
+        let own = place.caches.path().join("p2pfs");
+        fs::create_dir(&own).unwrap();
+        for number in 0..DIGEST_CACHES_MAX + 3 {
+            fs::write(own.join(format!("digests-{number}")), b"").unwrap();
+        }
+        place.fill();
+        assert_eq!(fs::read_dir(&own).unwrap().count(), DIGEST_CACHES_MAX);
+        assert_eq!(place.known().len(), 1);
+    }
+
+    #[test]
+    fn a_cache_that_others_can_write_or_that_is_a_link_is_not_used() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let place = Place::new(&["a"]);
+        drop(place.open());
+        let path = place.file();
+        let folder = SharedFolder::open(place.shared.path()).unwrap();
+        let refused = || DigestCache::open(place.caches.path(), &folder, &[]).is_err();
+        assert!(!refused());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).unwrap();
+        assert!(refused());
+        fs::remove_file(&path).unwrap();
+        symlink(place.shared.path().join("a"), &path).unwrap();
+        assert!(refused());
+        assert_eq!(fs::read(place.shared.path().join("a")).unwrap(), b"a");
+    }
+}

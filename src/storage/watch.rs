@@ -1,0 +1,289 @@
+//! What the kernel tells of changes in the shared folder.
+//!
+//! Owns the inotify descriptor, and turns its events into plain facts by name. It looks
+//! at no file and decides nothing. Where the kernel tells nothing (there is a bound on
+//! inotify descriptors) or not all (others change a remote disk) it says so, and the
+//! folder has to be looked at from time to time.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+
+use super::folder::{SharedFolder, is_our_own};
+use super::system::persist;
+use crate::node::Sight;
+
+/// What is asked of the kernel. Removals of the folder itself are not: it tells them only
+/// of a folder that nobody has open.
+const WATCHED: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::EXCL_UNLINK)
+    .union(WatchFlags::ONLYDIR);
+
+/// Room for the events of one read: at least one with the longest name.
+const BUFFER_BYTES: usize = 4096;
+
+/// File systems that others change too, by the magic numbers of statfs(2): NFS, SMB 1,
+/// CIFS, SMB 2, FUSE, 9P, Ceph, AFS.
+const REMOTE: [u32; 8] =
+    [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x6b41_4653];
+
+/// Hears what changes in a folder.
+#[derive(Debug)]
+pub struct Watch {
+    inotify: Result<OwnedFd, Errno>,
+    is_remote: bool,
+}
+
+/// What changed, put together from some events.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// By names as they are, legal or not, but for our own.
+    pub names: BTreeMap<Vec<u8>, Touch>,
+    /// Whether something was removed or moved away.
+    pub has_removals: bool,
+    /// Whether the kernel could not keep all that happened.
+    pub are_missing: bool,
+    /// Whether the folder is unmounted, or no longer watched for another reason.
+    pub is_lost: bool,
+    /// How many events there were.
+    pub events: usize,
+}
+
+/// What happened to one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// The last that matters, if anything stands under the name now.
+    pub sight: Sight,
+    /// Whether something appeared under it.
+    pub is_new: bool,
+}
+
+impl Watch {
+    /// Hears of all changes from now on.
+    pub fn new(folder: &SharedFolder) -> Self {
+        let descriptor = folder.descriptor();
+        let is_remote = rustix::fs::fstatfs(&descriptor)
+            .is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)));
+        Self { inotify: watch(descriptor.as_fd()), is_remote }
+    }
+
+    /// Where its readiness shows; or why it hears nothing.
+    pub fn descriptor(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.inotify.as_ref().map(AsFd::as_fd).map_err(|errno| *errno)
+    }
+
+    /// Whether it hears of all changes, as long as none are missing.
+    pub fn hears_all(&self) -> bool {
+        self.inotify.is_ok() && !self.is_remote
+    }
+
+    /// The changes since the last call, from some `events_max` events: few more, for they
+    /// come in groups. None if it is fewer than that.
+    pub fn read(&self, events_max: usize) -> Changes {
+        let mut changes = Changes::default();
+        let Ok(inotify) = &self.inotify else { return changes };
+        let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
+        let mut reader = inotify::Reader::new(inotify, &mut buffer);
+        while changes.events < events_max || !reader.is_buffer_empty() {
+            match reader.next() {
+                Ok(event) => changes.add(&event),
+                Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        changes
+    }
+}
+
+fn watch(folder: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let inotify = persist(|| inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC))?;
+    // By its descriptor: its path may lead elsewhere by now.
+    let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    persist(|| inotify::add_watch(&inotify, path.as_str(), WATCHED))?;
+    Ok(inotify)
+}
+
+impl Changes {
+    fn add(&mut self, event: &inotify::Event<'_>) {
+        self.events += 1;
+        let what = event.events();
+        self.are_missing |= what.contains(ReadFlags::QUEUE_OVERFLOW);
+        self.is_lost |= what.intersects(ReadFlags::UNMOUNT | ReadFlags::IGNORED);
+        let Some(name) = event.file_name().map(std::ffi::CStr::to_bytes) else { return };
+        if is_our_own(name) {
+            return;
+        }
+        self.has_removals |= what.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM);
+        let entry = self.names.entry(name.to_owned());
+        if what.contains(ReadFlags::ATTRIB) {
+            // Says nothing against what came before it.
+            entry.or_insert(Touch { sight: Sight::Looked, is_new: false });
+            return;
+        }
+        let sight = if what.contains(ReadFlags::MODIFY) {
+            Sight::Written
+        } else if what.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
+            Sight::Closed
+        } else {
+            Sight::Looked
+        };
+        let is_new = what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
+        match entry {
+            Entry::Vacant(entry) => _ = entry.insert(Touch { sight, is_new }),
+            Entry::Occupied(mut entry) => {
+                let touch = entry.get_mut();
+                *touch = Touch { sight, is_new: touch.is_new || is_new };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, OpenOptions};
+    use std::io::Write;
+    use std::path::Path;
+
+    use super::*;
+    use crate::limits::FOLDER_EVENTS_PER_TURN;
+    use crate::wire::FileName;
+
+    fn watched(path: &Path) -> (SharedFolder, Watch) {
+        let shared = SharedFolder::open(path).unwrap();
+        let watch = Watch::new(&shared);
+        assert!(watch.descriptor().is_ok());
+        (shared, watch)
+    }
+
+    /// What changed, by name: how, and whether it is new.
+    fn changes(watch: &Watch) -> Vec<(String, Sight, bool)> {
+        let changes = watch.read(FOLDER_EVENTS_PER_TURN);
+        assert!(!changes.are_missing && !changes.is_lost);
+        let names = changes.names.into_iter();
+        names.map(|(n, t)| (String::from_utf8(n).unwrap(), t.sight, t.is_new)).collect()
+    }
+
+    fn change(name: &str, sight: Sight, is_new: bool) -> (String, Sight, bool) {
+        (name.to_owned(), sight, is_new)
+    }
+
+    #[test]
+    fn each_way_to_change_a_folder_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("before"), b"x").unwrap();
+        let (_shared, watch) = watched(folder.path());
+        assert_eq!(changes(&watch), []);
+
+        let mut writer = File::create(at("f")).unwrap();
+        assert_eq!(changes(&watch), [change("f", Sight::Looked, true)]);
+        writer.write_all(b"half").unwrap();
+        assert_eq!(changes(&watch), [change("f", Sight::Written, false)]);
+        writer.write_all(b"whole").unwrap();
+        drop(writer);
+        assert_eq!(changes(&watch), [change("f", Sight::Closed, false)]);
+
+        fs::rename(at("f"), at("g")).unwrap();
+        let renamed = [change("f", Sight::Looked, false), change("g", Sight::Closed, true)];
+        assert_eq!(changes(&watch), renamed);
+        let mut permissions = fs::metadata(at("g")).unwrap().permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(at("g"), permissions).unwrap();
+        assert_eq!(changes(&watch), [change("g", Sight::Looked, false)]);
+        fs::hard_link(at("g"), at("h")).unwrap();
+        assert_eq!(changes(&watch), [change("h", Sight::Looked, true)]);
+        fs::remove_file(at("before")).unwrap();
+        let removed = watch.read(1);
+        assert!(removed.has_removals);
+        assert_eq!(removed.names.keys().collect::<Vec<_>>(), [b"before"]);
+        assert_eq!(changes(&watch), []);
+    }
+
+    #[test]
+    fn what_happened_last_to_a_name_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let (_shared, watch) = watched(folder.path());
+        // Closed, and then opened by the next.
+        fs::write(&path, b"one").unwrap();
+        let mut next = OpenOptions::new().append(true).open(&path).unwrap();
+        next.write_all(b"two").unwrap();
+        assert_eq!(changes(&watch), [change("f", Sight::Written, true)]);
+        drop(next);
+        // Closed, removed and made again by one that is not done.
+        fs::remove_file(&path).unwrap();
+        let _writer = File::create(&path).unwrap();
+        assert_eq!(changes(&watch), [change("f", Sight::Looked, true)]);
+        // Attributes say nothing about a writer.
+        fs::write(&path, b"three").unwrap();
+        let permissions = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, permissions).unwrap();
+        assert_eq!(changes(&watch), [change("f", Sight::Closed, false)]);
+    }
+
+    #[test]
+    fn of_what_we_write_ourselves_only_the_final_name_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shared, watch) = watched(folder.path());
+        let mut partial = shared.create_partial(&FileName::new("f").unwrap()).unwrap();
+        partial.write(b"content", 0).unwrap();
+        assert_eq!(changes(&watch), []);
+        let version = shared.commit(vec![partial]).remove(0).unwrap();
+        assert_eq!(changes(&watch), [change("f", Sight::Closed, true)]);
+        let (_, seen) = shared.look_at(b"f").unwrap().unwrap();
+        assert_eq!(seen, version, "and that is no other version");
+        shared.create_partial(&FileName::new("g").unwrap()).unwrap().discard();
+        assert_eq!(changes(&watch), []);
+    }
+
+    #[test]
+    fn a_folder_is_followed_where_it_goes() {
+        let outer = tempfile::tempdir().unwrap();
+        let (path, moved) = (outer.path().join("shared"), outer.path().join("moved"));
+        fs::create_dir(&path).unwrap();
+        let (shared, watch) = watched(&path);
+        fs::rename(&path, &moved).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("elsewhere"), b"x").unwrap();
+        fs::write(moved.join("here"), b"x").unwrap();
+        assert_eq!(changes(&watch), [change("here", Sight::Closed, true)]);
+        assert!(!shared.is_removed());
+        fs::remove_dir_all(&moved).unwrap();
+        assert!(shared.is_removed());
+    }
+
+    #[test]
+    fn a_queue_that_overflows_is_told_and_heard_again_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_shared, watch) = watched(folder.path());
+        let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let queued_max: usize = queue.trim().parse().unwrap();
+        // Two events at least for each.
+        for n in 0..=queued_max / 2 {
+            drop(File::create(folder.path().join((n % 1000).to_string())).unwrap());
+            fs::remove_file(folder.path().join((n % 1000).to_string())).unwrap();
+        }
+        let (mut events, mut are_missing) = (0, false);
+        loop {
+            let changes = watch.read(FOLDER_EVENTS_PER_TURN);
+            events += changes.events;
+            are_missing |= changes.are_missing;
+            assert!(changes.events < FOLDER_EVENTS_PER_TURN + BUFFER_BYTES / 16);
+            if changes.events < FOLDER_EVENTS_PER_TURN {
+                break;
+            }
+        }
+        assert!(are_missing, "after {events} events");
+        fs::write(folder.path().join("after"), b"x").unwrap();
+        assert_eq!(changes(&watch), [change("after", Sight::Closed, true)]);
+    }
+}
