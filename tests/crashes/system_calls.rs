@@ -294,7 +294,10 @@ fn try_server(site: &Site, side: Side, (call, fault): &Case, account: &Account) 
     let another = (!all_done).then(|| {
         let again = matches!(fault, Fault::Error(error) if may_be_tried_again(error));
         assert!(!again, "an error that says to try again: {:#?}", victim.log());
-        site.launch(side, Vec::new())
+        let another = site.launch(side, Vec::new());
+        // Before it listens a signal would kill it.
+        another.await_listening();
+        another
     });
     for (id, download) in [DOWNLOADER, BYSTANDER].into_iter().zip(downloads) {
         site.place.fetches_all(&site.folder(id), download);
