@@ -3,11 +3,11 @@
 //!
 //! | room | what is shown there |
 //! |---|---|
-//! | [`report_log`] | lines of the log |
+//! | `report_log` | lines of the log |
 //! | [`events`], [`doctor`], [`json`] | `--json`: an object a line on stdout, and their documentation |
-//! | [`facts`] | `status`, and what `--metrics` writes |
-//! | [`progress`], [`terminal`] | how the transfers do, for people |
-//! | [`meter`], [`work`] | how fast the running transfers are, and what keeps them from more |
+//! | `facts` | `status`, and what `--metrics` writes |
+//! | `progress`, `terminal` | how the transfers do, for people |
+//! | `meter`, `work` | how fast the running transfers are, and what keeps them from more |
 //! | [`stdout`] | a line is written there at once or not at all |
 
 pub mod doctor;
