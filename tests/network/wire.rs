@@ -7,8 +7,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::account::{Row, quantity};
@@ -20,7 +20,7 @@ const FILE_BYTES: usize = 20_000;
 /// Of each file, because a source that failed is left alone for longer each time.
 const FLIPS_PER_FILE: usize = 2;
 
-/// Where a bit is flipped on a connection.
+/// Where a bit is flipped in a transfer.
 #[derive(Clone, Copy, Debug)]
 struct Flip {
     is_answer: bool,
@@ -29,7 +29,7 @@ struct Flip {
 }
 
 impl Flip {
-    /// One for each connection: mostly in data, every few in a head, a digest or a request.
+    /// One for each transfer: mostly in data, every few in a head, a digest or a request.
     fn of(number: usize) -> Self {
         let bit = (number * 5 % 8) as u8;
         let step = number / 6;
@@ -46,30 +46,79 @@ impl Flip {
     }
 }
 
-/// Copies until either side is gone, with one bit flipped if it gets that far.
-fn copy(mut from: &TcpStream, mut to: &TcpStream, flip: Option<Flip>, flipped: &AtomicUsize) {
-    let mut buffer = [0; 4096];
-    let mut passed = 0;
-    while let Ok(len @ 1..) = from.read(&mut buffer) {
-        if let Some(Flip { byte, bit, .. }) = flip
-            && (passed..passed + len).contains(&byte)
-        {
-            buffer[byte - passed] ^= 1 << bit;
-            flipped.fetch_add(1, Ordering::Relaxed);
+/// What passes one way through a connection, with one bit flipped in each transfer if it
+/// gets that far.
+struct Wire<'a> {
+    to: &'a TcpStream,
+    is_answer: bool,
+    /// The transfer that is under way: its number, and what is flipped in it.
+    current: &'a Mutex<(usize, Option<Flip>)>,
+    number: usize,
+    passed: usize,
+    flipped: &'a AtomicUsize,
+}
+
+impl Wire<'_> {
+    /// False once the other side is gone.
+    fn pass(&mut self, bytes: &mut [u8]) -> bool {
+        let (number, flip) = *self.current.lock().unwrap();
+        if number != self.number {
+            (self.number, self.passed) = (number, 0);
         }
-        passed += len;
-        if to.write_all(&buffer[..len]).is_err() {
+        if let Some(Flip { byte, bit, is_answer }) = flip
+            && is_answer == self.is_answer
+            && (self.passed..self.passed + bytes.len()).contains(&byte)
+        {
+            bytes[byte - self.passed] ^= 1 << bit;
+            self.flipped.fetch_add(1, Ordering::SeqCst);
+        }
+        self.passed += bytes.len();
+        self.to.write_all(bytes).is_ok()
+    }
+}
+
+/// Copies what a downloader says, message by message. Each request begins a transfer, which
+/// `begin` gives a number and a flip.
+fn copy_questions(
+    mut from: &TcpStream,
+    mut wire: Wire<'_>,
+    begin: impl Fn() -> (usize, Option<Flip>),
+) {
+    let mut message = [0; REQUEST_BYTES];
+    while from.read_exact(&mut message[..1]).is_ok() {
+        let is_request = message[0] == b'R';
+        let len = if is_request { REQUEST_BYTES } else { ACKNOWLEDGMENT_BYTES };
+        if from.read_exact(&mut message[1..len]).is_err() {
+            break;
+        }
+        if is_request {
+            *wire.current.lock().unwrap() = begin();
+        }
+        if !wire.pass(&mut message[..len]) {
             break;
         }
     }
+    end(from, wire.to);
+}
+
+/// Copies what an uploader says.
+fn copy_answers(mut from: &TcpStream, mut wire: Wire<'_>) {
+    let mut buffer = [0; 4096];
+    while let Ok(len @ 1..) = from.read(&mut buffer)
+        && wire.pass(&mut buffer[..len])
+    {}
+    end(from, wire.to);
+}
+
+fn end(from: &TcpStream, to: &TcpStream) {
     let _ = to.shutdown(Shutdown::Write);
     let _ = from.shutdown(Shutdown::Read);
 }
 
-/// A relay registered in the place of the uploader, which flips a bit on each of its first
-/// connections.
+/// A relay registered in the place of the uploader, which flips a bit in each of the first
+/// transfers.
 struct FlippingRelay {
-    connections: Arc<AtomicUsize>,
+    transfers: Arc<AtomicUsize>,
     flipped: Arc<AtomicUsize>,
     _server: Server,
     _registration: RegistryClient,
@@ -77,18 +126,27 @@ struct FlippingRelay {
 
 impl FlippingRelay {
     fn start(registry: SocketAddrV4, id: u32, uploader: SocketAddrV4, flips: usize) -> Self {
-        let (connections, flipped) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (transfers, flipped) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let server = Server::start({
-            let (connections, flipped) = (Arc::clone(&connections), Arc::clone(&flipped));
+            let (transfers, flipped) = (Arc::clone(&transfers), Arc::clone(&flipped));
             move |downloader, _| {
-                let number = connections.fetch_add(1, Ordering::SeqCst);
-                let flip = (number < flips).then(|| Flip::of(number));
                 let Ok(uploader) = TcpStream::connect(uploader) else { return };
-                let (question, answer) =
-                    (flip.filter(|flip| !flip.is_answer), flip.filter(|flip| flip.is_answer));
+                let current = Mutex::new((usize::MAX, None));
+                let wire = |to, is_answer| Wire {
+                    to,
+                    is_answer,
+                    current: &current,
+                    number: usize::MAX,
+                    passed: 0,
+                    flipped: &flipped,
+                };
+                let begin = || {
+                    let number = transfers.fetch_add(1, Ordering::SeqCst);
+                    (number, (number < flips).then(|| Flip::of(number)))
+                };
                 thread::scope(|scope| {
-                    scope.spawn(|| copy(downloader, &uploader, question, &flipped));
-                    copy(&uploader, downloader, answer, &flipped);
+                    scope.spawn(|| copy_questions(downloader, wire(&uploader, false), begin));
+                    copy_answers(&uploader, wire(downloader, true));
                     let _ = downloader.shutdown(Shutdown::Both);
                 });
             }
@@ -96,7 +154,7 @@ impl FlippingRelay {
         let mut registration = RegistryClient::connect(registry);
         let answer = registration.register(id, server.address.port().into());
         assert_eq!(answer, Answer::Registered(1));
-        Self { connections, flipped, _server: server, _registration: registration }
+        Self { transfers, flipped, _server: server, _registration: registration }
     }
 }
 
@@ -123,10 +181,10 @@ fn a_flipped_bit_is_seen_and_the_file_is_asked_for_again() {
         downloader.await_file(name, file);
     }
     assert!(downloader.hidden_files().is_empty());
-    let connections = relay.connections.load(Ordering::SeqCst);
+    let transfers = relay.transfers.load(Ordering::SeqCst);
     let flipped = relay.flipped.load(Ordering::SeqCst);
     row.tried(flipped);
-    row.note(format_args!("on {connections} connections"));
+    row.note(format_args!("in {transfers} transfers"));
     let log = downloader.process.log();
     assert!(log.iter().any(|line| line.contains("checksum of")), "no flip reached the data");
     assert!(flipped * 2 > flips, "hardly a bit was flipped");
@@ -142,7 +200,7 @@ fn after_a_flipped_bit_another_source_is_asked() {
     let uploader = world.peer(1, aside.address).has("file", &file).start();
     let relay = FlippingRelay::start(registry.address, 1, uploader.address, usize::MAX);
     let mut downloader = world.peer(2, registry.address).wants("file").start();
-    await_until("the bad wire was tried", || relay.connections.load(Ordering::SeqCst) > 0);
+    await_until("the bad wire was tried", || relay.transfers.load(Ordering::SeqCst) > 0);
     let _good = world.peer(3, registry.address).has("file", &file).start();
     downloader.await_file("file", &file);
     row.tried(relay.flipped.load(Ordering::SeqCst));
