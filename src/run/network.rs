@@ -1,12 +1,13 @@
 //! Which addresses a program uses: those of its interfaces, and that of the registry.
 
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
 use super::cannot_bind;
 use crate::cli::network::{HostPort, InterfaceName, OfferArgs};
 use crate::exit::{ExitCode, Failure};
-use crate::limits::OFFER_PORT;
+use crate::limits::{DISTURBED_CALLS_MAX, OFFER_PORT};
 use crate::node::Subnet;
 use crate::reactor::{Listener, OfferSocket, Sockets};
 use crate::wire::Shown;
@@ -117,7 +118,17 @@ impl Place {
 
 /// The IPv4 addresses of this machine.
 pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
-    let found = if_addrs::get_if_addrs().map_err(|error| {
+    let mut found = if_addrs::get_if_addrs();
+    for _ in 1..DISTURBED_CALLS_MAX {
+        let is_disturbed = |error: &io::Error| {
+            matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
+        };
+        if !found.as_ref().is_err_and(is_disturbed) {
+            break;
+        }
+        found = if_addrs::get_if_addrs();
+    }
+    let found = found.map_err(|error| {
         let message = format_args!("cannot list the network interfaces: {error}");
         Failure::new(ExitCode::Other, message)
     })?;

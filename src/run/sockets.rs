@@ -12,6 +12,7 @@ use rustix::process::geteuid;
 
 use crate::exit::{ExitCode, Failure};
 use crate::reactor::StatusSocket;
+use crate::storage::names_in;
 use crate::wire::Shown;
 
 const SUFFIX: &str = ".sock";
@@ -85,10 +86,9 @@ fn is_ours(folder: &Path) -> bool {
 }
 
 fn sockets(folder: &Path) -> impl Iterator<Item = (PathBuf, u32)> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
-        let pid = entry.file_name().to_str()?.strip_suffix(SUFFIX)?.parse().ok()?;
-        Some((entry.path(), pid))
+    names_in(folder).unwrap_or_default().into_iter().filter_map(|name| {
+        let pid = name.to_str()?.strip_suffix(SUFFIX)?.parse().ok()?;
+        Some((folder.join(name), pid))
     })
 }
 

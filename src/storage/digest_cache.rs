@@ -107,9 +107,9 @@ impl Drop for DigestCache {
 
 /// Removes the caches that were longest not written, until there is room for one more.
 fn make_room(own: &Path) -> io::Result<()> {
-    let caches = fs::read_dir(own)?.filter_map(|entry| {
-        let entry = entry.ok()?;
-        Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
+    let caches = system::names_in(own)?.into_iter().filter_map(|name| {
+        let path = own.join(name);
+        Some((fs::symlink_metadata(&path).ok()?.modified().ok()?, path))
     });
     let mut caches: Vec<_> = caches.collect();
     caches.sort();

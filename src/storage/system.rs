@@ -1,8 +1,12 @@
 //! What the rest of this module shares: opening without surprises, the version
 //! of a file, and how a refused call is reported.
 
+use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -36,6 +40,18 @@ pub(super) fn stat_name(folder: impl AsFd, name: impl Arg + Copy) -> Result<Stat
 /// Begins to read what stands in a folder.
 pub(super) fn entries(folder: impl AsFd) -> Result<Dir, Errno> {
     persist(|| Dir::read_from(&folder))
+}
+
+/// The names in a folder of our own. The standard library's reader of folders would end
+/// the program if the folder could not be closed.
+pub fn names_in(folder: &Path) -> io::Result<Vec<OsString>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | no_surprise();
+    let descriptor = persist(|| rustix::fs::open(folder, flags, Mode::empty()))?;
+    let names = entries(&descriptor)?.map(|entry| {
+        let name = entry?.file_name().to_bytes().to_owned();
+        Ok(OsString::from_vec(name))
+    });
+    names.filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == "..")).collect()
 }
 
 /// Opens a regular file for reading. Neither follows a link nor waits for the
