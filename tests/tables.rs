@@ -333,6 +333,33 @@ fn a_chunk_is_acknowledged_once_it_is_written_and_the_verdict_waits_for_that_too
     assert_eq!(download.transmit(), Some(Transmit::Bytes { bytes: &acknowledgment, more: false }));
 }
 
+#[test]
+fn nothing_is_read_while_acknowledgments_fill_the_outbox_however_large_the_chunks_are() {
+    let now = Instant::now();
+    let mut download = Download::new(now, &limits(), OUR_ID);
+    download.request(now, name());
+    let chunk = 64 * 1024;
+    let mut head = Vec::new();
+    PeerMessage::Chunk { data_bytes: chunk as u32 }.encode(&mut head);
+    let message = [head, vec![7; chunk]].concat();
+    let mut chunks = 0;
+    while download.read_allowance_bytes() > 0 {
+        let mut at = 0;
+        while let Some(event) = download.handle_bytes(now, &message, &mut at).unwrap() {
+            let DownloadEvent::Write { range, .. } = event else { panic!("{event:?}") };
+            download.handle_written(range.len());
+        }
+        // The head of the next one came with the rest of this.
+        let half = message.len() / 2;
+        download.handle_bytes(now, &message[..half], &mut 0).unwrap();
+        download.handle_written(half - 5);
+        download.handle_bytes(now, &message[half..], &mut 0).unwrap();
+        download.handle_written(message.len() - half);
+        chunks += 2;
+        assert!(chunks < 100_000, "the outbox has no bound");
+    }
+}
+
 /// A registration in this state.
 fn registration_in(state: RegistrationState, now: Instant) -> Registration {
     let mut registration = Registration::new(now, &limits(), OUR_ID, 5001);

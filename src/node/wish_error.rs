@@ -20,6 +20,8 @@ pub enum WishError {
     NotGiven(Option<CloseReason>),
     /// What came never fitted its checksum.
     ChecksumWrong,
+    /// As many files are wanted already as may be.
+    TooMany,
 }
 
 impl From<FileError> for WishError {
@@ -55,6 +57,9 @@ impl fmt::Display for WishError {
             }
             Self::ChecksumWrong => {
                 f.write_str("what came never fitted its checksum; does the source change it?")
+            }
+            Self::TooMany => {
+                f.write_str("too many files are wanted already; try again when some are there")
             }
         }
     }

@@ -261,16 +261,17 @@ impl Download {
     /// ones fewer bytes are taken at once. Of a large one the rest is, and the next head:
     /// so the data of the next chunk begins where a read begins, and is written as a whole.
     pub fn read_allowance_bytes(&self) -> usize {
+        let room_bytes = self.outbox.room_bytes();
+        if room_bytes < READ_BYTES_MIN {
+            return 0;
+        }
         let chunk_left_bytes = self.deframer.payload_left_bytes() as usize;
         if chunk_left_bytes >= WHOLE_CHUNK_READ_BYTES_MIN {
             return chunk_left_bytes + CHUNK_HEAD_BYTES;
         }
         let smallest = self.smallest_chunk_bytes.unwrap_or(0) as usize;
         let of_small_chunks = SMALL_CHUNKS_PER_READ.saturating_mul(smallest);
-        match self.outbox.room_bytes() {
-            room if room < READ_BYTES_MIN => 0,
-            room => room.min(of_small_chunks.max(READ_BYTES_MIN)),
-        }
+        room_bytes.min(of_small_chunks.max(READ_BYTES_MIN))
     }
 
     /// When [`Download::handle_timeout`] wants to be called.

@@ -225,6 +225,8 @@ impl Upload {
         is_done.then(|| {
             self.in_flight.unacknowledged = VecDeque::new();
             self.outbox.rest();
+            // The way may be another one by then.
+            self.in_flight.round_trip = Duration::MAX;
             let deadline = now + self.limits.idle_timeout;
             self.state = State::ExpectRequest { deadline, timer: Timer::Idle };
             UploadEvent::Acknowledged

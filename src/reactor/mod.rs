@@ -230,7 +230,9 @@ impl<N: Node> Reactor<N> {
                         status.accept(self.poll.registry());
                     }
                 }
-                token if StatusSocket::is_client(token) => self.answer(token),
+                token if StatusSocket::is_client(token) => {
+                    self.answer(token, event.is_write_closed() || event.is_error());
+                }
                 Token(bits) => {
                     let id = ConnectionId::from_bits(bits as u64);
                     let is_read_closed = event.is_read_closed() || event.is_error();
@@ -376,9 +378,9 @@ impl<N: Node> Reactor<N> {
     }
 
     /// Another program of this user may have asked something.
-    fn answer(&mut self, token: Token) {
+    fn answer(&mut self, token: Token, is_gone: bool) {
         let Some(status) = &mut self.status else { return };
-        let Some(question) = status.serve(token) else { return };
+        let Some(question) = status.serve(token, is_gone) else { return };
         let wish = question.strip_prefix("get ").and_then(|wish| wish.split_once(' '));
         let Some((style, names)) = wish else {
             let told = (&self.node.snapshot(), &self.node.inventory(STATUS_NAMES_MAX));

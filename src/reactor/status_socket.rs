@@ -94,9 +94,14 @@ impl StatusSocket {
                 let at = self.clients.iter().position(idle).unwrap_or(0);
                 self.clients.remove(at);
             }
-            // With twice as many tokens as places, the oldest of all is not in use.
-            self.next_token = (self.next_token + 1) % (STATUS_CLIENTS_MAX * 2);
-            let token = Token(STATUS.0 - 1 - self.next_token);
+            // There are twice as many tokens as places, so one is not in use.
+            let token = loop {
+                self.next_token = (self.next_token + 1) % (STATUS_CLIENTS_MAX * 2);
+                let token = Token(STATUS.0 - 1 - self.next_token);
+                if self.clients.iter().all(|client| client.token != token) {
+                    break token;
+                }
+            };
             let interest = Interest::READABLE | Interest::WRITABLE;
             if registry.register(&mut stream, token, interest).is_ok() {
                 let (state, answer) = (State::ExpectQuestion(Vec::new()), Vec::new());
@@ -106,8 +111,13 @@ impl StatusSocket {
     }
 
     /// Something can be read from a connection or written to it; gives its question, once.
-    pub(super) fn serve(&mut self, token: Token) -> Option<String> {
+    /// One that `is_gone` wants no answer any more.
+    pub(super) fn serve(&mut self, token: Token, is_gone: bool) -> Option<String> {
         let at = self.clients.iter().position(|client| client.token == token)?;
+        if is_gone {
+            self.clients.remove(at);
+            return None;
+        }
         let client = &mut self.clients[at];
         let Ok(question) = client.read() else {
             self.clients.remove(at);

@@ -34,6 +34,8 @@ const RECORD_BYTES: usize = CHECKED_BYTES + 8;
 #[derive(Debug)]
 pub struct DigestCache {
     file: File,
+    /// How large the file is.
+    file_bytes: u64,
     pending: Vec<u8>,
 }
 
@@ -79,7 +81,8 @@ impl DigestCache {
         if known.len() > 2 * good.len() || known.len() % RECORD_BYTES != 0 {
             file = replace(&path, &good)?;
         }
-        Ok((Self { file, pending: Vec::new() }, digests))
+        let file_bytes = file.metadata()?.len();
+        Ok((Self { file, file_bytes, pending: Vec::new() }, digests))
     }
 
     /// Keeps a digest.
@@ -92,9 +95,11 @@ impl DigestCache {
 
     /// Writes what was kept. What cannot be written is hashed again at the next start.
     pub(super) fn flush(&mut self) {
-        if !self.pending.is_empty() {
-            let _ = self.file.write_all(&self.pending);
-            self.pending = Vec::new();
+        let pending = std::mem::take(&mut self.pending);
+        let file_bytes = self.file_bytes + pending.len() as u64;
+        if file_bytes <= DIGEST_CACHE_FILE_BYTES_MAX {
+            let _ = self.file.write_all(&pending);
+            self.file_bytes = file_bytes;
         }
     }
 }

@@ -201,7 +201,8 @@ impl Partial {
             }
             Err(errno) => return Err(refused("rename")(errno)),
         }
-        self.stands_as = Some(to.to_owned());
+        // What was replaced is gone: what took its place stays, whatever fails from here on.
+        self.stands_as = (!replaces).then(|| to.to_owned());
         self.final_name = name;
         Ok(())
     }

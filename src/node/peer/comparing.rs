@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use super::fetching::State;
 use super::{PeerNode, Wake};
-use crate::node::{Action, FileError, Report, WishError};
+use crate::node::{Action, FileError, Report, Version, WishError};
 use crate::wire::{Digest, FileName};
 
 impl PeerNode {
-    pub(super) fn compare(&mut self, name: FileName, digest: Digest) {
+    pub(super) fn compare(&mut self, name: FileName, digest: Digest, size_bytes: u64) {
         if let Some(wish) = self.wishes.get_mut(&name) {
-            wish.state = State::Comparing { digest };
+            wish.state = State::Comparing { digest, size_bytes };
             self.active.remove(&name);
             self.actions.push_back(Action::Hash(name));
         }
@@ -23,13 +23,22 @@ impl PeerNode {
     }
 
     pub(super) fn on_compared(&mut self, now: Instant, name: FileName, there: Digest) {
-        let Some(State::Comparing { digest }) = self.state(&name) else { return };
+        let Some(State::Comparing { digest, .. }) = self.state(&name) else { return };
         if digest != there {
             return self.fail_wish(now, name, WishError::Different);
         }
         self.report(Report::Identical { name });
         self.end_wish(State::Done, name);
         self.end_if_done(now);
+    }
+
+    /// A part of what stands there is hashed. If its size is another, that is enough.
+    pub(super) fn on_comparing(&mut self, now: Instant, name: FileName, version: Version) {
+        if let Some(State::Comparing { size_bytes, .. }) = self.state(&name)
+            && version.size_bytes != size_bytes
+        {
+            self.fail_wish(now, name, WishError::Different);
+        }
     }
 
     /// What stands there could not be hashed. If it changed just now it may come to rest.

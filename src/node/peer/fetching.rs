@@ -29,6 +29,7 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
+use super::ending::Tally;
 use super::{Connection, FileUse, PeerNode, Wake};
 use crate::limits::{LIED_RETRY_DELAY_MAX, RETRY_DELAY_MIN, WISHES_MAX};
 use crate::node::connections::ConnectionId;
@@ -78,10 +79,12 @@ pub(super) enum State {
         source: PeerId,
         began: Instant,
         digest: Digest,
+        size_bytes: u64,
     },
     /// What came is gone again; what stood there is hashed, to see whether it is the same.
     Comparing {
         digest: Digest,
+        size_bytes: u64,
     },
     BackedOff,
     Done,
@@ -135,13 +138,20 @@ impl Wish {
 impl PeerNode {
     pub(super) fn on_want(&mut self, now: Instant, names: &[FileName]) {
         for &name in names {
+            if self.wishes.len() >= WISHES_MAX {
+                self.forget_ended_wishes();
+            }
             let room = self.wishes.len() < WISHES_MAX;
             match self.wishes.get(&name) {
                 Some(Wish { state: State::Failed(_), .. }) => self.tally.failed -= 1,
                 // Who asks again is told again, and gets what has gone since.
                 Some(Wish { state: State::Done, .. }) => self.tally.done -= 1,
                 None if room => {}
-                _ => continue,
+                None => {
+                    self.report(Report::WishFailed { name, error: WishError::TooMany });
+                    continue;
+                }
+                Some(_) => continue,
             }
             self.wishes.insert(name, Wish::new(self.settings.simulate_checksum_failure));
             if self.index.get(&name).is_some() || self.following.is_restless(&name) {
@@ -155,6 +165,15 @@ impl PeerNode {
             self.seek(now, name);
         }
         self.end_if_done(now);
+    }
+
+    /// Makes room for others, unless their ends are still to be counted.
+    fn forget_ended_wishes(&mut self) {
+        if !self.settings.exit_when_done {
+            let is_over = |wish: &Wish| matches!(wish.state, State::Done | State::Failed(_));
+            self.wishes.retain(|_, wish| !is_over(wish));
+            self.tally = Tally::default();
+        }
     }
 
     pub(super) fn on_source_heard(&mut self, now: Instant, offer: Offer) {
@@ -396,7 +415,7 @@ impl PeerNode {
     }
 
     fn on_verdict(&mut self, now: Instant, name: FileName, event: DownloadEvent) {
-        let DownloadEvent::Verdict { digest, matches, .. } = event else { return };
+        let DownloadEvent::Verdict { digest, matches, size_bytes } = event else { return };
         let Some(State::Downloading { source, began, connection, file: Some(file) }) =
             self.state(&name)
         else {
@@ -413,7 +432,7 @@ impl PeerNode {
             self.report(Report::ChecksumFailed { name, peer: source, is_simulated });
             return self.close(now, connection, CloseReason::ChecksumWrong);
         }
-        wish.state = State::Committing { source, began, digest };
+        wish.state = State::Committing { source, began, digest, size_bytes };
         self.actions.push_back(Action::Commit(file));
         if let Some(Connection::Download { download, .. }) = self.connections.get_mut(connection) {
             download.finish(now);
@@ -431,7 +450,9 @@ impl PeerNode {
         version: Version,
     ) {
         let Some(FileUse::Partial(wanted)) = self.files.remove(&file) else { return };
-        let Some(State::Committing { source, began, digest }) = self.state(&wanted) else { return };
+        let Some(State::Committing { source, began, digest, .. }) = self.state(&wanted) else {
+            return;
+        };
         self.end_rest(&name);
         self.catalog.note_success(source);
         let elapsed = now.saturating_duration_since(began);
@@ -441,6 +462,8 @@ impl PeerNode {
             self.report(Report::SavedAs { wanted, name });
         }
         if self.guest().is_none() {
+            // What stood there for a moment is no longer.
+            self.withdraw(now, &name);
             self.index.insert(name, version, Some(digest));
             self.offer(name);
             self.arm_offers();
@@ -465,8 +488,8 @@ impl PeerNode {
             (
                 FileError::Exists,
                 Some(OnConflict::Compare),
-                Some(State::Committing { digest, .. }),
-            ) => self.compare(name, digest),
+                Some(State::Committing { digest, size_bytes, .. }),
+            ) => self.compare(name, digest, size_bytes),
             _ => {
                 self.report(Report::WishFailed { name, error: error.into() });
                 self.end_wish(State::Failed(error.into()), name);
@@ -504,7 +527,8 @@ impl PeerNode {
         {
             // The next try is on a connection of its own.
             self.active.remove(&name);
-            return self.seek(now, name);
+            self.seek(now, name);
+            return self.begin_waiting(now);
         }
         // A wrong checksum was seen to when it was found.
         if reason != CloseReason::ChecksumWrong {

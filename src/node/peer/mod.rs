@@ -374,6 +374,9 @@ impl Node for PeerNode {
                 self.on_committed(now, file, name, version);
             }
             Input::FileFailed { file, error } => self.on_file_failed(now, file, error),
+            Input::HashProgress { name, version, .. } if self.is_comparing(&name) => {
+                self.on_comparing(now, name, version);
+            }
             Input::Hashed { name, digest, .. } if self.is_comparing(&name) => {
                 self.on_compared(now, name, digest);
             }

@@ -212,11 +212,11 @@ impl PeerNode {
         hashed_bytes: u64,
         digest: Option<Digest>,
     ) {
-        // If the file is no longer shared, or shared anew, this is the hash of before.
-        let is_asked_for = self.index.is_hashing(&name);
-        if is_asked_for {
-            self.note_version(now, name, version);
+        if !self.index.is_hashing(&name) {
+            // The file is no longer shared, or shared anew: this is the hash of before.
+            return self.hash_next();
         }
+        self.note_version(now, name, version);
         // It begins anew if this is another version.
         if self.index.is_hashing(&name)
             && let Some(local) = self.index.get_mut(&name)
