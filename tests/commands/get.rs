@@ -53,6 +53,16 @@ fn what_matches_a_pattern_is_fetched_and_nothing_else() {
 }
 
 #[test]
+fn a_pattern_that_matches_only_what_is_wanted_by_name_too_ends() {
+    let place = Place::new();
+    let _share = place.share("mine", &[("a.iso", b"a")]);
+    for names in [["a.iso", "a*"], ["a*", "a.iso"]] {
+        ends_with(&mut place.get(&names), 0);
+        assert_eq!(place.got().into_keys().collect::<Vec<_>>(), ["a.iso"]);
+    }
+}
+
+#[test]
 fn a_pattern_waits_for_its_first_match() {
     let place = Place::new();
     let mut get = place.get(&["*.iso"]);

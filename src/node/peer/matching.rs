@@ -46,9 +46,11 @@ impl PeerNode {
             search.ends_at.get_or_insert(ends_at);
             matches = true;
         }
-        if matches && !self.wishes.contains_key(&name) {
+        if matches {
             self.arm_searches();
-            self.on_want(now, &[name]);
+            if !self.wishes.contains_key(&name) {
+                self.on_want(now, &[name]);
+            }
         }
     }
 
