@@ -42,6 +42,8 @@ pub(super) struct Totals {
     pub(super) busy: Duration,
     /// When what runs now began.
     pub(super) busy_since: Option<Instant>,
+    /// When a transfer last came to its end, whichever.
+    pub(super) ended_at: Option<Instant>,
 }
 
 /// All that is shown at one moment.
@@ -98,6 +100,15 @@ impl Progress {
 impl Totals {
     /// Something happened.
     pub(super) fn count(&mut self, now: Instant, report: &Report) {
+        if let Report::Verified { .. }
+        | Report::UploadDone { .. }
+        | Report::UploadFailed { .. }
+        | Report::SourceFailed { .. }
+        | Report::ChecksumFailed { .. }
+        | Report::WishFailed { .. } = report
+        {
+            self.ended_at = Some(now);
+        }
         match report {
             Report::DownloadStarted { .. } | Report::UploadStarted { .. } => {
                 self.busy_since.get_or_insert(now);
@@ -116,9 +127,12 @@ impl Totals {
         }
     }
 
-    /// Nothing runs any more.
+    /// Nothing runs any more, since the last transfer came to its end.
     pub(super) fn rest(&mut self, now: Instant) {
-        self.busy += self.busy_since.take().map_or(Duration::ZERO, |since| now - since);
+        if let Some(since) = self.busy_since.take() {
+            let until = self.ended_at.filter(|at| *at >= since).unwrap_or(now);
+            self.busy += until - since;
+        }
     }
 
     /// The last line of all, if anything was transferred.
@@ -315,6 +329,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_time_ends_with_the_last_transfer_not_when_that_is_noticed() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let name = FileName::new("f").unwrap();
+        let to = SocketAddrV4::new([192, 0, 2, 1].into(), 1);
+        let mut totals = Totals::default();
+        totals.count(at(0), &Report::UploadStarted { name, to, size_bytes: 1 });
+        let elapsed = Duration::from_millis(10);
+        totals.count(at(10), &Report::UploadDone { name, to, size_bytes: 1, elapsed });
+        totals.rest(at(5000));
+        assert_eq!(totals.busy, elapsed);
+        // One that is cut off by the end of the program ends there.
+        totals.count(at(6000), &Report::UploadStarted { name, to, size_bytes: 1 });
+        totals.rest(at(6500));
+        assert_eq!(totals.busy, elapsed + Duration::from_millis(500));
     }
 
     #[test]
