@@ -57,7 +57,11 @@ pub(super) fn named(text: &str) -> PathBuf {
 /// A program that was asked did not answer.
 pub(super) fn no_answer(path: &Path, error: &io::Error) -> Failure {
     let path = Shown(path.to_string_lossy());
-    let message = format_args!("no answer at {path}: {error}; does it still run? ");
+    let why = match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it took too long".to_owned(),
+        _ => error.to_string(),
+    };
+    let message = format_args!("no answer at {path}: {why}; does it still run? ");
     let message = format_args!("{message}`p2pfs status` finds those that do");
     Failure::new(ExitCode::Unreachable, message)
 }

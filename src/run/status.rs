@@ -20,7 +20,7 @@ pub fn status(args: &StatusArgs, output: &OutputArgs) -> Result<ExitCode, Failur
         return Err(Failure::new(ExitCode::Unreachable, message));
     }
     let question = if output.json { "status json\n" } else { "status text\n" };
-    let mut shown = 0;
+    let (mut shown, mut failure) = (0, None);
     for path in &paths {
         match ask(path, question) {
             Ok(answer) => {
@@ -28,12 +28,11 @@ pub fn status(args: &StatusArgs, output: &OutputArgs) -> Result<ExitCode, Failur
                 print(format!("{separator}{answer}").as_bytes())?;
                 shown += 1;
             }
-            // It may have ended just now.
-            Err(_) if paths.len() > 1 => {}
-            Err(error) => return Err(sockets::no_answer(path, &error)),
+            // It may have ended just now; others may answer.
+            Err(error) => failure = Some(sockets::no_answer(path, &error)),
         }
     }
-    Ok(ExitCode::Done)
+    failure.filter(|_| shown == 0).map_or(Ok(ExitCode::Done), Err)
 }
 
 fn ask(path: &Path, question: &str) -> io::Result<String> {
