@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, ValueEnum};
 
 use super::OutputArgs;
 use super::limits::{TransferArgs, WriteArgs};
@@ -90,6 +91,22 @@ enum Conflict {
     Replace,
 }
 
+/// What says how this program is to fetch, and nothing to a running peer. In the
+/// environment it does no harm.
+const NOT_WITH_VIA: [&str; 11] = [
+    "output",
+    "retries",
+    "on_conflict",
+    "no_sync",
+    "max_file_size",
+    "disk_reserve",
+    "registry",
+    "interface",
+    "broadcast",
+    "offer_interval",
+    "progress_timeout",
+];
+
 impl GetArgs {
     /// What to do if something stands under the name of a file.
     pub fn on_conflict(&self) -> OnConflict {
@@ -102,16 +119,22 @@ impl GetArgs {
     }
 
     /// Checks what no option can check alone.
-    pub(super) fn check(&self, output: &OutputArgs) -> Result<(), Failure> {
+    pub(super) fn check(&self, output: &OutputArgs, matches: &ArgMatches) -> Result<(), Failure> {
         let usage = |message: &str| Err(Failure::new(ExitCode::Usage, message));
         let is_pattern = |wanted: &Wanted| matches!(wanted, Wanted::Matching(_));
-        match (&self.output, self.names.as_slice()) {
-            (_, names) if self.via.is_some() && names.iter().any(is_pattern) => {
-                usage("--via takes names and no pattern; see --help")
+        let is_given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if self.via.is_some() {
+            if let Some(id) = NOT_WITH_VIA.into_iter().find(is_given) {
+                let option = id.replace('_', "-");
+                let message = format!("--via cannot be used with --{option}: the running peer ");
+                return usage(&format!("{message}fetches as it was told; see --help"));
             }
-            (Output::Stdout, _) if self.via.is_some() => usage(
-                "--via cannot be used with -o -: the peer has a folder of its own; see --help",
-            ),
+            return match self.names.iter().any(is_pattern) {
+                true => usage("--via takes names and no pattern; see --help"),
+                false => Ok(()),
+            };
+        }
+        match (&self.output, self.names.as_slice()) {
             (Output::Stdout, _) if output.json => {
                 usage("-o - cannot be used with --json; see --help")
             }

@@ -124,7 +124,7 @@ impl Cli {
         self.output.settle(matches)?;
         match &mut self.command {
             Command::Peer(peer) => peer.settle(matches)?,
-            Command::Get(get) => get.check(&self.output)?,
+            Command::Get(get) => get.check(&self.output, matches)?,
             _ => {}
         }
         Ok(self)

@@ -215,8 +215,24 @@ fn a_running_peer_fetches_what_it_is_asked_for() {
 
     let late = get(&["never", &via, "--timeout", "300ms"]);
     assert_eq!(late.status.code(), Some(5), "{late:?}");
-    let pattern = get(&["*", &via]);
-    assert_eq!(pattern.status.code(), Some(2), "{pattern:?}");
+    for wrong in [
+        &["*"][..],
+        &["a", "-o", "-"],
+        &["a", "-o", "."],
+        &["a", "--on-conflict", "skip"],
+        &["a", "--retries", "1"],
+        &["a", "--no-sync"],
+        &["a", "--registry", "127.0.0.1"],
+        &["a", "--interface", "lo"],
+        &["a", "--broadcast", "127.0.0.1:1"],
+        &["a", "--offer-interval", "1s"],
+        &["a", "--max-file-size", "1M"],
+        &["a", "--disk-reserve", "1M"],
+        &["a", "--progress-timeout", "1s"],
+    ] {
+        let wrong = get(&[wrong, &[&*via]].concat());
+        assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    }
     peer.stop();
     assert_eq!(get(&["a", &via]).status.code(), Some(4));
 }
