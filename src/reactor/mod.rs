@@ -381,6 +381,10 @@ impl<N: Node> Reactor<N> {
     fn answer(&mut self, token: Token, is_gone: bool) {
         let Some(status) = &mut self.status else { return };
         let Some(question) = status.serve(token, is_gone) else { return };
+        if question == "fetches" {
+            let answer = if status.takes_wishes() { "yes" } else { "no" };
+            return status.answer(token, answer);
+        }
         let wish = question.strip_prefix("get ").and_then(|wish| wish.split_once(' '));
         let Some((style, names)) = wish else {
             let told = (&self.node.snapshot(), &self.node.inventory(STATUS_NAMES_MAX));

@@ -7,7 +7,8 @@
 //! | question | answer |
 //! |---|---|
 //! | `status text`, `status json` | how this program does |
-//! | `get text NAME/NAME...`, `get json ...` | a line for each file when its wish has come to an end: an exit code, a space, and what to show |
+//! | `fetches` | `yes`, if files can be asked for |
+//! | `get text NAME/NAME...`, `get json ...` | a line for each file when its wish has come to an end: an exit code, a space, and what to show; before that `waiting NAME` if nobody offers it, and `offered NAME` once somebody does |
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
@@ -150,6 +151,8 @@ impl StatusSocket {
         let (name, code) = match report {
             Report::Verified { name, .. } | Report::AlreadyThere { name } => (name, ExitCode::Done),
             Report::WishFailed { name, error } => (name, ExitCode::from(*error)),
+            Report::WaitingForOffer { name } => return self.tell_before_end(name, "waiting"),
+            Report::OfferSeen { name, .. } => return self.tell_before_end(name, "offered"),
             _ => return,
         };
         for at in (0..self.clients.len()).rev() {
@@ -168,6 +171,16 @@ impl StatusSocket {
                 client.state = State::Answered;
             }
             self.write(at);
+        }
+    }
+
+    fn tell_before_end(&mut self, name: &FileName, what: &str) {
+        for at in (0..self.clients.len()).rev() {
+            let client = &mut self.clients[at];
+            if matches!(&client.state, State::Awaits { names, .. } if names.contains(name)) {
+                client.answer.extend_from_slice(format!("{what} {}\n", name.as_str()).as_bytes());
+                self.write(at);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 
 use crate::exit::{ExitCode, Failure};
+use crate::limits::STATUS_TIMEOUT;
 use crate::reactor::StatusSocket;
 use crate::storage::names_in;
 use crate::wire::Shown;
@@ -52,6 +53,17 @@ pub(super) fn named(text: &str) -> PathBuf {
         Ok(pid) => folder().join(format!("{pid}{SUFFIX}")),
         Err(_) => PathBuf::from(text),
     }
+}
+
+/// The whole answer to a question that is answered at once.
+pub(super) fn ask(path: &Path, question: &str) -> io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(STATUS_TIMEOUT))?;
+    stream.set_write_timeout(Some(STATUS_TIMEOUT))?;
+    stream.write_all(question.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// A program that was asked did not answer.

@@ -1,13 +1,8 @@
 //! `p2pfs status`.
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-
 use super::{print, sockets};
 use crate::cli::{OutputArgs, StatusArgs};
 use crate::exit::{ExitCode, Failure};
-use crate::limits::STATUS_TIMEOUT;
 
 /// Shows how the programs of this user do.
 pub fn status(args: &StatusArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
@@ -22,7 +17,7 @@ pub fn status(args: &StatusArgs, output: &OutputArgs) -> Result<ExitCode, Failur
     let question = if output.json { "status json\n" } else { "status text\n" };
     let (mut shown, mut failure) = (0, None);
     for path in &paths {
-        match ask(path, question) {
+        match sockets::ask(path, question) {
             Ok(answer) => {
                 let separator = if shown > 0 && !output.json { "\n" } else { "" };
                 print(format!("{separator}{answer}").as_bytes())?;
@@ -33,14 +28,4 @@ pub fn status(args: &StatusArgs, output: &OutputArgs) -> Result<ExitCode, Failur
         }
     }
     failure.filter(|_| shown == 0).map_or(Ok(ExitCode::Done), Err)
-}
-
-fn ask(path: &Path, question: &str) -> io::Result<String> {
-    let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(STATUS_TIMEOUT))?;
-    stream.set_write_timeout(Some(STATUS_TIMEOUT))?;
-    stream.write_all(question.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }

@@ -11,7 +11,7 @@ use p2pfs::limits::STATUS_CLIENTS_MAX;
 use p2pfs::ui::events::EVENTS;
 use serde_json::Value;
 
-use crate::harness::{Process, Signal, World, await_until};
+use crate::harness::{OfferRepeater, Process, Signal, World, await_until};
 use crate::messages::{self, Count};
 
 /// Asks as the user whose runtime folder is this one.
@@ -199,6 +199,7 @@ fn a_running_peer_fetches_what_it_is_asked_for() {
     };
     let several = get(&["a", "--via"]);
     assert_eq!(several.status.code(), Some(2), "{several:?}");
+    assert!(String::from_utf8_lossy(&several.stderr).contains("several peers"), "{several:?}");
     let via = format!("--via={}", peer.process.pid().as_raw_nonzero());
     let both = get(&["a", "b", "a", &via]);
     assert_eq!(both.status.code(), Some(0), "{both:?}");
@@ -213,7 +214,14 @@ fn a_running_peer_fetches_what_it_is_asked_for() {
     assert_eq!((&told[0]["event"], &told[0]["name"]), (&"already_there".into(), &"a".into()));
     assert_eq!((&told[1]["event"], &told[1]["code"]), (&"exit".into(), &0.into()));
 
-    let late = get(&["never", &via, "--timeout", "300ms"]);
+    // The second one asks for what is waited for already.
+    for _ in 0..2 {
+        let never = get(&["never", &via, "--timeout", "300ms"]);
+        assert_eq!(never.status.code(), Some(3), "{never:?}");
+        assert!(String::from_utf8_lossy(&never.stderr).contains("never: not offered"), "{never:?}");
+    }
+    let _offers = OfferRepeater::start(&world, 9, "offered");
+    let late = get(&["offered", &via, "--timeout", "1s"]);
     assert_eq!(late.status.code(), Some(5), "{late:?}");
     for wrong in [
         &["*"][..],
@@ -250,4 +258,24 @@ fn who_only_shares_fetches_nothing() {
     assert_eq!(get.status.code(), Some(1), "{get:?}");
     let said = String::from_utf8(get.stderr).unwrap();
     assert!(said.contains("that program fetches nothing, or has ended"), "{said}");
+}
+
+#[test]
+fn via_takes_the_only_program_that_fetches() {
+    let world = World::new();
+    let registry = world.registry();
+    let _share = share(&world, &[]);
+    let get = |code| {
+        let get = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+            .args(["get", "a", "--via"])
+            .env("XDG_RUNTIME_DIR", world.folder())
+            .output()
+            .unwrap();
+        assert_eq!(get.status.code(), Some(code), "{get:?}");
+        String::from_utf8(get.stderr).unwrap()
+    };
+    let said = get(4);
+    assert!(said.contains("no peer of yours is running here; start one with `p2pfs peer`"));
+    let _peer = world.peer(2, registry.address).has("a", b"aaa").start();
+    get(0);
 }

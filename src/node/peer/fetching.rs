@@ -151,6 +151,10 @@ impl PeerNode {
                     self.report(Report::WishFailed { name, error: WishError::TooMany });
                     continue;
                 }
+                Some(Wish { state: State::ExpectOffer, .. }) => {
+                    self.report(Report::WaitingForOffer { name });
+                    continue;
+                }
                 Some(_) => continue,
             }
             self.wishes.insert(name, Wish::new(self.settings.simulate_checksum_failure));
