@@ -32,6 +32,8 @@ pub enum ExitCode {
     SomeDone = 10,
     /// An address is in use.
     AddressInUse = 11,
+    /// SIGHUP.
+    HungUp = 129,
     /// SIGINT.
     Interrupted = 130,
     /// SIGTERM.
@@ -90,6 +92,7 @@ pub fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure>
     match outcome {
         Outcome::AllDone => Ok(ExitCode::Done),
         Outcome::Stopped(Signal::Interrupt) => Ok(ExitCode::Interrupted),
+        Outcome::Stopped(Signal::HangUp) => Ok(ExitCode::HungUp),
         Outcome::Stopped(Signal::Terminate) => Ok(ExitCode::Terminated),
         Outcome::SomeFailed { failed, done, error } => {
             let code = match error {

@@ -43,8 +43,8 @@ const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and it
     Exit codes: 0 every file asked for is there and verified, 1 other, 2 usage, 3 nobody offered \
     it, 4 neither registry nor peer could be reached, 5 offered but timed out or stalled, 6 \
     checksum wrong, 7 id or port taken at the registry, 8 write error, 9 exists and may not be \
-    replaced or emptied, 10 some files done and some not, 11 address in use, 130 and 143 \
-    interrupted.";
+    replaced or emptied, 10 some files done and some not, 11 address in use, 129, 130 \
+    and 143 interrupted.";
 
 /// Share files between the peers of a network, verified, at almost no cost.
 #[derive(Debug, Parser)]

@@ -340,6 +340,8 @@ pub enum Sight {
 /// A signal that ends the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
+    /// SIGHUP.
+    HangUp,
     /// SIGINT.
     Interrupt,
     /// SIGTERM.

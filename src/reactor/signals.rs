@@ -1,11 +1,12 @@
-//! SIGINT and SIGTERM, as events of the poll.
+//! SIGINT, SIGTERM and SIGHUP, as events of the poll.
 
+use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::exit::ExitCode;
@@ -25,10 +26,15 @@ impl Signals {
     /// # Errors
     /// If the system gives no descriptors for it.
     pub fn new() -> io::Result<Self> {
+        let mut ends = vec![(SIGINT, ExitCode::Interrupted), (SIGTERM, ExitCode::Terminated)];
+        if !is_ignored(SIGHUP) {
+            ends.push((SIGHUP, ExitCode::HungUp));
+        }
+        let caught = ends.iter().map(|(signal, _)| signal);
         // Before the flag: a signal in between would count as the first, and be lost.
-        let signals = signal_hook_mio::v1_0::Signals::new([SIGINT, SIGTERM])?;
+        let signals = signal_hook_mio::v1_0::Signals::new(caught)?;
         let at_once = Arc::new(AtomicBool::new(false));
-        for (signal, code) in [(SIGINT, ExitCode::Interrupted), (SIGTERM, ExitCode::Terminated)] {
+        for (signal, code) in ends {
             // In this order: the first signal finds the flag unset, and sets it.
             flag::register_conditional_shutdown(signal, code as i32, Arc::clone(&at_once))?;
             flag::register(signal, Arc::clone(&at_once))?;
@@ -47,9 +53,19 @@ impl Signals {
     pub(super) fn next(&mut self) -> Option<Signal> {
         self.signals.pending().next().map(|signal| match signal {
             SIGINT => Signal::Interrupt,
+            SIGHUP => Signal::HangUp,
             _ => Signal::Terminate,
         })
     }
+}
+
+/// Whether a signal is ignored, as nohup(1) has it for one. If the system does not say, it
+/// counts as ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask & (1 << (signal - 1)) != 0)
 }
 
 impl mio::event::Source for Signals {

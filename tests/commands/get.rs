@@ -1,12 +1,13 @@
 //! `p2pfs get`: files arrive.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::sync::Mutex;
 
-use crate::harness::{FakeSource, ReservedPort, Signal, await_until, content};
+use crate::harness::{FakeSource, Process, ReservedPort, Signal, await_until, content};
 use crate::messages::{self, ACKNOWLEDGMENT_BYTES, digest_of};
-use crate::place::{Place, ends_with, said};
+use crate::place::{Place, command_line, ends_with, said};
 
 #[test]
 fn several_files_arrive_from_several_sources() {
@@ -127,11 +128,24 @@ fn a_signal_leaves_nothing_behind() {
         FakeSource::wait_for_close(stream);
         false
     });
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::HUP, 129), (Signal::INT, 130), (Signal::TERM, 143)] {
         let mut get = place.get(&["file"]);
         await_until("a part has come", || place.got().values().any(|part| !part.is_empty()));
         get.signal(signal);
         ends_with(&mut get, code);
         assert_eq!(place.got().len(), 0);
     }
+}
+
+#[test]
+fn a_hangup_that_is_ignored_ends_nothing() {
+    let place = Place::new();
+    let (world, registry) = (&place.world, place.registry.address);
+    let line = command_line(world, registry, &["get", "-o", ".", "file"]);
+    let launcher = ["/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh"].map(OsString::from);
+    let mut get = Process::start_under(&launcher, "get", world.folder(), &line);
+    await_until("it waits", || said(&get).contains("waiting for someone to offer file"));
+    get.signal(Signal::HUP);
+    let _share = place.share("mine", &[("file", b"x")]);
+    ends_with(&mut get, 0);
 }
