@@ -11,7 +11,7 @@ use super::{cannot_read_folder, loop_failed, not_printed};
 use crate::cli::{GetArgs, Output, OutputArgs, Wanted};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
-use crate::node::{GuestSettings, Input, OnConflict, PeerKind, PeerNode, PeerSettings};
+use crate::node::{GuestSettings, Input, OnConflict, Outcome, PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Reactor, Signals};
 use crate::storage::{SharedFolder, WriteSettings};
 use crate::ui::Ui;
@@ -30,7 +30,9 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let (mut folder, unnamed) = match &args.output {
         Output::Folder(path) => {
             let folder = SharedFolder::open(path).map_err(|error| cannot_read_folder(path, &error));
-            (folder?, None)
+            let folder = folder?;
+            folder.check_writable().map_err(|error| cannot_write_to_folder(path, &error))?;
+            (folder, None)
         }
         Output::Stdout => {
             let (folder, file) = unnamed_file()?;
@@ -71,6 +73,10 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     // Before the names: with the last of them the program would end.
     begin.extend([Input::WantMatching(&patterns), Input::Want(&names)]);
     let outcome = reactor.run(&begin).map_err(loop_failed)?;
+    if let (Outcome::SomeFailed { error, .. }, [name], []) = (&outcome, &*names, &*patterns) {
+        let message = format_args!("{name} could not be fetched: {error}");
+        return Err(Failure::new(ExitCode::from(*error), message));
+    }
     let code = result_of(outcome, None)?;
     match unnamed {
         Some(file) if code == ExitCode::Done => write_out(file),
@@ -104,6 +110,12 @@ fn there_already(args: &GetArgs, folder: &SharedFolder) -> Result<Vec<Input<'sta
     };
     let found = scan.files.into_iter().filter(|(name, _)| is_wanted(name));
     Ok(found.map(|(name, version)| Input::FileFound { name, version, digest: None }).collect())
+}
+
+fn cannot_write_to_folder(path: &Path, error: &io::Error) -> Failure {
+    let path = Shown(path.to_string_lossy());
+    let message = format_args!("cannot write to the folder {path}: {error}; ");
+    Failure::new(ExitCode::WriteFailed, format_args!("{message}choose another with -o"))
 }
 
 /// A file without a name, where temporary files go.

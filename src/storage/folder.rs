@@ -111,6 +111,20 @@ impl SharedFolder {
         Ok((folder, file))
     }
 
+    /// Whether a file can be made here at all; what may pass, such as a full disk, counts for
+    /// nothing.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn check_writable(&self) -> io::Result<()> {
+        match system::create_unnamed(&self.descriptor) {
+            Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::NOENT)) => {
+                Err(errno.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a commit waits until the files would survive a loss of power.
     pub fn syncs(&self) -> bool {
         self.settings.sync

@@ -35,7 +35,10 @@ fn what_nobody_offers_is_3() {
     for name in ["file", "*.iso"] {
         let mut get = place.get(&[name, "--timeout", "500ms"]);
         ends_with(&mut get, 3);
-        assert!(complaint(&get).contains("nobody offered"), "{:?}", get.log());
+        let complaint = complaint(&get);
+        assert!(complaint.contains("nobody offered"), "{complaint}");
+        let is_named = complaint.starts_with("p2pfs: file could not be fetched: ");
+        assert_eq!(is_named, name == "file", "{complaint}");
     }
 }
 
@@ -96,6 +99,16 @@ fn a_full_disk_is_8() {
     let mut get = place.get(&["file", "--disk-reserve", "1000000T"]);
     ends_with(&mut get, 8);
     assert!(complaint(&get).contains("full"), "{:?}", get.log());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_8_at_once() {
+    let place = Place::new();
+    // Where nobody can make a file, whoever runs this.
+    let mut get = place.start(&["get", "file", "-o", "/proc"]);
+    ends_with(&mut get, 8);
+    assert!(complaint(&get).contains("cannot write to the folder /proc: "), "{:?}", get.log());
+    assert!(!get.log().iter().any(|line| line.contains("waiting")), "{:?}", get.log());
 }
 
 #[test]
