@@ -65,7 +65,7 @@ impl From<WishError> for ExitCode {
             WishError::Unreachable => Self::Unreachable,
             WishError::NotGiven(_) => Self::TimedOut,
             WishError::ChecksumWrong => Self::ChecksumWrong,
-            WishError::TooMany => Self::Other,
+            WishError::TooMany | WishError::TooLarge => Self::Other,
         }
     }
 }

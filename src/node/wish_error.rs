@@ -20,6 +20,8 @@ pub enum WishError {
     NotGiven(Option<CloseReason>),
     /// What came never fitted its checksum.
     ChecksumWrong,
+    /// It is larger than the user allows.
+    TooLarge,
     /// As many files are wanted already as may be.
     TooMany,
 }
@@ -57,6 +59,9 @@ impl fmt::Display for WishError {
             }
             Self::ChecksumWrong => {
                 f.write_str("what came never fitted its checksum; does the source change it?")
+            }
+            Self::TooLarge => {
+                f.write_str("it is larger than --max-file-size; raise that, or leave it away")
             }
             Self::TooMany => {
                 f.write_str("too many files are wanted already; try again when some are there")

@@ -1,6 +1,7 @@
 //! How the transfers do, for people: on a terminal a line for each, drawn anew again and
 //! again; elsewhere a line of the log now and then.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::limits::{
 };
 use crate::logger;
 use crate::node::{Direction, Report};
+use crate::wire::FileName;
 
 /// From this width on there is room for who the other side is.
 const WIDE: usize = 72;
@@ -28,7 +30,7 @@ pub(super) enum Progress {
 }
 
 /// What has come of everything so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
     pub(super) files_in: u64,
     pub(super) bytes_in: u64,
@@ -36,8 +38,10 @@ pub(super) struct Totals {
     pub(super) bytes_out: u64,
     /// Wishes that will not come true.
     pub(super) failed: u64,
-    /// Downloads that failed and were, or would have been, tried again.
+    /// Downloads that failed and were tried again.
     pub(super) retries: u64,
+    /// Wishes whose last try failed, and which may be tried again.
+    failed_once: BTreeSet<FileName>,
     /// Time with something running, before what runs now began.
     pub(super) busy: Duration,
     /// When what runs now began.
@@ -110,9 +114,11 @@ impl Totals {
             self.ended_at = Some(now);
         }
         match report {
-            Report::DownloadStarted { .. } | Report::UploadStarted { .. } => {
+            Report::DownloadStarted { name, .. } => {
                 self.busy_since.get_or_insert(now);
+                self.retries += u64::from(self.failed_once.remove(name));
             }
+            Report::UploadStarted { .. } => _ = self.busy_since.get_or_insert(now),
             Report::Verified { size_bytes, .. } => {
                 self.files_in += 1;
                 self.bytes_in += size_bytes;
@@ -121,8 +127,16 @@ impl Totals {
                 self.files_out += 1;
                 self.bytes_out += size_bytes;
             }
-            Report::SourceFailed { .. } | Report::ChecksumFailed { .. } => self.retries += 1,
-            Report::WishFailed { .. } | Report::NothingMatched { .. } => self.failed += 1,
+            Report::SourceFailed { name, .. } | Report::ChecksumFailed { name, .. } => {
+                // A try need not come as far as a download.
+                self.retries += u64::from(!self.failed_once.insert(*name));
+            }
+            Report::AlreadyThere { name } => _ = self.failed_once.remove(name),
+            Report::WishFailed { name, .. } => {
+                self.failed_once.remove(name);
+                self.failed += 1;
+            }
+            Report::NothingMatched { .. } => self.failed += 1,
             _ => {}
         }
     }
@@ -283,7 +297,7 @@ mod tests {
     use super::*;
     use crate::node::{ConnectionId, Snapshot, Transfer};
     use crate::ui::meter::Meter;
-    use crate::wire::{FileName, PeerId};
+    use crate::wire::PeerId;
 
     fn running(count: usize, name: &str, direction: Direction) -> Vec<(Running, Limit)> {
         let began = Instant::now();

@@ -80,6 +80,21 @@ fn a_source_that_the_registry_does_not_know_is_5() {
 }
 
 #[test]
+fn what_is_larger_than_allowed_is_1_at_once() {
+    let place = Place::new();
+    let source = FakeSource::start(&place.world, place.registry.address, 9, "file", |stream| {
+        FakeSource::send(stream, &[7; 100_000]);
+        FakeSource::wait_for_close(stream);
+        false
+    });
+    let mut get = place.get(&["file", "--max-file-size", "10K"]);
+    ends_with(&mut get, 1);
+    assert!(complaint(&get).contains("larger than --max-file-size;"), "{:?}", get.log());
+    assert!(get.log().iter().any(|line| line.contains(", no retries")), "{:?}", get.log());
+    assert_eq!((source.requests(), place.got().len()), (1, 0));
+}
+
+#[test]
 fn a_checksum_that_stays_wrong_is_6() {
     let place = Place::new();
     let file = content(1, 100_000);
@@ -89,6 +104,7 @@ fn a_checksum_that_stays_wrong_is_6() {
     let mut get = place.get(&["file", "--retries", "2"]);
     ends_with(&mut get, 6);
     assert!(complaint(&get).contains("checksum"), "{:?}", get.log());
+    assert!(get.log().iter().any(|line| line.contains(", 2 retries")), "{:?}", get.log());
     assert_eq!((liar.requests(), place.got().len()), (3, 0));
 }
 

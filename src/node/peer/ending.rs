@@ -98,6 +98,7 @@ impl PeerNode {
         match wish.last_failure {
             _ if !self.registry.was_registered && !wish.was_connected => WishError::Unreachable,
             Some(CloseReason::ChecksumWrong) => WishError::ChecksumWrong,
+            Some(CloseReason::TooLarge) => WishError::TooLarge,
             Some(CloseReason::WriteFailed(error)) => WishError::File(error),
             reason => WishError::NotGiven(reason),
         }

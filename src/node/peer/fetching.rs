@@ -49,6 +49,8 @@ pub(super) struct Wish {
     pub(super) disk_error: Option<FileError>,
     /// Whether all sources were tried, and the last failed because our disk is full.
     was_full: bool,
+    /// Whether all sources that failed since the last delay have a larger file than may be.
+    are_too_large: bool,
     pub(super) backoff: Backoff,
     /// How often all sources have failed.
     pub(super) rounds: u32,
@@ -110,6 +112,7 @@ impl Wish {
             failed: BTreeSet::new(),
             disk_error: None,
             was_full: false,
+            are_too_large: false,
             backoff: Backoff::new(RETRY_DELAY_MIN),
             rounds: 0,
             was_offered: false,
@@ -255,11 +258,15 @@ impl PeerNode {
         } else {
             State::BackedOff
         };
+        let is_guest = self.guest().is_some();
         let retries_max = self.guest().map_or(u32::MAX, |guest| guest.retries_max);
         let Some(wish) = self.wishes.get_mut(&name) else { return };
         if state == State::BackedOff {
             if let (Some(error), true) = (wish.disk_error, wish.was_full) {
                 return self.fail_wish(now, name, error.into());
+            }
+            if is_guest && wish.are_too_large {
+                return self.fail_wish(now, name, WishError::TooLarge);
             }
             if wish.rounds >= retries_max {
                 let error = self.why_not(&name);
@@ -549,11 +556,7 @@ impl PeerNode {
         if let Some(wish) = self.wishes.get_mut(&name) {
             wish.last_failure = Some(reason);
         }
-        let disk_error = match reason {
-            CloseReason::WriteFailed(error) if error.is_full() => Some(error),
-            _ => None,
-        };
-        self.source_failed(now, name, source, disk_error);
+        self.source_failed(now, name, source, Some(reason));
     }
 
     /// Goes on to the next source.
@@ -562,12 +565,17 @@ impl PeerNode {
         now: Instant,
         name: FileName,
         source: PeerId,
-        disk_error: Option<FileError>,
+        reason: Option<CloseReason>,
     ) {
         self.active.remove(&name);
         if let Some(wish) = self.wishes.get_mut(&name) {
+            wish.are_too_large = (wish.are_too_large || wish.failed.is_empty())
+                && reason == Some(CloseReason::TooLarge);
             wish.failed.insert(source);
-            wish.disk_error = disk_error;
+            wish.disk_error = match reason {
+                Some(CloseReason::WriteFailed(error)) if error.is_full() => Some(error),
+                _ => None,
+            };
         }
         self.seek(now, name);
         self.begin_waiting(now);
