@@ -306,6 +306,11 @@ pub const LOG_LINES_PER_SECOND: u32 = 200;
 pub const LOG_OFFER_LINES_PER_SECOND: u32 = 20;
 /// Addresses that lines in one second may be about.
 pub const LOG_ADDRESSES_MAX: usize = 1024;
+/// How long the same complaint about the datagrams of an address is not told again: an
+/// offer with an odd name comes anew every few seconds.
+pub const LOG_COMPLAINT_INTERVAL: Duration = Duration::from_secs(300);
+/// Complaints about datagrams in that time; what is more is a detail.
+pub const LOG_COMPLAINTS_MAX: usize = 1024;
 
 /// The bounds that a user may change, and tests shorten. All others are constants.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! Reports become log lines, at a bounded rate: nobody on the network fills a disk
 //! or drowns a terminal, and what others offer hides nothing of our own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::limits::{
-    LOG_ADDRESSES_MAX, LOG_LINES_PER_ADDRESS_PER_SECOND, LOG_LINES_PER_SECOND,
-    LOG_OFFER_LINES_PER_SECOND,
+    LOG_ADDRESSES_MAX, LOG_COMPLAINT_INTERVAL, LOG_COMPLAINTS_MAX,
+    LOG_LINES_PER_ADDRESS_PER_SECOND, LOG_LINES_PER_SECOND, LOG_OFFER_LINES_PER_SECOND,
 };
 use crate::node::Report;
 
@@ -27,6 +27,9 @@ pub(super) struct ReportLog {
     /// Lines about what one other address did.
     others: Count,
     by_address: BTreeMap<Ipv4Addr, u32>,
+    /// What was told of datagrams that were dropped, and since when.
+    complaints: BTreeSet<(Ipv4Addr, String)>,
+    complaints_since: Instant,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -39,12 +42,23 @@ impl ReportLog {
     pub(super) fn new(name: String, details_level: Level) -> Self {
         let [own, offers, others] = [Count::default(); 3];
         let began = Instant::now();
-        Self { name, details_level, began, own, offers, others, by_address: BTreeMap::new() }
+        Self {
+            name,
+            details_level,
+            began,
+            own,
+            offers,
+            others,
+            by_address: BTreeMap::new(),
+            complaints: BTreeSet::new(),
+            complaints_since: began,
+        }
     }
 
     pub(super) fn log(&mut self, now: Instant, report: &Report) {
         let level = match report.is_about_offers() {
             true => self.details_level,
+            false if self.was_told(now, report) => Level::Debug,
             false => report.level(),
         };
         if level > log::max_level() {
@@ -54,6 +68,17 @@ impl ReportLog {
         if level == Level::Error || self.has_room(report) {
             log::log!(target: &self.name, level, "{report}");
         }
+    }
+
+    /// Whether the same was told of an address a while ago: that a datagram was dropped.
+    fn was_told(&mut self, now: Instant, report: &Report) -> bool {
+        let Report::DatagramDropped { from, malformed } = report else { return false };
+        if now.saturating_duration_since(self.complaints_since) >= LOG_COMPLAINT_INTERVAL {
+            self.complaints.clear();
+            self.complaints_since = now;
+        }
+        self.complaints.len() >= LOG_COMPLAINTS_MAX
+            || !self.complaints.insert((*from.ip(), malformed.to_string()))
     }
 
     /// Logs a line of the loop's own.
@@ -142,5 +167,23 @@ mod tests {
         assert!(log.has_room(&Report::WaitingForOffer { name }));
         log.begin_second(Instant::now());
         assert!(log.has_room(&offer) && log.has_room(&junk(1)));
+    }
+
+    #[test]
+    fn the_same_complaint_about_an_address_is_told_once_in_a_while() {
+        let mut log = ReportLog::new("test".into(), Level::Info);
+        let start = Instant::now();
+        let junk = |ip: u32, got_bytes| Report::DatagramDropped {
+            from: std::net::SocketAddrV4::new(ip.into(), 1),
+            malformed: Malformed::DatagramLength { got_bytes },
+        };
+        assert!(!log.was_told(start, &junk(1, 0)));
+        assert!(log.was_told(start, &junk(1, 0)));
+        assert!(!log.was_told(start, &junk(2, 0)) && !log.was_told(start, &junk(1, 7)));
+        for ip in 0..2 * LOG_COMPLAINTS_MAX as u32 {
+            log.was_told(start, &junk(ip, 3));
+        }
+        assert_eq!(log.complaints.len(), LOG_COMPLAINTS_MAX);
+        assert!(!log.was_told(start + LOG_COMPLAINT_INTERVAL, &junk(1, 0)));
     }
 }
