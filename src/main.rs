@@ -12,7 +12,7 @@ fn main() {
     let (outcome, json) = match Cli::read() {
         Ok(Some(cli)) => (run_command(&cli), cli.output.json && cli.command.has_events()),
         Ok(None) => (Ok(ExitCode::Done), false),
-        Err(failure) => (Err(failure), false),
+        Err(failure) => (Err(failure), std::env::args_os().any(|argument| argument == "--json")),
     };
     let (code, error) = match &outcome {
         Ok(code) => (*code, None),

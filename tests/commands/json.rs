@@ -31,8 +31,11 @@ fn get_tells_of_each_file_and_of_its_end() {
     assert_eq!(find(&get, "failed")["name"], "never");
     assert_eq!((&find(&get, "exit")["code"], get.error_lines().len()), (&10.into(), 1));
 
-    let mut get = place.get(&["file", "--json", "-o", "-"]);
-    assert_eq!(get.await_exit_code(), 2);
+    for wrong in [&["--no-such-option"][..], &["--timeout", "soon"], &["-o", "-"]] {
+        let mut get = place.start(&[&["get", "file", "--json"], wrong].concat());
+        assert_eq!(get.await_exit_code(), 2);
+        assert_eq!(find(&get, "exit")["code"], 2);
+    }
 }
 
 #[test]
