@@ -1,7 +1,10 @@
 //! Each option has an environment variable, made from its name in this one place, so
 //! that none is forgotten.
 
+use std::env;
+
 use clap::builder::BoolishValueParser;
+use clap::error::{ContextKind, ContextValue, Error};
 use clap::{Arg, ArgAction, Command};
 
 /// Gives each option of `command`, and of the commands below it, its variable. One that
@@ -17,10 +20,31 @@ fn with_variable(arg: Arg) -> Arg {
         ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
         _ => arg,
     };
-    match std::env::var_os(&name) {
+    match env::var_os(&name) {
         Some(value) if value.is_empty() => arg,
         _ => arg.env(name).hide_env(true),
     }
+}
+
+/// What clap says, with the variable in the place of the option if the value that is wrong
+/// is from there.
+pub(super) fn said(error: &Error) -> String {
+    let text = error.to_string();
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    };
+    let (Some(arg), Some(value)) =
+        (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue))
+    else {
+        return text;
+    };
+    let option = arg.trim_start_matches('-').split([' ', '=', '[']).next().unwrap_or_default();
+    let variable = variable_of(option);
+    // Of several values with commas between, one is told.
+    let is_there = env::var(&variable)
+        .is_ok_and(|values| values == *value || values.split(',').any(|one| one == value));
+    if is_there { text.replace(&format!("'{arg}'"), &variable) } else { text }
 }
 
 fn variable_of(option: &str) -> String {

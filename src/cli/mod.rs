@@ -110,7 +110,7 @@ impl Cli {
             .and_then(|matches| Self::from_arg_matches(&matches).map(|cli| (cli, matches)));
         match read {
             Ok((cli, matches)) => cli.check(&matches).map(Some),
-            Err(error) if error.use_stderr() => Err(usage(&error.to_string())),
+            Err(error) if error.use_stderr() => Err(usage(&environment::said(&error))),
             Err(help) => {
                 // To a closed stdout there is nothing to say.
                 let _ = help.print();

@@ -54,7 +54,8 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let duration =
+        humantime::parse_duration(text).map_err(|_| "not a time, such as 30s".to_owned())?;
     let [least, most] = [bounds.start(), bounds.end()].map(|bound| format_duration(*bound));
     match bounds.contains(&duration) {
         true => Ok(duration),

@@ -28,6 +28,17 @@ fn a_variable_counts_unless_the_option_is_given_or_it_is_empty() {
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains(variables[0].1), "{}", stderr(&output));
     }
+    for (variable, value, why) in [
+        ("P2PFS_TIMEOUT", "soon", "not a time, such as 30s"),
+        ("P2PFS_INTERFACE", "lo,0.0.0.0", "could not connect"),
+        ("P2PFS_ON_CONFLICT", "ask", "fail, skip"),
+    ] {
+        let said = stderr(&p2pfs(&["get", "a"], &[(variable, value)]));
+        assert!(said.contains(&format!("for {variable}")) && said.contains(why), "{said}");
+        assert!(!said.contains("--timeout"), "{said}");
+    }
+    let output = p2pfs(&["get", "a", "--timeout=late"], &[("P2PFS_TIMEOUT", "soon")]);
+    assert!(stderr(&output).contains("'--timeout <TIME>'"), "{}", stderr(&output));
     // The next thing that is wrong shows that this one no longer counts.
     let output = p2pfs(&["registry", "--listen=also bad"], &[bad]);
     assert!(stderr(&output).contains("also bad"), "{}", stderr(&output));
