@@ -54,7 +54,7 @@ use crate::limits::{
     FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX,
     STATUS_NAMES_MAX, TURN_BYTES,
 };
-use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome};
+use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
 use crate::storage;
 use crate::ui::{Ui, Work};
 use crate::wire::{FileName, Shown};
@@ -169,9 +169,20 @@ impl<N: Node> Reactor<N> {
         })
     }
 
-    /// Writes metrics there from now on, if the user wants any.
-    pub fn write_metrics(&mut self, path: Option<PathBuf>) {
-        self.metrics = path;
+    /// Writes metrics there, now and from now on.
+    ///
+    /// # Errors
+    /// If they cannot be written now.
+    pub fn write_metrics(&mut self, path: PathBuf) -> io::Result<()> {
+        self.metrics = Some(path);
+        let snapshot = self.node.snapshot();
+        self.write_metrics_if_due(&snapshot).unwrap_or(Ok(()))
+    }
+
+    fn write_metrics_if_due(&mut self, snapshot: &Snapshot) -> Option<io::Result<()>> {
+        let path = self.metrics.as_ref()?;
+        let text = self.ui.metrics(self.now, snapshot, &self.loop_times.counts())?;
+        Some(storage::replace(path, text.as_bytes()))
     }
 
     /// The node.
@@ -194,6 +205,7 @@ impl<N: Node> Reactor<N> {
         loop {
             if let Some(outcome) = self.outcome.take() {
                 self.ui.end(self.now);
+                self.show();
                 if self.loop_times.has_waited() {
                     self.ui.note(Level::Info, &self.loop_times);
                 }
@@ -267,12 +279,12 @@ impl<N: Node> Reactor<N> {
             let work = mem::take(&mut self.work);
             self.ui.look(self.now, &snapshot, &work);
         }
-        if let Some(text) = self.ui.metrics(self.now, &snapshot, &self.loop_times.counts())
-            && let Some(path) = &self.metrics
-        {
-            let error = storage::replace(path, text.as_bytes()).err();
+        if let Some(written) = self.write_metrics_if_due(&snapshot) {
+            let error = written.err();
             let kind = error.as_ref().map(io::Error::kind);
-            if let Some(error) = error.filter(|_| kind != self.metrics_error) {
+            if let Some(error) = error.filter(|_| kind != self.metrics_error)
+                && let Some(path) = &self.metrics
+            {
                 let path = Shown(path.to_string_lossy());
                 log::warn!("cannot write the metrics to {path}: {error}; trying again");
             }

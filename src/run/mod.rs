@@ -79,6 +79,16 @@ fn say_listening(address: SocketAddrV4, output: &OutputArgs) {
     notify::ready();
 }
 
+/// Writes metrics from now on, if the user wants any.
+fn begin_metrics<N: Node>(reactor: &mut Reactor<N>, path: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    reactor.write_metrics(path.to_owned()).map_err(|error| {
+        let path = Shown(path.to_string_lossy());
+        let message = format_args!("cannot write the metrics to {path}: {error}; ");
+        Failure::new(ExitCode::WriteFailed, format_args!("{message}choose another --metrics"))
+    })
+}
+
 /// Runs what serves others, to its end.
 fn serve<N: Node>(reactor: &mut Reactor<N>, begin: &[Input<'_>]) -> Result<Outcome, Failure> {
     let outcome = reactor.run(begin);

@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::network::{self, Place};
 use super::sockets;
 use super::{
-    cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, serve, warn_skipped,
-    with_descriptors,
+    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, serve,
+    warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, PeerArgs};
 use crate::exit::{ExitCode, Failure, result_of};
@@ -85,7 +85,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
     let ui = Ui::new(name, Show { has_metrics: args.output.metrics.is_some(), ..output.show() });
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
-    reactor.write_metrics(args.output.metrics.clone());
+    begin_metrics(&mut reactor, args.output.metrics.as_deref())?;
     say_listening(address, output);
     let outcome = serve(&mut reactor, &begin)?;
     result_of(outcome, Some(args.id))

@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::network::{self, Place};
 use super::sockets;
 use super::{
-    cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, serve, warn_skipped,
-    with_descriptors,
+    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, serve,
+    warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, ShareArgs};
 use crate::exit::{ExitCode, Failure, result_of};
@@ -66,7 +66,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         Show { has_metrics: args.output.metrics.is_some(), ..output.show_daily() },
     );
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
-    reactor.write_metrics(args.output.metrics.clone());
+    begin_metrics(&mut reactor, args.output.metrics.as_deref())?;
     say_listening(address, output);
     let path = Shown(args.dir.to_string_lossy());
     log::info!(

@@ -177,9 +177,10 @@ impl Ui {
         }
     }
 
-    /// The program ends.
+    /// The program ends; metrics are due once more.
     pub fn end(&mut self, now: Instant) {
         self.totals.rest(now);
+        self.metrics_due = self.metrics_due.map(|_| now);
         (self.events_due, self.progress_due) = (None, None);
         if let Some(progress) = &self.progress {
             progress.end();

@@ -154,8 +154,8 @@ fn who_does_not_ask_or_read_harms_nobody() {
 fn metrics_are_written_anew_and_whole() {
     let world = World::new();
     let path = world.folder().join("metrics.prom");
-    let _share = share(&world, &["--metrics", path.to_str().unwrap()]);
-    await_until("the metrics are there", || path.exists());
+    let mut share = share(&world, &["--metrics", path.to_str().unwrap()]);
+    // From the start on.
     let first = fs::read_to_string(&path).unwrap();
     for line in first.lines() {
         let words: Vec<_> = line.split(' ').collect();
@@ -181,6 +181,20 @@ fn metrics_are_written_anew_and_whole() {
     let names = fs::read_dir(world.folder()).unwrap().map(|entry| entry.unwrap().file_name());
     let names: Vec<_> = names.filter(|name| name.to_string_lossy().contains("metrics")).collect();
     assert_eq!(names, ["metrics.prom"]);
+    // And once more at the end.
+    share.signal(Signal::TERM);
+    assert_eq!(share.await_exit_code(), 143);
+    assert!(turns(&fs::read_to_string(&path).unwrap()) > turns(&last));
+    let refused = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+        .args(["share", "--interface", "127.0.0.1", "--metrics", "/proc/none"])
+        .args(["--broadcast", &world.broadcast().to_string()])
+        .current_dir(world.folder())
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(8), "{refused:?}");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("\np2pfs: cannot write the metrics to /proc/none: "), "{said}");
+    assert_eq!(refused.stdout, b"");
 }
 
 #[test]
