@@ -1,8 +1,9 @@
 //! Reports become log lines, at a bounded rate: nobody on the network fills a disk
 //! or drowns a terminal, and what others offer hides nothing of our own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
+use std::mem::{Discriminant, discriminant};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::limits::{
     LOG_LINES_PER_ADDRESS_PER_SECOND, LOG_LINES_PER_SECOND, LOG_OFFER_LINES_PER_SECOND,
 };
 use crate::node::Report;
+use crate::wire::Malformed;
 
 /// Logs reports under the name of the program. The counts begin anew each second.
 pub(super) struct ReportLog {
@@ -28,7 +30,7 @@ pub(super) struct ReportLog {
     others: Count,
     by_address: BTreeMap<Ipv4Addr, u32>,
     /// What was told of datagrams that were dropped, and since when.
-    complaints: BTreeSet<(Ipv4Addr, String)>,
+    complaints: HashSet<(Ipv4Addr, Discriminant<Malformed>)>,
     complaints_since: Instant,
 }
 
@@ -50,7 +52,7 @@ impl ReportLog {
             offers,
             others,
             by_address: BTreeMap::new(),
-            complaints: BTreeSet::new(),
+            complaints: HashSet::new(),
             complaints_since: began,
         }
     }
@@ -78,7 +80,7 @@ impl ReportLog {
             self.complaints_since = now;
         }
         self.complaints.len() >= LOG_COMPLAINTS_MAX
-            || !self.complaints.insert((*from.ip(), malformed.to_string()))
+            || !self.complaints.insert((*from.ip(), discriminant(malformed)))
     }
 
     /// Logs a line of the loop's own.
@@ -146,7 +148,7 @@ impl Count {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{FileName, Malformed, PeerId};
+    use crate::wire::{FileName, PeerId};
 
     #[test]
     fn a_flood_of_one_kind_leaves_room_for_the_others() {
@@ -173,17 +175,19 @@ mod tests {
     fn the_same_complaint_about_an_address_is_told_once_in_a_while() {
         let mut log = ReportLog::new("test".into(), Level::Info);
         let start = Instant::now();
-        let junk = |ip: u32, got_bytes| Report::DatagramDropped {
+        let junk = |ip: u32, malformed| Report::DatagramDropped {
             from: std::net::SocketAddrV4::new(ip.into(), 1),
-            malformed: Malformed::DatagramLength { got_bytes },
+            malformed,
         };
-        assert!(!log.was_told(start, &junk(1, 0)));
-        assert!(log.was_told(start, &junk(1, 0)));
-        assert!(!log.was_told(start, &junk(2, 0)) && !log.was_told(start, &junk(1, 7)));
+        let [short, long] = [1, 99].map(|got_bytes| Malformed::DatagramLength { got_bytes });
+        assert!(!log.was_told(start, &junk(1, short)));
+        assert!(log.was_told(start, &junk(1, long)));
+        assert!(!log.was_told(start, &junk(2, short)));
+        assert!(!log.was_told(start, &junk(1, Malformed::NotUtf8)));
         for ip in 0..2 * LOG_COMPLAINTS_MAX as u32 {
-            log.was_told(start, &junk(ip, 3));
+            log.was_told(start, &junk(ip, Malformed::Host));
         }
         assert_eq!(log.complaints.len(), LOG_COMPLAINTS_MAX);
-        assert!(!log.was_told(start + LOG_COMPLAINT_INTERVAL, &junk(1, 0)));
+        assert!(!log.was_told(start + LOG_COMPLAINT_INTERVAL, &junk(1, short)));
     }
 }
