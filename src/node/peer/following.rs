@@ -253,8 +253,9 @@ mod tests {
 
     use super::*;
     use crate::limits::{Limits, SETTLED_AGE};
+    use crate::node::peer::Connection;
     use crate::node::{ConnectionId, Input, Node, PeerKind, PeerSettings};
-    use crate::proto::CloseReason;
+    use crate::proto::{CloseReason, Transmit};
     use crate::wire::{Digest, Offer, PeerId, PeerMessage, RegistryResponse};
 
     const MOMENT: Duration = Duration::from_millis(1);
@@ -514,6 +515,30 @@ mod tests {
         scene.actions.clear();
         scene.feed(Input::Hashed { name: a, version: version(1000), digest: Digest([1; 32]) });
         assert_eq!(scene.actions, [Action::Hash(name)]);
+    }
+
+    #[test]
+    fn the_hash_of_a_file_that_went_takes_no_digest_from_what_came_in_its_place() {
+        let mut scene = Scene::new();
+        scene.change("f", Some(version(1000)), Sight::Closed);
+        scene.change("f", None, Sight::Looked);
+        let (name, digest) = (name("f"), Some(Digest([2; 32])));
+        scene.folder.insert(name, version(2000));
+        scene.feed(Input::FileFound { name, version: version(2000), digest });
+        let upload = scene.upload("f");
+        // Its job runs on, and may even come to its end.
+        scene.feed(Input::HashProgress { name, version: version(1000), hashed_bytes: 500 });
+        let (old, other) = (version(1000), Digest([1; 32]));
+        scene.feed(Input::Hashed { name, version: old, digest: other });
+        let local = scene.node.index.get(&name).unwrap();
+        assert_eq!((local.version, local.digest), (version(2000), digest));
+        let sends = matches!(scene.node.transmit(upload), Some(Transmit::Bytes { .. }));
+        assert!(sends && scene.close_reason(upload).is_none(), "the upload goes on");
+        let Some(Connection::Upload { upload: machine, .. }) = scene.node.connections.get(upload)
+        else {
+            panic!("it is gone");
+        };
+        assert!(machine.poll_timeout().is_some(), "it waits for no hash");
     }
 
     #[test]
