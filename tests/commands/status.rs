@@ -198,6 +198,29 @@ fn metrics_are_written_anew_and_whole() {
 }
 
 #[test]
+fn who_waits_for_a_file_is_in_nobodys_way_and_who_has_gone_keeps_no_place() {
+    let world = World::new();
+    let registry = world.registry();
+    let peer = world.peer(2, registry.address).start();
+    let path = socket(&world, &peer.process);
+    let wait = |name: &str| {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(format!("get text {name}\n").as_bytes()).unwrap();
+        stream
+    };
+    // More have gone than there are places.
+    (0..20).for_each(|number| drop(wait(&format!("gone {number}"))));
+    let _waiting = wait("never");
+    for _ in 0..40 {
+        let told = status(world.folder(), &[]);
+        assert_eq!(told.status.code(), Some(0), "{told:?}");
+        assert!(text(&told).starts_with("peer 2, process "), "{told:?}");
+    }
+    let told = text(&status(world.folder(), &[]));
+    assert!(!told.contains("wants 0 files"), "{told}");
+}
+
+#[test]
 fn a_running_peer_fetches_what_it_is_asked_for() {
     let world = World::new();
     let registry = world.registry();

@@ -316,7 +316,7 @@ mod tests {
             let connection = dialed.unwrap();
             scene.feed(Input::Connected(connection));
             while let Some(transmit) = scene.node.transmit(connection) {
-                let crate::proto::Transmit::Bytes { bytes, .. } = transmit else { panic!() };
+                let Transmit::Bytes { bytes, .. } = transmit else { panic!() };
                 let len_bytes = bytes.len();
                 scene.node.transmitted(now, connection, len_bytes);
             }
