@@ -21,8 +21,8 @@
 //! (`hosts`): they need root, `ip`, `tc` and `nft`, and say so and pass where that is
 //! not there; with `P2PFS_CI` set they fail instead.
 //!
-//! Row 14 has a second half, "the longest turn under 5 ms", which is the simulator's:
-//! a loop cannot be watched from outside, least of all on a machine that others use.
+//! Row 14 has a second half, "the longest turn under 5 ms", which the bench of fairness
+//! measures: a test that measures time fails on a machine that others use.
 //!
 //! How much is tried is set by the environment; without it the figures are small, in
 //! `tests/account/run` they are those of FAULTS.md:
