@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use kit::content::{check_same, empty, names, write_noise};
 use kit::download::one_file;
 use kit::messages::{
-    ACKNOWLEDGMENT_BYTES, Count, EOF_BYTES, REQUEST_BYTES, acknowledgment, chunk, digest_of, eof,
-    int, request, text,
+    ACKNOWLEDGMENT_BYTES, Count, REQUEST_BYTES, acknowledgment, chunk, digest_of, eof, request,
+    text,
 };
 use kit::others::find;
 use kit::{Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, rounds, subfolder};
@@ -194,7 +194,7 @@ fn downloader(arguments: &[String]) -> Outcome<()> {
             return Err("the uploader closed".into());
         }
         gathered.extend_from_slice(&received[..len]);
-        while let Some(len) = message_bytes(&gathered[at..]) {
+        while let Some(len) = kit::probe::message_bytes(&gathered[at..]) {
             let message = &gathered[at..at + len];
             at += len;
             if message[0] == b'E' {
@@ -211,14 +211,4 @@ fn downloader(arguments: &[String]) -> Outcome<()> {
             (gathered, at) = (Vec::new(), 0);
         }
     }
-}
-
-/// How long the first message is, once all of it is there.
-fn message_bytes(bytes: &[u8]) -> Option<usize> {
-    let len = match bytes.first()? {
-        b'T' if bytes.len() < 5 => return None,
-        b'T' => 5 + int(bytes, 1) as usize,
-        _ => EOF_BYTES,
-    };
-    (bytes.len() >= len).then_some(len)
 }

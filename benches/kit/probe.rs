@@ -84,7 +84,7 @@ fn fetch(stream: &mut TcpStream, request: &[u8], received: &mut Vec<u8>) -> Outc
 }
 
 /// How long the first message is, once all of it is there.
-fn message_bytes(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn message_bytes(bytes: &[u8]) -> Option<usize> {
     let len = match bytes.first()? {
         b'T' if bytes.len() < 5 => return None,
         b'T' => 5 + int(bytes, 1) as usize,

@@ -1,15 +1,17 @@
 //! Which addresses a program uses: those of its interfaces, and that of the registry.
 
-use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use super::cannot_bind;
 use crate::cli::network::{HostPort, InterfaceName, OfferArgs};
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{DISTURBED_CALLS_MAX, OFFER_PORT};
+use crate::limits::OFFER_PORT;
 use crate::node::Subnet;
 use crate::reactor::{Listener, OfferSocket, Sockets};
+use crate::storage::persist;
 use crate::wire::Shown;
 
 /// An address that only the default route leads to: one for documentation, which nobody has.
@@ -118,17 +120,8 @@ impl Place {
 
 /// The IPv4 addresses of this machine.
 pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
-    let mut found = if_addrs::get_if_addrs();
-    for _ in 1..DISTURBED_CALLS_MAX {
-        let is_disturbed = |error: &io::Error| {
-            matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
-        };
-        if !found.as_ref().is_err_and(is_disturbed) {
-            break;
-        }
-        found = if_addrs::get_if_addrs();
-    }
-    let found = found.map_err(|error| {
+    let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let found = persist(|| if_addrs::get_if_addrs().map_err(errno)).map_err(|error| {
         let message = format_args!("cannot list the network interfaces: {error}");
         Failure::new(ExitCode::Other, message)
     })?;

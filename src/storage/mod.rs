@@ -42,5 +42,5 @@ pub use partial::Partial;
 pub use replace::replace;
 pub use simulated::{PrepareError, SimulatedFolder, prepare};
 pub use source::Source;
-pub use system::names_in;
+pub use system::{names_in, persist};
 pub use watch::{Changes, Touch, Watch};

@@ -160,11 +160,6 @@ impl Partial {
         Ok((self.final_name, system::version(&stat)))
     }
 
-    /// Removes the file.
-    pub fn discard(self) {
-        drop(self);
-    }
-
     /// The third: it takes its final name, or one with a number if that is wanted.
     pub(super) fn take_final_name(&mut self) -> Result<(), FileError> {
         let wanted = self.final_name;
@@ -340,7 +335,7 @@ mod tests {
         let names = names_in(folder.path());
         assert_eq!(names.len(), 2);
         assert!(names.iter().all(|name| is_partial_name(name.as_bytes())), "{names:?}");
-        partial.discard();
+        drop(partial);
         assert_eq!(names_in(folder.path()).len(), 1);
         drop(other);
         assert_eq!(names_in(folder.path()).len(), 0);
@@ -450,7 +445,7 @@ mod tests {
         let (shared, mut file) = SharedFolder::open_unnamed(folder.path()).unwrap();
         let mut wrong = shared.create_partial(&name("f")).unwrap();
         wrong.write(b"longer and wrong", 0).unwrap();
-        wrong.discard();
+        drop(wrong);
         let mut partial = shared.create_partial(&name("f")).unwrap();
         partial.write(b"right", 0).unwrap();
         assert_eq!(names_in(folder.path()), [""; 0]);

@@ -17,7 +17,7 @@ use crate::limits::DISTURBED_CALLS_MAX;
 use crate::node::{FileError, Version};
 
 /// Makes a call again that was merely disturbed.
-pub(super) fn persist<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+pub fn persist<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     for _ in 1..DISTURBED_CALLS_MAX {
         match call() {
             Err(Errno::INTR | Errno::AGAIN) => {}

@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(changes(&watch), [change("f", Sight::Closed, true)]);
         let (_, seen) = shared.look_at(b"f").unwrap().unwrap();
         assert_eq!(seen, version, "and that is no other version");
-        shared.create_partial(&FileName::new("g").unwrap()).unwrap().discard();
+        drop(shared.create_partial(&FileName::new("g").unwrap()).unwrap());
         assert_eq!(changes(&watch), []);
     }
 
