@@ -12,7 +12,7 @@
 //!
 //! Numbers are big-endian; the check is the beginning of the SHA-256 of what is before it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -70,7 +70,7 @@ impl DigestCache {
         let mut file = open_own(&path)?;
         (&file).take(DIGEST_CACHE_FILE_BYTES_MAX).read_to_end(&mut known)?;
 
-        let records: HashMap<_, _> = known.chunks(RECORD_BYTES).filter_map(read_record).collect();
+        let records: BTreeMap<_, _> = known.chunks(RECORD_BYTES).filter_map(read_record).collect();
         let (mut digests, mut good) = (BTreeMap::new(), Vec::new());
         for (name, version) in files {
             if let Some(digest) = records.get(&key(version)) {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::mem::{Discriminant, discriminant};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -30,9 +31,13 @@ pub(super) struct ReportLog {
     others: Count,
     by_address: BTreeMap<Ipv4Addr, u32>,
     /// What was told of datagrams that were dropped, and since when.
-    complaints: HashSet<(Ipv4Addr, Discriminant<Malformed>)>,
+    complaints: HashSet<Complaint, BuildHasherDefault<DefaultHasher>>,
     complaints_since: Instant,
 }
+
+/// Whose datagram, and what was wrong with it. In a set without random keys, as to ask the
+/// system for them may fail, and that would end the program; the set is small.
+type Complaint = (Ipv4Addr, Discriminant<Malformed>);
 
 #[derive(Clone, Copy, Default)]
 struct Count {
@@ -52,7 +57,7 @@ impl ReportLog {
             offers,
             others,
             by_address: BTreeMap::new(),
-            complaints: HashSet::new(),
+            complaints: HashSet::default(),
             complaints_since: began,
         }
     }
