@@ -5,9 +5,9 @@
 //!  ExpectConnection ─────────────────▶ ExpectChunk ─────▶ ExpectData
 //!                                      ▲ │   ▲               │
 //!                                      │ │   └───────────────┘
-//!              request, once           │ │     last byte of the chunk
-//!              nothing is left to send │ │ Eof
-//!              (see is_finished)       │ ▼
+//!                                      │ │     last byte of the chunk
+//!                              request │ │ Eof
+//!                                      │ ▼
 //!                         Finishing ───┘ ExpectWritten
 //!                             ▲                │ every byte is written:
 //!                             └────────────────┘ event Verdict, then finish
@@ -107,10 +107,11 @@ impl Download {
         }
     }
 
-    /// The connection is made, or the file before is right and everything sent: asks for
-    /// this file. The request goes out by itself, as the reference wants it.
+    /// The connection is made, or the file before is right: asks for this file. To the
+    /// reference the request goes out by itself, as it wants it: it sends the EOF only once
+    /// all acknowledgments are there. To others it may go out together with the last ones.
     pub fn request(&mut self, now: Instant, name: FileName) {
-        self.is_kept = self.is_finished();
+        self.is_kept = matches!(self.state, State::Finishing { .. });
         debug_assert!(self.is_kept || self.state() == DownloadState::ExpectConnection);
         (self.received_bytes, self.written_bytes) = (0, 0);
         let request = PeerMessage::Request(name);

@@ -13,7 +13,6 @@ impl PeerNode {
     pub(super) fn compare(&mut self, name: FileName, digest: Digest, size_bytes: u64) {
         if let Some(wish) = self.wishes.get_mut(&name) {
             wish.state = State::Comparing { digest, size_bytes };
-            self.active.remove(&name);
             self.actions.push_back(Action::Hash(name));
         }
     }

@@ -39,6 +39,7 @@ impl PeerNode {
             wish.state = state;
         }
         self.active.remove(&name);
+        self.arrived.remove(&name);
         self.waiting.remove(&name);
     }
 
@@ -74,7 +75,7 @@ impl PeerNode {
         let names: Vec<_> = self
             .wishes
             .iter()
-            .filter(|(_, wish)| !wish.state.is_end() && !wish.state.has_arrived())
+            .filter(|(name, wish)| !wish.state.is_end() && !self.arrived.contains(name))
             .map(|(name, _)| *name)
             .collect();
         for name in names {

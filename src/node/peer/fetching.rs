@@ -15,7 +15,8 @@
 //! ```
 //!
 //! A connection whose file is right is kept for the next file of the same source: then
-//! the way leads from Waiting straight to Downloading.
+//! the way leads from Waiting straight to Downloading. The next request goes out with the
+//! last acknowledgments, and the file before is made safe meanwhile.
 //!
 //! Only a guest ever gives up. With one, something that stands under the final name may
 //! lead from Committing to Comparing, and from there to the end.
@@ -24,7 +25,7 @@
 //! been; then comes a delay that grows. Among sources, the ones with the fewest
 //! failures come first, then the least busy, then chance decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddrV4;
 use std::time::Instant;
@@ -98,11 +99,6 @@ impl State {
     pub(super) fn is_end(self) -> bool {
         matches!(self, Self::Done | Self::Failed(_))
     }
-
-    /// Whether all of the file came, and it was verified.
-    pub(super) fn has_arrived(self) -> bool {
-        matches!(self, Self::Committing { .. } | Self::Comparing { .. })
-    }
 }
 
 impl Wish {
@@ -125,16 +121,6 @@ impl Wish {
     /// The program is stopping: nothing more is to be tried.
     pub(super) fn end(&mut self) {
         self.state = State::Done;
-    }
-
-    /// The peer it is being fetched from.
-    fn source(&self) -> Option<PeerId> {
-        match self.state {
-            State::ExpectAddress { source }
-            | State::Downloading { source, .. }
-            | State::Committing { source, .. } => Some(source),
-            _ => None,
-        }
     }
 }
 
@@ -211,24 +197,36 @@ impl PeerNode {
         }
         if !self.has_more_to_fetch() {
             while let Some(&(_, connection)) = self.kept.first() {
-                self.close(now, connection, CloseReason::Done);
+                self.let_go(now, connection);
             }
         }
     }
 
-    /// Whether there are wishes that have neither begun nor ended.
+    /// Whether there are wishes that have not begun.
     fn has_more_to_fetch(&self) -> bool {
-        self.tally.done + self.tally.failed + self.active.len() < self.wishes.len()
+        self.active.len() + self.arrived.len() < self.open_wishes()
     }
 
-    /// Everything of a download is sent and received: its connection may serve again.
-    pub(super) fn keep_or_close(&mut self, now: Instant, connection: ConnectionId) {
+    /// The file of a connection is right: it may serve again.
+    pub(super) fn keep_or_let_go(&mut self, now: Instant, connection: ConnectionId) {
         match self.connections.get(connection) {
             Some(&Connection::Download { source, .. }) if self.has_more_to_fetch() => {
                 self.kept.insert((source, connection));
                 self.begin_waiting(now);
             }
-            _ => self.close(now, connection, CloseReason::Done),
+            _ => self.let_go(now, connection),
+        }
+    }
+
+    /// Closes a connection that is not needed any more, once everything is sent.
+    fn let_go(&mut self, now: Instant, connection: ConnectionId) {
+        if let Some(Connection::Download { source, download, .. }) =
+            self.connections.get(connection)
+        {
+            self.kept.remove(&(*source, connection));
+            if download.is_finished() {
+                self.close(now, connection, CloseReason::Done);
+            }
         }
     }
 
@@ -277,7 +275,7 @@ impl PeerNode {
         wish.state = state;
         match state {
             State::ExpectAddress { source } => {
-                self.active.insert(name);
+                self.active.insert(name, source);
                 if let Some((connection, registration)) = self.registration() {
                     registration.look_up(now, source);
                     self.after(connection);
@@ -295,16 +293,12 @@ impl PeerNode {
     }
 
     fn choose_source(&mut self, name: &FileName) -> Option<PeerId> {
-        let failed = &self.wishes.get(name)?.failed;
-        let candidates: Vec<_> =
-            self.catalog.sources(name).filter(|peer| !failed.contains(peer)).collect();
-        let mut busy = BTreeMap::new();
-        for source in self.active.iter().filter_map(|name| self.wishes[name].source()) {
-            *busy.entry(source).or_insert(0) += 1;
-        }
-        let ranked = candidates.into_iter().map(|peer| {
-            let downloads = busy.get(&peer).copied().unwrap_or(0);
-            (self.catalog.failures(peer), downloads, self.rng.u32(..), peer)
+        let Self { wishes, catalog, active, rng, .. } = self;
+        let failed = &wishes.get(name)?.failed;
+        let candidates = catalog.sources(name).filter(|peer| !failed.contains(peer));
+        let ranked = candidates.map(|peer| {
+            let downloads = active.values().filter(|source| **source == peer).count();
+            (catalog.failures(peer), downloads, rng.u32(..), peer)
         });
         ranked.min().map(|(.., peer)| peer)
     }
@@ -313,7 +307,7 @@ impl PeerNode {
     pub(super) fn on_address(&mut self, now: Instant, peer: PeerId, address: Option<SocketAddrV4>) {
         let asked = State::ExpectAddress { source: peer };
         let names: Vec<_> =
-            self.active.iter().filter(|name| self.wishes[*name].state == asked).copied().collect();
+            self.active.keys().filter(|name| self.wishes[*name].state == asked).copied().collect();
         for name in names {
             match address.filter(|address| can_be_dialed(*address)) {
                 Some(address) => self.dial_source(now, name, peer, address),
@@ -330,7 +324,7 @@ impl PeerNode {
         if self.active.len() + self.kept.len() > self.downloads_max
             && let Some(&(_, connection)) = self.kept.first()
         {
-            self.close(now, connection, CloseReason::Done);
+            self.let_go(now, connection);
         }
         let download = Box::new(Download::new(now, &self.limits, self.settings.id));
         let download = Connection::Download { source, address, name, download };
@@ -359,7 +353,7 @@ impl PeerNode {
         if let Some(wish) = self.wishes.get_mut(&name) {
             wish.state = State::Downloading { source, began: now, connection, file: None };
         }
-        self.active.insert(name);
+        self.active.insert(name, source);
         self.report(Report::DownloadStarted { name, peer: source, address });
         self.request(now, connection, name);
         self.after(connection);
@@ -444,12 +438,12 @@ impl PeerNode {
             return self.close(now, connection, CloseReason::ChecksumWrong);
         }
         wish.state = State::Committing { source, began, digest, size_bytes };
+        self.active.remove(&name);
+        self.arrived.insert(name);
         self.actions.push_back(Action::Commit(file));
         if let Some(Connection::Download { download, .. }) = self.connections.get_mut(connection) {
             download.finish(now);
-            if download.is_finished() {
-                self.keep_or_close(now, connection);
-            }
+            self.keep_or_let_go(now, connection);
         }
     }
 
@@ -476,8 +470,8 @@ impl PeerNode {
             // What stood there for a moment is no longer.
             self.withdraw(now, &name);
             self.index.insert(name, version, Some(digest));
-            self.offer(name);
             self.arm_offers();
+            self.announce(now, name);
         }
         self.end_wish(State::Done, wanted);
         self.begin_waiting(now);
@@ -583,7 +577,7 @@ impl PeerNode {
 
     /// The registry is gone: what was asked of it waits until it is back.
     pub(super) fn forget_lookups(&mut self) {
-        for name in self.active.iter().copied().collect::<Vec<_>>() {
+        for name in self.active.keys().copied().collect::<Vec<_>>() {
             if let Some(wish) = self.wishes.get_mut(&name)
                 && let State::ExpectAddress { .. } = wish.state
             {

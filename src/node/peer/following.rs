@@ -179,6 +179,11 @@ impl PeerNode {
             return;
         }
         self.report(Report::FileShared { name });
+        self.announce(now, name);
+    }
+
+    /// Offers a file without waiting for its turn, together with others that are new.
+    pub(super) fn announce(&mut self, now: Instant, name: FileName) {
         // Before that nobody could find us.
         if self.registration().is_some() {
             self.following.news.insert(name);

@@ -112,8 +112,11 @@ pub struct PeerNode {
     searches: Vec<Search>,
     /// Counts the wishes that have ended.
     tally: Tally,
-    /// Wishes that wait for an address or have a connection: at most `downloads_max`.
-    active: BTreeSet<FileName>,
+    /// Wishes that wait for an address or have a connection, and to which source: at most
+    /// `downloads_max`.
+    active: BTreeMap<FileName, PeerId>,
+    /// Wishes whose file came whole, and is made safe at the end of the turn, or compared.
+    arrived: BTreeSet<FileName>,
     downloads_max: usize,
     /// Wishes that could begin, but for that bound or for the registry.
     waiting: BTreeSet<FileName>,
@@ -208,7 +211,8 @@ impl PeerNode {
             wishes: BTreeMap::new(),
             searches: Vec::new(),
             tally: Tally::default(),
-            active: BTreeSet::new(),
+            active: BTreeMap::new(),
+            arrived: BTreeSet::new(),
             // One connection is for the registry.
             downloads_max: reserved.saturating_sub(1).max(1),
             waiting: BTreeSet::new(),
@@ -451,7 +455,7 @@ impl Node for PeerNode {
             Some(Connection::Download { download, .. }) => {
                 download.transmitted(len_bytes);
                 if download.is_finished() {
-                    self.keep_or_close(now, connection);
+                    self.keep_or_let_go(now, connection);
                 }
             }
             Some(Connection::Upload { upload, .. }) => {
