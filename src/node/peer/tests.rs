@@ -3,9 +3,11 @@
 use std::io;
 use std::net::Ipv4Addr;
 
+use sha2::{Digest as _, Sha256};
+
 use super::*;
 use crate::node::{NamePattern, Version, WishError};
-use crate::wire::{FieldText, Offer, RegistryRequest, RegistryResponse};
+use crate::wire::{Digest, FieldText, Offer, PeerMessage, RegistryRequest, RegistryResponse};
 
 const REGISTRY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000);
 const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6000);
@@ -154,4 +156,44 @@ fn a_guest_says_why_it_gives_up() {
     assert_eq!(wants(&[], true), (2, WishError::NotOffered));
     assert_eq!(wants(&["b"], false), (2, WishError::NotOffered));
     assert_eq!(wants(&["a"], false), (2, WishError::Unreachable));
+}
+
+#[test]
+fn the_next_request_goes_out_with_the_last_acknowledgments_and_those_are_never_lost() {
+    fn encoded(messages: &[PeerMessage]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        messages.iter().for_each(|message| message.encode(&mut bytes));
+        bytes
+    }
+    let now = Instant::now();
+    let mut node = node(now, guest(None, 0));
+    // So the second file waits for the first.
+    node.downloads_max = 1;
+    let registry = dialed(&actions(&mut node), REGISTRY);
+    node.handle(now, Input::Want(&[name("a"), name("b")]));
+    ["a", "b"].iter().for_each(|name| hear(&mut node, now, 3, name));
+    node.handle(now, Input::Connected(registry));
+    sent(&mut node, now, registry);
+    answer(&mut node, now, registry, RegistryResponse::Address(PEER));
+    let source = dialed(&actions(&mut node), PEER);
+    node.handle(now, Input::Connected(source));
+    assert_eq!(sent(&mut node, now, source), encoded(&[PeerMessage::Request(name("a"))]));
+
+    let mut file = encoded(&[PeerMessage::Chunk { data_bytes: 1 }]);
+    file.push(b'x');
+    file.extend(encoded(&[PeerMessage::Eof(Digest(Sha256::digest(b"x").into()))]));
+    let comes = |node: &mut PeerNode| {
+        node.handle(now, Input::Received { connection: source, bytes: &file });
+        let partial = node.files.keys().next_back().copied().unwrap();
+        node.handle(now, Input::Written { file: partial, len_bytes: 1 });
+        let closes = actions(node).iter().any(|action| matches!(action, Action::Close { .. }));
+        (closes, sent(node, now, source))
+    };
+    let acknowledgment = PeerMessage::Acknowledgment(PeerId(0));
+    let next = encoded(&[acknowledgment, PeerMessage::Request(name("b"))]);
+    assert_eq!(comes(&mut node), (false, next));
+    assert_eq!(comes(&mut node), (false, encoded(&[acknowledgment])));
+    let closed =
+        Action::Close { connection: source, how: CloseHow::Reset, reason: CloseReason::Done };
+    assert!(actions(&mut node).contains(&closed), "nothing more is wanted");
 }
