@@ -198,13 +198,17 @@ pub const KNOWN_OFFERS_MAX: usize = 65_536;
 
 // ---- one turn of the loop ----
 
-/// Bytes moved (received or sent) in one turn over all connections.
-pub const TURN_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes moved (received or sent) in one turn over all connections, as far as their least
+/// shares allow. Beside 8 downloads at line rate, a small answer waited 0.22 ms with this
+/// (99 of 100 waited less), as long as from a bare loop, and 1.8 ms with 2 MiB; the
+/// downloads' rate was the same.
+pub const TURN_BYTES: usize = 512 * 1024;
 /// The most that one connection moves in one direction in one turn: our largest chunk,
 /// with its head and the next one.
 pub const CONNECTION_TURN_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize + 2 * CHUNK_HEAD_BYTES;
-/// The least that a ready connection is allowed in one turn.
-pub const CONNECTION_TURN_BYTES_MIN: usize = 16 * 1024;
+/// The least that a ready connection is allowed in one turn: with 16 KiB, 100 downloads at
+/// once went at some 0.85 of the rate.
+pub const CONNECTION_TURN_BYTES_MIN: usize = 32 * 1024;
 /// File data hashed in one turn, in all: some 0.2 ms. More in one turn makes hashing no
 /// cheaper.
 pub const HASH_TURN_BYTES: usize = 256 * 1024;
