@@ -11,8 +11,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use p2pfs::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_WINDOW, IDLE_TIMEOUT, Limits, WINDOW_BYTES_MAX,
-    WINDOW_BYTES_MIN,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_WINDOW, IDLE_TIMEOUT, LONG_ROUND_TRIP, Limits,
+    WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
 };
 use p2pfs::proto::legal::{
     self, DownloadState, Kind, PeerKind, RegistrationState, RequestKind, ResponseKind,
@@ -255,6 +255,9 @@ fn chunks_grow_while_they_are_acknowledged_quickly_and_the_window_with_the_round
     assert_eq!(chunk, window_min / u64::from(CHUNKS_PER_WINDOW));
     assert!(window <= window_min, "{window}");
     // A long link brings all acknowledgments a round trip later.
+    // A short link: nothing is gained by more in flight.
+    let (_, window) = chunk_and_window(LONG_ROUND_TRIP * 9 / 10, usize::MAX, 100);
+    assert_eq!(window, window_min);
     let (chunk, window) = chunk_and_window(Duration::from_millis(100), usize::MAX, 100);
     assert_eq!((chunk, window), (u64::from(CHUNK_BYTES_MAX), u64::from(WINDOW_BYTES_MAX)));
     let (chunk, _) = chunk_and_window(Duration::from_secs(7), 1, 500);

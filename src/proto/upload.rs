@@ -30,8 +30,8 @@ use super::progress::Progress;
 use super::{FileId, Transmit};
 use crate::canary::{Canary, sings};
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_IN_FLIGHT_MAX, CHUNKS_PER_WINDOW, Limits,
-    QUEUED_ROUND_TRIPS, QUICK_ACKNOWLEDGMENT, SLOW_ACKNOWLEDGMENT, WINDOW_BYTES_MAX,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_IN_FLIGHT_MAX, CHUNKS_PER_WINDOW, LONG_ROUND_TRIP,
+    Limits, QUEUED_ROUND_TRIPS, QUICK_ACKNOWLEDGMENT, SLOW_ACKNOWLEDGMENT, WINDOW_BYTES_MAX,
     WINDOW_BYTES_MIN,
 };
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerMessage};
@@ -348,8 +348,9 @@ impl Sending {
 ///
 /// What is in flight lies in buffers of the kernel. More than fits its caches costs up to a
 /// third of the speed on a fast link, and less than the link holds costs speed on a long
-/// one. So the window begins small, and doubles while a full window is acknowledged hardly
-/// later than a single chunk was: then the time is that of the link, not of a queue.
+/// one. So the window begins small, and on a long link doubles while a full window is
+/// acknowledged hardly later than a single chunk was: then the time is that of the link, not
+/// of a queue.
 #[derive(Debug)]
 struct InFlight {
     unacknowledged: VecDeque<u32>,
@@ -410,7 +411,10 @@ impl InFlight {
         self.round_trip = self.round_trip.min(elapsed);
         if elapsed > self.round_trip * QUEUED_ROUND_TRIPS {
             self.window_bytes = (self.window_bytes / 2).max(WINDOW_BYTES_MIN);
-        } else if self.is_limited && elapsed < self.round_trip * 2 {
+        } else if self.is_limited
+            && self.round_trip >= LONG_ROUND_TRIP
+            && elapsed < self.round_trip * 2
+        {
             self.window_bytes = (self.window_bytes * 2).min(WINDOW_BYTES_MAX);
         }
         self.is_limited = false;
