@@ -304,7 +304,7 @@ _p2pfs() {
             return 0
             ;;
         p2pfs__subcmd__registry)
-            opts="-v -q -h -V --listen --connections-max --connections-per-address-max --first-byte-timeout --idle-timeout --progress-timeout --json --verbose --quiet --help --version"
+            opts="-v -q -h -V --listen --connections-max --connections-per-address-max --first-byte-timeout --idle-timeout --json --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -327,10 +327,6 @@ _p2pfs() {
                     return 0
                     ;;
                 --idle-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --progress-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

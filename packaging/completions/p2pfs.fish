@@ -104,7 +104,6 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l connections-max
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l connections-per-address-max -d 'Connections accepted from one address at once; the loopback is exempt' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l first-byte-timeout -d 'Close a new connection on which nothing was received for so long' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l idle-timeout -d 'Close a connection on which nothing was asked for so long' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l progress-timeout -d 'Give up a transfer in which nothing moved for so long' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l json -d 'Print one JSON object a line on stdout for each event'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -s v -l verbose -d 'Log more: -v for details, -vv for everything'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -s q -l quiet -d 'Log errors only'

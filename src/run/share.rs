@@ -30,7 +30,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     };
     let place = Place::new(interfaces, &args.network.offers);
     let address = SocketAddrV4::new(place.host(), args.port);
-    let limits = with_descriptors(args.limits.limits(Limits::PEER));
+    let limits = with_descriptors(args.limits.limits(args.transfer.limits(Limits::PEER)));
     let progress_timeout = limits.progress_timeout;
     let listener = Listener::bind(address, progress_timeout)
         .map_err(|error| cannot_bind(address, &error, "choose another with --port"))?;

@@ -74,6 +74,24 @@ fn a_given_option_wins_over_a_contrary_one_in_the_environment() {
 }
 
 #[test]
+fn an_option_that_would_change_nothing_is_refused() {
+    let output = p2pfs(&["registry", "--progress-timeout=1s", "--listen=bad"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--progress-timeout"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_registry_is_at_the_address_of_one_machine() {
+    for address in ["0.0.0.0", "255.255.255.255", "239.0.0.1:5000"] {
+        let output = p2pfs(&["get", "a", "--timeout=50ms", "--registry", address], &[]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let said = stderr(&output);
+        assert!(said.contains(address) && said.contains("no machine has that address"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
 fn completions_and_the_manual_page_go_to_stdout() {
     for (line, part) in [
         (&["completions", "bash"][..], "--on-conflict"),
