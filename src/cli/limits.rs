@@ -39,7 +39,7 @@ pub struct TransferArgs {
 #[derive(Debug, Args)]
 pub struct WriteArgs {
     /// Do not wait until a file would survive a loss of power before it is called done.
-    #[arg(long)]
+    #[arg(long, help_heading = "Files")]
     pub no_sync: bool,
     /// Fetch no file larger than this, such as 500M or 4GiB.
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]

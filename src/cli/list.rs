@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::network::{InterfaceName, OfferArgs};
+use super::network::{HEARD_ON, InterfaceName, OTHERS_OFFER, OfferArgs};
 use super::value::timeout;
 
 /// The command line of `list`.
@@ -12,6 +12,8 @@ use super::value::timeout;
 #[command(after_help = "Each line has the number of the peer, the address that its offer came \
     from, how long ago that was, and the name of the file. Sizes are not known before a file is \
     fetched.")]
+#[command(mut_arg("broadcast", |arg| arg.help(HEARD_ON)))]
+#[command(mut_arg("offer_interval", |arg| arg.help(OTHERS_OFFER)))]
 pub struct ListArgs {
     /// Listen for so long [default: a bit more than --offer-interval].
     #[arg(long, value_name = "TIME", value_parser = timeout)]

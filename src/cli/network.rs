@@ -14,6 +14,12 @@ use crate::limits::REGISTRY_PORT;
 pub(super) const REGISTRY_ADDRESS: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, REGISTRY_PORT);
 
+/// What `--broadcast` and `--offer-interval` are for where only the offers of others matter.
+pub(super) const HEARD_ON: &str = "Where others send offers to: heard on its port, on every \
+    interface, whatever its address; nothing is sent there [default: port 8000]";
+pub(super) const OTHERS_OFFER: &str =
+    "How often others offer each file, such as 5s or 500ms: how long to listen follows from it";
+
 /// Options of every command that looks for others by the registry and by offers.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]

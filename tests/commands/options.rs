@@ -92,6 +92,19 @@ fn a_registry_is_at_the_address_of_one_machine() {
 }
 
 #[test]
+fn an_option_is_explained_as_what_it_is_for_the_command() {
+    for (command, sends) in [("share", true), ("peer", true), ("get", false), ("list", false)] {
+        let output = p2pfs(&[command, "--help"], &[("COLUMNS", "1000")]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let parts = ["Where offers are sent", "How often each file is offered"];
+        let shown = parts.map(|part| text.contains(part));
+        assert_eq!(shown, [sends; 2], "{text}");
+        let shown = ["nothing is sent there", "How often others offer"].map(|p| text.contains(p));
+        assert_eq!(shown, [!sends; 2], "{text}");
+    }
+}
+
+#[test]
 fn completions_and_the_manual_page_go_to_stdout() {
     for (line, part) in [
         (&["completions", "bash"][..], "--on-conflict"),
@@ -100,6 +113,8 @@ fn completions_and_the_manual_page_go_to_stdout() {
         (&["man"], ".TH p2pfs"),
         (&["man", "get"], "on\\-conflict"),
         (&["get", "--help"], "--on-conflict"),
+        (&["help"], "doctor"),
+        (&["help", "get"], "--on-conflict"),
         (&["--version"], env!("CARGO_PKG_VERSION")),
     ] {
         let output = p2pfs(line, &[]);
@@ -107,7 +122,11 @@ fn completions_and_the_manual_page_go_to_stdout() {
         assert!(String::from_utf8(output.stdout).unwrap().contains(part), "{line:?}");
         assert_eq!(output.stderr, b"", "{line:?}");
     }
-    assert_eq!(p2pfs(&["man", "nonsense"], &[]).status.code(), Some(2));
+    for line in [["man", "nonsense"], ["help", "nonsense"]] {
+        let output = p2pfs(&line, &[]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("nonsense"), "{}", stderr(&output));
+    }
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut man = Command::new(env!("CARGO_BIN_EXE_p2pfs"));
     let status = man.arg("man").stdout(full).stderr(Stdio::null()).status().unwrap();
