@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddrV4;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+
 use super::network::{self, Place};
-use super::{loop_failed, print};
+use super::{loop_failed, not_printed, print};
 use crate::cli::{ListArgs, OutputArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::{OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PROGRESS_TIMEOUT, WATCH_INTERVAL};
@@ -60,6 +63,9 @@ fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failur
         if outcome != Outcome::AllDone {
             return result_of(outcome, None);
         }
+        if is_closed(io::stdout()) {
+            return Err(not_printed(&io::ErrorKind::BrokenPipe.into()));
+        }
         let now = Instant::now();
         let offers: Vec<_> = reactor.node().offers().collect();
         let text = match is_terminal {
@@ -69,6 +75,13 @@ fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failur
         print(text.as_bytes())?;
         reactor.node().listen_until(now + WATCH_INTERVAL);
     }
+}
+
+/// Whether nobody reads there any more: what waits for something to write would not notice.
+fn is_closed(output: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&output, PollFlags::empty())];
+    rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok()
+        && polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// A line for each offer. The name is last: how wide it shows is not known.

@@ -1,6 +1,9 @@
 //! `p2pfs list`.
 
-use crate::harness::{OfferRepeater, Process, Signal, World, await_until};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+
+use crate::harness::{OfferRepeater, Process, Signal, World, await_some, await_until};
 use crate::place::{Place, complaint, ends_with, said};
 
 #[test]
@@ -57,4 +60,33 @@ fn watching_it_shows_what_comes_and_goes_until_it_is_stopped() {
     list.signal(Signal::INT);
     assert_eq!(list.await_exit_code(), 130);
     assert_eq!(list.log(), [""; 0]);
+}
+
+/// Killed at the latest when it is dropped.
+struct Listing(Child);
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        // Both fail if it has ended and was waited for, which is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn watching_ends_soon_after_its_reader_has_left_though_there_is_nothing_to_write() {
+    let world = World::new();
+    let list = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+        .args(["list", "--watch", "--broadcast", &world.broadcast().to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut list = Listing(list.unwrap());
+    drop(list.0.stdout.take());
+    let status = await_some("it ends", || list.0.try_wait().unwrap());
+    assert_eq!(status.code(), Some(8));
+    let mut said = String::new();
+    list.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("p2pfs: cannot write to stdout: "), "{said}");
 }
