@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::count::Count;
 use crate::node::{FileError, Outcome, Signal, WishError};
 use crate::wire::Shown;
 
@@ -99,7 +100,8 @@ pub fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure>
                 _ if done > 0 => ExitCode::SomeDone,
                 error => ExitCode::from(error),
             };
-            let what = format_args!("{failed} of {} files could not be fetched", failed + done);
+            let what =
+                format_args!("{failed} of {} could not be fetched", Count(failed + done, "file"));
             Err(Failure::new(code, format_args!("{what}; the last one: {error}")))
         }
         Outcome::Refused(text) => Err(Failure::new(

@@ -10,6 +10,7 @@ use super::{
     warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, ShareArgs};
+use crate::count::Count;
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::{Limits, SKIPPED_LINES_MAX};
 use crate::node::{PeerKind, PeerNode, PeerSettings};
@@ -55,7 +56,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         seed: fastrand::u64(..),
     };
     let node = PeerNode::new(Instant::now(), settings);
-    let count = scan.files.len();
+    let count = Count(scan.files.len(), "file");
     tell_skipped(&scan);
     let (cache, begin) = known_files(&folder, scan.files, cache_folder());
     let status = sockets::own(false);
@@ -71,7 +72,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     let path = Shown(args.dir.to_string_lossy());
     log::info!(
         target: NAME,
-        "sharing {count} files of {path} at {address}, with the registry at {registry}",
+        "sharing {count} of {path} at {address}, with the registry at {registry}",
     );
     if address.ip().is_loopback() {
         log::warn!(target: NAME, "only this machine can reach us; for others, see --interface");

@@ -55,7 +55,7 @@ fn without_a_folder_it_shares_the_current_one_even_if_that_cannot_be_written() {
     let share = Process::start("share", &folder, &line);
     share.await_listening();
     await_until("it offers the file", || world.take_offers().iter().any(|(_, n)| n == "file"));
-    assert!(said(&share).contains("sharing 1 files of ."), "{}", said(&share));
+    assert!(said(&share).contains("sharing 1 file of ."), "{}", said(&share));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::cli::network::HostPort;
+use crate::count::Count;
 use crate::exit::ExitCode;
 use crate::limits::DOCTOR_TIMEOUT;
 use crate::node::Subnet;
@@ -99,14 +100,14 @@ impl Findings {
         if reached > 0 {
             let text = format!(
                 "files can be exchanged with {reached} of {}",
-                count(self.peers.len(), "peer")
+                Count(self.peers.len(), "peer")
             );
             return Verdict { code: ExitCode::Done, text };
         }
         let problem = self.peers.iter().find_map(PeerFinding::problem);
         let registry = &self.registry.registry;
         let text = problem.unwrap_or_else(|| {
-            let peers = count(self.peers.len(), "peer");
+            let peers = Count(self.peers.len(), "peer");
             format!("the registry at {registry} knows none of {peers} heard; do they use another?")
         });
         Verdict { code: ExitCode::Other, text }
@@ -251,7 +252,7 @@ impl Display for InterfaceFinding {
         }
         match self.offers {
             0 => f.write_str("; no offers heard"),
-            _ => write!(f, "; heard offers of {}", count(self.peers, "peer")),
+            _ => write!(f, "; heard offers of {}", Count(self.peers, "peer")),
         }
     }
 }
@@ -310,8 +311,4 @@ pub(super) fn why(error: &io::Error) -> String {
 
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
