@@ -76,6 +76,11 @@ impl Place {
         }
     }
 
+    /// The address of each interface.
+    pub(super) fn addresses(&self) -> Vec<Ipv4Addr> {
+        self.interfaces.iter().map(|interface| interface.address).collect()
+    }
+
     /// The networks that its interfaces are in.
     pub(super) fn subnets(&self) -> Vec<Subnet> {
         self.interfaces.iter().map(|interface| interface.subnet).collect()

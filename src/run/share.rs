@@ -1,6 +1,6 @@
 //! `p2pfs share`.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
 use super::network::{self, Place};
@@ -60,6 +60,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     tell_skipped(&scan);
     let (cache, begin) = known_files(&folder, scan.files, cache_folder());
     let status = sockets::own(false);
+    let interfaces = place.addresses();
     let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
     let files = Some(Files::new(folder, cache).following(watch));
     let ui = Ui::new(
@@ -70,11 +71,13 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;
     say_listening(address, output);
     let path = Shown(args.dir.to_string_lossy());
+    let addresses = interfaces.iter().map(|at| SocketAddrV4::new(*at, address.port()).to_string());
     log::info!(
         target: NAME,
-        "sharing {count} of {path} at {address}, with the registry at {registry}",
+        "sharing {count} of {path} at {}, with the registry at {registry}",
+        addresses.collect::<Vec<_>>().join(" and "),
     );
-    if address.ip().is_loopback() {
+    if interfaces.iter().all(Ipv4Addr::is_loopback) {
         log::warn!(target: NAME, "only this machine can reach us; for others, see --interface");
     }
     let outcome = serve(&mut reactor, &begin)?;

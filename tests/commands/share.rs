@@ -32,6 +32,19 @@ fn it_says_where_it_listens_what_it_offers_and_what_it_skips() {
 }
 
 #[test]
+fn with_several_interfaces_it_says_each_address() {
+    let place = Place::new();
+    place.folder("mine", &[("a", b"a")]);
+    let share = place.start(&["share", "mine", "--interface", "127.0.0.2"]);
+    let address = share.await_listening();
+    assert!(address.ip().is_unspecified(), "it listens on both");
+    await_until("it says more", || said(&share).contains("only this machine"));
+    let port = address.port();
+    let each = format!("sharing 1 file of mine at 127.0.0.2:{port} and 127.0.0.1:{port}, with");
+    assert!(said(&share).contains(&each), "{}", said(&share));
+}
+
+#[test]
 fn many_skipped_files_are_counted() {
     let place = Place::new();
     let names: Vec<_> = (0..25).map(|n| format!(".{n}")).collect();
