@@ -64,7 +64,7 @@ impl From<WishError> for ExitCode {
             WishError::File(_) => Self::WriteFailed,
             WishError::NotOffered => Self::NotOffered,
             WishError::Unreachable => Self::Unreachable,
-            WishError::NotGiven(_) => Self::TimedOut,
+            WishError::NotReached(_) | WishError::NotGiven(_) => Self::TimedOut,
             WishError::ChecksumWrong => Self::ChecksumWrong,
             WishError::TooMany | WishError::TooLarge => Self::Other,
         }

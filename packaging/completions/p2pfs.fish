@@ -56,8 +56,8 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -s q -l quiet -d 'Log
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -s h -l help -d 'Print help'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -s V -l version -d 'Print version'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -s o -l output -d 'Put the files into this folder; - writes one file to stdout' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l timeout -d 'Give up after so long [default: wait for ever]' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l retries -d 'Give a file up once all that offer it failed and were asked again so often' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l timeout -d 'Give up after so long, be it that nobody offers it or that there is no registry [default: wait for ever]' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l retries -d 'Give a file up once all that offer it failed and were asked again so often. What nobody offers, and a registry that cannot be reached, is waited for: see --timeout' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l on-conflict -d 'What to do if there is something of that name: fail (unless it turns out to be the same), skip it, rename the new one to `NAME (1)`, or replace the old one' -r -f -a "fail\t''
 skip\t''
 rename\t''

@@ -36,10 +36,12 @@ pub struct GetArgs {
     #[arg(short, long, value_name = "DIR|-", default_value = ".")]
     #[arg(value_parser = OsStringValueParser::new().try_map(output))]
     pub output: Output,
-    /// Give up after so long [default: wait for ever].
+    /// Give up after so long, be it that nobody offers it or that there is no registry
+    /// [default: wait for ever].
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub timeout: Option<Duration>,
-    /// Give a file up once all that offer it failed and were asked again so often.
+    /// Give a file up once all that offer it failed and were asked again so often. What
+    /// nobody offers, and a registry that cannot be reached, is waited for: see --timeout.
     #[arg(long, value_name = "N", default_value_t = RETRIES_MAX)]
     pub retries: u32,
     /// What to do if there is something of that name: fail (unless it turns out to be the
