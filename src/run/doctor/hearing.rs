@@ -3,10 +3,11 @@
 //! A datagram is taken to have come in on the interface in whose network its sender is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use super::findings::{InterfaceFinding, PeerFinding, PeerPlace, why};
+use super::findings::{InterfaceFinding, PeerFinding, PeerPlace};
 use crate::limits::{DOCTOR_LISTENS_LONGER, DOCTOR_PEERS_MAX, OFFER_BYTES, TEXT_FIELD_BYTES};
 use crate::reactor::probe::OfferProbe;
 use crate::run::network::{Interface, Place};
@@ -23,7 +24,7 @@ struct Heard {
     interface: Interface,
     /// Where our datagram goes, and why it did not.
     to: Option<SocketAddrV4>,
-    error: Option<String>,
+    error: Option<io::Error>,
     is_heard_back: bool,
     offers: u64,
     peers: BTreeSet<PeerId>,
@@ -49,14 +50,14 @@ impl Hearing {
     /// Listens a little longer than the interval in which each peer repeats its offers.
     pub(super) fn hear(&mut self, socket: Option<&OfferProbe>, offer_interval: Duration) {
         let Some(socket) = socket else {
-            let error = || Some("the offer port is not ours".to_owned());
+            let error = || Some(io::Error::other("the offer port is not ours"));
             return self.interfaces.iter_mut().for_each(|heard| heard.error = error());
         };
         let deadline = Instant::now() + offer_interval + DOCTOR_LISTENS_LONGER;
         for heard in &mut self.interfaces {
             let from = heard.interface.address;
             let sent = heard.to.map(|to| OfferProbe::send(from, to, &self.datagram));
-            heard.error = sent.and_then(Result::err).map(|error| why(&error));
+            heard.error = sent.and_then(Result::err);
         }
         let mut buffer = [0; OFFER_BYTES + 1];
         while let Some((len, from)) = socket.receive(deadline, &mut buffer) {
