@@ -105,7 +105,7 @@ pub const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// files costs no more than 5 % of the time.
 pub const RESCAN_PAUSE_SHARE: u32 = 20;
 /// After a file was removed, it is looked this much later whether the folder itself is
-/// still there: the kernel does not tell that of a folder that is open.
+/// still there: the kernel tells that only of a folder around it that may be watched.
 pub const FOLDER_CHECK_DELAY: Duration = Duration::from_secs(1);
 /// Pause between two steps of looking at all files that are known.
 pub const LOOK_PAUSE: Duration = Duration::from_millis(1);

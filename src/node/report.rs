@@ -390,8 +390,8 @@ impl fmt::Display for Report {
                 write!(f, "not shared: {name}: there are more than {SHARED_FILES_MAX} files")
             }
             Self::FolderLost => f.write_str(
-                "the shared folder is gone, and nothing of it is shared any more: \
-                 start again when it is back",
+                "the shared folder is gone: it was removed, moved or unmounted; nothing of it is \
+                 shared any more; start again when it is back",
             ),
             Self::FileLost { name, error } => write!(f, "{name} is no longer shared: {error}"),
             Self::ReadFailed { name, error } => write!(f, "cannot read {name}: {error}"),

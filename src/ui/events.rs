@@ -158,7 +158,7 @@ const FILE_REFUSED: Kind = Kind {
 };
 const FOLDER_LOST: Kind = Kind {
     name: "folder_lost",
-    what: "the shared folder is gone: nothing is offered",
+    what: "the shared folder was removed, moved or unmounted: nothing is offered",
     fields: &[],
 };
 const PEER_ENTERED: Kind = Kind {

@@ -106,6 +106,29 @@ fn two_of_one_folder_get_along() {
 }
 
 #[test]
+fn a_folder_that_goes_is_told_even_if_nothing_is_in_it() {
+    let place = Place::new();
+    let path = |name| place.world.folder().join(name);
+    place.folder("moved", &[("a", b"a")]);
+    place.folder("empty", &[]);
+    let mut all = Vec::new();
+    for line in [&["share", "empty"][..], &["share", "moved"], &["share", "moved", "--json"]] {
+        let share = place.start(line);
+        await_until("it runs", || said(&share).contains("registered at"));
+        all.push(share);
+    }
+    fs::remove_dir(path("empty")).unwrap();
+    fs::rename(path("moved"), path("elsewhere")).unwrap();
+    let told = |share: &Process| said(share).matches("the shared folder is gone").count();
+    await_until("each tells it", || all.iter().all(|share| told(share) == 1));
+    let events = || all[2].stdout().join("\n").matches(r#""event":"folder_lost""#).count();
+    await_until("it is an event", || events() == 1);
+    let mut get = place.get(&["a", "--timeout", "500ms"]);
+    assert_eq!(get.await_exit_code(), 3, "it is still offered: {}", said(&get));
+    all.iter_mut().for_each(Process::assert_running);
+}
+
+#[test]
 fn what_is_no_folder_and_what_is_no_interface_is_named() {
     let place = Place::new();
     for (arguments, named) in [
