@@ -166,11 +166,11 @@ pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long one step of it waits for an answer: a SYN that was lost is sent again after
 /// 1 s, and an answer from a network of this place comes in far less.
-pub const DOCTOR_TIMEOUT: Duration = Duration::from_secs(3);
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much longer than one offer interval it listens: peers' clocks and loops differ.
 pub const DOCTOR_LISTENS_LONGER: Duration = Duration::from_millis(500);
 /// Peers that it looks up and connects to.
-pub const DOCTOR_PEERS_MAX: usize = 256;
+pub const PROBED_PEERS_MAX: usize = 256;
 
 // ---- tables ----
 

@@ -361,13 +361,17 @@ _p2pfs() {
             return 0
             ;;
         p2pfs__subcmd__list)
-            opts="-v -q -h -V --wait --watch --interface --broadcast --offer-interval --json --verbose --quiet --help --version"
+            opts="-v -q -h -V --wait --watch --registry --interface --broadcast --offer-interval --json --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

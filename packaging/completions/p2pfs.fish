@@ -77,6 +77,7 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -s q -l quiet -d 'Log e
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -s h -l help -d 'Print help'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -s V -l version -d 'Print version'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l wait -d 'Listen for so long [default: a bit more than --offer-interval]' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l registry -d 'Ask this registry where the peers listen, and show that: an address or a name, with a port unless that is 5000 [default: ask none]' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l interface -d 'Show only what comes from the network of this interface; may be given many times, or with commas between' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l broadcast -d 'Where others send offers to: heard on its port, on every interface, whatever its address; nothing is sent there [default: port 8000]' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l offer-interval -d 'How often others offer each file, such as 5s or 500ms: how long to listen follows from it' -r

@@ -121,7 +121,7 @@ impl Facts<'_> {
             text += &events::shared_file(name, *size_bytes);
         }
         for heard in &inventory.offers {
-            text += &events::offer(heard, self.now);
+            text += &events::offer(heard, None, self.now);
         }
         text
     }

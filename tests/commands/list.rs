@@ -3,7 +3,9 @@
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::{OfferRepeater, Process, Signal, World, await_some, await_until};
+use crate::harness::{
+    OfferRepeater, Process, ReservedPort, Signal, World, await_some, await_until,
+};
 use crate::place::{Place, complaint, ends_with, said};
 
 #[test]
@@ -32,6 +34,39 @@ fn it_shows_what_is_on_offer_and_from_whom() {
         assert_eq!(columns[3], "ago", "{row}");
     }
     assert!(shown.iter().any(|row| row.trim_start().starts_with("7 ")), "{shown:?}");
+}
+
+#[test]
+fn a_registry_that_is_named_tells_where_the_peers_listen() {
+    let place = Place::new();
+    place.folder("mine", &[("file", b"")]);
+    let share = place.start(&["share", "mine"]);
+    let address = share.await_listening().to_string();
+    let registry = place.registry.address.to_string();
+    await_until("it is registered", || said(&share).contains("registered at"));
+    let mut list = place.start(&["list", "--wait", "1s", "--registry", &registry]);
+    assert_eq!(list.await_exit_code(), 0, "{}", said(&list));
+    assert_eq!(list.stdout()[0].split_whitespace().nth(1), Some(&*address), "{:?}", list.stdout());
+    assert_eq!(list.log(), [""; 0]);
+
+    for format in [&[][..], &["--json"]] {
+        let line = [&["list", "--watch", "--registry", &registry], format].concat();
+        let watch = place.start(&line);
+        let tells_it = |line: &String| line.contains(&address);
+        await_until("it is shown", || watch.stdout().iter().any(tells_it));
+    }
+
+    // Without one it works all the same, and says so if one was named.
+    let nowhere = ReservedPort::new().address.to_string();
+    let mut list = place.start(&["list", "--wait", "1s", "--registry", &nowhere]);
+    assert_eq!(list.await_exit_code(), 0, "{}", said(&list));
+    assert_ne!(list.stdout()[0].split_whitespace().nth(1), Some(&*address), "{:?}", list.stdout());
+    let why = format!("warning: no registry at {nowhere}: connection refused; ");
+    assert!(list.log().len() == 1 && list.log()[0].starts_with(&why), "{:?}", list.log());
+    // Longer than the name system allows, so that nobody is asked.
+    let mut list = place.start(&["list", "--registry", &"n".repeat(64)]);
+    ends_with(&mut list, 4);
+    assert!(complaint(&list).contains("--registry"), "{}", said(&list));
 }
 
 #[test]

@@ -8,9 +8,8 @@ use std::time::Duration;
 use crate::cli::network::HostPort;
 use crate::count::Count;
 use crate::exit::ExitCode;
-use crate::limits::DOCTOR_TIMEOUT;
 use crate::node::Subnet;
-use crate::run::network::Interface;
+use crate::run::network::{Interface, why};
 use crate::ui::doctor::{self as events, InterfaceEvent};
 use crate::wire::{PeerId, Shown};
 
@@ -333,15 +332,6 @@ impl Finding for Verdict {
 impl Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-/// Why something failed, in few words.
-pub(super) fn why(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::TimedOut => format!("no answer in {} s", DOCTOR_TIMEOUT.as_secs()),
-        ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        _ => error.to_string(),
     }
 }
 

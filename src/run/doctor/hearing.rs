@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use super::findings::{InterfaceFinding, PeerFinding, PeerPlace};
-use crate::limits::{DOCTOR_LISTENS_LONGER, DOCTOR_PEERS_MAX, OFFER_BYTES, TEXT_FIELD_BYTES};
+use crate::limits::{DOCTOR_LISTENS_LONGER, OFFER_BYTES, PROBED_PEERS_MAX, TEXT_FIELD_BYTES};
 use crate::reactor::probe::OfferProbe;
 use crate::run::network::{Interface, Place};
 use crate::wire::{FileName, Offer, PeerId};
@@ -73,7 +73,7 @@ impl Hearing {
         }
         let Ok(offer) = Offer::decode(bytes) else { return };
         let near = self.interfaces.iter_mut().find(|heard| heard.interface.subnet.contains(from));
-        if self.peers.len() < DOCTOR_PEERS_MAX || self.peers.contains_key(&offer.peer) {
+        if self.peers.len() < PROBED_PEERS_MAX || self.peers.contains_key(&offer.peer) {
             let peer = self.peers.entry(offer.peer).or_insert_with(|| PeerFinding {
                 id: offer.peer,
                 from,
