@@ -28,7 +28,7 @@ pub struct ListArgs {
     pub registry: Option<HostPort>,
     /// Show only what comes from the network of this interface; may be given many times, or
     /// with commas between.
-    #[arg(long, value_name = "NAME|ADDRESS", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME|ADDRESS", value_delimiter = ',', help_heading = "Network")]
     pub interface: Vec<InterfaceName>,
     /// Offers.
     #[command(flatten)]
