@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::count::Count;
 use crate::node::{FileError, Outcome, Signal, WishError};
 use crate::wire::Shown;
 
@@ -63,7 +64,7 @@ impl From<WishError> for ExitCode {
             WishError::File(_) => Self::WriteFailed,
             WishError::NotOffered => Self::NotOffered,
             WishError::Unreachable => Self::Unreachable,
-            WishError::NotGiven(_) => Self::TimedOut,
+            WishError::NotReached(_) | WishError::NotGiven(_) => Self::TimedOut,
             WishError::ChecksumWrong => Self::ChecksumWrong,
             WishError::TooMany | WishError::TooLarge => Self::Other,
         }
@@ -99,7 +100,8 @@ pub fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure>
                 _ if done > 0 => ExitCode::SomeDone,
                 error => ExitCode::from(error),
             };
-            let what = format_args!("{failed} of {} files could not be fetched", failed + done);
+            let what =
+                format_args!("{failed} of {} could not be fetched", Count(failed + done, "file"));
             Err(Failure::new(code, format_args!("{what}; the last one: {error}")))
         }
         Outcome::Refused(text) => Err(Failure::new(

@@ -32,6 +32,7 @@
 //! | [`ui`] | what people and programs are shown: log, events, progress, status |
 //! | [`storage`] | the shared folder: scan, watch, hash, partial file to final name |
 //! | [`limits`] | every bound, with its unit |
+//! | [`count`] | numbers of things, as people say them |
 //! | [`canary`] | seeded bugs, in test builds alone, to test the tests |
 //!
 //! Everything down from `node` does no I/O, so that the same code runs under the real
@@ -42,6 +43,7 @@
 
 pub mod canary;
 pub mod cli;
+pub mod count;
 pub mod exit;
 pub mod limits;
 pub mod logger;

@@ -109,7 +109,7 @@ pub const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// files costs no more than 5 % of the time.
 pub const RESCAN_PAUSE_SHARE: u32 = 20;
 /// After a file was removed, it is looked this much later whether the folder itself is
-/// still there: the kernel does not tell that of a folder that is open.
+/// still there: the kernel tells that only of a folder around it that may be watched.
 pub const FOLDER_CHECK_DELAY: Duration = Duration::from_secs(1);
 /// Pause between two steps of looking at all files that are known.
 pub const LOOK_PAUSE: Duration = Duration::from_millis(1);
@@ -170,11 +170,11 @@ pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long one step of it waits for an answer: a SYN that was lost is sent again after
 /// 1 s, and an answer from a network of this place comes in far less.
-pub const DOCTOR_TIMEOUT: Duration = Duration::from_secs(3);
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much longer than one offer interval it listens: peers' clocks and loops differ.
 pub const DOCTOR_LISTENS_LONGER: Duration = Duration::from_millis(500);
 /// Peers that it looks up and connects to.
-pub const DOCTOR_PEERS_MAX: usize = 256;
+pub const PROBED_PEERS_MAX: usize = 256;
 
 // ---- tables ----
 

@@ -25,6 +25,9 @@ _p2pfs() {
             p2pfs,get)
                 cmd="p2pfs__subcmd__get"
                 ;;
+            p2pfs,help)
+                cmd="p2pfs__subcmd__help"
+                ;;
             p2pfs,list)
                 cmd="p2pfs__subcmd__list"
                 ;;
@@ -43,6 +46,36 @@ _p2pfs() {
             p2pfs,status)
                 cmd="p2pfs__subcmd__status"
                 ;;
+            p2pfs__subcmd__help,completions)
+                cmd="p2pfs__subcmd__help__subcmd__completions"
+                ;;
+            p2pfs__subcmd__help,doctor)
+                cmd="p2pfs__subcmd__help__subcmd__doctor"
+                ;;
+            p2pfs__subcmd__help,get)
+                cmd="p2pfs__subcmd__help__subcmd__get"
+                ;;
+            p2pfs__subcmd__help,help)
+                cmd="p2pfs__subcmd__help__subcmd__help"
+                ;;
+            p2pfs__subcmd__help,list)
+                cmd="p2pfs__subcmd__help__subcmd__list"
+                ;;
+            p2pfs__subcmd__help,man)
+                cmd="p2pfs__subcmd__help__subcmd__man"
+                ;;
+            p2pfs__subcmd__help,peer)
+                cmd="p2pfs__subcmd__help__subcmd__peer"
+                ;;
+            p2pfs__subcmd__help,registry)
+                cmd="p2pfs__subcmd__help__subcmd__registry"
+                ;;
+            p2pfs__subcmd__help,share)
+                cmd="p2pfs__subcmd__help__subcmd__share"
+                ;;
+            p2pfs__subcmd__help,status)
+                cmd="p2pfs__subcmd__help__subcmd__status"
+                ;;
             *)
                 ;;
         esac
@@ -50,7 +83,7 @@ _p2pfs() {
 
     case "${cmd}" in
         p2pfs)
-            opts="-v -q -h -V --json --verbose --quiet --help --version share get list doctor status registry peer completions man"
+            opts="-v -q -h -V --json --verbose --quiet --help --version share get list doctor status registry peer completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -108,7 +141,7 @@ _p2pfs() {
             return 0
             ;;
         p2pfs__subcmd__get)
-            opts="-o -v -q -h -V --output --timeout --retries --on-conflict --via --registry --interface --broadcast --offer-interval --no-sync --max-file-size --disk-reserve --progress-timeout --json --verbose --quiet --help --version"
+            opts="-o -v -q -h -V --output --timeout --retries --on-conflict --via --registry --no-sync --max-file-size --disk-reserve --progress-timeout --interface --broadcast --offer-interval --json --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -142,18 +175,6 @@ _p2pfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --interface)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --broadcast)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --offer-interval)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --max-file-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -166,6 +187,172 @@ _p2pfs() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --interface)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --broadcast)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --offer-interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__help)
+            opts="share get list doctor status registry peer completions man help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__help__subcmd__get)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__help__subcmd__man)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__help__subcmd__peer)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__help__subcmd__registry)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__help__subcmd__share)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        p2pfs__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
@@ -174,13 +361,17 @@ _p2pfs() {
             return 0
             ;;
         p2pfs__subcmd__list)
-            opts="-v -q -h -V --wait --watch --interface --broadcast --offer-interval --json --verbose --quiet --help --version"
+            opts="-v -q -h -V --wait --watch --registry --interface --broadcast --offer-interval --json --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -304,7 +495,7 @@ _p2pfs() {
             return 0
             ;;
         p2pfs__subcmd__registry)
-            opts="-v -q -h -V --listen --connections-max --connections-per-address-max --first-byte-timeout --idle-timeout --progress-timeout --json --verbose --quiet --help --version"
+            opts="-v -q -h -V --listen --connections-max --connections-per-address-max --first-byte-timeout --idle-timeout --json --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -327,10 +518,6 @@ _p2pfs() {
                     return 0
                     ;;
                 --idle-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --progress-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

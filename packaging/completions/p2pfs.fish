@@ -38,6 +38,7 @@ complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "registry" -d 'Run the r
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "peer" -d 'Run a peer, which shares a folder, and fetches and then shares what it wants'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "completions" -d 'Print the completions of a shell'
 complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "man" -d 'Print the manual page'
+complete -c p2pfs -n "__fish_p2pfs_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -l port -d 'Listen on this TCP port [default: a free one]' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -l registry -d 'Where the registry is: an address or a name, with a port unless that is 5000' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -l interface -d 'Use this network interface: its address to listen on and to connect from, its broadcast address for offers; may be given many times, or with commas between. With several, others connect to the address from which we reach the registry' -r
@@ -55,20 +56,20 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -s q -l quiet -d 'Log
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -s h -l help -d 'Print help'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand share" -s V -l version -d 'Print version'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -s o -l output -d 'Put the files into this folder; - writes one file to stdout' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l timeout -d 'Give up after so long [default: wait for ever]' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l retries -d 'Give a file up once all that offer it failed and were asked again so often' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l timeout -d 'Give up after so long, be it that nobody offers it or that there is no registry [default: wait for ever]' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l retries -d 'Give a file up once all that offer it failed and were asked again so often. What nobody offers, and a registry that cannot be reached, is waited for: see --timeout' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l on-conflict -d 'What to do if there is something of that name: fail (unless it turns out to be the same), skip it, rename the new one to `NAME (1)`, or replace the old one' -r -f -a "fail\t''
 skip\t''
 rename\t''
 replace\t''"
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l via -d 'Have a running peer of yours fetch the files, into its own folder, and wait for them; say which, if there are several' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l registry -d 'Where the registry is: an address or a name, with a port unless that is 5000' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l interface -d 'Use this network interface: its address to listen on and to connect from, its broadcast address for offers; may be given many times, or with commas between. With several, others connect to the address from which we reach the registry' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l broadcast -d 'Where offers are sent; heard on the same port, on every interface [default: the broadcast address of each interface used, port 8000]' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l offer-interval -d 'How often each file is offered, such as 5s or 500ms' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l max-file-size -d 'Fetch no file larger than this, such as 500M or 4GiB' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l disk-reserve -d 'Leave so much of the disk free [default: the larger of 64 MiB and 1 %]' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l progress-timeout -d 'Give up a transfer in which nothing moved for so long' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l interface -d 'Connect from the address of this network interface; may be given many times, or with commas between. With several, the system chooses' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l broadcast -d 'Where others send offers to: heard on its port, on every interface, whatever its address; nothing is sent there [default: port 8000]' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l offer-interval -d 'How often others offer each file, such as 5s or 500ms: how long to listen follows from it' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l no-sync -d 'Do not wait until a file would survive a loss of power before it is called done'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -l json -d 'Print one JSON object a line on stdout for each event'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -s v -l verbose -d 'Log more: -v for details, -vv for everything'
@@ -76,9 +77,10 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -s q -l quiet -d 'Log e
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -s h -l help -d 'Print help'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand get" -s V -l version -d 'Print version'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l wait -d 'Listen for so long [default: a bit more than --offer-interval]' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l registry -d 'Ask this registry where the peers listen, and show that: an address or a name, with a port unless that is 5000 [default: ask none]' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l interface -d 'Show only what comes from the network of this interface; may be given many times, or with commas between' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l broadcast -d 'Where offers are sent; heard on the same port, on every interface [default: the broadcast address of each interface used, port 8000]' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l offer-interval -d 'How often each file is offered, such as 5s or 500ms' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l broadcast -d 'Where others send offers to: heard on its port, on every interface, whatever its address; nothing is sent there [default: port 8000]' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l offer-interval -d 'How often others offer each file, such as 5s or 500ms: how long to listen follows from it' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l watch -d 'Stay, whatever --wait says, and show what changes'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -l json -d 'Print one JSON object a line on stdout for each event'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -s v -l verbose -d 'Log more: -v for details, -vv for everything'
@@ -86,9 +88,9 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -s q -l quiet -d 'Log 
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -s h -l help -d 'Print help'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand list" -s V -l version -d 'Print version'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -l registry -d 'Where the registry is: an address or a name, with a port unless that is 5000' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -l interface -d 'Use this network interface: its address to listen on and to connect from, its broadcast address for offers; may be given many times, or with commas between. With several, others connect to the address from which we reach the registry' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -l broadcast -d 'Where offers are sent; heard on the same port, on every interface [default: the broadcast address of each interface used, port 8000]' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -l offer-interval -d 'How often each file is offered, such as 5s or 500ms' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -l interface -d 'Look at this network interface, and connect from it; may be given many times, or with commas between [default: all]' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -l broadcast -d 'Where others send offers to, which is tried; heard on the same port, on every interface [default: the broadcast address of each interface, port 8000]' -r
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -l offer-interval -d 'How often others offer each file, such as 5s or 500ms: how long to listen follows from it' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -l json -d 'Print one JSON object a line on stdout for each event'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -s v -l verbose -d 'Log more: -v for details, -vv for everything'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand doctor" -s q -l quiet -d 'Log errors only'
@@ -104,7 +106,6 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l connections-max
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l connections-per-address-max -d 'Connections accepted from one address at once; the loopback is exempt' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l first-byte-timeout -d 'Close a new connection on which nothing was received for so long' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l idle-timeout -d 'Close a connection on which nothing was asked for so long' -r
-complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l progress-timeout -d 'Give up a transfer in which nothing moved for so long' -r
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -l json -d 'Print one JSON object a line on stdout for each event'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -s v -l verbose -d 'Log more: -v for details, -vv for everything'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand registry" -s q -l quiet -d 'Log errors only'
@@ -146,3 +147,13 @@ complete -c p2pfs -n "__fish_p2pfs_using_subcommand man" -s v -l verbose -d 'Log
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand man" -s q -l quiet -d 'Log errors only'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand man" -s h -l help -d 'Print help'
 complete -c p2pfs -n "__fish_p2pfs_using_subcommand man" -s V -l version -d 'Print version'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand help; and not __fish_seen_subcommand_from share get list doctor status registry peer completions man help" -f -a "share" -d 'Share the files of a folder with everybody on the network'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand help; and not __fish_seen_subcommand_from share get list doctor status registry peer completions man help" -f -a "get" -d 'Fetch files that others share, verify them, and exit'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand help; and not __fish_seen_subcommand_from share get list doctor status registry peer completions man help" -f -a "list" -d 'Show what is on offer, from whom, and when it was last heard of'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand help; and not __fish_seen_subcommand_from share get list doctor status registry peer completions man help" -f -a "doctor" -d 'Tell why nothing is found: look at interfaces, broadcasts, the registry and peers'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand help; and not __fish_seen_subcommand_from share get list doctor status registry peer completions man help" -f -a "status" -d 'Show how a share or peer of yours does that runs on this machine'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand help; and not __fish_seen_subcommand_from share get list doctor status registry peer completions man help" -f -a "registry" -d 'Run the registry, which knows which peer listens where'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand help; and not __fish_seen_subcommand_from share get list doctor status registry peer completions man help" -f -a "peer" -d 'Run a peer, which shares a folder, and fetches and then shares what it wants'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand help; and not __fish_seen_subcommand_from share get list doctor status registry peer completions man help" -f -a "completions" -d 'Print the completions of a shell'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand help; and not __fish_seen_subcommand_from share get list doctor status registry peer completions man help" -f -a "man" -d 'Print the manual page'
+complete -c p2pfs -n "__fish_p2pfs_using_subcommand help; and not __fish_seen_subcommand_from share get list doctor status registry peer completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -2,7 +2,13 @@
 
 use clap::Args;
 
-use super::network::NetworkArgs;
+use super::network::{NetworkArgs, OTHERS_OFFER};
+
+/// What `--interface` and `--broadcast` are for here.
+const LOOKED_AT: &str = "Look at this network interface, and connect from it; may be given many \
+    times, or with commas between [default: all]";
+const TRIED: &str = "Where others send offers to, which is tried; heard on the same port, on every \
+    interface [default: the broadcast address of each interface, port 8000]";
 
 /// The command line of the doctor.
 #[derive(Debug, Args)]
@@ -15,6 +21,9 @@ use super::network::NetworkArgs;
     though nothing is in the way here, 4 no registry, 11 the offer port is taken, 1 anything \
     else that keeps files from being exchanged."
 )]
+#[command(mut_arg("interface", |arg| arg.help(LOOKED_AT)))]
+#[command(mut_arg("broadcast", |arg| arg.help(TRIED)))]
+#[command(mut_arg("offer_interval", |arg| arg.help(OTHERS_OFFER)))]
 pub struct DoctorArgs {
     /// Network.
     #[command(flatten)]

@@ -10,7 +10,7 @@ use clap::{ArgMatches, Args, ValueEnum};
 
 use super::OutputArgs;
 use super::limits::{TransferArgs, WriteArgs};
-use super::network::NetworkArgs;
+use super::network::{HEARD_ON, NetworkArgs, OTHERS_OFFER};
 use super::value::{file_name, folder, timeout};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{RETRIES_MAX, WISHES_MAX};
@@ -24,6 +24,9 @@ use crate::wire::FileName;
     is heard within two more of --offer-interval is fetched.\n\n\
     A file shows under its name only once it is verified. It goes to stdout with `-o -`, and \
     also only then.")]
+#[command(mut_arg("interface", |arg| arg.help(CONNECT_FROM)))]
+#[command(mut_arg("broadcast", |arg| arg.help(HEARD_ON)))]
+#[command(mut_arg("offer_interval", |arg| arg.help(OTHERS_OFFER)))]
 pub struct GetArgs {
     /// Fetch this file, or all whose names match this pattern.
     #[arg(required = true, value_name = "NAME")]
@@ -33,10 +36,12 @@ pub struct GetArgs {
     #[arg(short, long, value_name = "DIR|-", default_value = ".")]
     #[arg(value_parser = OsStringValueParser::new().try_map(output))]
     pub output: Output,
-    /// Give up after so long [default: wait for ever].
+    /// Give up after so long, be it that nobody offers it or that there is no registry
+    /// [default: wait for ever].
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub timeout: Option<Duration>,
-    /// Give a file up once all that offer it failed and were asked again so often.
+    /// Give a file up once all that offer it failed and were asked again so often. What
+    /// nobody offers, and a registry that cannot be reached, is waited for: see --timeout.
     #[arg(long, value_name = "N", default_value_t = RETRIES_MAX)]
     pub retries: u32,
     /// What to do if there is something of that name: fail (unless it turns out to be the
@@ -90,6 +95,10 @@ enum Conflict {
     Rename,
     Replace,
 }
+
+/// What `--interface` is for here: nothing is listened on, and nothing offered.
+const CONNECT_FROM: &str = "Connect from the address of this network interface; may be given many \
+    times, or with commas between. With several, the system chooses";
 
 /// What says how this program is to fetch, and nothing to a running peer. In the
 /// environment it does no harm.

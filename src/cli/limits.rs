@@ -24,8 +24,6 @@ pub struct LimitArgs {
     /// Close a connection on which nothing was asked for so long.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = timeout)]
     idle_timeout: Duration,
-    #[command(flatten)]
-    transfer: TransferArgs,
 }
 
 /// Limits of every transfer.
@@ -41,7 +39,7 @@ pub struct TransferArgs {
 #[derive(Debug, Args)]
 pub struct WriteArgs {
     /// Do not wait until a file would survive a loss of power before it is called done.
-    #[arg(long)]
+    #[arg(long, help_heading = "Files")]
     pub no_sync: bool,
     /// Fetch no file larger than this, such as 500M or 4GiB.
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
@@ -54,7 +52,6 @@ pub struct WriteArgs {
 impl LimitArgs {
     /// The limits, with `usual` for what is not said here.
     pub fn limits(&self, usual: Limits) -> Limits {
-        let usual = self.transfer.limits(usual);
         Limits {
             connections_max: self.connections_max.map_or(usual.connections_max, |n| n as usize),
             connections_per_address_max: self.connections_per_address_max as usize,

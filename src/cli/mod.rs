@@ -48,7 +48,7 @@ const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and it
 
 /// Share files between the peers of a network, verified, at almost no cost.
 #[derive(Debug, Parser)]
-#[command(name = "p2pfs", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "p2pfs", version, propagate_version = true)]
 #[command(arg_required_else_help = false)]
 #[command(
     after_help = AFTER_HELP,

@@ -7,12 +7,18 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::value::{offer_interval, target};
+use super::value::{is_of_one_host, offer_interval, target};
 use crate::limits::REGISTRY_PORT;
 
 /// Where the registry is, and listens, if nothing else is said.
 pub(super) const REGISTRY_ADDRESS: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, REGISTRY_PORT);
+
+/// What `--broadcast` and `--offer-interval` are for where only the offers of others matter.
+pub(super) const HEARD_ON: &str = "Where others send offers to: heard on its port, on every \
+    interface, whatever its address; nothing is sent there [default: port 8000]";
+pub(super) const OTHERS_OFFER: &str =
+    "How often others offer each file, such as 5s or 500ms: how long to listen follows from it";
 
 /// Options of every command that looks for others by the registry and by offers.
 #[derive(Debug, Args)]
@@ -69,7 +75,10 @@ impl FromStr for HostPort {
         if port == 0 {
             return Err("port 0 is nowhere".into());
         }
-        if let Ok(address) = host.parse() {
+        if let Ok(address) = host.parse::<Ipv4Addr>() {
+            if !is_of_one_host(address) {
+                return Err("no machine has that address; give the one of the registry's".into());
+            }
             return Ok(Self::Address(SocketAddrV4::new(address, port)));
         }
         let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -151,6 +160,9 @@ mod tests {
             "a\x1b[2J",
             "http://a",
             "1.2.3.",
+            "0.0.0.0",
+            "255.255.255.255:7",
+            "224.0.0.1",
         ] {
             assert!(bad.parse::<HostPort>().is_err(), "{bad:?}");
         }

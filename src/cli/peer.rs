@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 use clap::{ArgMatches, Args};
 
-use super::limits::{LimitArgs, WriteArgs};
+use super::limits::{LimitArgs, TransferArgs, WriteArgs};
 use super::loser;
 use super::network::NetworkArgs;
 use super::output::MetricsArgs;
@@ -52,6 +52,9 @@ pub struct PeerArgs {
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub transfer: TransferArgs,
     /// Metrics.
     #[command(flatten)]
     pub output: MetricsArgs,

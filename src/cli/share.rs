@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
-use super::limits::LimitArgs;
+use super::limits::{LimitArgs, TransferArgs};
 use super::network::NetworkArgs;
 use super::output::MetricsArgs;
 use super::value::folder;
@@ -31,6 +31,9 @@ pub struct ShareArgs {
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Limits.
+    #[command(flatten)]
+    pub transfer: TransferArgs,
     /// Metrics.
     #[command(flatten)]
     pub output: MetricsArgs,

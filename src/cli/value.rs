@@ -19,10 +19,17 @@ pub(super) fn host(text: &str) -> Result<Ipv4Addr, String> {
 
 /// An address, if others can connect to it.
 pub(super) fn usable(host: Ipv4Addr) -> Result<Ipv4Addr, String> {
-    match host.is_unspecified() || host.is_broadcast() || host.is_multicast() {
-        true => Err("other peers could not connect to it; give the address of an interface".into()),
-        false => Ok(host),
+    match is_of_one_host(host) {
+        true => Ok(host),
+        false => {
+            Err("other peers could not connect to it; give the address of an interface".into())
+        }
     }
+}
+
+/// Whether an address can be that of one machine.
+pub(super) fn is_of_one_host(address: Ipv4Addr) -> bool {
+    !address.is_unspecified() && !address.is_broadcast() && !address.is_multicast()
 }
 
 /// An address to listen on.

@@ -177,7 +177,7 @@ pub enum Input<'a> {
     /// Not all that happened in the shared folder was told. Each file known is to be
     /// looked at; others are told of without that, as [`Sight::Looked`].
     ChangesMissed,
-    /// The shared folder itself is removed or unmounted. Nothing more is told of it.
+    /// The shared folder itself is removed, moved or unmounted. Nothing more is told of it.
     FolderLost,
     /// The hash asked for with [`Action::Hash`] goes on.
     HashProgress {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use log::Level;
 
 use super::{FileError, WishError};
+use crate::count::Count;
 use crate::limits::SHARED_FILES_MAX;
 use crate::proto::CloseReason;
 use crate::wire::{Digest, FieldText, FileName, Malformed, PeerId, Shown};
@@ -358,7 +359,7 @@ impl fmt::Display for Report {
             Self::Verified { name, peer, size_bytes, digest, elapsed } => {
                 let elapsed = elapsed.as_secs_f32();
                 write!(f, "verified {name} from peer {peer}: ")?;
-                write!(f, "{size_bytes} bytes in {elapsed:.2} s, SHA-256 {digest}")
+                write!(f, "{} in {elapsed:.2} s, SHA-256 {digest}", Count(*size_bytes, "byte"))
             }
             Self::SavedAs { wanted, name } => {
                 write!(f, "saved as {name}: something else stands under {wanted}")
@@ -389,8 +390,8 @@ impl fmt::Display for Report {
                 write!(f, "not shared: {name}: there are more than {SHARED_FILES_MAX} files")
             }
             Self::FolderLost => f.write_str(
-                "the shared folder is gone, and nothing of it is shared any more: \
-                 start again when it is back",
+                "the shared folder is gone: it was removed, moved or unmounted; nothing of it is \
+                 shared any more; start again when it is back",
             ),
             Self::FileLost { name, error } => write!(f, "{name} is no longer shared: {error}"),
             Self::ReadFailed { name, error } => write!(f, "cannot read {name}: {error}"),

@@ -16,6 +16,9 @@ pub enum WishError {
     NotOffered,
     /// Neither the registry nor anybody who has it could be reached.
     Unreachable,
+    /// It was offered, but no connection to anybody who has it could be made; why the last
+    /// one could not, if one was tried.
+    NotReached(Option<CloseReason>),
     /// It was offered, but did not come; why its last source failed, if one did.
     NotGiven(Option<CloseReason>),
     /// What came never fitted its checksum.
@@ -50,6 +53,11 @@ impl fmt::Display for WishError {
                     "the registry could not be reached; start one with `p2pfs registry`, ",
                 )?;
                 f.write_str("or say with --registry where it is")
+            }
+            Self::NotReached(reason) => {
+                f.write_str("nobody who offers it could be reached")?;
+                reason.iter().try_for_each(|reason| write!(f, ": {reason}"))?;
+                f.write_str("; try `p2pfs doctor` with the same --registry")
             }
             Self::NotGiven(Some(reason)) => {
                 write!(f, "it was offered but did not come: {reason}; try again, or longer")

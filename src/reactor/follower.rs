@@ -125,7 +125,7 @@ impl Follower {
         if changes.has_removals {
             self.next_check_at = Some(now + FOLDER_CHECK_DELAY);
         }
-        if changes.is_lost {
+        if changes.is_lost || changes.has_removals_around && folder.is_removed() {
             self.lose(findings);
         }
     }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::count::Count;
 use crate::ui::LoopCounts;
 
 /// Counts the turns and the waits.
@@ -51,7 +52,7 @@ impl LoopTimes {
     /// The turns, for those who look closely.
     pub(super) fn turns(&self) -> impl fmt::Display {
         let longest_ms = self.longest_turn.as_secs_f32() * 1e3;
-        format!("{} turns of the loop, the longest {longest_ms:.3} ms", self.turns)
+        format!("{} of the loop, the longest {longest_ms:.3} ms", Count(self.turns, "turn"))
     }
 }
 
@@ -59,7 +60,8 @@ impl LoopTimes {
 impl fmt::Display for LoopTimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (waited, longest) = (self.waited.as_secs_f32(), self.longest_wait.as_secs_f32());
-        write!(f, "making {} files safe held the loop up for {waited:.3} s ", self.files)?;
-        write!(f, "in {} waits, {longest:.3} s at most", self.waits)
+        let (files, waits) = (Count(self.files, "file"), Count(self.waits, "wait"));
+        write!(f, "making {files} safe held the loop up for {waited:.3} s ")?;
+        write!(f, "in {waits}, {longest:.3} s at most")
     }
 }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use rustix::fs::{Dev, OFlags, fcntl_getfl, fstat};
+
 use super::network::{self, Place};
 use super::via;
 use super::{cannot_read_folder, loop_failed, not_printed};
@@ -16,6 +18,9 @@ use crate::reactor::{Files, Reactor, Signals};
 use crate::storage::{SharedFolder, WriteSettings};
 use crate::ui::Ui;
 use crate::wire::{FileName, PeerId, Shown};
+
+/// The number of /dev/null on Linux: major 1, minor 3.
+const NULL_DEVICE: Dev = 1 << 8 | 3;
 
 /// Fetches files, and ends.
 pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
@@ -35,6 +40,7 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
             (folder, None)
         }
         Output::Stdout => {
+            check_stdout()?;
             let (folder, file) = unnamed_file()?;
             (folder, Some(file))
         }
@@ -116,6 +122,23 @@ fn cannot_write_to_folder(path: &Path, error: &io::Error) -> Failure {
     let path = Shown(path.to_string_lossy());
     let message = format_args!("cannot write to the folder {path}: {error}; ");
     Failure::new(ExitCode::WriteFailed, format_args!("{message}choose another with -o"))
+}
+
+/// Refuses a stdout that keeps nothing of what is written to it: a write would not tell.
+///
+/// Before this program begins, its runtime opens /dev/null in the place of a stdout that is
+/// closed, for reading and writing. Who sends the output there on purpose opens it only for
+/// writing, as each shell does; a launcher that opens it for both cannot be told from that,
+/// and is refused too, which loses nothing.
+fn check_stdout() -> Result<(), Failure> {
+    let stdout = io::stdout();
+    let mode = fcntl_getfl(&stdout).map_err(|error| not_printed(&error.into()))? & OFlags::RWMODE;
+    let is_null = || fstat(&stdout).is_ok_and(|stat| stat.st_rdev == NULL_DEVICE);
+    if mode == OFlags::RDONLY || mode == OFlags::RDWR && is_null() {
+        let message = "cannot write to stdout: it is closed; open it, or choose a folder with -o";
+        return Err(Failure::new(ExitCode::WriteFailed, message));
+    }
+    Ok(())
 }
 
 /// A file without a name, where temporary files go.

@@ -1,37 +1,54 @@
 //! `p2pfs list`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd;
 use std::time::Instant;
 
-use super::network::{self, Place};
-use super::{loop_failed, print};
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::network::{self, Place, why};
+use super::{loop_failed, not_printed, print};
 use crate::cli::{ListArgs, OutputArgs};
 use crate::exit::{ExitCode, Failure, result_of};
-use crate::limits::{OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PROGRESS_TIMEOUT, WATCH_INTERVAL};
+use crate::limits::{
+    OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PROBE_TIMEOUT, PROBED_PEERS_MAX, PROGRESS_TIMEOUT,
+    WATCH_INTERVAL,
+};
 use crate::node::{HeardOffer, ListNode, Outcome};
+use crate::reactor::probe::RegistryProbe;
 use crate::reactor::{Reactor, Signals};
 use crate::ui::{Ui, events};
-use crate::wire::Offer;
+use crate::wire::{Offer, PeerId};
 
 /// What goes to a terminal before a list that takes the place of the last one.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
+/// Where the peers listen, as a registry tells that is asked once about each.
+struct Addresses {
+    registry: Option<SocketAddrV4>,
+    /// Where it is asked from.
+    host: Ipv4Addr,
+    told: BTreeMap<PeerId, Option<SocketAddrV4>>,
+}
+
 /// Shows what is on offer.
 pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
+    let registry = args.registry.as_ref().map(network::resolve).transpose()?;
     let signals = Signals::new().map_err(loop_failed)?;
     let place = Place::new(network::named(&args.interface)?, &args.offers);
     let offers = place.hear_offers()?;
     let expiry = OFFER_EXPIRY_MIN.max(args.offers.offer_interval * OFFER_EXPIRY_INTERVALS);
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait() };
     let node = ListNode::new(Instant::now() + wait, expiry, place.subnets());
+    let mut addresses = Addresses { registry, host: place.host(), told: BTreeMap::new() };
     let sockets = place.sockets(PROGRESS_TIMEOUT, None, offers);
     let ui = Ui::new("list".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
     if args.watch {
-        return watch(&mut reactor, output.json);
+        return watch(&mut reactor, addresses, output.json);
     }
     let outcome = reactor.run(&[]).map_err(loop_failed)?;
     let code = result_of(outcome, None)?;
@@ -42,17 +59,24 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         let message = format_args!("{message}listen longer with --wait");
         return Err(Failure::new(ExitCode::NotOffered, message));
     }
+    if code == ExitCode::Done {
+        addresses.ask(&offers);
+    }
     let now = Instant::now();
     let text = match output.json {
-        true => offers.iter().map(|heard| events::offer(heard, now)).collect(),
-        false => table(&offers, now, io::stdout().is_terminal()),
+        true => offers.iter().map(|heard| addresses.event(heard, now)).collect(),
+        false => table(&offers, &addresses, now, io::stdout().is_terminal()),
     };
     print(text.as_bytes())?;
     Ok(code)
 }
 
 /// Stays: a terminal shows the list as it is now, anything else gets a line for each change.
-fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failure> {
+fn watch(
+    reactor: &mut Reactor<ListNode>,
+    mut addresses: Addresses,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let is_terminal = io::stdout().is_terminal() && !json;
     let mut shown = BTreeMap::new();
     loop {
@@ -60,27 +84,81 @@ fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failur
         if outcome != Outcome::AllDone {
             return result_of(outcome, None);
         }
-        let now = Instant::now();
+        if is_closed(io::stdout()) {
+            return Err(not_printed(&io::ErrorKind::BrokenPipe.into()));
+        }
         let offers: Vec<_> = reactor.node().offers().collect();
+        addresses.ask(&offers);
+        let now = Instant::now();
         let text = match is_terminal {
-            true => format!("{CLEAR}{}", table(&offers, now, true)),
-            false => changes(&mut shown, &offers, json.then_some(now)),
+            true => format!("{CLEAR}{}", table(&offers, &addresses, now, true)),
+            false => changes(&mut shown, &offers, &addresses, json.then_some(now)),
         };
         print(text.as_bytes())?;
         reactor.node().listen_until(now + WATCH_INTERVAL);
     }
 }
 
+impl Addresses {
+    /// Asks about the peers that it was not asked about; forgets those who offer nothing.
+    fn ask(&mut self, offers: &[HeardOffer]) {
+        let Some(registry) = self.registry else { return };
+        let peers: BTreeSet<_> = offers.iter().map(|heard| heard.offer.peer).collect();
+        self.told.retain(|peer, _| peers.contains(peer));
+        let is_new = |peer: &PeerId| !self.told.contains_key(peer);
+        let new: Vec<_> = peers.into_iter().filter(is_new).take(PROBED_PEERS_MAX).collect();
+        if new.is_empty() {
+            return;
+        }
+        self.told.extend(new.iter().map(|peer| (*peer, None)));
+        let probe = RegistryProbe::connect(self.host, registry, PROBE_TIMEOUT);
+        let asked = probe.and_then(|(mut probe, _)| {
+            for peer in new {
+                let (address, _) = probe.look_up(peer, PROBE_TIMEOUT)?;
+                self.told.insert(peer, address);
+            }
+            probe.close();
+            Ok(())
+        });
+        if let Err(error) = asked {
+            let why = why(&error);
+            log::warn!("no registry at {registry}: {why}; shown is where offers came from");
+        }
+    }
+
+    /// Where a peer listens, if that was told.
+    fn of(&self, heard: &HeardOffer) -> Option<SocketAddrV4> {
+        *self.told.get(&heard.offer.peer)?
+    }
+
+    /// The address to show to people.
+    fn best(&self, heard: &HeardOffer) -> SocketAddrV4 {
+        self.of(heard).unwrap_or(heard.from)
+    }
+
+    fn event(&self, heard: &HeardOffer, now: Instant) -> String {
+        events::offer(heard, self.of(heard), now)
+    }
+}
+
+/// Whether nobody reads there any more: what waits for something to write would not notice.
+fn is_closed(output: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&output, PollFlags::empty())];
+    rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok()
+        && polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+}
+
 /// A line for each offer. The name is last: how wide it shows is not known.
-fn table(offers: &[HeardOffer], now: Instant, with_heading: bool) -> String {
+fn table(offers: &[HeardOffer], addresses: &Addresses, now: Instant, with_heading: bool) -> String {
     let mut text = String::new();
     if with_heading {
         let _ = writeln!(text, "{:>10}  {:<21}  {:>7}  FILE", "PEER", "ADDRESS", "HEARD");
     }
-    for HeardOffer { offer, from, heard_at } in offers {
+    for heard in offers {
+        let (HeardOffer { offer, heard_at, .. }, address) = (heard, addresses.best(heard));
         let age_s = now.saturating_duration_since(*heard_at).as_secs();
         let (peer, age) = (offer.peer.0, format!("{age_s}s ago"));
-        let _ = writeln!(text, "{peer:>10}  {from:<21}  {age:>7}  {}", offer.name);
+        let _ = writeln!(text, "{peer:>10}  {address:<21}  {age:>7}  {}", offer.name);
     }
     text
 }
@@ -89,23 +167,25 @@ fn table(offers: &[HeardOffer], now: Instant, with_heading: bool) -> String {
 fn changes(
     shown: &mut BTreeMap<Offer, SocketAddrV4>,
     offers: &[HeardOffer],
+    addresses: &Addresses,
     json: Option<Instant>,
 ) -> String {
-    let line = |what: &str, offer: &Offer, from: &SocketAddrV4| {
-        format!("{what:<7}  {:>10}  {from:<21}  {}\n", offer.peer.0, offer.name)
+    let line = |what: &str, offer: &Offer, address: &SocketAddrV4| {
+        format!("{what:<7}  {:>10}  {address:<21}  {}\n", offer.peer.0, offer.name)
     };
-    let now: BTreeMap<_, _> = offers.iter().map(|heard| (heard.offer, heard.from)).collect();
+    let now: BTreeMap<_, _> =
+        offers.iter().map(|heard| (heard.offer, addresses.best(heard))).collect();
     let mut text = String::new();
-    for (offer, from) in shown.iter().filter(|(offer, _)| !now.contains_key(offer)) {
+    for (offer, address) in shown.iter().filter(|(offer, _)| !now.contains_key(offer)) {
         text += &match json {
             Some(_) => events::offer_gone(offer),
-            None => line("gone", offer, from),
+            None => line("gone", offer, address),
         };
     }
     for heard in offers.iter().filter(|heard| !shown.contains_key(&heard.offer)) {
         text += &match json {
-            Some(now) => events::offer(heard, now),
-            None => line("offered", &heard.offer, &heard.from),
+            Some(now) => addresses.event(heard, now),
+            None => line("offered", &heard.offer, &addresses.best(heard)),
         };
     }
     *shown = now;
@@ -114,11 +194,16 @@ fn changes(
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use super::*;
-    use crate::wire::{FileName, PeerId};
+    use crate::wire::FileName;
+
+    fn addresses(told: &[(u32, &str)]) -> Addresses {
+        let address = |text: &str| Some(text.parse().unwrap());
+        let told = told.iter().map(|(peer, text)| (PeerId(*peer), address(text))).collect();
+        Addresses { registry: None, host: Ipv4Addr::LOCALHOST, told }
+    }
 
     fn heard(peer: u32, name: &str, heard_at: Instant) -> HeardOffer {
         let offer = Offer { peer: PeerId(peer), name: FileName::new(name).unwrap() };
@@ -130,22 +215,23 @@ mod tests {
     fn columns_stand_below_one_another() {
         let start = Instant::now();
         let offers = [heard(1, "é", start), heard(u32::MAX, "b c", start)];
-        let text = table(&offers, start + Duration::from_secs(12), true);
+        let told = addresses(&[(1, "192.0.2.1:5001")]);
+        let text = table(&offers, &told, start + Duration::from_secs(12), true);
         let expected = "      PEER  ADDRESS                  HEARD  FILE\n         \
-            1  127.0.0.1:8000         12s ago  é\n\
+            1  192.0.2.1:5001         12s ago  é\n\
             4294967295  127.0.0.1:8000         12s ago  b c\n";
         assert_eq!(text, expected);
-        assert_eq!(table(&[], start, false), "");
+        assert_eq!(table(&[], &told, start, false), "");
     }
 
     #[test]
     fn only_changes_are_told() {
         let start = Instant::now();
         let (mut shown, [a, b]) = (BTreeMap::new(), [heard(1, "a", start), heard(2, "b", start)]);
-        let first = changes(&mut shown, &[a], None);
+        let first = changes(&mut shown, &[a], &addresses(&[]), None);
         assert_eq!(first, "offered           1  127.0.0.1:8000         a\n");
-        assert_eq!(changes(&mut shown, &[a], None), "");
-        let second = changes(&mut shown, &[b], None);
+        assert_eq!(changes(&mut shown, &[a], &addresses(&[]), None), "");
+        let second = changes(&mut shown, &[b], &addresses(&[]), None);
         assert!(second.starts_with("gone   ") && second.contains("\noffered  "), "{second}");
     }
 }

@@ -1,5 +1,6 @@
 //! Which addresses a program uses: those of its interfaces, and that of the registry.
 
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use rustix::io::Errno;
 use super::cannot_bind;
 use crate::cli::network::{HostPort, InterfaceName, OfferArgs};
 use crate::exit::{ExitCode, Failure};
-use crate::limits::OFFER_PORT;
+use crate::limits::{OFFER_PORT, PROBE_TIMEOUT};
 use crate::node::Subnet;
 use crate::reactor::{Listener, OfferSocket, Sockets};
 use crate::storage::persist;
@@ -74,6 +75,11 @@ impl Place {
             offers: Some(offers),
             status: None,
         }
+    }
+
+    /// The address of each interface.
+    pub(super) fn addresses(&self) -> Vec<Ipv4Addr> {
+        self.interfaces.iter().map(|interface| interface.address).collect()
     }
 
     /// The networks that its interfaces are in.
@@ -229,6 +235,15 @@ pub(super) fn resolve(registry: &HostPort) -> Result<SocketAddrV4, Failure> {
         SocketAddr::V6(_) => None,
     };
     addresses.filter_map(v4).next().ok_or_else(|| unknown("it has no IPv4 address"))
+}
+
+/// Why it was not reached, in few words.
+pub(super) fn why(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::TimedOut => format!("no answer in {} s", PROBE_TIMEOUT.as_secs()),
+        ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 fn loopback_broadcast(address: Ipv4Addr) -> Option<Ipv4Addr> {

@@ -29,7 +29,8 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     };
     let place = Place::new(interfaces, &args.network.offers);
     let address = SocketAddrV4::new(place.host(), args.port);
-    let limits = with_descriptors(args.limits.limits(args.writing.limits(Limits::PEER)));
+    let limits = args.transfer.limits(args.writing.limits(Limits::PEER));
+    let limits = with_descriptors(args.limits.limits(limits));
     let progress_timeout = limits.progress_timeout;
     let listener = Listener::bind(address, progress_timeout).map_err(|error| {
         cannot_bind(address, &error, "another peer? choose one with --port, or --host")

@@ -1,6 +1,6 @@
 //! `p2pfs share`.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
 use super::network::{self, Place};
@@ -10,6 +10,7 @@ use super::{
     warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, ShareArgs};
+use crate::count::Count;
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::{Limits, SKIPPED_LINES_MAX};
 use crate::node::{PeerKind, PeerNode, PeerSettings};
@@ -30,7 +31,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     };
     let place = Place::new(interfaces, &args.network.offers);
     let address = SocketAddrV4::new(place.host(), args.port);
-    let limits = with_descriptors(args.limits.limits(Limits::PEER));
+    let limits = with_descriptors(args.limits.limits(args.transfer.limits(Limits::PEER)));
     let progress_timeout = limits.progress_timeout;
     let listener = Listener::bind(address, progress_timeout)
         .map_err(|error| cannot_bind(address, &error, "choose another with --port"))?;
@@ -55,10 +56,11 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         seed: fastrand::u64(..),
     };
     let node = PeerNode::new(Instant::now(), settings);
-    let count = scan.files.len();
+    let count = Count(scan.files.len(), "file");
     tell_skipped(&scan);
     let (cache, begin) = known_files(&folder, scan.files, cache_folder());
     let status = sockets::own(false);
+    let interfaces = place.addresses();
     let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
     let files = Some(Files::new(folder, cache).following(watch));
     let ui = Ui::new(
@@ -69,11 +71,13 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;
     say_listening(address, output);
     let path = Shown(args.dir.to_string_lossy());
+    let addresses = interfaces.iter().map(|at| SocketAddrV4::new(*at, address.port()).to_string());
     log::info!(
         target: NAME,
-        "sharing {count} files of {path} at {address}, with the registry at {registry}",
+        "sharing {count} of {path} at {}, with the registry at {registry}",
+        addresses.collect::<Vec<_>>().join(" and "),
     );
-    if address.ip().is_loopback() {
+    if interfaces.iter().all(Ipv4Addr::is_loopback) {
         log::warn!(target: NAME, "only this machine can reach us; for others, see --interface");
     }
     let outcome = serve(&mut reactor, &begin)?;

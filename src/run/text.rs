@@ -17,7 +17,8 @@ pub fn completions(args: &CompletionsArgs) -> Result<ExitCode, Failure> {
 
 /// Prints the manual page of the program, or of one command.
 pub fn man(args: &ManArgs) -> Result<ExitCode, Failure> {
-    let mut program = cli::definition();
+    // `help` shows what the pages of the others say.
+    let mut program = cli::definition().disable_help_subcommand(true);
     program.build();
     let page = match &args.command {
         None => program,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::sockets;
 use crate::cli::{GetArgs, OutputArgs, Wanted};
+use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::STATUS_REQUEST_BYTES_MAX;
 use crate::ui::stdout;
@@ -43,7 +44,7 @@ pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<
     let missing = names.len() - done - failed;
     let what = match names.first() {
         Some(name) if names.len() == 1 => Shown(*name).to_string(),
-        _ => format!("{} of {} files", missing.max(failed), names.len()),
+        _ => format!("{} of {}", missing.max(failed), Count(names.len(), "file")),
     };
     match (done, failed, missing) {
         (_, 0, 0) => Ok(ExitCode::Done),

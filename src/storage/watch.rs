@@ -17,16 +17,22 @@ use super::folder::{SharedFolder, is_our_own};
 use super::system::persist;
 use crate::node::Sight;
 
-/// What is asked of the kernel. Removals of the folder itself are not: it tells them only
-/// of a folder that nobody has open.
+/// What is asked of the kernel about the folder. Its removal is not: that is told only of a
+/// folder that nobody has open.
 const WATCHED: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MODIFY)
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::MOVE)
+    .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::DELETE)
     .union(WatchFlags::EXCL_UNLINK)
     .union(WatchFlags::ONLYDIR);
+
+/// What is asked about the folder that it stands in, where its removal shows. Both may be the
+/// same: then this adds nothing.
+const WATCHED_AROUND: WatchFlags =
+    WatchFlags::DELETE.union(WatchFlags::ONLYDIR).union(WatchFlags::MASK_ADD);
 
 /// Room for the events of one read: at least one with the longest name.
 const BUFFER_BYTES: usize = 4096;
@@ -40,6 +46,8 @@ const REMOTE: [u32; 8] =
 #[derive(Debug)]
 pub struct Watch {
     inotify: Result<OwnedFd, Errno>,
+    /// The number under which the kernel tells of the folder around it.
+    around: Option<i32>,
     is_remote: bool,
 }
 
@@ -50,9 +58,11 @@ pub struct Changes {
     pub names: BTreeMap<Vec<u8>, Touch>,
     /// Whether something was removed or moved away.
     pub has_removals: bool,
+    /// Whether something was removed beside the folder, which may be the folder itself.
+    pub has_removals_around: bool,
     /// Whether the kernel could not keep all that happened.
     pub are_missing: bool,
-    /// Whether the folder is unmounted, or no longer watched for another reason.
+    /// Whether the folder is moved, unmounted, or no longer watched for another reason.
     pub is_lost: bool,
     /// How many events there were.
     pub events: usize,
@@ -73,7 +83,11 @@ impl Watch {
         let descriptor = folder.descriptor();
         let is_remote = rustix::fs::fstatfs(&descriptor)
             .is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)));
-        Self { inotify: watch(descriptor.as_fd()), is_remote }
+        let (inotify, around) = match watch(descriptor.as_fd()) {
+            Ok((inotify, around)) => (Ok(inotify), around),
+            Err(errno) => (Err(errno), None),
+        };
+        Self { inotify, around, is_remote }
     }
 
     /// Where its readiness shows; or why it hears nothing.
@@ -95,6 +109,7 @@ impl Watch {
         let mut reader = inotify::Reader::new(inotify, &mut buffer);
         while changes.events < events_max || !reader.is_buffer_empty() {
             match reader.next() {
+                Ok(event) if Some(event.wd()) == self.around => changes.add_around(&event),
                 Ok(event) => changes.add(&event),
                 Err(Errno::INTR) => {}
                 Err(_) => break,
@@ -104,12 +119,15 @@ impl Watch {
     }
 }
 
-fn watch(folder: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+/// What tells of the folder, and the number of the folder around it if that can be watched.
+fn watch(folder: BorrowedFd<'_>) -> Result<(OwnedFd, Option<i32>), Errno> {
     let inotify = persist(|| inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC))?;
     // By its descriptor: its path may lead elsewhere by now.
     let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
-    persist(|| inotify::add_watch(&inotify, path.as_str(), WATCHED))?;
-    Ok(inotify)
+    let own = persist(|| inotify::add_watch(&inotify, path.as_str(), WATCHED))?;
+    let path = format!("{path}/..");
+    let around = persist(|| inotify::add_watch(&inotify, path.as_str(), WATCHED_AROUND)).ok();
+    Ok((inotify, around.filter(|around| *around != own)))
 }
 
 impl Changes {
@@ -117,7 +135,8 @@ impl Changes {
         self.events += 1;
         let what = event.events();
         self.are_missing |= what.contains(ReadFlags::QUEUE_OVERFLOW);
-        self.is_lost |= what.intersects(ReadFlags::UNMOUNT | ReadFlags::IGNORED);
+        self.is_lost |= what.intersects(ReadFlags::UNMOUNT | ReadFlags::IGNORED)
+            || what.contains(ReadFlags::MOVE_SELF);
         let Some(name) = event.file_name().map(std::ffi::CStr::to_bytes) else { return };
         if is_our_own(name) {
             return;
@@ -144,6 +163,11 @@ impl Changes {
                 *touch = Touch { sight, is_new: touch.is_new || is_new };
             }
         }
+    }
+
+    fn add_around(&mut self, event: &inotify::Event<'_>) {
+        self.events += 1;
+        self.has_removals_around |= event.events().contains(ReadFlags::DELETE);
     }
 }
 
@@ -246,19 +270,36 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_followed_where_it_goes() {
+    fn a_folder_that_is_moved_is_lost() {
         let outer = tempfile::tempdir().unwrap();
-        let (path, moved) = (outer.path().join("shared"), outer.path().join("moved"));
+        let path = outer.path().join("shared");
         fs::create_dir(&path).unwrap();
         let (shared, watch) = watched(&path);
-        fs::rename(&path, &moved).unwrap();
-        fs::create_dir(&path).unwrap();
-        fs::write(path.join("elsewhere"), b"x").unwrap();
-        fs::write(moved.join("here"), b"x").unwrap();
-        assert_eq!(changes(&watch), [change("here", Sight::Closed, true)]);
+        fs::rename(&path, outer.path().join("moved")).unwrap();
+        let changes = watch.read(FOLDER_EVENTS_PER_TURN);
+        assert!(changes.is_lost && changes.names.is_empty());
         assert!(!shared.is_removed());
-        fs::remove_dir_all(&moved).unwrap();
-        assert!(shared.is_removed());
+    }
+
+    #[test]
+    fn a_folder_that_is_removed_shows_in_the_one_around_it() {
+        let outer = tempfile::tempdir().unwrap();
+        let (path, beside) = (outer.path().join("shared"), outer.path().join("beside"));
+        for path in [&path, &beside] {
+            fs::create_dir(path).unwrap();
+        }
+        let (shared, watch) = watched(&path);
+        let read = || {
+            let changes = watch.read(FOLDER_EVENTS_PER_TURN);
+            assert!(changes.names.is_empty(), "{changes:?}");
+            changes.has_removals_around
+        };
+        fs::write(outer.path().join("f"), b"x").unwrap();
+        assert!(!read() && !shared.is_removed());
+        fs::remove_dir(&beside).unwrap();
+        assert!(read() && !shared.is_removed());
+        fs::remove_dir(&path).unwrap();
+        assert!(read() && shared.is_removed());
     }
 
     #[test]

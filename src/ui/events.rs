@@ -122,6 +122,11 @@ const OFFER: Kind = Kind {
         PEER,
         ADDRESS,
         field("heard_ago", FieldKind::Decimal, "seconds since it was last heard"),
+        field(
+            "listens_at",
+            FieldKind::TextOrNull,
+            "ADDRESS:PORT where the peer listens, if list --registry was told that",
+        ),
     ],
 };
 const UPLOAD_STARTED: Kind = Kind {
@@ -158,7 +163,7 @@ const FILE_REFUSED: Kind = Kind {
 };
 const FOLDER_LOST: Kind = Kind {
     name: "folder_lost",
-    what: "the shared folder is gone: nothing is offered",
+    what: "the shared folder was removed, moved or unmounted: nothing is offered",
     fields: &[],
 };
 const PEER_ENTERED: Kind = Kind {
@@ -286,11 +291,12 @@ pub fn listening(address: SocketAddrV4) -> String {
 }
 
 /// Something is on offer.
-pub fn offer(heard: &HeardOffer, now: Instant) -> String {
+pub fn offer(heard: &HeardOffer, listens_at: Option<SocketAddrV4>, now: Instant) -> String {
     let HeardOffer { offer, from, heard_at } = heard;
     let heard_ago = Value::Seconds(now.saturating_duration_since(*heard_at));
     let peer = Value::Number(offer.peer.0.into());
-    line(&OFFER, &[Value::Text(&offer.name), peer, Value::Text(from), heard_ago])
+    let listens_at = listens_at.as_ref().map_or(Value::Null, |address| Value::Text(address));
+    line(&OFFER, &[Value::Text(&offer.name), peer, Value::Text(from), heard_ago, listens_at])
 }
 
 /// Something is no longer on offer.
@@ -518,7 +524,8 @@ mod tests {
         lines.extend([
             listening(address),
             dropped(3),
-            offer(&heard, heard.heard_at + second),
+            offer(&heard, None, heard.heard_at + second),
+            offer(&heard, Some(address), heard.heard_at + second),
             doctor::offer_port(8000, None),
             doctor::offer_port(8000, Some("in use")),
             doctor::registry(&"lab:5000", Some(second), Some(second), None),

@@ -8,7 +8,8 @@ use indicatif::BinaryBytes;
 
 use super::events;
 use super::json::{Field, FieldKind, Value};
-use super::progress::Totals;
+use super::progress::{Retries, Totals};
+use crate::count::Count;
 use crate::node::{Direction, Inventory, Snapshot, Transfer};
 
 /// What the loop of a program did so far.
@@ -120,7 +121,7 @@ impl Facts<'_> {
             text += &events::shared_file(name, *size_bytes);
         }
         for heard in &inventory.offers {
-            text += &events::offer(heard, self.now);
+            text += &events::offer(heard, None, self.now);
         }
         text
     }
@@ -135,24 +136,26 @@ impl Facts<'_> {
         };
         let uptime = humantime::format_duration(Duration::from_secs(self.uptime().as_secs()));
         line(format_args!("{}, process {}, up {uptime}", self.name, std::process::id()));
-        let Snapshot { files_shared, offers_known, peers_known, connections, .. } = snapshot;
         line(format_args!(
-            "shares {files_shared} files; knows {offers_known} offers of {peers_known} peers; \
-             {connections} connections; wants {} files",
-            snapshot.wishes_open
+            "shares {}; knows {} of {}; {}; wants {}",
+            Count(snapshot.files_shared, "file"),
+            Count(snapshot.offers_known, "offer"),
+            Count(snapshot.peers_known, "peer"),
+            Count(snapshot.connections, "connection"),
+            Count(snapshot.wishes_open, "file"),
         ));
-        let Totals { files_in, files_out, retries, .. } = totals;
+        let files = [totals.files_in, totals.files_out].map(|files| Count(files, "file"));
+        let ([files_in, files_out], retries) = (files, Retries(totals.retries));
         let (bytes_in, bytes_out) = (BinaryBytes(totals.bytes_in), BinaryBytes(totals.bytes_out));
         line(format_args!(
-            "fetched {files_in} files, {bytes_in}; sent {files_out} files, {bytes_out}; \
-             {retries} retries"
+            "fetched {files_in}, {bytes_in}; sent {files_out}, {bytes_out}; {retries}"
         ));
         let [turn, sync] =
             [counts.longest_turn, counts.longest_sync].map(|d| d.as_secs_f64() * 1e3);
         line(format_args!(
-            "loop: {} turns, the longest {turn:.1} ms; {} waits for the disk, the longest \
-             {sync:.1} ms",
-            counts.turns, counts.syncs
+            "loop: {}, the longest {turn:.1} ms; {} for the disk, the longest {sync:.1} ms",
+            Count(counts.turns, "turn"),
+            Count(counts.syncs, "wait"),
         ));
         for transfer in &snapshot.transfers {
             let (name, bytes) = (transfer.name, BinaryBytes(transfer.bytes));

@@ -11,6 +11,7 @@ use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::meter::Running;
 use super::terminal::{self, Terminal};
 use super::work::Limit;
+use crate::count::Count;
 use crate::limits::{
     PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX, STALLED_AFTER,
 };
@@ -266,24 +267,14 @@ impl fmt::Display for Rate {
     }
 }
 
-/// So many of something.
-struct Count(u64, &'static str);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(count, what) = self;
-        write!(f, "{count} {what}{}", if *count == 1 { "" } else { "s" })
-    }
-}
-
-struct Retries(u64);
+/// How often something was tried again.
+pub(super) struct Retries(pub(super) u64);
 
 impl fmt::Display for Retries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => f.write_str("no retries"),
-            1 => f.write_str("1 retry"),
-            retries => write!(f, "{retries} retries"),
+            retries => Count(retries, "retry").fmt(f),
         }
     }
 }

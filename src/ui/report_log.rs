@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
+use crate::count::Count;
 use crate::limits::{
     LOG_ADDRESSES_MAX, LOG_COMPLAINT_INTERVAL, LOG_COMPLAINTS_MAX,
     LOG_LINES_PER_ADDRESS_PER_SECOND, LOG_LINES_PER_SECOND, LOG_OFFER_LINES_PER_SECOND,
@@ -24,11 +25,11 @@ pub(super) struct ReportLog {
     details_level: Level,
     began: Instant,
     /// Lines of our own.
-    own: Count,
+    own: Lines,
     /// Lines about what others offer.
-    offers: Count,
+    offers: Lines,
     /// Lines about what one other address did.
-    others: Count,
+    others: Lines,
     by_address: BTreeMap<Ipv4Addr, u32>,
     /// What was told of datagrams that were dropped, and since when.
     complaints: HashSet<Complaint, BuildHasherDefault<DefaultHasher>>,
@@ -40,14 +41,14 @@ pub(super) struct ReportLog {
 type Complaint = (Ipv4Addr, Discriminant<Malformed>);
 
 #[derive(Clone, Copy, Default)]
-struct Count {
+struct Lines {
     shown: u32,
     hidden: u32,
 }
 
 impl ReportLog {
     pub(super) fn new(name: String, details_level: Level) -> Self {
-        let [own, offers, others] = [Count::default(); 3];
+        let [own, offers, others] = [Lines::default(); 3];
         let began = Instant::now();
         Self {
             name,
@@ -108,12 +109,16 @@ impl ReportLog {
     }
 
     fn begin_second(&mut self, now: Instant) {
-        let counts =
-            [(self.own, "lines"), (self.offers, "offers"), (self.others, "lines about others")];
-        for (count, what) in counts.into_iter().filter(|(count, _)| count.hidden > 0) {
-            log::info!(target: &self.name, "... and {} more {what}", count.hidden);
+        let counts = [
+            (self.own, "more line", ""),
+            (self.offers, "more offer", ""),
+            (self.others, "more line", " about others"),
+        ];
+        for (count, what, which) in counts.into_iter().filter(|(count, ..)| count.hidden > 0) {
+            let hidden = Count(count.hidden, what);
+            log::info!(target: &self.name, "... and {hidden}{which}");
         }
-        [self.own, self.offers, self.others] = [Count::default(); 3];
+        [self.own, self.offers, self.others] = [Lines::default(); 3];
         self.began = now;
         self.by_address.clear();
     }
@@ -137,7 +142,7 @@ impl ReportLog {
     }
 }
 
-impl Count {
+impl Lines {
     /// Takes one of `lines_max` lines; false if they are used up.
     fn take(&mut self, lines_max: u32) -> bool {
         let has_room = self.shown < lines_max;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::file_name::NameError;
+use crate::count::Count;
 
 /// What is wrong with a message. A datagram with one of these is dropped, a
 /// connection closed.
@@ -61,7 +62,7 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DatagramLength { got_bytes } => {
-                write!(f, "a datagram of {got_bytes} bytes, where an offer has 73")
+                write!(f, "a datagram of {}, where an offer has 73", Count(*got_bytes, "byte"))
             }
             Self::UnknownType { got } => write!(f, "a message of unknown type 0x{got:02x}"),
             Self::UnknownRegistryType { got } => {

@@ -4,7 +4,9 @@
 
 use std::net::UdpSocket;
 
-use crate::harness::{FakeSource, OfferRepeater, Process, ReservedPort, World, content};
+use crate::harness::{
+    Answer, FakeSource, OfferRepeater, Process, RegistryClient, ReservedPort, World, content,
+};
 use crate::messages::digest_of;
 use crate::place::{Place, command_line, complaint, ends_with};
 
@@ -77,6 +79,21 @@ fn a_source_that_the_registry_does_not_know_is_5() {
     let _offers = OfferRepeater::start(&place.world, 9, "file");
     let mut get = place.get(&["file", "--retries", "0"]);
     ends_with(&mut get, 5);
+    assert!(complaint(&get).contains("`p2pfs doctor`"), "{:?}", get.log());
+}
+
+#[test]
+fn a_source_that_cannot_be_reached_is_5_and_leads_to_the_doctor() {
+    let place = Place::new();
+    let closed = ReservedPort::new();
+    let mut registration = RegistryClient::connect(place.registry.address);
+    let answer = registration.register(9, closed.address.port().into());
+    assert_eq!(answer, Answer::Registered(1));
+    let _offers = OfferRepeater::start(&place.world, 9, "file");
+    let mut get = place.get(&["file", "--retries", "0"]);
+    ends_with(&mut get, 5);
+    let why = "nobody who offers it could be reached: connection refused; try `p2pfs doctor`";
+    assert!(complaint(&get).contains(why), "{:?}", get.log());
 }
 
 #[test]

@@ -32,10 +32,24 @@ fn it_waits_for_an_offer_and_for_the_registry() {
     let _share = place.share("mine", &[("late", b"late")]);
     ends_with(&mut get, 0);
 
-    let port = ReservedPort::new();
-    let registry = port.address.to_string();
-    let mut get = place.get(&["other", "--registry", &registry]);
-    assert_eq!(get.await_exit_code(), 2, "an option is given twice: {}", said(&get));
+    // A registry that is not there is no failure of a source.
+    let (world, port) = (&place.world, ReservedPort::new());
+    let start = |line: &[&str]| {
+        Process::start(line[0], world.folder(), &command_line(world, port.address, line))
+    };
+    let mut get = start(&["get", "late", "-o", ".", "--retries", "0"]);
+    await_until("it says so", || said(&get).contains("no registry at"));
+    get.assert_running();
+    let _registry = world.registry_on(port.address);
+    let _share = start(&["share", "mine"]);
+    ends_with(&mut get, 0);
+}
+
+#[test]
+fn an_option_may_not_be_given_twice() {
+    let place = Place::new();
+    let mut get = place.get(&["other", "--registry", "127.0.0.1"]);
+    assert_eq!(get.await_exit_code(), 2, "{}", said(&get));
 }
 
 #[test]

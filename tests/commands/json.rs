@@ -47,6 +47,13 @@ fn list_tells_what_is_on_offer_and_what_is_no_longer() {
     let offer = find(&list, "offer");
     assert_eq!(offer["name"], "file");
     assert!(offer["heard_ago"].is_f64() && offer["address"].is_string(), "{offer}");
+    assert!(offer["listens_at"].is_null(), "{offer}");
+    let registry = place.registry.address.to_string();
+    let line = ["list", "--wait", "1s", "--json", "--registry", &registry];
+    let mut list = place.start(&line);
+    assert_eq!(list.await_exit_code(), 0);
+    let address = share.await_listening().to_string();
+    assert_eq!(find(&list, "offer")["listens_at"], address);
 
     let mut watch = place.start(&["list", "--json", "--watch"]);
     let heard = |event: &str| events(&watch).iter().any(|found| found["event"] == event);

@@ -74,6 +74,37 @@ fn a_given_option_wins_over_a_contrary_one_in_the_environment() {
 }
 
 #[test]
+fn an_option_that_would_change_nothing_is_refused() {
+    let output = p2pfs(&["registry", "--progress-timeout=1s", "--listen=bad"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--progress-timeout"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_registry_is_at_the_address_of_one_machine() {
+    for address in ["0.0.0.0", "255.255.255.255", "239.0.0.1:5000"] {
+        let output = p2pfs(&["get", "a", "--timeout=50ms", "--registry", address], &[]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let said = stderr(&output);
+        assert!(said.contains(address) && said.contains("no machine has that address"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn an_option_is_explained_as_what_it_is_for_the_command() {
+    for (command, sends) in [("share", true), ("peer", true), ("get", false), ("list", false)] {
+        let output = p2pfs(&[command, "--help"], &[("COLUMNS", "1000")]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let parts = ["Where offers are sent", "How often each file is offered"];
+        let shown = parts.map(|part| text.contains(part));
+        assert_eq!(shown, [sends; 2], "{text}");
+        let shown = ["nothing is sent there", "How often others offer"].map(|p| text.contains(p));
+        assert_eq!(shown, [!sends; 2], "{text}");
+    }
+}
+
+#[test]
 fn completions_and_the_manual_page_go_to_stdout() {
     for (line, part) in [
         (&["completions", "bash"][..], "--on-conflict"),
@@ -82,6 +113,8 @@ fn completions_and_the_manual_page_go_to_stdout() {
         (&["man"], ".TH p2pfs"),
         (&["man", "get"], "on\\-conflict"),
         (&["get", "--help"], "--on-conflict"),
+        (&["help"], "doctor"),
+        (&["help", "get"], "--on-conflict"),
         (&["--version"], env!("CARGO_PKG_VERSION")),
     ] {
         let output = p2pfs(line, &[]);
@@ -89,7 +122,11 @@ fn completions_and_the_manual_page_go_to_stdout() {
         assert!(String::from_utf8(output.stdout).unwrap().contains(part), "{line:?}");
         assert_eq!(output.stderr, b"", "{line:?}");
     }
-    assert_eq!(p2pfs(&["man", "nonsense"], &[]).status.code(), Some(2));
+    for line in [["man", "nonsense"], ["help", "nonsense"]] {
+        let output = p2pfs(&line, &[]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("nonsense"), "{}", stderr(&output));
+    }
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut man = Command::new(env!("CARGO_BIN_EXE_p2pfs"));
     let status = man.arg("man").stdout(full).stderr(Stdio::null()).status().unwrap();

@@ -32,6 +32,19 @@ fn it_says_where_it_listens_what_it_offers_and_what_it_skips() {
 }
 
 #[test]
+fn with_several_interfaces_it_says_each_address() {
+    let place = Place::new();
+    place.folder("mine", &[("a", b"a")]);
+    let share = place.start(&["share", "mine", "--interface", "127.0.0.2"]);
+    let address = share.await_listening();
+    assert!(address.ip().is_unspecified(), "it listens on both");
+    await_until("it says more", || said(&share).contains("only this machine"));
+    let port = address.port();
+    let each = format!("sharing 1 file of mine at 127.0.0.2:{port} and 127.0.0.1:{port}, with");
+    assert!(said(&share).contains(&each), "{}", said(&share));
+}
+
+#[test]
 fn many_skipped_files_are_counted() {
     let place = Place::new();
     let names: Vec<_> = (0..25).map(|n| format!(".{n}")).collect();
@@ -55,7 +68,7 @@ fn without_a_folder_it_shares_the_current_one_even_if_that_cannot_be_written() {
     let share = Process::start("share", &folder, &line);
     share.await_listening();
     await_until("it offers the file", || world.take_offers().iter().any(|(_, n)| n == "file"));
-    assert!(said(&share).contains("sharing 1 files of ."), "{}", said(&share));
+    assert!(said(&share).contains("sharing 1 file of ."), "{}", said(&share));
 }
 
 #[test]
@@ -90,6 +103,29 @@ fn two_of_one_folder_get_along() {
     });
     assert!(!heard.contains(&0), "0 is nobody's id");
     drop((one, other));
+}
+
+#[test]
+fn a_folder_that_goes_is_told_even_if_nothing_is_in_it() {
+    let place = Place::new();
+    let path = |name| place.world.folder().join(name);
+    place.folder("moved", &[("a", b"a")]);
+    place.folder("empty", &[]);
+    let mut all = Vec::new();
+    for line in [&["share", "empty"][..], &["share", "moved"], &["share", "moved", "--json"]] {
+        let share = place.start(line);
+        await_until("it runs", || said(&share).contains("registered at"));
+        all.push(share);
+    }
+    fs::remove_dir(path("empty")).unwrap();
+    fs::rename(path("moved"), path("elsewhere")).unwrap();
+    let told = |share: &Process| said(share).matches("the shared folder is gone").count();
+    await_until("each tells it", || all.iter().all(|share| told(share) == 1));
+    let events = || all[2].stdout().join("\n").matches(r#""event":"folder_lost""#).count();
+    await_until("it is an event", || events() == 1);
+    let mut get = place.get(&["a", "--timeout", "500ms"]);
+    assert_eq!(get.await_exit_code(), 3, "it is still offered: {}", said(&get));
+    all.iter_mut().for_each(Process::assert_running);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn what_is_shared_and_known_as_text_and_as_json() {
     assert_eq!(said.status.code(), Some(0));
     let said = text(&said);
     assert!(said.starts_with(&format!("share, process {}, up ", share.pid().as_raw_nonzero())));
-    assert!(said.contains("\nshares 1 files; knows 1 offers of 1 peers; "), "{said}");
+    assert!(said.contains("\nshares 1 file; knows 1 offer of 1 peer; "), "{said}");
     assert!(said.contains("\nshared: a file, 2.00 KiB\n"), "{said}");
     assert!(said.contains("\nloop: "), "{said}");
 

@@ -74,6 +74,39 @@ fn a_stdout_that_is_closed_or_full_is_a_write_error() {
     assert_eq!(code, Some(8), "{said}");
 }
 
+/// Starts it by a shell that directs its stdout so.
+fn get_redirected(place: &Place, redirection: &str) -> (Option<i32>, String) {
+    let line = ["get", "file", "-o", "-", "--timeout=20s"];
+    let line = command_line(&place.world, place.registry.address, &line);
+    let child = Command::new("/bin/sh")
+        .args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")])
+        .arg(env!("CARGO_BIN_EXE_p2pfs"))
+        .args(line)
+        .current_dir(place.world.folder())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    end(child)
+}
+
+#[test]
+fn a_stdout_that_keeps_nothing_is_a_write_error_at_once_unless_that_is_wanted() {
+    let place = Place::new();
+    // Nobody offers anything yet: it is told before the file is waited for.
+    for redirection in [">&-", "1</dev/null"] {
+        let (code, said) = get_redirected(&place, redirection);
+        assert_eq!(code, Some(8), "{redirection}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.starts_with("p2pfs: cannot write to stdout: it is closed; "), "{said}");
+    }
+    let _share = place.share("mine", &[("file", b"x")]);
+    for redirection in [">/dev/null", "1<>mine/other"] {
+        let (code, said) = get_redirected(&place, redirection);
+        assert_eq!(code, Some(0), "{redirection}: {said}");
+    }
+    assert_eq!(fs::read(place.world.folder().join("mine/other")).unwrap(), b"x");
+}
+
 #[test]
 fn a_signal_ends_it_while_its_reader_does_not_read() {
     let place = Place::new();

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use crate::harness::{Process, await_until, content};
-use crate::hosts::{Host, Network, heard};
+use crate::hosts::{Host, Network, REGISTRY, heard};
 
 /// What is tried here, in the account.
 const WHAT: &str = "the commands for every day between hosts";
@@ -123,4 +123,18 @@ fn without_a_name_service_a_name_is_refused_and_nothing_else_suffers() {
     }
     let (_share, address) = share(&host, &network, b"x", &[]);
     assert!(address.is_loopback(), "nothing but the loopback is up: {address}");
+}
+
+#[test]
+fn a_source_whose_port_is_blocked_leads_to_the_doctor() {
+    let Some((network, [_, second, third])) = Network::begin("2", WHAT) else { return };
+    network.row.tried(1);
+    let source = second.start_source(2, "file", &content(1, 10), &[]);
+    second.set_input_rule(Some(&format!("tcp dport {} drop", source.address.port())));
+    let registry = REGISTRY.to_string();
+    let line = ["get", "file", "--registry", &registry, "--timeout", "3s"];
+    let mut get = start(&third, &network, &line);
+    assert_eq!(get.await_exit_code(), 5, "{:#?}", get.log());
+    let why = "nobody who offers it could be reached; try `p2pfs doctor`";
+    assert!(get.error_lines()[0].contains(why), "{:#?}", get.log());
 }

@@ -59,7 +59,17 @@ fn broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends() {
 
     // Here, by one for what goes out, which the kernel tells.
     third.set_output_rule(Some("udp dport 8000 drop"));
-    assert_tells(&doctor(&network, &third, 0), "offers cannot go to 10.77.0.255:8000: ");
+    let lines = doctor(&network, &third, 0);
+    assert_tells(&lines, "offers cannot go to 10.77.0.255:8000: ");
+    let found =
+        "files can be exchanged with 1 of 1 peer, but what this machine shares is not found";
+    assert_tells(&lines, found);
+    // Then nobody who only hears can be told from nobody at all.
+    third.set_input_rule(Some("udp dport 8000 drop"));
+    let lines = doctor(&network, &third, 1);
+    assert_tells(&lines, "p2pfs: offers cannot leave by eth0: ");
+    assert_tells(&lines, "does a firewall here drop outgoing UDP port 8000?");
+    third.set_input_rule(None);
     third.set_output_rule(None);
 
     // On the way.

@@ -101,7 +101,10 @@ impl PeerNode {
             Some(CloseReason::ChecksumWrong) => WishError::ChecksumWrong,
             Some(CloseReason::TooLarge) => WishError::TooLarge,
             Some(CloseReason::WriteFailed(error)) => WishError::File(error),
-            reason => WishError::NotGiven(reason),
+            reason if wish.was_connected || reason.is_some_and(|it| it.is_our_fault()) => {
+                WishError::NotGiven(reason)
+            }
+            reason => WishError::NotReached(reason),
         }
     }
 

@@ -1,15 +1,15 @@
 //! What was found, in words and as data, and what follows from all of it.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::cli::network::HostPort;
+use crate::count::Count;
 use crate::exit::ExitCode;
-use crate::limits::DOCTOR_TIMEOUT;
 use crate::node::Subnet;
-use crate::run::network::Interface;
+use crate::run::network::{Interface, why};
 use crate::ui::doctor::{self as events, InterfaceEvent};
 use crate::wire::{PeerId, Shown};
 
@@ -40,7 +40,7 @@ pub(super) struct InterfaceFinding {
     /// Where offers go.
     pub(super) to: Option<SocketAddrV4>,
     /// Why they do not.
-    pub(super) error: Option<String>,
+    pub(super) error: Option<io::Error>,
     pub(super) is_heard_back: bool,
     /// Offers heard from its network, and from how many peers.
     pub(super) offers: u64,
@@ -97,16 +97,19 @@ impl Findings {
         }
         let reached = self.peers.iter().filter(|peer| peer.is_reached()).count();
         if reached > 0 {
-            let text = format!(
+            let mut text = format!(
                 "files can be exchanged with {reached} of {}",
-                count(self.peers.len(), "peer")
+                Count(self.peers.len(), "peer")
             );
+            if let Some(problem) = self.nothing_sent() {
+                let _ = write!(text, ", but what this machine shares is not found: {problem}");
+            }
             return Verdict { code: ExitCode::Done, text };
         }
         let problem = self.peers.iter().find_map(PeerFinding::problem);
         let registry = &self.registry.registry;
         let text = problem.unwrap_or_else(|| {
-            let peers = count(self.peers.len(), "peer");
+            let peers = Count(self.peers.len(), "peer");
             format!("the registry at {registry} knows none of {peers} heard; do they use another?")
         });
         Verdict { code: ExitCode::Other, text }
@@ -114,23 +117,19 @@ impl Findings {
 
     fn nobody_heard(&self) -> Verdict {
         let port = self.port.port;
-        let is_used = |used: &&InterfaceFinding| used.to.is_some() && used.interface.is_up;
-        let mut used: Vec<_> = self.interfaces.iter().filter(is_used).collect();
+        let used = self.used_interfaces();
         if used.is_empty() {
             let text = "no interface with a broadcast address; connect this machine to a network, \
                 or name an address with --broadcast";
             return Verdict { code: ExitCode::Other, text: text.to_owned() };
         }
-        // What the loopback does says nothing about the others.
-        let is_loopback = |used: &InterfaceFinding| used.interface.address.is_loopback();
-        if !used.iter().all(|used| is_loopback(used)) {
-            used.retain(|used| !is_loopback(used));
+        if let Some(text) = self.nothing_sent() {
+            return Verdict { code: ExitCode::Other, text };
         }
         if used.iter().all(|used| !used.is_heard_back) {
-            let names: Vec<_> = used.iter().map(|used| used.interface.name.as_str()).collect();
+            let names = names(&used);
             let text = format!(
-                "broadcasts do not come back on {}; does a firewall here drop UDP port {port}?",
-                Shown(names.join(", "))
+                "broadcasts do not come back on {names}; does a firewall here drop UDP port {port}?"
             );
             return Verdict { code: ExitCode::Other, text };
         }
@@ -140,6 +139,41 @@ impl Findings {
         );
         Verdict { code: ExitCode::NotOffered, text }
     }
+
+    /// The interfaces on which others can be found; what the loopback does says nothing about
+    /// the others, if there are any.
+    fn used_interfaces(&self) -> Vec<&InterfaceFinding> {
+        let is_used = |used: &&InterfaceFinding| used.to.is_some() && used.interface.is_up;
+        let mut used: Vec<_> = self.interfaces.iter().filter(is_used).collect();
+        let is_loopback = |used: &InterfaceFinding| used.interface.address.is_loopback();
+        if !used.iter().all(|used| is_loopback(used)) {
+            used.retain(|used| !is_loopback(used));
+        }
+        used
+    }
+
+    /// Why no offer leaves this machine, if none does.
+    fn nothing_sent(&self) -> Option<String> {
+        let used = self.used_interfaces();
+        if used.iter().any(|used| used.error.is_none()) {
+            return None;
+        }
+        let (error, names) = (used.first()?.error.as_ref()?, names(&used));
+        let next = match error.kind() {
+            // What the system says of a datagram that a rule of its own drops.
+            ErrorKind::PermissionDenied => {
+                format!("does a firewall here drop outgoing UDP port {}?", self.port.port)
+            }
+            _ => "see that it has a route there, or name another address with --broadcast".into(),
+        };
+        Some(format!("offers cannot leave by {names}: {}; {next}", why(error)))
+    }
+}
+
+/// The names of interfaces, in one line.
+fn names(interfaces: &[&InterfaceFinding]) -> Shown<String> {
+    let names: Vec<_> = interfaces.iter().map(|used| used.interface.name.as_str()).collect();
+    Shown(names.join(", "))
 }
 
 impl PortFinding {
@@ -227,7 +261,7 @@ impl Finding for InterfaceFinding {
             broadcast: *broadcast,
             is_up: *is_up,
             to: self.to,
-            error: self.error.as_deref(),
+            error: self.error.as_ref().map(why).as_deref(),
             is_heard_back: self.is_heard_back,
             offers: (self.offers, self.peers as u64),
         })
@@ -243,7 +277,9 @@ impl Display for InterfaceFinding {
             (None, _) => {
                 f.write_str("no broadcast address; to use it, give one with --broadcast")?;
             }
-            (Some(to), Some(error)) => write!(f, "offers cannot go to {to}: {error}")?,
+            (Some(to), Some(error)) => {
+                write!(f, "offers cannot go to {to}: {}", why(error))?;
+            }
             (Some(to), None) if self.is_heard_back => {
                 write!(f, "offers go to {to}, and an own datagram came back")?;
             }
@@ -251,7 +287,7 @@ impl Display for InterfaceFinding {
         }
         match self.offers {
             0 => f.write_str("; no offers heard"),
-            _ => write!(f, "; heard offers of {}", count(self.peers, "peer")),
+            _ => write!(f, "; heard offers of {}", Count(self.peers, "peer")),
         }
     }
 }
@@ -299,19 +335,6 @@ impl Display for Verdict {
     }
 }
 
-/// Why something failed, in few words.
-pub(super) fn why(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::TimedOut => format!("no answer in {} s", DOCTOR_TIMEOUT.as_secs()),
-        ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }

@@ -3,11 +3,12 @@
 //! A datagram is taken to have come in on the interface in whose network its sender is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use super::findings::{InterfaceFinding, PeerFinding, PeerPlace, why};
-use crate::limits::{DOCTOR_LISTENS_LONGER, DOCTOR_PEERS_MAX, OFFER_BYTES, TEXT_FIELD_BYTES};
+use super::findings::{InterfaceFinding, PeerFinding, PeerPlace};
+use crate::limits::{DOCTOR_LISTENS_LONGER, OFFER_BYTES, PROBED_PEERS_MAX, TEXT_FIELD_BYTES};
 use crate::reactor::probe::OfferProbe;
 use crate::run::network::{Interface, Place};
 use crate::wire::{FileName, Offer, PeerId};
@@ -23,7 +24,7 @@ struct Heard {
     interface: Interface,
     /// Where our datagram goes, and why it did not.
     to: Option<SocketAddrV4>,
-    error: Option<String>,
+    error: Option<io::Error>,
     is_heard_back: bool,
     offers: u64,
     peers: BTreeSet<PeerId>,
@@ -49,14 +50,14 @@ impl Hearing {
     /// Listens a little longer than the interval in which each peer repeats its offers.
     pub(super) fn hear(&mut self, socket: Option<&OfferProbe>, offer_interval: Duration) {
         let Some(socket) = socket else {
-            let error = || Some("the offer port is not ours".to_owned());
+            let error = || Some(io::Error::other("the offer port is not ours"));
             return self.interfaces.iter_mut().for_each(|heard| heard.error = error());
         };
         let deadline = Instant::now() + offer_interval + DOCTOR_LISTENS_LONGER;
         for heard in &mut self.interfaces {
             let from = heard.interface.address;
             let sent = heard.to.map(|to| OfferProbe::send(from, to, &self.datagram));
-            heard.error = sent.and_then(Result::err).map(|error| why(&error));
+            heard.error = sent.and_then(Result::err);
         }
         let mut buffer = [0; OFFER_BYTES + 1];
         while let Some((len, from)) = socket.receive(deadline, &mut buffer) {
@@ -72,7 +73,7 @@ impl Hearing {
         }
         let Ok(offer) = Offer::decode(bytes) else { return };
         let near = self.interfaces.iter_mut().find(|heard| heard.interface.subnet.contains(from));
-        if self.peers.len() < DOCTOR_PEERS_MAX || self.peers.contains_key(&offer.peer) {
+        if self.peers.len() < PROBED_PEERS_MAX || self.peers.contains_key(&offer.peer) {
             let peer = self.peers.entry(offer.peer).or_insert_with(|| PeerFinding {
                 id: offer.peer,
                 from,

@@ -16,15 +16,13 @@ mod hearing;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use self::findings::{
-    Finding, Findings, PeerFinding, PeerPlace, PortFinding, RegistryFinding, why,
-};
+use self::findings::{Finding, Findings, PeerFinding, PeerPlace, PortFinding, RegistryFinding};
 use self::hearing::Hearing;
 use super::loop_failed;
-use super::network::{self, Place};
+use super::network::{self, Place, why};
 use crate::cli::{DoctorArgs, OutputArgs};
 use crate::exit::{ExitCode, Failure};
-use crate::limits::DOCTOR_TIMEOUT;
+use crate::limits::PROBE_TIMEOUT;
 use crate::logger;
 use crate::reactor::Signals;
 use crate::reactor::probe::{OfferProbe, RegistryProbe, reach};
@@ -81,10 +79,10 @@ fn find_registry(args: &DoctorArgs, host: Ipv4Addr) -> (RegistryFinding, Option<
         finding.error = Some((why.to_owned(), next.to_owned()));
         return (finding, None);
     };
-    let asked = RegistryProbe::connect(host, address, DOCTOR_TIMEOUT).and_then(|made| {
+    let asked = RegistryProbe::connect(host, address, PROBE_TIMEOUT).and_then(|made| {
         let (mut probe, connected_in) = made;
         finding.connected_in = Some(connected_in);
-        let (_, answered_in) = probe.look_up(PeerId(fastrand::u32(..)), DOCTOR_TIMEOUT)?;
+        let (_, answered_in) = probe.look_up(PeerId(fastrand::u32(..)), PROBE_TIMEOUT)?;
         finding.answered_in = Some(answered_in);
         Ok(probe)
     });
@@ -106,7 +104,7 @@ fn find_peers(
     let unanswered = || Err(ErrorKind::TimedOut.into());
     let mut addresses = Vec::new();
     for peer in &mut peers {
-        let asked = registry.as_mut().map(|probe| probe.look_up(peer.id, DOCTOR_TIMEOUT));
+        let asked = registry.as_mut().map(|probe| probe.look_up(peer.id, PROBE_TIMEOUT));
         peer.place = match asked {
             Some(Ok((Some(address), _))) => {
                 addresses.push(address);
@@ -120,7 +118,7 @@ fn find_peers(
             }
         };
     }
-    let mut reached = reach(host, &addresses, DOCTOR_TIMEOUT).into_iter();
+    let mut reached = reach(host, &addresses, PROBE_TIMEOUT).into_iter();
     for peer in &mut peers {
         if let PeerPlace::At(_, outcome) = &mut peer.place {
             *outcome = reached.next().unwrap_or_else(unanswered);
