@@ -130,14 +130,14 @@ pub struct PeerNode {
 
 /// A connection of a peer, by what it is for.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the largest, Upload, is the most common")]
 enum Connection {
     Registration(Registration),
     Upload {
         from: SocketAddrV4,
         upload: Upload,
-        /// The file that was asked for last, until all of it is acknowledged.
-        served: Option<Served>,
+        /// The file that was asked for last, until all of it is acknowledged. Boxed, as most
+        /// connections are idle.
+        served: Option<Box<Served>>,
     },
     Download {
         source: PeerId,
@@ -501,7 +501,7 @@ impl PeerNode {
                 })
             }
             Connection::Upload { from, upload, served: Some(served) } => {
-                let Served { name, size_bytes, began, .. } = *served;
+                let Served { name, size_bytes, began, .. } = **served;
                 let waits_for_hash = upload.waits_for_hash();
                 Some(Transfer {
                     connection: id,
