@@ -1,7 +1,8 @@
 //! Nothing is allocated for the bytes of a transfer: a file three times as large costs
 //! uploader and downloader the same allocations, but for the few things that grow in
 //! steps. Registry, uploader and downloader run in this process, each with its own loop
-//! in a thread of its own, and a counting allocator beside it.
+//! in a thread of its own, and a counting allocator beside it. And an idle connection holds
+//! next to nothing, whatever was sent on it.
 
 use std::env;
 use std::fs;
@@ -17,12 +18,13 @@ use allocation_counter::measure;
 use p2pfs::limits::Limits;
 use p2pfs::node::{
     Action, ConnectionId, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings, RegistryNode,
+    Version,
 };
 use p2pfs::proto::Transmit;
 use p2pfs::reactor::{Files, Listener, OfferSocket, Reactor, Signals, Sockets};
 use p2pfs::storage::SharedFolder;
 use p2pfs::ui::{Show, Ui};
-use p2pfs::wire::{FileName, PeerId};
+use p2pfs::wire::{Digest, FileName, PeerId, PeerMessage};
 
 const NAME: &str = "file";
 /// The variable that says how large it is.
@@ -31,6 +33,12 @@ const SIZE: &str = "P2PFS_FILE_BYTES";
 const COUNTED: &str = "allocations: ";
 /// What is beside the transfer: offers come and go, and tables grow by doubling.
 const UNSTEADY: u64 = 200;
+
+/// Connections that are idle: as many as fill their table, which grows by doubling.
+const IDLE_CONNECTIONS: usize = 1024;
+/// What a peer knows of an idle connection. The loop's own table adds some 20 bytes, which
+/// has to stay far from the 512 that `many_connections` allows, as pages are not full.
+const IDLE_CONNECTION_BYTES_MAX: u64 = 320;
 
 /// A node that can be told from another thread to end.
 struct Ended<N> {
@@ -104,6 +112,20 @@ fn listen() -> Listener {
     Listener::bind(any_port, Limits::PEER.progress_timeout).unwrap()
 }
 
+fn settings(id: u32, port: u16, registry: SocketAddrV4) -> PeerSettings {
+    PeerSettings {
+        kind: PeerKind::Fixed,
+        id: PeerId(id),
+        port,
+        registry,
+        offer_interval: Duration::from_millis(100),
+        simulate_checksum_failure: false,
+        exit_when_done: false,
+        limits: Limits::PEER,
+        seed: 1,
+    }
+}
+
 /// Runs a peer that shares what is in its folder, and ends once it has what it wants, or
 /// is told to.
 fn run_peer(
@@ -115,17 +137,9 @@ fn run_peer(
     is_to_end: Arc<AtomicBool>,
 ) -> (Outcome, u64) {
     let listener = listen();
-    let settings = PeerSettings {
-        kind: PeerKind::Fixed,
-        id: PeerId(id),
-        port: listener.address().port(),
-        registry,
-        offer_interval: Duration::from_millis(100),
-        simulate_checksum_failure: false,
-        exit_when_done: !wanted.is_empty(),
-        limits: Limits::PEER,
-        seed: 1,
-    };
+    let exit_when_done = !wanted.is_empty();
+    let settings =
+        PeerSettings { exit_when_done, ..settings(id, listener.address().port(), registry) };
     let broadcast = SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), offer_port);
     let offers = OfferSocket::bind(offer_port, &[(Ipv4Addr::LOCALHOST, broadcast)]).unwrap();
     let folder = SharedFolder::open(folder).unwrap();
@@ -187,5 +201,62 @@ fn a_larger_file_takes_no_more_allocations() {
     {
         println!("{side}: {small} allocations for 32 MiB, {large} for 96 MiB");
         assert!(large <= small + UNSTEADY, "{side}: {small} allocations, then {large}");
+    }
+}
+
+/// Requests the file on a connection, and takes it and acknowledges it.
+fn fetch(node: &mut PeerNode, now: Instant, connection: ConnectionId, version: Version) {
+    let mut bytes = Vec::new();
+    PeerMessage::Request(FileName::new(NAME).unwrap()).encode(&mut bytes);
+    node.handle(now, Input::Received { connection, bytes: &bytes });
+    while let Some(action) = node.poll_action() {
+        if let Action::OpenSource { file, .. } = action {
+            node.handle(now, Input::Opened { file, version });
+        }
+    }
+    let mut sent_bytes = 0;
+    while let Some(transmit) = node.transmit(connection) {
+        let len = match transmit {
+            Transmit::Bytes { bytes, .. } => bytes.len(),
+            Transmit::File { len_bytes, .. } => len_bytes as usize,
+        };
+        node.transmitted(now, connection, len);
+        sent_bytes += len as u64;
+    }
+    assert!(sent_bytes > version.size_bytes, "{sent_bytes}");
+    bytes.clear();
+    PeerMessage::Acknowledgment(PeerId(2)).encode(&mut bytes);
+    node.handle(now, Input::Received { connection, bytes: &bytes });
+    while node.poll_action().is_some() {}
+}
+
+#[test]
+fn an_idle_connection_is_small_silent_or_kept() {
+    let now = Instant::now();
+    let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+    let limits = Limits { connections_max: 2 * IDLE_CONNECTIONS, ..Limits::PEER };
+    let mut node = PeerNode::new(now, PeerSettings { limits, ..settings(1, 1, nowhere) });
+    let version = Version { device: 1, inode: 1, size_bytes: 1000, modified_ns: 1, changed_ns: 1 };
+    let (name, digest) = (FileName::new(NAME).unwrap(), Some(Digest([7; 32])));
+    node.handle(now, Input::FileFound { name, version, digest });
+    while node.poll_action().is_some() {}
+    // One is the registry's.
+    let mut connections = Vec::with_capacity(IDLE_CONNECTIONS - 1);
+    let silent = measure(|| {
+        connections.extend((1..IDLE_CONNECTIONS).map_while(|_| node.accept(now, nowhere)));
+        while node.poll_action().is_some() {}
+    });
+    assert_eq!(connections.len(), IDLE_CONNECTIONS - 1);
+    let used = measure(|| {
+        for &connection in &connections {
+            fetch(&mut node, now, connection, version);
+        }
+    });
+    let silent_bytes = silent.bytes_current.unsigned_abs();
+    let kept_bytes = (silent.bytes_current + used.bytes_current).unsigned_abs();
+    for (what, bytes) in [("silent", silent_bytes), ("kept", kept_bytes)] {
+        let each = bytes / connections.len() as u64;
+        println!("{what}: {each} bytes");
+        assert!(each <= IDLE_CONNECTION_BYTES_MAX, "{what}: {each} bytes");
     }
 }

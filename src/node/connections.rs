@@ -1,7 +1,13 @@
-//! The table of a node's connections, with ids that are never valid twice.
+//! The table of a node's connections, with ids that are never valid twice, and when each
+//! wants to be woken.
+//!
+//! Deadlines of transfers move with every byte, so the queue of them is lazy: what is
+//! armed for a connection is not later than its deadline. One that is woken too early
+//! looks at its own deadline and is armed anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Instant;
 
 use slab::Slab;
 
@@ -36,7 +42,8 @@ impl ConnectionId {
 // The poll's token holds both halves of an id.
 const _: () = assert!(usize::BITS >= 64);
 
-/// The connections of a node, each with its machine.
+/// The connections of a node, each with its machine. Invariant: `queue` holds what is armed
+/// in `slots`, and nothing else.
 #[derive(Debug)]
 pub(super) struct Connections<M> {
     slots: Slab<Entry<M>>,
@@ -45,12 +52,14 @@ pub(super) struct Connections<M> {
     reserved_for_dialing: usize,
     next_generation: u32,
     accepted_from: BTreeMap<Ipv4Addr, usize>,
+    queue: BTreeSet<(Instant, ConnectionId)>,
 }
 
 #[derive(Debug)]
 struct Entry<M> {
     generation: u32,
     accepted_from: Option<Ipv4Addr>,
+    armed: Option<Instant>,
     machine: M,
 }
 
@@ -65,6 +74,7 @@ impl<M> Connections<M> {
             reserved_for_dialing,
             next_generation: 0,
             accepted_from: BTreeMap::new(),
+            queue: BTreeSet::new(),
         }
     }
 
@@ -93,7 +103,7 @@ impl<M> Connections<M> {
         }
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let slot = self.slots.insert(Entry { generation, accepted_from, machine });
+        let slot = self.slots.insert(Entry { generation, accepted_from, armed: None, machine });
         Some(ConnectionId { slot: slot as u32, generation })
     }
 
@@ -103,15 +113,19 @@ impl<M> Connections<M> {
         (entry.generation == id.generation || sings(Canary::NoGeneration)).then_some(&entry.machine)
     }
 
+    fn entry_mut(&mut self, id: ConnectionId) -> Option<&mut Entry<M>> {
+        let entry = self.slots.get_mut(id.slot())?;
+        (entry.generation == id.generation || sings(Canary::NoGeneration)).then_some(entry)
+    }
+
     /// The machine of an open connection.
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut M> {
-        let entry = self.slots.get_mut(id.slot())?;
-        (entry.generation == id.generation || sings(Canary::NoGeneration))
-            .then_some(&mut entry.machine)
+        self.entry_mut(id).map(|entry| &mut entry.machine)
     }
 
     /// Takes a connection out: its id is void from now on.
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<M> {
+        self.disarm(id);
         self.get(id)?;
         let entry = self.slots.remove(id.slot());
         if let Some(ip) = entry.accepted_from
@@ -123,6 +137,38 @@ impl<M> Connections<M> {
             }
         }
         Some(entry.machine)
+    }
+
+    /// Wakes a connection at `at` or earlier.
+    pub(super) fn arm(&mut self, id: ConnectionId, at: Instant) {
+        let Some(entry) = self.entry_mut(id) else { return };
+        if entry.armed.is_none_or(|armed| at < armed) {
+            let before = entry.armed.replace(at);
+            if let Some(before) = before {
+                self.queue.remove(&(before, id));
+            }
+            self.queue.insert((at, id));
+        }
+    }
+
+    /// Wakes a connection no more.
+    pub(super) fn disarm(&mut self, id: ConnectionId) {
+        if let Some(armed) = self.entry_mut(id).and_then(|entry| entry.armed.take()) {
+            self.queue.remove(&(armed, id));
+        }
+    }
+
+    /// When the next connection wants to be woken.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.queue.first().map(|&(at, _)| at)
+    }
+
+    /// A connection whose time has come; it has to be armed anew.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<ConnectionId> {
+        self.next_deadline().filter(|&at| at <= now)?;
+        let (_, id) = self.queue.pop_first()?;
+        self.entry_mut(id)?.armed = None;
+        Some(id)
     }
 
     /// How many are open.
@@ -145,6 +191,8 @@ impl<M> Connections<M> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -173,5 +221,28 @@ mod tests {
             (0..=Limits::PEER.connections_per_address_max)
                 .all(|_| table.accept(loopback, ()).is_some())
         );
+    }
+
+    #[test]
+    fn connections_are_woken_in_order_never_later_than_they_asked_for_and_not_once_removed() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut table = Connections::new(&Limits::PEER, 0);
+        let ids = [(); 5].map(|()| table.dial(()).unwrap());
+        for (number, seconds) in [(0, 5), (1, 2), (0, 9), (2, 4), (1, 1), (3, 3), (4, 0)] {
+            table.arm(ids[number], at(seconds));
+        }
+        table.disarm(ids[3]);
+        table.remove(ids[4]);
+        let next = table.dial(()).unwrap();
+        table.arm(ids[4], at(0));
+        assert_eq!(next.slot(), ids[4].slot());
+        assert_eq!(table.next_deadline(), Some(at(1)));
+        assert_eq!(table.pop_due(at(0)), None);
+        let woken: Vec<_> = std::iter::from_fn(|| table.pop_due(at(5))).collect();
+        assert_eq!(woken, [ids[1], ids[2], ids[0]]);
+        assert_eq!(table.next_deadline(), None);
+        table.arm(ids[0], at(7));
+        assert_eq!(table.next_deadline(), Some(at(7)), "woken, it may be armed anew");
     }
 }

@@ -1,8 +1,7 @@
-//! Who wants to be woken when.
+//! What wants to be done when, but for connections: their deadlines are in their table.
 //!
-//! Deadlines of transfers move with every byte, so the queue is lazy: it holds
-//! for each key a time that is not later than its deadline. A key that is woken
-//! too early looks at its own deadline and is armed anew.
+//! The queue is lazy: it holds for each key a time that is not later than its deadline. A
+//! key that is woken too early looks at its own deadline and is armed anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

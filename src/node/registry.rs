@@ -12,7 +12,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::connections::{ConnectionId, Connections};
-use super::deadlines::Deadlines;
 use super::{Action, CloseHow, Input, Node, Outcome, Report, Snapshot};
 use crate::canary::{Canary, sings};
 use crate::limits::Limits;
@@ -26,7 +25,6 @@ pub struct RegistryNode {
     connections: Connections<Client>,
     peers: BTreeMap<PeerId, SocketAddrV4>,
     addresses: BTreeMap<SocketAddrV4, PeerId>,
-    deadlines: Deadlines<ConnectionId>,
     actions: VecDeque<Action>,
 }
 
@@ -44,7 +42,6 @@ impl RegistryNode {
             connections: Connections::new(&limits, 0),
             peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
-            deadlines: Deadlines::new(),
             actions: VecDeque::new(),
         }
     }
@@ -120,8 +117,8 @@ impl RegistryNode {
             self.actions.push_back(Action::Transmit(connection));
         }
         match client.session.poll_timeout() {
-            Some(deadline) => self.deadlines.arm(connection, deadline),
-            None => self.deadlines.disarm(connection),
+            Some(deadline) => self.connections.arm(connection, deadline),
+            None => self.connections.disarm(connection),
         }
     }
 
@@ -136,7 +133,6 @@ impl RegistryNode {
     /// Takes a connection out of all tables, its entry with it.
     fn forget(&mut self, connection: ConnectionId, reason: CloseReason) {
         let Some(client) = self.connections.remove(connection) else { return };
-        self.deadlines.disarm(connection);
         let report = match client.session.registered_as() {
             Some(peer) => {
                 if !sings(Canary::EntriesStay)
@@ -181,7 +177,7 @@ impl Node for RegistryNode {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        while let Some(connection) = self.deadlines.pop(now) {
+        while let Some(connection) = self.connections.pop_due(now) {
             let Some(client) = self.connections.get_mut(connection) else { continue };
             match client.session.handle_timeout(now) {
                 Ok(()) => self.after(connection),
@@ -191,7 +187,7 @@ impl Node for RegistryNode {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.connections.next_deadline()
     }
 
     fn poll_action(&mut self) -> Option<Action> {

@@ -59,10 +59,14 @@ pub enum UploadEvent {
 
 #[derive(Debug)]
 enum State {
-    ExpectRequest { deadline: Instant, timer: Timer },
+    ExpectRequest {
+        deadline: Instant,
+        timer: Timer,
+    },
     ExpectSource,
-    Sending(Sending),
-    ExpectLastAcknowledgments(Progress),
+    /// Boxed, so that a connection without a file is small.
+    Sending(Box<Sending>),
+    ExpectLastAcknowledgments(Box<Sending>),
     Closed,
 }
 
@@ -158,7 +162,7 @@ impl Upload {
     /// [`Upload::handle_hashed`].
     pub fn handle_source(&mut self, now: Instant, file: FileId, size_bytes: u64) {
         debug_assert_eq!(self.state(), UploadState::ExpectSource);
-        self.state = State::Sending(Sending {
+        self.state = State::Sending(Box::new(Sending {
             file,
             size_bytes,
             hashed_bytes: 0,
@@ -166,7 +170,7 @@ impl Upload {
             offset: 0,
             chunk_left_bytes: 0,
             progress: Progress::new(now, self.limits.progress_timeout),
-        });
+        }));
     }
 
     /// The file is hashed this far; all of it once there is a digest.
@@ -209,8 +213,9 @@ impl Upload {
         let eof = PeerMessage::Eof(sending.digest?);
         self.outbox.push(|out| eof.encode(out));
         match mem::replace(&mut self.state, State::Closed) {
-            State::Sending(Sending { file, progress, .. }) => {
-                self.state = State::ExpectLastAcknowledgments(progress);
+            State::Sending(sending) => {
+                let file = sending.file;
+                self.state = State::ExpectLastAcknowledgments(sending);
                 Some(UploadEvent::Sent(file))
             }
             _ => unreachable!("it was sending"),
@@ -240,8 +245,9 @@ impl Upload {
 
     fn progress(&mut self) -> Option<&mut Progress> {
         match &mut self.state {
-            State::Sending(Sending { progress, .. })
-            | State::ExpectLastAcknowledgments(progress) => Some(progress),
+            State::Sending(sending) | State::ExpectLastAcknowledgments(sending) => {
+                Some(&mut sending.progress)
+            }
             State::ExpectRequest { .. } | State::ExpectSource | State::Closed => None,
         }
     }
@@ -280,8 +286,9 @@ impl Upload {
         match &self.state {
             State::ExpectRequest { deadline, .. } => Some(*deadline),
             State::Sending(sending) if sending.waits_for_hash(&self.in_flight) => None,
-            State::Sending(Sending { progress, .. })
-            | State::ExpectLastAcknowledgments(progress) => Some(progress.deadline()),
+            State::Sending(sending) | State::ExpectLastAcknowledgments(sending) => {
+                Some(sending.progress.deadline())
+            }
             State::ExpectSource | State::Closed => None,
         }
     }
@@ -307,8 +314,9 @@ impl Upload {
         }
         let verdict = match &mut self.state {
             State::ExpectRequest { timer, .. } => Err(CloseReason::TimedOut(*timer)),
-            State::Sending(Sending { progress, .. })
-            | State::ExpectLastAcknowledgments(progress) => progress.check(now),
+            State::Sending(sending) | State::ExpectLastAcknowledgments(sending) => {
+                sending.progress.check(now)
+            }
             State::ExpectSource | State::Closed => Ok(()),
         };
         if verdict.is_err() {

@@ -185,3 +185,16 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the node knows of a connection is measured in `tests/allocations.rs`. A socket
+    /// is only a descriptor in a release; in a debug build mio adds to it.
+    #[test]
+    fn a_slot_is_hardly_larger_than_its_socket() {
+        let slot = size_of::<Option<(ConnectionId, Connection)>>();
+        assert!(slot <= size_of::<TcpStream>() + 16, "{slot} bytes");
+    }
+}

@@ -124,8 +124,6 @@ pub struct PeerNode {
     kept: BTreeSet<(PeerId, ConnectionId)>,
     files: BTreeMap<FileId, FileUse>,
     next_file: u64,
-    /// Of connections, apart from the others: their keys are many and small.
-    connection_deadlines: Deadlines<ConnectionId>,
     deadlines: Deadlines<Wake>,
     rng: fastrand::Rng,
     actions: VecDeque<Action>,
@@ -135,14 +133,14 @@ pub struct PeerNode {
 
 /// A connection of a peer, by what it is for.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the largest, Upload, is the most common")]
 enum Connection {
     Registration(Registration),
     Upload {
         from: SocketAddrV4,
         upload: Upload,
-        /// The file that was asked for last, until all of it is acknowledged.
-        served: Option<Served>,
+        /// The file that was asked for last, until all of it is acknowledged. Boxed, as most
+        /// connections are idle.
+        served: Option<Box<Served>>,
     },
     Download {
         source: PeerId,
@@ -219,7 +217,6 @@ impl PeerNode {
             kept: BTreeSet::new(),
             files: BTreeMap::new(),
             next_file: 0,
-            connection_deadlines: Deadlines::new(),
             deadlines: Deadlines::new(),
             rng: fastrand::Rng::with_seed(settings.seed),
             actions: VecDeque::new(),
@@ -281,7 +278,7 @@ impl PeerNode {
             self.actions.push_back(Action::Transmit(connection));
         }
         if let Some(deadline) = deadline {
-            self.connection_deadlines.arm(connection, deadline);
+            self.connections.arm(connection, deadline);
         }
     }
 
@@ -305,7 +302,6 @@ impl PeerNode {
     /// A connection is over: takes it out of all tables and does what follows.
     fn lose(&mut self, now: Instant, connection: ConnectionId, reason: CloseReason) {
         let Some(machine) = self.connections.remove(connection) else { return };
-        self.connection_deadlines.disarm(connection);
         match machine {
             Connection::Registration(_) => self.on_registry_lost(now, reason),
             Connection::Upload { from, served, .. } => {
@@ -410,7 +406,7 @@ impl Node for PeerNode {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        while let Some(connection) = self.connection_deadlines.pop(now) {
+        while let Some(connection) = self.connections.pop_due(now) {
             self.on_connection_timeout(now, connection);
         }
         while let Some(wake) = self.deadlines.pop(now) {
@@ -430,7 +426,7 @@ impl Node for PeerNode {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.connection_deadlines.next(), self.deadlines.next()].into_iter().flatten().min()
+        [self.connections.next_deadline(), self.deadlines.next()].into_iter().flatten().min()
     }
 
     fn poll_action(&mut self) -> Option<Action> {
@@ -509,7 +505,7 @@ impl PeerNode {
                 })
             }
             Connection::Upload { from, upload, served: Some(served) } => {
-                let Served { name, size_bytes, began, .. } = *served;
+                let Served { name, size_bytes, began, .. } = **served;
                 let waits_for_hash = upload.waits_for_hash();
                 Some(Transfer {
                     connection: id,

@@ -52,7 +52,8 @@ impl PeerNode {
 
     fn on_acknowledged(&mut self, now: Instant, connection: ConnectionId) {
         if let Some(Connection::Upload { from, served, .. }) = self.connections.get_mut(connection)
-            && let Some(Served { name, size_bytes, began, .. }) = served.take()
+            && let Some(Served { name, size_bytes, began, .. }) =
+                served.take().map(|served| *served)
         {
             let (to, elapsed) = (*from, now.saturating_duration_since(began));
             self.report(Report::UploadDone { name, to, size_bytes, elapsed });
@@ -67,7 +68,8 @@ impl PeerNode {
         }
         let file = self.open_file(FileUse::Source(connection));
         if let Some(Connection::Upload { served, .. }) = self.connections.get_mut(connection) {
-            *served = Some(Served { name, file: Some(file), size_bytes: 0, began: now });
+            let file = Some(file);
+            *served = Some(Box::new(Served { name, file, size_bytes: 0, began: now }));
         }
         self.actions.push_back(Action::OpenSource { file, name });
     }
@@ -141,10 +143,10 @@ impl PeerNode {
         &mut self,
         connection: ConnectionId,
         from: SocketAddrV4,
-        served: Option<Served>,
+        served: Option<Box<Served>>,
         reason: CloseReason,
     ) {
-        if let Some(Served { name, file, .. }) = served {
+        if let Some(Served { name, file, .. }) = served.map(|served| *served) {
             if let Some(file) = file {
                 self.release(connection, file, name);
             }
