@@ -261,15 +261,17 @@ pub const DIGEST_CACHE_WRITE_BYTES: usize = 32 * 1024;
 
 // ---- what is shown ----
 
-/// Between two events about the progress of one download: scripts need no more.
-pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two pictures of the progress on a terminal: quick enough for the eye.
+/// Between two looks at the running transfers, and between two events about the progress of
+/// one: scripts need no more.
+pub const PROGRESS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two pictures of the progress on a terminal: quick enough for the eye. No two
+/// looks follow one another sooner.
 pub const PROGRESS_DRAW_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two lines about the progress where there is no terminal.
 pub const PROGRESS_LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// Transfers that are shown on a terminal, a line for each.
 pub const PROGRESS_LINES_MAX: usize = 10;
-/// A transfer in which nothing moved for so long is shown as stalled.
+/// A transfer in which nothing moved for so long is shown as stalled, at once.
 pub const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// A rate forgets what was measured longer ago than this.
 pub const RATE_MEMORY: Duration = Duration::from_secs(3);

@@ -295,6 +295,15 @@ impl Upload {
         }
     }
 
+    /// When something was last sent or acknowledged, while something is to be.
+    pub fn moved_at(&self) -> Option<Instant> {
+        match &self.state {
+            State::Sending(Sending { progress, .. })
+            | State::ExpectLastAcknowledgments(progress) => Some(progress.moved_at()),
+            State::ExpectRequest { .. } | State::ExpectSource | State::Closed => None,
+        }
+    }
+
     /// Whether nothing more can be sent before more of the file is hashed.
     pub fn waits_for_hash(&self) -> bool {
         matches!(&self.state, State::Sending(sending) if sending.waits_for_hash(&self.in_flight))

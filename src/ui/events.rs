@@ -533,7 +533,8 @@ mod tests {
         ]);
         let (began, connection) = (heard.heard_at, ConnectionId::from_bits(1));
         let direction = Direction::In { peer };
-        let transfer = Transfer { connection, name, direction, address: from, began, bytes: 3000 };
+        let (address, moved_at, bytes) = (from, began, 3000);
+        let transfer = Transfer { connection, name, direction, address, began, moved_at, bytes };
         let mut meter = Meter::default();
         let transfers = vec![transfer];
         let snapshot = Snapshot { transfers, ..Snapshot::default() };

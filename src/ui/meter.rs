@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use crate::limits::RATE_MEMORY;
+use crate::limits::{RATE_MEMORY, STALLED_AFTER};
 use crate::node::{ConnectionId, Direction, Snapshot, Transfer};
 use crate::wire::FileName;
 
@@ -23,8 +23,6 @@ pub(super) struct Running {
     pub(super) bytes_per_second: f64,
     /// When that look was.
     looked_at: Instant,
-    /// The last look that found it further than the one before.
-    moved_at: Instant,
 }
 
 impl Meter {
@@ -52,7 +50,6 @@ impl Running {
             transfer: Transfer { bytes: 0, ..transfer },
             bytes_per_second: 0.0,
             looked_at: transfer.began,
-            moved_at: transfer.began,
         }
     }
 
@@ -67,7 +64,6 @@ impl Running {
             transfer,
             bytes_per_second: self.bytes_per_second * (1.0 - weight) + rate * weight,
             looked_at: now,
-            moved_at: if moved > 0 { now } else { self.moved_at },
         }
     }
 
@@ -76,9 +72,14 @@ impl Running {
         self.looked_at.saturating_duration_since(self.transfer.began)
     }
 
-    /// Whether nothing moved since the last look.
-    pub(super) fn is_still(&self) -> bool {
-        self.moved_at < self.looked_at
+    /// Whether nothing moved for so long that it is to be told.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.still_for() >= STALLED_AFTER
+    }
+
+    /// When that will be so, if it is not, and nothing moves until then.
+    pub(super) fn stalls_at(&self) -> Option<Instant> {
+        (!self.is_stalled()).then(|| self.transfer.moved_at + STALLED_AFTER)
     }
 
     /// Whether it is coming in.
@@ -86,8 +87,8 @@ impl Running {
         matches!(self.transfer.direction, Direction::In { .. })
     }
 
-    /// For how long nothing moved, as far as the looks can tell.
+    /// For how long nothing moved.
     pub(super) fn still_for(&self) -> Duration {
-        self.looked_at.saturating_duration_since(self.moved_at)
+        self.looked_at.saturating_duration_since(self.transfer.moved_at)
     }
 }

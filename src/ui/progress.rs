@@ -11,9 +11,7 @@ use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::meter::Running;
 use super::terminal::{self, Terminal};
 use super::work::Limit;
-use crate::limits::{
-    PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX, STALLED_AFTER,
-};
+use crate::limits::{PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX};
 use crate::logger;
 use crate::node::{Direction, Report};
 use crate::wire::FileName;
@@ -219,7 +217,7 @@ impl View<'_> {
 
     /// What most of the transfers wait for, in words behind the summary.
     fn what_limits(&self) -> String {
-        let stalled = self.running.iter().filter(|(running, _)| is_stalled(running)).count();
+        let stalled = self.running.iter().filter(|(running, _)| running.is_stalled()).count();
         match self.running.first() {
             _ if stalled > 0 => format!("; {stalled} stalled"),
             Some((_, limit)) => format!("; limited by: {limit}"),
@@ -231,7 +229,7 @@ impl View<'_> {
 /// A transfer: its name, and then columns that stand below one another.
 fn line((running, limit): &(Running, Limit), width: usize) -> String {
     let transfer = &running.transfer;
-    let state = if is_stalled(running) { "stalled".to_owned() } else { limit.to_string() };
+    let state = if running.is_stalled() { "stalled".to_owned() } else { limit.to_string() };
     let (bytes, rate) = (BinaryBytes(transfer.bytes).to_string(), Rate(running.bytes_per_second));
     let columns = if width >= WIDE {
         let who = match transfer.direction {
@@ -239,17 +237,13 @@ fn line((running, limit): &(Running, Limit), width: usize) -> String {
             Direction::Out { .. } => format!("to {}", transfer.address.ip()),
         };
         format!(" {bytes:>11} {:>13} {who:<20} {state:<10}", rate.to_string())
-    } else if is_stalled(running) {
+    } else if running.is_stalled() {
         format!(" {bytes:>11} {state:>13}")
     } else {
         format!(" {bytes:>11} {:>13}", rate.to_string())
     };
     let name = fit(transfer.name.as_str(), width.saturating_sub(columns.len()));
     format!("{name}{columns}")
-}
-
-fn is_stalled(running: &Running) -> bool {
-    running.still_for() >= STALLED_AFTER
 }
 
 /// Cuts or fills a text to a width, in columns of the terminal.
@@ -307,6 +301,7 @@ mod tests {
             direction,
             address: SocketAddrV4::new([192, 168, 100, 200].into(), 50_000),
             began,
+            moved_at: began,
             bytes: 3 << 20,
         };
         let transfers = (0..count).map(transfer).collect();

@@ -39,7 +39,7 @@ impl Work {
         let rest = elapsed.saturating_sub(self.idle + self.disk + self.hash);
         if waits_for_hash {
             Limit::Hashing
-        } else if self.idle * 2 > elapsed && running.is_still() {
+        } else if self.idle * 2 > elapsed && running.still_for() >= elapsed {
             Limit::OtherSide
         } else if self.idle * 2 > elapsed || rest >= self.disk.max(self.hash) {
             Limit::Network
@@ -84,6 +84,7 @@ mod tests {
                 direction,
                 address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
                 began,
+                moved_at: began + Duration::from_secs(if moved > 0 { second } else { 1 }),
                 bytes,
             };
             let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
