@@ -273,8 +273,8 @@ pub const PROGRESS_LINE_INTERVAL: Duration = Duration::from_secs(5);
 pub const PROGRESS_LINES_MAX: usize = 10;
 /// A transfer in which nothing moved for so long is shown as stalled, at once.
 pub const STALLED_AFTER: Duration = Duration::from_secs(5);
-/// A rate forgets what was measured longer ago than this.
-pub const RATE_MEMORY: Duration = Duration::from_secs(3);
+/// A rate that is shown is that over so long, or half of it at least.
+pub const RATE_SHOWN_WINDOW: Duration = Duration::from_secs(3);
 /// A line on stdout: what is no longer than PIPE_BUF, 4096 on Linux, is written to a pipe
 /// whole or not at all.
 pub const STDOUT_LINE_BYTES_MAX: usize = 4096;
