@@ -275,6 +275,16 @@ pub const PROGRESS_LINES_MAX: usize = 10;
 pub const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// A rate that is shown is that over so long, or half of it at least.
 pub const RATE_SHOWN_WINDOW: Duration = Duration::from_secs(3);
+/// What a transfer waited for longer ago than this counts for a third or less in what is
+/// shown to limit it.
+pub const LIMIT_MEMORY: Duration = Duration::from_secs(3);
+/// By how much more something has to hold a transfer up, in percent, before it is shown in
+/// the place of what was shown: else two that are alike would take turns.
+pub const LIMIT_LEAD_PERCENT: u32 = 25;
+/// A transfer in which nothing moves for so long waits for the other side. A network that
+/// brings anything at all does so sooner: TCP sends again what was lost after 1 s at first
+/// (RFC 6298), and after a fraction of that once it knows the way.
+pub const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// A line on stdout: what is no longer than PIPE_BUF, 4096 on Linux, is written to a pipe
 /// whole or not at all.
 pub const STDOUT_LINE_BYTES_MAX: usize = 4096;

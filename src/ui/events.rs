@@ -8,7 +8,6 @@ use super::doctor;
 use super::facts::FACTS;
 use super::json::{COMMON, Field, FieldKind, Kind, Value, line};
 use super::meter::Running;
-use super::work::Limit;
 use crate::exit::ExitCode;
 use crate::node::{Direction, HeardOffer, Report, Transfer};
 use crate::wire::{FileName, Offer};
@@ -70,7 +69,9 @@ const PROGRESS: Kind = Kind {
         field(
             "limited_by",
             FieldKind::Text,
-            "network, other side (we wait, and nothing comes), our disk, or hashing",
+            "what held it up most in the last seconds: our disk, hashing, network (bytes move, \
+             and we wait for more: the way, or how fast the other side is), or other side (we \
+             wait, and for a second nothing moved at all)",
         ),
     ],
 };
@@ -342,7 +343,7 @@ pub fn exit(code: ExitCode, error: Option<&str>) -> String {
 }
 
 /// How a download does.
-pub(super) fn progress((running, limit): &(Running, Limit)) -> Option<String> {
+pub(super) fn progress(running: &Running) -> Option<String> {
     let transfer = &running.transfer;
     let Direction::In { peer } = transfer.direction else { return None };
     let values = [
@@ -352,7 +353,7 @@ pub(super) fn progress((running, limit): &(Running, Limit)) -> Option<String> {
         Value::Number(running.bytes_per_second as u64),
         Value::Seconds(running.elapsed()),
         Value::Seconds(running.still_for()),
-        Value::Text(limit),
+        Value::Text(&running.limit()),
     ];
     Some(line(&PROGRESS, &values))
 }
@@ -440,6 +441,7 @@ mod tests {
     use crate::ui::facts::{Facts, LoopCounts};
     use crate::ui::meter::Meter;
     use crate::ui::progress::Totals;
+    use crate::ui::work::Work;
     use crate::wire::{Digest, FieldText, PeerId};
 
     /// Checks a line against the documentation of its event; gives the event's name.
@@ -538,7 +540,7 @@ mod tests {
         let mut meter = Meter::default();
         let transfers = vec![transfer];
         let snapshot = Snapshot { transfers, ..Snapshot::default() };
-        meter.look(began + second, &snapshot);
+        meter.look(began + second, &snapshot, (&Work::default(), second));
         let (totals, counts) = (Totals::default(), LoopCounts::default());
         let (name_of, now) = ("test", began + second);
         let facts = Facts {
@@ -551,7 +553,7 @@ mod tests {
         };
         let inventory = Inventory { shared: vec![(name, 7)], offers: vec![heard] };
         lines.extend(facts.json(&inventory).lines().map(|line| format!("{line}\n")));
-        lines.extend(meter.running().filter_map(|running| progress(&(*running, Limit::Disk))));
+        lines.extend(meter.running().filter_map(progress));
         let checked: BTreeSet<_> = lines.iter().map(|line| check(line)).collect();
         assert_eq!(checked, EVENTS.iter().map(|kind| kind.name).collect());
         assert_eq!(checked.len(), EVENTS.len(), "no name twice");

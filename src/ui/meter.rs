@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use super::work::{Limit, Waits, Work};
 use crate::limits::{RATE_SHOWN_WINDOW, STALLED_AFTER};
 use crate::node::{ConnectionId, Direction, Snapshot, Transfer};
 use crate::wire::FileName;
@@ -22,6 +23,8 @@ pub(super) struct Running {
     /// Over the last seconds; 0 while it is stalled, and the time of that counts for nothing
     /// later on.
     pub(super) bytes_per_second: f64,
+    /// What held it up.
+    waits: Waits,
     /// When that look was.
     looked_at: Instant,
     /// The look that the rate is measured from, and the one that it will be next.
@@ -36,13 +39,13 @@ struct Mark {
 }
 
 impl Meter {
-    /// Looks at what runs.
-    pub(super) fn look(&mut self, now: Instant, snapshot: &Snapshot) {
+    /// Looks at what runs. The loop `did` this in the time since the last look.
+    pub(super) fn look(&mut self, now: Instant, snapshot: &Snapshot, did: (&Work, Duration)) {
         let before = mem::take(&mut self.running);
         let running = snapshot.transfers.iter().map(|&transfer| {
             let key = (transfer.connection, transfer.name);
             let running = before.get(&key).copied().filter(|r| r.transfer.began == transfer.began);
-            (key, running.unwrap_or_else(|| Running::new(transfer)).after(now, transfer))
+            (key, running.unwrap_or_else(|| Running::new(transfer)).after(now, transfer, did))
         });
         self.running = running.collect();
     }
@@ -59,12 +62,13 @@ impl Running {
         Self {
             transfer: Transfer { bytes: 0, moved_at: transfer.began, ..transfer },
             bytes_per_second: 0.0,
+            waits: Waits::default(),
             looked_at: transfer.began,
             marks: [Mark { at: transfer.began, bytes: 0 }; 2],
         }
     }
 
-    fn after(self, now: Instant, transfer: Transfer) -> Self {
+    fn after(self, now: Instant, transfer: Transfer, did: (&Work, Duration)) -> Self {
         let mut marks = self.marks;
         if self.is_stalled() {
             marks = [Mark { at: self.looked_at, bytes: self.transfer.bytes }; 2];
@@ -77,7 +81,16 @@ impl Running {
         let moved = transfer.bytes.saturating_sub(bytes) as f64;
         let next = Self { transfer, looked_at: now, marks, ..self };
         let is_moving = seconds > 0.0 && !next.is_stalled();
-        Self { bytes_per_second: if is_moving { moved / seconds } else { 0.0 }, ..next }
+        Self {
+            bytes_per_second: if is_moving { moved / seconds } else { 0.0 },
+            waits: self.waits.after(did, &transfer, next.still_for()),
+            ..next
+        }
+    }
+
+    /// What limits it.
+    pub(super) fn limit(&self) -> Limit {
+        self.waits.limit()
     }
 
     /// How long it has been running.
@@ -127,7 +140,8 @@ mod tests {
                 moved_at: at(moved_at),
                 bytes,
             };
-            meter.look(at(now), &Snapshot { transfers: vec![transfer], ..Snapshot::default() });
+            let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
+            meter.look(at(now), &snapshot, (&Work::default(), Duration::ZERO));
             meter.running().next().unwrap().bytes_per_second
         };
         let mut meter = Meter::default();

@@ -157,16 +157,18 @@ impl Ui {
     /// Shows what runs. `work` is what the loop did since it was called last.
     pub fn look(&mut self, now: Instant, snapshot: &Snapshot, work: &Work) {
         let before = mem::replace(&mut self.looked_at, now);
-        let elapsed = now.saturating_duration_since(before);
-        self.meter.look(now, snapshot);
+        self.meter.look(now, snapshot, (work, now.saturating_duration_since(before)));
         let stalled = self.meter.running().filter(|running| running.is_stalled());
         let has_stalled =
             stalled.map(|running| running.transfer.moved_at).any(|at| at + STALLED_AFTER > before);
-        let running: Vec<_> =
-            self.meter.running().map(|running| (*running, work.limit(elapsed, running))).collect();
+        let running: Vec<_> = self.meter.running().collect();
         let is_running = !running.is_empty();
         if is_due(&mut self.events_due, now) {
-            running.iter().filter_map(events::progress).for_each(|line| stdout::print(&line));
+            running
+                .iter()
+                .copied()
+                .filter_map(events::progress)
+                .for_each(|line| stdout::print(&line));
             self.events_due = is_running.then_some(now + PROGRESS_LOOK_INTERVAL);
         }
         if let Some(progress) = &self.progress

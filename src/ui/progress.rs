@@ -54,7 +54,7 @@ pub(super) struct View<'a> {
     pub(super) totals: &'a Totals,
     /// Wishes that have not come to an end.
     pub(super) wishes_open: usize,
-    pub(super) running: &'a [(Running, Limit)],
+    pub(super) running: &'a [&'a Running],
 }
 
 impl Progress {
@@ -191,16 +191,15 @@ impl View<'_> {
     /// Files, bytes, rate, time and retries in all.
     fn summary(&self) -> String {
         let totals = self.totals;
-        let is_in = |running: &&(Running, Limit)| running.0.is_download();
-        let bytes: u64 = self.running.iter().map(|(running, _)| running.transfer.bytes).sum();
-        let rate: f64 = self.running.iter().map(|(running, _)| running.bytes_per_second).sum();
+        let bytes: u64 = self.running.iter().map(|running| running.transfer.bytes).sum();
+        let rate: f64 = self.running.iter().map(|running| running.bytes_per_second).sum();
         let since = totals.busy_since.map_or(Duration::ZERO, |since| self.now - since);
         let mut text = String::new();
         let wanted = totals.files_in + totals.failed + self.wishes_open as u64;
         if wanted > 0 {
             let _ = write!(text, "{} of {}, ", totals.files_in, Count(wanted, "file"));
         }
-        let sending = self.running.len() - self.running.iter().filter(is_in).count();
+        let sending = self.running.iter().filter(|running| !running.is_download()).count();
         if sending + totals.files_out as usize > 0 {
             let _ = write!(text, "sending {sending}, {} sent, ", Count(totals.files_out, "file"));
         }
@@ -217,19 +216,21 @@ impl View<'_> {
 
     /// What most of the transfers wait for, in words behind the summary.
     fn what_limits(&self) -> String {
-        let stalled = self.running.iter().filter(|(running, _)| running.is_stalled()).count();
-        match self.running.first() {
-            _ if stalled > 0 => format!("; {stalled} stalled"),
-            Some((_, limit)) => format!("; limited by: {limit}"),
-            None => String::new(),
+        let stalled = self.running.iter().filter(|running| running.is_stalled()).count();
+        if stalled > 0 {
+            return format!("; {stalled} stalled");
         }
+        let count = |limit: &Limit| self.running.iter().filter(|r| r.limit() == *limit).count();
+        let most = Limit::ALL.into_iter().max_by_key(count);
+        most.map(|limit| format!("; limited by: {limit}")).unwrap_or_default()
     }
 }
 
 /// A transfer: its name, and then columns that stand below one another.
-fn line((running, limit): &(Running, Limit), width: usize) -> String {
+fn line(running: &Running, width: usize) -> String {
     let transfer = &running.transfer;
-    let state = if running.is_stalled() { "stalled".to_owned() } else { limit.to_string() };
+    let state =
+        if running.is_stalled() { "stalled".to_owned() } else { running.limit().to_string() };
     let (bytes, rate) = (BinaryBytes(transfer.bytes).to_string(), Rate(running.bytes_per_second));
     let columns = if width >= WIDE {
         let who = match transfer.direction {
@@ -291,9 +292,10 @@ mod tests {
     use super::*;
     use crate::node::{ConnectionId, Snapshot, Transfer};
     use crate::ui::meter::Meter;
+    use crate::ui::work::Work;
     use crate::wire::PeerId;
 
-    fn running(count: usize, name: &str, direction: Direction) -> Vec<(Running, Limit)> {
+    fn meter(count: usize, name: &str, direction: Direction) -> Meter {
         let began = Instant::now();
         let transfer = |n: usize| Transfer {
             connection: ConnectionId::from_bits(n as u64),
@@ -307,8 +309,10 @@ mod tests {
         let transfers = (0..count).map(transfer).collect();
         let mut meter = Meter::default();
         let snapshot = Snapshot { transfers, ..Snapshot::default() };
-        meter.look(began + Duration::from_secs(2), &snapshot);
-        meter.running().map(|running| (*running, Limit::OtherSide)).collect()
+        let elapsed = Duration::from_secs(2);
+        let work = Work { idle: elapsed, ..Work::default() };
+        meter.look(began + elapsed, &snapshot, (&work, elapsed));
+        meter
     }
 
     #[test]
@@ -324,7 +328,8 @@ mod tests {
             Direction::Out { size_bytes: 1, waits_for_hash: false },
         ];
         for (name, direction) in names.iter().flat_map(|name| directions.map(|d| (name, d))) {
-            let running = running(30, name, direction);
+            let meter = meter(30, name, direction);
+            let running: Vec<_> = meter.running().collect();
             let totals = Totals { retries: 3, failed: 1, ..Totals::default() };
             let view =
                 View { now: Instant::now(), totals: &totals, wishes_open: 40, running: &running };
@@ -360,7 +365,8 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_shows_who_and_why_and_a_narrow_one_how_much_and_how_fast() {
-        let running = running(1, "talk.pdf", Direction::In { peer: PeerId(7) });
+        let meter = meter(1, "talk.pdf", Direction::In { peer: PeerId(7) });
+        let running: Vec<_> = meter.running().collect();
         let totals = Totals { files_in: 1, bytes_in: 1 << 20, ..Totals::default() };
         let view = View { now: Instant::now(), totals: &totals, wishes_open: 2, running: &running };
         let lines = view.lines(80, 24);
