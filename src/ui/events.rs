@@ -56,6 +56,17 @@ const DOWNLOAD_STARTED: Kind = Kind {
     what: "a file is asked for; every attempt begins with one",
     fields: &[NAME, PEER, ADDRESS],
 };
+const RATE: Field = field("bytes_per_second", FieldKind::Number, "over the last seconds");
+const RUNNING_FOR: Field = field("seconds", FieldKind::Decimal, "since it was started");
+const STILL_FOR: Field =
+    field("still_for", FieldKind::Decimal, "seconds in which nothing came or went");
+const LIMITED_BY: Field = field(
+    "limited_by",
+    FieldKind::Text,
+    "what held it up most in the last seconds: our disk, hashing, network (bytes move, \
+     and we wait for more: the way, or how fast the other side is), or other side (we \
+     wait, and for a second nothing moved at all)",
+);
 const PROGRESS: Kind = Kind {
     name: "progress",
     what: "once a second for each running download",
@@ -63,16 +74,10 @@ const PROGRESS: Kind = Kind {
         NAME,
         PEER,
         field("bytes", FieldKind::Number, "what has come of it; its size is not known"),
-        field("bytes_per_second", FieldKind::Number, "over the last seconds"),
-        field("seconds", FieldKind::Decimal, "since it was started"),
-        field("still_for", FieldKind::Decimal, "seconds in which nothing came"),
-        field(
-            "limited_by",
-            FieldKind::Text,
-            "what held it up most in the last seconds: our disk, hashing, network (bytes move, \
-             and we wait for more: the way, or how fast the other side is), or other side (we \
-             wait, and for a second nothing moved at all)",
-        ),
+        RATE,
+        RUNNING_FOR,
+        STILL_FOR,
+        LIMITED_BY,
     ],
 };
 const SOURCE_FAILED: Kind = Kind {
@@ -129,6 +134,19 @@ const UPLOAD_STARTED: Kind = Kind {
     name: "upload_started",
     what: "someone began to fetch a file",
     fields: &[NAME, ADDRESS, BYTES],
+};
+const UPLOAD_PROGRESS: Kind = Kind {
+    name: "upload_progress",
+    what: "once a second for each running upload",
+    fields: &[
+        NAME,
+        ADDRESS,
+        field("bytes", FieldKind::Number, "what was sent of it"),
+        RATE,
+        RUNNING_FOR,
+        STILL_FOR,
+        LIMITED_BY,
+    ],
 };
 const UPLOAD_DONE: Kind = Kind {
     name: "upload_done",
@@ -226,6 +244,7 @@ pub const EVENTS: &[&Kind] = &[
     &IDENTICAL,
     &NOTHING_MATCHED,
     &UPLOAD_STARTED,
+    &UPLOAD_PROGRESS,
     &UPLOAD_DONE,
     &UPLOAD_FAILED,
     &FILE_SHARED,
@@ -342,20 +361,23 @@ pub fn exit(code: ExitCode, error: Option<&str>) -> String {
     }
 }
 
-/// How a download does.
-pub(super) fn progress(running: &Running) -> Option<String> {
+/// How a transfer does.
+pub(super) fn progress(running: &Running) -> String {
     let transfer = &running.transfer;
-    let Direction::In { peer } = transfer.direction else { return None };
+    let (kind, other_side) = match transfer.direction {
+        Direction::In { peer } => (&PROGRESS, Value::Number(peer.0.into())),
+        Direction::Out { .. } => (&UPLOAD_PROGRESS, Value::Text(&transfer.address)),
+    };
     let values = [
         Value::Text(&transfer.name),
-        Value::Number(peer.0.into()),
+        other_side,
         Value::Number(transfer.bytes),
         Value::Number(running.bytes_per_second as u64),
         Value::Seconds(running.elapsed()),
         Value::Seconds(running.still_for()),
         Value::Text(&running.limit()),
     ];
-    Some(line(&PROGRESS, &values))
+    line(kind, &values)
 }
 
 /// The event of a report, if it is one for programs.
@@ -538,7 +560,10 @@ mod tests {
         let (address, moved_at, bytes) = (from, began, 3000);
         let transfer = Transfer { connection, name, direction, address, began, moved_at, bytes };
         let mut meter = Meter::default();
-        let transfers = vec![transfer];
+        let direction = Direction::Out { size_bytes, waits_for_hash: false };
+        let connection = ConnectionId::from_bits(0);
+        let upload = Transfer { connection, direction, ..transfer };
+        let transfers = vec![upload, transfer];
         let snapshot = Snapshot { transfers, ..Snapshot::default() };
         meter.look(began + second, &snapshot, (&Work::default(), second));
         let (totals, counts) = (Totals::default(), LoopCounts::default());
@@ -553,7 +578,7 @@ mod tests {
         };
         let inventory = Inventory { shared: vec![(name, 7)], offers: vec![heard] };
         lines.extend(facts.json(&inventory).lines().map(|line| format!("{line}\n")));
-        lines.extend(meter.running().filter_map(progress));
+        lines.extend(meter.running().map(progress));
         let checked: BTreeSet<_> = lines.iter().map(|line| check(line)).collect();
         assert_eq!(checked, EVENTS.iter().map(|kind| kind.name).collect());
         assert_eq!(checked.len(), EVENTS.len(), "no name twice");

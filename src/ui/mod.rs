@@ -164,11 +164,7 @@ impl Ui {
         let running: Vec<_> = self.meter.running().collect();
         let is_running = !running.is_empty();
         if is_due(&mut self.events_due, now) {
-            running
-                .iter()
-                .copied()
-                .filter_map(events::progress)
-                .for_each(|line| stdout::print(&line));
+            running.iter().for_each(|running| stdout::print(&events::progress(running)));
             self.events_due = is_running.then_some(now + PROGRESS_LOOK_INTERVAL);
         }
         if let Some(progress) = &self.progress

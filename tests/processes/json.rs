@@ -2,6 +2,7 @@
 //! and a reader who does not read, or is gone, stops nothing.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use p2pfs::ui::events::EVENTS;
@@ -114,6 +115,28 @@ fn a_download_that_goes_on_is_told_every_second_and_one_that_fails_with_its_reas
     assert_eq!(find(&told, "source_failed")["reason"], "nothing moved for too long");
     peer.signal(Signal::INT);
     assert_eq!(peer.await_exit_code(), 130);
+}
+
+#[test]
+fn an_upload_that_goes_on_is_told_every_second() {
+    let world = World::new();
+    let registry = world.registry();
+    let source = world.peer(1, registry.address).has("file", &content(1, 16 << 20));
+    let source = source.flag("--json").launch();
+    let told = || events(&source.stdout());
+    let told_of = |event: &str| told().into_iter().find(|told| told["event"] == event);
+    await_until("it listens", || told_of("listening").is_some());
+    let listening = told_of("listening").unwrap();
+    // Takes what the window holds, and then nothing.
+    let mut slow = TcpStream::connect(listening["address"].as_str().unwrap()).unwrap();
+    slow.write_all(&messages::request("file", messages::Count::Bytes)).unwrap();
+    await_until("two of them", || {
+        told().iter().filter(|told| told["event"] == "upload_progress").count() >= 2
+    });
+    let first = told_of("upload_progress").unwrap();
+    let address = slow.local_addr().unwrap().to_string();
+    assert_eq!((&first["name"], &first["address"]), (&"file".into(), &address.into()));
+    assert!(first["bytes"].as_u64().unwrap() > 0 && first["still_for"].is_number());
 }
 
 #[test]
