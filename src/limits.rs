@@ -290,6 +290,9 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(1);
 pub const STDOUT_LINE_BYTES_MAX: usize = 4096;
 /// A text in a line of JSON, after escaping: some have two texts, and other fields.
 pub const JSON_TEXT_BYTES_MAX: usize = 1024;
+/// Events about what is not shared when a program starts; the rest is counted. Not so many
+/// that a reader who is slow to start would miss other events: a pipe holds 64 KiB.
+pub const SKIPPED_EVENTS_MAX: usize = 100;
 /// Lines about what is not shared; `share` counts the rest.
 pub const SKIPPED_LINES_MAX: usize = 10;
 /// How often `list --watch` looks for changes.

@@ -6,15 +6,15 @@ use std::time::Instant;
 use super::network::{self, Place};
 use super::sockets;
 use super::{
-    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, serve,
-    warn_skipped, with_descriptors,
+    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening,
+    say_sharing, serve, warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, ShareArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::{Limits, SKIPPED_LINES_MAX};
 use crate::node::{PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
-use crate::storage::{Scan, SharedFolder, Watch, cache_folder};
+use crate::storage::{Scan, SharedFolder, Skipped, Watch, cache_folder};
 use crate::ui::{Show, Ui};
 use crate::wire::{PeerId, Shown};
 
@@ -56,8 +56,9 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     };
     let node = PeerNode::new(Instant::now(), settings);
     let count = scan.files.len();
-    tell_skipped(&scan);
-    let (cache, begin) = known_files(&folder, scan.files, cache_folder());
+    let Scan { files, skipped } = scan;
+    tell_skipped(&skipped);
+    let (cache, begin) = known_files(&folder, files, cache_folder());
     let status = sockets::own(false);
     let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
     let files = Some(Files::new(folder, cache).following(watch));
@@ -68,6 +69,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;
     say_listening(address, output);
+    say_sharing(&args.dir, count, &skipped, output);
     let path = Shown(args.dir.to_string_lossy());
     log::info!(
         target: NAME,
@@ -81,11 +83,11 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
 }
 
 /// Tells what is not shared: the first few, and how many more.
-fn tell_skipped(scan: &Scan) {
-    for skipped in scan.skipped.iter().take(SKIPPED_LINES_MAX) {
+fn tell_skipped(skipped: &[Skipped]) {
+    for skipped in skipped.iter().take(SKIPPED_LINES_MAX) {
         warn_skipped(NAME, skipped);
     }
-    let more = scan.skipped.len().saturating_sub(SKIPPED_LINES_MAX);
+    let more = skipped.len().saturating_sub(SKIPPED_LINES_MAX);
     if more > 0 {
         log::warn!(target: NAME, "not shared: {more} more");
     }

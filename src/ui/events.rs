@@ -1,6 +1,6 @@
 //! The events of `--json`, each with its documentation.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
@@ -29,6 +29,15 @@ const LISTENING: Kind = Kind {
     name: "listening",
     what: "the program is ready",
     fields: &[field("address", FieldKind::Text, "ADDRESS:PORT where it listens")],
+};
+const SHARING: Kind = Kind {
+    name: "sharing",
+    what: "share, peer: what the folder holds at the start; the first of what is skipped follows",
+    fields: &[
+        field("folder", FieldKind::Text, "the folder"),
+        field("files", FieldKind::Number, "how many files are offered"),
+        field("skipped", FieldKind::Number, "how much else is in it, and is not offered"),
+    ],
 };
 const REGISTERED: Kind =
     Kind { name: "registered", what: "the registry has entered us", fields: &[REGISTRY] };
@@ -175,6 +184,11 @@ const FILE_REFUSED: Kind = Kind {
     what: "a file of the folder is not offered: there are too many",
     fields: &[NAME],
 };
+const FILE_SKIPPED: Kind = Kind {
+    name: "file_skipped",
+    what: "something in the folder is not offered; of what is there at the start, the first 100",
+    fields: &[NAME, REASON],
+};
 const FOLDER_LOST: Kind = Kind {
     name: "folder_lost",
     what: "the shared folder is gone: nothing is offered",
@@ -226,6 +240,7 @@ const EXIT: Kind = Kind {
 /// Every event there is.
 pub const EVENTS: &[&Kind] = &[
     &LISTENING,
+    &SHARING,
     &REGISTERED,
     &REGISTRY_UNREACHABLE,
     &OFFER_SEEN,
@@ -251,6 +266,7 @@ pub const EVENTS: &[&Kind] = &[
     &FILE_CHANGING,
     &FILE_REFUSED,
     &FILE_LOST,
+    &FILE_SKIPPED,
     &FOLDER_LOST,
     &PEER_ENTERED,
     &PEER_LEFT,
@@ -303,6 +319,17 @@ fn push_fields(text: &mut String, fields: &[Field]) {
 /// The program is ready.
 pub fn listening(address: SocketAddrV4) -> String {
     line(&LISTENING, &[Value::Text(&address)])
+}
+
+/// What is shared at the start.
+pub fn sharing(folder: &str, files: usize, skipped: usize) -> String {
+    let [files, skipped] = [files, skipped].map(|count| Value::Number(count as u64));
+    line(&SHARING, &[Value::Text(&folder), files, skipped])
+}
+
+/// Something is not shared.
+pub fn file_skipped(name: &str, reason: &dyn Display) -> String {
+    line(&FILE_SKIPPED, &[Value::Text(&name), Value::Text(reason)])
 }
 
 /// Something is on offer.
@@ -402,7 +429,7 @@ pub fn of(report: &Report) -> Option<String> {
             line(&CHECKSUM_FAILED, &[Text(name), Number(peer.0.into()), Flag(*is_simulated)])
         }
         Report::SourceFailed { name, peer, reason } => {
-            let reason: &dyn std::fmt::Display = match reason {
+            let reason: &dyn Display = match reason {
                 Some(reason) => reason,
                 None => &"it is not known to the registry",
             };
@@ -541,6 +568,8 @@ mod tests {
         let mut lines: Vec<_> = reports.iter().map(|report| of(report).unwrap()).collect();
         lines.extend([
             listening(address),
+            sharing("a folder", 3, 1),
+            file_skipped("a\n", &error),
             dropped(3),
             offer(&heard, heard.heard_at + second),
             doctor::offer_port(8000, None),

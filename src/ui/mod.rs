@@ -37,6 +37,7 @@ use crate::limits::{
     METRICS_INTERVAL, PROGRESS_DRAW_INTERVAL, PROGRESS_LOOK_INTERVAL, STALLED_AFTER,
 };
 use crate::node::{Inventory, Report, Snapshot};
+use crate::wire::Shown;
 
 /// What a program is to show.
 #[derive(Clone, Debug, Default)]
@@ -123,9 +124,12 @@ impl Ui {
         self.log.note(level, line);
     }
 
-    /// Logs a warning of the loop's own, of which there may be very many.
-    pub fn warn(&mut self, now: Instant, line: impl Display) {
-        self.log.warn(now, line);
+    /// Something in the folder is not shared, of which there may be very much.
+    pub fn skip(&mut self, now: Instant, name: &str, why: &dyn Display) {
+        if self.json {
+            stdout::print(&events::file_skipped(name, why));
+        }
+        self.log.warn(now, format_args!("not shared: {}: {why}", Shown(name)));
     }
 
     /// When to call [`Ui::look`]; while there is such a time, it is of interest what the
