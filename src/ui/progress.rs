@@ -32,6 +32,10 @@ pub(super) enum Progress {
 pub(super) struct Totals {
     pub(super) files_in: u64,
     pub(super) bytes_in: u64,
+    /// Wanted files that were fetched and then found to be there, the same.
+    identical: u64,
+    /// Wanted files that were not fetched, as something is there.
+    already_there: u64,
     pub(super) files_out: u64,
     pub(super) bytes_out: u64,
     /// Wishes that will not come true.
@@ -107,6 +111,7 @@ impl Totals {
         | Report::UploadFailed { .. }
         | Report::SourceFailed { .. }
         | Report::ChecksumFailed { .. }
+        | Report::Identical { .. }
         | Report::WishFailed { .. } = report
         {
             self.ended_at = Some(now);
@@ -129,7 +134,11 @@ impl Totals {
                 // A try need not come as far as a download.
                 self.retries += u64::from(!self.failed_once.insert(*name));
             }
-            Report::AlreadyThere { name } => _ = self.failed_once.remove(name),
+            Report::Identical { .. } => self.identical += 1,
+            Report::AlreadyThere { name } => {
+                self.failed_once.remove(name);
+                self.already_there += 1;
+            }
             Report::WishFailed { name, .. } => {
                 self.failed_once.remove(name);
                 self.failed += 1;
@@ -147,7 +156,7 @@ impl Totals {
         }
     }
 
-    /// The last line of all, if anything was transferred.
+    /// The last line of all, if anything was wanted or transferred.
     pub(super) fn last_line(&self) -> Option<String> {
         let mut text = String::new();
         let seconds = self.busy.as_secs_f64();
@@ -161,9 +170,16 @@ impl Totals {
                 let _ = write!(text, "{start}{verb} {files}, {bytes} in {seconds:.1} s, {rate}");
             }
         }
-        let told = self.files_in + self.files_out + self.failed + self.retries > 0;
+        let found = self.identical + self.already_there;
+        let told = self.files_in + self.files_out + found + self.failed + self.retries > 0;
         if text.is_empty() {
             let _ = write!(text, "fetched nothing in {seconds:.1} s");
+        }
+        for (files, what) in [(self.identical, "identical"), (self.already_there, "already there")]
+        {
+            if files > 0 {
+                let _ = write!(text, ", {files} {what}");
+            }
         }
         let _ = write!(text, ", {}", Retries(self.retries));
         told.then_some(text)
@@ -195,9 +211,10 @@ impl View<'_> {
         let rate: f64 = self.running.iter().map(|running| running.bytes_per_second).sum();
         let since = totals.busy_since.map_or(Duration::ZERO, |since| self.now - since);
         let mut text = String::new();
-        let wanted = totals.files_in + totals.failed + self.wishes_open as u64;
+        let done = totals.files_in + totals.identical + totals.already_there;
+        let wanted = done + totals.failed + self.wishes_open as u64;
         if wanted > 0 {
-            let _ = write!(text, "{} of {}, ", totals.files_in, Count(wanted, "file"));
+            let _ = write!(text, "{done} of {}, ", Count(wanted, "file"));
         }
         let sending = self.running.iter().filter(|running| !running.is_download()).count();
         if sending + totals.files_out as usize > 0 {
