@@ -1,12 +1,13 @@
 //! `--json`: each line is an event as it is documented, nothing for people is on stdout,
 //! and a reader who does not read, or is gone, stops nothing.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use p2pfs::ui::events::EVENTS;
-use p2pfs::ui::json::{COMMON, FieldKind};
+use p2pfs::ui::json::COMMON;
 use serde_json::Value;
 
 use crate::harness::{FakeSource, Process, Signal, World, await_until, content};
@@ -19,20 +20,10 @@ fn events(lines: &[String]) -> Vec<Value> {
         let event: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
         let kind = EVENTS.iter().find(|kind| event["event"] == kind.name);
         let kind = kind.unwrap_or_else(|| panic!("not documented: {line}"));
-        let fields: Vec<_> = COMMON.iter().chain(kind.fields).collect();
-        assert_eq!(event.as_object().unwrap().len(), fields.len(), "{line}");
-        for field in fields {
-            let value = &event[field.name];
-            let fits = match field.kind {
-                FieldKind::Text => value.is_string(),
-                FieldKind::TextOrNull => value.is_string() || value.is_null(),
-                FieldKind::Number => value.is_u64(),
-                FieldKind::NumberOrNull => value.is_u64() || value.is_null(),
-                FieldKind::Decimal => value.is_f64(),
-                FieldKind::Flag => value.is_boolean(),
-            };
-            assert!(fits, "{} in {line}", field.name);
-        }
+        // What stands in them is held against it where each event is made.
+        let names: BTreeSet<_> = event.as_object().unwrap().keys().map(String::as_str).collect();
+        let documented = COMMON.iter().chain(kind.fields).map(|field| field.name);
+        assert_eq!(names, documented.collect(), "{line}");
         assert_eq!(event["v"], 1, "{line}");
         event
     };
