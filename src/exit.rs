@@ -60,7 +60,9 @@ impl ExitCode {
 impl From<WishError> for ExitCode {
     fn from(error: WishError) -> Self {
         match error {
-            WishError::File(FileError::Exists) | WishError::Different => Self::Exists,
+            WishError::File(FileError::Exists | FileError::Folder) | WishError::Different => {
+                Self::Exists
+            }
             WishError::File(_) => Self::WriteFailed,
             WishError::NotOffered => Self::NotOffered,
             WishError::Unreachable => Self::Unreachable,

@@ -269,23 +269,38 @@ pub const DIGEST_CACHE_WRITE_BYTES: usize = 32 * 1024;
 
 // ---- what is shown ----
 
-/// Between two events about the progress of one download: scripts need no more.
-pub const PROGRESS_EVENT_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two pictures of the progress on a terminal: quick enough for the eye.
+/// Between two looks at the running transfers, and between two events about the progress of
+/// one: scripts need no more.
+pub const PROGRESS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two pictures of the progress on a terminal: quick enough for the eye. No two
+/// looks follow one another sooner.
 pub const PROGRESS_DRAW_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two lines about the progress where there is no terminal.
 pub const PROGRESS_LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// Transfers that are shown on a terminal, a line for each.
 pub const PROGRESS_LINES_MAX: usize = 10;
-/// A transfer in which nothing moved for so long is shown as stalled.
+/// A transfer in which nothing moved for so long is shown as stalled, at once.
 pub const STALLED_AFTER: Duration = Duration::from_secs(5);
-/// A rate forgets what was measured longer ago than this.
-pub const RATE_MEMORY: Duration = Duration::from_secs(3);
+/// A rate that is shown is that over so long, or half of it at least.
+pub const RATE_SHOWN_WINDOW: Duration = Duration::from_secs(3);
+/// What a transfer waited for longer ago than this counts for a third or less in what is
+/// shown to limit it.
+pub const LIMIT_MEMORY: Duration = Duration::from_secs(3);
+/// By how much more something has to hold a transfer up, in percent, before it is shown in
+/// the place of what was shown: else two that are alike would take turns.
+pub const LIMIT_LEAD_PERCENT: u32 = 25;
+/// A transfer in which nothing moves for so long waits for the other side. A network that
+/// brings anything at all does so sooner: TCP sends again what was lost after 1 s at first
+/// (RFC 6298), and after a fraction of that once it knows the way.
+pub const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// A line on stdout: what is no longer than PIPE_BUF, 4096 on Linux, is written to a pipe
 /// whole or not at all.
 pub const STDOUT_LINE_BYTES_MAX: usize = 4096;
 /// A text in a line of JSON, after escaping: some have two texts, and other fields.
 pub const JSON_TEXT_BYTES_MAX: usize = 1024;
+/// Events about what is not shared when a program starts; the rest is counted. Not so many
+/// that a reader who is slow to start would miss other events: a pipe holds 64 KiB.
+pub const SKIPPED_EVENTS_MAX: usize = 100;
 /// Lines about what is not shared; `share` counts the rest.
 pub const SKIPPED_LINES_MAX: usize = 10;
 /// How often `list --watch` looks for changes.

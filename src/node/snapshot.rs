@@ -46,6 +46,8 @@ pub struct Transfer {
     pub address: SocketAddrV4,
     /// When it began.
     pub began: Instant,
+    /// When anything of it last moved, or it began.
+    pub moved_at: Instant,
     /// How much of it has come, or was sent.
     pub bytes: u64,
 }

@@ -234,6 +234,16 @@ impl Download {
         self.received_bytes
     }
 
+    /// When something last came, while something is to come.
+    pub fn moved_at(&self) -> Option<Instant> {
+        match &self.state {
+            State::ExpectChunk { progress } | State::ExpectData { progress } => {
+                Some(progress.moved_at())
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the file is right and everything is sent.
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Finishing { .. }) && self.outbox.is_empty()

@@ -14,6 +14,8 @@ pub enum FileError {
     Changed,
     /// Something stands under the final name.
     Exists,
+    /// A folder does, which is not put aside for any file.
+    Folder,
     /// The disk has no more room than is kept free.
     Full,
     /// The system refused a call.
@@ -31,7 +33,7 @@ impl FileError {
         const SHORTAGES: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
         match self {
             Self::Io { errno, .. } => SHORTAGES.contains(&Errno::from_raw_os_error(errno)),
-            Self::Missing | Self::Changed | Self::Exists | Self::Full => false,
+            Self::Missing | Self::Changed | Self::Exists | Self::Folder | Self::Full => false,
         }
     }
 
@@ -45,7 +47,7 @@ impl FileError {
                     | io::ErrorKind::QuotaExceeded
                     | io::ErrorKind::FileTooLarge
             ),
-            Self::Missing | Self::Changed | Self::Exists => false,
+            Self::Missing | Self::Changed | Self::Exists | Self::Folder => false,
         }
     }
 }
@@ -56,6 +58,9 @@ impl fmt::Display for FileError {
             Self::Missing => f.write_str("no such regular file"),
             Self::Changed => f.write_str("the file is changing"),
             Self::Exists => f.write_str("something else stands under that name"),
+            Self::Folder => f.write_str(
+                "a folder stands under that name; move it away, or fetch to another place",
+            ),
             Self::Full => f.write_str("the disk is full, but for what --disk-reserve keeps free"),
             Self::Io { call, errno } => {
                 write!(f, "{call}: {}", io::Error::from_raw_os_error(*errno))

@@ -36,6 +36,11 @@ impl Progress {
         self.window_bytes += len_bytes as u64;
     }
 
+    /// When something last moved, or it began.
+    pub fn moved_at(&self) -> Instant {
+        self.moved_at
+    }
+
     /// When to check.
     pub fn deadline(&self) -> Instant {
         (self.moved_at + self.timeout).min(self.window_began + self.window)

@@ -302,6 +302,16 @@ impl Upload {
         }
     }
 
+    /// When something was last sent or acknowledged, while something is to be.
+    pub fn moved_at(&self) -> Option<Instant> {
+        match &self.state {
+            State::Sending(sending) | State::ExpectLastAcknowledgments(sending) => {
+                Some(sending.progress.moved_at())
+            }
+            State::ExpectRequest { .. } | State::ExpectSource | State::Closed => None,
+        }
+    }
+
     /// Whether nothing more can be sent before more of the file is hashed.
     pub fn waits_for_hash(&self) -> bool {
         matches!(&self.state, State::Sending(sending) if sending.waits_for_hash(&self.in_flight))

@@ -446,7 +446,7 @@ impl<N: Node> Reactor<N> {
         let Some(files) = &mut self.files else { return };
         let findings = files.follow(self.now);
         for skipped in &findings.skipped {
-            self.ui.warn(self.now, format_args!("not shared: {skipped}"));
+            self.ui.skip(self.now, &skipped.name, &skipped.why);
         }
         for input in findings.inputs {
             self.handle(input);

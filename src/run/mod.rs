@@ -33,7 +33,7 @@ pub use self::status::status;
 pub use self::text::{completions, man};
 use crate::cli::OutputArgs;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{CONNECTIONS_MIN, Limits, SPARE_DESCRIPTORS};
+use crate::limits::{CONNECTIONS_MIN, Limits, SKIPPED_EVENTS_MAX, SPARE_DESCRIPTORS};
 use crate::node::{Input, Node, Outcome, Version};
 use crate::reactor::Reactor;
 use crate::storage::{DigestCache, SharedFolder, Skipped};
@@ -77,6 +77,16 @@ fn say_listening(address: SocketAddrV4, output: &OutputArgs) {
         false => format!("listening {address}\n"),
     });
     notify::ready();
+}
+
+/// What a folder holds at the start, as events.
+fn say_sharing(path: &Path, files: usize, skipped: &[Skipped], output: &OutputArgs) {
+    if output.json {
+        stdout::print(&events::sharing(&path.to_string_lossy(), files, skipped.len()));
+        for Skipped { name, why } in skipped.iter().take(SKIPPED_EVENTS_MAX) {
+            stdout::print(&events::file_skipped(name, why));
+        }
+    }
 }
 
 /// Writes metrics from now on, if the user wants any.

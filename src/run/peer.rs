@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::network::{self, Place};
 use super::sockets;
 use super::{
-    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, serve,
-    warn_skipped, with_descriptors,
+    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening,
+    say_sharing, serve, warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, PeerArgs};
 use crate::exit::{ExitCode, Failure, result_of};
@@ -59,10 +59,10 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     // Before the scan, so that nothing falls between the two.
     let watch = Watch::new(&folder);
     let scan = folder.scan().map_err(cannot_read)?;
-    let copied = simulated.iter().flat_map(|simulated| simulated.skipped());
-    for skipped in copied.chain(&scan.skipped) {
-        warn_skipped(&name, skipped);
-    }
+    let copied = simulated.iter().flat_map(|simulated| simulated.skipped()).cloned();
+    let skipped: Vec<_> = copied.chain(scan.skipped).collect();
+    skipped.iter().for_each(|skipped| warn_skipped(&name, skipped));
+    let count = scan.files.len();
 
     let settings = PeerSettings {
         kind: PeerKind::Fixed,
@@ -88,6 +88,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;
     say_listening(address, output);
+    say_sharing(path, count, &skipped, output);
     let outcome = serve(&mut reactor, &begin)?;
     result_of(outcome, Some(args.id))
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::network::{self, Place};
 use super::sockets;
 use super::{
-    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening, serve,
-    warn_skipped, with_descriptors,
+    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening,
+    say_sharing, serve, warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, ShareArgs};
 use crate::count::Count;
@@ -15,7 +15,7 @@ use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::{Limits, SKIPPED_LINES_MAX};
 use crate::node::{PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
-use crate::storage::{Scan, SharedFolder, Watch, cache_folder};
+use crate::storage::{Scan, SharedFolder, Skipped, Watch, cache_folder};
 use crate::ui::{Show, Ui};
 use crate::wire::{PeerId, Shown};
 
@@ -56,9 +56,10 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         seed: fastrand::u64(..),
     };
     let node = PeerNode::new(Instant::now(), settings);
-    let count = Count(scan.files.len(), "file");
-    tell_skipped(&scan);
-    let (cache, begin) = known_files(&folder, scan.files, cache_folder());
+    let Scan { files, skipped } = scan;
+    tell_skipped(&skipped);
+    let count = files.len();
+    let (cache, begin) = known_files(&folder, files, cache_folder());
     let status = sockets::own(false);
     let interfaces = place.addresses();
     let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
@@ -70,11 +71,13 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;
     say_listening(address, output);
+    say_sharing(&args.dir, count, &skipped, output);
     let path = Shown(args.dir.to_string_lossy());
     let addresses = interfaces.iter().map(|at| SocketAddrV4::new(*at, address.port()).to_string());
     log::info!(
         target: NAME,
-        "sharing {count} of {path} at {}, with the registry at {registry}",
+        "sharing {} of {path} at {}, with the registry at {registry}",
+        Count(count, "file"),
         addresses.collect::<Vec<_>>().join(" and "),
     );
     if interfaces.iter().all(Ipv4Addr::is_loopback) {
@@ -85,11 +88,11 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
 }
 
 /// Tells what is not shared: the first few, and how many more.
-fn tell_skipped(scan: &Scan) {
-    for skipped in scan.skipped.iter().take(SKIPPED_LINES_MAX) {
+fn tell_skipped(skipped: &[Skipped]) {
+    for skipped in skipped.iter().take(SKIPPED_LINES_MAX) {
         warn_skipped(NAME, skipped);
     }
-    let more = scan.skipped.len().saturating_sub(SKIPPED_LINES_MAX);
+    let more = skipped.len().saturating_sub(SKIPPED_LINES_MAX);
     if more > 0 {
         log::warn!(target: NAME, "not shared: {more} more");
     }

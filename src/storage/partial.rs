@@ -58,10 +58,14 @@ impl Partial {
         settings: WriteSettings,
     ) -> Result<Self, FileError> {
         space::check(&folder, settings.disk_reserve_bytes)?;
-        if let OnConflict::Refuse | OnConflict::Skip = settings.on_conflict {
+        // What can be known to end in vain does not begin.
+        let is_refused = matches!(settings.on_conflict, OnConflict::Refuse | OnConflict::Skip);
+        if settings.on_conflict != OnConflict::Rename {
             match system::stat_name(&folder, final_name.as_str()) {
                 Err(Errno::NOENT) => {}
-                Ok(_) => return Err(FileError::Exists),
+                Ok(there) if system::is_folder(&there) => return Err(FileError::Folder),
+                Ok(_) if is_refused => return Err(FileError::Exists),
+                Ok(_) => {}
                 Err(errno) => return Err(refused("stat")(errno)),
             }
         }
@@ -349,8 +353,9 @@ mod tests {
         fs::write(path.join("file"), b"theirs").unwrap();
         symlink("nowhere", path.join("link")).unwrap();
         fs::create_dir(path.join("folder")).unwrap();
-        for there in ["file", "link", "folder"] {
-            assert_eq!(shared.create_partial(&name(there)).unwrap_err(), FileError::Exists);
+        let errors = [FileError::Exists, FileError::Exists, FileError::Folder];
+        for (there, error) in ["file", "link", "folder"].into_iter().zip(errors) {
+            assert_eq!(shared.create_partial(&name(there)).unwrap_err(), error);
         }
         // The same, appearing between creation and commit.
         let [mut file, mut link, mut empty] =
@@ -430,7 +435,7 @@ mod tests {
         assert_eq!(content("f (2).txt"), b"ours");
         assert_eq!(commit("f.txt", OnConflict::Replace), Ok("f.txt".into()));
         assert_eq!(content("f.txt"), b"ours");
-        assert_eq!(commit("folder", OnConflict::Replace), Err(FileError::Exists));
+        assert_eq!(commit("folder", OnConflict::Replace), Err(FileError::Folder));
         assert_eq!(commit("folder", OnConflict::Rename), Ok("folder (1)".into()));
         assert_eq!(
             names_in(path),

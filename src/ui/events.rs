@@ -1,6 +1,6 @@
 //! The events of `--json`, each with its documentation.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
@@ -8,7 +8,6 @@ use super::doctor;
 use super::facts::FACTS;
 use super::json::{COMMON, Field, FieldKind, Kind, Value, line};
 use super::meter::Running;
-use super::work::Limit;
 use crate::exit::ExitCode;
 use crate::node::{Direction, HeardOffer, Report, Transfer};
 use crate::wire::{FileName, Offer};
@@ -30,6 +29,15 @@ const LISTENING: Kind = Kind {
     name: "listening",
     what: "the program is ready",
     fields: &[field("address", FieldKind::Text, "ADDRESS:PORT where it listens")],
+};
+const SHARING: Kind = Kind {
+    name: "sharing",
+    what: "share, peer: what the folder holds at the start; the first of what is skipped follows",
+    fields: &[
+        field("folder", FieldKind::Text, "the folder"),
+        field("files", FieldKind::Number, "how many files are offered"),
+        field("skipped", FieldKind::Number, "how much else is in it, and is not offered"),
+    ],
 };
 const REGISTERED: Kind =
     Kind { name: "registered", what: "the registry has entered us", fields: &[REGISTRY] };
@@ -57,6 +65,17 @@ const DOWNLOAD_STARTED: Kind = Kind {
     what: "a file is asked for; every attempt begins with one",
     fields: &[NAME, PEER, ADDRESS],
 };
+const RATE: Field = field("bytes_per_second", FieldKind::Number, "over the last seconds");
+const RUNNING_FOR: Field = field("seconds", FieldKind::Decimal, "since it was started");
+const STILL_FOR: Field =
+    field("still_for", FieldKind::Decimal, "seconds in which nothing came or went");
+const LIMITED_BY: Field = field(
+    "limited_by",
+    FieldKind::Text,
+    "what held it up most in the last seconds: our disk, hashing, network (bytes move, \
+     and we wait for more: the way, or how fast the other side is), or other side (we \
+     wait, and for a second nothing moved at all)",
+);
 const PROGRESS: Kind = Kind {
     name: "progress",
     what: "once a second for each running download",
@@ -64,14 +83,10 @@ const PROGRESS: Kind = Kind {
         NAME,
         PEER,
         field("bytes", FieldKind::Number, "what has come of it; its size is not known"),
-        field("bytes_per_second", FieldKind::Number, "over the last seconds"),
-        field("seconds", FieldKind::Decimal, "since it was started"),
-        field("still_for", FieldKind::Decimal, "seconds in which nothing came"),
-        field(
-            "limited_by",
-            FieldKind::Text,
-            "network, other side (we wait, and nothing comes), our disk, or hashing",
-        ),
+        RATE,
+        RUNNING_FOR,
+        STILL_FOR,
+        LIMITED_BY,
     ],
 };
 const SOURCE_FAILED: Kind = Kind {
@@ -134,6 +149,19 @@ const UPLOAD_STARTED: Kind = Kind {
     what: "someone began to fetch a file",
     fields: &[NAME, ADDRESS, BYTES],
 };
+const UPLOAD_PROGRESS: Kind = Kind {
+    name: "upload_progress",
+    what: "once a second for each running upload",
+    fields: &[
+        NAME,
+        ADDRESS,
+        field("bytes", FieldKind::Number, "what was sent of it"),
+        RATE,
+        RUNNING_FOR,
+        STILL_FOR,
+        LIMITED_BY,
+    ],
+};
 const UPLOAD_DONE: Kind = Kind {
     name: "upload_done",
     what: "the other side has acknowledged all of a file",
@@ -160,6 +188,11 @@ const FILE_REFUSED: Kind = Kind {
     name: "file_refused",
     what: "a file of the folder is not offered: there are too many",
     fields: &[NAME],
+};
+const FILE_SKIPPED: Kind = Kind {
+    name: "file_skipped",
+    what: "something in the folder is not offered; of what is there at the start, the first 100",
+    fields: &[NAME, REASON],
 };
 const FOLDER_LOST: Kind = Kind {
     name: "folder_lost",
@@ -212,6 +245,7 @@ const EXIT: Kind = Kind {
 /// Every event there is.
 pub const EVENTS: &[&Kind] = &[
     &LISTENING,
+    &SHARING,
     &REGISTERED,
     &REGISTRY_UNREACHABLE,
     &OFFER_SEEN,
@@ -230,12 +264,14 @@ pub const EVENTS: &[&Kind] = &[
     &IDENTICAL,
     &NOTHING_MATCHED,
     &UPLOAD_STARTED,
+    &UPLOAD_PROGRESS,
     &UPLOAD_DONE,
     &UPLOAD_FAILED,
     &FILE_SHARED,
     &FILE_CHANGING,
     &FILE_REFUSED,
     &FILE_LOST,
+    &FILE_SKIPPED,
     &FOLDER_LOST,
     &PEER_ENTERED,
     &PEER_LEFT,
@@ -288,6 +324,17 @@ fn push_fields(text: &mut String, fields: &[Field]) {
 /// The program is ready.
 pub fn listening(address: SocketAddrV4) -> String {
     line(&LISTENING, &[Value::Text(&address)])
+}
+
+/// What is shared at the start.
+pub fn sharing(folder: &str, files: usize, skipped: usize) -> String {
+    let [files, skipped] = [files, skipped].map(|count| Value::Number(count as u64));
+    line(&SHARING, &[Value::Text(&folder), files, skipped])
+}
+
+/// Something is not shared.
+pub fn file_skipped(name: &str, reason: &dyn Display) -> String {
+    line(&FILE_SKIPPED, &[Value::Text(&name), Value::Text(reason)])
 }
 
 /// Something is on offer.
@@ -347,20 +394,23 @@ pub fn exit(code: ExitCode, error: Option<&str>) -> String {
     }
 }
 
-/// How a download does.
-pub(super) fn progress((running, limit): &(Running, Limit)) -> Option<String> {
+/// How a transfer does.
+pub(super) fn progress(running: &Running) -> String {
     let transfer = &running.transfer;
-    let Direction::In { peer } = transfer.direction else { return None };
+    let (kind, other_side) = match transfer.direction {
+        Direction::In { peer } => (&PROGRESS, Value::Number(peer.0.into())),
+        Direction::Out { .. } => (&UPLOAD_PROGRESS, Value::Text(&transfer.address)),
+    };
     let values = [
         Value::Text(&transfer.name),
-        Value::Number(peer.0.into()),
+        other_side,
         Value::Number(transfer.bytes),
         Value::Number(running.bytes_per_second as u64),
         Value::Seconds(running.elapsed()),
         Value::Seconds(running.still_for()),
-        Value::Text(limit),
+        Value::Text(&running.limit()),
     ];
-    Some(line(&PROGRESS, &values))
+    line(kind, &values)
 }
 
 /// The event of a report, if it is one for programs.
@@ -385,7 +435,7 @@ pub fn of(report: &Report) -> Option<String> {
             line(&CHECKSUM_FAILED, &[Text(name), Number(peer.0.into()), Flag(*is_simulated)])
         }
         Report::SourceFailed { name, peer, reason } => {
-            let reason: &dyn std::fmt::Display = match reason {
+            let reason: &dyn Display = match reason {
                 Some(reason) => reason,
                 None => &"it is not known to the registry",
             };
@@ -446,6 +496,7 @@ mod tests {
     use crate::ui::facts::{Facts, LoopCounts};
     use crate::ui::meter::Meter;
     use crate::ui::progress::Totals;
+    use crate::ui::work::Work;
     use crate::wire::{Digest, FieldText, PeerId};
 
     /// Checks a line against the documentation of its event; gives the event's name.
@@ -523,6 +574,8 @@ mod tests {
         let mut lines: Vec<_> = reports.iter().map(|report| of(report).unwrap()).collect();
         lines.extend([
             listening(address),
+            sharing("a folder", 3, 1),
+            file_skipped("a\n", &error),
             dropped(3),
             offer(&heard, None, heard.heard_at + second),
             offer(&heard, Some(address), heard.heard_at + second),
@@ -540,11 +593,15 @@ mod tests {
         ]);
         let (began, connection) = (heard.heard_at, ConnectionId::from_bits(1));
         let direction = Direction::In { peer };
-        let transfer = Transfer { connection, name, direction, address: from, began, bytes: 3000 };
+        let (address, moved_at, bytes) = (from, began, 3000);
+        let transfer = Transfer { connection, name, direction, address, began, moved_at, bytes };
         let mut meter = Meter::default();
-        let transfers = vec![transfer];
+        let direction = Direction::Out { size_bytes, waits_for_hash: false };
+        let connection = ConnectionId::from_bits(0);
+        let upload = Transfer { connection, direction, ..transfer };
+        let transfers = vec![upload, transfer];
         let snapshot = Snapshot { transfers, ..Snapshot::default() };
-        meter.look(began + second, &snapshot);
+        meter.look(began + second, &snapshot, (&Work::default(), second));
         let (totals, counts) = (Totals::default(), LoopCounts::default());
         let (name_of, now) = ("test", began + second);
         let facts = Facts {
@@ -557,7 +614,7 @@ mod tests {
         };
         let inventory = Inventory { shared: vec![(name, 7)], offers: vec![heard] };
         lines.extend(facts.json(&inventory).lines().map(|line| format!("{line}\n")));
-        lines.extend(meter.running().filter_map(|running| progress(&(*running, Limit::Disk))));
+        lines.extend(meter.running().map(progress));
         let checked: BTreeSet<_> = lines.iter().map(|line| check(line)).collect();
         assert_eq!(checked, EVENTS.iter().map(|kind| kind.name).collect());
         assert_eq!(checked.len(), EVENTS.len(), "no name twice");

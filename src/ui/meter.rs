@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use crate::limits::RATE_MEMORY;
+use super::work::{Limit, Waits, Work};
+use crate::limits::{RATE_SHOWN_WINDOW, STALLED_AFTER};
 use crate::node::{ConnectionId, Direction, Snapshot, Transfer};
 use crate::wire::FileName;
 
@@ -19,22 +20,32 @@ pub(super) struct Meter {
 pub(super) struct Running {
     /// As it was at the last look.
     pub(super) transfer: Transfer,
-    /// Over some seconds, the last ones most.
+    /// Over the last seconds; 0 while it is stalled, and the time of that counts for nothing
+    /// later on.
     pub(super) bytes_per_second: f64,
+    /// What held it up.
+    waits: Waits,
     /// When that look was.
     looked_at: Instant,
-    /// The last look that found it further than the one before.
-    moved_at: Instant,
+    /// The look that the rate is measured from, and the one that it will be next.
+    marks: [Mark; 2],
+}
+
+/// How far a transfer was.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Instant,
+    bytes: u64,
 }
 
 impl Meter {
-    /// Looks at what runs.
-    pub(super) fn look(&mut self, now: Instant, snapshot: &Snapshot) {
+    /// Looks at what runs. The loop `did` this in the time since the last look.
+    pub(super) fn look(&mut self, now: Instant, snapshot: &Snapshot, did: (&Work, Duration)) {
         let before = mem::take(&mut self.running);
         let running = snapshot.transfers.iter().map(|&transfer| {
             let key = (transfer.connection, transfer.name);
             let running = before.get(&key).copied().filter(|r| r.transfer.began == transfer.began);
-            (key, running.unwrap_or_else(|| Running::new(transfer)).after(now, transfer))
+            (key, running.unwrap_or_else(|| Running::new(transfer)).after(now, transfer, did))
         });
         self.running = running.collect();
     }
@@ -49,26 +60,37 @@ impl Running {
     /// At its very beginning.
     fn new(transfer: Transfer) -> Self {
         Self {
-            transfer: Transfer { bytes: 0, ..transfer },
+            transfer: Transfer { bytes: 0, moved_at: transfer.began, ..transfer },
             bytes_per_second: 0.0,
+            waits: Waits::default(),
             looked_at: transfer.began,
-            moved_at: transfer.began,
+            marks: [Mark { at: transfer.began, bytes: 0 }; 2],
         }
     }
 
-    fn after(self, now: Instant, transfer: Transfer) -> Self {
-        let moved = transfer.bytes.saturating_sub(self.transfer.bytes);
-        let since = now.saturating_duration_since(self.looked_at).as_secs_f64();
-        let is_first = self.looked_at == transfer.began;
-        // What was measured longer ago than the memory counts for a third or less.
-        let weight = if is_first { 1.0 } else { 1.0 - (-since / RATE_MEMORY.as_secs_f64()).exp() };
-        let rate = if since > 0.0 { moved as f64 / since } else { self.bytes_per_second };
-        Self {
-            transfer,
-            bytes_per_second: self.bytes_per_second * (1.0 - weight) + rate * weight,
-            looked_at: now,
-            moved_at: if moved > 0 { now } else { self.moved_at },
+    fn after(self, now: Instant, transfer: Transfer, did: (&Work, Duration)) -> Self {
+        let mut marks = self.marks;
+        if self.is_stalled() {
+            marks = [Mark { at: self.looked_at, bytes: self.transfer.bytes }; 2];
         }
+        if now.saturating_duration_since(marks[1].at) * 2 >= RATE_SHOWN_WINDOW {
+            marks = [marks[1], Mark { at: now, bytes: transfer.bytes }];
+        }
+        let [Mark { at, bytes }, _] = marks;
+        let seconds = now.saturating_duration_since(at).as_secs_f64();
+        let moved = transfer.bytes.saturating_sub(bytes) as f64;
+        let next = Self { transfer, looked_at: now, marks, ..self };
+        let is_moving = seconds > 0.0 && !next.is_stalled();
+        Self {
+            bytes_per_second: if is_moving { moved / seconds } else { 0.0 },
+            waits: self.waits.after(did, &transfer, next.still_for()),
+            ..next
+        }
+    }
+
+    /// What limits it.
+    pub(super) fn limit(&self) -> Limit {
+        self.waits.limit()
     }
 
     /// How long it has been running.
@@ -76,9 +98,14 @@ impl Running {
         self.looked_at.saturating_duration_since(self.transfer.began)
     }
 
-    /// Whether nothing moved since the last look.
-    pub(super) fn is_still(&self) -> bool {
-        self.moved_at < self.looked_at
+    /// Whether nothing moved for so long that it is to be told.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.still_for() >= STALLED_AFTER
+    }
+
+    /// When that will be so, if it is not, and nothing moves until then.
+    pub(super) fn stalls_at(&self) -> Option<Instant> {
+        (!self.is_stalled()).then(|| self.transfer.moved_at + STALLED_AFTER)
     }
 
     /// Whether it is coming in.
@@ -86,8 +113,62 @@ impl Running {
         matches!(self.transfer.direction, Direction::In { .. })
     }
 
-    /// For how long nothing moved, as far as the looks can tell.
+    /// For how long nothing moved.
     pub(super) fn still_for(&self) -> Duration {
-        self.looked_at.saturating_duration_since(self.moved_at)
+        self.looked_at.saturating_duration_since(self.transfer.moved_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+
+    use super::*;
+    use crate::wire::PeerId;
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds_and_a_stall_leaves_no_trace_in_it() {
+        let began = Instant::now();
+        let at = |milliseconds| began + Duration::from_millis(milliseconds);
+        let look = |meter: &mut Meter, now, moved_at, bytes| {
+            let transfer = Transfer {
+                connection: ConnectionId::from_bits(1),
+                name: FileName::new("file").unwrap(),
+                direction: Direction::In { peer: PeerId(1) },
+                address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
+                began,
+                moved_at: at(moved_at),
+                bytes,
+            };
+            let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
+            meter.look(at(now), &snapshot, (&Work::default(), Duration::ZERO));
+            meter.running().next().unwrap().bytes_per_second
+        };
+        let mut meter = Meter::default();
+        // By when so many bytes had come, and the rate that is shown then.
+        let story = [
+            // A second at 8000, then 1000 for 4 s.
+            (1000, 8000, 8000),
+            (5000, 12_000, 1000),
+            // It stands for 10 s.
+            (10_000, 12_000, 0),
+            (15_000, 12_000, 0),
+            // And goes on.
+            (16_000, 14_000, 2000),
+        ];
+        let (mut since, mut bytes, mut moved_at, mut rate) = (0, 0, 0, 0.0);
+        for (until, bytes_then, expected) in story {
+            for now in (since..=until).step_by(250).skip(1) {
+                let moved = (bytes_then - bytes) * (now - since) / (until - since);
+                moved_at = if moved > 0 { now } else { moved_at };
+                rate = look(&mut meter, now, moved_at, bytes + moved);
+            }
+            assert!((rate - expected as f64).abs() < 1.0, "{rate} bytes/s after {until} ms");
+            (since, bytes) = (until, bytes_then);
+        }
+        // Nor is what stands said to move because the looks are far from one another.
+        let mut meter = Meter::default();
+        assert!(look(&mut meter, 1000, 1000, 1000) > 0.0);
+        assert_eq!(look(&mut meter, 7000, 1000, 1000), 0.0);
     }
 }

@@ -29,12 +29,15 @@ use log::Level;
 
 use self::facts::Facts;
 pub use self::facts::LoopCounts;
-use self::meter::Meter;
+use self::meter::{Meter, Running};
 use self::progress::{Progress, Totals, View};
 use self::report_log::ReportLog;
 pub use self::work::Work;
-use crate::limits::{METRICS_INTERVAL, PROGRESS_EVENT_INTERVAL};
+use crate::limits::{
+    METRICS_INTERVAL, PROGRESS_DRAW_INTERVAL, PROGRESS_LOOK_INTERVAL, STALLED_AFTER,
+};
 use crate::node::{Inventory, Report, Snapshot};
+use crate::wire::Shown;
 
 /// What a program is to show.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +59,8 @@ pub struct Ui {
     totals: Totals,
     meter: Meter,
     looked_at: Instant,
+    /// When to look at what runs, while something does that is to be shown.
+    look_due: Option<Instant>,
     /// Whether events are shown, and when the running transfers are, if any are.
     json: bool,
     events_due: Option<Instant>,
@@ -76,6 +81,7 @@ impl Ui {
             totals: Totals::default(),
             meter: Meter::default(),
             looked_at: Instant::now(),
+            look_due: None,
             json: show.json,
             events_due: None,
             progress: show.has_progress.then(Progress::new),
@@ -96,9 +102,21 @@ impl Ui {
         self.totals.count(now, report);
         if is_first && self.totals.busy_since.is_some() {
             self.looked_at = now;
-            self.events_due = self.json.then_some(now + PROGRESS_EVENT_INTERVAL);
+            self.events_due = self.json.then_some(now + PROGRESS_LOOK_INTERVAL);
             self.progress_due = self.progress.as_ref().map(|progress| now + progress.interval());
+            if self.json || self.progress.is_some() {
+                self.plan_look(now);
+            }
         }
+    }
+
+    /// It is looked as often as something is shown, often enough to know how fast the
+    /// transfers are, and when one of them becomes stalled.
+    fn plan_look(&mut self, now: Instant) {
+        let stalls_at = self.meter.running().filter_map(Running::stalls_at).min();
+        let dues = [self.events_due, self.progress_due, stalls_at];
+        let due = dues.into_iter().flatten().fold(now + PROGRESS_LOOK_INTERVAL, Instant::min);
+        self.look_due = Some(due.max(now + PROGRESS_DRAW_INTERVAL));
     }
 
     /// Logs a line of the loop's own.
@@ -106,15 +124,18 @@ impl Ui {
         self.log.note(level, line);
     }
 
-    /// Logs a warning of the loop's own, of which there may be very many.
-    pub fn warn(&mut self, now: Instant, line: impl Display) {
-        self.log.warn(now, line);
+    /// Something in the folder is not shared, of which there may be very much.
+    pub fn skip(&mut self, now: Instant, name: &str, why: &dyn Display) {
+        if self.json {
+            stdout::print(&events::file_skipped(name, why));
+        }
+        self.log.warn(now, format_args!("not shared: {}: {why}", Shown(name)));
     }
 
     /// When to call [`Ui::look`]; while there is such a time, it is of interest what the
     /// loop does with its own.
     pub fn next_look(&self) -> Option<Instant> {
-        [self.events_due, self.progress_due].into_iter().flatten().min()
+        self.look_due
     }
 
     /// When to call [`Ui::look`] or [`Ui::metrics`].
@@ -139,23 +160,28 @@ impl Ui {
 
     /// Shows what runs. `work` is what the loop did since it was called last.
     pub fn look(&mut self, now: Instant, snapshot: &Snapshot, work: &Work) {
-        let elapsed = now.saturating_duration_since(mem::replace(&mut self.looked_at, now));
-        self.meter.look(now, snapshot);
-        let running: Vec<_> =
-            self.meter.running().map(|running| (*running, work.limit(elapsed, running))).collect();
+        let before = mem::replace(&mut self.looked_at, now);
+        self.meter.look(now, snapshot, (work, now.saturating_duration_since(before)));
+        let stalled = self.meter.running().filter(|running| running.is_stalled());
+        let has_stalled =
+            stalled.map(|running| running.transfer.moved_at).any(|at| at + STALLED_AFTER > before);
+        let running: Vec<_> = self.meter.running().collect();
         let is_running = !running.is_empty();
         if is_due(&mut self.events_due, now) {
-            running.iter().filter_map(events::progress).for_each(|line| stdout::print(&line));
-            self.events_due = is_running.then_some(now + PROGRESS_EVENT_INTERVAL);
+            running.iter().for_each(|running| stdout::print(&events::progress(running)));
+            self.events_due = is_running.then_some(now + PROGRESS_LOOK_INTERVAL);
         }
         if let Some(progress) = &self.progress
-            && is_due(&mut self.progress_due, now)
+            && (is_due(&mut self.progress_due, now) || has_stalled || !is_running)
         {
             let (totals, wishes_open) = (&self.totals, snapshot.wishes_open);
             progress.show(&self.name, &View { now, totals, wishes_open, running: &running });
             self.progress_due = is_running.then_some(now + progress.interval());
         }
-        if !is_running {
+        if is_running {
+            self.plan_look(now);
+        } else {
+            self.look_due = None;
             self.totals.rest(now);
         }
     }
@@ -181,7 +207,7 @@ impl Ui {
     pub fn end(&mut self, now: Instant) {
         self.totals.rest(now);
         self.metrics_due = self.metrics_due.map(|_| now);
-        (self.events_due, self.progress_due) = (None, None);
+        (self.look_due, self.events_due, self.progress_due) = (None, None, None);
         if let Some(progress) = &self.progress {
             progress.end();
             if let Some(line) = self.totals.last_line() {
@@ -220,9 +246,10 @@ mod tests {
                 ui.report(at(round), &Report::DownloadStarted { name, peer, address });
                 let (direction, connection) = (Direction::In { peer }, ConnectionId::from_bits(1));
                 let (began, bytes) = (at(round), 1000);
-                let transfers =
-                    vec![Transfer { connection, name, direction, address, began, bytes }];
-                let snapshot = Snapshot { transfers, ..Snapshot::default() };
+                let moved_at = began;
+                let transfer =
+                    Transfer { connection, name, direction, address, began, moved_at, bytes };
+                let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
                 assert!(ui.poll_timeout().is_some_and(|due| due > at(round)));
                 ui.look(at(round + 5), &snapshot, &Work::default());
                 assert!(ui.poll_timeout().is_some_and(|due| due > at(round + 5)));
@@ -232,5 +259,37 @@ mod tests {
             // Twice 10 s, and not the time between.
             assert_eq!(ui.totals.busy, Duration::from_secs(20));
         }
+    }
+
+    #[test]
+    fn it_looks_when_a_transfer_becomes_stalled_and_often_enough_to_know_its_rate() {
+        let (name, peer) = (FileName::new("file").unwrap(), PeerId(1));
+        let address = SocketAddrV4::new([192, 0, 2, 1].into(), 1);
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let show = Show { json: false, has_progress: true, has_metrics: false };
+        let mut ui = Ui::new("test".into(), show);
+        ui.progress = Some(Progress::Told);
+        ui.report(at(0), &Report::DownloadStarted { name, peer, address });
+        let (direction, connection) = (Direction::In { peer }, ConnectionId::from_bits(1));
+        let (began, moved_at, bytes) = (at(0), at(1300), 1000);
+        let transfer = Transfer { connection, name, direction, address, began, moved_at, bytes };
+        let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
+        let mut looks = Vec::new();
+        while let Some(due) = ui.next_look().filter(|due| *due <= at(7000)) {
+            let told_before = ui.progress_due;
+            ui.look(due, &snapshot, &Work::default());
+            looks.push(((due - start).as_millis(), ui.progress_due != told_before));
+        }
+        let expected = [
+            (1000, false),
+            (2000, false),
+            (3000, false),
+            (4000, false),
+            (5000, true),
+            (6000, false),
+            (6300, true),
+        ];
+        assert_eq!(looks, expected);
     }
 }

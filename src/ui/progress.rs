@@ -12,9 +12,7 @@ use super::meter::Running;
 use super::terminal::{self, Terminal};
 use super::work::Limit;
 use crate::count::Count;
-use crate::limits::{
-    PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX, STALLED_AFTER,
-};
+use crate::limits::{PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX};
 use crate::logger;
 use crate::node::{Direction, Report};
 use crate::wire::FileName;
@@ -35,6 +33,10 @@ pub(super) enum Progress {
 pub(super) struct Totals {
     pub(super) files_in: u64,
     pub(super) bytes_in: u64,
+    /// Wanted files that were fetched and then found to be there, the same.
+    identical: u64,
+    /// Wanted files that were not fetched, as something is there.
+    already_there: u64,
     pub(super) files_out: u64,
     pub(super) bytes_out: u64,
     /// Wishes that will not come true.
@@ -57,7 +59,7 @@ pub(super) struct View<'a> {
     pub(super) totals: &'a Totals,
     /// Wishes that have not come to an end.
     pub(super) wishes_open: usize,
-    pub(super) running: &'a [(Running, Limit)],
+    pub(super) running: &'a [&'a Running],
 }
 
 impl Progress {
@@ -110,6 +112,7 @@ impl Totals {
         | Report::UploadFailed { .. }
         | Report::SourceFailed { .. }
         | Report::ChecksumFailed { .. }
+        | Report::Identical { .. }
         | Report::WishFailed { .. } = report
         {
             self.ended_at = Some(now);
@@ -132,7 +135,11 @@ impl Totals {
                 // A try need not come as far as a download.
                 self.retries += u64::from(!self.failed_once.insert(*name));
             }
-            Report::AlreadyThere { name } => _ = self.failed_once.remove(name),
+            Report::Identical { .. } => self.identical += 1,
+            Report::AlreadyThere { name } => {
+                self.failed_once.remove(name);
+                self.already_there += 1;
+            }
             Report::WishFailed { name, .. } => {
                 self.failed_once.remove(name);
                 self.failed += 1;
@@ -150,7 +157,7 @@ impl Totals {
         }
     }
 
-    /// The last line of all, if anything was transferred.
+    /// The last line of all, if anything was wanted or transferred.
     pub(super) fn last_line(&self) -> Option<String> {
         let mut text = String::new();
         let seconds = self.busy.as_secs_f64();
@@ -164,9 +171,16 @@ impl Totals {
                 let _ = write!(text, "{start}{verb} {files}, {bytes} in {seconds:.1} s, {rate}");
             }
         }
-        let told = self.files_in + self.files_out + self.failed + self.retries > 0;
+        let found = self.identical + self.already_there;
+        let told = self.files_in + self.files_out + found + self.failed + self.retries > 0;
         if text.is_empty() {
             let _ = write!(text, "fetched nothing in {seconds:.1} s");
+        }
+        for (files, what) in [(self.identical, "identical"), (self.already_there, "already there")]
+        {
+            if files > 0 {
+                let _ = write!(text, ", {files} {what}");
+            }
         }
         let _ = write!(text, ", {}", Retries(self.retries));
         told.then_some(text)
@@ -194,16 +208,16 @@ impl View<'_> {
     /// Files, bytes, rate, time and retries in all.
     fn summary(&self) -> String {
         let totals = self.totals;
-        let is_in = |running: &&(Running, Limit)| running.0.is_download();
-        let bytes: u64 = self.running.iter().map(|(running, _)| running.transfer.bytes).sum();
-        let rate: f64 = self.running.iter().map(|(running, _)| running.bytes_per_second).sum();
+        let bytes: u64 = self.running.iter().map(|running| running.transfer.bytes).sum();
+        let rate: f64 = self.running.iter().map(|running| running.bytes_per_second).sum();
         let since = totals.busy_since.map_or(Duration::ZERO, |since| self.now - since);
         let mut text = String::new();
-        let wanted = totals.files_in + totals.failed + self.wishes_open as u64;
+        let done = totals.files_in + totals.identical + totals.already_there;
+        let wanted = done + totals.failed + self.wishes_open as u64;
         if wanted > 0 {
-            let _ = write!(text, "{} of {}, ", totals.files_in, Count(wanted, "file"));
+            let _ = write!(text, "{done} of {}, ", Count(wanted, "file"));
         }
-        let sending = self.running.len() - self.running.iter().filter(is_in).count();
+        let sending = self.running.iter().filter(|running| !running.is_download()).count();
         if sending + totals.files_out as usize > 0 {
             let _ = write!(text, "sending {sending}, {} sent, ", Count(totals.files_out, "file"));
         }
@@ -220,19 +234,21 @@ impl View<'_> {
 
     /// What most of the transfers wait for, in words behind the summary.
     fn what_limits(&self) -> String {
-        let stalled = self.running.iter().filter(|(running, _)| is_stalled(running)).count();
-        match self.running.first() {
-            _ if stalled > 0 => format!("; {stalled} stalled"),
-            Some((_, limit)) => format!("; limited by: {limit}"),
-            None => String::new(),
+        let stalled = self.running.iter().filter(|running| running.is_stalled()).count();
+        if stalled > 0 {
+            return format!("; {stalled} stalled");
         }
+        let count = |limit: &Limit| self.running.iter().filter(|r| r.limit() == *limit).count();
+        let most = Limit::ALL.into_iter().max_by_key(count);
+        most.map(|limit| format!("; limited by: {limit}")).unwrap_or_default()
     }
 }
 
 /// A transfer: its name, and then columns that stand below one another.
-fn line((running, limit): &(Running, Limit), width: usize) -> String {
+fn line(running: &Running, width: usize) -> String {
     let transfer = &running.transfer;
-    let state = if is_stalled(running) { "stalled".to_owned() } else { limit.to_string() };
+    let state =
+        if running.is_stalled() { "stalled".to_owned() } else { running.limit().to_string() };
     let (bytes, rate) = (BinaryBytes(transfer.bytes).to_string(), Rate(running.bytes_per_second));
     let columns = if width >= WIDE {
         let who = match transfer.direction {
@@ -240,17 +256,13 @@ fn line((running, limit): &(Running, Limit), width: usize) -> String {
             Direction::Out { .. } => format!("to {}", transfer.address.ip()),
         };
         format!(" {bytes:>11} {:>13} {who:<20} {state:<10}", rate.to_string())
-    } else if is_stalled(running) {
+    } else if running.is_stalled() {
         format!(" {bytes:>11} {state:>13}")
     } else {
         format!(" {bytes:>11} {:>13}", rate.to_string())
     };
     let name = fit(transfer.name.as_str(), width.saturating_sub(columns.len()));
     format!("{name}{columns}")
-}
-
-fn is_stalled(running: &Running) -> bool {
-    running.still_for() >= STALLED_AFTER
 }
 
 /// Cuts or fills a text to a width, in columns of the terminal.
@@ -288,9 +300,10 @@ mod tests {
     use super::*;
     use crate::node::{ConnectionId, Snapshot, Transfer};
     use crate::ui::meter::Meter;
+    use crate::ui::work::Work;
     use crate::wire::PeerId;
 
-    fn running(count: usize, name: &str, direction: Direction) -> Vec<(Running, Limit)> {
+    fn meter(count: usize, name: &str, direction: Direction) -> Meter {
         let began = Instant::now();
         let transfer = |n: usize| Transfer {
             connection: ConnectionId::from_bits(n as u64),
@@ -298,13 +311,16 @@ mod tests {
             direction,
             address: SocketAddrV4::new([192, 168, 100, 200].into(), 50_000),
             began,
+            moved_at: began,
             bytes: 3 << 20,
         };
         let transfers = (0..count).map(transfer).collect();
         let mut meter = Meter::default();
         let snapshot = Snapshot { transfers, ..Snapshot::default() };
-        meter.look(began + Duration::from_secs(2), &snapshot);
-        meter.running().map(|running| (*running, Limit::OtherSide)).collect()
+        let elapsed = Duration::from_secs(2);
+        let work = Work { idle: elapsed, ..Work::default() };
+        meter.look(began + elapsed, &snapshot, (&work, elapsed));
+        meter
     }
 
     #[test]
@@ -320,7 +336,8 @@ mod tests {
             Direction::Out { size_bytes: 1, waits_for_hash: false },
         ];
         for (name, direction) in names.iter().flat_map(|name| directions.map(|d| (name, d))) {
-            let running = running(30, name, direction);
+            let meter = meter(30, name, direction);
+            let running: Vec<_> = meter.running().collect();
             let totals = Totals { retries: 3, failed: 1, ..Totals::default() };
             let view =
                 View { now: Instant::now(), totals: &totals, wishes_open: 40, running: &running };
@@ -356,7 +373,8 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_shows_who_and_why_and_a_narrow_one_how_much_and_how_fast() {
-        let running = running(1, "talk.pdf", Direction::In { peer: PeerId(7) });
+        let meter = meter(1, "talk.pdf", Direction::In { peer: PeerId(7) });
+        let running: Vec<_> = meter.running().collect();
         let totals = Totals { files_in: 1, bytes_in: 1 << 20, ..Totals::default() };
         let view = View { now: Instant::now(), totals: &totals, wishes_open: 2, running: &running };
         let lines = view.lines(80, 24);

@@ -1,10 +1,15 @@
 //! What the loop did with its time, and what that says of the transfers.
+//!
+//! The loop knows exactly how long it hashed, waited for the disk, and had nothing to do. What
+//! it waits for then, it cannot see: a slow way and a slow peer at its end look alike from
+//! here, and the system tells neither side of the other's disk. So *network* is said while
+//! bytes move and more of them could, and *other side* only if none do for a while.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::node::Direction;
-use crate::ui::meter::Running;
+use crate::limits::{LIMIT_LEAD_PERCENT, LIMIT_MEMORY, SILENT_AFTER};
+use crate::node::{Direction, Transfer};
 
 /// What the loop did with its time since the last look. What is left is the rest: moving
 /// bytes in and out of sockets above all.
@@ -19,11 +24,13 @@ pub struct Work {
 }
 
 /// What keeps a transfer from being faster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Limit {
-    /// The way between us and the other side: bytes come or go, and we wait for more.
+    /// The way to the other side, with what that does at its end: bytes come or go, and we
+    /// wait for more, or are busy with moving them.
+    #[default]
     Network,
-    /// The other side: we wait, and since the last look nothing came or went at all.
+    /// The other side: we wait, and nothing comes or goes at all.
     OtherSide,
     /// Our disk: writing, and making files safe.
     Disk,
@@ -31,24 +38,55 @@ pub(super) enum Limit {
     Hashing,
 }
 
-impl Work {
-    /// What limits a transfer, if the loop did this in `elapsed`.
-    pub(super) fn limit(&self, elapsed: Duration, running: &Running) -> Limit {
-        let waits_for_hash =
-            matches!(running.transfer.direction, Direction::Out { waits_for_hash: true, .. });
-        let rest = elapsed.saturating_sub(self.idle + self.disk + self.hash);
-        if waits_for_hash {
-            Limit::Hashing
-        } else if self.idle * 2 > elapsed && running.is_still() {
-            Limit::OtherSide
-        } else if self.idle * 2 > elapsed || rest >= self.disk.max(self.hash) {
-            Limit::Network
-        } else if self.disk > self.hash {
-            Limit::Disk
-        } else {
-            Limit::Hashing
-        }
+/// What held a transfer up in the last seconds, and for how long.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Waits {
+    /// In the order of [`Limit`]. What is longer ago counts for ever less.
+    seconds: [f64; 4],
+    limit: Limit,
+}
+
+impl Waits {
+    /// What held it up most.
+    pub(super) fn limit(&self) -> Limit {
+        self.limit
     }
+
+    /// After another look: the loop did this in the `elapsed` time, and for so long nothing
+    /// has moved.
+    pub(super) fn after(
+        self,
+        (work, elapsed): (&Work, Duration),
+        transfer: &Transfer,
+        still_for: Duration,
+    ) -> Self {
+        let none = Duration::ZERO;
+        let waited = match transfer.direction {
+            Direction::Out { waits_for_hash: true, .. } => [none, none, none, elapsed],
+            _ => {
+                let silent = if still_for >= SILENT_AFTER { work.idle } else { none };
+                let rest = elapsed.saturating_sub(silent + work.disk + work.hash);
+                [rest, silent, work.disk, work.hash]
+            }
+        };
+        let weight = (-elapsed.as_secs_f64() / LIMIT_MEMORY.as_secs_f64()).exp();
+        let mut seconds = self.seconds;
+        for (sum, waited) in seconds.iter_mut().zip(waited) {
+            *sum = *sum * weight + waited.as_secs_f64();
+        }
+        let lead = 1.0 + f64::from(LIMIT_LEAD_PERCENT) / 100.0;
+        let to_beat = seconds[self.limit as usize] * lead;
+        let by_seconds =
+            |a: &Limit, b: &Limit| seconds[*a as usize].total_cmp(&seconds[*b as usize]);
+        let most = Limit::ALL.into_iter().max_by(by_seconds);
+        let limit = most.filter(|most| seconds[*most as usize] > to_beat).unwrap_or(self.limit);
+        Self { seconds, limit }
+    }
+}
+
+impl Limit {
+    /// All there are, in order.
+    pub(super) const ALL: [Self; 4] = [Self::Network, Self::OtherSide, Self::Disk, Self::Hashing];
 }
 
 impl fmt::Display for Limit {
@@ -68,43 +106,66 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::node::{ConnectionId, Snapshot, Transfer};
-    use crate::ui::meter::Meter;
+    use crate::node::ConnectionId;
     use crate::wire::{FileName, PeerId};
 
-    /// What limits a transfer that moved so much in the last second, of which the loop spent
-    /// these tenths waiting, with the disk and hashing.
-    fn limit(direction: Direction, moved: u64, tenths: [u64; 3]) -> Limit {
+    const DOWNLOAD: Direction = Direction::In { peer: PeerId(1) };
+
+    fn transfer(direction: Direction) -> Transfer {
         let began = Instant::now();
-        let mut meter = Meter::default();
-        for (second, bytes) in [(1, 5), (2, 5 + moved)] {
-            let transfer = Transfer {
-                connection: ConnectionId::from_bits(1),
-                name: FileName::new("file").unwrap(),
-                direction,
-                address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
-                began,
-                bytes,
-            };
-            let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
-            meter.look(began + Duration::from_secs(second), &snapshot);
+        Transfer {
+            connection: ConnectionId::from_bits(1),
+            name: FileName::new("file").unwrap(),
+            direction,
+            address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
+            began,
+            moved_at: began,
+            bytes: 1,
         }
+    }
+
+    /// After another second of which the loop spent these tenths waiting, with the disk and
+    /// hashing.
+    fn after(waits: Waits, direction: Direction, still_ms: u64, tenths: [u64; 3]) -> Waits {
         let [idle, disk, hash] = tenths.map(|tenths| Duration::from_millis(tenths * 100));
-        let running = meter.running().next().unwrap();
-        Work { idle, disk, hash }.limit(Duration::from_secs(1), running)
+        let did = (&Work { idle, disk, hash }, Duration::from_secs(1));
+        waits.after(did, &transfer(direction), Duration::from_millis(still_ms))
     }
 
     #[test]
     fn what_the_loop_did_tells_what_limits_a_transfer() {
-        let download = Direction::In { peer: PeerId(1) };
-        assert_eq!(limit(download, 1, [8, 1, 1]), Limit::Network);
-        assert_eq!(limit(download, 0, [8, 1, 1]), Limit::OtherSide);
-        assert_eq!(limit(download, 1, [2, 5, 2]), Limit::Disk);
-        assert_eq!(limit(download, 0, [0, 9, 0]), Limit::Disk);
-        assert_eq!(limit(download, 1, [2, 2, 5]), Limit::Hashing);
-        assert_eq!(limit(download, 1, [1, 1, 1]), Limit::Network);
+        let limit = |direction, still_ms, tenths| {
+            after(Waits::default(), direction, still_ms, tenths).limit()
+        };
+        assert_eq!(limit(DOWNLOAD, 0, [8, 1, 1]), Limit::Network);
+        assert_eq!(limit(DOWNLOAD, 900, [8, 1, 1]), Limit::Network);
+        assert_eq!(limit(DOWNLOAD, 1000, [8, 1, 1]), Limit::OtherSide);
+        assert_eq!(limit(DOWNLOAD, 0, [2, 5, 2]), Limit::Disk);
+        assert_eq!(limit(DOWNLOAD, 9000, [0, 9, 0]), Limit::Disk);
+        assert_eq!(limit(DOWNLOAD, 0, [2, 2, 5]), Limit::Hashing);
+        assert_eq!(limit(DOWNLOAD, 0, [1, 1, 1]), Limit::Network);
         let upload = |waits_for_hash| Direction::Out { size_bytes: 9, waits_for_hash };
-        assert_eq!(limit(upload(false), 0, [9, 0, 0]), Limit::OtherSide);
-        assert_eq!(limit(upload(true), 0, [9, 0, 0]), Limit::Hashing);
+        assert_eq!(limit(upload(false), 1000, [9, 0, 0]), Limit::OtherSide);
+        assert_eq!(limit(upload(true), 1000, [9, 0, 0]), Limit::Hashing);
+    }
+
+    #[test]
+    fn it_is_the_same_through_one_steady_transfer_and_another_after_a_few_seconds() {
+        let mut waits = Waits::default();
+        // Bytes come in bursts with pauses of less than a second, and disk and network take
+        // turns.
+        for second in 0..100 {
+            let tenths = if second % 2 == 0 { [4, 5, 1] } else { [5, 4, 1] };
+            waits = after(waits, DOWNLOAD, second * 300 % 1000, tenths);
+            assert_eq!(waits.limit(), Limit::Network, "after {second} s");
+        }
+        // One slow second is no slow transfer.
+        waits = (0..10).fold(waits, |waits, _| after(waits, DOWNLOAD, 0, [9, 1, 0]));
+        waits = after(waits, DOWNLOAD, 0, [0, 10, 0]);
+        assert_eq!(waits.limit(), Limit::Network);
+        for _ in 0..3 {
+            waits = after(waits, DOWNLOAD, 0, [0, 10, 0]);
+        }
+        assert_eq!(waits.limit(), Limit::Disk);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use crate::harness::FakeSource;
 use crate::place::{Place, complaint, ends_with, said};
 
 /// Has `file` fetched while `there` stands in its place; the code, and what is there then.
@@ -29,6 +30,11 @@ fn a_file_that_is_the_same_counts_as_fetched() {
     let (got, said) = fetch(b"new", &[], 0);
     assert_eq!(got, files(&[("file.txt", b"new")]));
     assert!(said.contains("with the same content"), "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(
+        last.starts_with("fetched nothing in ") && last.contains(" s, 1 identical, "),
+        "{last}"
+    );
 }
 
 #[test]
@@ -46,6 +52,7 @@ fn it_may_be_skipped_whatever_it_is() {
     let (got, said) = fetch(b"old", &["--on-conflict", "skip"], 0);
     assert_eq!(got, files(&[("file.txt", b"old")]));
     assert!(!said.contains("downloading"), "{said}");
+    assert!(said.ends_with("fetched nothing in 0.0 s, 1 already there, no retries"), "{said}");
 }
 
 #[test]
@@ -77,15 +84,28 @@ fn a_folder_is_never_replaced_and_no_link_is_followed() {
     let precious = place.folder("elsewhere", &[("precious", b"old")]).join("precious");
     fs::create_dir(got.join("folder")).unwrap();
     symlink(&precious, got.join("link")).unwrap();
-    for how in ["fail", "replace"] {
-        let mut get = place.get(&["folder", "--on-conflict", how]);
-        ends_with(&mut get, 9);
-        assert!(complaint(&get).contains("stands under that name"), "{}", said(&get));
-    }
     ends_with(&mut place.get(&["link"]), 9);
-    ends_with(&mut place.get(&["folder", "link", "--on-conflict", "skip"]), 0);
+    ends_with(&mut place.get(&["link", "--on-conflict", "skip"]), 0);
+    ends_with(&mut place.get(&["folder", "link", "--on-conflict", "skip"]), 10);
     ends_with(&mut place.get(&["link", "--on-conflict", "replace"]), 0);
     assert_eq!(fs::read(&precious).unwrap(), b"old");
     assert_eq!(fs::read(got.join("link")).unwrap(), b"new");
     assert!(got.join("folder").is_dir());
+}
+
+#[test]
+fn a_folder_in_the_way_is_found_before_anything_comes() {
+    let place = Place::new();
+    let _source = FakeSource::start(&place.world, place.registry.address, 9, "folder", |stream| {
+        FakeSource::send(stream, b"a part");
+        // Nothing more ever comes.
+        FakeSource::wait_for_close(stream);
+        false
+    });
+    fs::create_dir(place.folder("got", &[]).join("folder")).unwrap();
+    for how in ["fail", "skip", "replace"] {
+        let mut get = place.get(&["folder", "--on-conflict", how]);
+        ends_with(&mut get, 9);
+        assert!(complaint(&get).contains("a folder stands under that name"), "{}", said(&get));
+    }
 }

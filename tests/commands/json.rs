@@ -17,6 +17,26 @@ fn find(process: &Process, event: &str) -> Value {
 }
 
 #[test]
+fn share_tells_what_it_shares_and_what_it_skips_and_why() {
+    let place = Place::new();
+    let folder = place.folder("mine", &[("a", b"a"), ("b", b"b"), (".hidden", b"x")]);
+    let share = place.start(&["share", "mine", "--json"]);
+    let told = |name: &str| {
+        let of = |event: &Value| event["event"] == "file_skipped" && event["name"] == name;
+        events(&share).into_iter().find(of)
+    };
+    await_until("what is skipped", || told(".hidden").is_some());
+    assert_eq!(events(&share)[0]["event"], "listening");
+    let sharing = find(&share, "sharing");
+    assert_eq!((&sharing["folder"], &sharing["files"]), (&"mine".into(), &2.into()));
+    assert_eq!(sharing["skipped"], 1);
+    assert_eq!(told(".hidden").unwrap()["reason"], "the name begins with a dot");
+    // And what comes later.
+    std::fs::write(folder.join("a\u{1b}b"), b"x").unwrap();
+    await_until("it is skipped", || told("a\u{1b}b").is_some());
+}
+
+#[test]
 fn get_tells_of_each_file_and_of_its_end() {
     let place = Place::new();
     let _share = place.share("mine", &[("file", b"content")]);

@@ -1,7 +1,7 @@
 //! A file without an end stops at the limits (row 25).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 use rustix::fs::statvfs;
 
@@ -16,12 +16,19 @@ const ALLOWED_BYTES: u64 = 24 << 20;
 /// at the disk.
 const SLACK_BYTES: u64 = 16 << 20;
 
-/// A source that sends one file for ever, and counts what was acknowledged of it in one go.
-fn endless(world: &World, registry: std::net::SocketAddrV4) -> (FakeSource, Arc<AtomicU64>) {
+/// A source that sends one file for ever once it may, and counts what was acknowledged of it
+/// in one go.
+fn endless(
+    world: &World,
+    registry: std::net::SocketAddrV4,
+) -> (FakeSource, mpsc::Sender<()>, Arc<AtomicU64>) {
     let most = Arc::new(AtomicU64::new(0));
+    let (go_on, may) = mpsc::channel();
+    let may = Mutex::new(may);
     let source = FakeSource::start(world, registry, 1, NAME, {
         let most = Arc::clone(&most);
         move |stream| {
+            let _ = may.lock().unwrap().recv();
             let piece = content(1, PIECE_BYTES);
             let mut sent_bytes = 0;
             while FakeSource::send(stream, &piece) {
@@ -31,7 +38,7 @@ fn endless(world: &World, registry: std::net::SocketAddrV4) -> (FakeSource, Arc<
             false
         }
     });
-    (source, most)
+    (source, go_on, most)
 }
 
 fn has_logged(process: &Process, text: &str) -> bool {
@@ -44,16 +51,17 @@ fn an_endless_file_stops_at_the_largest_size_and_another_source_is_asked() {
     let row = Row::new("25", "endless files");
     let world = World::new();
     let registry = world.registry();
-    let (source, most) = endless(&world, registry.address);
+    let (source, go_on, most) = endless(&world, registry.address);
     let wanting = world.peer(2, registry.address).wants(NAME);
     let mut downloader = wanting.option("--max-file-size", ALLOWED_BYTES.to_string()).start();
     await_until("it was tried", || source.requests() > 0);
-    await_until("it was given up", || has_logged(&downloader.process, "--max-file-size"));
-    assert!(!downloader.holds(NAME));
-
     let file = content(2, 1_000_000);
     let _good = world.peer(3, registry.address).has(NAME, &file).start();
+    await_until("another offers it", || has_logged(&downloader.process, "peer 3 offers"));
+    assert!(!downloader.holds(NAME));
+    go_on.send(()).unwrap();
     downloader.await_file(NAME, &file);
+    assert!(has_logged(&downloader.process, "--max-file-size"));
     assert!(downloader.hidden_files().is_empty());
     let most = most.load(Ordering::Relaxed);
     row.tried(1);
@@ -67,7 +75,8 @@ fn an_endless_file_stops_before_the_disk_is_full() {
     let row = Row::new("25", "endless files");
     let world = World::new();
     let registry = world.registry();
-    let (_source, most) = endless(&world, registry.address);
+    // Nothing holds it back.
+    let (_source, _, most) = endless(&world, registry.address);
     let disk = statvfs(world.folder()).unwrap();
     let reserve = disk.f_bavail * disk.f_frsize - ALLOWED_BYTES;
     let wanting = world.peer(2, registry.address).wants(NAME).flag("--exit-when-done");

@@ -18,8 +18,10 @@
 //! the way leads from Waiting straight to Downloading. The next request goes out with the
 //! last acknowledgments, and the file before is made safe meanwhile.
 //!
-//! Only a guest ever gives up. With one, something that stands under the final name may
-//! lead from Committing to Comparing, and from there to the end.
+//! A file that is too large at all who offer it is given up, and so is one that cannot be
+//! written; other failures only a guest ever takes for the end. With a guest, something
+//! that stands under the final name may lead from Committing to Comparing, and from there
+//! to the end.
 //!
 //! A source that fails is not asked again for this file before every other one has
 //! been; then comes a delay that grows. Among sources, the ones with the fewest
@@ -256,14 +258,13 @@ impl PeerNode {
         } else {
             State::BackedOff
         };
-        let is_guest = self.guest().is_some();
         let retries_max = self.guest().map_or(u32::MAX, |guest| guest.retries_max);
         let Some(wish) = self.wishes.get_mut(&name) else { return };
         if state == State::BackedOff {
             if let (Some(error), true) = (wish.disk_error, wish.was_full) {
                 return self.fail_wish(now, name, error.into());
             }
-            if is_guest && wish.are_too_large {
+            if wish.are_too_large {
                 return self.fail_wish(now, name, WishError::TooLarge);
             }
             if wish.rounds >= retries_max {

@@ -501,6 +501,7 @@ impl PeerNode {
                     direction: Direction::In { peer: *source },
                     address: *address,
                     began,
+                    moved_at: download.moved_at().unwrap_or(began),
                     bytes: download.received_bytes(),
                 })
             }
@@ -513,6 +514,7 @@ impl PeerNode {
                     direction: Direction::Out { size_bytes, waits_for_hash },
                     address: *from,
                     began,
+                    moved_at: upload.moved_at().unwrap_or(began),
                     // Handed over, it may still be on its way.
                     bytes: upload.sent_bytes().unwrap_or(size_bytes),
                 })

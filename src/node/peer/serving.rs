@@ -176,7 +176,7 @@ impl PeerNode {
         match error {
             FileError::Missing => self.lose_file(now, name, error),
             FileError::Io { .. } => self.report(Report::ReadFailed { name, error }),
-            FileError::Changed | FileError::Exists | FileError::Full => {}
+            FileError::Changed | FileError::Exists | FileError::Folder | FileError::Full => {}
         }
     }
 

@@ -13,7 +13,11 @@ const REGISTRY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000);
 const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6000);
 
 fn node(now: Instant, kind: PeerKind) -> PeerNode {
-    let settings = PeerSettings {
+    PeerNode::new(now, settings(kind))
+}
+
+fn settings(kind: PeerKind) -> PeerSettings {
+    PeerSettings {
         kind,
         id: PeerId(if matches!(kind, PeerKind::Guest(_)) { 0 } else { 7 }),
         port: 1,
@@ -23,8 +27,7 @@ fn node(now: Instant, kind: PeerKind) -> PeerNode {
         exit_when_done: matches!(kind, PeerKind::Guest(_)),
         limits: Limits::PEER,
         seed: 1,
-    };
-    PeerNode::new(now, settings)
+    }
 }
 
 fn guest(timeout: Option<Duration>, retries_max: u32) -> PeerKind {
@@ -196,4 +199,41 @@ fn the_next_request_goes_out_with_the_last_acknowledgments_and_those_are_never_l
     let closed =
         Action::Close { connection: source, how: CloseHow::Reset, reason: CloseReason::Done };
     assert!(actions(&mut node).contains(&closed), "nothing more is wanted");
+}
+
+#[test]
+fn a_file_that_all_its_sources_have_too_large_is_wanted_no_longer() {
+    let now = Instant::now();
+    let other = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6001);
+    for kind in [PeerKind::Fixed, guest(None, 5)] {
+        let usual = settings(kind);
+        let limits = Limits { file_bytes_max: 10, ..usual.limits };
+        let mut node = PeerNode::new(now, PeerSettings { limits, ..usual });
+        let registry = dialed(&actions(&mut node), REGISTRY);
+        node.handle(now, Input::Connected(registry));
+        if matches!(kind, PeerKind::Fixed) {
+            sent(&mut node, now, registry);
+            answer(&mut node, now, registry, RegistryResponse::Registered(true));
+        }
+        node.handle(now, Input::Want(&[name("a")]));
+        hear(&mut node, now, 3, "a");
+        hear(&mut node, now, 4, "a");
+        let told: Vec<_> = [PEER, other]
+            .into_iter()
+            .map(|at| {
+                sent(&mut node, now, registry);
+                answer(&mut node, now, registry, RegistryResponse::Address(at));
+                let source = dialed(&actions(&mut node), at);
+                node.handle(now, Input::Connected(source));
+                let mut bytes = Vec::new();
+                PeerMessage::Chunk { data_bytes: 11 }.encode(&mut bytes);
+                sent(&mut node, now, source);
+                node.handle(now, Input::Received { connection: source, bytes: &bytes });
+                let failed = Report::WishFailed { name: name("a"), error: WishError::TooLarge };
+                actions(&mut node).contains(&Action::Report(failed))
+            })
+            .collect();
+        assert_eq!(told, [false, true], "{kind:?}");
+        assert_eq!(node.open_wishes(), 0);
+    }
 }

@@ -276,14 +276,15 @@ fn change_disk(runner: &mut Runner, script: &mut Script<'_>) {
 }
 
 fn error(script: &mut Script<'_>) -> FileError {
-    match script.below(7) {
+    match script.below(8) {
         0 => FileError::Full,
         1 => FileError::Missing,
         2 => FileError::Changed,
         3 => FileError::Exists,
+        4 => FileError::Folder,
         // EMFILE, EACCES, EIO
-        4 => FileError::Io { call: "open", errno: 24 },
-        5 => FileError::Io { call: "open", errno: 13 },
+        5 => FileError::Io { call: "open", errno: 24 },
+        6 => FileError::Io { call: "open", errno: 13 },
         _ => FileError::Io { call: "write", errno: 5 },
     }
 }
