@@ -187,8 +187,10 @@ impl PeerNode {
         // Before that nobody could find us.
         if self.registration().is_some() {
             self.following.news.insert(name);
-            let at = self.following.news_at.map_or(now, |at| now.max(at + NEWS_PAUSE));
-            self.deadlines.arm(Wake::News, at);
+            match self.following.news_at.map(|at| at + NEWS_PAUSE) {
+                Some(at) if at > now => self.deadlines.arm(Wake::News, at),
+                _ => self.offer_news(now),
+            }
         }
     }
 
