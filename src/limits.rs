@@ -254,6 +254,8 @@ pub const PARTIAL_NAME_TRIES_MAX: u32 = 16;
 /// Names with a number tried for one file whose own name is taken.
 pub const RENAME_TRIES_MAX: u32 = 1000;
 
+/// Data written to a folder after which it is looked again whether there is room.
+pub const SPACE_CHECK_BYTES: u64 = 1024 * 1024;
 /// Disk space left free, at least.
 pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Disk space left free: the whole divided by this, if that is more.

@@ -14,6 +14,7 @@ use super::commit::commit;
 use super::partial::{self, Partial};
 use super::simulated::MARK;
 use super::source::Source;
+use super::space::Space;
 use super::system;
 use crate::limits::SHARED_FILES_MAX;
 use crate::node::{FileError, OnConflict, Version};
@@ -25,6 +26,8 @@ pub struct SharedFolder {
     // Shared with the partial files and hash jobs, which may outlive a borrow of this.
     descriptor: Rc<OwnedFd>,
     settings: WriteSettings,
+    // Shared with the partial files.
+    space: Rc<Space>,
     /// The one file that is written, in the place of any in the folder.
     unnamed: Option<File>,
 }
@@ -97,7 +100,8 @@ impl SharedFolder {
     fn new(descriptor: OwnedFd) -> Self {
         let (sync, on_conflict) = (true, OnConflict::Refuse);
         let settings = WriteSettings { sync, disk_reserve_bytes: None, on_conflict };
-        Self { descriptor: Rc::new(descriptor), settings, unnamed: None }
+        let (descriptor, space) = (Rc::new(descriptor), Rc::new(Space::default()));
+        Self { descriptor, settings, space, unnamed: None }
     }
 
     /// A folder into which a file is fetched without ever having a name there: it goes with
@@ -174,10 +178,10 @@ impl SharedFolder {
     /// Creates a partial file that is to get this name. `Exists` if anything stands
     /// there already, be it a link to nowhere, and it is not to be fetched then.
     pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
-        let folder = Rc::clone(&self.descriptor);
+        let (folder, space) = (Rc::clone(&self.descriptor), Rc::clone(&self.space));
         match &self.unnamed {
-            Some(file) => Partial::unnamed(folder, file, *name, self.settings),
-            None => Partial::create(folder, *name, self.settings),
+            Some(file) => Partial::unnamed(folder, file, *name, space, self.settings),
+            None => Partial::create(folder, *name, space, self.settings),
         }
     }
 

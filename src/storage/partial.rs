@@ -16,13 +16,14 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::folder::WriteSettings;
-use super::space;
+use super::space::Space;
 use super::system::{self, persist, refused};
 use crate::canary::{Canary, sings};
 use crate::limits::{PARTIAL_NAME_TRIES_MAX, RENAME_TRIES_MAX, WRITE_BACK_BYTES};
@@ -42,6 +43,7 @@ pub struct Partial {
     /// Where it stands now and is removed from when dropped; `None` once it is to stay.
     stands_as: Option<String>,
     write_back: WriteBack,
+    space: Rc<Space>,
     settings: WriteSettings,
 }
 
@@ -55,9 +57,10 @@ impl Partial {
     pub(super) fn create(
         folder: Rc<OwnedFd>,
         final_name: FileName,
+        space: Rc<Space>,
         settings: WriteSettings,
     ) -> Result<Self, FileError> {
-        space::check(&folder, settings.disk_reserve_bytes)?;
+        space.check(&folder, 0, settings.disk_reserve_bytes)?;
         // What can be known to end in vain does not begin.
         let is_refused = matches!(settings.on_conflict, OnConflict::Refuse | OnConflict::Skip);
         if settings.on_conflict != OnConflict::Rename {
@@ -83,6 +86,7 @@ impl Partial {
                 final_name,
                 stands_as: Some(name),
                 write_back: WriteBack::default(),
+                space: Rc::clone(&space),
                 settings,
             };
             // A process that starts right now may find the file before it is locked, take
@@ -101,15 +105,16 @@ impl Partial {
         folder: Rc<OwnedFd>,
         file: &File,
         final_name: FileName,
+        space: Rc<Space>,
         settings: WriteSettings,
     ) -> Result<Self, FileError> {
         let file = file
             .try_clone()
             .map_err(|error| refused("dup")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
         persist(|| rustix::fs::ftruncate(&file, 0)).map_err(refused("truncate"))?;
-        space::check(&file, settings.disk_reserve_bytes)?;
+        space.check(&file, 0, settings.disk_reserve_bytes)?;
         let (stands_as, write_back) = (None, WriteBack::default());
-        Ok(Self { folder, file, final_name, stands_as, write_back, settings })
+        Ok(Self { folder, file, final_name, stands_as, write_back, space, settings })
     }
 
     /// Writes all the bytes at this offset. After an error the file is to be dropped.
@@ -126,13 +131,13 @@ impl Partial {
                 Err(errno) => return Err(refused("write")(errno)),
             }
         }
-        if let Some(due) = self.write_back.wrote(offset, bytes.len() as u64) {
-            if self.settings.sync {
-                self.begin_write_back(due);
-            }
-            space::check(&self.file, self.settings.disk_reserve_bytes)?;
+        let len_bytes = bytes.len() as u64;
+        if let Some(due) = self.write_back.wrote(offset, len_bytes)
+            && self.settings.sync
+        {
+            self.begin_write_back(due);
         }
-        Ok(())
+        self.space.check(&self.file, len_bytes, self.settings.disk_reserve_bytes)
     }
 
     /// Starts writing back without waiting for it, so that little is left for the fsync.
@@ -274,8 +279,9 @@ pub(super) fn remove_if_dead(folder: &OwnedFd, name: &CStr) {
 /// A name that no other partial file of this process has.
 fn next_name() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
+    static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!(".p2pfs-{}-{count}.partial", std::process::id())
+    format!(".p2pfs-{}-{count}.partial", *PROCESS)
 }
 
 /// Another way of renaming that never replaces.
