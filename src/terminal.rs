@@ -82,3 +82,43 @@ impl Terminal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    #[test]
+    fn a_picture_takes_the_place_of_the_last_one_that_the_terminal_took() {
+        let (input, output) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        let mut terminal = Terminal { output, drawn: 0 };
+        let [rows, columns] = [10, 20].map(|n| NonZero::new(n).unwrap());
+        let mut screen = vt100::Parser::new(rows, columns, 0);
+        let take = || {
+            let mut bytes = vec![0; 1 << 20];
+            let len = rustix::io::read(&input, &mut bytes).unwrap_or(0);
+            String::from_utf8_lossy(&bytes[..len]).replace('\n', "\r\n")
+        };
+        let mut show = |text: &str| {
+            screen.process(text.as_bytes());
+            screen.screen().contents()
+        };
+        assert_eq!(show("log\r\n"), "log");
+        terminal.replace("first\nof two\n");
+        assert_eq!(show(&take()), "log\nfirst\nof two");
+        terminal.replace("second\n");
+        assert_eq!(show(&take()), "log\nsecond");
+
+        while rustix::io::write(&terminal.output, &[b'x'; 4096]).is_ok() {}
+        terminal.replace("of\nthree\nlines\n");
+        assert!(!take().contains("three"));
+
+        terminal.replace("third\n");
+        assert_eq!(show(&take()), "log\nthird");
+        terminal.replace("");
+        assert_eq!(show(&take()), "log");
+    }
+}
