@@ -17,6 +17,19 @@ impl<N: Copy + Display + From<u8> + PartialEq> Display for Count<N> {
     }
 }
 
+/// So many bytes, in the unit of powers of 1024 that fits: `15 B`, `1.46 KiB`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes(pub u64);
+
+impl Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let power = self.0.checked_ilog2().unwrap_or_default() / 10;
+        let Some(unit) = power.checked_sub(1) else { return write!(f, "{} B", self.0) };
+        let unit = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"][unit as usize];
+        write!(f, "{:.2} {unit}", self.0 as f64 / (1_u64 << (10 * power)) as f64)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +40,22 @@ mod tests {
         assert_eq!(said(0), ["0 files", "0 retries"]);
         assert_eq!(said(1), ["1 file", "1 retry"]);
         assert_eq!(said(21), ["21 files", "21 retries"]);
+    }
+
+    #[test]
+    fn bytes_are_said_in_the_greatest_unit_of_which_there_is_one() {
+        let said = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (1500, "1.46 KiB"),
+            ((1 << 20) - 1, "1024.00 KiB"),
+            (1_500_000, "1.43 MiB"),
+            (1_500_000_000, "1.40 GiB"),
+            (1_500_000_000_000, "1.36 TiB"),
+            (1_500_000_000_000_000, "1.33 PiB"),
+            (u64::MAX, "16.00 EiB"),
+        ];
+        said.iter().for_each(|(bytes, said)| assert_eq!(Bytes(*bytes).to_string(), *said));
     }
 }

@@ -52,5 +52,6 @@ pub mod proto;
 pub mod reactor;
 pub mod run;
 pub mod storage;
+mod terminal;
 pub mod ui;
 pub mod wire;

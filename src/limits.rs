@@ -285,8 +285,8 @@ pub const PROGRESS_LINES_MAX: usize = 10;
 pub const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// A rate that is shown is that over so long, or half of it at least.
 pub const RATE_SHOWN_WINDOW: Duration = Duration::from_secs(3);
-/// What a transfer waited for longer ago than this counts for a third or less in what is
-/// shown to limit it.
+/// What a transfer waited for longer ago than this counts for some third or less in what
+/// is shown to limit it.
 pub const LIMIT_MEMORY: Duration = Duration::from_secs(3);
 /// By how much more something has to hold a transfer up, in percent, before it is shown in
 /// the place of what was shown: else two that are alike would take turns.

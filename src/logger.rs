@@ -8,13 +8,13 @@
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indicatif::ProgressBar;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use simple_logger::SimpleLogger;
+
+use crate::terminal;
 
 struct Logger(Box<dyn Log>);
 
@@ -29,9 +29,6 @@ pub enum Style {
 
 /// Lines without a date.
 struct Plain(LevelFilter);
-
-/// What is drawn below the log.
-static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
 /// Whether a panic would be about a line of the log.
 static IS_LOGGING: AtomicBool = AtomicBool::new(false);
@@ -51,12 +48,6 @@ pub fn init(level: LevelFilter, style: Style) {
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
     }
-}
-
-/// From now on lines are written above what this draws on the terminal.
-pub fn write_above(bar: &ProgressBar) {
-    // A second one would draw over the first.
-    let _ = BAR.set(bar.clone());
 }
 
 /// Whether a line can be written without waiting. A pipe that says so has room for 4096
@@ -95,10 +86,8 @@ impl Log for Logger {
         if self.enabled(record.metadata()) && takes_a_line(std::io::stderr()) {
             IS_LOGGING.store(true, Ordering::Relaxed);
             // A line that cannot be written is no reason to end.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| match BAR.get() {
-                Some(bar) => bar.suspend(|| self.0.log(record)),
-                None => self.0.log(record),
-            }));
+            let log = AssertUnwindSafe(|| terminal::write_above(|| self.0.log(record)));
+            let _ = panic::catch_unwind(log);
             IS_LOGGING.store(false, Ordering::Relaxed);
         }
     }

@@ -4,12 +4,10 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use indicatif::BinaryBytes;
-
 use super::events;
 use super::json::{Field, FieldKind, Value};
 use super::progress::{Retries, Totals};
-use crate::count::Count;
+use crate::count::{Bytes, Count};
 use crate::node::{Direction, Inventory, Snapshot, Transfer};
 
 /// What the loop of a program did so far.
@@ -146,7 +144,7 @@ impl Facts<'_> {
         ));
         let files = [totals.files_in, totals.files_out].map(|files| Count(files, "file"));
         let ([files_in, files_out], retries) = (files, Retries(totals.retries));
-        let (bytes_in, bytes_out) = (BinaryBytes(totals.bytes_in), BinaryBytes(totals.bytes_out));
+        let (bytes_in, bytes_out) = (Bytes(totals.bytes_in), Bytes(totals.bytes_out));
         line(format_args!(
             "fetched {files_in}, {bytes_in}; sent {files_out}, {bytes_out}; {retries}"
         ));
@@ -158,8 +156,8 @@ impl Facts<'_> {
             Count(counts.syncs, "wait"),
         ));
         for transfer in &snapshot.transfers {
-            let (name, bytes) = (transfer.name, BinaryBytes(transfer.bytes));
-            let rate = BinaryBytes(events::rate(transfer, self.now));
+            let (name, bytes) = (transfer.name, Bytes(transfer.bytes));
+            let rate = Bytes(events::rate(transfer, self.now));
             match transfer.direction {
                 Direction::In { peer } => {
                     line(format_args!("fetching {name} from peer {}: {bytes}, {rate}/s", peer.0));
@@ -167,12 +165,12 @@ impl Facts<'_> {
                 Direction::Out { size_bytes, .. } => line(format_args!(
                     "sending {name} to {}: {bytes} of {}, {rate}/s",
                     transfer.address,
-                    BinaryBytes(size_bytes)
+                    Bytes(size_bytes)
                 )),
             }
         }
         for (name, size_bytes) in &inventory.shared {
-            line(format_args!("shared: {name}, {}", BinaryBytes(*size_bytes)));
+            line(format_args!("shared: {name}, {}", Bytes(*size_bytes)));
         }
         for heard in &inventory.offers {
             let ago = self.now.saturating_duration_since(heard.heard_at).as_secs();

@@ -6,7 +6,7 @@
 //! | `report_log` | lines of the log |
 //! | [`events`], [`doctor`], [`json`] | `--json`: an object a line on stdout, and their documentation |
 //! | `facts` | `status`, and what `--metrics` writes |
-//! | `progress`, `terminal` | how the transfers do, for people |
+//! | `progress` | how the transfers do, for people |
 //! | `meter`, `work` | how fast the running transfers are, and what keeps them from more |
 //! | [`stdout`] | a line is written there at once or not at all |
 
@@ -18,7 +18,6 @@ mod meter;
 mod progress;
 mod report_log;
 pub mod stdout;
-mod terminal;
 mod work;
 
 use std::fmt::Display;

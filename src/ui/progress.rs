@@ -6,15 +6,13 @@ use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
 
 use console::{Alignment, pad_str};
-use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::meter::Running;
-use super::terminal::{self, Terminal};
 use super::work::Limit;
-use crate::count::Count;
+use crate::count::{Bytes, Count};
 use crate::limits::{PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX};
-use crate::logger;
 use crate::node::{Direction, Report};
+use crate::terminal;
 use crate::wire::FileName;
 
 /// From this width on there is room for who the other side is.
@@ -23,7 +21,7 @@ const WIDE: usize = 72;
 /// Shows how the transfers do.
 pub(super) enum Progress {
     /// Drawn on a terminal.
-    Drawn { bar: ProgressBar },
+    Drawn,
     /// Told in the log.
     Told,
 }
@@ -65,20 +63,13 @@ pub(super) struct View<'a> {
 impl Progress {
     /// On the terminal, if stderr is one.
     pub(super) fn new() -> Self {
-        let Ok(terminal) = Terminal::open() else { return Self::Told };
-        let target = ProgressDrawTarget::term_like(Box::new(terminal));
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{msg}") {
-            bar.set_style(style);
-        }
-        logger::write_above(&bar);
-        Self::Drawn { bar }
+        if terminal::open() { Self::Drawn } else { Self::Told }
     }
 
     /// How often it is shown.
     pub(super) fn interval(&self) -> Duration {
         match self {
-            Self::Drawn { .. } => PROGRESS_DRAW_INTERVAL,
+            Self::Drawn => PROGRESS_DRAW_INTERVAL,
             Self::Told => PROGRESS_LINE_INTERVAL,
         }
     }
@@ -86,10 +77,11 @@ impl Progress {
     /// Shows how the transfers do.
     pub(super) fn show(&self, name: &str, view: &View<'_>) {
         match self {
-            Self::Drawn { bar } if view.running.is_empty() => bar.set_message(""),
-            Self::Drawn { bar } => {
-                let (width, height) = terminal::size();
-                bar.set_message(view.lines(width.into(), height.into()).join("\n"));
+            Self::Drawn if view.running.is_empty() => terminal::draw(String::new()),
+            Self::Drawn => {
+                let (height, width) = terminal::size();
+                let lines = view.lines(width.into(), height.into());
+                terminal::draw(lines.iter().map(|line| format!("{line}\n")).collect());
             }
             Self::Told if view.running.is_empty() => {}
             Self::Told => log::info!(target: name, "{}{}", view.summary(), view.what_limits()),
@@ -98,8 +90,8 @@ impl Progress {
 
     /// Nothing more is shown.
     pub(super) fn end(&self) {
-        if let Self::Drawn { bar } = self {
-            bar.finish_and_clear();
+        if let Self::Drawn = self {
+            terminal::draw(String::new());
         }
     }
 }
@@ -167,7 +159,7 @@ impl Totals {
             if files > 0 {
                 let start = if text.is_empty() { "" } else { "; " };
                 let rate = Rate(bytes as f64 / seconds.max(0.001));
-                let (files, bytes) = (Count(files, "file"), BinaryBytes(bytes));
+                let (files, bytes) = (Count(files, "file"), Bytes(bytes));
                 let _ = write!(text, "{start}{verb} {files}, {bytes} in {seconds:.1} s, {rate}");
             }
         }
@@ -202,7 +194,9 @@ impl View<'_> {
             lines.push(format!("... and {more} more"));
         }
         lines.push(self.summary());
-        lines.iter().map(|line| fit(line, width)).collect()
+        // The cursor stands on a line of its own below them.
+        let lines = lines.iter().take(height.saturating_sub(1));
+        lines.map(|line| fit(line, width)).collect()
     }
 
     /// Files, bytes, rate, time and retries in all.
@@ -221,7 +215,7 @@ impl View<'_> {
         if sending + totals.files_out as usize > 0 {
             let _ = write!(text, "sending {sending}, {} sent, ", Count(totals.files_out, "file"));
         }
-        let bytes = BinaryBytes(totals.bytes_in + totals.bytes_out + bytes);
+        let bytes = Bytes(totals.bytes_in + totals.bytes_out + bytes);
         let _ = write!(text, "{bytes}, {}, {} s", Rate(rate), (totals.busy + since).as_secs());
         if totals.retries > 0 {
             let _ = write!(text, ", {}", Retries(totals.retries));
@@ -249,7 +243,7 @@ fn line(running: &Running, width: usize) -> String {
     let transfer = &running.transfer;
     let state =
         if running.is_stalled() { "stalled".to_owned() } else { running.limit().to_string() };
-    let (bytes, rate) = (BinaryBytes(transfer.bytes).to_string(), Rate(running.bytes_per_second));
+    let (bytes, rate) = (Bytes(transfer.bytes).to_string(), Rate(running.bytes_per_second));
     let columns = if width >= WIDE {
         let who = match transfer.direction {
             Direction::In { peer } => format!("from peer {}", peer.0),
@@ -267,7 +261,8 @@ fn line(running: &Running, width: usize) -> String {
 
 /// Cuts or fills a text to a width, in columns of the terminal.
 fn fit(text: &str, width: usize) -> String {
-    pad_str(text, width, Alignment::Left, Some("...")).into_owned()
+    let end = &"..."[..width.min(3)];
+    pad_str(text, width, Alignment::Left, Some(end)).into_owned()
 }
 
 /// Bytes in a second.
@@ -275,7 +270,7 @@ struct Rate(f64);
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/s", BinaryBytes(self.0 as u64))
+        write!(f, "{}/s", Bytes(self.0 as u64))
     }
 }
 
@@ -345,10 +340,12 @@ mod tests {
                 let lines = view.lines(width, 24);
                 assert_eq!(lines.len(), PROGRESS_LINES_MAX + 1);
                 for line in lines {
-                    // What has no room at all is the name.
-                    let room = (width - 1).max(26);
-                    assert!(measure_text_width(&line) <= room, "{width}: {line}");
+                    assert!(measure_text_width(&line) < width, "{width}: {line}");
                 }
+            }
+            // One is left for the cursor.
+            for height in [1, 2, 3, 5, 10] {
+                assert!(view.lines(80, height).len() < height);
             }
         }
     }
