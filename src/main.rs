@@ -12,7 +12,7 @@ fn main() {
     let (outcome, json) = match Cli::read() {
         Ok(Some(cli)) => (run_command(&cli), cli.output.json && cli.command.has_events()),
         Ok(None) => (Ok(ExitCode::Done), false),
-        Err(failure) => (Err(failure), std::env::args_os().any(|argument| argument == "--json")),
+        Err(failure) => (Err(failure), Cli::wants_events()),
     };
     let (code, error) = match &outcome {
         Ok(code) => (*code, None),
