@@ -298,6 +298,9 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// A line on stdout: what is no longer than PIPE_BUF, 4096 on Linux, is written to a pipe
 /// whole or not at all.
 pub const STDOUT_LINE_BYTES_MAX: usize = 4096;
+/// How long the last line waits for a reader who is slow, and before it the one that tells
+/// how many were dropped: together less than the 2 s in which a program ends that is told to.
+pub const LAST_LINE_PATIENCE: Duration = Duration::from_millis(750);
 /// A text in a line of JSON, after escaping: some have two texts, and other fields.
 pub const JSON_TEXT_BYTES_MAX: usize = 1024;
 /// Events about what is not shared when a program starts; the rest is counted. Not so many

@@ -12,21 +12,22 @@ fn main() {
     let (outcome, json) = match Cli::read() {
         Ok(Some(cli)) => (run_command(&cli), cli.output.json && cli.command.has_events()),
         Ok(None) => (Ok(ExitCode::Done), false),
-        Err(failure) => (Err(failure), std::env::args_os().any(|argument| argument == "--json")),
+        Err(failure) => (Err(failure), Cli::wants_events()),
     };
     let (code, error) = match &outcome {
         Ok(code) => (*code, None),
         Err(failure) => (failure.code, Some(failure.message.as_str())),
     };
-    if json {
-        stdout::print(&events::exit(code, error));
-    }
     if let Some(error) = error {
         // Whoever closed stderr, or does not read it, does not want to know.
         let mut stderr = std::io::stderr();
         if logger::takes_a_line(&stderr) {
             let _ = writeln!(stderr, "p2pfs: {error}");
         }
+    }
+    // This may wait for its reader.
+    if json {
+        stdout::print_last(&events::exit(code, error));
     }
     exit(code as i32);
 }

@@ -3,7 +3,7 @@
 
 use std::env;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, Error};
 use clap::{Arg, ArgAction, Command};
 
@@ -39,12 +39,21 @@ pub(super) fn said(error: &Error) -> String {
     else {
         return text;
     };
-    let option = arg.trim_start_matches('-').split([' ', '=', '[']).next().unwrap_or_default();
+    let option = arg.trim_start_matches('-').split([' ', '=', '[', '.']).next().unwrap_or_default();
     let variable = variable_of(option);
     // Of several values with commas between, one is told.
     let is_there = env::var(&variable)
         .is_ok_and(|values| values == *value || values.split(',').any(|one| one == value));
     if is_there { text.replace(&format!("'{arg}'"), &variable) } else { text }
+}
+
+/// Whether events are asked for, by a command line that may be wrong.
+pub(super) fn wants_events() -> bool {
+    let variable = env::var_os(variable_of("json")).unwrap_or_default();
+    env::args_os().any(|argument| argument == "--json")
+        || BoolishValueParser::new()
+            .parse_ref(&Command::new(""), None, &variable)
+            .is_ok_and(|is_set| is_set)
 }
 
 fn variable_of(option: &str) -> String {

@@ -119,6 +119,11 @@ impl Cli {
         }
     }
 
+    /// Whether events are asked for, be it by a command line that cannot be read.
+    pub fn wants_events() -> bool {
+        environment::wants_events()
+    }
+
     fn check(mut self, matches: &ArgMatches) -> Result<Self, Failure> {
         let Some((_, matches)) = matches.subcommand() else { return Ok(self) };
         self.output.settle(matches)?;

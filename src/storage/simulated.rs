@@ -209,7 +209,10 @@ impl fmt::Display for PrepareError {
                 Shown(path)
             ),
             Self::InUse(_) => write!(f, "{} is in use by another peer of that id", Shown(path)),
-            Self::Io(_, error) => write!(f, "{}: {error}", Shown(path)),
+            Self::Io(_, error) => {
+                write!(f, "cannot prepare the folder of this peer: {}: {error}; ", Shown(path))?;
+                f.write_str("go to a folder that can be written to, or use --dir")
+            }
         }
     }
 }

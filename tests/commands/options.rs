@@ -32,6 +32,7 @@ fn a_variable_counts_unless_the_option_is_given_or_it_is_empty() {
         ("P2PFS_TIMEOUT", "soon", "not a time, such as 30s"),
         ("P2PFS_INTERFACE", "lo,0.0.0.0", "could not connect"),
         ("P2PFS_ON_CONFLICT", "ask", "fail, skip"),
+        ("P2PFS_VERBOSE", "much", "invalid digit"),
     ] {
         let said = stderr(&p2pfs(&["get", "a"], &[(variable, value)]));
         assert!(said.contains(&format!("for {variable}")) && said.contains(why), "{said}");
@@ -46,6 +47,16 @@ fn a_variable_counts_unless_the_option_is_given_or_it_is_empty() {
     let broadcast = ("P2PFS_BROADCAST", &*world.broadcast().to_string());
     let output = p2pfs(&["list", "--wait=50ms"], &[("P2PFS_OFFER_INTERVAL", ""), broadcast]);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+}
+
+#[test]
+fn a_command_line_that_cannot_be_read_ends_with_an_event_for_who_wants_events_by_variable() {
+    for (json, has_event) in [("1", true), ("yes", true), ("0", false), ("", false)] {
+        let output = p2pfs(&["get"], &[("P2PFS_JSON", json)]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said.contains(r#""event":"exit","code":2"#), has_event, "{json}: {said}");
+    }
 }
 
 #[test]

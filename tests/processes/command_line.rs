@@ -178,3 +178,13 @@ fn help_and_version_succeed_and_go_to_stdout() {
         assert_eq!(process.log(), [""; 0], "{arguments:?}");
     }
 }
+
+#[test]
+fn a_current_folder_that_takes_no_other_is_told_with_what_to_do() {
+    let world = World::new();
+    let arguments = peer_with(&world, &[("--dir", ABSENT)]);
+    let mut process = Process::start("p2pfs", Path::new("/proc"), &arguments);
+    assert_eq!(process.await_exit_code(), 1, "{:?}", process.log());
+    let log = process.log();
+    assert!(log[0].contains("cannot prepare the folder") && log[0].contains("--dir"), "{log:#?}");
+}

@@ -197,6 +197,30 @@ fn a_reader_who_does_not_read_stops_nothing_and_is_told_how_much_is_missing() {
 }
 
 #[test]
+fn the_last_event_waits_for_a_slow_reader() {
+    let world = World::new();
+    let registry = world.registry();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut filler = writer.try_clone().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&filler, 4096).unwrap();
+    filler.write_all(&[b' '; 4096]).unwrap();
+    let second = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
+        .args(["registry", "--json", "--listen", &registry.address.to_string()])
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut second = Killed(second.unwrap());
+    drop(filler);
+    // Said just before.
+    let mut said = BufReader::new(second.0.stderr.take().unwrap());
+    said.read_line(&mut String::new()).unwrap();
+    reader.read_exact(&mut [0; 4096]).unwrap();
+    let told: Vec<_> = BufReader::new(reader).lines().map(Result::unwrap).collect();
+    assert_eq!(find(&events(&told), "exit")["code"], 11);
+}
+
+#[test]
 fn a_reader_who_is_gone_stops_nothing() {
     let world = World::new();
     let registry = world.registry();
