@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::{Interest, Registry, Token};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
@@ -31,7 +32,10 @@ impl Signals {
             ends.push((SIGHUP, ExitCode::HungUp));
         }
         let caught = ends.iter().map(|(signal, _)| signal);
-        // Before the flag: a signal in between would count as the first, and be lost.
+        // While a handler is made, a signal would find none and be lost. Those that come now
+        // wait until all are made.
+        let held = ends.iter().map(|(signal, _)| *signal).filter_map(|n| n.try_into().ok());
+        let before = held.collect::<SigSet>().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         let signals = signal_hook_mio::v1_0::Signals::new(caught)?;
         let at_once = Arc::new(AtomicBool::new(false));
         for (signal, code) in ends {
@@ -41,6 +45,7 @@ impl Signals {
         }
         // A limit on the size of files is an error of one write, not the end of the program.
         flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+        before.thread_set_mask()?;
         Ok(Self { signals, at_once })
     }
 

@@ -2,11 +2,16 @@
 //! are closed, full or broken; no home and no environment at all.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::unix::process::ExitStatusExt;
 
-use crate::account::Row;
+use tempfile::TempDir;
+
+use crate::account::{Row, is_possible};
 use crate::checks;
 use crate::harness::{FakeSource, PeerPlan, Signal, World, content};
 use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
+use crate::strace;
 
 /// Closes the outputs, in a shell that becomes the program.
 const CLOSED: [&str; 3] = ["exec \"$@\" >&-", "exec \"$@\" 2>&-", "exec \"$@\" <&- >&- 2>&-"];
@@ -55,6 +60,29 @@ fn transfers_under(launcher: &[&str]) {
     assert_eq!(source.await_exit_code(), 143, "{launcher:?}");
     checks::clean(&source.log());
     checks::clean(&download.log());
+}
+
+#[test]
+fn a_signal_while_its_handlers_are_made_is_not_lost() {
+    if !is_possible("a signal at a system call", strace::can_inject()) {
+        return;
+    }
+    let row = Row::new("13", "signals while their handlers are made");
+    let (world, logs) = (World::new(), TempDir::new().unwrap());
+    let (log, any_port) = (logs.path().join("trace"), SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+    let mut registry = world.launch_registry(&strace::tracing(&log), any_port);
+    registry.await_listening();
+    registry.signal(Signal::TERM);
+    assert_eq!(registry.await_exit_code(), 143);
+    let made = strace::calls_in(&log).into_iter().filter(|call| call.name == "rt_sigaction");
+    for call in made {
+        row.tried(1);
+        let mut registry = world.launch_registry(&strace::terminating(&log, &call), any_port);
+        // Of the signal itself, or in order: never deaf to it.
+        let status = registry.await_exit();
+        let of_signal = status.signal() == Some(Signal::TERM.as_raw());
+        assert!(of_signal || status.code() == Some(143), "{call:?}: {status:?}");
+    }
 }
 
 #[test]

@@ -89,6 +89,12 @@ pub(crate) fn injecting(log: &Path, call: &Call, fault: Fault) -> Vec<OsString> 
     launcher(log, &filter.into_iter().chain(options).collect::<Vec<_>>())
 }
 
+/// A launcher that sends SIGTERM at a call, which is made.
+pub(crate) fn terminating(log: &Path, call: &Call) -> Vec<OsString> {
+    let Call { name, nth } = call;
+    launcher(log, &["-e", &format!("inject={name}:signal=TERM:when={nth}")])
+}
+
 /// With `-D` it is strace that is the grandchild: the process is ours to wait for and to
 /// kill, and its exit code its own.
 fn launcher(log: &Path, options: &[&str]) -> Vec<OsString> {
