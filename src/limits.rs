@@ -308,6 +308,9 @@ pub const JSON_TEXT_BYTES_MAX: usize = 1024;
 pub const SKIPPED_EVENTS_MAX: usize = 100;
 /// Lines about what is not shared; `share` counts the rest.
 pub const SKIPPED_LINES_MAX: usize = 10;
+/// How long `list --watch` holds the answers of a registry for true: a peer may come back
+/// under its id at another address.
+pub const ADDRESS_MEMORY: Duration = Duration::from_secs(30);
 /// How often `list --watch` looks for changes.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -22,6 +22,8 @@ mod status;
 mod text;
 mod value;
 
+use std::io::ErrorKind;
+
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -111,11 +113,14 @@ impl Cli {
         match read {
             Ok((cli, matches)) => cli.check(&matches).map(Some),
             Err(error) if error.use_stderr() => Err(usage(&environment::said(&error))),
-            Err(help) => {
-                // To a closed stdout there is nothing to say.
-                let _ = help.print();
-                Ok(None)
-            }
+            Err(help) => match help.print() {
+                // Who has read enough of it may go.
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                    let message = format_args!("cannot write to stdout: {error}");
+                    Err(Failure::new(ExitCode::WriteFailed, message))
+                }
+                _ => Ok(None),
+            },
         }
     }
 

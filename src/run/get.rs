@@ -98,6 +98,9 @@ fn sorted(wanted: &[Wanted]) -> (Vec<FileName>, Vec<crate::node::NamePattern>) {
             Wanted::Matching(pattern) => patterns.push(pattern.clone()),
         }
     }
+    // Named twice, it is fetched once.
+    names.sort_unstable();
+    names.dedup();
     (names, patterns)
 }
 

@@ -14,8 +14,8 @@ use super::{loop_failed, not_printed, print};
 use crate::cli::{ListArgs, OutputArgs};
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::{
-    OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PROBE_TIMEOUT, PROBED_PEERS_MAX, PROGRESS_TIMEOUT,
-    WATCH_INTERVAL,
+    ADDRESS_MEMORY, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PROBE_TIMEOUT, PROBED_PEERS_MAX,
+    PROGRESS_TIMEOUT, WATCH_INTERVAL,
 };
 use crate::node::{HeardOffer, ListNode, Outcome};
 use crate::reactor::probe::RegistryProbe;
@@ -26,12 +26,14 @@ use crate::wire::{Offer, PeerId};
 /// What goes to a terminal before a list that takes the place of the last one.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// Where the peers listen, as a registry tells that is asked once about each.
+/// Where the peers listen, as a registry tells that is asked about each now and then.
 struct Addresses {
     registry: Option<SocketAddrV4>,
     /// Where it is asked from.
     host: Ipv4Addr,
     told: BTreeMap<PeerId, Option<SocketAddrV4>>,
+    /// When all of them are to be asked about anew.
+    fresh_until: Option<Instant>,
 }
 
 /// Shows what is on offer.
@@ -43,7 +45,8 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let expiry = OFFER_EXPIRY_MIN.max(args.offers.offer_interval * OFFER_EXPIRY_INTERVALS);
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait() };
     let node = ListNode::new(Instant::now() + wait, expiry, place.subnets());
-    let mut addresses = Addresses { registry, host: place.host(), told: BTreeMap::new() };
+    let mut addresses =
+        Addresses { registry, host: place.host(), told: BTreeMap::new(), fresh_until: None };
     let sockets = place.sockets(PROGRESS_TIMEOUT, None, offers);
     let ui = Ui::new("list".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
@@ -60,7 +63,7 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::new(ExitCode::NotOffered, message));
     }
     if code == ExitCode::Done {
-        addresses.ask(&offers);
+        addresses.ask(Instant::now(), &offers);
     }
     let now = Instant::now();
     let text = match output.json {
@@ -88,7 +91,7 @@ fn watch(
             return Err(not_printed(&io::ErrorKind::BrokenPipe.into()));
         }
         let offers: Vec<_> = reactor.node().offers().collect();
-        addresses.ask(&offers);
+        addresses.ask(Instant::now(), &offers);
         let now = Instant::now();
         let text = match is_terminal {
             true => format!("{CLEAR}{}", table(&offers, &addresses, now, true)),
@@ -100,9 +103,13 @@ fn watch(
 }
 
 impl Addresses {
-    /// Asks about the peers that it was not asked about; forgets those who offer nothing.
-    fn ask(&mut self, offers: &[HeardOffer]) {
+    /// Asks about the peers that it was not asked about lately; forgets those who offer nothing.
+    fn ask(&mut self, now: Instant, offers: &[HeardOffer]) {
         let Some(registry) = self.registry else { return };
+        if self.fresh_until.is_none_or(|until| until <= now) {
+            self.told.clear();
+            self.fresh_until = Some(now + ADDRESS_MEMORY);
+        }
         let peers: BTreeSet<_> = offers.iter().map(|heard| heard.offer.peer).collect();
         self.told.retain(|peer, _| peers.contains(peer));
         let is_new = |peer: &PeerId| !self.told.contains_key(peer);
@@ -202,7 +209,7 @@ mod tests {
     fn addresses(told: &[(u32, &str)]) -> Addresses {
         let address = |text: &str| Some(text.parse().unwrap());
         let told = told.iter().map(|(peer, text)| (PeerId(*peer), address(text))).collect();
-        Addresses { registry: None, host: Ipv4Addr::LOCALHOST, told }
+        Addresses { registry: None, host: Ipv4Addr::LOCALHOST, told, fresh_until: None }
     }
 
     fn heard(peer: u32, name: &str, heard_at: Instant) -> HeardOffer {

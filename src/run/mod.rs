@@ -133,13 +133,17 @@ fn cannot_bind(address: SocketAddrV4, error: &io::Error, hint: &str) -> Failure 
                 format_args!("{ip} is not an address of this machine; choose one that is");
             Failure::new(ExitCode::Usage, message)
         }
-        _ => Failure::new(ExitCode::Other, format_args!("cannot listen on {address}: {error}")),
+        _ => {
+            let message = format_args!("cannot listen on {address}: {error}; choose another port");
+            Failure::new(ExitCode::Other, message)
+        }
     }
 }
 
 fn cannot_read_folder(path: &Path, error: &io::Error) -> Failure {
     let path = Shown(path.to_string_lossy());
-    Failure::new(ExitCode::Other, format_args!("cannot read the folder {path}: {error}"))
+    let message = format_args!("cannot read the folder {path}: {error}; choose another one");
+    Failure::new(ExitCode::Other, message)
 }
 
 fn loop_failed(error: io::Error) -> Failure {

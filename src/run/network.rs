@@ -119,7 +119,8 @@ impl Place {
         let port = self.offer_port();
         OfferSocket::bind(port, routes).map_err(|error| {
             let heard = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-            cannot_bind(heard, &error, "offers are heard there; choose another with --broadcast")
+            let hint = "offers are heard there; choose another, for every peer, with --broadcast";
+            cannot_bind(heard, &error, hint)
         })
     }
 }

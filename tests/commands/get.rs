@@ -26,11 +26,13 @@ fn several_files_arrive_from_several_sources() {
 #[test]
 fn it_waits_for_an_offer_and_for_the_registry() {
     let place = Place::new();
-    let mut get = place.get(&["late"]);
-    await_until("it waits", || said(&get).contains("waiting for someone to offer late"));
+    let mut get = place.get(&["late", "late"]);
+    let waits = "waiting for someone to offer late";
+    await_until("it waits", || said(&get).contains(waits));
     get.assert_running();
     let _share = place.share("mine", &[("late", b"late")]);
     ends_with(&mut get, 0);
+    assert_eq!(said(&get).matches(waits).count(), 1, "named twice, it is one wish");
 
     // A registry that is not there is no failure of a source.
     let (world, port) = (&place.world, ReservedPort::new());

@@ -139,9 +139,12 @@ fn completions_and_the_manual_page_go_to_stdout() {
         assert!(stderr(&output).contains("nonsense"), "{}", stderr(&output));
     }
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let mut man = Command::new(env!("CARGO_BIN_EXE_p2pfs"));
-    let status = man.arg("man").stdout(full).stderr(Stdio::null()).status().unwrap();
-    assert_eq!(status.code(), Some(8));
+    for asks in ["man", "--help", "--version", "help"] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_p2pfs"));
+        let full = full.try_clone().unwrap();
+        let status = program.arg(asks).stdout(full).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(8), "{asks}");
+    }
 }
 
 /// No variable at all, stdin closed, a current folder that is gone.
