@@ -214,9 +214,10 @@ fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
 
 /// Acknowledges `at_once` chunks, or all in flight, after `delay`, again and again; gives
 /// the last chunk, and how much is in flight then.
-fn chunk_and_window(delay: Duration, at_once: usize, rounds: usize) -> (u64, u64) {
+fn chunk_and_window(is_alone: bool, delay: Duration, at_once: usize, rounds: usize) -> (u64, u64) {
     let mut now = Instant::now();
     let mut upload = Upload::new(now, &limits());
+    upload.set_alone(is_alone);
     upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
     upload.handle_source(now, FileId(1), 1 << 40);
     upload.handle_hashed(now, 1 << 40, Some(Digest([1; 32])));
@@ -251,16 +252,19 @@ fn chunk_and_window(delay: Duration, at_once: usize, rounds: usize) -> (u64, u64
 fn chunks_grow_while_they_are_acknowledged_quickly_and_the_window_with_the_round_trip() {
     let (chunk_min, window_min) = (u64::from(CHUNK_BYTES_MIN), u64::from(WINDOW_BYTES_MIN));
     // A receiver that takes one after the other is not faster with more in flight.
-    let (chunk, window) = chunk_and_window(Duration::from_micros(10), 1, 5000);
+    let (chunk, window) = chunk_and_window(true, Duration::from_micros(10), 1, 5000);
     assert_eq!(chunk, window_min / u64::from(CHUNKS_PER_WINDOW));
     assert!(window <= window_min, "{window}");
-    // A long link brings all acknowledgments a round trip later.
-    // A short link: nothing is gained by more in flight.
-    let (_, window) = chunk_and_window(LONG_ROUND_TRIP * 9 / 10, usize::MAX, 100);
+    // A short link: what one gains by more in flight, others lose.
+    let short = LONG_ROUND_TRIP * 9 / 10;
+    let (_, window) = chunk_and_window(false, short, usize::MAX, 100);
     assert_eq!(window, window_min);
-    let (chunk, window) = chunk_and_window(Duration::from_millis(100), usize::MAX, 100);
+    let (_, window) = chunk_and_window(true, short, usize::MAX, 100);
+    assert!(window > window_min, "{window}");
+    // A long link brings all acknowledgments a round trip later.
+    let (chunk, window) = chunk_and_window(false, Duration::from_millis(100), usize::MAX, 100);
     assert_eq!((chunk, window), (u64::from(CHUNK_BYTES_MAX), u64::from(WINDOW_BYTES_MAX)));
-    let (chunk, _) = chunk_and_window(Duration::from_secs(7), 1, 500);
+    let (chunk, _) = chunk_and_window(false, Duration::from_secs(7), 1, 500);
     assert_eq!(chunk, chunk_min, "a slow link");
 }
 

@@ -99,6 +99,12 @@ impl Upload {
         }
     }
 
+    /// Whether no other file is being moved by this program: then the window may grow on a
+    /// short link too.
+    pub fn set_alone(&mut self, is_alone: bool) {
+        self.in_flight.is_alone = is_alone;
+    }
+
     /// The next event that `bytes` lead to from `*at` on; `None` once all are consumed.
     pub fn handle_bytes(
         &mut self,
@@ -366,15 +372,16 @@ impl Sending {
 ///
 /// What is in flight lies in buffers of the kernel. More than fits its caches costs up to a
 /// third of the speed on a fast link, and less than the link holds costs speed on a long
-/// one. So the window begins small, and on a long link doubles while a full window is
-/// acknowledged hardly later than a single chunk was: then the time is that of the link, not
-/// of a queue.
+/// one. So the window begins small, and doubles while a full window is acknowledged hardly
+/// later than a single chunk was: then the time is that of the link, not of a queue. On a
+/// short link it does so only for who is alone: many windows that grew fit no cache.
 #[derive(Debug)]
 struct InFlight {
     unacknowledged: VecDeque<u32>,
     bytes: u32,
     chunk_bytes: u32,
     window_bytes: u32,
+    is_alone: bool,
     /// Whether the window, not the file or the socket, was what held chunks back.
     is_limited: bool,
     /// The shortest time in which a chunk was acknowledged.
@@ -390,6 +397,7 @@ impl InFlight {
             bytes: 0,
             chunk_bytes: CHUNK_BYTES_MIN,
             window_bytes: WINDOW_BYTES_MIN,
+            is_alone: false,
             is_limited: false,
             round_trip: Duration::MAX,
             probe: None,
@@ -430,7 +438,7 @@ impl InFlight {
         if elapsed > self.round_trip * QUEUED_ROUND_TRIPS {
             self.window_bytes = (self.window_bytes / 2).max(WINDOW_BYTES_MIN);
         } else if self.is_limited
-            && self.round_trip >= LONG_ROUND_TRIP
+            && (self.is_alone || self.round_trip >= LONG_ROUND_TRIP)
             && elapsed < self.round_trip * 2
         {
             self.window_bytes = (self.window_bytes * 2).min(WINDOW_BYTES_MAX);

@@ -19,6 +19,10 @@ use crate::wire::{Digest, FileName};
 impl PeerNode {
     pub(super) fn on_upload_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
         let mut at = 0;
+        let is_alone = self.files.len() <= 1;
+        if let Some(Connection::Upload { upload, .. }) = self.connections.get_mut(connection) {
+            upload.set_alone(is_alone);
+        }
         while let Some(Connection::Upload { upload, .. }) = self.connections.get_mut(connection) {
             match upload.handle_bytes(now, bytes, &mut at) {
                 Ok(None) => return,
