@@ -1,6 +1,7 @@
 //! One TCP connection, and what is known of its readiness.
 
 use std::io::{self, ErrorKind, Read};
+use std::net::SocketAddrV4;
 
 use mio::net::TcpStream;
 use rustix::io::Errno;
@@ -9,6 +10,7 @@ use rustix::net::{SendFlags, sockopt};
 use super::files::Files;
 use crate::node::{CloseHow, ConnectionId, FileError};
 use crate::proto::{FileId, Transmit};
+use crate::storage::Source;
 
 /// The open connections, by the slots of their ids.
 #[derive(Default)]
@@ -24,6 +26,8 @@ pub(super) struct Connections {
 pub(super) struct Connection {
     stream: TcpStream,
     is_dialing: bool,
+    /// Whether the other side is on this machine.
+    is_local: bool,
     pub(super) can_read: bool,
     pub(super) can_write: bool,
     /// The end of the stream, or an error, is there to be read: there is no other event.
@@ -66,8 +70,8 @@ impl Connections {
 
 impl Connection {
     /// A connection that came in.
-    pub(super) fn accepted(stream: TcpStream) -> Self {
-        Self::new(stream, false)
+    pub(super) fn accepted(stream: TcpStream, from: SocketAddrV4) -> Self {
+        Self { is_local: from.ip().is_loopback(), ..Self::new(stream, false) }
     }
 
     /// A connection that is being made.
@@ -79,6 +83,7 @@ impl Connection {
         Self {
             stream,
             is_dialing,
+            is_local: false,
             can_read: false,
             can_write: false,
             is_read_closed: false,
@@ -135,36 +140,28 @@ impl Connection {
     }
 
     /// Sends, at most `budget_bytes` of a file; `None` if there is no room now.
+    ///
+    /// To this machine a file goes through `piece`: what was just read is in a cache, where
+    /// the receiver finds it. Otherwise it need not be copied at all.
     pub(super) fn send(
         &mut self,
         transmit: &Transmit<'_>,
         budget_bytes: usize,
         files: Option<&Files>,
+        piece: &mut [u8],
     ) -> Result<Option<usize>, SendError> {
         let sent = match *transmit {
             Transmit::Bytes { bytes, more } => {
                 let more = if more { SendFlags::MORE } else { SendFlags::empty() };
-                rustix::io::retry_on_intr(|| {
-                    rustix::net::send(&self.stream, bytes, SendFlags::NOSIGNAL | more)
-                })
+                self.send_bytes(bytes, more)
             }
             Transmit::File { file, offset, len_bytes } => {
                 let len_bytes = budget_bytes.min(len_bytes as usize);
-                match files.map(|files| files.send(file, &self.stream, offset, len_bytes)) {
-                    Some(Ok(0)) | None => {
-                        return Err(SendError::Source { file, error: FileError::Changed });
-                    }
-                    Some(Ok(len)) => Ok(len),
-                    Some(Err(error)) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
-                        // What sendfile says of the file; all else is about the socket.
-                        errno @ (Errno::IO | Errno::INVAL | Errno::OVERFLOW) => {
-                            let errno = errno.raw_os_error();
-                            let error = FileError::Io { call: "sendfile", errno };
-                            return Err(SendError::Source { file, error });
-                        }
-                        errno => Err(errno),
-                    },
-                }
+                let source = files.and_then(|files| files.source(file));
+                source
+                    .ok_or(FileError::Changed)
+                    .and_then(|source| self.send_file(source, offset, len_bytes, piece))
+                    .map_err(|error| SendError::Source { file, error })?
             }
         };
         match sent {
@@ -174,6 +171,39 @@ impl Connection {
                 Ok(None)
             }
             Err(errno) => Err(SendError::Socket(io::Error::from(errno).kind())),
+        }
+    }
+
+    fn send_bytes(&self, bytes: &[u8], more: SendFlags) -> Result<usize, Errno> {
+        let flags = SendFlags::NOSIGNAL | more;
+        rustix::io::retry_on_intr(|| rustix::net::send(&self.stream, bytes, flags))
+    }
+
+    /// Gives what the socket says; an error is the file's.
+    fn send_file(
+        &self,
+        source: &Source,
+        offset: u64,
+        len_bytes: usize,
+        piece: &mut [u8],
+    ) -> Result<Result<usize, Errno>, FileError> {
+        if self.is_local {
+            let piece_bytes = len_bytes.min(piece.len());
+            return match source.read_at(&mut piece[..piece_bytes], offset)? {
+                0 => Err(FileError::Changed),
+                len => Ok(self.send_bytes(&piece[..len], SendFlags::empty())),
+            };
+        }
+        match source.send_to(&self.stream, offset, len_bytes) {
+            Ok(0) => Err(FileError::Changed),
+            Ok(len) => Ok(Ok(len)),
+            Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
+                // What sendfile says of the file; all else is about the socket.
+                errno @ (Errno::IO | Errno::INVAL | Errno::OVERFLOW) => {
+                    Err(FileError::Io { call: "sendfile", errno: errno.raw_os_error() })
+                }
+                errno => Ok(Err(errno)),
+            },
         }
     }
 

@@ -1,11 +1,8 @@
 //! The files that the node has open, and the hashing under way.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::mem;
 use std::time::Instant;
-
-use mio::net::TcpStream;
 
 use super::follower::{Findings, Follower};
 use crate::node::{Action, Input, Sight};
@@ -147,17 +144,11 @@ impl Files {
         outcomes.map(input).collect()
     }
 
-    /// Sends a range of an open file; 0 if it is not as long as it was.
-    pub(super) fn send(
-        &self,
-        file: FileId,
-        socket: &TcpStream,
-        offset: u64,
-        len_bytes: usize,
-    ) -> io::Result<usize> {
+    /// A file that is open for sending.
+    pub(super) fn source(&self, file: FileId) -> Option<&Source> {
         match self.open.get(&file) {
-            Some(OpenFile::Source(source)) => source.send_to(socket, offset, len_bytes),
-            _ => Ok(0),
+            Some(OpenFile::Source(source)) => Some(source),
+            _ => None,
         }
     }
 

@@ -51,8 +51,8 @@ use self::status_socket::STATUS;
 pub use self::status_socket::StatusSocket;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
-    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX,
-    STATUS_NAMES_MAX, TURN_BYTES,
+    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, LOCAL_PIECE_BYTES, OFFER_BYTES, POLL_EVENTS,
+    POLL_TIMEOUT_MAX, STATUS_NAMES_MAX, TURN_BYTES,
 };
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
 use crate::storage;
@@ -103,6 +103,8 @@ pub struct Reactor<N> {
     /// Connections with something to send and room for it.
     sendable: VecDeque<ConnectionId>,
     scratch: Vec<u8>,
+    /// What is on its way from a file to this machine.
+    piece: Vec<u8>,
     ui: Ui,
     /// What the loop did since something was last shown.
     work: Work,
@@ -158,6 +160,7 @@ impl<N: Node> Reactor<N> {
             readable: VecDeque::new(),
             sendable: VecDeque::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
+            piece: vec![0; LOCAL_PIECE_BYTES],
             ui,
             work: Work::default(),
             loop_times: LoopTimes::default(),
@@ -419,7 +422,7 @@ impl<N: Node> Reactor<N> {
         for _ in 0..ACCEPTS_PER_TURN {
             let accepted = self.listener.as_mut().and_then(|listener| listener.accept(self.now));
             let Some((stream, from)) = accepted else { return };
-            let connection = Connection::accepted(stream);
+            let connection = Connection::accepted(stream, from);
             match self.node.accept(self.now, from) {
                 Some(id) => {
                     if self.enter(id, connection).is_err() {
@@ -625,7 +628,7 @@ impl<N: Node> Reactor<N> {
                 self.mark_sendable(id);
                 break;
             }
-            match connection.send(&transmit, budget_bytes, self.files.as_ref()) {
+            match connection.send(&transmit, budget_bytes, self.files.as_ref(), &mut self.piece) {
                 Ok(Some(len)) => {
                     budget_bytes = budget_bytes.saturating_sub(len);
                     self.node.transmitted(self.now, id, len);

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use crate::node::Version;
+use super::system::{persist, refused};
+use crate::node::{FileError, Version};
 
 /// A file of the shared folder, open for sending. It stays the file that was
 /// opened, whatever happens to its name.
@@ -18,6 +19,11 @@ impl Source {
     /// What was found when it was opened.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Reads from `offset` on; gives how many bytes there were, 0 at the end of the file.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, FileError> {
+        persist(|| rustix::io::pread(&self.file, &mut *buffer, offset)).map_err(refused("read"))
     }
 
     /// Sends at most `len_bytes` from `offset` on; gives how many bytes the socket took.
