@@ -214,9 +214,11 @@ pub const CONNECTION_TURN_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize + 2 * CHUN
 /// The least that a ready connection is allowed in one turn: with 16 KiB, 100 downloads at
 /// once went at some 0.85 of the rate.
 pub const CONNECTION_TURN_BYTES_MIN: usize = 32 * 1024;
-/// What is read of a file and sent at once to this machine. With `sendfile` the receiver, who
-/// also hashes, has to fetch the pages from memory: 1 GiB went at 0.86 to 0.92 of the floor's
-/// speed, and with this at 1.26; with 256 KiB at 0.90.
+/// What is read of a file and sent at once to this machine, while nobody else is sent
+/// anything. With `sendfile` the receiver, who also hashes, has to fetch the pages from memory:
+/// 1 GiB went at 0.86 of the floor's speed, and with this at 1.03. Beside 8 downloads whose
+/// data is thrown away, an answer then took 6 times as long as from a bare loop: that is why
+/// many are sent by `sendfile`.
 pub const LOCAL_PIECE_BYTES: usize = 64 * 1024;
 /// File data hashed in one turn, in all: some 0.2 ms. More in one turn makes hashing no
 /// cheaper.

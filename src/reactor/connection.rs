@@ -141,14 +141,14 @@ impl Connection {
 
     /// Sends, at most `budget_bytes` of a file; `None` if there is no room now.
     ///
-    /// To this machine a file goes through `piece`: what was just read is in a cache, where
-    /// the receiver finds it. Otherwise it need not be copied at all.
+    /// To this machine a file goes through `piece`, if there is one: what was just read is in a
+    /// cache, where the receiver finds it. Otherwise it is not copied at all.
     pub(super) fn send(
         &mut self,
         transmit: &Transmit<'_>,
         budget_bytes: usize,
         files: Option<&Files>,
-        piece: &mut [u8],
+        piece: Option<&mut [u8]>,
     ) -> Result<Option<usize>, SendError> {
         let sent = match *transmit {
             Transmit::Bytes { bytes, more } => {
@@ -185,9 +185,9 @@ impl Connection {
         source: &Source,
         offset: u64,
         len_bytes: usize,
-        piece: &mut [u8],
+        piece: Option<&mut [u8]>,
     ) -> Result<Result<usize, Errno>, FileError> {
-        if self.is_local {
+        if let Some(piece) = piece.filter(|_| self.is_local) {
             let piece_bytes = len_bytes.min(piece.len());
             return match source.read_at(&mut piece[..piece_bytes], offset)? {
                 0 => Err(FileError::Changed),
