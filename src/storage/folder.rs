@@ -158,10 +158,17 @@ impl SharedFolder {
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(SkipReason::Io(io::Error::from(errno).kind())),
         };
-        match kind_if_not_regular(FileType::from_raw_mode(stat.st_mode)) {
-            Some(kind) => Err(SkipReason::NotRegular(kind)),
-            None => Ok(Some((name, system::version(&stat)))),
+        if let Some(kind) = kind_if_not_regular(FileType::from_raw_mode(stat.st_mode)) {
+            return Err(SkipReason::NotRegular(kind));
         }
+        // Most files may be read by anyone: only of the others it has to be asked.
+        let for_all = Mode::RUSR | Mode::RGRP | Mode::ROTH;
+        if !Mode::from_raw_mode(stat.st_mode).contains(for_all)
+            && system::is_denied(&self.descriptor, name.as_str())
+        {
+            return Err(SkipReason::Io(io::ErrorKind::PermissionDenied));
+        }
+        Ok(Some((name, system::version(&stat))))
     }
 
     /// Whether the folder itself was removed, while we have it open.

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -102,6 +102,12 @@ pub(super) fn create_unnamed(folder: impl AsFd) -> Result<File, Errno> {
 pub(super) fn no_surprise() -> OFlags {
     let follow = if sings(Canary::FollowLinks) { OFlags::empty() } else { OFlags::NOFOLLOW };
     follow | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC
+}
+
+/// Whether this user may not read what stands under a name.
+pub(super) fn is_denied(folder: impl AsFd, name: impl Arg + Copy) -> bool {
+    let asked = persist(|| rustix::fs::accessat(&folder, name, Access::READ_OK, AtFlags::EACCESS));
+    asked == Err(Errno::ACCESS)
 }
 
 /// What an open file is.

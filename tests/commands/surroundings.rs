@@ -3,7 +3,7 @@
 //! are closed or full.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
@@ -22,7 +22,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pfs");
 fn place() -> TempDir {
     let place = TempDir::new().unwrap();
     let set_mode = |path: &Path, mode| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     };
     set_mode(place.path(), 0o755);
     fs::copy(PROGRAM, place.path().join("p2pfs")).unwrap();
@@ -117,6 +117,21 @@ fn a_user_who_may_write_nowhere_shares_and_fetches() {
     assert_succeeds(&run(&launcher, place.path(), DAILY_USE));
     assert_eq!(names_in(&place.path().join("got")), ["file"]);
     assert_eq!(names_in(place.path()), ["got", "p2pfs", "shared"]);
+
+    // What cannot be read is not said to be shared.
+    let secret = place.path().join("shared/secret");
+    fs::write(&secret, b"of another user").unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+    let sharing = "
+        ./p2pfs registry >/dev/null 2>&1 & trap 'kill $!' EXIT
+        sh -c 'echo $$; exec ./p2pfs share shared 2>&1' |
+            { read share; sed '/^sharing/q'; kill $share; }";
+    let output = run(&launcher, place.path(), sharing);
+    assert_succeeds(&output);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("not shared: secret: permission denied"), "{said}");
+    assert!(said.contains("sharing 1 file of"), "{said}");
+    fs::remove_file(&secret).unwrap();
 
     // Where a file cannot be put, that is what is said.
     let into_this_folder = DAILY_USE.replace("-o got ", "");
