@@ -25,7 +25,7 @@ pub(crate) enum Fault {
 
 /// Calls that cannot fail as they are made here, or whose failure (no memory) Rust answers
 /// with the end of the program.
-const LEFT_OUT: [&str; 13] = [
+const LEFT_OUT: [&str; 14] = [
     "brk",
     "mmap",
     "munmap",
@@ -36,6 +36,7 @@ const LEFT_OUT: [&str; 13] = [
     "geteuid",
     "prlimit64",
     "exit_group",
+    "rt_sigprocmask",
     "rt_sigreturn",
     "restart_syscall",
     "sigaltstack",
