@@ -34,8 +34,12 @@ const WATCHED: WatchFlags = WatchFlags::CREATE
 const WATCHED_AROUND: WatchFlags =
     WatchFlags::DELETE.union(WatchFlags::ONLYDIR).union(WatchFlags::MASK_ADD);
 
-/// Room for the events of one read: at least one with the longest name.
+/// Room for the events of one read.
 const BUFFER_BYTES: usize = 4096;
+/// The largest event: its head, and the longest name with the zero behind it.
+const EVENT_BYTES_MAX: usize = 16 + 256;
+/// A read that brings fewer events than this had room for one more: there was none.
+const EVENTS_PER_READ_MIN: usize = BUFFER_BYTES / EVENT_BYTES_MAX;
 
 /// File systems that others change too, by the magic numbers of statfs(2): NFS, SMB 1,
 /// CIFS, SMB 2, FUSE, 9P, Ceph, AFS.
@@ -107,11 +111,19 @@ impl Watch {
         let Ok(inotify) = &self.inotify else { return changes };
         let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
         let mut reader = inotify::Reader::new(inotify, &mut buffer);
-        while changes.events < events_max || !reader.is_buffer_empty() {
+        let mut events_of_read = EVENTS_PER_READ_MIN;
+        loop {
+            if reader.is_buffer_empty() {
+                if changes.events >= events_max || events_of_read < EVENTS_PER_READ_MIN {
+                    break;
+                }
+                events_of_read = 0;
+            }
+            events_of_read += 1;
             match reader.next() {
                 Ok(event) if Some(event.wd()) == self.around => changes.add_around(&event),
                 Ok(event) => changes.add(&event),
-                Err(Errno::INTR) => {}
+                Err(Errno::INTR) => events_of_read = EVENTS_PER_READ_MIN,
                 Err(_) => break,
             }
         }
@@ -252,6 +264,20 @@ mod tests {
         let permissions = fs::metadata(&path).unwrap().permissions();
         fs::set_permissions(&path, permissions).unwrap();
         assert_eq!(changes(&watch), [change("f", Sight::Closed, false)]);
+    }
+
+    /// Created and closed.
+    #[test]
+    fn one_call_brings_all_that_happened_however_long_the_names_are() {
+        for name_bytes in [2, 255] {
+            let folder = tempfile::tempdir().unwrap();
+            let (_shared, watch) = watched(folder.path());
+            for n in 0..50 {
+                File::create(folder.path().join(format!("{n:0name_bytes$}"))).unwrap();
+            }
+            assert_eq!(watch.read(FOLDER_EVENTS_PER_TURN).events, 100, "{name_bytes} bytes");
+            assert_eq!(watch.read(FOLDER_EVENTS_PER_TURN).events, 0);
+        }
     }
 
     #[test]
