@@ -71,15 +71,15 @@ impl DigestCache {
         (&file).take(DIGEST_CACHE_FILE_BYTES_MAX).read_to_end(&mut known)?;
 
         let records: BTreeMap<_, _> = known.chunks(RECORD_BYTES).filter_map(read_record).collect();
-        let (mut digests, mut good) = (BTreeMap::new(), Vec::new());
-        for (name, version) in files {
-            if let Some(digest) = records.get(&key(version)) {
-                digests.insert(*name, *digest);
-                write_record(&mut good, version, digest);
-            }
-        }
-        if known.len() > 2 * good.len() || known.len() % RECORD_BYTES != 0 {
-            file = replace(&path, &good)?;
+        let good = files.iter().filter_map(|(name, version)| {
+            records.get(&key(version)).map(|digest| (*name, version, *digest))
+        });
+        let digests: BTreeMap<_, _> =
+            good.clone().map(|(name, _, digest)| (name, digest)).collect();
+        if known.len() > 2 * RECORD_BYTES * digests.len() || known.len() % RECORD_BYTES != 0 {
+            let mut kept = Vec::new();
+            good.for_each(|(_, version, digest)| write_record(&mut kept, version, &digest));
+            file = replace(&path, &kept)?;
         }
         let file_bytes = file.metadata()?.len();
         Ok((Self { file, file_bytes, pending: Vec::new() }, digests))
