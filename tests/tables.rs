@@ -212,12 +212,16 @@ fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
     assert_eq!(drain_upload(&mut upload, now).0 as u64, window - chunk + heads, "the window");
 }
 
-/// Acknowledges `at_once` chunks, or all in flight, after `delay`, again and again; gives
-/// the last chunk, and how much is in flight then.
-fn chunk_and_window(is_alone: bool, delay: Duration, at_once: usize, rounds: usize) -> (u64, u64) {
+/// Acknowledges `at_once` chunks, or all in flight, after the `delay` for so many bytes, again
+/// and again, alone in the first rounds; gives the last chunk, and how much is in flight then.
+fn chunk_and_window(
+    rounds_alone: usize,
+    delay: impl Fn(u64) -> Duration,
+    at_once: usize,
+    rounds: usize,
+) -> (u64, u64) {
     let mut now = Instant::now();
     let mut upload = Upload::new(now, &limits());
-    upload.set_alone(is_alone);
     upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
     upload.handle_source(now, FileId(1), 1 << 40);
     upload.handle_hashed(now, 1 << 40, Some(Digest([1; 32])));
@@ -239,8 +243,10 @@ fn chunk_and_window(is_alone: bool, delay: Duration, at_once: usize, rounds: usi
         if round == rounds {
             return (*in_flight.back().unwrap(), window);
         }
-        now += delay;
-        for _ in in_flight.drain(..at_once.min(in_flight.len())) {
+        upload.set_alone(round < rounds_alone);
+        let acknowledged: Vec<u64> = in_flight.drain(..at_once.min(in_flight.len())).collect();
+        now += delay(acknowledged.iter().sum());
+        for _ in acknowledged {
             let acknowledgment = peer_message(PeerKind::Acknowledgment);
             upload.handle_bytes(now, &acknowledgment, &mut 0).unwrap();
         }
@@ -252,19 +258,21 @@ fn chunk_and_window(is_alone: bool, delay: Duration, at_once: usize, rounds: usi
 fn chunks_grow_while_they_are_acknowledged_quickly_and_the_window_with_the_round_trip() {
     let (chunk_min, window_min) = (u64::from(CHUNK_BYTES_MIN), u64::from(WINDOW_BYTES_MIN));
     // A receiver that takes one after the other is not faster with more in flight.
-    let (chunk, window) = chunk_and_window(true, Duration::from_micros(10), 1, 5000);
+    let (chunk, window) = chunk_and_window(5000, Duration::from_nanos, 1, 5000);
     assert_eq!(chunk, window_min / u64::from(CHUNKS_PER_WINDOW));
     assert!(window <= window_min, "{window}");
     // A short link: what one gains by more in flight, others lose.
-    let short = LONG_ROUND_TRIP * 9 / 10;
-    let (_, window) = chunk_and_window(false, short, usize::MAX, 100);
+    let short = |_| LONG_ROUND_TRIP * 9 / 10;
+    let (_, window) = chunk_and_window(0, short, usize::MAX, 100);
     assert_eq!(window, window_min);
-    let (_, window) = chunk_and_window(true, short, usize::MAX, 100);
+    let (_, window) = chunk_and_window(100, short, usize::MAX, 100);
     assert!(window > window_min, "{window}");
+    let (_, window) = chunk_and_window(50, short, usize::MAX, 100);
+    assert_eq!(window, window_min, "company came");
     // A long link brings all acknowledgments a round trip later.
-    let (chunk, window) = chunk_and_window(false, Duration::from_millis(100), usize::MAX, 100);
+    let (chunk, window) = chunk_and_window(0, |_| Duration::from_millis(100), usize::MAX, 100);
     assert_eq!((chunk, window), (u64::from(CHUNK_BYTES_MAX), u64::from(WINDOW_BYTES_MAX)));
-    let (chunk, _) = chunk_and_window(false, Duration::from_secs(7), 1, 500);
+    let (chunk, _) = chunk_and_window(0, |_| Duration::from_secs(7), 1, 500);
     assert_eq!(chunk, chunk_min, "a slow link");
 }
 

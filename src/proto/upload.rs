@@ -374,7 +374,8 @@ impl Sending {
 /// third of the speed on a fast link, and less than the link holds costs speed on a long
 /// one. So the window begins small, and doubles while a full window is acknowledged hardly
 /// later than a single chunk was: then the time is that of the link, not of a queue. On a
-/// short link it does so only for who is alone: many windows that grew fit no cache.
+/// short link it does so only for who is alone: many windows that grew fit no cache, and one
+/// that grew before others came would get more than they.
 #[derive(Debug)]
 struct InFlight {
     unacknowledged: VecDeque<u32>,
@@ -435,17 +436,19 @@ impl InFlight {
     /// A chunk was acknowledged so long after it was sent.
     fn adapt(&mut self, elapsed: Duration) {
         self.round_trip = self.round_trip.min(elapsed);
+        let may_grow = self.is_alone || self.round_trip >= LONG_ROUND_TRIP;
+        let window_bytes_max = if may_grow { WINDOW_BYTES_MAX } else { WINDOW_BYTES_MIN };
         if elapsed > self.round_trip * QUEUED_ROUND_TRIPS {
-            self.window_bytes = (self.window_bytes / 2).max(WINDOW_BYTES_MIN);
-        } else if self.is_limited
-            && (self.is_alone || self.round_trip >= LONG_ROUND_TRIP)
-            && elapsed < self.round_trip * 2
-        {
-            self.window_bytes = (self.window_bytes * 2).min(WINDOW_BYTES_MAX);
+            self.window_bytes /= 2;
+        } else if self.is_limited && elapsed < self.round_trip * 2 {
+            self.window_bytes *= 2;
         }
+        self.window_bytes = self.window_bytes.clamp(WINDOW_BYTES_MIN, window_bytes_max);
         self.is_limited = false;
         if elapsed < QUICK_ACKNOWLEDGMENT {
-            self.chunk_bytes *= 2;
+            // As large as would have been acknowledged in that time.
+            let times = QUICK_ACKNOWLEDGMENT.as_micros() / elapsed.as_micros().max(1);
+            self.chunk_bytes = self.chunk_bytes.saturating_mul(times as u32);
         } else if elapsed > SLOW_ACKNOWLEDGMENT {
             self.chunk_bytes /= 2;
         }
