@@ -141,14 +141,14 @@ impl Connection {
 
     /// Sends, at most `budget_bytes` of a file; `None` if there is no room now.
     ///
-    /// To this machine a file goes through `piece`, if there is one: what was just read is in a
+    /// To this machine the only open file goes through `piece`: what was just read is in a
     /// cache, where the receiver finds it. Otherwise it is not copied at all.
     pub(super) fn send(
         &mut self,
         transmit: &Transmit<'_>,
         budget_bytes: usize,
         files: Option<&Files>,
-        piece: Option<&mut [u8]>,
+        piece: &mut [u8],
     ) -> Result<Option<usize>, SendError> {
         let sent = match *transmit {
             Transmit::Bytes { bytes, more } => {
@@ -158,9 +158,13 @@ impl Connection {
             Transmit::File { file, offset, len_bytes } => {
                 let len_bytes = budget_bytes.min(len_bytes as usize);
                 let source = files.and_then(|files| files.source(file));
+                let is_copied = self.is_local && files.is_some_and(Files::is_one_open);
                 source
                     .ok_or(FileError::Changed)
-                    .and_then(|source| self.send_file(source, offset, len_bytes, piece))
+                    .and_then(|source| match is_copied {
+                        true => self.copy_file(source, offset, len_bytes, piece),
+                        false => self.send_file(source, offset, len_bytes),
+                    })
                     .map_err(|error| SendError::Source { file, error })?
             }
         };
@@ -180,20 +184,27 @@ impl Connection {
     }
 
     /// Gives what the socket says; an error is the file's.
+    fn copy_file(
+        &self,
+        source: &Source,
+        offset: u64,
+        len_bytes: usize,
+        piece: &mut [u8],
+    ) -> Result<Result<usize, Errno>, FileError> {
+        let piece_bytes = len_bytes.min(piece.len());
+        match source.read_at(&mut piece[..piece_bytes], offset)? {
+            0 => Err(FileError::Changed),
+            len => Ok(self.send_bytes(&piece[..len], SendFlags::empty())),
+        }
+    }
+
+    /// The same, without a copy.
     fn send_file(
         &self,
         source: &Source,
         offset: u64,
         len_bytes: usize,
-        piece: Option<&mut [u8]>,
     ) -> Result<Result<usize, Errno>, FileError> {
-        if let Some(piece) = piece.filter(|_| self.is_local) {
-            let piece_bytes = len_bytes.min(piece.len());
-            return match source.read_at(&mut piece[..piece_bytes], offset)? {
-                0 => Err(FileError::Changed),
-                len => Ok(self.send_bytes(&piece[..len], SendFlags::empty())),
-            };
-        }
         match source.send_to(&self.stream, offset, len_bytes) {
             Ok(0) => Err(FileError::Changed),
             Ok(len) => Ok(Ok(len)),

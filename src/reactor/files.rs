@@ -152,6 +152,11 @@ impl Files {
         }
     }
 
+    /// Whether no more than one file is open, to be sent or written.
+    pub(super) fn is_one_open(&self) -> bool {
+        self.open.len() <= 1
+    }
+
     /// Whether files are being hashed.
     pub(super) fn is_hashing(&self) -> bool {
         !self.hash_jobs.is_empty()

@@ -584,7 +584,7 @@ impl<N: Node> Reactor<N> {
             match connection.receive(&mut scratch[..room_bytes]) {
                 Ok(Some(0)) => {
                     // What it still waits for goes out before it is told to be over.
-                    self.send(id, CONNECTION_TURN_BYTES_MAX, false);
+                    self.send(id, CONNECTION_TURN_BYTES_MAX);
                     self.handle(Input::ReadClosed(id));
                     break;
                 }
@@ -611,13 +611,13 @@ impl<N: Node> Reactor<N> {
         let budget_bytes = budget_bytes(count);
         for _ in 0..count {
             let Some(id) = self.sendable.pop_front() else { return };
-            self.send(id, budget_bytes, count == 1);
+            self.send(id, budget_bytes);
         }
     }
 
-    /// Sends what a connection has to send until the socket is full or the budget used. If it
-    /// is `alone`, there is time to copy what goes to this machine.
-    fn send(&mut self, id: ConnectionId, mut budget_bytes: usize, alone: bool) {
+    /// Sends what a connection has to send until the socket is full or the budget used. If no
+    /// other file is open, there is time to copy what goes to this machine.
+    fn send(&mut self, id: ConnectionId, mut budget_bytes: usize) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.is_queued_to_send = false;
         }
@@ -629,7 +629,7 @@ impl<N: Node> Reactor<N> {
                 self.mark_sendable(id);
                 break;
             }
-            let piece = alone.then_some(&mut *self.piece);
+            let piece = &mut *self.piece;
             match connection.send(&transmit, budget_bytes, self.files.as_ref(), piece) {
                 Ok(Some(len)) => {
                     budget_bytes = budget_bytes.saturating_sub(len);
