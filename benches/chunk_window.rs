@@ -91,9 +91,9 @@ fn straight(
     let median = |way: usize| kit::Spread::of(&rates[way]).median;
     let best = (1..sources.len()).max_by(|a, b| median(*a).total_cmp(&median(*b))).unwrap_or(1);
     let of_default = sizes.iter().position(|size| *size == default).map_or(1, |at| at + 1);
-    let name = format!("default sizes / best ({})", sources[best].name);
-    table.ratio(&name, &rates[of_default], &rates[best], Bound::AtLeast(0.95));
-    table.ratio("our uploader / best", &rates[0], &rates[best], None);
+    let name = format!("sizes for many at once / best ({})", sources[best].name);
+    table.ratio(&name, &rates[of_default], &rates[best], None);
+    table.ratio("our uploader / best", &rates[0], &rates[best], Bound::AtLeast(0.95));
     table.note("a bare epoll sender with these sizes, to our downloader, on tmpfs");
     report.add(&table);
     Ok(())

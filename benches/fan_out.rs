@@ -66,12 +66,18 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         let cpu_s = runs[way].iter().map(|run| run.cpu.as_secs_f64()).collect::<Vec<_>>();
         table.row(&format!("CPU of all: p2pfs, {count} downloaders"), "s", &cpu_s);
     }
+    let spread = |way: usize| -> Vec<f64> {
+        runs[way].iter().map(|run| run.slowest.div_duration_f64(run.fastest)).collect()
+    };
     for (way, count) in counts.iter().enumerate() {
-        let spread = runs[way].iter().map(|run| run.slowest.div_duration_f64(run.fastest));
-        let spread: Vec<f64> = spread.collect();
         let name = format!("slowest / fastest: {count} downloaders");
-        table.bounded_row(&name, "times", &spread, Bound::AtMost(1.5));
+        table.bounded_row(&name, "times", &spread(way), Bound::AtMost(1.5));
     }
+    table.row(
+        &format!("slowest / fastest: floor, {} receivers", counts[0]),
+        "times",
+        &spread(floor_way),
+    );
     let name = format!("total rate: p2pfs / floor, {}", counts[0]);
     table.ratio(&name, &rate(0), &rate(floor_way), Bound::AtLeast(0.95));
     for (way, count) in counts.iter().enumerate().skip(1) {

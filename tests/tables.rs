@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use p2pfs::limits::{
     CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_WINDOW, IDLE_TIMEOUT, LONG_ROUND_TRIP, Limits,
-    WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
+    SHORT_WINDOW_BYTES_MAX, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
 };
 use p2pfs::proto::legal::{
     self, DownloadState, Kind, PeerKind, RegistrationState, RequestKind, ResponseKind,
@@ -266,12 +266,14 @@ fn chunks_grow_while_they_are_acknowledged_quickly_and_the_window_with_the_round
     let (_, window) = chunk_and_window(0, short, usize::MAX, 100);
     assert_eq!(window, window_min);
     let (_, window) = chunk_and_window(100, short, usize::MAX, 100);
-    assert!(window > window_min, "{window}");
+    assert_eq!(window, u64::from(SHORT_WINDOW_BYTES_MAX));
     let (_, window) = chunk_and_window(50, short, usize::MAX, 100);
     assert_eq!(window, window_min, "company came");
     // A long link brings all acknowledgments a round trip later.
     let (chunk, window) = chunk_and_window(0, |_| Duration::from_millis(100), usize::MAX, 100);
     assert_eq!((chunk, window), (u64::from(CHUNK_BYTES_MAX), u64::from(WINDOW_BYTES_MAX)));
+    let (_, window) = chunk_and_window(100, |_| Duration::from_millis(100), usize::MAX, 2);
+    assert_eq!(window, u64::from(WINDOW_BYTES_MAX), "alone, after two round trips");
     let (chunk, _) = chunk_and_window(0, |_| Duration::from_secs(7), 1, 500);
     assert_eq!(chunk, chunk_min, "a slow link");
 }

@@ -31,8 +31,8 @@ use super::{FileId, Transmit};
 use crate::canary::{Canary, sings};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_IN_FLIGHT_MAX, CHUNKS_PER_WINDOW, LONG_ROUND_TRIP,
-    Limits, QUEUED_ROUND_TRIPS, QUICK_ACKNOWLEDGMENT, SLOW_ACKNOWLEDGMENT, WINDOW_BYTES_MAX,
-    WINDOW_BYTES_MIN,
+    LONG_WINDOW_GROWTH, Limits, QUEUED_ROUND_TRIPS, QUICK_ACKNOWLEDGMENT, SHORT_WINDOW_BYTES_MAX,
+    SLOW_ACKNOWLEDGMENT, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
 };
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerMessage};
 
@@ -372,7 +372,7 @@ impl Sending {
 ///
 /// What is in flight lies in buffers of the kernel. More than fits its caches costs up to a
 /// third of the speed on a fast link, and less than the link holds costs speed on a long
-/// one. So the window begins small, and doubles while a full window is acknowledged hardly
+/// one. So the window begins small, and grows while a full window is acknowledged hardly
 /// later than a single chunk was: then the time is that of the link, not of a queue. On a
 /// short link it does so only for who is alone: many windows that grew fit no cache, and one
 /// that grew before others came would get more than they.
@@ -436,12 +436,17 @@ impl InFlight {
     /// A chunk was acknowledged so long after it was sent.
     fn adapt(&mut self, elapsed: Duration) {
         self.round_trip = self.round_trip.min(elapsed);
-        let may_grow = self.is_alone || self.round_trip >= LONG_ROUND_TRIP;
-        let window_bytes_max = if may_grow { WINDOW_BYTES_MAX } else { WINDOW_BYTES_MIN };
+        let is_long = self.round_trip >= LONG_ROUND_TRIP;
+        let (growth, window_bytes_max) = match (is_long, self.is_alone) {
+            (true, true) => (LONG_WINDOW_GROWTH, WINDOW_BYTES_MAX),
+            (true, false) => (2, WINDOW_BYTES_MAX),
+            (false, true) => (2, SHORT_WINDOW_BYTES_MAX),
+            (false, false) => (1, WINDOW_BYTES_MIN),
+        };
         if elapsed > self.round_trip * QUEUED_ROUND_TRIPS {
             self.window_bytes /= 2;
         } else if self.is_limited && elapsed < self.round_trip * 2 {
-            self.window_bytes *= 2;
+            self.window_bytes *= growth;
         }
         self.window_bytes = self.window_bytes.clamp(WINDOW_BYTES_MIN, window_bytes_max);
         self.is_limited = false;
