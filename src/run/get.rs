@@ -79,8 +79,17 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     // Before the names: with the last of them the program would end.
     begin.extend([Input::WantMatching(&patterns), Input::Want(&names)]);
     let outcome = reactor.run(&begin).map_err(loop_failed)?;
-    if let (Outcome::SomeFailed { error, .. }, [name], []) = (&outcome, &*names, &*patterns) {
-        let message = format_args!("{name} could not be fetched: {error}");
+    let failure = match (&outcome, &*names, &*patterns) {
+        (Outcome::SomeFailed { error, .. }, [name], []) => {
+            Some((error, format!("{name} could not be fetched: {error}")))
+        }
+        (Outcome::SomeFailed { error, done: 0, .. }, [], [pattern]) => {
+            let pattern = Shown(pattern.as_str());
+            Some((error, format!("nothing that matches {pattern} could be fetched: {error}")))
+        }
+        _ => None,
+    };
+    if let Some((error, message)) = failure {
         return Err(Failure::new(ExitCode::from(*error), message));
     }
     let code = result_of(outcome, None)?;
