@@ -62,18 +62,18 @@ fn straight(
     if !settings.wants(&title) {
         return Ok(());
     }
-    let default = (WINDOW_BYTES_MIN / CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN);
+    let shared = (WINDOW_BYTES_MIN / CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN);
     let mut sizes = Vec::new();
     for chunk in CHUNKS_KIB.map(|kib| kib * KIB) {
         for window in WINDOWS_KIB.map(|kib| kib * KIB) {
-            let is_wanted = !settings.is_quick || (chunk, window) == default || chunk == window;
+            let is_wanted = !settings.is_quick || (chunk, window) == shared || chunk == window;
             if chunk <= window && is_wanted {
                 sizes.push((chunk, window));
             }
         }
     }
-    if !sizes.contains(&default) {
-        sizes.push(default);
+    if !sizes.contains(&shared) {
+        sizes.push(shared);
     }
     let mut sources = vec![Source::ours(folders[0], None)?];
     for &(chunk, window) in &sizes {
@@ -90,9 +90,9 @@ fn straight(
     }
     let median = |way: usize| kit::Spread::of(&rates[way]).median;
     let best = (1..sources.len()).max_by(|a, b| median(*a).total_cmp(&median(*b))).unwrap_or(1);
-    let of_default = sizes.iter().position(|size| *size == default).map_or(1, |at| at + 1);
+    let of_shared = sizes.iter().position(|size| *size == shared).map_or(1, |at| at + 1);
     let name = format!("sizes for many at once / best ({})", sources[best].name);
-    table.ratio(&name, &rates[of_default], &rates[best], None);
+    table.ratio(&name, &rates[of_shared], &rates[best], None);
     table.ratio("our uploader / best", &rates[0], &rates[best], Bound::AtLeast(0.95));
     table.note("a bare epoll sender with these sizes, to our downloader, on tmpfs");
     report.add(&table);

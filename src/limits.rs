@@ -47,13 +47,20 @@ pub const CHUNK_BYTES_MIN: u32 = 8 * 1024;
 pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
 /// Chunks sent and not yet acknowledged on one connection, however small they are.
 pub const CHUNKS_IN_FLIGHT_MAX: usize = 512;
-/// Chunks acknowledged sooner than this become larger: as large as would have taken so long.
+/// Chunks acknowledged sooner than this grow to the size that would have taken this long.
 pub const QUICK_ACKNOWLEDGMENT: Duration = Duration::from_secs(1);
+/// No more than so many times at once: a link may let the first bytes through faster than
+/// those that follow, and one of 2.2 KB/s takes the second size within [`PROGRESS_TIMEOUT`].
+pub const CHUNK_GROWTH_MAX: u32 = 4;
 /// Chunks acknowledged later than this become smaller.
 pub const SLOW_ACKNOWLEDGMENT: Duration = Duration::from_secs(4);
 /// File data sent and not yet acknowledged on one connection, to begin with, and for good on
-/// a short link that others share. What is in flight should stay in the processor's cache:
-/// `cargo bench --bench chunk_window`, a bare sender on the loopback, MB/s
+/// a short link that others share; see [`LONG_ROUND_TRIP`].
+pub const WINDOW_BYTES_MIN: u32 = 256 * 1024;
+/// The same for who is alone on a short link. What is in flight should stay in the
+/// processor's cache: one of our downloaders on the loopback took 832 MB/s with up to
+/// 512 KiB, 1,013 with this, 976 with 2 MiB and 959 with 16 MiB (medians of 15); and from a
+/// bare sender, in MB/s (medians of 5, `cargo bench --bench chunk_window`):
 ///
 /// | chunk | window 64 KiB | 256 KiB | 1 MiB | 4 MiB | 16 MiB | 64 MiB |
 /// |---|---|---|---|---|---|---|
@@ -64,21 +71,16 @@ pub const SLOW_ACKNOWLEDGMENT: Duration = Duration::from_secs(4);
 /// | 256 KiB | | 707 | 814 | 670 | 685 | 686 |
 /// | 1 MiB | | | 845 | 681 | 681 | 697 |
 /// | 4 MiB | | | | 763 | 701 | 687 |
-pub const WINDOW_BYTES_MIN: u32 = 256 * 1024;
-/// The same for who is alone on a short link: one downloader on the loopback took 832 MB/s
-/// with 512 KiB, 1,013 with this, 976 with 2 MiB and 959 with 16 MiB (medians of 15).
 pub const SHORT_WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 /// The same on a long link: 125 MB/s with a round trip of 100 ms hold 12.5 MB.
 pub const WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// A link on which no chunk is acknowledged sooner is long: there every window may grow, on
 /// others only that of a file that is moved alone. On the loopback, where it is some 0.1 ms,
 /// 8 downloads at once went at 0.6 of the rate of a bare loop while their windows grew, and
-/// at 1.0 since; one alone went at 0.86 of the floor while its window did not.
+/// at 1.0 since; one alone went at 0.86 of the floor while its window did not. Who is alone
+/// on a long one is not made to wait: 256 MiB through 125 MB/s and a round trip of 100 ms went
+/// at 0.82 of a bare sender's rate while the window doubled.
 pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(1);
-/// How many times as large the window of who is alone on a long link becomes in each round
-/// trip. 256 MiB through 125 MB/s and a round trip of 100 ms went at 0.82 of a bare sender's
-/// rate while it doubled, and at 0.92 with this.
-pub const LONG_WINDOW_GROWTH: u32 = 8;
 /// A window holds at least so many chunks, so that one is sent while others are written.
 pub const CHUNKS_PER_WINDOW: u32 = 2;
 /// A chunk acknowledged after so many round trips has waited in a queue: the window is
@@ -220,21 +222,19 @@ pub const KNOWN_OFFERS_MAX: usize = 65_536;
 
 // ---- one turn of the loop ----
 
-/// The most that one connection moves in one direction in one turn: our largest chunk,
-/// with its head and the next one.
-pub const CONNECTION_TURN_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize + 2 * CHUNK_HEAD_BYTES;
-/// Bytes received, and bytes sent, in one turn over all connections, as far as their least
-/// shares allow. Beside 8 downloads at line rate, a small answer took 0.99 times as long as
-/// from a bare loop with this, and 1.10 times with 512 KiB, at the same rate.
-pub const TURN_BYTES: usize = CONNECTION_TURN_BYTES_MAX;
+/// Bytes received, and bytes sent, in one turn, by one connection or over all as far as
+/// their least shares allow: our largest chunk, with its head and the next one. Beside 8
+/// downloads at line rate, half of all small answers came within 0.99 of the time that a bare
+/// loop took with this, and within 1.10 with 512 KiB, at the same rate.
+pub const TURN_BYTES: usize = CHUNK_BYTES_MAX as usize + 2 * CHUNK_HEAD_BYTES;
 /// The least that a ready connection is allowed in one turn: with 16 KiB, 100 downloads at
 /// once went at some 0.85 of the rate.
 pub const CONNECTION_TURN_BYTES_MIN: usize = 32 * 1024;
 /// What is read of a file and sent at once to this machine, while no other file is open. With
 /// `sendfile` the receiver, who also hashes, has to fetch the pages from memory: 1 GiB went at
 /// 0.86 of the floor's speed, and with this at 1.03. Beside 8 downloads whose data is thrown
-/// away, a small answer then took 2.5 times as long as from a bare loop (also if pieces were
-/// only used for who was alone in a turn), and with `sendfile` as long.
+/// away, a small answer took 6 times as long as from a bare loop while all were sent pieces,
+/// 2.5 times while who was alone in a turn was, and as long with `sendfile`.
 pub const LOCAL_PIECE_BYTES: usize = 64 * 1024;
 /// File data hashed in one turn, in all: some 0.2 ms. More in one turn makes hashing no
 /// cheaper.
@@ -417,9 +417,8 @@ const _: () = {
     // An empty outbox allows a read, and takes all answers to it.
     assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX);
     assert!((REQUESTS_PER_READ + 1) * HEAD_BYTES_MAX <= OUTBOX_BYTES_MAX);
-    assert!(CONNECTION_TURN_BYTES_MIN <= CONNECTION_TURN_BYTES_MAX);
-    assert!(HASH_SLICE_BYTES <= CONNECTION_TURN_BYTES_MAX);
-    assert!(CONNECTION_TURN_BYTES_MAX <= TURN_BYTES);
+    assert!(CONNECTION_TURN_BYTES_MIN <= TURN_BYTES);
+    assert!(HASH_SLICE_BYTES <= TURN_BYTES);
     assert!(HASH_SLICE_BYTES <= HASH_TURN_BYTES);
     assert!(KNOWN_NAMES_MAX <= KNOWN_OFFERS_MAX && KNOWN_PEERS_MAX <= KNOWN_OFFERS_MAX);
     assert!(DOWNLOADS_MAX < PEER_CONNECTIONS_MAX);

@@ -7,12 +7,13 @@
 mod account;
 
 use std::collections::VecDeque;
+use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use p2pfs::limits::{
     CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_WINDOW, IDLE_TIMEOUT, LONG_ROUND_TRIP, Limits,
-    SHORT_WINDOW_BYTES_MAX, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
+    PROGRESS_TIMEOUT, SHORT_WINDOW_BYTES_MAX, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
 };
 use p2pfs::proto::legal::{
     self, DownloadState, Kind, PeerKind, RegistrationState, RequestKind, ResponseKind,
@@ -216,7 +217,7 @@ fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
 /// and again, alone in the first rounds; gives the last chunk, and how much is in flight then.
 fn chunk_and_window(
     rounds_alone: usize,
-    delay: impl Fn(u64) -> Duration,
+    mut delay: impl FnMut(u64) -> Duration,
     at_once: usize,
     rounds: usize,
 ) -> (u64, u64) {
@@ -272,10 +273,19 @@ fn chunks_grow_while_they_are_acknowledged_quickly_and_the_window_with_the_round
     // A long link brings all acknowledgments a round trip later.
     let (chunk, window) = chunk_and_window(0, |_| Duration::from_millis(100), usize::MAX, 100);
     assert_eq!((chunk, window), (u64::from(CHUNK_BYTES_MAX), u64::from(WINDOW_BYTES_MAX)));
-    let (_, window) = chunk_and_window(100, |_| Duration::from_millis(100), usize::MAX, 2);
-    assert_eq!(window, u64::from(WINDOW_BYTES_MAX), "alone, after two round trips");
+    let (_, window) = chunk_and_window(100, |_| Duration::from_millis(100), usize::MAX, 3);
+    assert_eq!(window, u64::from(WINDOW_BYTES_MAX), "alone, after three round trips");
     let (chunk, _) = chunk_and_window(0, |_| Duration::from_secs(7), 1, 500);
     assert_eq!(chunk, chunk_min, "a slow link");
+    // One that lets the first bytes through faster than those that follow.
+    let (mut is_first, mut longest) = (true, Duration::ZERO);
+    let burst = |bytes: u64| {
+        let milliseconds = if mem::take(&mut is_first) { 10 } else { bytes / 5 };
+        longest = longest.max(Duration::from_millis(milliseconds));
+        Duration::from_millis(milliseconds)
+    };
+    chunk_and_window(0, burst, 1, 500);
+    assert!(longest < PROGRESS_TIMEOUT, "{longest:?} without an acknowledgment");
 }
 
 /// A download in this state, and how much it has received.

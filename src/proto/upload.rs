@@ -30,8 +30,8 @@ use super::progress::Progress;
 use super::{FileId, Transmit};
 use crate::canary::{Canary, sings};
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_IN_FLIGHT_MAX, CHUNKS_PER_WINDOW, LONG_ROUND_TRIP,
-    LONG_WINDOW_GROWTH, Limits, QUEUED_ROUND_TRIPS, QUICK_ACKNOWLEDGMENT, SHORT_WINDOW_BYTES_MAX,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNK_GROWTH_MAX, CHUNKS_IN_FLIGHT_MAX, CHUNKS_PER_WINDOW,
+    LONG_ROUND_TRIP, Limits, QUEUED_ROUND_TRIPS, QUICK_ACKNOWLEDGMENT, SHORT_WINDOW_BYTES_MAX,
     SLOW_ACKNOWLEDGMENT, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
 };
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerMessage};
@@ -100,7 +100,7 @@ impl Upload {
     }
 
     /// Whether no other file is being moved by this program: then the window may grow on a
-    /// short link too.
+    /// short link too, and grows sooner on a long one.
     pub fn set_alone(&mut self, is_alone: bool) {
         self.in_flight.is_alone = is_alone;
     }
@@ -237,7 +237,7 @@ impl Upload {
             self.in_flight.unacknowledged = VecDeque::new();
             self.outbox.rest();
             // The way may be another one by then.
-            self.in_flight.round_trip = Duration::MAX;
+            (self.in_flight.round_trip, self.in_flight.is_limited) = (Duration::MAX, false);
             let deadline = now + self.limits.idle_timeout;
             self.state = State::ExpectRequest { deadline, timer: Timer::Idle };
             UploadEvent::Acknowledged
@@ -372,10 +372,11 @@ impl Sending {
 ///
 /// What is in flight lies in buffers of the kernel. More than fits its caches costs up to a
 /// third of the speed on a fast link, and less than the link holds costs speed on a long
-/// one. So the window begins small, and grows while a full window is acknowledged hardly
-/// later than a single chunk was: then the time is that of the link, not of a queue. On a
-/// short link it does so only for who is alone: many windows that grew fit no cache, and one
-/// that grew before others came would get more than they.
+/// one. So the window begins small, and grows while a chunk behind a full window is
+/// acknowledged hardly later than a single one was: then the time is that of the link, not
+/// of a queue. On a long link it doubles, or is as large as may be at once for who is alone.
+/// On a short one it grows little, and only for who is alone: many windows that grew fit no
+/// cache, and one that grew before others came would get more than they.
 #[derive(Debug)]
 struct InFlight {
     unacknowledged: VecDeque<u32>,
@@ -387,8 +388,17 @@ struct InFlight {
     is_limited: bool,
     /// The shortest time in which a chunk was acknowledged.
     round_trip: Duration,
-    /// Until the acknowledgment of one chunk: how many are still due, and when it was sent.
-    probe: Option<(usize, Instant)>,
+    probe: Option<Probe>,
+}
+
+/// A chunk on its way, to see how long it takes to be acknowledged.
+#[derive(Debug)]
+struct Probe {
+    sent_at: Instant,
+    /// Whether others were on their way before it.
+    is_behind_others: bool,
+    /// Acknowledgments until its own.
+    due: usize,
 }
 
 impl InFlight {
@@ -415,45 +425,43 @@ impl InFlight {
     fn send(&mut self, now: Instant, chunk_bytes: u32) {
         self.unacknowledged.push_back(chunk_bytes);
         self.bytes += chunk_bytes;
-        self.probe.get_or_insert((self.unacknowledged.len(), now));
+        let due = self.unacknowledged.len();
+        self.probe.get_or_insert(Probe { sent_at: now, is_behind_others: due > 1, due });
     }
 
     /// The oldest chunk is acknowledged; gives its size.
     fn acknowledge(&mut self, now: Instant) -> Option<u32> {
         let chunk_bytes = self.unacknowledged.pop_front()?;
         self.bytes -= chunk_bytes;
-        if let Some((due, sent_at)) = &mut self.probe {
-            *due -= 1;
-            if *due == 0 {
-                let elapsed = now.saturating_duration_since(*sent_at);
-                self.probe = None;
-                self.adapt(elapsed);
-            }
+        if let Some(probe) = &mut self.probe {
+            probe.due -= 1;
+        }
+        if let Some(probe) = self.probe.take_if(|probe| probe.due == 0) {
+            self.adapt(now.saturating_duration_since(probe.sent_at), probe.is_behind_others);
         }
         Some(chunk_bytes)
     }
 
     /// A chunk was acknowledged so long after it was sent.
-    fn adapt(&mut self, elapsed: Duration) {
+    fn adapt(&mut self, elapsed: Duration, is_behind_others: bool) {
         self.round_trip = self.round_trip.min(elapsed);
         let is_long = self.round_trip >= LONG_ROUND_TRIP;
-        let (growth, window_bytes_max) = match (is_long, self.is_alone) {
-            (true, true) => (LONG_WINDOW_GROWTH, WINDOW_BYTES_MAX),
-            (true, false) => (2, WINDOW_BYTES_MAX),
-            (false, true) => (2, SHORT_WINDOW_BYTES_MAX),
-            (false, false) => (1, WINDOW_BYTES_MIN),
+        let window_bytes_max = match (is_long, self.is_alone) {
+            (true, _) => WINDOW_BYTES_MAX,
+            (false, true) => SHORT_WINDOW_BYTES_MAX,
+            (false, false) => WINDOW_BYTES_MIN,
         };
         if elapsed > self.round_trip * QUEUED_ROUND_TRIPS {
             self.window_bytes /= 2;
-        } else if self.is_limited && elapsed < self.round_trip * 2 {
-            self.window_bytes *= growth;
+        } else if self.is_limited && is_behind_others && elapsed < self.round_trip * 2 {
+            self.window_bytes =
+                if is_long && self.is_alone { WINDOW_BYTES_MAX } else { self.window_bytes * 2 };
         }
         self.window_bytes = self.window_bytes.clamp(WINDOW_BYTES_MIN, window_bytes_max);
         self.is_limited = false;
         if elapsed < QUICK_ACKNOWLEDGMENT {
-            // As large as would have been acknowledged in that time.
             let times = QUICK_ACKNOWLEDGMENT.as_micros() / elapsed.as_micros().max(1);
-            self.chunk_bytes = self.chunk_bytes.saturating_mul(times as u32);
+            self.chunk_bytes *= (times as u32).min(CHUNK_GROWTH_MAX);
         } else if elapsed > SLOW_ACKNOWLEDGMENT {
             self.chunk_bytes /= 2;
         }

@@ -152,7 +152,8 @@ impl Files {
         }
     }
 
-    /// Whether no more than one file is open, to be sent or written.
+    /// Whether no more than one file is open, to be sent or written; what is hashed, or waits
+    /// to be committed, does not count.
     pub(super) fn is_one_open(&self) -> bool {
         self.open.len() <= 1
     }

@@ -50,9 +50,9 @@ pub use self::signals::Signals;
 use self::status_socket::STATUS;
 pub use self::status_socket::StatusSocket;
 use crate::limits::{
-    ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
-    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, LOCAL_PIECE_BYTES, OFFER_BYTES, POLL_EVENTS,
-    POLL_TIMEOUT_MAX, STATUS_NAMES_MAX, TURN_BYTES,
+    ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN, FILE_CALL_COST_BYTES,
+    HASH_TURN_BYTES, LOCAL_PIECE_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX,
+    STATUS_NAMES_MAX, TURN_BYTES,
 };
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
 use crate::storage;
@@ -159,7 +159,7 @@ impl<N: Node> Reactor<N> {
             connections: Connections::default(),
             readable: VecDeque::new(),
             sendable: VecDeque::new(),
-            scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
+            scratch: vec![0; TURN_BYTES],
             piece: vec![0; LOCAL_PIECE_BYTES],
             ui,
             work: Work::default(),
@@ -584,7 +584,7 @@ impl<N: Node> Reactor<N> {
             match connection.receive(&mut scratch[..room_bytes]) {
                 Ok(Some(0)) => {
                     // What it still waits for goes out before it is told to be over.
-                    self.send(id, CONNECTION_TURN_BYTES_MAX);
+                    self.send(id, TURN_BYTES);
                     self.handle(Input::ReadClosed(id));
                     break;
                 }
@@ -615,8 +615,7 @@ impl<N: Node> Reactor<N> {
         }
     }
 
-    /// Sends what a connection has to send until the socket is full or the budget used. If no
-    /// other file is open, there is time to copy what goes to this machine.
+    /// Sends what a connection has to send until the socket is full or the budget used.
     fn send(&mut self, id: ConnectionId, mut budget_bytes: usize) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.is_queued_to_send = false;
@@ -679,7 +678,7 @@ fn kind_of(error: &io::Error) -> io::ErrorKind {
 
 /// What each of `count` connections may move in one turn.
 fn budget_bytes(count: usize) -> usize {
-    (TURN_BYTES / count.max(1)).clamp(CONNECTION_TURN_BYTES_MIN, CONNECTION_TURN_BYTES_MAX)
+    (TURN_BYTES / count.max(1)).max(CONNECTION_TURN_BYTES_MIN)
 }
 
 fn broken(connection: ConnectionId, kind: io::ErrorKind) -> Input<'static> {
