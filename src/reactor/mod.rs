@@ -50,9 +50,9 @@ pub use self::signals::Signals;
 use self::status_socket::STATUS;
 pub use self::status_socket::StatusSocket;
 use crate::limits::{
-    ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN, FILE_CALL_COST_BYTES,
-    HASH_TURN_BYTES, LOCAL_PIECE_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX,
-    STATUS_NAMES_MAX, TURN_BYTES,
+    ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
+    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, LOCAL_PIECE_BYTES, OFFER_BYTES, POLL_EVENTS,
+    POLL_TIMEOUT_MAX, STATUS_NAMES_MAX, TURN_RECEIVED_BYTES, TURN_SENT_BYTES,
 };
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
 use crate::storage;
@@ -159,7 +159,7 @@ impl<N: Node> Reactor<N> {
             connections: Connections::default(),
             readable: VecDeque::new(),
             sendable: VecDeque::new(),
-            scratch: vec![0; TURN_BYTES],
+            scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
             piece: vec![0; LOCAL_PIECE_BYTES],
             ui,
             work: Work::default(),
@@ -552,7 +552,7 @@ impl<N: Node> Reactor<N> {
 
     fn serve_connections(&mut self) {
         let count = self.readable.len();
-        let budget_bytes = budget_bytes(count);
+        let budget_bytes = share_bytes(TURN_RECEIVED_BYTES, count);
         for _ in 0..count {
             let Some(id) = self.readable.pop_front() else { return };
             if let Some(connection) = self.connections.get_mut(id) {
@@ -584,7 +584,7 @@ impl<N: Node> Reactor<N> {
             match connection.receive(&mut scratch[..room_bytes]) {
                 Ok(Some(0)) => {
                     // What it still waits for goes out before it is told to be over.
-                    self.send(id, TURN_BYTES);
+                    self.send(id, CONNECTION_TURN_BYTES_MAX);
                     self.handle(Input::ReadClosed(id));
                     break;
                 }
@@ -608,7 +608,7 @@ impl<N: Node> Reactor<N> {
     fn send_all(&mut self) {
         // What is marked meanwhile waits for the next turn.
         let count = self.sendable.len();
-        let budget_bytes = budget_bytes(count);
+        let budget_bytes = share_bytes(TURN_SENT_BYTES, count);
         for _ in 0..count {
             let Some(id) = self.sendable.pop_front() else { return };
             self.send(id, budget_bytes);
@@ -676,9 +676,9 @@ fn kind_of(error: &io::Error) -> io::ErrorKind {
     }
 }
 
-/// What each of `count` connections may move in one turn.
-fn budget_bytes(count: usize) -> usize {
-    (TURN_BYTES / count.max(1)).max(CONNECTION_TURN_BYTES_MIN)
+/// What each of `count` connections may move of what all may in one turn.
+fn share_bytes(turn_bytes: usize, count: usize) -> usize {
+    (turn_bytes / count.max(1)).clamp(CONNECTION_TURN_BYTES_MIN, CONNECTION_TURN_BYTES_MAX)
 }
 
 fn broken(connection: ConnectionId, kind: io::ErrorKind) -> Input<'static> {
