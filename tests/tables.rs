@@ -12,8 +12,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use p2pfs::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_WINDOW, IDLE_TIMEOUT, LONG_ROUND_TRIP, Limits,
-    PROGRESS_TIMEOUT, SHORT_WINDOW_BYTES_MAX, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_WINDOW, IDLE_TIMEOUT, LONG_ROUND_TRIP,
+    LONG_SHARED_ROUND_TRIP, Limits, PROGRESS_TIMEOUT, SHORT_WINDOW_BYTES_MAX, WINDOW_BYTES_MAX,
+    WINDOW_BYTES_MIN,
 };
 use p2pfs::proto::legal::{
     self, DownloadState, Kind, PeerKind, RegistrationState, RequestKind, ResponseKind,
@@ -263,9 +264,10 @@ fn chunks_grow_while_they_are_acknowledged_quickly_and_the_window_with_the_round
     assert_eq!(chunk, window_min / u64::from(CHUNKS_PER_WINDOW));
     assert!(window <= window_min, "{window}");
     // A short link: what one gains by more in flight, others lose.
-    let short = |_| LONG_ROUND_TRIP * 9 / 10;
+    let short = |_| LONG_SHARED_ROUND_TRIP * 9 / 10;
     let (_, window) = chunk_and_window(0, short, usize::MAX, 100);
     assert_eq!(window, window_min);
+    let short = |_| LONG_ROUND_TRIP * 9 / 10;
     let (_, window) = chunk_and_window(100, short, usize::MAX, 100);
     assert_eq!(window, u64::from(SHORT_WINDOW_BYTES_MAX));
     let (_, window) = chunk_and_window(50, short, usize::MAX, 100);

@@ -31,8 +31,8 @@ use super::{FileId, Transmit};
 use crate::canary::{Canary, sings};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNK_GROWTH_MAX, CHUNKS_IN_FLIGHT_MAX, CHUNKS_PER_WINDOW,
-    LONG_ROUND_TRIP, Limits, QUEUED_ROUND_TRIPS, QUICK_ACKNOWLEDGMENT, SHORT_WINDOW_BYTES_MAX,
-    SLOW_ACKNOWLEDGMENT, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
+    LONG_ROUND_TRIP, LONG_SHARED_ROUND_TRIP, Limits, QUEUED_ROUND_TRIPS, QUICK_ACKNOWLEDGMENT,
+    SHORT_WINDOW_BYTES_MAX, SLOW_ACKNOWLEDGMENT, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
 };
 use crate::wire::{Deframer, Digest, FileName, Frame, PeerMessage};
 
@@ -445,7 +445,8 @@ impl InFlight {
     /// A chunk was acknowledged so long after it was sent.
     fn adapt(&mut self, elapsed: Duration, is_behind_others: bool) {
         self.round_trip = self.round_trip.min(elapsed);
-        let is_long = self.round_trip >= LONG_ROUND_TRIP;
+        let long = if self.is_alone { LONG_ROUND_TRIP } else { LONG_SHARED_ROUND_TRIP };
+        let is_long = self.round_trip >= long;
         let window_bytes_max = match (is_long, self.is_alone) {
             (true, _) => WINDOW_BYTES_MAX,
             (false, true) => SHORT_WINDOW_BYTES_MAX,
