@@ -59,8 +59,9 @@ pub const SLOW_ACKNOWLEDGMENT: Duration = Duration::from_secs(4);
 pub const WINDOW_BYTES_MIN: u32 = 256 * 1024;
 /// The same for who is alone on a short link. What is in flight should stay in the
 /// processor's cache: one of our downloaders on the loopback took 832 MB/s with up to
-/// 512 KiB, 1,013 with this, 976 with 2 MiB and 959 with 16 MiB (medians of 15); and from a
-/// bare sender, in MB/s (medians of 5, `cargo bench --bench chunk_window`):
+/// 512 KiB, 1,013 with this, 976 with 2 MiB and 959 with 16 MiB (medians of 15), and 0.86 of
+/// the floor's rate with 256 KiB; from a bare sender, in MB/s (medians of 5,
+/// `cargo bench --bench chunk_window`):
 ///
 /// | chunk | window 64 KiB | 256 KiB | 1 MiB | 4 MiB | 16 MiB | 64 MiB |
 /// |---|---|---|---|---|---|---|
@@ -74,10 +75,10 @@ pub const WINDOW_BYTES_MIN: u32 = 256 * 1024;
 pub const SHORT_WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 /// The same on a long link: 125 MB/s with a round trip of 100 ms hold 12.5 MB.
 pub const WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
-/// A link on which no chunk is acknowledged sooner is long for who is alone: the window grows,
-/// and at once, for 256 MiB through 125 MB/s and a round trip of 100 ms went at 0.82 of a bare
-/// sender's rate while it doubled, and at 0.92 since. On a short link, the loopback, where it
-/// is some 0.1 ms, one alone went at 0.86 of the floor while its window did not grow at all.
+/// A link on which no chunk is acknowledged sooner is long for who is alone: there the window
+/// is as large as may be at once. 256 MiB through 125 MB/s and a round trip of 100 ms went at
+/// 0.82 of a bare sender's rate while it doubled, and at 0.92 since. A chunk takes some 0.1 ms
+/// on the loopback.
 pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(1);
 /// The same for one of many: on a short link what one has more in flight others lose. 8
 /// downloads at once on the loopback went at 0.6 of the rate of a bare loop while their
