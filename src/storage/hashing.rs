@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::digest_cache::DigestCache;
 use super::folder::SharedFolder;
-use super::system::{self, persist, refused};
+use super::system::{self, refused};
 use crate::limits::{HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES, SETTLED_AGE};
 use crate::node::{FileError, Version};
 use crate::wire::{Digest, FileName};
@@ -157,9 +157,7 @@ impl Job {
             let slice_bytes_max = scratch.len().min(HASH_SLICE_BYTES);
             let slice_bytes = rest_bytes.min(slice_bytes_max as u64) as usize;
             let slice = &mut scratch[..slice_bytes];
-            let read_bytes =
-                persist(|| rustix::io::pread(&self.file, &mut *slice, self.hashed_bytes))
-                    .map_err(refused("read"))?;
+            let read_bytes = system::read_at(&self.file, slice, self.hashed_bytes)?;
             if read_bytes == 0 {
                 return Err(FileError::Changed);
             }

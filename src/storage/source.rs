@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::system::{persist, refused};
+use super::system;
 use crate::node::{FileError, Version};
 
 /// A file of the shared folder, open for sending. It stays the file that was
@@ -23,7 +23,7 @@ impl Source {
 
     /// Reads from `offset` on; gives how many bytes there were, 0 at the end of the file.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, FileError> {
-        persist(|| rustix::io::pread(&self.file, &mut *buffer, offset)).map_err(refused("read"))
+        system::read_at(&self.file, buffer, offset)
     }
 
     /// Sends at most `len_bytes` from `offset` on; gives how many bytes the socket took.

@@ -110,6 +110,11 @@ pub(super) fn is_denied(folder: impl AsFd, name: impl Arg + Copy) -> bool {
     asked == Err(Errno::ACCESS)
 }
 
+/// Reads from `offset` on; gives how many bytes there were, 0 at the end of the file.
+pub(super) fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize, FileError> {
+    persist(|| rustix::io::pread(&file, &mut *buffer, offset)).map_err(refused("read"))
+}
+
 /// What an open file is.
 pub(super) fn stat_file(file: impl AsFd) -> Result<Stat, FileError> {
     persist(|| rustix::fs::fstat(&file)).map_err(refused("stat"))
