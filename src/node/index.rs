@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::retry::Backoff;
 use super::{ConnectionId, Version};
-use crate::limits::REHASH_DELAY_MIN;
+use crate::limits::{HASH_AHEAD_BYTES, HASH_AHEAD_FILES_MAX, REHASH_DELAY_MIN};
 use crate::wire::{Digest, FileName};
 
 /// One complete file.
@@ -33,7 +33,8 @@ pub(super) struct LocalFile {
 pub(super) struct Index {
     files: BTreeMap<FileName, LocalFile>,
     unhashed: BTreeSet<FileName>,
-    hashing: BTreeSet<FileName>,
+    /// With their sizes when that began.
+    hashing: BTreeMap<FileName, u64>,
 }
 
 impl Index {
@@ -49,7 +50,7 @@ impl Index {
         };
         self.files.insert(name, file);
         self.unhashed.remove(&name);
-        if digest.is_none() && !self.hashing.contains(&name) {
+        if digest.is_none() && !self.hashing.contains_key(&name) {
             self.unhashed.insert(name);
         }
     }
@@ -64,8 +65,11 @@ impl Index {
     /// Begins to hash a file that has no digest, unless that is under way. True if the
     /// runner has to be told.
     pub(super) fn begin_hash(&mut self, name: &FileName) -> bool {
+        let Some(file) = self.files.get(name).filter(|file| file.digest.is_none()) else {
+            return false;
+        };
         self.unhashed.remove(name);
-        self.hashing.insert(*name)
+        self.hashing.insert(*name, file.version.size_bytes).is_none()
     }
 
     /// The hash of a file has ended, in whichever way.
@@ -75,12 +79,16 @@ impl Index {
 
     /// Whether the hash of a file is under way.
     pub(super) fn is_hashing(&self, name: &FileName) -> bool {
-        self.hashing.contains(name)
+        self.hashing.contains_key(name)
     }
 
-    /// The next file to hash for its own sake, one at a time.
+    /// The next file to hash for its own sake: when no other is hashed, or a few small ones,
+    /// so that a disk is not waited for once for each of them.
     pub(super) fn next_unhashed(&self) -> Option<FileName> {
-        if self.hashing.is_empty() { self.unhashed.first().copied() } else { None }
+        let hashing_bytes = || self.hashing.values().fold(0, |sum: u64, &b| sum.saturating_add(b));
+        let has_room = self.hashing.len() < HASH_AHEAD_FILES_MAX
+            && (self.hashing.is_empty() || hashing_bytes() < HASH_AHEAD_BYTES);
+        self.unhashed.first().copied().filter(|_| has_room)
     }
 
     /// A complete file.
@@ -111,5 +119,39 @@ impl Index {
     /// How many files there are.
     pub(super) fn len(&self) -> usize {
         self.files.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Enters files of so many bytes each, and gives how many of them are begun.
+    fn begins(count: usize, size_bytes: u64) -> usize {
+        let mut index = Index::default();
+        for n in 0..count {
+            let name = FileName::new(&format!("f{n}")).unwrap();
+            let inode = n as u64;
+            let version = Version { device: 1, inode, size_bytes, modified_ns: 0, changed_ns: 0 };
+            index.insert(name, version, None);
+        }
+        let mut begun = 0;
+        while let Some(name) = index.next_unhashed() {
+            assert!(index.begin_hash(&name) && !index.begin_hash(&name));
+            begun += 1;
+        }
+        let first = FileName::new("f0").unwrap();
+        index.end_hash(&first);
+        assert_eq!(index.next_unhashed().is_some(), begun < count, "one ends, the next begins");
+        begun
+    }
+
+    #[test]
+    fn small_files_are_hashed_several_at_once_and_large_ones_one_by_one() {
+        assert_eq!(begins(3, 1), 3);
+        assert_eq!(begins(2 * HASH_AHEAD_FILES_MAX, 1), HASH_AHEAD_FILES_MAX);
+        assert_eq!(begins(9, HASH_AHEAD_BYTES / 4), 4);
+        assert_eq!(begins(2, HASH_AHEAD_BYTES), 1);
+        assert_eq!(begins(2, u64::MAX), 1);
     }
 }

@@ -5,6 +5,7 @@ use std::mem;
 use std::time::Instant;
 
 use super::follower::{Findings, Follower};
+use crate::limits::DISK_LOOK_INTERVAL;
 use crate::node::{Action, Input, Sight};
 use crate::proto::FileId;
 use crate::storage::{DigestCache, HashJobs, HashOutcome, Partial, SharedFolder, Source, Watch};
@@ -14,6 +15,8 @@ pub struct Files {
     folder: SharedFolder,
     open: BTreeMap<FileId, OpenFile>,
     hash_jobs: HashJobs,
+    /// While all of them wait for a disk: when to look again.
+    next_hash_at: Option<Instant>,
     /// If what changes in the folder matters.
     follower: Option<Follower>,
     /// Files to be committed, all at once at the end of the turn.
@@ -29,7 +32,14 @@ impl Files {
     /// Nothing is open yet. Digests are kept in the `cache`, if there is one.
     pub fn new(folder: SharedFolder, cache: Option<DigestCache>) -> Self {
         let hash_jobs = HashJobs::new(&folder, cache);
-        Self { folder, open: BTreeMap::new(), hash_jobs, follower: None, commits: Vec::new() }
+        Self {
+            folder,
+            open: BTreeMap::new(),
+            hash_jobs,
+            next_hash_at: None,
+            follower: None,
+            commits: Vec::new(),
+        }
     }
 
     /// Tells the node of what changes in the folder, by a watch that is older than the
@@ -158,22 +168,33 @@ impl Files {
         self.open.len() <= 1
     }
 
-    /// Whether files are being hashed.
-    pub(super) fn is_hashing(&self) -> bool {
-        !self.hash_jobs.is_empty()
+    /// Whether there is something to hash that does not wait for a disk.
+    pub(super) fn can_hash(&self, now: Instant) -> bool {
+        !self.hash_jobs.is_empty() && self.next_hash_at.is_none_or(|at| at <= now)
+    }
+
+    /// When to look whether a disk has brought what is to be hashed.
+    pub(super) fn next_hash_at(&self) -> Option<Instant> {
+        self.next_hash_at
     }
 
     /// Hashes the next slice; gives what came of it, and what to take from the turn's
     /// budget of bytes.
-    pub(super) fn hash_slice(&mut self, scratch: &mut [u8]) -> Option<(Input<'static>, usize)> {
+    pub(super) fn hash_slice(
+        &mut self,
+        now: Instant,
+        scratch: &mut [u8],
+    ) -> Option<(Option<Input<'static>>, usize)> {
         let step = self.hash_jobs.run_slice(scratch)?;
+        self.next_hash_at = self.hash_jobs.waits_for_disk().then(|| now + DISK_LOOK_INTERVAL);
         let name = step.name;
         let input = match step.outcome {
+            HashOutcome::Missed => None,
             HashOutcome::Progress { version, hashed_bytes } => {
-                Input::HashProgress { name, version, hashed_bytes }
+                Some(Input::HashProgress { name, version, hashed_bytes })
             }
-            HashOutcome::Done { version, digest } => Input::Hashed { name, version, digest },
-            HashOutcome::Failed(error) => Input::HashFailed { name, error },
+            HashOutcome::Done { version, digest } => Some(Input::Hashed { name, version, digest }),
+            HashOutcome::Failed(error) => Some(Input::HashFailed { name, error }),
         };
         Some((input, step.cost_bytes))
     }

@@ -11,8 +11,9 @@
 //!    hashing.
 //! 4. Timers, after the input that had queued up: a busy host is no dead peer.
 //! 5. Send what the connections have to send, before sleeping.
-//! 6. Make files safe that came in whole, all at once. This may wait for the disk, and
-//!    is the one step that waits; how long is counted.
+//! 6. Make files safe that came in whole, all at once. This waits for the disk; how long
+//!    is counted. Elsewhere only sending waits for it: for the next piece of a file that
+//!    is not in memory.
 //! 7. Show how the running transfers do, if it is time for it.
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
@@ -299,7 +300,10 @@ impl<N: Node> Reactor<N> {
         let has_work = !self.readable.is_empty()
             || !self.sendable.is_empty()
             || self.offers.as_ref().is_some_and(OfferSocket::is_ready)
-            || self.files.as_ref().is_some_and(|files| files.is_hashing() || files.has_changes());
+            || self
+                .files
+                .as_ref()
+                .is_some_and(|files| files.can_hash(self.now) || files.has_changes());
         if has_work {
             return Duration::ZERO;
         }
@@ -307,6 +311,7 @@ impl<N: Node> Reactor<N> {
             self.node.poll_timeout(),
             self.listener.as_ref().and_then(|listener| listener.next_try(self.now)),
             self.files.as_ref().and_then(Files::next_look_at),
+            self.files.as_ref().and_then(Files::next_hash_at),
             self.ui.poll_timeout(),
         ];
         let next = timers.into_iter().flatten().min();
@@ -459,17 +464,20 @@ impl<N: Node> Reactor<N> {
     fn hash(&mut self) {
         let mut hashed_bytes = 0;
         while hashed_bytes < HASH_TURN_BYTES {
-            if !self.files.as_ref().is_some_and(Files::is_hashing) {
+            if !self.files.as_ref().is_some_and(|files| files.can_hash(self.now)) {
                 return;
             }
             let began = self.stopwatch();
             let Some(files) = &mut self.files else { return };
-            let Some((input, bytes)) = files.hash_slice(&mut self.scratch) else { return };
+            let step = files.hash_slice(self.now, &mut self.scratch);
+            let Some((input, cost_bytes)) = step else { return };
             if let Some(began) = began {
                 self.work.hash += began.elapsed();
             }
-            hashed_bytes += bytes;
-            self.handle(input);
+            hashed_bytes += cost_bytes;
+            if let Some(input) = input {
+                self.handle(input);
+            }
         }
     }
 

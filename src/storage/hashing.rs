@@ -8,6 +8,9 @@
 //! start ──▶ waiting ──▶ open ⟲ one slice each in turn ──▶ Done, or Failed
 //! ```
 //!
+//! No slice waits for a disk, unless that is very slow: what is not in memory yet is asked
+//! for, and the file has its turn again after the others.
+//!
 //! A digest is given only for a version: the file was the same, and stood under
 //! its name, when its first byte was read and after its last.
 
@@ -23,7 +26,10 @@ use sha2::{Digest as _, Sha256};
 use super::digest_cache::DigestCache;
 use super::folder::SharedFolder;
 use super::system::{self, refused};
-use crate::limits::{HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES, SETTLED_AGE};
+use crate::limits::{
+    HASH_MISS_COST_BYTES, HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES,
+    READ_MISSES_MAX, SETTLED_AGE,
+};
 use crate::node::{FileError, Version};
 use crate::wire::{Digest, FileName};
 
@@ -35,6 +41,8 @@ pub struct HashJobs {
     // The names in `waiting`, so that ten thousand are not searched for each new one.
     waiting_names: BTreeSet<FileName>,
     open: VecDeque<Job>,
+    // How many of them, one after the other, had a slice that was not in memory.
+    missed: usize,
     cache: Option<DigestCache>,
 }
 
@@ -53,6 +61,8 @@ pub struct HashStep {
 /// What came of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashOutcome {
+    /// It is not in memory yet, but asked for.
+    Missed,
     /// There is more to hash.
     Progress {
         /// The version that is being hashed.
@@ -78,6 +88,8 @@ struct Job {
     version: Version,
     hasher: Sha256,
     hashed_bytes: u64,
+    // How often in a row its next slice was not in memory.
+    missed: u32,
 }
 
 impl HashJobs {
@@ -88,6 +100,7 @@ impl HashJobs {
             waiting: VecDeque::new(),
             waiting_names: BTreeSet::new(),
             open: VecDeque::new(),
+            missed: 0,
             cache,
         }
     }
@@ -95,6 +108,15 @@ impl HashJobs {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.open.is_empty()
+    }
+
+    /// Whether whatever could be done now waits for a disk.
+    pub fn waits_for_disk(&self) -> bool {
+        self.missed > 0 && self.missed >= self.open.len() && !self.can_open()
+    }
+
+    fn can_open(&self) -> bool {
+        self.open.len() < HASH_OPEN_FILES_MAX && !self.waiting.is_empty()
     }
 
     /// Hashes this file. A job of that name which is under way begins anew. It is
@@ -109,7 +131,10 @@ impl HashJobs {
     /// Hashes one slice of the file whose turn it is: at most [`HASH_SLICE_BYTES`],
     /// and no more than `scratch` holds. `None` if there is nothing to do.
     pub fn run_slice(&mut self, scratch: &mut [u8]) -> Option<HashStep> {
-        if self.open.len() < HASH_OPEN_FILES_MAX
+        if self.waits_for_disk() {
+            self.missed = 0;
+        }
+        if self.can_open()
             && let Some(name) = self.waiting.pop_front()
         {
             self.waiting_names.remove(&name);
@@ -124,9 +149,13 @@ impl HashJobs {
         let mut job = self.open.pop_front()?;
         let (name, before_bytes) = (job.name, job.hashed_bytes);
         let outcome = job.run(&self.folder, scratch).unwrap_or_else(HashOutcome::Failed);
-        let cost_bytes = HASH_STEP_COST_BYTES.max((job.hashed_bytes - before_bytes) as usize);
+        let cost_bytes = match outcome {
+            HashOutcome::Missed => HASH_MISS_COST_BYTES,
+            _ => HASH_STEP_COST_BYTES.max((job.hashed_bytes - before_bytes) as usize),
+        };
+        self.missed = if outcome == HashOutcome::Missed { self.missed + 1 } else { 0 };
         match &outcome {
-            HashOutcome::Progress { .. } => self.open.push_back(job),
+            HashOutcome::Missed | HashOutcome::Progress { .. } => self.open.push_back(job),
             HashOutcome::Done { version, digest } => {
                 if let Some(cache) = &mut self.cache {
                     cache.add(version, digest);
@@ -147,7 +176,7 @@ impl Job {
         if !is_settled(&version, now) {
             return Err(FileError::Changed);
         }
-        Ok(Self { name, file, version, hasher: Sha256::new(), hashed_bytes: 0 })
+        Ok(Self { name, file, version, hasher: Sha256::new(), hashed_bytes: 0, missed: 0 })
     }
 
     fn run(&mut self, folder: &OwnedFd, scratch: &mut [u8]) -> Result<HashOutcome, FileError> {
@@ -157,7 +186,7 @@ impl Job {
             let slice_bytes_max = scratch.len().min(HASH_SLICE_BYTES);
             let slice_bytes = rest_bytes.min(slice_bytes_max as u64) as usize;
             let slice = &mut scratch[..slice_bytes];
-            let read_bytes = system::read_at(&self.file, slice, self.hashed_bytes)?;
+            let Some(read_bytes) = self.read(slice)? else { return Ok(HashOutcome::Missed) };
             if read_bytes == 0 {
                 return Err(FileError::Changed);
             }
@@ -171,6 +200,17 @@ impl Job {
         self.check_unchanged(folder)?;
         let digest = Digest(self.hasher.finalize_reset().into());
         Ok(HashOutcome::Done { version: self.version, digest })
+    }
+
+    /// Reads on; `None` if that is not in memory yet. In the end it waits for the disk, and
+    /// then for the rest of the file too.
+    fn read(&mut self, slice: &mut [u8]) -> Result<Option<usize>, FileError> {
+        if self.missed == READ_MISSES_MAX {
+            return system::read_at(&self.file, slice, self.hashed_bytes).map(Some);
+        }
+        let read_bytes = system::read_at_once(&self.file, slice, self.hashed_bytes)?;
+        self.missed = if read_bytes.is_some() { 0 } else { self.missed + 1 };
+        Ok(read_bytes)
     }
 
     /// Looks at the name only: what stands there with this version is the file itself.
@@ -264,6 +304,7 @@ mod tests {
                 HashOutcome::Done { version, digest } => {
                     (step.name.as_str(), version.size_bytes, Some(digest))
                 }
+                HashOutcome::Missed => panic!("not in memory, though just written"),
                 HashOutcome::Failed(error) => panic!("{error}"),
             })
             .collect();

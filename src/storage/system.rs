@@ -3,17 +3,17 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
-use rustix::io::Errno;
+use rustix::fs::{Access, Advice, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::path::Arg;
 
 use crate::canary::{Canary, sings};
-use crate::limits::DISTURBED_CALLS_MAX;
+use crate::limits::{DISTURBED_CALLS_MAX, READ_AHEAD_BYTES};
 use crate::node::{FileError, Version};
 
 /// Makes a call again that was merely disturbed.
@@ -115,6 +115,29 @@ pub(super) fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> Result
     persist(|| rustix::io::pread(&file, &mut *buffer, offset)).map_err(refused("read"))
 }
 
+/// The same, but does not wait for a disk: `None` if nothing of it is in memory. Then the
+/// kernel was asked to read it, and some more.
+pub(super) fn read_at_once(
+    file: impl AsFd,
+    buffer: &mut [u8],
+    offset: u64,
+) -> Result<Option<usize>, FileError> {
+    let read = rustix::io::retry_on_intr(|| {
+        let mut buffers = [IoSliceMut::new(buffer)];
+        rustix::io::preadv2(&file, &mut buffers, offset, ReadWriteFlags::NOWAIT)
+    });
+    match read {
+        Err(Errno::AGAIN) => {
+            // If the kernel does not heed it, the bytes come by a read that waits.
+            let _ = rustix::fs::fadvise(&file, offset, Some(READ_AHEAD_BYTES), Advice::WillNeed);
+            Ok(None)
+        }
+        // A file system that is memory, or a kernel before 4.14.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => read_at(file, buffer, offset).map(Some),
+        read => read.map(Some).map_err(refused("read")),
+    }
+}
+
 /// What an open file is.
 pub(super) fn stat_file(file: impl AsFd) -> Result<Stat, FileError> {
     persist(|| rustix::fs::fstat(&file)).map_err(refused("stat"))
@@ -155,6 +178,8 @@ pub(super) fn version(stat: &Stat) -> Version {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -177,6 +202,20 @@ mod tests {
             Err(Errno::IO)
         });
         assert_eq!((outcome, calls), (Err(Errno::IO), 1));
+    }
+
+    #[test]
+    fn what_is_in_memory_is_read_at_once() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let mut buffer = [0; 4];
+        assert_eq!(read_at_once(&file, &mut buffer, 3).unwrap(), Some(4));
+        assert_eq!(&buffer, b"3456");
+        assert_eq!(read_at_once(&file, &mut buffer, 8).unwrap(), Some(2));
+        assert_eq!(read_at_once(&file, &mut buffer, 10).unwrap(), Some(0), "the end");
+        let folder = File::open(".").unwrap();
+        let error = read_at_once(&folder, &mut buffer, 0).unwrap_err();
+        assert!(matches!(error, FileError::Io { call: "read", .. }), "{error:?}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `system_calls` | 11, 16, 18 | strace makes each call fail, or the moment of a kill |
 //! | `power_cuts` | 17 | a real file system loses its power |
 //! | `full_disks` | 16 | disks that are full, read-only or limited |
+//! | `slow_disks` | | reads that never find anything in memory |
 //! | `folders` | 20, 21, 32 | what stands in the folder, or in its place, by surprise |
 //! | `pauses` | 12 | processes that are stopped and woken |
 //! | `endings` | 13 | signals twice, closed and full outputs, no home |
@@ -46,5 +47,6 @@ mod pauses;
 mod place;
 mod power_cuts;
 mod rounds;
+mod slow_disks;
 mod strace;
 mod system_calls;

@@ -50,7 +50,9 @@ pub(crate) fn errors_for(call: &str) -> &'static [&'static str] {
         "fsync" | "flock" => &["EIO", "ENOSPC", "EINTR"],
         "renameat2" => &["EIO", "ENOSPC"],
         "fstatfs" | "getdents64" => &["EIO", "EINTR"],
-        "read" | "pread64" | "recvfrom" | "sendto" | "sendfile" => &["EIO", "EINTR", "EAGAIN"],
+        "read" | "pread64" | "preadv2" | "recvfrom" | "sendto" | "sendfile" => {
+            &["EIO", "EINTR", "EAGAIN"]
+        }
         "accept4" => &["EIO", "EINTR", "EAGAIN", "EMFILE"],
         "connect" => &["EIO", "EINTR", "EAGAIN"],
         "epoll_wait" | "poll" | "ppoll" => &["EIO", "EINTR"],
@@ -94,6 +96,13 @@ pub(crate) fn injecting(log: &Path, call: &Call, fault: Fault) -> Vec<OsString> 
 pub(crate) fn terminating(log: &Path, call: &Call) -> Vec<OsString> {
     let Call { name, nth } = call;
     launcher(log, &["-e", &format!("inject={name}:signal=TERM:when={nth}")])
+}
+
+/// A launcher that lets every call of a name fail, and writes those down and the sleeps.
+pub(crate) fn failing_always(log: &Path, name: &str, error: &str) -> Vec<OsString> {
+    let trace = format!("trace={name},?epoll_wait,?epoll_pwait");
+    let inject = format!("inject={name}:error={error}:when=1+");
+    launcher(log, &["--seccomp-bpf", "-e", &trace, "-e", &inject])
 }
 
 /// With `-D` it is strace that is the grandchild: the process is ours to wait for and to

@@ -259,7 +259,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::limits::{Limits, SETTLED_AGE};
+    use crate::limits::{HASH_AHEAD_BYTES, Limits, SETTLED_AGE};
     use crate::node::peer::Connection;
     use crate::node::{ConnectionId, Input, Node, PeerKind, PeerSettings};
     use crate::proto::{CloseReason, Transmit};
@@ -508,11 +508,11 @@ mod tests {
         let mut scene = Scene::new();
         scene.change("f", Some(version(1000)), Sight::Closed);
         // While it is being hashed, it is replaced, and another comes first.
-        scene.change("a", Some(version(1000)), Sight::Closed);
+        scene.change("a", Some(version(HASH_AHEAD_BYTES)), Sight::Closed);
         scene.change("f", Some(version(2000)), Sight::Written);
         scene.change("f", Some(version(2000)), Sight::Closed);
         let hashes = scene.actions.iter().filter(|action| matches!(action, Action::Hash(_)));
-        assert_eq!(hashes.count(), 2, "one file at a time");
+        assert_eq!(hashes.count(), 2, "one large file at a time");
         let (name, a) = (name("f"), name("a"));
         scene.feed(Input::HashProgress { name, version: version(1000), hashed_bytes: 500 });
         scene.feed(Input::HashFailed { name, error: FileError::Missing });
@@ -520,7 +520,8 @@ mod tests {
         assert_eq!((local.version, local.hashed_bytes), (version(2000), 0));
         // It is hashed once that one is done.
         scene.actions.clear();
-        scene.feed(Input::Hashed { name: a, version: version(1000), digest: Digest([1; 32]) });
+        let version = version(HASH_AHEAD_BYTES);
+        scene.feed(Input::Hashed { name: a, version, digest: Digest([1; 32]) });
         assert_eq!(scene.actions, [Action::Hash(name)]);
     }
 

@@ -195,19 +195,25 @@ impl PeerNode {
     pub(super) fn hash(&mut self, name: FileName) {
         if self.is_comparing(&name) {
             self.actions.push_back(Action::Hash(name));
-        } else if self.index.get(&name).is_some_and(|local| local.digest.is_none())
-            && self.index.begin_hash(&name)
-        {
-            self.deadlines.disarm(Wake::Rehash(name));
-            self.actions.push_back(Action::Hash(name));
+        } else {
+            self.begin_hash(name);
         }
     }
 
-    /// Hashes the next file that nobody asked for yet, one at a time.
+    /// Hashes the next files that nobody asked for yet.
     pub(super) fn hash_next(&mut self) {
-        if let Some(name) = self.index.next_unhashed() {
-            self.hash(name);
+        while let Some(name) = self.index.next_unhashed()
+            && self.begin_hash(name)
+        {}
+    }
+
+    fn begin_hash(&mut self, name: FileName) -> bool {
+        let is_new = self.index.begin_hash(&name);
+        if is_new {
+            self.deadlines.disarm(Wake::Rehash(name));
+            self.actions.push_back(Action::Hash(name));
         }
+        is_new
     }
 
     pub(super) fn on_hashed(

@@ -1,0 +1,39 @@
+//! A disk that is slow to bring what is to be hashed. All others are served meanwhile: the
+//! loop looks again and again, and sleeps in between, instead of waiting in a read.
+
+use std::fs;
+
+use p2pfs::limits::{DISK_LOOK_INTERVAL, READ_MISSES_MAX};
+use tempfile::TempDir;
+
+use crate::account::is_possible;
+use crate::harness::{RawDownloader, World, content};
+use crate::messages::digest_of;
+use crate::strace;
+
+const SOURCE: u32 = 1;
+
+#[test]
+fn a_file_is_looked_for_again_and_waited_for_in_the_end() {
+    if !is_possible("a slow disk", strace::can_inject()) {
+        return;
+    }
+    let (world, logs) = (World::new(), TempDir::new().unwrap());
+    let (log, registry) = (logs.path().join("trace"), world.registry());
+    let file = content(1, 60_000);
+    let source = world.peer(SOURCE, registry.address).has("file", &file);
+    let launcher = strace::failing_always(&log, "preadv2", "EAGAIN");
+    let mut source = source.under(launcher).start();
+    let mut downloader = RawDownloader::connect(source.address);
+    let (received, digest) = downloader.fetch("file").unwrap();
+    assert!(received == file && digest == digest_of(&file));
+    source.stop();
+
+    let log = fs::read_to_string(log).unwrap();
+    let looks = log.lines().filter(|line| line.contains(" preadv2(")).count();
+    assert_eq!(looks, READ_MISSES_MAX as usize, "looks before a read that waits");
+    let pause = format!(", {}) = ", DISK_LOOK_INTERVAL.as_millis());
+    let is_pause = |line: &&str| line.contains(" epoll_") && line.contains(&pause);
+    let pauses = log.lines().filter(is_pause).count();
+    assert!(pauses > looks * 9 / 10, "it looked {looks} times and slept {pauses} times");
+}
