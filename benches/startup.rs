@@ -96,11 +96,12 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         costs.map(|costs| costs.into_iter().skip(1).unzip::<_, _, Vec<_>, Vec<_>>());
 
     let hashed_s = column(firsts, |start| start.hashed_s.unwrap_or(f64::NAN));
-    let (mut answers_ms, mut turns_ms) = (Vec::new(), Vec::new());
-    for _ in 0..settings.choose(3, 1) {
+    let (mut answers_ms, mut turns_ms, mut slices_ms) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..settings.choose(5, 1) {
         stage.forget_digests()?;
         if let Some(turns) = stage.turns(&folder.path().join("turns"))? {
             turns_ms.push(turns.longest_ms);
+            slices_ms.push(longest_slice_ms(bytes));
         }
         stage.forget_digests()?;
         answers_ms.push(stage.longest_answer_ms(Duration::from_secs_f64(hashed_s[0] * 0.8))?);
@@ -130,6 +131,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         table.note("strace is not installed here: the turns of the loop are not measured");
     } else {
         table.bounded_row("longest turn of the loop", "ms", &turns_ms, Bound::AtMost(5.0));
+        table.row("longest slice of SHA-256 of one buffer", "ms", &slices_ms);
         table.note(
             "turns are watched by strace, in runs of their own, the peer on a core of its own",
         );
@@ -310,17 +312,32 @@ fn cost(bytes: u64, work: impl FnOnce() -> Outcome<()>) -> Outcome<(f64, f64)> {
     Ok((bytes as f64 / 1e6 / elapsed_s, cpu_s / bytes as f64 * GIB as f64))
 }
 
-/// SHA-256 of one buffer, over and over.
-fn hash_alone(bytes: u64) -> Outcome<(f64, f64)> {
+/// SHA-256 of one buffer, over and over; `each` is called after each time.
+fn hash_over_and_over(bytes: u64, mut each: impl FnMut()) {
     let buffer = noise(1, SLICE_BYTES);
+    let mut hash = Sha256::new();
+    for _ in 0..bytes / SLICE_BYTES as u64 {
+        hash.update(&buffer);
+        each();
+    }
+    black_box(hash.finalize());
+}
+
+fn hash_alone(bytes: u64) -> Outcome<(f64, f64)> {
     cost(bytes, || {
-        let mut hash = Sha256::new();
-        for _ in 0..bytes / SLICE_BYTES as u64 {
-            hash.update(&buffer);
-        }
-        black_box(hash.finalize());
+        hash_over_and_over(bytes, || {});
         Ok(())
     })
+}
+
+/// How long the machine puts a process aside that makes no calls.
+fn longest_slice_ms(bytes: u64) -> f64 {
+    let (mut last, mut longest) = (None, Duration::ZERO);
+    hash_over_and_over(bytes, || {
+        let now = Instant::now();
+        longest = longest.max(last.replace(now).map_or(Duration::ZERO, |last| now - last));
+    });
+    longest.as_secs_f64() * 1e3
 }
 
 /// The least that reads and hashes the files.
