@@ -9,11 +9,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use kit::content::{names, write_noise};
-use kit::download::{column, one_file};
+use kit::download::one_file;
 use kit::relay::{self, Link};
 use kit::{
-    Bound, Entry, MIB, Outcome, Place, Process, Report, Settings, Table, World, control, rounds,
-    subfolder,
+    Bound, Entry, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, control,
+    rounds, subfolder,
 };
 use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN};
 

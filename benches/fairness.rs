@@ -9,7 +9,9 @@ use kit::content::write_noise;
 use kit::crowd::{Downloads, Until};
 use kit::probe::Answers;
 use kit::turns::{self, Turns};
-use kit::{Bound, MIB, Outcome, Place, Report, Settings, Table, World, control, rounds, subfolder};
+use kit::{
+    Bound, MIB, Outcome, Place, Report, Settings, Table, World, column, control, rounds, subfolder,
+};
 use p2pfs::limits::{CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN};
 
 const DOWNLOADS: usize = 8;
@@ -63,7 +65,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         ("the downloads' rate", "MB/s", |run| run.downloads_mb_per_s, None),
     ];
     for (what, unit, value, bound) in columns {
-        let [ours, theirs] = [0, 1].map(|way| runs[way].iter().map(value).collect::<Vec<_>>());
+        let [ours, theirs] = [0, 1].map(|way| column(&runs[way], value));
         table.row(&format!("{what}: p2pfs"), unit, &ours);
         table.row(&format!("{what}: control"), unit, &theirs);
         table.ratio(&format!("{what}: p2pfs / control"), &ours, &theirs, bound);

@@ -6,9 +6,11 @@ mod kit;
 use std::process::ExitCode;
 
 use kit::content::{names, write_noise};
-use kit::download::{Run, column, one_file};
+use kit::download::{Run, one_file};
 use kit::floor::Floor;
-use kit::{Bound, GIB, MIB, Outcome, Place, Report, Settings, Table, World, rounds, subfolder};
+use kit::{
+    Bound, GIB, MIB, Outcome, Place, Report, Settings, Table, World, column, rounds, subfolder,
+};
 
 fn main() -> ExitCode {
     kit::run("large_file", &[], bench)

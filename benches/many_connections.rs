@@ -9,7 +9,9 @@ use std::process::ExitCode;
 
 use kit::content::write_noise;
 use kit::crowd::{Downloads, Drunk, Until, start_idle};
-use kit::{Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, rounds, subfolder};
+use kit::{
+    Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
+};
 
 const DOWNLOADS: usize = 100;
 
@@ -51,12 +53,12 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     })?;
 
     let mut table = Table::new(&title, "uploader and downloads (one process) have a core each");
-    let [without, with] = [0, 1].map(|way| runs[way].iter().map(|run| run.0).collect::<Vec<_>>());
+    let [without, with] = [0, 1].map(|way| column(&runs[way], |run| run.0));
     table.row("rate: no idle connections", "MB/s", &without);
     table.row(&format!("rate: {idle} idle connections"), "MB/s", &with);
     let gib = (DOWNLOADS as u64 * file_bytes) as f64 / kit::GIB as f64;
     for (way, what) in ["no idle connections", "with them"].iter().enumerate() {
-        let cpu_s: Vec<f64> = runs[way].iter().map(|run| run.1 / gib).collect();
+        let cpu_s = column(&runs[way], |run| run.1 / gib);
         table.row(&format!("CPU of the uploader: {what}"), "s/GiB", &cpu_s);
     }
     let each = grown_bytes as f64 / f64::from(idle as u32);

@@ -18,7 +18,9 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg, sockopt};
 
 use kit::content::names;
 use kit::messages::{Count, OFFER_BYTES, int, offer, text};
-use kit::{Bound, DEADLINE, Outcome, Place, Process, Report, Settings, Table, World, rounds};
+use kit::{
+    Bound, DEADLINE, Outcome, Place, Process, Report, Settings, Table, World, column, rounds,
+};
 
 /// The peers whose offers are heard, and what each offers.
 const PEERS: u32 = 500;
@@ -78,19 +80,18 @@ fn taken_in(
         let (process, port) = &sides[way];
         flood(process, *port, offers, time)
     })?;
-    let column =
-        |way: usize, of: fn(&Flood) -> f64| -> Vec<f64> { measured[way].iter().map(of).collect() };
+    let [peers, bare] = [&measured[0], &measured[1]];
     let mut table = Table::new(title, "the sender, a process with one thread, took another core");
-    table.bounded_row("peer, taken in", "a second", &column(0, |flood| flood.rate), bound);
-    table.row("bare receiver, taken in", "a second", &column(1, |flood| flood.rate));
-    table.row("peer, CPU for each", "us", &column(0, |flood| flood.cpu_us));
-    table.row("bare receiver, CPU for each", "us", &column(1, |flood| flood.cpu_us));
-    table.row("peer, share that was lost", "%", &column(0, |flood| flood.lost_percent));
-    table.row("bare receiver, share that was lost", "%", &column(1, |flood| flood.lost_percent));
+    table.bounded_row("peer, taken in", "a second", &column(peers, |flood| flood.rate), bound);
+    table.row("bare receiver, taken in", "a second", &column(bare, |flood| flood.rate));
+    table.row("peer, CPU for each", "us", &column(peers, |flood| flood.cpu_us));
+    table.row("bare receiver, CPU for each", "us", &column(bare, |flood| flood.cpu_us));
+    table.row("peer, share that was lost", "%", &column(peers, |flood| flood.lost_percent));
+    table.row("bare receiver, share that was lost", "%", &column(bare, |flood| flood.lost_percent));
     table.ratio(
         "CPU to the bare receiver's",
-        &column(0, |f| f.cpu_us),
-        &column(1, |f| f.cpu_us),
+        &column(peers, |f| f.cpu_us),
+        &column(bare, |f| f.cpu_us),
         None,
     );
     table.note("where nothing was lost, the sender was the slower one, and more can be taken in");

@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use kit::content::{check_same, empty, names, write_noise};
-use kit::download::{Run, column, many_files, one_file};
+use kit::download::{Run, many_files, one_file};
 use kit::floor::Floor;
 use kit::others::{Http, Rsync};
-use kit::{GIB, MIB, Outcome, Place, Process, Report, Settings, Table, World, rounds, subfolder};
+use kit::{
+    GIB, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
+};
 
 fn main() -> ExitCode {
     kit::run("programs", &[], bench)

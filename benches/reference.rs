@@ -22,7 +22,9 @@ use kit::messages::{
     text,
 };
 use kit::others::find;
-use kit::{Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, rounds, subfolder};
+use kit::{
+    Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
+};
 
 const UPLOADER: &str = "stop-and-wait-uploader";
 const DOWNLOADER: &str = "stop-and-wait-downloader";
@@ -108,13 +110,13 @@ fn measure(settings: &Settings, report: &mut Report, title: &str, other: Other) 
     let mut table = Table::new(title, "the two sides have a core each; the bench sleeps");
     let bound = (other == Other::Reference).then_some(Bound::AtMost(0.2));
     for (way, what) in ["from it", "to it"].into_iter().enumerate() {
-        let column = |value: &dyn Fn(&Run) -> f64| runs[way].iter().map(value).collect::<Vec<_>>();
+        let runs = &runs[way];
         let mib = size_bytes as f64 / MIB as f64;
-        let rate = column(&|run| size_bytes as f64 / 1e6 / run.elapsed.as_secs_f64());
-        let ours = column(&|run| run.ours.as_secs_f64() * 1e3 / mib);
-        let theirs = column(&|run| run.theirs.as_secs_f64() * 1e3 / mib);
-        let of_all = column(&|run| run.ours.div_duration_f64(run.ours + run.theirs));
-        let of_time = column(&|run| run.ours.div_duration_f64(run.elapsed));
+        let rate = column(runs, |run| size_bytes as f64 / 1e6 / run.elapsed.as_secs_f64());
+        let ours = column(runs, |run| run.ours.as_secs_f64() * 1e3 / mib);
+        let theirs = column(runs, |run| run.theirs.as_secs_f64() * 1e3 / mib);
+        let of_all = column(runs, |run| run.ours.div_duration_f64(run.ours + run.theirs));
+        let of_time = column(runs, |run| run.ours.div_duration_f64(run.elapsed));
         table.row(&format!("{what}: rate"), "MB/s", &rate);
         table.row(&format!("{what}: our CPU"), "ms/MiB", &ours);
         table.row(&format!("{what}: its CPU"), "ms/MiB", &theirs);

@@ -10,10 +10,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use kit::content::{check_same, empty, names, write_noise};
-use kit::download::{Run, column, many_files};
+use kit::download::{Run, many_files};
 use kit::floor::Floor;
 use kit::others::Rsync;
-use kit::{Bound, Outcome, Place, Process, Report, Settings, Table, World, rounds, subfolder};
+use kit::{
+    Bound, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
+};
 
 /// Each file is offered so often. The registry may not be silent for longer than 5 s.
 const OFFER_INTERVAL: &str = "2s";

@@ -31,7 +31,7 @@ use kit::probe::Answers;
 use kit::turns::{self, Turns};
 use kit::{
     Bound, DEADLINE, GIB, MIB, Outcome, PeerPlan, Place, Process, Report, Settings, Table, Usage,
-    World, rounds,
+    World, column, rounds,
 };
 
 const FILES: usize = 10_000;
@@ -151,10 +151,6 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     table.note("the peer's CPU is all that it needs until everything is hashed");
     report.add(&table);
     Ok(())
-}
-
-fn column(starts: &[Start], of: impl Fn(&Start) -> f64) -> Vec<f64> {
-    starts.iter().map(of).collect()
 }
 
 struct Stage<'a> {

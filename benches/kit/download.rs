@@ -26,11 +26,6 @@ impl Run {
     }
 }
 
-/// A value of each run.
-pub(crate) fn column(runs: &[Run], value: impl Fn(&Run) -> f64) -> Vec<f64> {
-    runs.iter().map(value).collect()
-}
-
 /// Fetches one file with a downloader that starts and ends, and compares it.
 ///
 /// The time is from the line with which the downloader says that it begins (before it

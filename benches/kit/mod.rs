@@ -56,7 +56,7 @@ pub(crate) use place::{Place, subfolder};
 pub(crate) use process::{Ended, Process};
 pub(crate) use rounds::rounds;
 pub(crate) use settings::Settings;
-pub(crate) use statistics::{Spread, percentile, ratios};
+pub(crate) use statistics::{Spread, column, percentile, ratios};
 pub(crate) use table::{Bound, Report, Table};
 pub(crate) use usage::Usage;
 pub(crate) use world::{Entry, PeerPlan, World};

@@ -21,6 +21,11 @@ impl Spread {
     }
 }
 
+/// A value of each run.
+pub(crate) fn column<R>(runs: &[R], value: impl Fn(&R) -> f64) -> Vec<f64> {
+    runs.iter().map(value).collect()
+}
+
 /// The ratios of pairs that ran in the same rounds.
 pub(crate) fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
     ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
