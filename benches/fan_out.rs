@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use kit::content::{check_same, empty, names, write_noise};
 use kit::download::at_once;
-use kit::floor::Floor;
-use kit::{Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, rounds, subfolder};
+use kit::floor::{Floor, Receiver};
+use kit::{
+    Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
+};
 
 fn main() -> ExitCode {
     kit::run("fan_out", &[], bench)
@@ -46,43 +48,43 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     }
     let first = &crowds[0];
     let (best, tried) = Floor::best(settings, &first.shared, &first.folders[0], false)?;
-    let floor = Floor::start(best.setup, &first.shared, first.folders.len())?;
-    let runs = rounds(settings, counts.len() + 1, |way| match crowds.get(way) {
-        Some(crowd) => crowd.p2pfs(),
-        None => first.floor(&floor),
+    let floor_of = |crowd: &Crowd| Floor::start(best.setup, &crowd.shared, crowd.folders.len());
+    let floors = crowds.iter().map(floor_of).collect::<Outcome<Vec<_>>>()?;
+    let runs = rounds(settings, 2 * counts.len(), |way| match way.checked_sub(counts.len()) {
+        None => crowds[way].p2pfs(),
+        Some(way) => crowds[way].floor(&floors[way]),
     })?;
+    let (ours, floors) = runs.split_at(counts.len());
 
-    let rate = |way: usize| -> Vec<f64> {
-        runs[way].iter().map(|run| total_bytes as f64 / 1e6 / run.slowest.as_secs_f64()).collect()
-    };
+    let rates =
+        |runs: &[Run]| column(runs, |run| total_bytes as f64 / 1e6 / run.slowest.as_secs_f64());
+    let spreads = |runs: &[Run]| column(runs, |run| run.slowest.div_duration_f64(run.fastest));
     let beside = "uploader and downloaders share the cores; the bench sleeps";
     let mut table = Table::new(&title, beside);
-    let floor_way = counts.len();
-    for (way, count) in counts.iter().enumerate() {
-        table.row(&format!("total rate: p2pfs, {count} downloaders"), "MB/s", &rate(way));
+    for ((runs, floors), count) in ours.iter().zip(floors).zip(counts) {
+        table.row(&format!("total rate: p2pfs, {count} downloaders"), "MB/s", &rates(runs));
+        table.row(&format!("total rate: floor, {count} receivers"), "MB/s", &rates(floors));
     }
-    table.row(&format!("total rate: floor, {} receivers", counts[0]), "MB/s", &rate(floor_way));
-    for (way, count) in counts.iter().enumerate() {
-        let cpu_s = runs[way].iter().map(|run| run.cpu.as_secs_f64()).collect::<Vec<_>>();
+    for (runs, count) in ours.iter().zip(counts) {
+        let cpu_s = column(runs, |run| run.cpu.as_secs_f64());
         table.row(&format!("CPU of all: p2pfs, {count} downloaders"), "s", &cpu_s);
     }
-    let spread = |way: usize| -> Vec<f64> {
-        runs[way].iter().map(|run| run.slowest.div_duration_f64(run.fastest)).collect()
-    };
-    for (way, count) in counts.iter().enumerate() {
+    for ((runs, floors), count) in ours.iter().zip(floors).zip(counts) {
         let name = format!("slowest / fastest: {count} downloaders");
-        table.bounded_row(&name, "times", &spread(way), Bound::AtMost(1.5));
+        table.bounded_row(&name, "times", &spreads(runs), Bound::AtMost(1.5));
+        let name = format!("slowest / fastest: floor, {count} receivers");
+        table.row(&name, "times", &spreads(floors));
     }
-    table.row(
-        &format!("slowest / fastest: floor, {} receivers", counts[0]),
-        "times",
-        &spread(floor_way),
-    );
-    let name = format!("total rate: p2pfs / floor, {}", counts[0]);
-    table.ratio(&name, &rate(0), &rate(floor_way), Bound::AtLeast(0.95));
+    for (way, count) in counts.iter().enumerate() {
+        let bound = (way == 0).then_some(Bound::AtLeast(0.95));
+        let name = format!("total rate: p2pfs / floor, {count}");
+        table.ratio(&name, &rates(&ours[way]), &rates(&floors[way]), bound);
+    }
     for (way, count) in counts.iter().enumerate().skip(1) {
         let name = format!("total rate: {count} / {} downloaders", counts[0]);
-        table.ratio(&name, &rate(way), &rate(0), None);
+        table.ratio(&name, &rates(&ours[way]), &rates(&ours[0]), None);
+        let name = format!("total rate: {count} / {} receivers of the floor", counts[0]);
+        table.ratio(&name, &rates(&floors[way]), &rates(&floors[0]), None);
     }
     table.note("from the moment all may begin to the last one verified");
     table.note(format!("on {}, not synced; {tried}", place.name()));
@@ -116,25 +118,24 @@ impl Crowd {
     }
 
     fn floor(&self, floor: &Floor) -> Outcome<Run> {
-        let receivers: Vec<_> =
-            self.folders.iter().map(|folder| floor.receiver(folder, false)).collect();
-        let mut spans = Vec::new();
-        let mut cpu = Duration::ZERO;
+        floor.close()?;
+        let receivers = self.folders.iter().map(|folder| floor.receiver(folder, false));
+        let receivers = receivers.collect::<Outcome<Vec<_>>>()?;
+        receivers.iter().try_for_each(Receiver::await_begun)?;
+        let begun = floor.open()?;
+        let (mut times, mut cpu) = (Vec::new(), Duration::ZERO);
         for receiver in receivers {
-            let (begun, done, usage) = receiver?.finish()?;
-            spans.push((begun, done));
+            let (_, done, usage) = receiver.finish()?;
+            times.push(done.saturating_duration_since(begun));
             cpu += usage.cpu;
         }
         for folder in &self.folders {
             check_same(&self.names, &self.shared, folder)?;
             empty(folder)?;
         }
-        // The sender begins when the last one is there.
-        let begin = spans.iter().map(|(begun, _)| *begun).max().ok_or("no receiver")?;
-        let times = || spans.iter().map(|(_, done)| done.saturating_duration_since(begin));
         Ok(Run {
-            slowest: times().max().unwrap_or_default(),
-            fastest: times().min().unwrap_or_default(),
+            slowest: times.iter().max().copied().unwrap_or_default(),
+            fastest: times.iter().min().copied().unwrap_or_default(),
             cpu,
         })
     }

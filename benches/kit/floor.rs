@@ -88,7 +88,7 @@ impl Setup {
 }
 
 impl Floor {
-    /// One that begins once so many receivers are there, and serves each in a thread.
+    /// One that serves so many receivers at once, each in a thread.
     pub(crate) fn start(setup: Setup, folder: &Path, receivers: usize) -> Outcome<Self> {
         let sending = match setup.sending {
             Sending::Sendfile => "sendfile",
@@ -153,6 +153,16 @@ impl Floor {
         Ok(Receiver(Process::part(RECEIVER, &[&address, fetched, sync, &buffer, &kernel])?))
     }
 
+    /// Receivers wait until [`Floor::open`].
+    pub(crate) fn close(&self) -> Outcome<()> {
+        self.sender.pause()
+    }
+
+    /// All that wait are served, from the moment given back.
+    pub(crate) fn open(&self) -> Outcome<Instant> {
+        self.sender.resume()
+    }
+
     /// One receiver from its start to its end.
     pub(crate) fn run(&self, fetched: &Path, is_synced: bool) -> Outcome<Run> {
         let before = self.sender.usage()?;
@@ -183,6 +193,12 @@ impl Floor {
 }
 
 impl Receiver {
+    /// Waits until it begins.
+    pub(crate) fn await_begun(&self) -> Outcome<()> {
+        self.0.await_stdout(BEGUN)?;
+        Ok(())
+    }
+
     /// When it began and was done, and what it cost.
     pub(crate) fn finish(mut self) -> Outcome<(Instant, Instant, Usage)> {
         let (begun, _) = self.0.await_stdout(BEGUN)?;

@@ -76,6 +76,18 @@ impl Process {
         Ok(sched_setaffinity(Some(Pid::from_child(&self.child)), &cores)?)
     }
 
+    /// It does nothing until [`Process::resume`].
+    pub(crate) fn pause(&self) -> Outcome<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// It goes on, from the moment given back.
+    pub(crate) fn resume(&self) -> Outcome<Instant> {
+        let at = Instant::now();
+        self.signal(Signal::CONT)?;
+        Ok(at)
+    }
+
     /// Gives it the usual priority, if it was started with another.
     pub(crate) fn set_usual_priority(&self) -> Outcome<()> {
         Ok(setpriority_process(Some(Pid::from_child(&self.child)), 0)?)

@@ -104,14 +104,12 @@ impl World {
     /// waits, and hears offers meanwhile: so many may begin at once, and without a wait
     /// for offers.
     pub(crate) fn close(&self) -> Outcome<()> {
-        self.registry.signal(Signal::STOP)
+        self.registry.pause()
     }
 
     /// The registry answers again, from the moment given back.
     pub(crate) fn open(&self) -> Outcome<Instant> {
-        let at = Instant::now();
-        self.registry.signal(Signal::CONT)?;
-        Ok(at)
+        self.registry.resume()
     }
 
     /// Waits until this peer has offered each of these names from now on.
