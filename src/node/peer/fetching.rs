@@ -47,10 +47,10 @@ pub(super) struct Wish {
     pub(super) state: State,
     /// Sources that failed since the last delay.
     failed: BTreeSet<PeerId>,
-    /// Why, if the last of them failed because our disk is full, which another download
-    /// without end may have filled: the wish is over only if it still is at the next try.
+    /// Why, if one of them failed because our disk is full, which another download without
+    /// end may have filled: the wish is over only if it still is at the next try.
     pub(super) disk_error: Option<FileError>,
-    /// Whether all sources were tried, and the last failed because our disk is full.
+    /// Whether all sources were tried, and one failed because our disk is full.
     was_full: bool,
     /// Whether all sources that failed since the last delay have a larger file than may be.
     are_too_large: bool,
@@ -564,13 +564,14 @@ impl PeerNode {
     ) {
         self.active.remove(&name);
         if let Some(wish) = self.wishes.get_mut(&name) {
-            wish.are_too_large = (wish.are_too_large || wish.failed.is_empty())
-                && reason == Some(CloseReason::TooLarge);
-            wish.failed.insert(source);
+            let is_first = wish.failed.is_empty();
+            wish.are_too_large =
+                (wish.are_too_large || is_first) && reason == Some(CloseReason::TooLarge);
             wish.disk_error = match reason {
                 Some(CloseReason::WriteFailed(error)) if error.is_full() => Some(error),
-                _ => None,
+                _ => wish.disk_error.filter(|_| !is_first),
             };
+            wish.failed.insert(source);
         }
         self.seek(now, name);
         self.begin_waiting(now);
