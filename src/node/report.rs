@@ -347,7 +347,10 @@ impl fmt::Display for Report {
                 f.write_str("wiped, asking again from the start")
             }
             Self::SourceFailed { name, peer, reason: Some(reason) } => {
-                write!(f, "peer {peer} could not give {name}: {reason}")
+                match reason.is_our_fault() {
+                    true => write!(f, "could not take {name} from peer {peer}: {reason}"),
+                    false => write!(f, "peer {peer} could not give {name}: {reason}"),
+                }
             }
             Self::SourceFailed { name, peer, reason: None } => {
                 write!(f, "peer {peer}, which offers {name}, is not known to the registry")
