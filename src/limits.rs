@@ -3,7 +3,6 @@
 //! Nothing elsewhere holds a number that limits a queue, a table, a length or a
 //! wait. How the numbers relate is asserted at compile time at the end.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 // ---- wire: fixed by protocol version 0 ----
@@ -252,7 +251,7 @@ pub const LOCAL_PIECE_BYTES: usize = 64 * 1024;
 pub const HASH_TURN_BYTES: usize = 256 * 1024;
 /// File data read and hashed in one go.
 pub const HASH_SLICE_BYTES: usize = 256 * 1024;
-/// Files open at once for hashing: one for each download that may wait for it.
+/// Files open at once for hashing: those that downloads may wait for, and a few more.
 pub const HASH_OPEN_FILES_MAX: usize = 64;
 /// Files hashed at once though nobody asked for them yet. One by one, 10,000 files of 16 KiB
 /// that were not in memory took 11.6 s, most of it pauses of [`DISK_LOOK_INTERVAL`]; so 1.0 s.
@@ -264,16 +263,19 @@ pub const HASH_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 /// looking at and closing a file takes some 10 us, and a byte some 0.7 ns.
 pub const HASH_STEP_COST_BYTES: usize = 16 * 1024;
 /// What asking a disk for some of a file costs, in bytes hashed in the same time: some 0.2 ms.
-pub const HASH_MISS_COST_BYTES: usize = HASH_TURN_BYTES;
-/// What a disk is asked for at once if file data to be hashed is not in memory: as much as
-/// is hashed in some 0.7 ms, so that a file alone is not held up by [`DISK_LOOK_INTERVAL`].
-pub const READ_AHEAD_BYTES: NonZeroU64 = NonZeroU64::new(1024 * 1024).unwrap();
+pub const HASH_ASK_COST_BYTES: usize = HASH_TURN_BYTES;
+/// What a disk is asked to read before it is hashed: twice as much as is hashed between two
+/// looks. It is asked for more once half of that is left.
+pub const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
+/// What it is asked for in one call: the usual `read_ahead_kb`, to which the kernel may cut
+/// the range.
+pub const READ_AHEAD_PIECE_BYTES: u64 = 128 * 1024;
 /// Between two looks whether a disk has brought file data to be hashed: no poll sleeps for
 /// less.
 pub const DISK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
-/// Looks in a row after which a read waits for the disk: where memory is short, what was
-/// read may be gone before it is looked for.
-pub const READ_MISSES_MAX: u32 = 1000;
+/// Looks in a row after which a read waits for the disk: the memory may be too small for
+/// what is read to stay there until it is looked for.
+pub const DISK_LOOKS_MAX: u32 = 100;
 /// Connections that the kernel makes before we accept them: a burst of more in one turn of
 /// the loop waits a second for its next try. The kernel caps it (`somaxconn`, 4096).
 pub const LISTEN_BACKLOG: i32 = 4096;
@@ -448,7 +450,7 @@ const _: () = {
     assert!(CONNECTION_TURN_BYTES_MIN <= CONNECTION_TURN_BYTES_MAX);
     assert!(HASH_SLICE_BYTES <= CONNECTION_TURN_BYTES_MAX);
     assert!(HASH_SLICE_BYTES <= HASH_TURN_BYTES);
-    assert!(HASH_AHEAD_FILES_MAX <= HASH_OPEN_FILES_MAX);
+    assert!(HASH_AHEAD_FILES_MAX <= SPARE_DESCRIPTORS / 2);
     assert!(KNOWN_NAMES_MAX <= KNOWN_OFFERS_MAX && KNOWN_PEERS_MAX <= KNOWN_OFFERS_MAX);
     assert!(DOWNLOADS_MAX < PEER_CONNECTIONS_MAX);
     assert!(OFFERS_PER_BATCH <= DATAGRAMS_PER_TURN);

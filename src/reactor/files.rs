@@ -5,7 +5,6 @@ use std::mem;
 use std::time::Instant;
 
 use super::follower::{Findings, Follower};
-use crate::limits::DISK_LOOK_INTERVAL;
 use crate::node::{Action, Input, Sight};
 use crate::proto::FileId;
 use crate::storage::{DigestCache, HashJobs, HashOutcome, Partial, SharedFolder, Source, Watch};
@@ -15,8 +14,6 @@ pub struct Files {
     folder: SharedFolder,
     open: BTreeMap<FileId, OpenFile>,
     hash_jobs: HashJobs,
-    /// While all of them wait for a disk: when to look again.
-    next_hash_at: Option<Instant>,
     /// If what changes in the folder matters.
     follower: Option<Follower>,
     /// Files to be committed, all at once at the end of the turn.
@@ -32,14 +29,7 @@ impl Files {
     /// Nothing is open yet. Digests are kept in the `cache`, if there is one.
     pub fn new(folder: SharedFolder, cache: Option<DigestCache>) -> Self {
         let hash_jobs = HashJobs::new(&folder, cache);
-        Self {
-            folder,
-            open: BTreeMap::new(),
-            hash_jobs,
-            next_hash_at: None,
-            follower: None,
-            commits: Vec::new(),
-        }
+        Self { folder, open: BTreeMap::new(), hash_jobs, follower: None, commits: Vec::new() }
     }
 
     /// Tells the node of what changes in the folder, by a watch that is older than the
@@ -168,28 +158,22 @@ impl Files {
         self.open.len() <= 1
     }
 
-    /// Whether there is something to hash that does not wait for a disk.
-    pub(super) fn can_hash(&self, now: Instant) -> bool {
-        !self.hash_jobs.is_empty() && self.next_hash_at.is_none_or(|at| at <= now)
+    /// When there is something to hash; a time that has passed if that is so now.
+    pub(super) fn next_hash_at(&self, now: Instant) -> Option<Instant> {
+        self.hash_jobs.next_slice_at(now)
     }
 
-    /// When to look whether a disk has brought what is to be hashed.
-    pub(super) fn next_hash_at(&self) -> Option<Instant> {
-        self.next_hash_at
-    }
-
-    /// Hashes the next slice; gives what came of it, and what to take from the turn's
-    /// budget of bytes.
+    /// Hashes the next slice, if there is one now; gives what came of it, and what to take
+    /// from the turn's budget of bytes.
     pub(super) fn hash_slice(
         &mut self,
         now: Instant,
         scratch: &mut [u8],
     ) -> Option<(Option<Input<'static>>, usize)> {
-        let step = self.hash_jobs.run_slice(scratch)?;
-        self.next_hash_at = self.hash_jobs.waits_for_disk().then(|| now + DISK_LOOK_INTERVAL);
+        let step = self.hash_jobs.run_slice(now, scratch)?;
         let name = step.name;
         let input = match step.outcome {
-            HashOutcome::Missed => None,
+            HashOutcome::Asked => None,
             HashOutcome::Progress { version, hashed_bytes } => {
                 Some(Input::HashProgress { name, version, hashed_bytes })
             }

@@ -5,15 +5,15 @@
 //! become calls, and their outcomes become inputs again. One turn:
 //!
 //! 1. Poll: without waiting if work was left over, else until the next timer.
-//! 2. Read the clock, once.
+//! 2. Read the clock: this is the time of all that happens in this turn.
 //! 3. Events only mark sockets; then the marked ones are served round robin, each
 //!    with a budget: changes of the folder, connections, new connections, datagrams,
 //!    hashing.
 //! 4. Timers, after the input that had queued up: a busy host is no dead peer.
 //! 5. Send what the connections have to send, before sleeping.
 //! 6. Make files safe that came in whole, all at once. This waits for the disk; how long
-//!    is counted. Elsewhere only sending waits for it: for the next piece of a file that
-//!    is not in memory.
+//!    is counted. What opens, looks at, reads or writes a file may wait for it too, but
+//!    for a small piece.
 //! 7. Show how the running transfers do, if it is time for it.
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
@@ -300,10 +300,7 @@ impl<N: Node> Reactor<N> {
         let has_work = !self.readable.is_empty()
             || !self.sendable.is_empty()
             || self.offers.as_ref().is_some_and(OfferSocket::is_ready)
-            || self
-                .files
-                .as_ref()
-                .is_some_and(|files| files.can_hash(self.now) || files.has_changes());
+            || self.files.as_ref().is_some_and(Files::has_changes);
         if has_work {
             return Duration::ZERO;
         }
@@ -311,7 +308,7 @@ impl<N: Node> Reactor<N> {
             self.node.poll_timeout(),
             self.listener.as_ref().and_then(|listener| listener.next_try(self.now)),
             self.files.as_ref().and_then(Files::next_look_at),
-            self.files.as_ref().and_then(Files::next_hash_at),
+            self.files.as_ref().and_then(|files| files.next_hash_at(self.now)),
             self.ui.poll_timeout(),
         ];
         let next = timers.into_iter().flatten().min();
@@ -464,9 +461,6 @@ impl<N: Node> Reactor<N> {
     fn hash(&mut self) {
         let mut hashed_bytes = 0;
         while hashed_bytes < HASH_TURN_BYTES {
-            if !self.files.as_ref().is_some_and(|files| files.can_hash(self.now)) {
-                return;
-            }
             let began = self.stopwatch();
             let Some(files) = &mut self.files else { return };
             let step = files.hash_slice(self.now, &mut self.scratch);

@@ -6,10 +6,13 @@
 //!
 //! ```text
 //! start ──▶ waiting ──▶ open ⟲ one slice each in turn ──▶ Done, or Failed
+//!                       │  ▲
+//!        not in memory  ▼  │  time to look again
+//!                       asked
 //! ```
 //!
-//! No slice waits for a disk, unless that is very slow: what is not in memory yet is asked
-//! for, and the file has its turn again after the others.
+//! A slice that is not in memory is asked for, and looked for a little later: only a disk
+//! that is very slow is waited for.
 //!
 //! A digest is given only for a version: the file was the same, and stood under
 //! its name, when its first byte was read and after its last.
@@ -18,7 +21,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -27,8 +30,8 @@ use super::digest_cache::DigestCache;
 use super::folder::SharedFolder;
 use super::system::{self, refused};
 use crate::limits::{
-    HASH_MISS_COST_BYTES, HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES,
-    READ_MISSES_MAX, SETTLED_AGE,
+    DISK_LOOK_INTERVAL, DISK_LOOKS_MAX, HASH_ASK_COST_BYTES, HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES,
+    HASH_STEP_COST_BYTES, READ_AHEAD_BYTES, SETTLED_AGE,
 };
 use crate::node::{FileError, Version};
 use crate::wire::{Digest, FileName};
@@ -41,8 +44,8 @@ pub struct HashJobs {
     // The names in `waiting`, so that ten thousand are not searched for each new one.
     waiting_names: BTreeSet<FileName>,
     open: VecDeque<Job>,
-    // How many of them, one after the other, had a slice that was not in memory.
-    missed: usize,
+    // Those whose next slice a disk is bringing, and when to look for it, the next first.
+    asked: VecDeque<(Instant, Job)>,
     cache: Option<DigestCache>,
 }
 
@@ -62,7 +65,7 @@ pub struct HashStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashOutcome {
     /// It is not in memory yet, but asked for.
-    Missed,
+    Asked,
     /// There is more to hash.
     Progress {
         /// The version that is being hashed.
@@ -88,8 +91,10 @@ struct Job {
     version: Version,
     hasher: Sha256,
     hashed_bytes: u64,
-    // How often in a row its next slice was not in memory.
-    missed: u32,
+    // Up to where a disk was asked to read; 0 as long as all was in memory.
+    asked_bytes: u64,
+    // How often in a row the next slice was not in memory.
+    looks: u32,
 }
 
 impl HashJobs {
@@ -100,39 +105,43 @@ impl HashJobs {
             waiting: VecDeque::new(),
             waiting_names: BTreeSet::new(),
             open: VecDeque::new(),
-            missed: 0,
+            asked: VecDeque::new(),
             cache,
         }
     }
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.open.is_empty()
+        self.waiting.is_empty() && self.open.is_empty() && self.asked.is_empty()
     }
 
-    /// Whether whatever could be done now waits for a disk.
-    pub fn waits_for_disk(&self) -> bool {
-        self.missed > 0 && self.missed >= self.open.len() && !self.can_open()
+    /// When there is something to do; a time that has passed if that is so now.
+    pub fn next_slice_at(&self, now: Instant) -> Option<Instant> {
+        let is_now = !self.open.is_empty() || self.can_open();
+        if is_now { Some(now) } else { self.asked.front().map(|(at, _)| *at) }
     }
 
     fn can_open(&self) -> bool {
-        self.open.len() < HASH_OPEN_FILES_MAX && !self.waiting.is_empty()
+        self.open.len() + self.asked.len() < HASH_OPEN_FILES_MAX && !self.waiting.is_empty()
     }
 
     /// Hashes this file. A job of that name which is under way begins anew. It is
     /// opened by a later [`Self::run_slice`], which also reports if that fails.
     pub fn start(&mut self, name: FileName) {
         self.open.retain(|job| job.name != name);
+        self.asked.retain(|(_, job)| job.name != name);
         if self.waiting_names.insert(name) {
             self.waiting.push_back(name);
         }
     }
 
     /// Hashes one slice of the file whose turn it is: at most [`HASH_SLICE_BYTES`],
-    /// and no more than `scratch` holds. `None` if there is nothing to do.
-    pub fn run_slice(&mut self, scratch: &mut [u8]) -> Option<HashStep> {
-        if self.waits_for_disk() {
-            self.missed = 0;
+    /// and no more than `scratch` holds. `None` if there is nothing to do now.
+    pub fn run_slice(&mut self, now: Instant, scratch: &mut [u8]) -> Option<HashStep> {
+        while self.asked.front().is_some_and(|(look_at, _)| *look_at <= now)
+            && let Some((_, job)) = self.asked.pop_front()
+        {
+            self.open.push_back(job);
         }
         if self.can_open()
             && let Some(name) = self.waiting.pop_front()
@@ -147,15 +156,14 @@ impl HashJobs {
             }
         }
         let mut job = self.open.pop_front()?;
-        let (name, before_bytes) = (job.name, job.hashed_bytes);
+        let (name, hashed_bytes, asked_bytes) = (job.name, job.hashed_bytes, job.asked_bytes);
         let outcome = job.run(&self.folder, scratch).unwrap_or_else(HashOutcome::Failed);
-        let cost_bytes = match outcome {
-            HashOutcome::Missed => HASH_MISS_COST_BYTES,
-            _ => HASH_STEP_COST_BYTES.max((job.hashed_bytes - before_bytes) as usize),
-        };
-        self.missed = if outcome == HashOutcome::Missed { self.missed + 1 } else { 0 };
+        let ask_cost_bytes = if job.asked_bytes > asked_bytes { HASH_ASK_COST_BYTES } else { 0 };
+        let cost_bytes = (job.hashed_bytes - hashed_bytes) as usize + ask_cost_bytes;
+        let cost_bytes = cost_bytes.max(HASH_STEP_COST_BYTES);
         match &outcome {
-            HashOutcome::Missed | HashOutcome::Progress { .. } => self.open.push_back(job),
+            HashOutcome::Asked => self.asked.push_back((now + DISK_LOOK_INTERVAL, job)),
+            HashOutcome::Progress { .. } => self.open.push_back(job),
             HashOutcome::Done { version, digest } => {
                 if let Some(cache) = &mut self.cache {
                     cache.add(version, digest);
@@ -176,7 +184,9 @@ impl Job {
         if !is_settled(&version, now) {
             return Err(FileError::Changed);
         }
-        Ok(Self { name, file, version, hasher: Sha256::new(), hashed_bytes: 0, missed: 0 })
+        system::expect_no_order(&file);
+        let hasher = Sha256::new();
+        Ok(Self { name, file, version, hasher, hashed_bytes: 0, asked_bytes: 0, looks: 0 })
     }
 
     fn run(&mut self, folder: &OwnedFd, scratch: &mut [u8]) -> Result<HashOutcome, FileError> {
@@ -186,7 +196,7 @@ impl Job {
             let slice_bytes_max = scratch.len().min(HASH_SLICE_BYTES);
             let slice_bytes = rest_bytes.min(slice_bytes_max as u64) as usize;
             let slice = &mut scratch[..slice_bytes];
-            let Some(read_bytes) = self.read(slice)? else { return Ok(HashOutcome::Missed) };
+            let Some(read_bytes) = self.read(slice)? else { return Ok(HashOutcome::Asked) };
             if read_bytes == 0 {
                 return Err(FileError::Changed);
             }
@@ -202,14 +212,26 @@ impl Job {
         Ok(HashOutcome::Done { version: self.version, digest })
     }
 
-    /// Reads on; `None` if that is not in memory yet. In the end it waits for the disk, and
-    /// then for the rest of the file too.
+    /// Reads on; `None` if that is not in memory yet. The disk is asked for what comes next
+    /// while what it has brought is hashed.
     fn read(&mut self, slice: &mut [u8]) -> Result<Option<usize>, FileError> {
-        if self.missed == READ_MISSES_MAX {
-            return system::read_at(&self.file, slice, self.hashed_bytes).map(Some);
+        let read_bytes = match system::read_at_once(&self.file, slice, self.hashed_bytes)? {
+            None if self.looks < DISK_LOOKS_MAX => None,
+            // It takes too long. Or it is the end: Linux 5.9 and 5.10 say so elsewhere too.
+            None | Some(0) => Some(system::read_at(&self.file, slice, self.hashed_bytes)?),
+            read_bytes => read_bytes,
+        };
+        let next_bytes = self.hashed_bytes + read_bytes.unwrap_or(0) as u64;
+        let is_from_disk = read_bytes.is_none() || self.asked_bytes > 0;
+        if is_from_disk && self.asked_bytes < next_bytes + READ_AHEAD_BYTES / 2 {
+            let from_bytes = self.asked_bytes.max(next_bytes);
+            self.asked_bytes = next_bytes + READ_AHEAD_BYTES;
+            system::read_ahead(
+                &self.file,
+                from_bytes..self.asked_bytes.min(self.version.size_bytes),
+            );
         }
-        let read_bytes = system::read_at_once(&self.file, slice, self.hashed_bytes)?;
-        self.missed = if read_bytes.is_some() { 0 } else { self.missed + 1 };
+        self.looks = if read_bytes.is_some() { 0 } else { self.looks + 1 };
         Ok(read_bytes)
     }
 
@@ -275,9 +297,21 @@ mod tests {
         }
     }
 
+    /// The next step that is more than asking a disk; `None` once there is nothing to do.
+    fn next_step(jobs: &mut HashJobs, scratch: &mut [u8]) -> Option<HashStep> {
+        loop {
+            let now = Instant::now();
+            match jobs.run_slice(now, scratch) {
+                Some(step) if step.outcome == HashOutcome::Asked => {}
+                Some(step) => return Some(step),
+                None => std::thread::sleep(jobs.next_slice_at(now)? - now),
+            }
+        }
+    }
+
     fn run(jobs: &mut HashJobs, scratch_bytes: usize) -> Vec<HashStep> {
         let mut scratch = vec![0; scratch_bytes];
-        std::iter::from_fn(|| jobs.run_slice(&mut scratch)).collect()
+        std::iter::from_fn(|| next_step(jobs, &mut scratch)).collect()
     }
 
     #[test]
@@ -304,7 +338,7 @@ mod tests {
                 HashOutcome::Done { version, digest } => {
                     (step.name.as_str(), version.size_bytes, Some(digest))
                 }
-                HashOutcome::Missed => panic!("not in memory, though just written"),
+                HashOutcome::Asked => unreachable!("left out"),
                 HashOutcome::Failed(error) => panic!("{error}"),
             })
             .collect();
@@ -329,8 +363,8 @@ mod tests {
         let mut jobs = jobs_in(folder.path());
         jobs.start(name("sparse"));
         let mut scratch = vec![0; 2 * HASH_SLICE_BYTES];
-        let step = jobs.run_slice(&mut scratch).unwrap();
-        assert_eq!(step.cost_bytes, HASH_SLICE_BYTES);
+        let step = next_step(&mut jobs, &mut scratch).unwrap();
+        assert!(step.cost_bytes >= HASH_SLICE_BYTES, "{step:?}");
         let HashOutcome::Progress { hashed_bytes, version } = step.outcome else {
             panic!("{step:?}")
         };
@@ -373,7 +407,7 @@ mod tests {
             write_settled(&path, &[b'x'; 2500]);
             let mut jobs = jobs_in(folder.path());
             jobs.start(name("f"));
-            let first = jobs.run_slice(&mut [0; SMALL]).unwrap();
+            let first = next_step(&mut jobs, &mut [0; SMALL]).unwrap();
             assert!(matches!(first.outcome, HashOutcome::Progress { .. }), "{case}: {first:?}");
             change(&path);
             let last = run(&mut jobs, SMALL).pop().unwrap();
@@ -388,7 +422,7 @@ mod tests {
         write_settled(&path, &[b'x'; 2500]);
         let mut jobs = jobs_in(folder.path());
         jobs.start(name("f"));
-        jobs.run_slice(&mut [0; SMALL]).unwrap();
+        next_step(&mut jobs, &mut [0; SMALL]).unwrap();
         write_settled(&path, &[b'y'; 1500]);
         jobs.start(name("f"));
         let steps = run(&mut jobs, SMALL);
@@ -449,6 +483,35 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_a_disk_is_asked_for_holds_up_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in ["asked", "other"] {
+            write_settled(&folder.path().join(text), &[b'x'; 2 * SMALL]);
+        }
+        let mut jobs = jobs_in(folder.path());
+        let mut scratch = [0; SMALL];
+        jobs.start(name("asked"));
+        let first = next_step(&mut jobs, &mut scratch).unwrap();
+        assert!(matches!(first.outcome, HashOutcome::Progress { .. }));
+        // As if the rest of it were not in memory.
+        let now = Instant::now();
+        let look_at = now + DISK_LOOK_INTERVAL;
+        let job = jobs.open.pop_front().unwrap();
+        jobs.asked.push_back((look_at, job));
+        assert!(!jobs.is_empty() && jobs.run_slice(now, &mut scratch).is_none());
+        assert_eq!(jobs.next_slice_at(now), Some(look_at));
+
+        jobs.start(name("other"));
+        assert_eq!(jobs.next_slice_at(now), Some(now));
+        while let Some(step) = jobs.run_slice(now, &mut scratch) {
+            assert_eq!(step.name, name("other"));
+        }
+        assert_eq!(jobs.next_slice_at(now), Some(look_at));
+        let last = jobs.run_slice(look_at, &mut scratch).unwrap();
+        assert_eq!(last.name, name("asked"));
+    }
+
+    #[test]
     fn the_files_open_at_once_are_bounded_and_all_get_done() {
         let folder = tempfile::tempdir().unwrap();
         let count = 3 * HASH_OPEN_FILES_MAX;
@@ -462,8 +525,8 @@ mod tests {
         }
         let mut scratch = [0; SMALL];
         let mut done = 0;
-        while let Some(step) = jobs.run_slice(&mut scratch) {
-            assert!(jobs.open.len() <= HASH_OPEN_FILES_MAX);
+        while let Some(step) = next_step(&mut jobs, &mut scratch) {
+            assert!(jobs.open.len() + jobs.asked.len() <= HASH_OPEN_FILES_MAX);
             done += usize::from(matches!(step.outcome, HashOutcome::Done { .. }));
         }
         assert_eq!(done, count);

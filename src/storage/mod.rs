@@ -19,8 +19,8 @@
 //!    it is renamed or replaced, nothing is ever written elsewhere.
 //! 2. No link is followed, no FIFO or device is read, nothing is replaced.
 //! 3. Each call handles a bounded number of bytes. The `fsync` in
-//!    [`SharedFolder::commit`] is the one call that may block for longer. Hashing does
-//!    not wait for a disk at all.
+//!    [`SharedFolder::commit`] is the one call that may block for longer. Hashing waits
+//!    for a disk only if it is very slow, or the file system cannot tell what is in memory.
 //! 4. A [`Partial`] that is not committed is removed, whatever way it ends; one
 //!    whose process died is removed by the next [`SharedFolder::open`].
 

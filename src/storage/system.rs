@@ -4,6 +4,8 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -13,7 +15,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use rustix::path::Arg;
 
 use crate::canary::{Canary, sings};
-use crate::limits::{DISTURBED_CALLS_MAX, READ_AHEAD_BYTES};
+use crate::limits::{DISTURBED_CALLS_MAX, READ_AHEAD_PIECE_BYTES};
 use crate::node::{FileError, Version};
 
 /// Makes a call again that was merely disturbed.
@@ -115,8 +117,8 @@ pub(super) fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> Result
     persist(|| rustix::io::pread(&file, &mut *buffer, offset)).map_err(refused("read"))
 }
 
-/// The same, but does not wait for a disk: `None` if nothing of it is in memory. Then the
-/// kernel was asked to read it, and some more.
+/// The same, but does not wait for a disk: `None` if nothing of it is in memory. Waits after
+/// all on a file system that cannot tell (ext2, FAT, FUSE, NFS and others).
 pub(super) fn read_at_once(
     file: impl AsFd,
     buffer: &mut [u8],
@@ -127,15 +129,26 @@ pub(super) fn read_at_once(
         rustix::io::preadv2(&file, &mut buffers, offset, ReadWriteFlags::NOWAIT)
     });
     match read {
-        Err(Errno::AGAIN) => {
-            // If the kernel does not heed it, the bytes come by a read that waits.
-            let _ = rustix::fs::fadvise(&file, offset, Some(READ_AHEAD_BYTES), Advice::WillNeed);
-            Ok(None)
-        }
-        // A file system that is memory, or a kernel before 4.14.
+        Err(Errno::AGAIN) => Ok(None),
+        // Another file system, or a kernel before 4.14.
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => read_at(file, buffer, offset).map(Some),
         read => read.map(Some).map_err(refused("read")),
     }
+}
+
+/// Asks a disk to read this much of a file, and does not wait for it. If that is not heeded,
+/// the bytes come by a read that waits.
+pub(super) fn read_ahead(file: impl AsFd, range: Range<u64>) {
+    for offset in range.step_by(READ_AHEAD_PIECE_BYTES as usize) {
+        let len_bytes = NonZeroU64::new(READ_AHEAD_PIECE_BYTES);
+        let _ = rustix::fs::fadvise(&file, offset, len_bytes, Advice::WillNeed);
+    }
+}
+
+/// Asks the kernel to read nothing ahead by itself. What it reads ahead it marks, and before
+/// 6.12 nothing of a page with a mark can be read without waiting.
+pub(super) fn expect_no_order(file: impl AsFd) {
+    let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
 }
 
 /// What an open file is.
