@@ -95,8 +95,7 @@ fn straight(
     table.ratio(&name, &rates[of_shared], &rates[best], None);
     table.ratio("our uploader / best", &rates[0], &rates[best], Bound::AtLeast(0.95));
     table.note("a bare epoll sender with these sizes, to our downloader, on tmpfs");
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 fn through_relay(
@@ -135,8 +134,7 @@ fn through_relay(
     }
     table.ratio("our uploader / bare sender", &rates[0], &rates[1], Bound::AtLeast(0.9));
     table.note(format!("relay: 125 MB/s and {delay_ms} ms in each direction"));
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 impl Source {

@@ -82,14 +82,13 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     }
     for (way, count) in counts.iter().enumerate().skip(1) {
         let name = format!("total rate: {count} / {} downloaders", counts[0]);
-        table.ratio(&name, &rates(&ours[way]), &rates(&ours[0]), None);
+        table.ratio(&name, &rates(&ours[way]), &rates(&ours[0]), Bound::AtLeast(0.95));
         let name = format!("total rate: {count} / {} receivers of the floor", counts[0]);
         table.ratio(&name, &rates(&floors[way]), &rates(&floors[0]), None);
     }
     table.note("from the moment all may begin to the last one verified");
     table.note(format!("on {}, not synced; {tried}", place.name()));
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 impl Crowd {

@@ -33,6 +33,11 @@ fn main() -> ExitCode {
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
+    let time = Duration::from_secs(settings.choose(60, 10));
+    let title = format!("a peer with {FILES} files and {NEIGHBOURS} neighbours, {time:?}");
+    if !settings.wants(&title) {
+        return Ok(());
+    }
     let world = World::new()?;
     let (_, folder) = Place::fastest()?;
     // With the buffer of a peer, so that it hears no less.
@@ -54,7 +59,6 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     count_batches(&listener, SETTLING)?;
 
     let runs = settings.choose(3, 1);
-    let time = Duration::from_secs(settings.choose(60, 10));
     let (mut rss, mut growth, mut cpu, mut share) = (vec![], vec![], vec![], vec![]);
     for _ in 0..runs {
         let (begin, before) = (Instant::now(), peer.usage()?);
@@ -65,7 +69,6 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         cpu.push(spent.cpu.as_secs_f64() * 1000.0 / minutes);
         share.push(spent.waits as f64 / batches as f64);
     }
-    let title = format!("a peer with {FILES} files and {NEIGHBOURS} neighbours, {time:?}");
     let mut table =
         Table::new(&title, "a registry, the neighbours and a listener, all mostly asleep");
     table.bounded_row("RSS", "MiB", &rss, Bound::AtMost(4.0));
@@ -74,8 +77,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let name = "wake-ups for each batch, sent or received";
     table.bounded_row(name, "", &share, Bound::AtMost(1.0));
     table.note("a batch: offers of one sender less than 5 ms apart, as a listener heard them");
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 /// Hears everybody's batches of offers for this time.

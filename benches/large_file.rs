@@ -76,6 +76,5 @@ fn measure(
         table.ratio(&format!("{what}: p2pfs / floor"), &ours, &floors, bound);
     }
     table.note(tried);
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }

@@ -28,7 +28,8 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let (place, folder) = Place::fastest()?;
     let shared = subfolder(folder.path(), "shared")?;
     let file_bytes = settings.choose(16 * MIB, MIB);
-    write_noise(&shared.join("file"), 1, file_bytes)?;
+    let file = shared.join("file");
+    write_noise(&file, 1, file_bytes)?;
     let world = World::new()?;
     let (uploaders, ours): (Vec<_>, Vec<_>) =
         [start(&world, 1, &shared)?, start(&world, 2, &shared)?].into_iter().unzip();
@@ -37,13 +38,13 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     };
     // What arrives is right; after this the uploaders have whatever memory they need for
     // the downloads.
-    fetch(0, Until::Checked)?;
-    fetch(1, Until::Checked)?;
+    fetch(0, Until::Checked(&file))?;
+    fetch(1, Until::Checked(&file))?;
 
     let before = uploaders[1].usage()?;
     let _idle = start_idle(&ours[1].to_string(), idle)?;
-    // It is answered after all that came before are accepted.
-    fetch(1, Until::Once)?;
+    // It is answered after all that came before are accepted, and no less right.
+    fetch(1, Until::Checked(&file))?;
     let after = uploaders[1].usage()?;
     let grown_bytes = after.anonymous_bytes.saturating_sub(before.anonymous_bytes);
     let runs = rounds(settings, 2, |way| {
@@ -68,8 +69,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         "memory: growth of what belongs to no file, by the kernel's count, over their number",
     );
     table.note(format!("files on {}", place.name()));
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 fn start(world: &World, id: u32, shared: &Path) -> Outcome<(Process, SocketAddrV4)> {

@@ -18,6 +18,8 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg, sockopt};
 
 use kit::content::names;
 use kit::messages::{Count, OFFER_BYTES, int, offer, text};
+use p2pfs::limits::KNOWN_NAMES_MAX;
+
 use kit::{
     Bound, DEADLINE, Outcome, Place, Process, Report, Settings, Table, World, column, rounds,
 };
@@ -80,6 +82,11 @@ fn taken_in(
         let (process, port) = &sides[way];
         flood(process, *port, offers, time)
     })?;
+    // All of them, or as many as it has room for.
+    let known = world.offers_known()?;
+    if known != offers.len().min(KNOWN_NAMES_MAX) as u64 {
+        return Err(format!("of {} offers the peer knows {known}", offers.len()).into());
+    }
     let [peers, bare] = [&measured[0], &measured[1]];
     let mut table = Table::new(title, "the sender, a process with one thread, took another core");
     table.bounded_row("peer, taken in", "a second", &column(peers, |flood| flood.rate), bound);
@@ -95,8 +102,7 @@ fn taken_in(
         None,
     );
     table.note("where nothing was lost, the sender was the slower one, and more can be taken in");
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 struct Flood {
@@ -163,8 +169,7 @@ fn knowing(settings: &Settings, report: &mut Report, known: &[Vec<u8>]) -> Outco
     let memory_mib = peer.usage()?.anonymous_bytes as f64 / kit::MIB as f64;
     table.row("memory", "MiB", &[memory_mib]);
     table.note(format!("{PEERS} peers with {NAMES_OF_A_PEER} files each, 2,000 offers a second"));
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 /// Goes round the offers once in an interval; gives the share of a core and the wake-ups
@@ -240,8 +245,7 @@ fn offering(settings: &Settings, report: &mut Report) -> Outcome<()> {
     table.row("wake-ups", "a second", &waits);
     table.note(format!("an interval is {interval:?}; the listener's buffer is the system's usual"));
     table.note("a burst: datagrams with less than 1 ms between one and the next");
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 /// Hears the files of our peer, which are offered in the order of their numbers.

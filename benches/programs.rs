@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use kit::content::{check_same, empty, names, write_noise};
 use kit::download::{Run, many_files, one_file};
 use kit::floor::Floor;
-use kit::others::{Http, Rsync};
+use kit::others::{Http, Rsync, started};
 use kit::{
     GIB, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
 };
@@ -77,10 +77,9 @@ fn measure(
     }
     table.note(format!("on {}, not synced", place.name()));
     if !case.missing.is_empty() {
-        table.note(format!("not installed here: {}", case.missing.join(", ")));
+        table.note(format!("not here: {}", case.missing.join(", ")));
     }
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 impl Case {
@@ -98,9 +97,9 @@ impl Case {
             vec![("p2pfs", Program::P2pfs(world, uploader)), ("floor", Program::Floor(floor))];
         let mut missing = Vec::new();
         let others = [
-            ("rsync", Rsync::start(folder, &shared)?.map(Program::Rsync)),
-            ("nginx and curl", Http::nginx(folder, &shared)?.map(Program::Http)),
-            ("http.server and curl", Http::python(&shared)?.map(Program::Http)),
+            ("rsync", started(Rsync::start(folder, &shared)).map(Program::Rsync)),
+            ("nginx and curl", started(Http::nginx(folder, &shared)).map(Program::Http)),
+            ("http.server and curl", started(Http::python(&shared)).map(Program::Http)),
         ];
         for (name, program) in others {
             match program {

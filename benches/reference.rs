@@ -87,32 +87,37 @@ fn measure(settings: &Settings, report: &mut Report, title: &str, other: Other) 
     let ours = World::new()?;
     let (our_uploader, address) = ours.peer(1, &shared).listening()?;
 
-    let runs = rounds(settings, 2, |way| match way {
+    let to_it = |uploader: &Process, port: u16| -> Outcome<Run> {
+        let before = uploader.usage()?;
+        let arguments = [&format!("127.0.0.1:{port}"), &names[0], &fetched_text];
+        let mut downloader = other.start(DOWNLOADER, &arguments.map(String::as_str))?;
+        let (begun, _) = downloader.await_stdout("begun")?;
+        let (done, _) = downloader.await_stdout("done")?;
+        let ended = downloader.await_success()?;
+        let ours = uploader.usage()?.since(before).cpu;
+        check_same(&names, &shared, &fetched)?;
+        empty(&fetched)?;
+        let elapsed = done.saturating_duration_since(begun);
+        Ok(Run { elapsed, ours, theirs: ended.usage.cpu })
+    };
+    let runs = rounds(settings, 3, |way| match way {
         0 => {
             let run = one_file(&theirs, &their_uploader, &names[0], folders, false)?;
             Ok(Run { elapsed: run.elapsed, ours: run.receiver.cpu, theirs: run.sender.cpu })
         }
-        _ => {
-            let before = our_uploader.usage()?;
-            let arguments = [&address.to_string(), &names[0], &fetched_text];
-            let mut downloader = other.start(DOWNLOADER, &arguments.map(String::as_str))?;
-            let (begun, _) = downloader.await_stdout("begun")?;
-            let (done, _) = downloader.await_stdout("done")?;
-            let ended = downloader.await_success()?;
-            let ours = our_uploader.usage()?.since(before).cpu;
-            check_same(&names, &shared, &fetched)?;
-            empty(&fetched)?;
-            let elapsed = done.saturating_duration_since(begun);
-            Ok(Run { elapsed, ours, theirs: ended.usage.cpu })
-        }
+        1 => to_it(&our_uploader, address.port()),
+        _ => to_it(&their_uploader, port),
     })?;
 
     let mut table = Table::new(title, "the two sides have a core each; the bench sleeps");
+    let rates =
+        |runs: &[Run]| column(runs, |run| size_bytes as f64 / 1e6 / run.elapsed.as_secs_f64());
+    let among = rates(&runs[2]);
     let bound = (other == Other::Reference).then_some(Bound::AtMost(0.2));
     for (way, what) in ["from it", "to it"].into_iter().enumerate() {
         let runs = &runs[way];
         let mib = size_bytes as f64 / MIB as f64;
-        let rate = column(runs, |run| size_bytes as f64 / 1e6 / run.elapsed.as_secs_f64());
+        let rate = rates(runs);
         let ours = column(runs, |run| run.ours.as_secs_f64() * 1e3 / mib);
         let theirs = column(runs, |run| run.theirs.as_secs_f64() * 1e3 / mib);
         let of_all = column(runs, |run| run.ours.div_duration_f64(run.ours + run.theirs));
@@ -122,9 +127,12 @@ fn measure(settings: &Settings, report: &mut Report, title: &str, other: Other) 
         table.row(&format!("{what}: its CPU"), "ms/MiB", &theirs);
         table.bounded_row(&format!("{what}: our share of the CPU time"), "", &of_all, bound);
         table.row(&format!("{what}: our CPU in the time that passes"), "", &of_time);
+        // With us it is no slower than with its like: it never waits for us.
+        let bound = (other == Other::Reference).then_some(Bound::AtLeast(0.95));
+        table.ratio(&format!("{what}: rate to that between two of it"), &rate, &among, bound);
     }
-    report.add(&table);
-    Ok(())
+    table.row("between two of it: rate", "MB/s", &among);
+    report.add(&table)
 }
 
 impl Other {

@@ -1,9 +1,11 @@
 //! Many connections of one bare process: downloads whose data is thrown away, or
 //! connections on which nothing happens.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,23 +14,24 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
 
-use super::messages::{Count, EOF_BYTES, acknowledgment, request, text};
+use super::messages::{Count, EOF_BYTES, acknowledgment, digest_of, request, text};
 use super::{DEADLINE, Outcome, Process};
 
 pub(super) const DOWNLOADS: &str = "downloads";
 pub(super) const IDLE: &str = "idle";
 
 const OUR_ID: u32 = 4_000_000_000;
+const CHECKED: &str = "checked ";
 const READ_BYTES: usize = 256 * 1024;
 
 /// What the downloads are to do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Until {
+pub(crate) enum Until<'a> {
     /// Each fetches the file once.
     Once,
-    /// The same, and each compares the checksum of what came with the one it was sent:
-    /// outside of what is measured.
-    Checked,
+    /// The same, and each compares the checksum of what came with the one it was sent and
+    /// with that of the original: outside of what is measured.
+    Checked(&'a Path),
     /// Each fetches the file again and again, for so many milliseconds.
     Milliseconds(u64),
 }
@@ -50,15 +53,15 @@ impl Downloads {
     pub(crate) fn start(address: &str, name: &str, count: usize, until: Until) -> Outcome<Self> {
         let until = match until {
             Until::Once => "once".to_owned(),
-            Until::Checked => "checked".to_owned(),
+            Until::Checked(original) => format!("{CHECKED}{}", digest_of(&fs::read(original)?)),
             Until::Milliseconds(ms) => ms.to_string(),
         };
         Ok(Self(Process::part(DOWNLOADS, &[address, name, &count.to_string(), &until])?))
     }
 
     /// Keeps them on one core.
-    pub(crate) fn pin(&self, core: usize) -> Outcome<()> {
-        self.0.pin(core)
+    pub(crate) fn pin(&self, core: usize) {
+        self.0.pin(core);
     }
 
     /// Waits until the first data came.
@@ -83,19 +86,20 @@ pub(crate) fn start_idle(address: &str, count: usize) -> Outcome<Process> {
     Ok(process)
 }
 
-struct Download {
+struct Download<'a> {
     stream: TcpStream,
     /// What came of the next head or EOF.
     begun: Vec<u8>,
     chunk_left_bytes: u64,
-    hash: Option<Sha256>,
+    /// With the checksum that is expected.
+    hash: Option<(Sha256, &'a str)>,
     is_done: bool,
 }
 
 /// Arguments: the address, the name, how many, and until when.
 pub(super) fn downloads(arguments: &[String]) -> Outcome<()> {
     let [address, name, count, until] = arguments else { return Err("four arguments".into()) };
-    let is_checked = until == "checked";
+    let expected = until.strip_prefix(CHECKED);
     let time: Option<Duration> = until.parse().ok().map(Duration::from_millis);
     let request = request(name, Count::Bytes);
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -105,7 +109,7 @@ pub(super) fn downloads(arguments: &[String]) -> Outcome<()> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         epoll::add(&poll, &stream, EventData::new_u64(number), EventFlags::IN)?;
-        let hash = is_checked.then(Sha256::new);
+        let hash = expected.map(|expected| (Sha256::new(), expected));
         let begun = Vec::with_capacity(EOF_BYTES);
         downloads.push(Download { stream, begun, chunk_left_bytes: 0, hash, is_done: false });
     }
@@ -143,14 +147,14 @@ pub(super) fn downloads(arguments: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-impl Download {
+impl Download<'_> {
     fn take(&mut self, mut bytes: &[u8]) -> Outcome<()> {
         let mut acknowledgments = Vec::new();
         while !bytes.is_empty() {
             if self.chunk_left_bytes > 0 {
                 let len = usize::try_from(self.chunk_left_bytes)?.min(bytes.len());
                 let (data, rest) = bytes.split_at(len);
-                if let Some(hash) = &mut self.hash {
+                if let Some((hash, _)) = &mut self.hash {
                     hash.update(data);
                 }
                 self.chunk_left_bytes -= len as u64;
@@ -178,9 +182,9 @@ impl Download {
 
     fn end(&mut self) -> Outcome<()> {
         self.is_done = true;
-        if let Some(hash) = self.hash.take() {
+        if let Some((hash, expected)) = self.hash.take() {
             let ours: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-            if ours != text(&self.begun, 1) {
+            if ours != text(&self.begun, 1) || ours != expected {
                 return Err("the checksum is wrong".into());
             }
         }

@@ -158,7 +158,7 @@ impl Floor {
         self.sender.pause()
     }
 
-    /// All that wait are served, from the moment given back.
+    /// All that wait, or come now, are served, from the moment given back.
     pub(crate) fn open(&self) -> Outcome<Instant> {
         self.sender.resume()
     }
@@ -193,7 +193,7 @@ impl Floor {
 }
 
 impl Receiver {
-    /// Waits until it begins.
+    /// Waits until it begins, which is before it connects.
     pub(crate) fn await_begun(&self) -> Outcome<()> {
         self.0.await_stdout(BEGUN)?;
         Ok(())

@@ -82,11 +82,8 @@ pub(crate) fn run(
     let arguments: Vec<String> = env::args().skip(1).collect();
     let outcome = match arguments.as_slice() {
         [first, part, rest @ ..] if first == PART => run_part(parts, part, rest),
-        _ => Settings::parse(&arguments).and_then(|settings| {
-            let mut report = Report::new(name, &settings);
-            bench(&settings, &mut report)?;
-            report.finish()
-        }),
+        _ => Settings::parse(&arguments)
+            .and_then(|settings| bench(&settings, &mut Report::new(name, &settings)?)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

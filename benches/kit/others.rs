@@ -17,6 +17,14 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&paths).map(|path| path.join(program)).find(|path| path.is_file())
 }
 
+/// One that was started. What is installed but does not start is told, and done without.
+pub(crate) fn started<T>(program: Outcome<Option<T>>) -> Option<T> {
+    program.unwrap_or_else(|error| {
+        println!("{error}");
+        None
+    })
+}
+
 /// An rsync daemon that serves a folder.
 pub(crate) struct Rsync {
     _daemon: Process,
@@ -41,8 +49,8 @@ impl Rsync {
         command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
         command.arg(format!("--port={}", address.port()));
         command.arg(format!("--config={}", settings.display()));
-        let daemon = Process::start("rsync daemon", command)?;
-        await_listener(address)?;
+        let mut daemon = Process::start("rsync daemon", command)?;
+        await_listener(&mut daemon, address)?;
         Ok(Some(Self { _daemon: daemon, url: format!("rsync://{address}/shared/") }))
     }
 
@@ -68,8 +76,8 @@ impl Http {
         let mut command = Command::new(program);
         command.args(["-m", "http.server", "--bind", "127.0.0.1", "--directory"]);
         command.arg(shared).arg(address.port().to_string());
-        let server = Process::start("python3", command)?;
-        await_listener(address)?;
+        let mut server = Process::start("python3", command)?;
+        await_listener(&mut server, address)?;
         Ok(Some(Self { _server: server, address }))
     }
 
@@ -82,16 +90,19 @@ impl Http {
             true => "user root;\n",
             false => "",
         };
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temporary = temporary.map(|what| format!("{what}_temp_path {home}/nginx-{what};\n"));
+        let temporary = temporary.concat();
         let text = format!(
             "{user}daemon off;\nmaster_process off;\npid {home}/nginx.pid;\nerror_log stderr;\n\
              events {{}}\nhttp {{ access_log off; sendfile on; keepalive_requests 1000000;\n\
-             server {{ listen {address}; root {shared}; }} }}\n"
+             {temporary}server {{ listen {address}; root {shared}; }} }}\n"
         );
         fs::write(&settings, text)?;
         let mut command = Command::new(program);
         command.arg("-c").arg(&settings);
-        let server = Process::start("nginx", command)?;
-        await_listener(address)?;
+        let mut server = Process::start("nginx", command)?;
+        await_listener(&mut server, address)?;
         Ok(Some(Self { _server: server, address }))
     }
 
@@ -118,11 +129,11 @@ fn free_address() -> Outcome<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-fn await_listener(address: SocketAddr) -> Outcome<()> {
+fn await_listener(server: &mut Process, address: SocketAddr) -> Outcome<()> {
     let begin = Instant::now();
     while TcpStream::connect(address).is_err() {
-        if begin.elapsed() > DEADLINE {
-            return Err(format!("nothing listens at {address}").into());
+        if server.has_ended()? || begin.elapsed() > DEADLINE {
+            return Err(server.complaint("does not listen"));
         }
         sleep(Duration::from_millis(10));
     }

@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::statvfs;
 use tempfile::TempDir;
 
-use super::Outcome;
+use super::{GIB, Outcome};
+
+/// Twice the largest file, and some more.
+const TMPFS_BYTES_MIN: u64 = 3 * GIB;
 
 /// A kind of file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,16 +20,20 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// A folder there, which goes when it is dropped; `None` if there is no such place.
+    /// A folder there, which goes when it is dropped; `None` if there is no such place, or
+    /// too little room in memory.
     pub(crate) fn folder(self) -> Outcome<Option<TempDir>> {
         let parent = match self {
-            Self::Disk => PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
-            Self::Tmpfs => PathBuf::from("/dev/shm"),
+            Self::Disk => Path::new(env!("CARGO_TARGET_TMPDIR")),
+            Self::Tmpfs => Path::new("/dev/shm"),
         };
-        match parent.is_dir() {
-            true => Ok(Some(tempfile::Builder::new().prefix("p2pfs-bench-").tempdir_in(parent)?)),
-            false => Ok(None),
-        }
+        let is_there = match self {
+            Self::Disk => true,
+            Self::Tmpfs => statvfs(parent)
+                .is_ok_and(|tmpfs| tmpfs.f_bavail * tmpfs.f_frsize >= TMPFS_BYTES_MIN),
+        };
+        let folder = || tempfile::Builder::new().prefix("p2pfs-bench-").tempdir_in(parent);
+        Ok(is_there.then(folder).transpose()?)
     }
 
     /// A folder on tmpfs, or on the disk where there is none.

@@ -1,8 +1,11 @@
 //! A bare client that fetches a small file again and again on one connection, and
 //! measures each answer.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -25,9 +28,11 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Measures for so many milliseconds. The first answer is compared with its checksum.
-    pub(crate) fn measure(address: &str, name: &str, milliseconds: u64) -> Outcome<Self> {
-        let mut probe = Process::part(PROBE, &[address, name, &milliseconds.to_string()])?;
+    /// Measures for so many milliseconds. The first answer is compared with the original,
+    /// and with its checksum.
+    pub(crate) fn measure(address: &str, original: &Path, milliseconds: u64) -> Outcome<Self> {
+        let original = original.to_str().ok_or("a path that is not UTF-8")?;
+        let mut probe = Process::part(PROBE, &[address, original, &milliseconds.to_string()])?;
         let (_, line) = probe.await_stdout("answers ")?;
         probe.await_success()?;
         let numbers: Vec<f64> =
@@ -39,16 +44,19 @@ impl Answers {
     }
 }
 
-/// Arguments: the address, the name, how long.
+/// Arguments: the address, where the original is, how long.
 pub(super) fn probe(arguments: &[String]) -> Outcome<()> {
-    let [address, name, milliseconds] = arguments else { return Err("three arguments".into()) };
+    let [address, original, milliseconds] = arguments else {
+        return Err("three arguments".into());
+    };
     let time = Duration::from_millis(milliseconds.parse()?);
+    let name = Path::new(original).file_name().and_then(OsStr::to_str).ok_or("no name")?;
     let request = request(name, Count::Bytes);
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let mut received = Vec::new();
     fetch(&mut stream, &request, &mut received)?;
-    check(&received)?;
+    check(&received, &fs::read(original)?)?;
     let (begin, mut answers_ms) = (Instant::now(), Vec::new());
     while begin.elapsed() < time {
         let asked = Instant::now();
@@ -93,14 +101,14 @@ pub(crate) fn message_bytes(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= len).then_some(len)
 }
 
-fn check(mut received: &[u8]) -> Outcome<()> {
+fn check(mut received: &[u8], original: &[u8]) -> Outcome<()> {
     let mut content = Vec::new();
     while let Some(len) = message_bytes(received).filter(|_| received[0] == b'T') {
         content.extend_from_slice(&received[5..len]);
         received = &received[len..];
     }
-    match text(received, 1) == digest_of(&content) {
+    match content == original && text(received, 1) == digest_of(original) {
         true => Ok(()),
-        false => Err("the checksum is wrong".into()),
+        false => Err("what came is not the file".into()),
     }
 }

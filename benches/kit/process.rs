@@ -69,11 +69,11 @@ impl Process {
         Usage::of(self.pid()).map_err(|error| format!("{}: {error}", self.name).into())
     }
 
-    /// Keeps its first thread on one core.
-    pub(crate) fn pin(&self, core: usize) -> Outcome<()> {
+    /// Keeps its first thread on one core, if that core may be used.
+    pub(crate) fn pin(&self, core: usize) {
         let mut cores = CpuSet::new();
         cores.set(core);
-        Ok(sched_setaffinity(Some(Pid::from_child(&self.child)), &cores)?)
+        let _ = sched_setaffinity(Some(Pid::from_child(&self.child)), &cores);
     }
 
     /// It does nothing until [`Process::resume`].
@@ -150,7 +150,12 @@ impl Process {
         lines.wait_for(is_wanted).ok_or_else(|| self.complaint(&format!("never said {what:?}")))
     }
 
-    fn complaint(&self, what: &str) -> Box<dyn std::error::Error> {
+    pub(crate) fn has_ended(&mut self) -> Outcome<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// An error about it, with what it said last.
+    pub(crate) fn complaint(&self, what: &str) -> Box<dyn std::error::Error> {
         let said: Vec<_> = self.stderr.lock().lines.iter().rev().take(20).cloned().collect();
         let said: String = said.into_iter().rev().map(|(_, line)| line + "\n").collect();
         format!("{} {what}; its last words:\n{said}", self.name).into()

@@ -18,7 +18,9 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(super) fn parse(arguments: &[String]) -> Outcome<Self> {
-        let (mut is_quick, mut json, mut pairs, mut filters) = (false, None, None, Vec::new());
+        let (mut json, mut pairs, mut filters) = (None, None, Vec::new());
+        // `cargo bench` gives `--bench` to every bench, and `cargo test --benches` does not.
+        let mut is_quick = !arguments.iter().any(|argument| argument == "--bench");
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -29,7 +31,6 @@ impl Settings {
                     pairs =
                         Some(number.filter(|n| *n > 0).ok_or("--pairs needs a number above 0")?);
                 }
-                // `cargo bench` gives it to every bench.
                 "--bench" => {}
                 flag if flag.starts_with('-') => return Err(format!("unknown flag {flag}").into()),
                 filter => filters.push(filter.to_owned()),

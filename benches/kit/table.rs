@@ -1,19 +1,20 @@
 //! Results as tables for people and as JSON for programs.
 
+use std::fmt::Display;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Outcome, Settings, Spread, ratios};
 
 /// The tables of one bench.
 pub(crate) struct Report {
     bench: String,
-    json: Option<PathBuf>,
     is_quick: bool,
-    tables: Map<String, Value>,
+    /// The file for programs, and what it holds.
+    json: Option<(PathBuf, Value)>,
 }
 
 /// Values that were measured side by side. [`Report::add`] prints it.
@@ -47,15 +48,35 @@ struct Ratio {
 }
 
 impl Report {
-    pub(super) fn new(bench: &str, settings: &Settings) -> Self {
-        let (json, is_quick) = (settings.json.clone(), settings.is_quick);
-        Self { bench: bench.to_owned(), json, is_quick, tables: Map::new() }
+    /// Reads the file for programs, if there is to be one: what cannot be read or written is
+    /// found before anything is measured.
+    pub(super) fn new(bench: &str, settings: &Settings) -> Outcome<Self> {
+        let (bench, is_quick) = (bench.to_owned(), settings.is_quick);
+        let Some(path) = settings.json.clone() else {
+            return Ok(Self { bench, is_quick, json: None });
+        };
+        let about = |error: &dyn Display| format!("{}: {error}", path.display());
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            text => text.map_err(|error| about(&error))?,
+        };
+        let all = match text.trim() {
+            "" => json!({ "version": 1, "benches": {} }),
+            text => serde_json::from_str(text).map_err(|error| about(&error))?,
+        };
+        let report = Self { bench, is_quick, json: Some((path, all)) };
+        report.write()?;
+        Ok(report)
     }
 
-    /// Prints a table and keeps it for the file.
-    pub(crate) fn add(&mut self, table: &Table) {
+    /// Prints a table, and puts it into the file in the place of the one of the same bench
+    /// and title; others stay, so that all benches may write to one file.
+    pub(crate) fn add(&mut self, table: &Table) -> Outcome<()> {
         table.print(&self.bench);
-        self.tables.insert(table.title.clone(), table.as_json(self.is_quick));
+        if let Some((_, all)) = &mut self.json {
+            all["benches"][&self.bench][&table.title] = table.as_json(self.is_quick);
+        }
+        self.write()
     }
 
     /// Says something that belongs to no table.
@@ -63,20 +84,8 @@ impl Report {
         println!("{}: {line}", self.bench);
     }
 
-    /// Puts the tables into the file, in the place of those of the same bench and title;
-    /// others stay, so that all benches may write to one file.
-    pub(super) fn finish(self) -> Outcome<()> {
-        let Some(path) = &self.json else { return Ok(()) };
-        let mut all = match fs::read_to_string(path) {
-            Ok(text) => serde_json::from_str(&text)
-                .map_err(|error| format!("{}: {error}", path.display()))?,
-            Err(error) if error.kind() == ErrorKind::NotFound => json!({ "benches": {} }),
-            Err(error) => return Err(format!("{}: {error}", path.display()).into()),
-        };
-        all["version"] = json!(1);
-        for (title, table) in self.tables {
-            all["benches"][&self.bench][title] = table;
-        }
+    fn write(&self) -> Outcome<()> {
+        let Some((path, all)) = &self.json else { return Ok(()) };
         fs::write(path, format!("{all:#}\n"))
             .map_err(|error| format!("{}: {error}", path.display()).into())
     }

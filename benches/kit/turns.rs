@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use super::others::find;
 use super::{Outcome, PeerPlan, Spread, percentile};
@@ -17,14 +18,25 @@ pub(crate) struct Turns {
     pub(crate) longest_ms: f64,
 }
 
-/// Has a peer watched; `None` if strace is not installed.
+/// What a table says if they cannot be watched.
+pub(crate) const NOT_WATCHED: &str =
+    "strace is not here, or may not watch: the turns of the loop are not measured";
+
+const FLAGS: [&str; 9] =
+    ["-D", "-f", "--seccomp-bpf", "-qq", "-ttt", "-T", "-e", "trace=epoll_wait", "-o"];
+
+/// Has a peer watched; `None` if strace is not installed, or may not.
 pub(crate) fn watched(plan: PeerPlan, log: &Path) -> Option<PeerPlan> {
     let strace = find("strace")?;
+    let mut trial = Command::new(&strace);
+    trial.args(FLAGS).args(["/dev/null", "true"]).stderr(Stdio::null());
+    if !trial.status().is_ok_and(|status| status.success()) {
+        return None;
+    }
     // With -D, strace is the grandchild and the peer the process that is ours to end.
     // Ahead of the others, if that is allowed: the time is taken when strace runs.
     let launcher = ["nice".into(), "-n".into(), "-20".into(), strace.into()];
-    let flags = ["-D", "-f", "--seccomp-bpf", "-qq", "-ttt", "-T", "-e", "trace=epoll_wait", "-o"];
-    let flags = flags.into_iter().map(OsString::from);
+    let flags = FLAGS.into_iter().map(OsString::from);
     Some(plan.under(launcher.into_iter().chain(flags).chain([log.into()])))
 }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
-use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
 
 use super::messages::{Count, OFFER_BYTES, int, offer, register_request, register_response, text};
 use super::{DEADLINE, Outcome, Process};
@@ -25,6 +26,8 @@ pub(crate) struct World {
     /// Hears what the peers offer.
     ear: UdpSocket,
     offer_port: u16,
+    /// Where the peers keep what they keep for their user: they leave the real one alone.
+    home: TempDir,
 }
 
 /// How a peer is to be started.
@@ -32,6 +35,8 @@ pub(crate) struct PeerPlan {
     name: String,
     launcher: Vec<OsString>,
     arguments: Vec<OsString>,
+    runtime: PathBuf,
+    cache: PathBuf,
 }
 
 /// A program that is registered as a peer and offered by the bench.
@@ -52,7 +57,8 @@ impl World {
         let offer_port = ear.local_addr()?.port();
         let registry = Process::p2pfs("registry", &["registry", "--listen", "127.0.0.1:0"])?;
         let registry_address = registry.await_listening()?;
-        Ok(Self { registry, registry_address, ear, offer_port })
+        let home = tempfile::tempdir()?;
+        Ok(Self { registry, registry_address, ear, offer_port, home })
     }
 
     /// Where offers are sent.
@@ -64,13 +70,25 @@ impl World {
     /// the plan says otherwise.
     pub(crate) fn peer(&self, id: u32, folder: &Path) -> PeerPlan {
         let (name, launcher) = (format!("peer {id}"), Vec::new());
-        let plan = PeerPlan { name, launcher, arguments: vec!["peer".into()] };
+        let [runtime, cache] = [self.home.path().to_owned(), self.home.path().to_owned()];
+        let plan = PeerPlan { name, launcher, arguments: vec!["peer".into()], runtime, cache };
         plan.option("--id", id.to_string())
             .option("--port", "0")
             .option("--registry", self.registry_address.to_string())
             .option("--broadcast", self.broadcast().to_string())
             .option("--offer-interval", "50ms")
             .option("--dir", folder)
+    }
+
+    /// How many offers of others the only peer knows.
+    pub(crate) fn offers_known(&self) -> Outcome<u64> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_p2pfs"));
+        command.args(["status", "--json"]).env("XDG_RUNTIME_DIR", self.home.path());
+        let output = command.output()?;
+        let said = String::from_utf8(output.stdout)?;
+        let status: Value = serde_json::from_str(said.lines().next().unwrap_or_default())?;
+        let known = status["offers_known"].as_u64();
+        known.ok_or_else(|| format!("no number of known offers in {said}").into())
     }
 
     /// Registers a program that listens on this port as a peer, and offers these names for
@@ -177,6 +195,12 @@ impl PeerPlan {
         self.flag("--exit-when-done")
     }
 
+    /// What it takes for the user's cache folder.
+    pub(crate) fn cache(mut self, cache: &Path) -> Self {
+        self.cache = cache.to_owned();
+        self
+    }
+
     /// Has it started by another program that becomes it, with these arguments before its
     /// own.
     pub(crate) fn under<A: Into<OsString>>(
@@ -189,11 +213,10 @@ impl PeerPlan {
 
     /// Starts it.
     pub(crate) fn start(self) -> Outcome<Process> {
-        let Some((program, arguments)) = self.launcher.split_first() else {
-            return Process::p2pfs(&self.name, &self.arguments);
-        };
-        let mut command = Command::new(program);
-        command.args(arguments).arg(env!("CARGO_BIN_EXE_p2pfs")).args(&self.arguments);
+        let p2pfs = OsString::from(env!("CARGO_BIN_EXE_p2pfs"));
+        let mut words = self.launcher.into_iter().chain([p2pfs]).chain(self.arguments);
+        let mut command = Command::new(words.next().ok_or("no program")?);
+        command.args(words).env("XDG_RUNTIME_DIR", self.runtime).env("XDG_CACHE_HOME", self.cache);
         Process::start(&self.name, command)
     }
 

@@ -85,8 +85,7 @@ fn registrations(settings: &Settings, report: &mut Report, count: usize) -> Outc
     table.row("control, CPU for each", "us", &control_cpu);
     table.ratio("CPU to the control's", &our_cpu, &control_cpu, None);
     table.note("from the connection to the answer, and 64 at once");
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 fn memory(settings: &Settings, report: &mut Report, peers: usize) -> Outcome<()> {
@@ -114,8 +113,7 @@ fn memory(settings: &Settings, report: &mut Report, peers: usize) -> Outcome<()>
     table.bounded_row("registered", "bytes", &registered, Bound::AtMost(256.0));
     table.bounded_row("and has asked once", "bytes", &asked, Bound::AtMost(256.0));
     table.note("growth of the process (RssAnon); the kernel's own of a socket is not in it");
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 /// Each connection keeps as many lookups under way as it may.
@@ -152,8 +150,7 @@ fn lookups(
     table.bounded_row("registry, CPU for each", "us", &our_cpu, bound);
     table.row("control, CPU for each", "us", &control_cpu);
     table.ratio("CPU to the control's", &our_cpu, &control_cpu, None);
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 /// Lookups at a rate that does not depend on how soon they are answered.
@@ -188,8 +185,7 @@ fn latency(
         table.ratio(&name, &column(0, at), &column(1, at), Bound::AtMost(1.5));
     }
     table.note("from when a lookup was due to its answer; the load polls without sleeping");
-    report.add(&table);
-    Ok(())
+    report.add(&table)
 }
 
 /// Of both ways, the first and the second value of all rounds.
