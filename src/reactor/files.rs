@@ -158,7 +158,7 @@ impl Files {
         self.open.len() <= 1
     }
 
-    /// When there is something to hash; a time that has passed if that is so now.
+    /// When there is something to hash.
     pub(super) fn next_hash_at(&self, now: Instant) -> Option<Instant> {
         self.hash_jobs.next_slice_at(now)
     }

@@ -110,12 +110,7 @@ impl HashJobs {
         }
     }
 
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.open.is_empty() && self.asked.is_empty()
-    }
-
-    /// When there is something to do; a time that has passed if that is so now.
+    /// When there is something to do; `None` if there is nothing at all.
     pub fn next_slice_at(&self, now: Instant) -> Option<Instant> {
         let is_now = !self.open.is_empty() || self.can_open();
         if is_now { Some(now) } else { self.asked.front().map(|(at, _)| *at) }
@@ -322,13 +317,14 @@ mod tests {
         write_settled(&folder.path().join("f"), &bytes);
         wait_until_settled(&folder.path().join("empty"));
         let mut jobs = jobs_in(folder.path());
-        assert!(jobs.is_empty());
+        let now = Instant::now();
+        assert_eq!(jobs.next_slice_at(now), None);
         jobs.start(name("f"));
         jobs.start(name("f"));
         jobs.start(name("empty"));
-        assert!(!jobs.is_empty());
+        assert_eq!(jobs.next_slice_at(now), Some(now));
         let steps = run(&mut jobs, SMALL);
-        assert!(jobs.is_empty());
+        assert_eq!(jobs.next_slice_at(now), None);
         let brief: Vec<_> = steps
             .iter()
             .map(|step| match step.outcome {
@@ -498,7 +494,7 @@ mod tests {
         let look_at = now + DISK_LOOK_INTERVAL;
         let job = jobs.open.pop_front().unwrap();
         jobs.asked.push_back((look_at, job));
-        assert!(!jobs.is_empty() && jobs.run_slice(now, &mut scratch).is_none());
+        assert!(jobs.run_slice(now, &mut scratch).is_none());
         assert_eq!(jobs.next_slice_at(now), Some(look_at));
 
         jobs.start(name("other"));
