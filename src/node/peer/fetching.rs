@@ -172,9 +172,11 @@ impl PeerNode {
     }
 
     pub(super) fn on_source_heard(&mut self, now: Instant, offer: Offer) {
-        match self.wishes.get(&offer.name) {
+        match self.wishes.get_mut(&offer.name) {
             Some(wish) if wish.state == State::ExpectOffer => self.seek(now, offer.name),
             Some(wish) if wish.state == State::BackedOff && !wish.failed.contains(&offer.peer) => {
+                // Whether the disk is full still is to be found out.
+                wish.disk_error = None;
                 self.seek(now, offer.name);
             }
             _ => {}
