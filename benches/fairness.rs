@@ -93,7 +93,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         }
         table.row("99.9 % of the loop's turns are within", "ms", &p999_ms);
         table.bounded_row("longest turn of the loop", "ms", &longest_ms, Bound::AtMost(5.0));
-        table.note("turns are watched by strace, in runs of their own, without the probe, the peer on a core of its own");
+        table.note("turns are watched by strace, in runs of their own, without the probe, the peer on a core of its own if that is allowed");
     } else {
         table.note(turns::NOT_WATCHED);
     }

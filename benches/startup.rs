@@ -139,7 +139,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         let name = "longest turn of the loop, as strace sees it";
         table.bounded_row(name, "ms", &turns_ms, Bound::AtMost(5.0));
         table.row("longest slice of SHA-256 of one buffer", "ms", &slices_ms);
-        table.note("watched by strace in runs of their own, on a core of its own, nice -20");
+        table.note("watched by strace in runs of their own, on a core of its own and ahead of others if that is allowed; SHA-256 of one buffer is not");
     }
     table.row("longest wait for a small file meanwhile", "ms", &answers_ms);
     let offer_again = column(again, |start| start.first_offer_s * 1e3);
