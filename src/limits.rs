@@ -254,10 +254,10 @@ pub const HASH_TURN_BYTES: usize = 256 * 1024;
 /// 1 MiB took 1,379, 1,409, 1,438, 1,443, 1,436, 1,430 and 1,416 MB/s with 16, 32, 64, 128, 256,
 /// 512 and 1,024 KiB (medians of 5), and 1,781 of one buffer.
 pub const HASH_SLICE_BYTES: usize = 256 * 1024;
-/// Files open at once for hashing: those that downloads may wait for, and a few more.
+/// Files open at once for hashing; others wait.
 pub const HASH_OPEN_FILES_MAX: usize = 64;
 /// Files hashed at once though nobody asked for them yet. One by one, 10,000 files of 16 KiB
-/// that were not in memory took 11.6 s, most of it pauses of [`DISK_LOOK_INTERVAL`]; so 1.0 s.
+/// that were not in memory took 11.6 s, most of it pauses of [`DISK_LOOK_INTERVAL`]; 16 at once, 1.0 s.
 pub const HASH_AHEAD_FILES_MAX: usize = 16;
 /// No further one begins while those under way have so many bytes: a file that is asked for
 /// has its turn with all of them.
@@ -276,9 +276,12 @@ pub const READ_AHEAD_PIECE_BYTES: u64 = 128 * 1024;
 /// Between two looks whether a disk has brought file data to be hashed: no poll sleeps for
 /// less.
 pub const DISK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
-/// Looks in a row after which a read waits for the disk: the memory may be too small for
-/// what is read to stay there until it is looked for.
-pub const DISK_LOOKS_MAX: u32 = 100;
+/// Looks in a row after which the disk is asked anew: where memory is short, what was read
+/// may be gone before it is looked for.
+pub const DISK_LOOKS_PER_ASK: u32 = 128;
+/// Looks in a row after which a read waits for the disk: one that sleeps takes seconds, and
+/// one with 64 files to read over a second.
+pub const DISK_LOOKS_MAX: u32 = 2000;
 /// Connections that the kernel makes before we accept them: a burst of more in one turn of
 /// the loop waits a second for its next try. The kernel caps it (`somaxconn`, 4096).
 pub const LISTEN_BACKLOG: i32 = 4096;

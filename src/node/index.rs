@@ -33,8 +33,7 @@ pub(super) struct LocalFile {
 pub(super) struct Index {
     files: BTreeMap<FileName, LocalFile>,
     unhashed: BTreeSet<FileName>,
-    /// With their sizes when that began.
-    hashing: BTreeMap<FileName, u64>,
+    hashing: BTreeSet<FileName>,
 }
 
 impl Index {
@@ -50,7 +49,7 @@ impl Index {
         };
         self.files.insert(name, file);
         self.unhashed.remove(&name);
-        if digest.is_none() && !self.hashing.contains_key(&name) {
+        if digest.is_none() && !self.hashing.contains(&name) {
             self.unhashed.insert(name);
         }
     }
@@ -65,11 +64,9 @@ impl Index {
     /// Begins to hash a file that has no digest, unless that is under way. True if the
     /// runner has to be told.
     pub(super) fn begin_hash(&mut self, name: &FileName) -> bool {
-        let Some(file) = self.files.get(name).filter(|file| file.digest.is_none()) else {
-            return false;
-        };
+        let has_none = self.files.get(name).is_some_and(|file| file.digest.is_none());
         self.unhashed.remove(name);
-        self.hashing.insert(*name, file.version.size_bytes).is_none()
+        has_none && self.hashing.insert(*name)
     }
 
     /// The hash of a file has ended, in whichever way.
@@ -79,15 +76,17 @@ impl Index {
 
     /// Whether the hash of a file is under way.
     pub(super) fn is_hashing(&self, name: &FileName) -> bool {
-        self.hashing.contains_key(name)
+        self.hashing.contains(name)
     }
 
-    /// The next file to hash for its own sake: when no other is hashed, or a few small ones,
-    /// so that a disk is not waited for once for each of them.
+    /// The next file to hash for its own sake: when no other is hashed, or only a few small
+    /// ones, so that a disk is not waited for once for each of them.
     pub(super) fn next_unhashed(&self) -> Option<FileName> {
-        let hashing_bytes = || self.hashing.values().fold(0, |sum: u64, &b| sum.saturating_add(b));
-        let has_room = self.hashing.len() < HASH_AHEAD_FILES_MAX
-            && (self.hashing.is_empty() || hashing_bytes() < HASH_AHEAD_BYTES);
+        let sizes_bytes =
+            self.hashing.iter().filter_map(|name| Some(self.files.get(name)?.version.size_bytes));
+        let has_room = self.hashing.is_empty()
+            || self.hashing.len() < HASH_AHEAD_FILES_MAX
+                && sizes_bytes.fold(0, u64::saturating_add) < HASH_AHEAD_BYTES;
         self.unhashed.first().copied().filter(|_| has_room)
     }
 

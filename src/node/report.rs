@@ -103,7 +103,7 @@ pub enum Report {
         /// Whether this is only pretended.
         is_simulated: bool,
     },
-    /// A source could not give the file; another, or the same later, is asked.
+    /// The file could not be taken from a source; another, or the same later, is asked.
     SourceFailed {
         /// The file.
         name: FileName,

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A slice that is not in memory is asked for, and looked for a little later: only a disk
-//! that is very slow is waited for.
+//! that is very slow is waited for, or where the file system cannot tell what is in memory.
 //!
 //! A digest is given only for a version: the file was the same, and stood under
 //! its name, when its first byte was read and after its last.
@@ -30,8 +30,8 @@ use super::digest_cache::DigestCache;
 use super::folder::SharedFolder;
 use super::system::{self, refused};
 use crate::limits::{
-    DISK_LOOK_INTERVAL, DISK_LOOKS_MAX, HASH_ASK_COST_BYTES, HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES,
-    HASH_STEP_COST_BYTES, READ_AHEAD_BYTES, SETTLED_AGE,
+    DISK_LOOK_INTERVAL, DISK_LOOKS_MAX, DISK_LOOKS_PER_ASK, HASH_ASK_COST_BYTES,
+    HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES, READ_AHEAD_BYTES, SETTLED_AGE,
 };
 use crate::node::{FileError, Version};
 use crate::wire::{Digest, FileName};
@@ -179,7 +179,6 @@ impl Job {
         if !is_settled(&version, now) {
             return Err(FileError::Changed);
         }
-        system::expect_no_order(&file);
         let hasher = Sha256::new();
         Ok(Self { name, file, version, hasher, hashed_bytes: 0, asked_bytes: 0, looks: 0 })
     }
@@ -212,21 +211,25 @@ impl Job {
     fn read(&mut self, slice: &mut [u8]) -> Result<Option<usize>, FileError> {
         let read_bytes = match system::read_at_once(&self.file, slice, self.hashed_bytes)? {
             None if self.looks < DISK_LOOKS_MAX => None,
-            // It takes too long. Or it is the end: Linux 5.9 and 5.10 say so elsewhere too.
+            // It takes too long. Or it is the end, if not Linux 5.9 or 5.10, which give 0 for
+            // what is not in memory.
             None | Some(0) => Some(system::read_at(&self.file, slice, self.hashed_bytes)?),
             read_bytes => read_bytes,
         };
         let next_bytes = self.hashed_bytes + read_bytes.unwrap_or(0) as u64;
-        let is_from_disk = read_bytes.is_none() || self.asked_bytes > 0;
-        if is_from_disk && self.asked_bytes < next_bytes + READ_AHEAD_BYTES / 2 {
-            let from_bytes = self.asked_bytes.max(next_bytes);
-            self.asked_bytes = next_bytes + READ_AHEAD_BYTES;
-            system::read_ahead(
-                &self.file,
-                from_bytes..self.asked_bytes.min(self.version.size_bytes),
-            );
+        if read_bytes.is_none() && self.asked_bytes == 0 {
+            system::expect_no_order(&self.file);
+        } else if read_bytes.is_none() && (self.looks + 1).is_multiple_of(DISK_LOOKS_PER_ASK) {
+            system::forget(&self.file, next_bytes..next_bytes + slice.len() as u64);
+            self.asked_bytes = next_bytes;
         }
         self.looks = if read_bytes.is_some() { 0 } else { self.looks + 1 };
+        let to_bytes = self.version.size_bytes.min(next_bytes + READ_AHEAD_BYTES);
+        let is_enough = self.asked_bytes >= to_bytes.min(next_bytes + READ_AHEAD_BYTES / 2);
+        if (read_bytes.is_none() || self.asked_bytes > 0) && !is_enough {
+            system::read_ahead(&self.file, self.asked_bytes.max(next_bytes)..to_bytes);
+            self.asked_bytes = to_bytes;
+        }
         Ok(read_bytes)
     }
 

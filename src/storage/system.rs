@@ -124,12 +124,9 @@ pub(super) fn read_at_once(
     buffer: &mut [u8],
     offset: u64,
 ) -> Result<Option<usize>, FileError> {
-    let read = rustix::io::retry_on_intr(|| {
-        let mut buffers = [IoSliceMut::new(buffer)];
-        rustix::io::preadv2(&file, &mut buffers, offset, ReadWriteFlags::NOWAIT)
-    });
-    match read {
-        Err(Errno::AGAIN) => Ok(None),
+    let mut buffers = [IoSliceMut::new(buffer)];
+    match rustix::io::preadv2(&file, &mut buffers, offset, ReadWriteFlags::NOWAIT) {
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
         // Another file system, or a kernel before 4.14.
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => read_at(file, buffer, offset).map(Some),
         read => read.map(Some).map_err(refused("read")),
@@ -145,10 +142,16 @@ pub(super) fn read_ahead(file: impl AsFd, range: Range<u64>) {
     }
 }
 
-/// Asks the kernel to read nothing ahead by itself. What it reads ahead it marks, and before
-/// 6.12 nothing of a page with a mark can be read without waiting.
+/// Asks the kernel to read nothing of a file ahead by itself. What it reads ahead it marks,
+/// and before 6.12 nothing of a page with a mark can be read without waiting.
 pub(super) fn expect_no_order(file: impl AsFd) {
     let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
+}
+
+/// Makes the kernel forget what is in memory of this much of a file, marks among it.
+pub(super) fn forget(file: impl AsFd, range: Range<u64>) {
+    let len_bytes = NonZeroU64::new(range.end - range.start);
+    let _ = rustix::fs::fadvise(&file, range.start, len_bytes, Advice::DontNeed);
 }
 
 /// What an open file is.

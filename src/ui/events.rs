@@ -91,7 +91,7 @@ const PROGRESS: Kind = Kind {
 };
 const SOURCE_FAILED: Kind = Kind {
     name: "source_failed",
-    what: "a peer could not give a file; another, or the same later, is asked",
+    what: "a file could not be taken from a peer; another, or the same later, is asked",
     fields: &[NAME, PEER, REASON],
 };
 const CHECKSUM_FAILED: Kind = Kind {

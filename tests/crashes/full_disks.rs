@@ -34,7 +34,7 @@ fn only_the_small_one_fits(place: &Place, folder: &Path, plan: PeerPlan<'_>, rea
     let mut download = plan.launch();
     assert_eq!(checks::named_end(&mut download), 10, "{:#?}", download.log());
     ends_with(&download, reason);
-    let blames = |line: &String| line.contains("could not give");
+    let blames = |line: &String| line.contains("could not give") && line.contains(reason);
     assert!(!download.log().iter().any(blames), "not the peer's fault: {:#?}", download.log());
     assert!(!folder.join("file-0").exists());
     checks::nothing_lost(folder, &["file-1".to_owned()]);
