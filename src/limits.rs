@@ -257,7 +257,8 @@ pub const HASH_SLICE_BYTES: usize = 256 * 1024;
 /// Files open at once for hashing; others wait.
 pub const HASH_OPEN_FILES_MAX: usize = 64;
 /// Files hashed at once though nobody asked for them yet. One by one, 10,000 files of 16 KiB
-/// that were not in memory took 11.6 s, most of it pauses of [`DISK_LOOK_INTERVAL`]; 16 at once, 1.0 s.
+/// that were not in memory took 11.6 s, most of it pauses of [`DISK_LOOK_INTERVAL`]; 16 at
+/// once, 1.0 s.
 pub const HASH_AHEAD_FILES_MAX: usize = 16;
 /// No further one begins while those under way have so many bytes: a file that is asked for
 /// has its turn with all of them.
