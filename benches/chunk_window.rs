@@ -5,17 +5,19 @@
 #[path = "kit/mod.rs"]
 mod kit;
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::slice;
 
-use kit::content::{names, write_noise};
-use kit::download::one_file;
+use kit::content::write_noise;
+use kit::download::{Run, one_file};
 use kit::relay::{self, Link};
 use kit::{
-    Bound, Entry, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, control,
-    rounds, subfolder,
+    Bound, Entry, MIB, Outcome, Place, Process, Report, Settings, Spread, Table, World, column,
+    control, rounds, subfolder,
 };
-use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN};
+use p2pfs::limits::{CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN};
 
 const KIB: u32 = 1024;
 const CHUNKS_KIB: [u32; 7] = [1, 4, 16, 64, 256, 1024, 4096];
@@ -23,39 +25,67 @@ const WINDOWS_KIB: [u32; 6] = [64, 256, 1024, 4096, 16_384, 65_536];
 const RELAY_BYTES_PER_S: u64 = 125_000_000;
 /// No window worth the name.
 const BARE_WINDOW: u32 = 1 << 30;
+const BESIDE_RELAY: &str = "sender, relay (four threads) and receiver share the cores";
 
 fn main() -> ExitCode {
     kit::run("chunk_window", &[], bench)
 }
 
-/// A sender, and the peers' view of it: nobody else offers its file.
+/// A sender of one file, and the peers' view of it: nobody else offers it.
 struct Source {
     name: String,
+    content: Content,
     world: World,
     sender: Process,
     _relay: Option<Process>,
     _entry: Option<Entry>,
 }
 
+/// A file to fetch.
+#[derive(Clone)]
+struct Content {
+    name: String,
+    size_bytes: u64,
+}
+
+/// Where the files are, and where they go.
+struct Folders {
+    shared: PathBuf,
+    fetched: PathBuf,
+}
+
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let (_, folder) = Place::fastest()?;
     let shared = subfolder(folder.path(), "shared")?;
     let fetched = subfolder(folder.path(), "fetched")?;
+    let folders = Folders { shared, fetched };
     let size_bytes = settings.choose(256 * MIB, 32 * MIB);
-    write_noise(&shared.join(&names("file", 1)[0]), 1, size_bytes)?;
-    let folders = [shared.as_path(), fetched.as_path()];
-    straight(settings, report, folders, size_bytes)?;
+    straight(settings, report, &folders, size_bytes)?;
     let delays_ms: &[u64] = settings.choose(&[1, 10, 50], &[10]);
     for &delay_ms in delays_ms {
-        through_relay(settings, report, folders, size_bytes, delay_ms)?;
+        through_relay(settings, report, &folders, size_bytes, delay_ms)?;
+        grid_through_relay(settings, report, &folders, delay_ms)?;
     }
     Ok(())
+}
+
+/// The sizes of chunks and windows that are tried.
+fn grid(settings: &Settings) -> Vec<(u32, u32)> {
+    let mut sizes = Vec::new();
+    for chunk in CHUNKS_KIB.map(|kib| kib * KIB) {
+        for window in WINDOWS_KIB.map(|kib| kib * KIB) {
+            if chunk <= window && (!settings.is_quick || chunk == window) {
+                sizes.push((chunk, window));
+            }
+        }
+    }
+    sizes
 }
 
 fn straight(
     settings: &Settings,
     report: &mut Report,
-    folders: [&Path; 2],
+    folders: &Folders,
     size_bytes: u64,
 ) -> Outcome<()> {
     let title = format!("chunks and windows, {} MiB straight", size_bytes / MIB);
@@ -63,33 +93,18 @@ fn straight(
         return Ok(());
     }
     let shared = (WINDOW_BYTES_MIN / CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN);
-    let mut sizes = Vec::new();
-    for chunk in CHUNKS_KIB.map(|kib| kib * KIB) {
-        for window in WINDOWS_KIB.map(|kib| kib * KIB) {
-            let is_wanted = !settings.is_quick || (chunk, window) == shared || chunk == window;
-            if chunk <= window && is_wanted {
-                sizes.push((chunk, window));
-            }
-        }
-    }
+    let mut sizes = grid(settings);
     if !sizes.contains(&shared) {
         sizes.push(shared);
     }
-    let mut sources = vec![Source::ours(folders[0], None)?];
+    let content = folders.content(size_bytes)?;
+    let mut sources = vec![Source::ours(folders, &content, None)?];
     for &(chunk, window) in &sizes {
-        sources.push(Source::bare(folders[0], chunk, window, None)?);
+        sources.push(Source::bare(folders, &content, chunk, window, None)?);
     }
-    let runs = rounds(settings, sources.len(), |way| sources[way].fetch(folders))?;
-    let rates: Vec<Vec<f64>> = runs
-        .iter()
-        .map(|runs| column(runs, |run| size_bytes as f64 / 1e6 / run.seconds()))
-        .collect();
     let mut table = Table::new(&title, "sender and receiver have a core each; the bench sleeps");
-    for (source, rates) in sources.iter().zip(&rates) {
-        table.row(&source.name, "MB/s", rates);
-    }
-    let median = |way: usize| kit::Spread::of(&rates[way]).median;
-    let best = (1..sources.len()).max_by(|a, b| median(*a).total_cmp(&median(*b))).unwrap_or(1);
+    let rates = rates(settings, &sources, folders, &mut table)?;
+    let best = best(&rates);
     let of_shared = sizes.iter().position(|size| *size == shared).map_or(1, |at| at + 1);
     let name = format!("sizes for many at once / best ({})", sources[best].name);
     table.ratio(&name, &rates[of_shared], &rates[best], None);
@@ -101,77 +116,143 @@ fn straight(
 fn through_relay(
     settings: &Settings,
     report: &mut Report,
-    folders: [&Path; 2],
+    folders: &Folders,
     size_bytes: u64,
+    delay_ms: u64,
+) -> Outcome<()> {
+    let title = format!("{} MiB through a relay with {delay_ms} ms", size_bytes / MIB);
+    if !settings.wants(&title) {
+        return Ok(());
+    }
+    let link = Link { bytes_per_s: RELAY_BYTES_PER_S, delay_us: delay_ms * 1000 };
+    let content = folders.content(size_bytes)?;
+    let sources = [
+        Source::ours(folders, &content, Some(link))?,
+        Source::bare(folders, &content, 1024 * KIB, BARE_WINDOW, Some(link))?,
+    ];
+    let mut table = Table::new(&title, BESIDE_RELAY);
+    let rates = rates(settings, &sources, folders, &mut table)?;
+    table.ratio("our uploader / bare sender", &rates[0], &rates[1], Bound::AtLeast(0.9));
+    table.note(format!("relay: 125 MB/s and {delay_ms} ms in each direction"));
+    report.add(&table)
+}
+
+/// What each fetches takes half a second or so, the waits at its begin and end included.
+fn grid_through_relay(
+    settings: &Settings,
+    report: &mut Report,
+    folders: &Folders,
     delay_ms: u64,
 ) -> Outcome<()> {
     let title = format!("chunks and windows, through a relay with {delay_ms} ms");
     if !settings.wants(&title) {
         return Ok(());
     }
-    let link = Some(Link { bytes_per_s: RELAY_BYTES_PER_S, delay_us: delay_ms * 1000 });
-    let mut sources = vec![
-        Source::ours(folders[0], link)?,
-        Source::bare(folders[0], 1024 * KIB, BARE_WINDOW, link)?,
-    ];
-    for window in WINDOWS_KIB.map(|kib| kib * KIB) {
-        // What the window lets through in a round trip, at most.
-        let bytes_per_s = u64::from(window) * 1000 / (2 * delay_ms);
-        if settings.is_quick || bytes_per_s < RELAY_BYTES_PER_S / 10 {
-            continue;
-        }
-        sources.push(Source::bare(folders[0], window.min(CHUNK_BYTES_MAX), window, link)?);
+    let link = Link { bytes_per_s: RELAY_BYTES_PER_S, delay_us: delay_ms * 1000 };
+    let large = folders.content(settings.choose(64 * MIB, 4 * MIB))?;
+    let mut sources = vec![Source::ours(folders, &large, Some(link))?];
+    for (chunk, window) in grid(settings) {
+        // What the window lets through in half a second, at most.
+        let round_trips = 500 / (2 * delay_ms);
+        let mebibytes = (u64::from(window) * round_trips / MIB).max(1).next_power_of_two();
+        let content = match mebibytes * MIB {
+            size_bytes if size_bytes < large.size_bytes => folders.content(size_bytes)?,
+            _ => large.clone(),
+        };
+        sources.push(Source::bare(folders, &content, chunk, window, Some(link))?);
     }
-    let runs = rounds(settings, sources.len(), |way| sources[way].fetch(folders))?;
-    let rates: Vec<Vec<f64>> = runs
-        .iter()
-        .map(|runs| column(runs, |run| size_bytes as f64 / 1e6 / run.seconds()))
-        .collect();
-    let beside = "sender, relay (four threads) and receiver share the cores";
-    let mut table = Table::new(&title, beside);
-    for (source, rates) in sources.iter().zip(&rates) {
-        table.row(&source.name, "MB/s", rates);
-    }
-    table.ratio("our uploader / bare sender", &rates[0], &rates[1], Bound::AtLeast(0.9));
+    let mut table = Table::new(&title, BESIDE_RELAY);
+    let rates = rates(settings, &sources, folders, &mut table)?;
+    let best = best(&rates);
+    let name = format!("our uploader / best ({})", sources[best].name);
+    table.ratio(&name, &rates[0], &rates[best], None);
     table.note(format!("relay: 125 MB/s and {delay_ms} ms in each direction"));
+    table
+        .note(format!("1 to {} MiB, as far as they come in half a second", large.size_bytes / MIB));
     report.add(&table)
 }
 
+/// Fetches from each source in turn: a row for each.
+fn rates(
+    settings: &Settings,
+    sources: &[Source],
+    folders: &Folders,
+    table: &mut Table,
+) -> Outcome<Vec<Vec<f64>>> {
+    let runs = rounds(settings, sources.len(), |way| sources[way].fetch(folders))?;
+    let rates = sources.iter().zip(&runs).map(|(source, runs)| {
+        let rates = column(runs, |run| source.content.size_bytes as f64 / 1e6 / run.seconds());
+        table.row(&source.name, "MB/s", &rates);
+        rates
+    });
+    Ok(rates.collect())
+}
+
+/// The best of all but the first, which is ours.
+fn best(rates: &[Vec<f64>]) -> usize {
+    let median = |way: usize| Spread::of(&rates[way]).median;
+    (1..rates.len()).max_by(|a, b| median(*a).total_cmp(&median(*b))).unwrap_or(1)
+}
+
+impl Folders {
+    /// A file of this size.
+    fn content(&self, size_bytes: u64) -> Outcome<Content> {
+        let name = format!("file-{size_bytes}");
+        if !self.shared.join(&name).exists() {
+            write_noise(&self.shared.join(&name), size_bytes, size_bytes)?;
+        }
+        Ok(Content { name, size_bytes })
+    }
+}
+
 impl Source {
-    fn ours(shared: &Path, link: Option<Link>) -> Outcome<Self> {
+    fn ours(folders: &Folders, content: &Content, link: Option<Link>) -> Outcome<Self> {
         // Behind a relay, it is known to a registry that no downloader asks.
         let home = World::new()?;
-        let (sender, address) = home.peer(1, shared).listening()?;
-        let name = "our uploader".to_owned();
+        let (sender, address) = home.peer(1, &folders.shared).listening()?;
+        let (name, content) = ("our uploader".to_owned(), content.clone());
         match link {
-            None => Ok(Self { name, world: home, sender, _relay: None, _entry: None }),
-            Some(link) => Self::behind(name, sender, &address.to_string(), Some(link)),
+            None => Ok(Self { name, content, world: home, sender, _relay: None, _entry: None }),
+            Some(link) => Self::behind(name, content, sender, &address.to_string(), Some(link)),
         }
     }
 
-    fn bare(shared: &Path, chunk: u32, window: u32, link: Option<Link>) -> Outcome<Self> {
-        let (sender, address) = control::start_uploader(shared, chunk, window)?;
+    fn bare(
+        folders: &Folders,
+        content: &Content,
+        chunk: u32,
+        window: u32,
+        link: Option<Link>,
+    ) -> Outcome<Self> {
+        let (sender, address) = control::start_uploader(&folders.shared, chunk, window)?;
         let name = match window {
             BARE_WINDOW => format!("bare: chunk {}, no window", bytes(chunk)),
             _ => format!("bare: chunk {}, window {}", bytes(chunk), bytes(window)),
         };
-        Self::behind(name, sender, &address.to_string(), link)
+        Self::behind(name, content.clone(), sender, &address.to_string(), link)
     }
 
-    fn behind(name: String, sender: Process, address: &str, link: Option<Link>) -> Outcome<Self> {
+    fn behind(
+        name: String,
+        content: Content,
+        sender: Process,
+        address: &str,
+        link: Option<Link>,
+    ) -> Outcome<Self> {
         let world = World::new()?;
         let relay = link.map(|link| relay::start(address, link)).transpose()?;
         let port = match &relay {
             Some((_, relay)) => relay.port(),
-            None => address.parse::<std::net::SocketAddr>()?.port(),
+            None => address.parse::<SocketAddr>()?.port(),
         };
-        let entry = world.enter(1, port, &names("file", 1))?;
+        let entry = world.enter(1, port, slice::from_ref(&content.name))?;
         let relay = relay.map(|(relay, _)| relay);
-        Ok(Self { name, world, sender, _relay: relay, _entry: Some(entry) })
+        Ok(Self { name, content, world, sender, _relay: relay, _entry: Some(entry) })
     }
 
-    fn fetch(&self, folders: [&Path; 2]) -> Outcome<kit::download::Run> {
-        one_file(&self.world, &self.sender, &names("file", 1)[0], folders, false)
+    fn fetch(&self, folders: &Folders) -> Outcome<Run> {
+        let folders = [folders.shared.as_path(), folders.fetched.as_path()];
+        one_file(&self.world, &self.sender, &self.content.name, folders, false)
     }
 }
 

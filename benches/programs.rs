@@ -1,8 +1,9 @@
 //! Beside other programs, those that are installed: what `benches/picture.svg` shows.
 //!
-//! Not all do the same: only p2pfs and the floor compute a cryptographic checksum. For
-//! p2pfs and the floor the time is as in the benches of one large file and of many small
-//! ones; for the others it is that of the client from its start to its end.
+//! Not all do the same: rsync, nginx, http.server and curl compute no cryptographic checksum.
+//! aria2 is told that of each file, socat's file is given to openssl. For p2pfs, the floor
+//! and the reference the time is as in the benches of one large file and of many small ones;
+//! for the others it is that of the client from its start to its end.
 
 #[path = "kit/mod.rs"]
 mod kit;
@@ -13,9 +14,11 @@ use std::process::ExitCode;
 use kit::content::{check_same, empty, names, write_noise};
 use kit::download::{Run, many_files, one_file};
 use kit::floor::Floor;
-use kit::others::{Http, Rsync, started};
+use kit::others::{self, Other, find};
+use kit::stop_and_wait::{self, DOWNLOADER, REFERENCE_PACE_US, UPLOADER};
 use kit::{
-    GIB, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
+    GIB, MIB, Outcome, Place, Process, Report, Settings, Table, Usage, World, column, rounds,
+    subfolder,
 };
 
 fn main() -> ExitCode {
@@ -25,9 +28,20 @@ fn main() -> ExitCode {
 enum Program {
     P2pfs(World, Process),
     Floor(Floor),
-    Rsync(Rsync),
-    Http(Http),
+    Reference(Reference),
+    Other(Other),
 }
+
+/// The reference is so slow that a sample of one large file has to do.
+struct Reference {
+    uploader: Process,
+    address: String,
+    shared: PathBuf,
+    samples: u32,
+}
+
+/// How many such samples a large file is.
+const SAMPLES: u32 = 64;
 
 struct Case {
     names: Vec<String>,
@@ -62,7 +76,7 @@ fn measure(
     let (place, folder) = Place::fastest()?;
     let case = Case::new(settings, folder.path(), files, file_bytes)?;
     let runs = rounds(settings, case.programs.len(), |way| case.run(&case.programs[way].1))?;
-    let mut table = Table::new(title, "sender and receiver have a core each; the bench sleeps");
+    let mut table = Table::new(title, "sender and receiver share the cores; the bench sleeps");
     let names = case.programs.iter().map(|(name, _)| name);
     for (name, runs) in names.clone().zip(&runs) {
         table.row(&format!("time: {name}"), "s", &column(runs, Run::seconds));
@@ -71,11 +85,18 @@ fn measure(
         let cpu = column(runs, |run| run.receiver.cpu.as_secs_f64());
         table.row(&format!("CPU of the receiver: {name}"), "s", &cpu);
     }
+    for (name, runs) in names.clone().zip(&runs) {
+        let cpu = column(runs, |run| run.sender.cpu.as_secs_f64());
+        table.row(&format!("CPU of the sender: {name}"), "s", &cpu);
+    }
     let ours = column(&runs[0], Run::seconds);
     for (name, runs) in names.zip(&runs).skip(1) {
         table.ratio(&format!("speed: p2pfs / {name}"), &column(runs, Run::seconds), &ours, None);
     }
     table.note(format!("on {}, not synced", place.name()));
+    if files == 1 {
+        table.note(format!("of the reference a sample was taken: what it took, times {SAMPLES}"));
+    }
     if !case.missing.is_empty() {
         table.note(format!("not here: {}", case.missing.join(", ")));
     }
@@ -96,16 +117,17 @@ impl Case {
         let mut programs =
             vec![("p2pfs", Program::P2pfs(world, uploader)), ("floor", Program::Floor(floor))];
         let mut missing = Vec::new();
-        let others = [
-            ("rsync", started(Rsync::start(folder, &shared)).map(Program::Rsync)),
-            ("nginx and curl", started(Http::nginx(folder, &shared)).map(Program::Http)),
-            ("http.server and curl", started(Http::python(&shared)).map(Program::Http)),
-        ];
-        for (name, program) in others {
-            match program {
-                Some(program) => programs.push((name, program)),
-                None => missing.push(name),
+        for kind in others::ALL.iter().filter(|kind| kind.serves_many || files == 1) {
+            match kind.start(folder, &shared, &names) {
+                Some(other) => programs.push((kind.name, Program::Other(other))),
+                None => missing.push(kind.name),
             }
+        }
+        match find("python3") {
+            Some(_) => programs.push(("the reference", {
+                Program::Reference(Reference::start(folder, &shared, &names, file_bytes)?)
+            })),
+            None => missing.push("the reference"),
         }
         Ok(Self { names, shared, fetched, programs, missing })
     }
@@ -120,11 +142,45 @@ impl Case {
                 };
             }
             Program::Floor(floor) => floor.run(&self.fetched, false)?,
-            Program::Rsync(rsync) => rsync.fetch(&self.fetched)?,
-            Program::Http(http) => http.fetch(&self.names, &self.fetched)?,
+            Program::Reference(reference) => reference.fetch(&self.names, &self.fetched)?,
+            Program::Other(other) => other.fetch(&self.fetched)?,
         };
-        check_same(&self.names, &self.shared, &self.fetched)?;
+        let shared = match program {
+            Program::Reference(reference) => &reference.shared,
+            _ => &self.shared,
+        };
+        check_same(&self.names, shared, &self.fetched)?;
         empty(&self.fetched)?;
         Ok(run)
+    }
+}
+
+impl Reference {
+    fn start(folder: &Path, shared: &Path, names: &[String], file_bytes: u64) -> Outcome<Self> {
+        let (shared, samples) = match names {
+            [name] => {
+                let sample = subfolder(folder, "sample")?;
+                write_noise(&sample.join(name), 1, file_bytes / u64::from(SAMPLES))?;
+                (sample, SAMPLES)
+            }
+            _ => (shared.to_owned(), 1),
+        };
+        let path = shared.to_str().ok_or("a folder whose name is no text")?;
+        let uploader = stop_and_wait::start(REFERENCE_PACE_US, UPLOADER, &[path])?;
+        let address = uploader.await_listening()?.to_string();
+        Ok(Self { uploader, address, shared, samples })
+    }
+
+    fn fetch(&self, names: &[String], fetched: &Path) -> Outcome<Run> {
+        let fetched = fetched.to_str().ok_or("a folder whose name is no text")?;
+        let names = names.iter().map(String::as_str);
+        let arguments: Vec<&str> = [&self.address, fetched].into_iter().chain(names).collect();
+        let before = self.uploader.usage()?;
+        let downloader = stop_and_wait::start(REFERENCE_PACE_US, DOWNLOADER, &arguments)?;
+        let (elapsed, receiver) = stop_and_wait::await_done(downloader)?;
+        let sender = self.uploader.usage()?.since(before);
+        let [sender, receiver] =
+            [sender, receiver].map(|usage| Usage { cpu: usage.cpu * self.samples, ..usage });
+        Ok(Run { elapsed: elapsed * self.samples, sender, receiver })
     }
 }

@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kit::content::{check_same, empty, names, write_noise};
@@ -22,21 +22,16 @@ use kit::messages::{
     text,
 };
 use kit::others::find;
+use kit::stop_and_wait::{self, DOWNLOADER, REFERENCE_PACE_US, UPLOADER};
 use kit::{
     Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
 };
 
-const UPLOADER: &str = "stop-and-wait-uploader";
-const DOWNLOADER: &str = "stop-and-wait-downloader";
 const CHUNK_BYTES: usize = 1024;
-const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/kit/stop_and_wait.py");
 
 fn main() -> ExitCode {
     kit::run("reference", &[(UPLOADER, uploader), (DOWNLOADER, downloader)], bench)
 }
-
-/// How busy the reference is with a KiB, in microseconds: 5 MB/s.
-const REFERENCE_PACE_US: &str = "200";
 
 /// What the other side is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,16 +84,13 @@ fn measure(settings: &Settings, report: &mut Report, title: &str, other: Other) 
 
     let to_it = |uploader: &Process, port: u16| -> Outcome<Run> {
         let before = uploader.usage()?;
-        let arguments = [&format!("127.0.0.1:{port}"), &names[0], &fetched_text];
-        let mut downloader = other.start(DOWNLOADER, &arguments.map(String::as_str))?;
-        let (begun, _) = downloader.await_stdout("begun")?;
-        let (done, _) = downloader.await_stdout("done")?;
-        let ended = downloader.await_success()?;
+        let arguments = [&format!("127.0.0.1:{port}"), &fetched_text, &names[0]];
+        let downloader = other.start(DOWNLOADER, &arguments.map(String::as_str))?;
+        let (elapsed, downloader) = stop_and_wait::await_done(downloader)?;
         let ours = uploader.usage()?.since(before).cpu;
         check_same(&names, &shared, &fetched)?;
         empty(&fetched)?;
-        let elapsed = done.saturating_duration_since(begun);
-        Ok(Run { elapsed, ours, theirs: ended.usage.cpu })
+        Ok(Run { elapsed, ours, theirs: downloader.cpu })
     };
     let runs = rounds(settings, 3, |way| match way {
         0 => {
@@ -147,12 +139,8 @@ impl Other {
     fn start(self, part: &str, arguments: &[&str]) -> Outcome<Process> {
         match self {
             Self::Rust => Process::part(part, arguments),
-            Self::Python | Self::Reference => {
-                let pace_us = if self == Self::Reference { REFERENCE_PACE_US } else { "0" };
-                let mut command = Command::new("python3");
-                command.args([PYTHON, pace_us, part]).args(arguments);
-                Process::start(part, command)
-            }
+            Self::Python => stop_and_wait::start(0, part, arguments),
+            Self::Reference => stop_and_wait::start(REFERENCE_PACE_US, part, arguments),
         }
     }
 }
@@ -186,9 +174,9 @@ fn upload(mut stream: &TcpStream, folder: &Path) -> Outcome<()> {
     }
 }
 
-/// Arguments: the address, the name, the folder.
+/// Arguments: the address, the folder, the name.
 fn downloader(arguments: &[String]) -> Outcome<()> {
-    let [address, name, folder] = arguments else { return Err("three arguments".into()) };
+    let [address, folder, name] = arguments else { return Err("three arguments".into()) };
     let begun = Instant::now();
     println!("begun");
     let mut stream = TcpStream::connect(address)?;

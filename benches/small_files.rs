@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use kit::content::{check_same, empty, names, write_noise};
 use kit::download::{Run, many_files};
 use kit::floor::Floor;
-use kit::others::{Rsync, started};
+use kit::others::{Other, RSYNC};
 use kit::{
     Bound, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
 };
@@ -33,7 +33,7 @@ struct Set {
     world: World,
     uploader: Process,
     floor: Floor,
-    rsync: Option<Rsync>,
+    rsync: Option<Other>,
 }
 
 const PROGRAMS: [&str; 3] = ["p2pfs", "floor", "rsync"];
@@ -63,7 +63,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         for (program, who) in PROGRAMS[..programs].iter().enumerate() {
             table.row(&format!("{title}: {who}"), "s", &seconds(set, program));
         }
-        for (program, who) in PROGRAMS[..2].iter().enumerate() {
+        for (program, who) in PROGRAMS[..programs].iter().enumerate() {
             let cpu = column(&runs[set * programs + program], Run::cpu_s);
             table.row(&format!("{title}, CPU of both: {who}"), "s", &cpu);
         }
@@ -102,7 +102,7 @@ impl Set {
             write_noise(&shared.join(name), seed, kib * 1024)?;
         }
         let (floor, _) = Floor::best(settings, &shared, &fetched, false)?;
-        let rsync = started(Rsync::start(&home, &shared));
+        let rsync = RSYNC.start(&home, &shared, &names);
         let world = World::new()?;
         let plan = world.peer(1, &shared).option("--offer-interval", OFFER_INTERVAL);
         let (uploader, _) = plan.listening()?;

@@ -22,6 +22,7 @@
 //! | `control` | a bare epoll program that moves the same bytes as an uploader |
 //! | `crowd`, `probe` | bare clients: many downloads in one process; one that measures each answer |
 //! | `others` | other programs, where they are installed |
+//! | `stop_and_wait` | a peer in Python that stops and waits, as the reference does |
 //! | `relay` | a link with a rate and a delay |
 //! | `turns` | how long the turns of a loop are |
 //! | `messages` | the protocol by hand, shared with the tests |
@@ -42,6 +43,7 @@ pub(crate) mod relay;
 mod rounds;
 mod settings;
 mod statistics;
+pub(crate) mod stop_and_wait;
 mod table;
 pub(crate) mod turns;
 mod usage;

@@ -1,6 +1,7 @@
-//! Other programs, where they are installed.
+//! Other programs that serve a folder, where they are installed.
 
 use std::env;
+use std::fmt::Write;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,144 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::download::Run;
-use super::{DEADLINE, Outcome, Process, Usage};
+use super::messages::digest_of;
+use super::usage::cpu_of_all;
+use super::{DEADLINE, Outcome, Process, Usage, subfolder};
+
+/// A program with its client.
+pub(crate) struct Kind {
+    /// What tables call it.
+    pub(crate) name: &'static str,
+    /// Whether it can serve more than one file.
+    pub(crate) serves_many: bool,
+    /// What has to be installed.
+    programs: &'static [&'static str],
+    serve: fn(&Served) -> Outcome<Command>,
+    fetch: fn(&Served, &Path) -> Command,
+}
+
+pub(crate) const RSYNC: Kind = Kind {
+    name: "rsync",
+    serves_many: true,
+    programs: &["rsync"],
+    serve: serve_rsync,
+    fetch: fetch_rsync,
+};
+
+/// All of them.
+pub(crate) const ALL: [Kind; 7] = [
+    RSYNC,
+    Kind {
+        name: "socat and openssl",
+        serves_many: false,
+        programs: &["socat", "openssl"],
+        serve: serve_socat,
+        fetch: fetch_socat,
+    },
+    Kind {
+        name: "nginx and curl",
+        serves_many: true,
+        programs: &["nginx", "curl"],
+        serve: serve_nginx,
+        fetch: fetch_curl,
+    },
+    Kind {
+        name: "http.server and curl",
+        serves_many: true,
+        programs: &["python3", "curl"],
+        serve: serve_python,
+        fetch: fetch_curl,
+    },
+    Kind {
+        name: "nginx and aria2",
+        serves_many: true,
+        programs: &["nginx", "aria2c"],
+        serve: serve_for_aria2,
+        fetch: fetch_aria2,
+    },
+    Kind {
+        name: "scp",
+        serves_many: true,
+        programs: &["sshd", "ssh-keygen", "scp"],
+        serve: serve_ssh,
+        fetch: fetch_scp,
+    },
+    Kind {
+        name: "libtorrent",
+        serves_many: true,
+        programs: &["python3"],
+        serve: serve_torrent,
+        fetch: fetch_torrent,
+    },
+];
+
+/// One that serves.
+pub(crate) struct Other {
+    name: &'static str,
+    server: Process,
+    served: Served,
+    fetch: fn(&Served, &Path) -> Command,
+}
+
+/// What one serves, and where. Its settings go into `home`.
+struct Served {
+    home: PathBuf,
+    shared: PathBuf,
+    names: Vec<String>,
+    address: SocketAddr,
+}
+
+impl Kind {
+    /// `None` if it is not installed, or does not start, which is told.
+    pub(crate) fn start(&self, home: &Path, shared: &Path, names: &[String]) -> Option<Other> {
+        if self.programs.iter().any(|program| find(program).is_none()) {
+            return None;
+        }
+        self.try_start(home, shared, names).map_err(|error| println!("{error}")).ok()
+    }
+
+    fn try_start(&self, home: &Path, shared: &Path, names: &[String]) -> Outcome<Other> {
+        let address = free_address()?;
+        let (shared, names) = (shared.to_owned(), names.to_vec());
+        let home = subfolder(home, &self.name.replace(' ', "-"))?;
+        let served = Served { home, shared, names, address };
+        let mut server = Process::start(self.name, (self.serve)(&served)?)?;
+        await_listener(&mut server, address)?;
+        Ok(Other { name: self.name, server, served, fetch: self.fetch })
+    }
+}
+
+impl Other {
+    /// One client from its start to its end.
+    pub(crate) fn fetch(&self, fetched: &Path) -> Outcome<Run> {
+        let before = self.sender_cpu()?;
+        let begun = Instant::now();
+        let mut client = Process::start(
+            &format!("client of {}", self.name),
+            (self.fetch)(&self.served, fetched),
+        )?;
+        let ended = client.await_success()?;
+        let elapsed = ended.at.saturating_duration_since(begun);
+        let sender = Usage { cpu: self.sender_cpu()?.saturating_sub(before), ..Usage::default() };
+        let receiver = Usage { cpu: ended.cpu_of_all, ..ended.usage };
+        Ok(Run { elapsed, sender, receiver })
+    }
+
+    /// What the server has spent, with the children that served someone.
+    fn sender_cpu(&self) -> Outcome<Duration> {
+        let pid = self.server.pid();
+        let begin = Instant::now();
+        // A kernel may be built without this list; then a child that still ends is missed.
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        while fs::read_to_string(&children).is_ok_and(|children| !children.is_empty()) {
+            if begin.elapsed() > DEADLINE {
+                return Err(self.server.complaint("serves for ever"));
+            }
+            sleep(Duration::from_millis(1));
+        }
+        Ok(cpu_of_all(pid)?)
+    }
+}
 
 /// Where a program is, if it is installed.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
@@ -17,111 +155,142 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&paths).map(|path| path.join(program)).find(|path| path.is_file())
 }
 
-/// One that was started. What is installed but does not start is told, and done without.
-pub(crate) fn started<T>(program: Outcome<Option<T>>) -> Option<T> {
-    program.unwrap_or_else(|error| {
-        println!("{error}");
-        None
-    })
+fn serve_rsync(served: &Served) -> Outcome<Command> {
+    let settings = served.home.join("rsyncd.conf");
+    let path = served.shared.display();
+    // With a chroot or another user it would need to be root.
+    let text = format!("use chroot = no\n[shared]\npath = {path}\nread only = yes\n");
+    let owner = if is_root() { "uid = 0\ngid = 0\n" } else { "" };
+    fs::write(&settings, format!("{owner}{text}"))?;
+    let mut command = Command::new("rsync");
+    command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
+    command.arg(format!("--port={}", served.address.port()));
+    command.arg(format!("--config={}", settings.display()));
+    Ok(command)
 }
 
-/// An rsync daemon that serves a folder.
-pub(crate) struct Rsync {
-    _daemon: Process,
-    url: String,
+fn fetch_rsync(served: &Served, fetched: &Path) -> Command {
+    let mut command = Command::new("rsync");
+    command.args(["--recursive", "--whole-file"]);
+    command.arg(format!("rsync://{}/shared/", served.address)).arg(fetched);
+    command
 }
 
-impl Rsync {
-    /// `None` if it is not installed. Its settings go into `home`.
-    pub(crate) fn start(home: &Path, shared: &Path) -> Outcome<Option<Self>> {
-        let Some(program) = find("rsync") else { return Ok(None) };
-        let address = free_address()?;
-        let settings = home.join("rsyncd.conf");
-        let path = shared.display();
-        // With a chroot or another user it would need to be root.
-        let text = format!("use chroot = no\n[shared]\npath = {path}\nread only = yes\n");
-        let owner = match rustix::process::geteuid().is_root() {
-            true => "uid = 0\ngid = 0\n",
-            false => "",
-        };
-        fs::write(&settings, format!("{owner}{text}"))?;
-        let mut command = Command::new(program);
-        command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
-        command.arg(format!("--port={}", address.port()));
-        command.arg(format!("--config={}", settings.display()));
-        let mut daemon = Process::start("rsync daemon", command)?;
-        await_listener(&mut daemon, address)?;
-        Ok(Some(Self { _daemon: daemon, url: format!("rsync://{address}/shared/") }))
-    }
-
-    /// One client from its start to its end. The CPU time is that of the client alone.
-    pub(crate) fn fetch(&self, fetched: &Path) -> Outcome<Run> {
-        let mut command = Command::new("rsync");
-        command.args(["--recursive", "--whole-file", &self.url]).arg(fetched);
-        client("rsync", command)
-    }
+fn serve_socat(served: &Served) -> Outcome<Command> {
+    let [name] = &served.names[..] else { return Err("socat serves one file".into()) };
+    let mut command = Command::new("socat");
+    // From the second address to the first, which is the one that may fork.
+    command.args(["-U", "-b262144"]);
+    command.arg(format!("TCP-LISTEN:{},bind=127.0.0.1,fork", served.address.port()));
+    command.arg(format!("OPEN:{},rdonly", served.shared.join(name).display()));
+    Ok(command)
 }
 
-/// python3's http.server, or nginx, which serves a folder.
-pub(crate) struct Http {
-    _server: Process,
-    address: SocketAddr,
+fn fetch_socat(served: &Served, fetched: &Path) -> Command {
+    let mut command = Command::new("sh");
+    let script = "socat -u -b262144 \"TCP:$1\" \"CREATE:$2\" && openssl dgst -sha256 \"$2\"";
+    command.args(["-c", script, "sh"]).arg(served.address.to_string());
+    command.arg(fetched.join(&served.names[0]));
+    command
 }
 
-impl Http {
-    /// `None` if python3 or curl is not installed.
-    pub(crate) fn python(shared: &Path) -> Outcome<Option<Self>> {
-        let (Some(program), Some(_)) = (find("python3"), find("curl")) else { return Ok(None) };
-        let address = free_address()?;
-        let mut command = Command::new(program);
-        command.args(["-m", "http.server", "--bind", "127.0.0.1", "--directory"]);
-        command.arg(shared).arg(address.port().to_string());
-        let mut server = Process::start("python3", command)?;
-        await_listener(&mut server, address)?;
-        Ok(Some(Self { _server: server, address }))
-    }
-
-    /// `None` if nginx or curl is not installed. Its settings go into `home`.
-    pub(crate) fn nginx(home: &Path, shared: &Path) -> Outcome<Option<Self>> {
-        let (Some(program), Some(_)) = (find("nginx"), find("curl")) else { return Ok(None) };
-        let address = free_address()?;
-        let (settings, home, shared) = (home.join("nginx.conf"), home.display(), shared.display());
-        let user = match rustix::process::geteuid().is_root() {
-            true => "user root;\n",
-            false => "",
-        };
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-        let temporary = temporary.map(|what| format!("{what}_temp_path {home}/nginx-{what};\n"));
-        let temporary = temporary.concat();
-        let text = format!(
-            "{user}daemon off;\nmaster_process off;\npid {home}/nginx.pid;\nerror_log stderr;\n\
-             events {{}}\nhttp {{ access_log off; sendfile on; keepalive_requests 1000000;\n\
-             {temporary}server {{ listen {address}; root {shared}; }} }}\n"
-        );
-        fs::write(&settings, text)?;
-        let mut command = Command::new(program);
-        command.arg("-c").arg(&settings);
-        let mut server = Process::start("nginx", command)?;
-        await_listener(&mut server, address)?;
-        Ok(Some(Self { _server: server, address }))
-    }
-
-    /// One curl for all the files, from its start to its end. The CPU time is that of the
-    /// client alone.
-    pub(crate) fn fetch(&self, names: &[String], fetched: &Path) -> Outcome<Run> {
-        let mut command = Command::new("curl");
-        command.args(["--silent", "--fail", "--remote-name-all", "--output-dir"]).arg(fetched);
-        command.args(names.iter().map(|name| format!("http://{}/{name}", self.address)));
-        client("curl", command)
-    }
+fn serve_nginx(served: &Served) -> Outcome<Command> {
+    let (settings, home) = (served.home.join("nginx.conf"), served.home.display());
+    let (address, shared) = (served.address, served.shared.display());
+    let user = if is_root() { "user root;\n" } else { "" };
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let temporary = temporary.map(|what| format!("{what}_temp_path {home}/nginx-{what};\n"));
+    let temporary = temporary.concat();
+    let text = format!(
+        "{user}daemon off;\nmaster_process off;\npid {home}/nginx.pid;\nerror_log stderr;\n\
+         events {{}}\nhttp {{ access_log off; sendfile on; keepalive_requests 1000000;\n\
+         {temporary}server {{ listen {address}; root {shared}; }} }}\n"
+    );
+    fs::write(&settings, text)?;
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(settings);
+    Ok(command)
 }
 
-fn client(name: &str, command: Command) -> Outcome<Run> {
-    let begun = Instant::now();
-    let ended = Process::start(name, command)?.await_success()?;
-    let elapsed = ended.at.saturating_duration_since(begun);
-    let receiver = Usage { cpu: ended.cpu_of_all, ..ended.usage };
-    Ok(Run { elapsed, sender: Usage::default(), receiver })
+fn serve_python(served: &Served) -> Outcome<Command> {
+    let mut command = Command::new("python3");
+    command.args(["-m", "http.server", "--bind", "127.0.0.1", "--directory"]);
+    command.arg(&served.shared).arg(served.address.port().to_string());
+    Ok(command)
+}
+
+fn fetch_curl(served: &Served, fetched: &Path) -> Command {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--fail", "--remote-name-all", "--output-dir"]).arg(fetched);
+    command.args(served.names.iter().map(|name| format!("http://{}/{name}", served.address)));
+    command
+}
+
+/// The list for the client says what SHA-256 each file has to have.
+fn serve_for_aria2(served: &Served) -> Outcome<Command> {
+    let mut list = String::new();
+    for name in &served.names {
+        let digest = digest_of(&fs::read(served.shared.join(name))?);
+        writeln!(list, "http://{}/{name}\n checksum=sha-256={digest}", served.address)?;
+    }
+    fs::write(served.home.join("list"), list)?;
+    serve_nginx(served)
+}
+
+fn fetch_aria2(served: &Served, fetched: &Path) -> Command {
+    let mut command = Command::new("aria2c");
+    command.args(["--no-conf", "--quiet", "--file-allocation=none"]);
+    command.arg("--dir").arg(fetched).arg("--input-file").arg(served.home.join("list"));
+    command
+}
+
+/// One key is the server's and the client's.
+fn serve_ssh(served: &Served) -> Outcome<Command> {
+    let [key, settings] = ["key", "sshd_config"].map(|name| served.home.join(name));
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key);
+    Process::start("ssh-keygen", keygen)?.await_success()?;
+    let key = key.display();
+    let text = format!(
+        "ListenAddress {}\nHostKey {key}\nAuthorizedKeysFile {key}.pub\nPidFile none\n\
+         StrictModes no\nUsePAM no\nPermitRootLogin yes\nSubsystem sftp internal-sftp\n",
+        served.address
+    );
+    fs::write(&settings, text)?;
+    // It wants to be called by its whole path.
+    let mut command = Command::new(find("sshd").ok_or("no sshd")?);
+    command.args(["-D", "-e", "-f"]).arg(settings);
+    Ok(command)
+}
+
+fn fetch_scp(served: &Served, fetched: &Path) -> Command {
+    let mut command = Command::new("scp");
+    command.args(["-q", "-r", "-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]);
+    command.args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
+    command.arg("-i").arg(served.home.join("key"));
+    command.arg("-P").arg(served.address.port().to_string());
+    command.arg(format!("{}:{}/.", served.address.ip(), served.shared.display())).arg(fetched);
+    command
+}
+
+const TORRENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/kit/torrent.py");
+
+fn serve_torrent(served: &Served) -> Outcome<Command> {
+    let mut command = Command::new("python3");
+    command.args([TORRENT, "seed"]).arg(served.home.join("torrent"));
+    command.arg(served.address.to_string()).arg(&served.shared);
+    Ok(command)
+}
+
+fn fetch_torrent(served: &Served, fetched: &Path) -> Command {
+    let mut command = Command::new("python3");
+    command.args([TORRENT, "fetch"]).arg(served.home.join("torrent"));
+    command.arg(served.address.to_string()).arg(fetched);
+    command
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// A port that is free now; programs that cannot choose one themselves need it.

@@ -1,7 +1,7 @@
 """A peer that stops and waits, in the language of the reference.
 
     stop_and_wait.py PACE stop-and-wait-uploader FOLDER
-    stop_and_wait.py PACE stop-and-wait-downloader ADDRESS NAME FOLDER
+    stop_and_wait.py PACE stop-and-wait-downloader ADDRESS FOLDER NAME...
 
 Chunks of 1 KiB, one acknowledgment for each, receives of 1 KiB. The pace is the least
 time in microseconds that it is busy with a KiB.
@@ -66,10 +66,9 @@ def messages(connection):
             gathered = gathered[length:]
 
 
-def downloader(address, name, folder):
-    print("begun", flush=True)
+def download(address, path):
     host, port = address.split(":")
-    path = os.path.join(folder, name)
+    name = os.path.basename(path)
     with socket.create_connection((host, int(port))) as connection:
         encoded = name.encode()
         connection.sendall(b"R" + struct.pack("!I", len(name)) + encoded.ljust(64, b"\0"))
@@ -83,6 +82,12 @@ def downloader(address, name, folder):
         digest = hashlib.sha256(file.read()).hexdigest()
     if message[1:65].decode() != digest:
         sys.exit("the checksum is wrong")
+
+
+def downloader(address, folder, *names):
+    print("begun", flush=True)
+    for name in names:
+        download(address, os.path.join(folder, name))
     print("done", flush=True)
 
 
