@@ -37,6 +37,8 @@ struct Source {
     content: Content,
     world: World,
     sender: Process,
+    /// Where our own uploader is registered if downloaders find it behind a relay.
+    _home: Option<World>,
     _relay: Option<Process>,
     _entry: Option<Entry>,
 }
@@ -137,7 +139,7 @@ fn through_relay(
     report.add(&table)
 }
 
-/// What each fetches takes half a second or so, the waits at its begin and end included.
+/// From each comes about what its window lets through in half a second, and 1 MiB at least.
 fn grid_through_relay(
     settings: &Settings,
     report: &mut Report,
@@ -152,7 +154,7 @@ fn grid_through_relay(
     let large = folders.content(settings.choose(64 * MIB, 4 * MIB))?;
     let mut sources = vec![Source::ours(folders, &large, Some(link))?];
     for (chunk, window) in grid(settings) {
-        // What the window lets through in half a second, at most.
+        // About what the window lets through in half a second.
         let round_trips = 500 / (2 * delay_ms);
         let mebibytes = (u64::from(window) * round_trips / MIB).max(1).next_power_of_two();
         let content = match mebibytes * MIB {
@@ -167,8 +169,8 @@ fn grid_through_relay(
     let name = format!("our uploader / best ({})", sources[best].name);
     table.ratio(&name, &rates[0], &rates[best], None);
     table.note(format!("relay: 125 MB/s and {delay_ms} ms in each direction"));
-    table
-        .note(format!("1 to {} MiB, as far as they come in half a second", large.size_bytes / MIB));
+    let most = large.size_bytes / MIB;
+    table.note(format!("up to {most} MiB: about what the window lets through in half a second"));
     report.add(&table)
 }
 
@@ -207,13 +209,23 @@ impl Folders {
 
 impl Source {
     fn ours(folders: &Folders, content: &Content, link: Option<Link>) -> Outcome<Self> {
-        // Behind a relay, it is known to a registry that no downloader asks.
         let home = World::new()?;
         let (sender, address) = home.peer(1, &folders.shared).listening()?;
         let (name, content) = ("our uploader".to_owned(), content.clone());
         match link {
-            None => Ok(Self { name, content, world: home, sender, _relay: None, _entry: None }),
-            Some(link) => Self::behind(name, content, sender, &address.to_string(), Some(link)),
+            None => Ok(Self {
+                name,
+                content,
+                world: home,
+                sender,
+                _home: None,
+                _relay: None,
+                _entry: None,
+            }),
+            Some(link) => {
+                let source = Self::behind(name, content, sender, &address.to_string(), Some(link));
+                Ok(Self { _home: Some(home), ..source? })
+            }
         }
     }
 
@@ -247,7 +259,8 @@ impl Source {
         };
         let entry = world.enter(1, port, slice::from_ref(&content.name))?;
         let relay = relay.map(|(relay, _)| relay);
-        Ok(Self { name, content, world, sender, _relay: relay, _entry: Some(entry) })
+        let (_home, _relay, _entry) = (None, relay, Some(entry));
+        Ok(Self { name, content, world, sender, _home, _relay, _entry })
     }
 
     fn fetch(&self, folders: &Folders) -> Outcome<Run> {

@@ -54,7 +54,7 @@ fn draw(results: &str, picture: &str) -> Result<(), Box<dyn Error>> {
         let time = rows(table, "time: ")?;
         panel(&mut shapes, &mut y, &format!("{title}: time, in seconds"), &[time])?;
         let cpu = [rows(table, "CPU of the receiver: ")?, rows(table, "CPU of the sender: ")?];
-        let title = format!("{title}: CPU time of receiver and sender, in seconds");
+        let title = format!("{title}: CPU time of receiver (dark) and sender, in seconds");
         panel(&mut shapes, &mut y, &title, &cpu)?;
     }
     let svg = format!(
@@ -92,9 +92,10 @@ fn panel(
         [_] => *most,
         _ => parts.iter().filter_map(|part| Some(part.get(row)?.1[0])).sum(),
     });
-    let mut wholes: Vec<f64> = wholes.collect();
-    wholes.sort_by(|a, b| b.total_cmp(a));
-    let longest = match wholes[..] {
+    let wholes: Vec<f64> = wholes.collect();
+    let mut sorted = wholes.clone();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let longest = match sorted[..] {
         [longest, next, ..] if longest > CUT * next => next,
         [longest, ..] => longest,
         [] => 0.0,
@@ -109,7 +110,7 @@ fn panel(
     )?;
     *y += HEAD_HEIGHT;
     let left = MARGIN + NAME_WIDTH;
-    for (row, (name, [_, least, most])) in first.iter().enumerate() {
+    for (row, ((name, [_, least, most]), whole)) in first.iter().zip(wholes).enumerate() {
         let middle = *y + BAR_HEIGHT / 2.0;
         writeln!(
             shapes,
@@ -132,7 +133,7 @@ fn panel(
             end += width;
             numbers.push(number(*median));
         }
-        if end >= room && wholes[0] > longest {
+        if whole > longest {
             let at = left + end - 12.0;
             writeln!(
                 shapes,

@@ -1,9 +1,10 @@
 //! Beside other programs, those that are installed: what `benches/picture.svg` shows.
 //!
 //! Not all do the same: rsync, nginx, http.server and curl compute no cryptographic checksum.
-//! aria2 is told that of each file, socat's file is given to openssl. For p2pfs, the floor
-//! and the reference the time is as in the benches of one large file and of many small ones;
-//! for the others it is that of the client from its start to its end.
+//! aria2 is told that of each file, socat's file is given to openssl, libtorrent checks each
+//! piece, and scp encrypts. For p2pfs, the floor and the reference the time is as in the
+//! benches of one large file and of many small ones; for the others it is that of the client
+//! from its start to its end.
 
 #[path = "kit/mod.rs"]
 mod kit;
@@ -42,6 +43,8 @@ struct Reference {
 
 /// How many such samples a large file is.
 const SAMPLES: u32 = 64;
+/// Both sides are such peers, and busy in turn: together they make its 5 MB/s.
+const PACE_US: u32 = REFERENCE_PACE_US / 2;
 
 struct Case {
     names: Vec<String>,
@@ -95,7 +98,9 @@ fn measure(
     }
     table.note(format!("on {}, not synced", place.name()));
     if files == 1 {
-        table.note(format!("of the reference a sample was taken: what it took, times {SAMPLES}"));
+        table.note(format!(
+            "of the reference a sample was taken: what it took without its start, times {SAMPLES}"
+        ));
     }
     if !case.missing.is_empty() {
         table.note(format!("not here: {}", case.missing.join(", ")));
@@ -118,7 +123,8 @@ impl Case {
             vec![("p2pfs", Program::P2pfs(world, uploader)), ("floor", Program::Floor(floor))];
         let mut missing = Vec::new();
         for kind in others::ALL.iter().filter(|kind| kind.serves_many || files == 1) {
-            match kind.start(folder, &shared, &names) {
+            let serves = |other: &Other| serves(other, &names, &shared, &fetched);
+            match kind.start(folder, &shared, &names).filter(serves) {
                 Some(other) => programs.push((kind.name, Program::Other(other))),
                 None => missing.push(kind.name),
             }
@@ -155,6 +161,13 @@ impl Case {
     }
 }
 
+/// Whether its client brings what it should: it may be too old for how it is called.
+fn serves(other: &Other, names: &[String], shared: &Path, fetched: &Path) -> bool {
+    let fetched_all = other.fetch(fetched).and_then(|_| check_same(names, shared, fetched));
+    let emptied = empty(fetched).map_err(Into::into);
+    fetched_all.and(emptied).map_err(|error| println!("{error}")).is_ok()
+}
+
 impl Reference {
     fn start(folder: &Path, shared: &Path, names: &[String], file_bytes: u64) -> Outcome<Self> {
         let (shared, samples) = match names {
@@ -166,7 +179,7 @@ impl Reference {
             _ => (shared.to_owned(), 1),
         };
         let path = shared.to_str().ok_or("a folder whose name is no text")?;
-        let uploader = stop_and_wait::start(REFERENCE_PACE_US, UPLOADER, &[path])?;
+        let uploader = stop_and_wait::start(PACE_US, UPLOADER, &[path])?;
         let address = uploader.await_listening()?.to_string();
         Ok(Self { uploader, address, shared, samples })
     }
@@ -176,7 +189,7 @@ impl Reference {
         let names = names.iter().map(String::as_str);
         let arguments: Vec<&str> = [&self.address, fetched].into_iter().chain(names).collect();
         let before = self.uploader.usage()?;
-        let downloader = stop_and_wait::start(REFERENCE_PACE_US, DOWNLOADER, &arguments)?;
+        let downloader = stop_and_wait::start(PACE_US, DOWNLOADER, &arguments)?;
         let (elapsed, receiver) = stop_and_wait::await_done(downloader)?;
         let sender = self.uploader.usage()?.since(before);
         let [sender, receiver] =

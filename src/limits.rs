@@ -3,8 +3,8 @@
 //! Nothing elsewhere holds a number that limits a queue, a table, a length or a
 //! wait. How the numbers relate is asserted at compile time at the end.
 //!
-//! Rates and times beside a number, if no command is, were taken with builds that differ in
-//! that number alone, one after the other and back in one run, on the machine of
+//! Where several values of a number are compared, that was done, if it says nothing else, with
+//! builds that differ in it alone, one after the other and back in one run, on the machine of
 //! `benches/README.md`: medians of 7 or more.
 
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Other programs that serve a folder, where they are installed.
+//! Other programs that serve a folder, where they are installed. They are run apart from the
+//! settings, proxies and keys of their user.
 
 use std::env;
 use std::fmt::Write;
@@ -68,7 +69,7 @@ pub(crate) const ALL: [Kind; 7] = [
     Kind {
         name: "scp",
         serves_many: true,
-        programs: &["sshd", "ssh-keygen", "scp"],
+        programs: &["sshd", "ssh-keygen", "ssh", "scp"],
         serve: serve_ssh,
         fetch: fetch_scp,
     },
@@ -221,7 +222,8 @@ fn serve_python(served: &Served) -> Outcome<Command> {
 
 fn fetch_curl(served: &Served, fetched: &Path) -> Command {
     let mut command = Command::new("curl");
-    command.args(["--silent", "--fail", "--remote-name-all", "--output-dir"]).arg(fetched);
+    command.args(["-q", "--noproxy", "*", "--silent", "--fail", "--remote-name-all"]);
+    command.arg("--output-dir").arg(fetched);
     command.args(served.names.iter().map(|name| format!("http://{}/{name}", served.address)));
     command
 }
@@ -239,7 +241,7 @@ fn serve_for_aria2(served: &Served) -> Outcome<Command> {
 
 fn fetch_aria2(served: &Served, fetched: &Path) -> Command {
     let mut command = Command::new("aria2c");
-    command.args(["--no-conf", "--quiet", "--file-allocation=none"]);
+    command.args(["--no-conf", "--no-proxy=127.0.0.1", "--quiet", "--file-allocation=none"]);
     command.arg("--dir").arg(fetched).arg("--input-file").arg(served.home.join("list"));
     command
 }
@@ -265,7 +267,8 @@ fn serve_ssh(served: &Served) -> Outcome<Command> {
 
 fn fetch_scp(served: &Served, fetched: &Path) -> Command {
     let mut command = Command::new("scp");
-    command.args(["-q", "-r", "-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]);
+    command.args(["-s", "-q", "-r", "-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]);
+    command.args(["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]);
     command.args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
     command.arg("-i").arg(served.home.join("key"));
     command.arg("-P").arg(served.address.port().to_string());

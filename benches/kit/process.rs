@@ -31,7 +31,7 @@ pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     /// Of its first thread.
     pub(crate) usage: Usage,
-    /// Of all of it and of the processes that it waited for, to 10 ms.
+    /// Of all of it and of the processes that it waited for, to some 10 ms.
     pub(crate) cpu_of_all: Duration,
 }
 

@@ -21,10 +21,11 @@ pub(crate) fn start(pace_us: u32, part: &str, arguments: &[&str]) -> Outcome<Pro
     Process::start(part, command)
 }
 
-/// Waits for the end of a downloader; how long it took, and what it cost in its whole life.
+/// Waits for the end of a downloader; how long it took, and what it cost, without its start.
 pub(crate) fn await_done(mut downloader: Process) -> Outcome<(Duration, Usage)> {
     let (begun, _) = downloader.await_stdout("begun")?;
+    let before = downloader.usage()?;
     let (done, _) = downloader.await_stdout("done")?;
     let ended = downloader.await_success()?;
-    Ok((done.saturating_duration_since(begun), ended.usage))
+    Ok((done.saturating_duration_since(begun), ended.usage.since(before)))
 }

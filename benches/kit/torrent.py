@@ -10,7 +10,10 @@ import os
 import sys
 import time
 
-import libtorrent
+try:
+    import libtorrent
+except ImportError:
+    sys.exit("libtorrent is not installed for this python3")
 
 ROLE, TORRENT, ADDRESS, FOLDER = sys.argv[1:]
 HOST, PORT = ADDRESS.split(":")
