@@ -28,12 +28,13 @@ pub(super) struct LocalFile {
 /// The complete files of our folder.
 ///
 /// Invariant: a file without digest is in `unhashed` or in `hashing`, or waits for
-/// its rehash.
+/// its rehash. There is no name in them that is not in `files`.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     files: BTreeMap<FileName, LocalFile>,
     unhashed: BTreeSet<FileName>,
-    hashing: BTreeSet<FileName>,
+    /// With the sizes that the files had when it began, in bytes.
+    hashing: BTreeMap<FileName, u64>,
 }
 
 impl Index {
@@ -48,25 +49,29 @@ impl Index {
             rehash: Backoff::new(REHASH_DELAY_MIN),
         };
         self.files.insert(name, file);
-        self.unhashed.remove(&name);
-        if digest.is_none() && !self.hashing.contains(&name) {
+        if digest.is_some() {
+            self.unhashed.remove(&name);
+        } else if !self.hashing.contains_key(&name) {
             self.unhashed.insert(name);
         }
     }
 
     /// Takes a file out.
     pub(super) fn remove(&mut self, name: &FileName) -> Option<LocalFile> {
+        let file = self.files.remove(name)?;
         self.unhashed.remove(name);
         self.hashing.remove(name);
-        self.files.remove(name)
+        Some(file)
     }
 
     /// Begins to hash a file that has no digest, unless that is under way. True if the
     /// runner has to be told.
     pub(super) fn begin_hash(&mut self, name: &FileName) -> bool {
-        let has_none = self.files.get(name).is_some_and(|file| file.digest.is_none());
+        let Some(file) = self.files.get(name).filter(|file| file.digest.is_none()) else {
+            return false;
+        };
         self.unhashed.remove(name);
-        has_none && self.hashing.insert(*name)
+        self.hashing.insert(*name, file.version.size_bytes).is_none()
     }
 
     /// The hash of a file has ended, in whichever way.
@@ -76,14 +81,13 @@ impl Index {
 
     /// Whether the hash of a file is under way.
     pub(super) fn is_hashing(&self, name: &FileName) -> bool {
-        self.hashing.contains(name)
+        self.hashing.contains_key(name)
     }
 
     /// The next file to hash for its own sake: when no other is hashed, or only a few small
     /// ones, so that a disk is not waited for once for each of them.
     pub(super) fn next_unhashed(&self) -> Option<FileName> {
-        let sizes_bytes =
-            self.hashing.iter().filter_map(|name| Some(self.files.get(name)?.version.size_bytes));
+        let sizes_bytes = self.hashing.values().copied();
         let has_room = self.hashing.is_empty()
             || self.hashing.len() < HASH_AHEAD_FILES_MAX
                 && sizes_bytes.fold(0, u64::saturating_add) < HASH_AHEAD_BYTES;
