@@ -47,7 +47,9 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         crowds.push(Crowd::new(home, count, total_bytes / count as u64)?);
     }
     let first = &crowds[0];
-    let (best, tried) = Floor::best(settings, &first.shared, &first.folders[0], false)?;
+    let start = |setup| Floor::start(setup, &first.shared, first.folders.len());
+    let run = |floor: &Floor| Ok(first.floor(floor)?.slowest);
+    let (best, tried) = Floor::best_of(settings, start, run)?;
     let floor_of = |crowd: &Crowd| Floor::start(best.setup, &crowd.shared, crowd.folders.len());
     let floors = crowds.iter().map(floor_of).collect::<Outcome<Vec<_>>>()?;
     let runs = rounds(settings, 2 * counts.len(), |way| match way.checked_sub(counts.len()) {
@@ -65,9 +67,10 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         table.row(&format!("total rate: p2pfs, {count} downloaders"), "MB/s", &rates(runs));
         table.row(&format!("total rate: floor, {count} receivers"), "MB/s", &rates(floors));
     }
-    for (runs, count) in ours.iter().zip(counts) {
-        let cpu_s = column(runs, |run| run.cpu.as_secs_f64());
-        table.row(&format!("CPU of all: p2pfs, {count} downloaders"), "s", &cpu_s);
+    let cpu_s = |runs: &[Run]| column(runs, |run| run.cpu.as_secs_f64());
+    for ((runs, floors), count) in ours.iter().zip(floors).zip(counts) {
+        table.row(&format!("CPU of all: p2pfs, {count} downloaders"), "s", &cpu_s(runs));
+        table.row(&format!("CPU of all: floor, {count} receivers"), "s", &cpu_s(floors));
     }
     for ((runs, floors), count) in ours.iter().zip(floors).zip(counts) {
         let name = format!("slowest / fastest: {count} downloaders");
@@ -121,13 +124,15 @@ impl Crowd {
         let receivers = self.folders.iter().map(|folder| floor.receiver(folder, false));
         let receivers = receivers.collect::<Outcome<Vec<_>>>()?;
         receivers.iter().try_for_each(Receiver::await_begun)?;
+        let before = floor.sender_cpu()?;
         let begun = floor.open()?;
-        let (mut times, mut cpu) = (Vec::new(), Duration::ZERO);
+        let (mut times, mut receivers_cpu) = (Vec::new(), Duration::ZERO);
         for receiver in receivers {
             let (_, done, usage) = receiver.finish()?;
             times.push(done.saturating_duration_since(begun));
-            cpu += usage.cpu;
+            receivers_cpu += usage.cpu;
         }
+        let sender_cpu = floor.sender_cpu()?.saturating_sub(before);
         for folder in &self.folders {
             check_same(&self.names, &self.shared, folder)?;
             empty(folder)?;
@@ -135,7 +140,7 @@ impl Crowd {
         Ok(Run {
             slowest: times.iter().max().copied().unwrap_or_default(),
             fastest: times.iter().min().copied().unwrap_or_default(),
-            cpu,
+            cpu: sender_cpu + receivers_cpu,
         })
     }
 }

@@ -16,7 +16,7 @@ use kit::content::{check_same, empty, names, write_noise};
 use kit::download::{Run, many_files, one_file};
 use kit::floor::Floor;
 use kit::others::{self, Other, find};
-use kit::stop_and_wait::{self, DOWNLOADER, REFERENCE_PACE_US, UPLOADER};
+use kit::stop_and_wait::{self, DOWNLOADER, Pace, UPLOADER};
 use kit::{
     GIB, MIB, Outcome, Place, Process, Report, Settings, Table, Usage, World, column, rounds,
     subfolder,
@@ -43,8 +43,6 @@ struct Reference {
 
 /// How many such samples a large file is.
 const SAMPLES: u32 = 64;
-/// Both sides are such peers, and busy in turn: together they make its 5 MB/s.
-const PACE_US: u32 = REFERENCE_PACE_US / 2;
 
 struct Case {
     names: Vec<String>,
@@ -179,7 +177,7 @@ impl Reference {
             _ => (shared.to_owned(), 1),
         };
         let path = shared.to_str().ok_or("a folder whose name is no text")?;
-        let uploader = stop_and_wait::start(PACE_US, UPLOADER, &[path])?;
+        let uploader = stop_and_wait::start(Pace::Reference, UPLOADER, &[path])?;
         let address = uploader.await_listening()?.to_string();
         Ok(Self { uploader, address, shared, samples })
     }
@@ -189,7 +187,7 @@ impl Reference {
         let names = names.iter().map(String::as_str);
         let arguments: Vec<&str> = [&self.address, fetched].into_iter().chain(names).collect();
         let before = self.uploader.usage()?;
-        let downloader = stop_and_wait::start(PACE_US, DOWNLOADER, &arguments)?;
+        let downloader = stop_and_wait::start(Pace::Reference, DOWNLOADER, &arguments)?;
         let (elapsed, receiver) = stop_and_wait::await_done(downloader)?;
         let sender = self.uploader.usage()?.since(before);
         let [sender, receiver] =

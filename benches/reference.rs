@@ -1,8 +1,8 @@
 //! With a peer that works like the reference: it stops and waits for each
 //! acknowledgment, sends chunks of 1 KiB, and receives 1 KiB at a time.
 //!
-//! Three such peers: one in Python, as the reference is, which is as busy with each KiB as
-//! the reference was measured to be (about 5 MB/s); the same without that; and a part of
+//! Three such peers: one in Python, as the reference is, which is made as busy as that was
+//! measured to be (see `kit/stop_and_wait.rs`); the same without that; and a part of
 //! this bench, which costs as little as it can. Of the CPU time, ours should be little.
 
 #[path = "kit/mod.rs"]
@@ -22,7 +22,7 @@ use kit::messages::{
     text,
 };
 use kit::others::find;
-use kit::stop_and_wait::{self, DOWNLOADER, REFERENCE_PACE_US, UPLOADER};
+use kit::stop_and_wait::{self, DOWNLOADER, Pace, UPLOADER};
 use kit::{
     Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
 };
@@ -113,13 +113,15 @@ fn measure(settings: &Settings, report: &mut Report, title: &str, other: Other) 
         let ours = column(runs, |run| run.ours.as_secs_f64() * 1e3 / mib);
         let theirs = column(runs, |run| run.theirs.as_secs_f64() * 1e3 / mib);
         let of_all = column(runs, |run| run.ours.div_duration_f64(run.ours + run.theirs));
-        let of_time = column(runs, |run| run.ours.div_duration_f64(run.elapsed));
+        let our_part = column(runs, |run| run.ours.div_duration_f64(run.elapsed));
+        let its_part = column(runs, |run| run.theirs.div_duration_f64(run.elapsed));
         table.row(&format!("{what}: rate"), "MB/s", &rate);
         table.row(&format!("{what}: our CPU"), "ms/MiB", &ours);
         table.row(&format!("{what}: its CPU"), "ms/MiB", &theirs);
         table.bounded_row(&format!("{what}: our share of the CPU time"), "", &of_all, bound);
-        table.row(&format!("{what}: our CPU in the time that passes"), "", &of_time);
-        // With us it is no slower than with its like: it never waits for us.
+        table.row(&format!("{what}: our CPU in the time that passes"), "", &our_part);
+        table.row(&format!("{what}: its CPU in the time that passes"), "", &its_part);
+        // With us it is no slower than with its like.
         let bound = (other == Other::Reference).then_some(Bound::AtLeast(0.95));
         table.ratio(&format!("{what}: rate to that between two of it"), &rate, &among, bound);
     }
@@ -139,8 +141,8 @@ impl Other {
     fn start(self, part: &str, arguments: &[&str]) -> Outcome<Process> {
         match self {
             Self::Rust => Process::part(part, arguments),
-            Self::Python => stop_and_wait::start(0, part, arguments),
-            Self::Reference => stop_and_wait::start(REFERENCE_PACE_US, part, arguments),
+            Self::Python => stop_and_wait::start(Pace::Full, part, arguments),
+            Self::Reference => stop_and_wait::start(Pace::Reference, part, arguments),
         }
     }
 }

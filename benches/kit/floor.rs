@@ -5,6 +5,7 @@
 //! It is tried with several sizes of its own and of the kernel's buffers and both ways of
 //! sending, and what is best on this machine counts.
 
+use std::error::Error;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{ErrorKind, Read, Write};
@@ -12,13 +13,14 @@ use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use sha2::{Digest, Sha256};
 
 use super::content::{check_same, empty};
 use super::download::Run;
+use super::usage::cpu_of_all;
 use super::{Outcome, Process, Settings, Spread, Usage};
 
 pub(super) const SENDER: &str = "floor-sender";
@@ -108,13 +110,23 @@ impl Floor {
         fetched: &Path,
         is_synced: bool,
     ) -> Outcome<(Self, String)> {
-        let floors = Setup::all(settings).into_iter().map(|setup| Self::start(setup, shared, 1));
-        let floors: Vec<Self> = floors.collect::<Outcome<_>>()?;
-        let time = |floor: &Self| -> Outcome<f64> {
+        let start = |setup| Self::start(setup, shared, 1);
+        Self::best_of(settings, start, |floor| {
             let elapsed = floor.run(fetched, is_synced)?.elapsed;
             empty(fetched)?;
-            Ok(elapsed.as_secs_f64())
-        };
+            Ok(elapsed)
+        })
+    }
+
+    /// The one with the shortest time. Says what was tried.
+    pub(crate) fn best_of(
+        settings: &Settings,
+        start: impl Fn(Setup) -> Outcome<Self>,
+        run: impl Fn(&Self) -> Outcome<Duration>,
+    ) -> Outcome<(Self, String)> {
+        let floors = Setup::all(settings).into_iter().map(start);
+        let floors: Vec<Self> = floors.collect::<Outcome<_>>()?;
+        let time = |floor: &Self| Ok::<_, Box<dyn Error>>(run(floor)?.as_secs_f64());
         // One to fill the caches; each once; then the best few again.
         time(&floors[0])?;
         let mut tried = Vec::new();
@@ -172,9 +184,9 @@ impl Floor {
         Ok(Run { elapsed, sender, receiver })
     }
 
-    /// What the sender has cost so far.
-    pub(crate) fn usage(&self) -> Outcome<Usage> {
-        self.sender.usage()
+    /// The time on a core of all threads of the sender so far, to some 10 ms.
+    pub(crate) fn sender_cpu(&self) -> Outcome<Duration> {
+        Ok(cpu_of_all(self.sender.pid())?)
     }
 
     /// The same as [`Floor::run`], and compares what came.

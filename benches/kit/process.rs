@@ -113,11 +113,6 @@ impl Process {
         self.await_line(&self.stderr, part, |line| line.contains(part))
     }
 
-    /// How many lines on stderr contain this, so far.
-    pub(crate) fn count_stderr(&self, part: &str) -> usize {
-        self.stderr.lock().lines.iter().filter(|(_, line)| line.contains(part)).count()
-    }
-
     /// Waits for its end, without polling.
     pub(crate) fn await_end(&mut self) -> Outcome<Ended> {
         // Nobody else reaps it, so its number stays its own until `wait` below.

@@ -3,8 +3,8 @@
     stop_and_wait.py PACE stop-and-wait-uploader FOLDER
     stop_and_wait.py PACE stop-and-wait-downloader ADDRESS FOLDER NAME...
 
-Chunks of 1 KiB, one acknowledgment for each, receives of 1 KiB. The pace is the least
-time in microseconds that it is busy with a KiB.
+Chunks of 1 KiB, one acknowledgment for each, receives of 1 KiB. The pace is how
+long it is busy with a KiB, in microseconds, beside what receiving and sending take.
 """
 
 import hashlib
@@ -17,8 +17,9 @@ import time
 PACE_S = int(sys.argv[1]) / 1e6
 
 
-def be_busy(began):
-    while time.perf_counter() < began + PACE_S:
+def be_busy(length):
+    end = time.perf_counter() + PACE_S * length / 1024
+    while time.perf_counter() < end:
         pass
 
 
@@ -28,11 +29,10 @@ def upload(connection, folder):
     path = os.path.join(folder, name)
     with open(path, "rb") as file:
         while data := file.read(1024):
-            began = time.perf_counter()
             connection.sendall(b"T" + struct.pack("!I", len(data)) + data)
             while connection.recv(1024)[:1] != b"A":
                 pass
-            be_busy(began)
+            be_busy(len(data))
     with open(path, "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     connection.sendall(b"E" + digest.encode())
@@ -50,9 +50,9 @@ def uploader(folder):
 def messages(connection):
     gathered = b""
     while True:
-        began = time.perf_counter()
-        gathered += connection.recv(1024)
-        be_busy(began)
+        received = connection.recv(1024)
+        be_busy(len(received))
+        gathered += received
         while gathered:
             if gathered[:1] == b"E":
                 length = 65

@@ -11,8 +11,6 @@ pub(crate) struct Usage {
     pub(crate) cpu: Duration,
     /// How often it waited for something: a wake-up follows each.
     pub(crate) waits: u64,
-    /// How often it was put aside for another.
-    pub(crate) preemptions: u64,
     /// Memory now; 0 once it has ended.
     pub(crate) rss_bytes: u64,
     /// Of that, what belongs to no file.
@@ -33,7 +31,6 @@ impl Usage {
         Ok(Self {
             cpu: Duration::from_nanos(cpu_ns.unwrap_or_default()),
             waits: field("voluntary_ctxt_switches:").unwrap_or_default(),
-            preemptions: field("nonvoluntary_ctxt_switches:").unwrap_or_default(),
             rss_bytes: field("VmRSS:").unwrap_or_default() * 1024,
             anonymous_bytes: field("RssAnon:").unwrap_or_default() * 1024,
         })
@@ -41,12 +38,7 @@ impl Usage {
 
     /// What was spent since then. Memory is what it is now.
     pub(crate) fn since(self, before: Self) -> Self {
-        Self {
-            cpu: self.cpu.saturating_sub(before.cpu),
-            waits: self.waits - before.waits,
-            preemptions: self.preemptions - before.preemptions,
-            ..self
-        }
+        Self { cpu: self.cpu.saturating_sub(before.cpu), waits: self.waits - before.waits, ..self }
     }
 }
 

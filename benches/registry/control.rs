@@ -7,14 +7,16 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use p2pfs::limits::LISTEN_BACKLOG;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
+use super::Outcome;
+use super::kit::{crowd::take_all_descriptors, messages};
 use super::load::{ANSWER_BYTES, LOOKUP_BYTES};
-use super::{Outcome, kit::messages, take_all_descriptors};
 
 /// What is read in one call: whole lookups, many more than are ever under way.
 const READ_BYTES: usize = 1024 * LOOKUP_BYTES;
-/// Events of one wait, and connections that may wait to be accepted, as in the registry.
+/// Events of one wait, as in the registry.
 const EVENTS: usize = 1024;
 
 pub(super) fn control(_: &[String]) -> Outcome<()> {
@@ -22,7 +24,7 @@ pub(super) fn control(_: &[String]) -> Outcome<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     // Again, for a longer queue than std asks for.
-    rustix::net::listen(&listener, EVENTS as i32)?;
+    rustix::net::listen(&listener, LISTEN_BACKLOG)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let listener_fd = listener.as_raw_fd() as u64;
     epoll::add(&epoll, &listener, EventData::new_u64(listener_fd), EventFlags::IN)?;

@@ -21,9 +21,10 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::net::sockopt;
 
+use super::Outcome;
+use super::kit::crowd::take_all_descriptors;
 use super::kit::messages::{lookup_request, lookup_response, register_request, register_response};
 use super::kit::{Usage, percentile};
-use super::{Outcome, take_all_descriptors};
 
 pub(super) const LOOKUP_BYTES: usize = 6;
 pub(super) const ANSWER_BYTES: usize = 70;

@@ -22,8 +22,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-
+use kit::crowd::take_all_descriptors;
 use kit::{Bound, DEADLINE, Outcome, Process, Report, Settings, Table, rounds};
 
 /// Peers that the registry knows while it is asked.
@@ -244,13 +243,4 @@ impl Side {
         }
         Ok(())
     }
-}
-
-/// Takes as many descriptors as the system allows; gives how many that are.
-fn take_all_descriptors() -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // If that is not granted, what there is has to do.
-    let _ = setrlimit(Resource::Nofile, limit);
-    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| n as usize)
 }
