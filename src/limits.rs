@@ -47,7 +47,8 @@ pub const WISHES_MAX: usize = 16_384;
 /// 1 KiB/s one of them is acknowledged every 8 s, within [`PROGRESS_TIMEOUT`].
 pub const CHUNK_BYTES_MIN: u32 = 8 * 1024;
 /// File data in the largest chunks that we send. The reference took 64 KiB chunks at
-/// some 80 MB/s and 1 MiB chunks at 8 to 16; larger chunks cost us fewer system calls.
+/// some 80 MB/s and 1 MiB chunks at 8 to 16; larger chunks cost us fewer system calls. See
+/// the table at [`SHORT_WINDOW_BYTES_MAX`].
 pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
 /// Chunks sent and not yet acknowledged on one connection, however small they are: as many
 /// as a window of 4 MiB holds of the first size.
@@ -79,7 +80,15 @@ pub const WINDOW_BYTES_MIN: u32 = 256 * 1024;
 /// | 1 MiB | | | 821 | 692 | 690 | 680 |
 /// | 4 MiB | | | | 755 | 703 | 698 |
 pub const SHORT_WINDOW_BYTES_MAX: u32 = 1024 * 1024;
-/// The same on a long link: 125 MB/s with a round trip of 100 ms hold 12.5 MB.
+/// The same on a long link: 125 MB/s with a round trip of 100 ms hold 12.5 MB. From a bare
+/// sender with chunks of 256 KiB through a link of 125 MB/s, in MB/s (the whole table is in
+/// `benches/README.md`):
+///
+/// | delay each way | window 256 KiB | 1 MiB | 4 MiB | 16 MiB | 64 MiB |
+/// |---|---|---|---|---|---|
+/// | 1 ms | 58 | 124 | 124 | 124 | 124 |
+/// | 10 ms | 12 | 46 | 120 | 120 | 120 |
+/// | 50 ms | 2.6 | 10 | 39 | 105 | 105 |
 pub const WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// A link on which no chunk is acknowledged sooner is long for who is alone: there the window
 /// is as large as may be at once. 256 MiB through 125 MB/s and a round trip of 100 ms went at
@@ -135,8 +144,8 @@ pub const PATTERN_INTERVALS: u32 = 2;
 pub const RETRIES_MAX: u32 = 5;
 /// Downloads running at once; further wishes wait their turn. From one peer on the same
 /// machine, 10,000 files of 4 KiB came in 0.85, 0.35, 0.29, 0.29 and 0.32 s with 1, 4, 16, 64
-/// and 256, and 1,000 of 16 KiB in 0.07, 0.07, 0.06, 0.06 and 0.06 s; over a long way, more at
-/// once hide more of the waits.
+/// and 256 (1 is one connection, kept), and 1,000 of 16 KiB in 0.07, 0.07, 0.06, 0.06 and
+/// 0.06 s; over a long way, more at once hide more of the waits.
 pub const DOWNLOADS_MAX: usize = 64;
 /// Files of the shared folder that are offered, or will be once they rest.
 pub const SHARED_FILES_MAX: usize = 1_000_000;
@@ -256,8 +265,10 @@ pub const TURN_RECEIVED_BYTES: usize = 512 * 1024;
 /// the same rate.
 pub const TURN_SENT_BYTES: usize = CONNECTION_TURN_BYTES_MAX;
 /// The least that a ready connection is allowed in one turn: with 16 KiB, 100 downloads at
-/// once went at some 0.85 of the rate.
-pub const CONNECTION_TURN_BYTES_MIN: usize = 32 * 1024;
+/// once went at some 0.85 of the rate. To 64 downloaders, each of which has to wait for a core
+/// for what it is sent, 256 MiB went at 964, 1,028, 1,082 and 1,107 MB/s with 32, 64, 128 and
+/// 256 KiB; but 64 downloads that are hashed take some 3 ms of a turn with this.
+pub const CONNECTION_TURN_BYTES_MIN: usize = 64 * 1024;
 /// What is read of a file and sent at once to this machine, while no other file is open. With
 /// `sendfile` the receiver, who also hashes, has to fetch the pages from memory: 1 GiB went at
 /// 0.86 of the floor's speed, and with this at 1.03. Beside 8 downloads whose data is thrown
