@@ -154,7 +154,6 @@ fn grid_through_relay(
     let large = folders.content(settings.choose(64 * MIB, 4 * MIB))?;
     let mut sources = vec![Source::ours(folders, &large, Some(link))?];
     for (chunk, window) in grid(settings) {
-        // About what the window lets through in half a second.
         let round_trips = 500 / (2 * delay_ms);
         let mebibytes = (u64::from(window) * round_trips / MIB).max(1).next_power_of_two();
         let content = match mebibytes * MIB {

@@ -24,7 +24,7 @@ const MARGIN: f64 = 16.0;
 /// Of our bars and of those of others: what they have in common, and a second part.
 const OURS: [&str; 2] = ["#1b6ca8", "#7fb2d9"];
 const OTHERS: [&str; 2] = ["#7b8794", "#c3cad1"];
-/// A bar more than so many times as long as the one next in length is cut.
+/// A bar, or its line, more than so many times as long as the one next in length is cut.
 const CUT: f64 = 3.0;
 
 fn main() -> ExitCode {
@@ -92,10 +92,9 @@ fn panel(
         [_] => *most,
         _ => parts.iter().filter_map(|part| Some(part.get(row)?.1[0])).sum(),
     });
-    let wholes: Vec<f64> = wholes.collect();
-    let mut sorted = wholes.clone();
-    sorted.sort_by(|a, b| b.total_cmp(a));
-    let longest = match sorted[..] {
+    let mut wholes: Vec<f64> = wholes.collect();
+    wholes.sort_by(|a, b| b.total_cmp(a));
+    let longest = match wholes[..] {
         [longest, next, ..] if longest > CUT * next => next,
         [longest, ..] => longest,
         [] => 0.0,
@@ -110,7 +109,7 @@ fn panel(
     )?;
     *y += HEAD_HEIGHT;
     let left = MARGIN + NAME_WIDTH;
-    for (row, ((name, [_, least, most]), whole)) in first.iter().zip(wholes).enumerate() {
+    for (row, (name, [_, least, most])) in first.iter().enumerate() {
         let middle = *y + BAR_HEIGHT / 2.0;
         writeln!(
             shapes,
@@ -120,7 +119,7 @@ fn panel(
             escaped(name)
         )?;
         let colours = if *name == "p2pfs" { OURS } else { OTHERS };
-        let (mut end, mut numbers) = (0.0, Vec::new());
+        let (mut end, mut sum, mut numbers) = (0.0, 0.0, Vec::new());
         for (part, colour) in parts.iter().zip(colours) {
             let (_, [median, ..]) = part.get(row).ok_or("a part without a row")?;
             let width = (median * scale).min(room - end);
@@ -131,9 +130,10 @@ fn panel(
                 *y,
             )?;
             end += width;
+            sum += median;
             numbers.push(number(*median));
         }
-        if whole > longest {
+        if sum > longest {
             let at = left + end - 12.0;
             writeln!(
                 shapes,
@@ -141,13 +141,13 @@ fn panel(
                 *y
             )?;
         } else if parts.len() == 1 {
+            end = (most * scale).min(room);
             writeln!(
                 shapes,
                 "<path d=\"M{:.1} {middle:.1}H{:.1}\" stroke=\"black\"/>",
                 left + least * scale,
-                left + most * scale
+                left + end
             )?;
-            end = end.max(most * scale);
         }
         writeln!(
             shapes,

@@ -174,6 +174,7 @@ fn fetch_rsync(served: &Served, fetched: &Path) -> Command {
     let mut command = Command::new("rsync");
     command.args(["--recursive", "--whole-file"]);
     command.arg(format!("rsync://{}/shared/", served.address)).arg(fetched);
+    command.env_remove("RSYNC_PROXY").env_remove("RSYNC_CONNECT_PROG");
     command
 }
 

@@ -30,8 +30,9 @@ def upload(connection, folder):
     with open(path, "rb") as file:
         while data := file.read(1024):
             connection.sendall(b"T" + struct.pack("!I", len(data)) + data)
-            while connection.recv(1024)[:1] != b"A":
-                pass
+            while (received := connection.recv(1024))[:1] != b"A":
+                if not received:
+                    return
             be_busy(len(data))
     with open(path, "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
@@ -51,6 +52,8 @@ def messages(connection):
     gathered = b""
     while True:
         received = connection.recv(1024)
+        if not received:
+            sys.exit("the uploader closed")
         be_busy(len(received))
         gathered += received
         while gathered:

@@ -43,7 +43,7 @@ impl Usage {
 }
 
 /// The time on a core of a process, with all its threads, and of those it waited for: for
-/// programs of others. It is a sum of four times, each cut down to 10 ms.
+/// programs of others, or of many threads. It is a sum of four times, each cut down to 10 ms.
 pub(crate) fn cpu_of_all(pid: u32) -> io::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name in parentheses may hold spaces; utime is the 12th field after it.
