@@ -17,7 +17,7 @@ use kit::{
     Bound, Entry, MIB, Outcome, Place, Process, Report, Settings, Spread, Table, World, column,
     control, rounds, subfolder,
 };
-use p2pfs::limits::{CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN};
+use p2pfs::limits::{CHUNKS_PER_WINDOW, CONNECTION_TURN_BYTES_MAX, WINDOW_BYTES_MIN};
 
 const KIB: u32 = 1024;
 const CHUNKS_KIB: [u32; 7] = [1, 4, 16, 64, 256, 1024, 4096];
@@ -235,7 +235,8 @@ impl Source {
         window: u32,
         link: Option<Link>,
     ) -> Outcome<Self> {
-        let (sender, address) = control::start_uploader(&folders.shared, chunk, window)?;
+        let turn = CONNECTION_TURN_BYTES_MAX;
+        let (sender, address) = control::start_uploader(&folders.shared, chunk, window, turn)?;
         let name = match window {
             BARE_WINDOW => format!("bare: chunk {}, no window", bytes(chunk)),
             _ => format!("bare: chunk {}, window {}", bytes(chunk), bytes(window)),

@@ -264,7 +264,7 @@ pub const TURN_RECEIVED_BYTES: usize = 512 * 1024;
 /// The same for bytes sent. Beside 8 downloads at line rate, half of all small answers came
 /// within 0.99 of the time that a bare loop took with this, and within 1.10 with 512 KiB, at
 /// the same rate, while the least share was 32 KiB: now up to 4 share this, and with 8 it was
-/// 0.99 again, as few are ready in one turn.
+/// 0.99 of the same loop again, as few are ready in one turn.
 pub const TURN_SENT_BYTES: usize = CONNECTION_TURN_BYTES_MAX;
 /// The least that a ready connection is allowed in one turn: with 16 KiB, 100 downloads at
 /// once went at some 0.85 of the rate. To 64 downloaders, each of which has to wait for a core

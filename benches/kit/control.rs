@@ -20,18 +20,18 @@ pub(super) const UPLOADER: &str = "control-uploader";
 const LISTENER: u64 = u64::MAX;
 const EVENTS: usize = 1024;
 const READ_BYTES: usize = 64 * 1024;
-/// What one connection may send before others have their turn.
-const TURN_BYTES: u64 = 256 * 1024;
 
-/// Starts an uploader of the files in a folder.
+/// Starts an uploader of the files in a folder. A connection sends `turn_bytes` before others
+/// have their turn.
 pub(crate) fn start_uploader(
     folder: &Path,
     chunk_bytes: u32,
     window_bytes: u32,
+    turn_bytes: usize,
 ) -> Outcome<(Process, SocketAddr)> {
     let folder = folder.to_str().ok_or("a path that is not UTF-8")?;
-    let sizes = [chunk_bytes, window_bytes].map(|bytes| bytes.to_string());
-    let process = Process::part(UPLOADER, &[folder, &sizes[0], &sizes[1]])?;
+    let [chunk, window] = [chunk_bytes, window_bytes].map(|bytes| bytes.to_string());
+    let process = Process::part(UPLOADER, &[folder, &chunk, &window, &turn_bytes.to_string()])?;
     let address = process.await_listening()?.into();
     Ok((process, address))
 }
@@ -119,6 +119,7 @@ struct Uploader {
     files: BTreeMap<String, (File, u64, Vec<u8>)>,
     chunk_bytes: u64,
     chunks_in_flight_max: u64,
+    turn_bytes: u64,
 }
 
 #[derive(Default)]
@@ -153,10 +154,10 @@ impl Uploader {
         }
     }
 
-    /// Sends until there is nothing left or [`TURN_BYTES`] are sent. Whether something is
+    /// Sends until there is nothing left or `turn_bytes` are sent. Whether something is
     /// left to send.
     fn send(&self, state: &mut Upload, socket: &OwnedFd) -> Result<bool, Errno> {
-        let mut budget_bytes = TURN_BYTES;
+        let mut budget_bytes = self.turn_bytes;
         loop {
             if !state.head.is_empty() {
                 let more =
@@ -193,10 +194,10 @@ impl Uploader {
     }
 }
 
-/// Arguments: the folder, the size of a chunk, the size of the window.
+/// Arguments: the folder, the sizes of a chunk, of the window and of a turn.
 pub(super) fn uploader(arguments: &[String]) -> Outcome<()> {
-    let [folder, chunk_bytes, window_bytes] = arguments else {
-        return Err("three arguments".into());
+    let [folder, chunk_bytes, window_bytes, turn_bytes] = arguments else {
+        return Err("four arguments".into());
     };
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
@@ -208,5 +209,6 @@ pub(super) fn uploader(arguments: &[String]) -> Outcome<()> {
         files.insert(name, (File::open(entry.path())?, content.len() as u64, end));
     }
     let (chunk_bytes, window_bytes): (u64, u64) = (chunk_bytes.parse()?, window_bytes.parse()?);
-    serve(&Uploader { files, chunk_bytes, chunks_in_flight_max: window_bytes / chunk_bytes })
+    let (chunks_in_flight_max, turn_bytes) = (window_bytes / chunk_bytes, turn_bytes.parse()?);
+    serve(&Uploader { files, chunk_bytes, chunks_in_flight_max, turn_bytes })
 }
