@@ -37,10 +37,10 @@ struct Source {
     content: Content,
     world: World,
     sender: Process,
-    /// Where our own uploader is registered if downloaders find it behind a relay.
+    /// Where our own uploader is registered: downloaders find it as they find the bare ones.
     _home: Option<World>,
     _relay: Option<Process>,
-    _entry: Option<Entry>,
+    _entry: Entry,
 }
 
 /// A file to fetch.
@@ -211,21 +211,8 @@ impl Source {
         let home = World::new()?;
         let (sender, address) = home.peer(1, &folders.shared).listening()?;
         let (name, content) = ("our uploader".to_owned(), content.clone());
-        match link {
-            None => Ok(Self {
-                name,
-                content,
-                world: home,
-                sender,
-                _home: None,
-                _relay: None,
-                _entry: None,
-            }),
-            Some(link) => {
-                let source = Self::behind(name, content, sender, &address.to_string(), Some(link));
-                Ok(Self { _home: Some(home), ..source? })
-            }
-        }
+        let source = Self::behind(name, content, sender, address.into(), link)?;
+        Ok(Self { _home: Some(home), ..source })
     }
 
     fn bare(
@@ -241,25 +228,25 @@ impl Source {
             BARE_WINDOW => format!("bare: chunk {}, no window", bytes(chunk)),
             _ => format!("bare: chunk {}, window {}", bytes(chunk), bytes(window)),
         };
-        Self::behind(name, content.clone(), sender, &address.to_string(), link)
+        Self::behind(name, content.clone(), sender, address, link)
     }
 
     fn behind(
         name: String,
         content: Content,
         sender: Process,
-        address: &str,
+        address: SocketAddr,
         link: Option<Link>,
     ) -> Outcome<Self> {
         let world = World::new()?;
-        let relay = link.map(|link| relay::start(address, link)).transpose()?;
+        let relay = link.map(|link| relay::start(&address.to_string(), link)).transpose()?;
         let port = match &relay {
             Some((_, relay)) => relay.port(),
-            None => address.parse::<SocketAddr>()?.port(),
+            None => address.port(),
         };
         let entry = world.enter(1, port, slice::from_ref(&content.name))?;
         let relay = relay.map(|(relay, _)| relay);
-        let (_home, _relay, _entry) = (None, relay, Some(entry));
+        let (_home, _relay, _entry) = (None, relay, entry);
         Ok(Self { name, content, world, sender, _home, _relay, _entry })
     }
 

@@ -79,16 +79,16 @@ fn measure(
     let runs = rounds(settings, case.programs.len(), |way| case.run(&case.programs[way].1))?;
     let mut table = Table::new(title, "sender and receiver share the cores; the bench sleeps");
     let names = case.programs.iter().map(|(name, _)| name);
-    for (name, runs) in names.clone().zip(&runs) {
-        table.row(&format!("time: {name}"), "s", &column(runs, Run::seconds));
-    }
-    for (name, runs) in names.clone().zip(&runs) {
-        let cpu = column(runs, |run| run.receiver.cpu.as_secs_f64());
-        table.row(&format!("CPU of the receiver: {name}"), "s", &cpu);
-    }
-    for (name, runs) in names.clone().zip(&runs) {
-        let cpu = column(runs, |run| run.sender.cpu.as_secs_f64());
-        table.row(&format!("CPU of the sender: {name}"), "s", &cpu);
+    type Value = fn(&Run) -> f64;
+    let columns: [(&str, Value); 3] = [
+        ("time", Run::seconds),
+        ("CPU of the receiver", |run| run.receiver.cpu.as_secs_f64()),
+        ("CPU of the sender", |run| run.sender.cpu.as_secs_f64()),
+    ];
+    for (what, value) in columns {
+        for (name, runs) in names.clone().zip(&runs) {
+            table.row(&format!("{what}: {name}"), "s", &column(runs, value));
+        }
     }
     let ours = column(&runs[0], Run::seconds);
     for (name, runs) in names.zip(&runs).skip(1) {
@@ -121,49 +121,44 @@ impl Case {
             vec![("p2pfs", Program::P2pfs(world, uploader)), ("floor", Program::Floor(floor))];
         let mut missing = Vec::new();
         for kind in others::ALL.iter().filter(|kind| kind.serves_many || files == 1) {
-            let serves = |other: &Other| serves(other, &names, &shared, &fetched);
-            match kind.start(folder, &shared, &names).filter(serves) {
+            // A client may be too old for how it is called.
+            let tried = |other: Other| match other.checked_run(&fetched) {
+                Ok(_) => Some(other),
+                Err(error) => {
+                    println!("{error}");
+                    None
+                }
+            };
+            match kind.start(folder, &shared, &names).and_then(tried) {
                 Some(other) => programs.push((kind.name, Program::Other(other))),
                 None => missing.push(kind.name),
             }
         }
-        match find("python3") {
-            Some(_) => programs.push(("the reference", {
-                Program::Reference(Reference::start(folder, &shared, &names, file_bytes)?)
-            })),
-            None => missing.push("the reference"),
+        if find("python3").is_some() {
+            let reference = Reference::start(folder, &shared, &names, file_bytes)?;
+            programs.push(("the reference", Program::Reference(reference)));
+        } else {
+            missing.push("the reference");
         }
         Ok(Self { names, shared, fetched, programs, missing })
     }
 
     fn run(&self, program: &Program) -> Outcome<Run> {
         let folders = [self.shared.as_path(), self.fetched.as_path()];
-        let run = match program {
-            Program::P2pfs(world, uploader) => {
-                return match &self.names[..] {
-                    [name] => one_file(world, uploader, name, folders, false),
-                    names => many_files(world, uploader, 1, names, folders),
-                };
+        match (program, &self.names[..]) {
+            (Program::P2pfs(world, uploader), [name]) => {
+                one_file(world, uploader, name, folders, false)
             }
-            Program::Floor(floor) => floor.run(&self.fetched, false)?,
-            Program::Reference(reference) => reference.fetch(&self.names, &self.fetched)?,
-            Program::Other(other) => other.fetch(&self.fetched)?,
-        };
-        let shared = match program {
-            Program::Reference(reference) => &reference.shared,
-            _ => &self.shared,
-        };
-        check_same(&self.names, shared, &self.fetched)?;
-        empty(&self.fetched)?;
-        Ok(run)
+            (Program::P2pfs(world, uploader), names) => {
+                many_files(world, uploader, 1, names, folders)
+            }
+            (Program::Floor(floor), names) => {
+                floor.checked_run(names, &self.shared, &self.fetched, false)
+            }
+            (Program::Other(other), _) => other.checked_run(&self.fetched),
+            (Program::Reference(reference), names) => reference.checked_run(names, &self.fetched),
+        }
     }
-}
-
-/// Whether its client brings what it should: it may be too old for how it is called.
-fn serves(other: &Other, names: &[String], shared: &Path, fetched: &Path) -> bool {
-    let fetched_all = other.fetch(fetched).and_then(|_| check_same(names, shared, fetched));
-    let emptied = empty(fetched).map_err(Into::into);
-    fetched_all.and(emptied).map_err(|error| println!("{error}")).is_ok()
 }
 
 impl Reference {
@@ -182,14 +177,16 @@ impl Reference {
         Ok(Self { uploader, address, shared, samples })
     }
 
-    fn fetch(&self, names: &[String], fetched: &Path) -> Outcome<Run> {
-        let fetched = fetched.to_str().ok_or("a folder whose name is no text")?;
-        let names = names.iter().map(String::as_str);
-        let arguments: Vec<&str> = [&self.address, fetched].into_iter().chain(names).collect();
+    fn checked_run(&self, names: &[String], fetched: &Path) -> Outcome<Run> {
+        let into = fetched.to_str().ok_or("a folder whose name is no text")?;
+        let wanted = names.iter().map(String::as_str);
+        let arguments: Vec<&str> = [&self.address, into].into_iter().chain(wanted).collect();
         let before = self.uploader.usage()?;
         let downloader = stop_and_wait::start(Pace::Reference, DOWNLOADER, &arguments)?;
         let (elapsed, receiver) = stop_and_wait::await_done(downloader)?;
         let sender = self.uploader.usage()?.since(before);
+        check_same(names, &self.shared, fetched)?;
+        empty(fetched)?;
         let [sender, receiver] =
             [sender, receiver].map(|usage| Usage { cpu: usage.cpu * self.samples, ..usage });
         Ok(Run { elapsed: elapsed * self.samples, sender, receiver })

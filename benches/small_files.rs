@@ -9,7 +9,7 @@ mod kit;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kit::content::{check_same, empty, names, write_noise};
+use kit::content::{names, write_noise};
 use kit::download::{Run, many_files};
 use kit::floor::Floor;
 use kit::others::{Other, RSYNC};
@@ -114,12 +114,7 @@ impl Set {
         let folders = [self.shared.as_path(), self.fetched.as_path()];
         match (program, &self.rsync) {
             (0, _) => many_files(&self.world, &self.uploader, 1, &self.names, folders),
-            (2, Some(rsync)) => {
-                let run = rsync.fetch(&self.fetched)?;
-                check_same(&self.names, &self.shared, &self.fetched)?;
-                empty(&self.fetched)?;
-                Ok(run)
-            }
+            (2, Some(rsync)) => rsync.checked_run(&self.fetched),
             _ => self.floor.checked_run(&self.names, &self.shared, &self.fetched, false),
         }
     }

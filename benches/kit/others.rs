@@ -10,6 +10,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::content::{check_same, empty};
 use super::download::Run;
 use super::messages::digest_of;
 use super::usage::cpu_of_all;
@@ -84,10 +85,9 @@ pub(crate) const ALL: [Kind; 7] = [
 
 /// One that serves.
 pub(crate) struct Other {
-    name: &'static str,
+    kind: &'static Kind,
     server: Process,
     served: Served,
-    fetch: fn(&Served, &Path) -> Command,
 }
 
 /// What one serves, and where. Its settings go into `home`.
@@ -100,32 +100,45 @@ struct Served {
 
 impl Kind {
     /// `None` if it is not installed, or does not start, which is told.
-    pub(crate) fn start(&self, home: &Path, shared: &Path, names: &[String]) -> Option<Other> {
+    pub(crate) fn start(
+        &'static self,
+        home: &Path,
+        shared: &Path,
+        names: &[String],
+    ) -> Option<Other> {
         if self.programs.iter().any(|program| find(program).is_none()) {
             return None;
         }
         self.try_start(home, shared, names).map_err(|error| println!("{error}")).ok()
     }
 
-    fn try_start(&self, home: &Path, shared: &Path, names: &[String]) -> Outcome<Other> {
+    fn try_start(&'static self, home: &Path, shared: &Path, names: &[String]) -> Outcome<Other> {
         let address = free_address()?;
         let (shared, names) = (shared.to_owned(), names.to_vec());
         let home = subfolder(home, &self.name.replace(' ', "-"))?;
         let served = Served { home, shared, names, address };
         let mut server = Process::start(self.name, (self.serve)(&served)?)?;
         await_listener(&mut server, address)?;
-        Ok(Other { name: self.name, server, served, fetch: self.fetch })
+        Ok(Other { kind: self, server, served })
     }
 }
 
 impl Other {
-    /// One client from its start to its end.
-    pub(crate) fn fetch(&self, fetched: &Path) -> Outcome<Run> {
+    /// One client from its start to its end; compares what came.
+    pub(crate) fn checked_run(&self, fetched: &Path) -> Outcome<Run> {
+        let Served { names, shared, .. } = &self.served;
+        let run =
+            self.run(fetched).and_then(|run| check_same(names, shared, fetched).map(|()| run));
+        empty(fetched)?;
+        run
+    }
+
+    fn run(&self, fetched: &Path) -> Outcome<Run> {
         let before = self.sender_cpu()?;
         let begun = Instant::now();
         let mut client = Process::start(
-            &format!("client of {}", self.name),
-            (self.fetch)(&self.served, fetched),
+            &format!("client of {}", self.kind.name),
+            (self.kind.fetch)(&self.served, fetched),
         )?;
         let ended = client.await_success()?;
         let elapsed = ended.at.saturating_duration_since(begun);
