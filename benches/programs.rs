@@ -150,7 +150,7 @@ impl Case {
                 one_file(world, uploader, name, folders, false)
             }
             (Program::P2pfs(world, uploader), names) => {
-                many_files(world, uploader, 1, names, folders)
+                many_files(world, uploader, 1, names, folders, false)
             }
             (Program::Floor(floor), names) => {
                 floor.checked_run(names, &self.shared, &self.fetched, false)

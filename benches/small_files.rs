@@ -9,10 +9,12 @@ mod kit;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tempfile::TempDir;
+
 use kit::content::{names, write_noise};
 use kit::download::{Run, many_files};
-use kit::floor::Floor;
-use kit::others::{Other, RSYNC};
+use kit::floor::{Floor, Setup};
+use kit::others::{Other, RSYNC, RSYNC_SYNCED};
 use kit::{
     Bound, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
 };
@@ -30,6 +32,7 @@ struct Set {
     title: String,
     shared: PathBuf,
     fetched: PathBuf,
+    is_synced: bool,
     world: World,
     uploader: Process,
     floor: Floor,
@@ -39,17 +42,29 @@ struct Set {
 const PROGRAMS: [&str; 3] = ["p2pfs", "floor", "rsync"];
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
-    let title = "many small files";
+    measure(settings, report, "many small files", Place::fastest()?, false)?;
+    let disk = Place::Disk.folder()?.ok_or("no folder")?;
+    measure(settings, report, "many small files, synced", (Place::Disk, disk), true)
+}
+
+fn measure(
+    settings: &Settings,
+    report: &mut Report,
+    title: &str,
+    (place, folder): (Place, TempDir),
+    is_synced: bool,
+) -> Outcome<()> {
     if !settings.wants(title) {
         return Ok(());
     }
     let sizes: &[(usize, u64)] = settings
         .choose(&[(1_000, 16), (1_000, 4), (10_000, 4)], &[(100, 16), (100, 4), (1_000, 4)]);
-    let (place, folder) = Place::fastest()?;
-    let mut sets = Vec::new();
+    let mut sets: Vec<Set> = Vec::new();
     for &(count, kib) in sizes {
         let home = subfolder(folder.path(), &format!("{count}-{kib}"))?;
-        sets.push(Set::new(settings, home, count, kib)?);
+        // What is best with the first files is best with the others.
+        let floor = sets.first().map(|first| first.floor.setup);
+        sets.push(Set::new(settings, home, (count, kib), floor, is_synced)?);
     }
     let programs = if sets[0].rsync.is_some() { 3 } else { 2 };
     let runs =
@@ -69,12 +84,9 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         }
     }
     for (set, Set { title, .. }) in sets.iter().enumerate() {
-        table.ratio(
-            &format!("{title}: time, floor / p2pfs"),
-            &seconds(set, 1),
-            &seconds(set, 0),
-            None,
-        );
+        let bound = is_synced.then_some(Bound::AtLeast(0.95));
+        let name = format!("{title}: speed, p2pfs / floor");
+        table.ratio(&name, &seconds(set, 1), &seconds(set, 0), bound);
         if programs == 3 {
             let name = format!("{title}: speed, p2pfs / rsync");
             table.ratio(&name, &seconds(set, 2), &seconds(set, 0), Bound::AtLeast(1.0));
@@ -86,7 +98,8 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     table.row("time of a file, few", "us", &per_file(1));
     table.row("time of a file, many", "us", &per_file(2));
     table.ratio("time of a file, many / few", &per_file(2), &per_file(1), Bound::AtMost(1.1));
-    table.note(format!("on {}, not synced; all offers are heard before", place.name()));
+    let synced = if is_synced { "each synced by all, rsync with --fsync" } else { "not synced" };
+    table.note(format!("on {}, {synced}; all offers are heard before", place.name()));
     if programs == 2 {
         table.note("rsync is not here");
     }
@@ -94,28 +107,40 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
 }
 
 impl Set {
-    fn new(settings: &Settings, home: PathBuf, count: usize, kib: u64) -> Outcome<Self> {
+    fn new(
+        settings: &Settings,
+        home: PathBuf,
+        (count, kib): (usize, u64),
+        setup: Option<Setup>,
+        is_synced: bool,
+    ) -> Outcome<Self> {
         let shared = subfolder(&home, "shared")?;
         let fetched = subfolder(&home, "fetched")?;
         let names = names("file", count);
         for (name, seed) in names.iter().zip(1..) {
             write_noise(&shared.join(name), seed, kib * 1024)?;
         }
-        let (floor, _) = Floor::best(settings, &shared, &fetched, false)?;
-        let rsync = RSYNC.start(&home, &shared, &names);
+        let floor = match setup {
+            Some(setup) => Floor::start(setup, &shared, 1)?,
+            None => Floor::best(settings, &shared, &fetched, is_synced)?.0,
+        };
+        let rsync = if is_synced { &RSYNC_SYNCED } else { &RSYNC };
+        let rsync = rsync.start(&home, &shared, &names);
         let world = World::new()?;
         let plan = world.peer(1, &shared).option("--offer-interval", OFFER_INTERVAL);
         let (uploader, _) = plan.listening()?;
         let title = format!("{count} files of {kib} KiB");
-        Ok(Self { names, title, shared, fetched, world, uploader, floor, rsync })
+        Ok(Self { names, title, shared, fetched, is_synced, world, uploader, floor, rsync })
     }
 
     fn run(&self, program: usize) -> Outcome<Run> {
         let folders = [self.shared.as_path(), self.fetched.as_path()];
         match (program, &self.rsync) {
-            (0, _) => many_files(&self.world, &self.uploader, 1, &self.names, folders),
+            (0, _) => {
+                many_files(&self.world, &self.uploader, 1, &self.names, folders, self.is_synced)
+            }
             (2, Some(rsync)) => rsync.checked_run(&self.fetched),
-            _ => self.floor.checked_run(&self.names, &self.shared, &self.fetched, false),
+            _ => self.floor.checked_run(&self.names, &self.shared, &self.fetched, self.is_synced),
         }
     }
 }

@@ -64,10 +64,12 @@ pub(crate) fn many_files(
     uploader_id: u32,
     names: &[String],
     [shared, fetched]: [&Path; 2],
+    is_synced: bool,
 ) -> Outcome<Run> {
     world.close()?;
     let plan = world.peer(2, fetched).option("--offer-interval", "1h");
-    let (mut downloader, _) = plan.flag("--no-sync").fetches(names).listening()?;
+    let plan = if is_synced { plan } else { plan.flag("--no-sync") };
+    let (mut downloader, _) = plan.fetches(names).listening()?;
     world.await_offers(uploader_id, names)?;
     let before = uploader.usage()?;
     let begun = world.open()?;

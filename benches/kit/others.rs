@@ -36,7 +36,11 @@ pub(crate) const RSYNC: Kind = Kind {
     fetch: fetch_rsync,
 };
 
-/// All of them.
+/// The same, and each file is on the disk when it ends.
+pub(crate) const RSYNC_SYNCED: Kind =
+    Kind { name: "rsync --fsync", fetch: fetch_rsync_synced, ..RSYNC };
+
+/// All that the picture shows.
 pub(crate) const ALL: [Kind; 7] = [
     RSYNC,
     Kind {
@@ -188,6 +192,12 @@ fn fetch_rsync(served: &Served, fetched: &Path) -> Command {
     command.args(["--recursive", "--whole-file"]);
     command.arg(format!("rsync://{}/shared/", served.address)).arg(fetched);
     command.env_remove("RSYNC_PROXY").env_remove("RSYNC_CONNECT_PROG");
+    command
+}
+
+fn fetch_rsync_synced(served: &Served, fetched: &Path) -> Command {
+    let mut command = fetch_rsync(served, fetched);
+    command.arg("--fsync");
     command
 }
 
