@@ -82,7 +82,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         // With a core of its own it is put aside for others less often.
         watched.pin(0);
         let (mut p999_ms, mut longest_ms) = (Vec::new(), Vec::new());
-        for _ in 0..settings.choose(5, 1) {
+        for _ in 0..settings.pairs {
             let before = Turns::read(&log, 0)?.count;
             let until = Until::Milliseconds(time_ms);
             let crowd = Downloads::start(&address, "large", DOWNLOADS, until)?;

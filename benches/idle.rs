@@ -58,9 +58,8 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let _neighbours = (2..2 + NEIGHBOURS).map(|id| start(id, 1)).collect::<Outcome<Vec<_>>>()?;
     count_batches(&listener, SETTLING)?;
 
-    let runs = settings.choose(3, 1);
     let (mut rss, mut growth, mut cpu, mut share) = (vec![], vec![], vec![], vec![]);
-    for _ in 0..runs {
+    for _ in 0..settings.pairs {
         let (begin, before) = (Instant::now(), peer.usage()?);
         let batches = count_batches(&listener, time)?;
         let (spent, minutes) = (peer.usage()?.since(before), begin.elapsed().as_secs_f64() / 60.0);

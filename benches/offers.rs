@@ -162,7 +162,7 @@ fn knowing(settings: &Settings, report: &mut Report, known: &[Vec<u8>]) -> Outco
     send(&sender, known)?;
     for (how, batch) in [("20 at once", NAMES_OF_A_PEER), ("one by one", 1)] {
         let (mut percent, mut waits) = (Vec::new(), Vec::new());
-        for _ in 0..settings.choose(3, 1) {
+        for _ in 0..settings.pairs {
             let cost = pace(&peer, &sender, known, batch, time)?;
             percent.push(cost.0);
             waits.push(cost.1);
@@ -231,7 +231,7 @@ fn offering(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let drops = Sockets::at(port)?.drops;
     let (mut cpu, mut waits, mut took, mut missed) = (vec![], vec![], vec![], vec![]);
     let mut bursts = Vec::new();
-    for _ in 0..settings.choose(3, 2) {
+    for _ in 0..settings.pairs {
         let (begin, before) = (Instant::now(), peer.usage()?);
         let round = ear.hear_round()?;
         let (seconds, spent) = (begin.elapsed().as_secs_f64(), peer.usage()?.since(before));

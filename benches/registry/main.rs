@@ -93,7 +93,7 @@ fn memory(settings: &Settings, report: &mut Report, peers: usize) -> Outcome<()>
         return Ok(());
     }
     let (mut registered, mut asked) = (Vec::new(), Vec::new());
-    for _ in 0..settings.choose(3, 1) {
+    for _ in 0..settings.pairs {
         let mut side = Side::registry()?;
         // What the first one costs is there for all.
         side.order("register 1")?;
