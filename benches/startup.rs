@@ -29,8 +29,8 @@ use kit::messages::{OFFER_BYTES, int, text};
 use kit::probe::Answers;
 use kit::turns::{self, Turns};
 use kit::{
-    Bound, DEADLINE, GIB, MIB, Outcome, PeerPlan, Place, Process, Report, Settings, Table, Usage,
-    World, column, rounds,
+    Bound, DEADLINE, GIB, MIB, Outcome, PeerPlan, Place, Report, Settings, Table, Usage, World,
+    column, rounds,
 };
 
 const FILES: usize = 10_000;
@@ -100,7 +100,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
 
     let hashed_s = column(firsts, |start| start.hashed_s.unwrap_or(f64::NAN));
     let (mut answers_ms, mut turns_ms, mut slices_ms) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..settings.choose(5, 1) {
+    for _ in 0..settings.pairs {
         stage.forget_digests()?;
         if let Some(turns) = stage.turns(&folder.path().join("turns"))? {
             turns_ms.push(turns.longest_ms);
@@ -246,7 +246,7 @@ impl Stage<'_> {
             }
             if hashed.is_none() && looked_at.elapsed() >= LOOKS {
                 looked_at = Instant::now();
-                if read_by(&peer)? >= self.bytes {
+                if peer.read_bytes()? >= self.bytes {
                     hashed = Some(looked_at);
                     hash_cpu_s = peer.usage()?.cpu.as_secs_f64();
                 }
@@ -254,12 +254,9 @@ impl Stage<'_> {
         }
         let (first_offer_at, first_offer_cpu) = first_offer.ok_or("no offer")?;
         let (listening, _) = peer.await_stdout("listening ")?;
-        let (read_bytes, cpu_s) = (read_by(&peer)?, peer.usage()?.cpu.as_secs_f64());
+        let (read_bytes, cpu_s) = (peer.read_bytes()?, peer.usage()?.cpu.as_secs_f64());
         // It may have something to write down.
-        peer.signal(Signal::TERM)?;
-        peer.await_end()?;
-        let (_, turns) = peer.await_stderr("turns of the loop, the longest ")?;
-        let longest_turn_ms = turns.rsplit(' ').nth(1).ok_or("no number of turns")?.parse()?;
+        let longest_turn_ms = turns::end_and_tell(&mut peer)?;
         Ok(Start {
             listening_s: seconds(listening),
             first_offer_s: seconds(first_offer_at),
@@ -289,7 +286,7 @@ impl Stage<'_> {
         let (mut peer, _) = plan.listening()?;
         // With a core of its own, and ahead of others as strace is, it is not put aside for them.
         peer.pin(0);
-        while read_by(&peer)? < self.bytes {
+        while peer.read_bytes()? < self.bytes {
             if begin.elapsed() > DEADLINE {
                 return Err("the files are not hashed".into());
             }
@@ -299,13 +296,6 @@ impl Stage<'_> {
         peer.await_end()?;
         Ok(Some(Turns::read(log, TURNS_OF_THE_START)?))
     }
-}
-
-/// What a process has read, from files and sockets.
-fn read_by(process: &Process) -> Outcome<u64> {
-    let counts = fs::read_to_string(format!("/proc/{}/io", process.pid()))?;
-    let read = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
-    Ok(read.ok_or("the kernel does not count what a process reads")?.parse()?)
 }
 
 /// MB a second and CPU seconds per GiB.

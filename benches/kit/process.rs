@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddrV4;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -67,6 +68,13 @@ impl Process {
     /// What it has cost so far.
     pub(crate) fn usage(&self) -> Outcome<Usage> {
         Usage::of(self.pid()).map_err(|error| format!("{}: {error}", self.name).into())
+    }
+
+    /// What it has read so far, from files and sockets.
+    pub(crate) fn read_bytes(&self) -> Outcome<u64> {
+        let counts = fs::read_to_string(format!("/proc/{}/io", self.pid()))?;
+        let read = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
+        Ok(read.ok_or("the kernel does not count what a process reads")?.parse()?)
     }
 
     /// Keeps its first thread on one core, if that core may be used.

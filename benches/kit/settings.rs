@@ -1,5 +1,6 @@
 //! The command line of a bench.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::Outcome;
@@ -13,12 +14,15 @@ pub(crate) struct Settings {
     pub(crate) is_quick: bool,
     pub(crate) json: Option<PathBuf>,
     pub(crate) pairs: usize,
+    /// Other builds of the program.
+    pub(crate) builds: Vec<PathBuf>,
     filters: Vec<String>,
 }
 
 impl Settings {
     pub(super) fn parse(arguments: &[String]) -> Outcome<Self> {
-        let (mut json, mut pairs, mut filters) = (None, None, Vec::new());
+        let (mut json, mut pairs) = (None, None);
+        let (mut builds, mut filters) = (Vec::new(), Vec::new());
         // `cargo bench` gives `--bench` to every bench, and `cargo test --benches` does not.
         let mut is_quick = !arguments.iter().any(|argument| argument == "--bench");
         let mut arguments = arguments.iter();
@@ -31,13 +35,18 @@ impl Settings {
                     pairs =
                         Some(number.filter(|n| *n > 0).ok_or("--pairs needs a number above 0")?);
                 }
+                "--build" => {
+                    let path = arguments.next().ok_or("--build needs a program")?;
+                    builds
+                        .push(fs::canonicalize(path).map_err(|error| format!("{path}: {error}"))?);
+                }
                 "--bench" => {}
                 flag if flag.starts_with('-') => return Err(format!("unknown flag {flag}").into()),
                 filter => filters.push(filter.to_owned()),
             }
         }
         let pairs = pairs.unwrap_or(if is_quick { QUICK_PAIRS } else { PAIRS });
-        Ok(Self { is_quick, json, pairs, filters })
+        Ok(Self { is_quick, json, pairs, builds, filters })
     }
 
     /// One of two values: the second is for a quick run.

@@ -7,8 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
+
 use super::others::find;
-use super::{Outcome, PeerPlan, Spread, percentile};
+use super::{Outcome, PeerPlan, Process, Spread, percentile};
 
 /// The turns of a process, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,15 @@ pub(crate) fn watched(plan: PeerPlan, log: &Path) -> Option<PeerPlan> {
     let launcher = ["nice".into(), "-n".into(), "-20".into(), strace.into()];
     let flags = FLAGS.into_iter().map(OsString::from);
     Some(plan.under(launcher.into_iter().chain(flags).chain([log.into()])))
+}
+
+/// Ends a peer that was started with `--verbose`; gives its longest turn in milliseconds, as it
+/// counted itself.
+pub(crate) fn end_and_tell(peer: &mut Process) -> Outcome<f64> {
+    peer.signal(Signal::TERM)?;
+    peer.await_end()?;
+    let (_, turns) = peer.await_stderr("turns of the loop, the longest ")?;
+    Ok(turns.rsplit(' ').nth(1).ok_or("no number of turns")?.parse()?)
 }
 
 impl Turns {

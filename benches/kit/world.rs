@@ -23,6 +23,8 @@ const OFFER_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) struct World {
     pub(crate) registry: Process,
     pub(crate) registry_address: SocketAddrV4,
+    /// What peers run.
+    program: PathBuf,
     /// Hears what the peers offer.
     ear: UdpSocket,
     offer_port: u16,
@@ -33,6 +35,7 @@ pub(crate) struct World {
 /// How a peer is to be started.
 pub(crate) struct PeerPlan {
     name: String,
+    program: PathBuf,
     launcher: Vec<OsString>,
     arguments: Vec<OsString>,
     runtime: PathBuf,
@@ -48,6 +51,11 @@ pub(crate) struct Entry {
 
 impl World {
     pub(crate) fn new() -> Outcome<Self> {
+        Self::of_build(Path::new(env!("CARGO_BIN_EXE_p2pfs")))
+    }
+
+    /// One whose peers run another build of the program.
+    pub(crate) fn of_build(program: &Path) -> Outcome<Self> {
         // Bound without SO_REUSEADDR first, so that the system chooses a port that nobody
         // has; shared with the peers afterwards.
         let ear = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -58,7 +66,8 @@ impl World {
         let registry = Process::p2pfs("registry", &["registry", "--listen", "127.0.0.1:0"])?;
         let registry_address = registry.await_listening()?;
         let home = tempfile::tempdir()?;
-        Ok(Self { registry, registry_address, ear, offer_port, home })
+        let program = program.to_owned();
+        Ok(Self { registry, registry_address, program, ear, offer_port, home })
     }
 
     /// Where offers are sent.
@@ -69,9 +78,10 @@ impl World {
     /// A peer that shares this folder and offers each of its files every 50 ms, unless
     /// the plan says otherwise.
     pub(crate) fn peer(&self, id: u32, folder: &Path) -> PeerPlan {
-        let (name, launcher) = (format!("peer {id}"), Vec::new());
+        let (name, program) = (format!("peer {id}"), self.program.clone());
         let [runtime, cache] = [self.home.path().to_owned(), self.home.path().to_owned()];
-        let plan = PeerPlan { name, launcher, arguments: vec!["peer".into()], runtime, cache };
+        let (launcher, arguments) = (Vec::new(), vec!["peer".into()]);
+        let plan = PeerPlan { name, program, launcher, arguments, runtime, cache };
         plan.option("--id", id.to_string())
             .option("--port", "0")
             .option("--registry", self.registry_address.to_string())
@@ -213,8 +223,8 @@ impl PeerPlan {
 
     /// Starts it.
     pub(crate) fn start(self) -> Outcome<Process> {
-        let p2pfs = OsString::from(env!("CARGO_BIN_EXE_p2pfs"));
-        let mut words = self.launcher.into_iter().chain([p2pfs]).chain(self.arguments);
+        let program = self.program.into_os_string();
+        let mut words = self.launcher.into_iter().chain([program]).chain(self.arguments);
         let mut command = Command::new(words.next().ok_or("no program")?);
         command.args(words).env("XDG_RUNTIME_DIR", self.runtime).env("XDG_CACHE_HOME", self.cache);
         Process::start(&self.name, command)
