@@ -275,8 +275,9 @@ fn chunks_grow_while_they_are_acknowledged_quickly_and_the_window_with_the_round
     // A long link brings all acknowledgments a round trip later.
     let (chunk, window) = chunk_and_window(0, |_| Duration::from_millis(100), usize::MAX, 100);
     assert_eq!((chunk, window), (u64::from(CHUNK_BYTES_MAX), u64::from(WINDOW_BYTES_MAX)));
-    let (_, window) = chunk_and_window(100, |_| Duration::from_millis(100), usize::MAX, 3);
-    assert_eq!(window, u64::from(WINDOW_BYTES_MAX), "alone, after three round trips");
+    let (_, window) = chunk_and_window(100, |_| Duration::from_millis(100), usize::MAX, 1);
+    let full = u64::from(WINDOW_BYTES_MAX - CHUNK_BYTES_MAX)..=u64::from(WINDOW_BYTES_MAX);
+    assert!(full.contains(&window), "{window}, alone, after one round trip");
     let (chunk, _) = chunk_and_window(0, |_| Duration::from_secs(7), 1, 500);
     assert_eq!(chunk, chunk_min, "a slow link");
     // One that lets the first bytes through faster than those that follow.

@@ -379,7 +379,7 @@ impl Sending {
 /// cache, and one that grew before others came would get more than they.
 #[derive(Debug)]
 struct InFlight {
-    unacknowledged: VecDeque<u32>,
+    unacknowledged: VecDeque<SentChunk>,
     bytes: u32,
     chunk_bytes: u32,
     window_bytes: u32,
@@ -388,17 +388,17 @@ struct InFlight {
     is_limited: bool,
     /// The shortest time in which a chunk was acknowledged.
     round_trip: Duration,
-    probe: Option<Probe>,
+    /// Acknowledgments until that of the chunk whose time is looked at next: of the first one,
+    /// and then each time of the last one in flight.
+    probe_due: usize,
 }
 
-/// A chunk on its way, to see how long it takes to be acknowledged.
 #[derive(Debug)]
-struct Probe {
-    sent_at: Instant,
+struct SentChunk {
+    bytes: u32,
+    at: Instant,
     /// Whether others were on their way before it.
     is_behind_others: bool,
-    /// Acknowledgments until its own.
-    due: usize,
 }
 
 impl InFlight {
@@ -411,7 +411,7 @@ impl InFlight {
             is_alone: false,
             is_limited: false,
             round_trip: Duration::MAX,
-            probe: None,
+            probe_due: 0,
         }
     }
 
@@ -423,23 +423,24 @@ impl InFlight {
     }
 
     fn send(&mut self, now: Instant, chunk_bytes: u32) {
-        self.unacknowledged.push_back(chunk_bytes);
+        let is_behind_others = !self.unacknowledged.is_empty();
+        self.unacknowledged.push_back(SentChunk { bytes: chunk_bytes, at: now, is_behind_others });
         self.bytes += chunk_bytes;
-        let due = self.unacknowledged.len();
-        self.probe.get_or_insert(Probe { sent_at: now, is_behind_others: due > 1, due });
+        if self.probe_due == 0 {
+            self.probe_due = self.unacknowledged.len();
+        }
     }
 
     /// The oldest chunk is acknowledged; gives its size.
     fn acknowledge(&mut self, now: Instant) -> Option<u32> {
-        let chunk_bytes = self.unacknowledged.pop_front()?;
-        self.bytes -= chunk_bytes;
-        if let Some(probe) = &mut self.probe {
-            probe.due -= 1;
+        let chunk = self.unacknowledged.pop_front()?;
+        self.bytes -= chunk.bytes;
+        self.probe_due -= 1;
+        if self.probe_due == 0 {
+            self.adapt(now.saturating_duration_since(chunk.at), chunk.is_behind_others);
+            self.probe_due = self.unacknowledged.len();
         }
-        if let Some(probe) = self.probe.take_if(|probe| probe.due == 0) {
-            self.adapt(now.saturating_duration_since(probe.sent_at), probe.is_behind_others);
-        }
-        Some(chunk_bytes)
+        Some(chunk.bytes)
     }
 
     /// A chunk was acknowledged so long after it was sent.
