@@ -3,9 +3,9 @@
 //! Nothing elsewhere holds a number that limits a queue, a table, a length or a
 //! wait. How the numbers relate is asserted at compile time at the end.
 //!
-//! Where several values of a number are compared, that was done, if it says nothing else, with
-//! builds that differ in it alone, one after the other and back in one run, on the machine of
-//! `benches/README.md`: medians of 7 or more.
+//! Where several values of a number are compared, that was done, if it says nothing else, by
+//! `cargo bench --bench builds`, with builds that differ in it alone, on the machine of
+//! `benches/README.md`: medians of 11 runs of each, in turn, or of the ratios of pairs.
 
 use std::time::Duration;
 
@@ -64,10 +64,9 @@ pub const SLOW_ACKNOWLEDGMENT: Duration = Duration::from_secs(4);
 /// a short link that others share; see [`LONG_SHARED_ROUND_TRIP`].
 pub const WINDOW_BYTES_MIN: u32 = 256 * 1024;
 /// The same for who is alone on a short link. What is in flight should stay in the
-/// processor's cache: one of our downloaders on the loopback took 832 MB/s with up to
-/// 512 KiB, 1,013 with this, 976 with 2 MiB and 959 with 16 MiB (medians of 15), and 0.86 of
-/// the floor's rate with 256 KiB. From a bare sender, in MB/s (medians of 11, beside which our
-/// uploader gave 968; `cargo bench --bench chunk_window`):
+/// processor's cache: 1 GiB went to tmpfs at 0.78 of the rate with up to 512 KiB, and at 1.03
+/// and 1.00 with 2 and 16 MiB, which costs memory of the kernel. From a bare sender, in MB/s
+/// (beside which our uploader gave 968; `cargo bench --bench chunk_window`):
 ///
 /// | chunk | window 64 KiB | 256 KiB | 1 MiB | 4 MiB | 16 MiB | 64 MiB |
 /// |---|---|---|---|---|---|---|
@@ -101,14 +100,15 @@ pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(1);
 /// milliseconds: the last of 16 downloaders on two cores took 1.76 times as long as the first
 /// while links of 1 ms were long, and 1.18 times with this.
 pub const LONG_SHARED_ROUND_TRIP: Duration = Duration::from_millis(10);
-/// A window holds at least so many chunks, so that one is sent while others are written. To
-/// tmpfs, 512 MiB went at 1,038, 1,034, 1,003 and 1,001 MB/s with 2, 4, 8 and 16.
+/// A window holds at least so many chunks, so that one is sent while others are written. 1 GiB
+/// went to tmpfs at 1.01, 1.00 and 0.99 of the rate with 4, 8 and 16, which cost more calls.
 pub const CHUNKS_PER_WINDOW: u32 = 2;
 /// A chunk acknowledged after so many round trips has waited in a queue: the window is
-/// too large.
+/// too large. With 4 and 16, 1 GiB went to tmpfs at 0.94 and 1.02 of the rate.
 pub const QUEUED_ROUND_TRIPS: u32 = 8;
 /// Copied bytes (message heads, acknowledgments, answers) waiting to be sent on one
-/// connection. No more is read than what can cause this much.
+/// connection. No more is read than what can cause this much. Chunks of 1 KiB, each of which
+/// causes an acknowledgment, came at the same rate (1.00) with 64 KiB and with 1 MiB.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 /// Memory that an empty outbox keeps: an idle connection is to cost next to nothing.
 pub const OUTBOX_KEPT_BYTES: usize = 128;
@@ -117,21 +117,23 @@ pub const OUTBOX_KEPT_BYTES: usize = 128;
 ///
 /// | chunk | 16 at once | 64 | 256 | 1024 |
 /// |---|---|---|---|---|
-/// | 1 KiB | 412 | 452 | 459 | 471 |
-/// | 4 KiB | 622 | 743 | 756 | 731 |
+/// | 1 KiB | 391 | 427 | 428 | 426 |
+/// | 4 KiB | 600 | 725 | 712 | 718 |
 pub const SMALL_CHUNKS_PER_READ: usize = 256;
 /// Of a chunk with at least this much to come, no more is read at once than its end and
-/// the next head. 8 files of 64 MiB at once came at 870 MB/s with this, at 842 and 850 with
-/// 64 and 128 KiB, and at 839 if never; one in chunks of 16 KiB at 852, and at 815 if never.
+/// the next head. Without, 8 files of 64 MiB at once took as long (1.01), but 1.07 of the CPU
+/// time, and one in chunks of 16 KiB came at 0.98 of the rate; with 64 and 128 KiB 1.03 and 1.01
+/// of the time, and 1.01 of the rate.
 pub const WHOLE_CHUNK_READ_BYTES_MIN: usize = 16 * 1024;
-/// Room for actions that an empty queue of a peer keeps.
+/// Room for actions that an empty queue of a peer keeps. 10,000 files of 4 KiB took 0.95 and 0.99
+/// of the time with 64 and with none.
 pub const ACTIONS_KEPT: usize = 1024;
 /// Requests that the registry reads from one connection at once, before it answers them:
-/// 16,384 clients that never read their answers then hold 75 MiB in all.
+/// 16,384 clients that never read their answers then hold some 70 MiB in all.
 pub const REQUESTS_PER_READ: usize = 64;
 /// Reading pauses while less than this may be read: tiny reads cost more than they bring. Who
-/// takes acknowledgments in time never sees it: chunks of 1 KiB came at 457 MB/s with this,
-/// and at 463, 451 and 467 with 1 byte, 512 bytes and 64 KiB.
+/// takes acknowledgments in time never sees it: chunks of 1 KiB came at 428 MB/s with this,
+/// and at 430, 419 and 422 with 1 byte, 512 bytes and 64 KiB.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// Ids that a peer tries which may choose its own. With 4096 peers on the network, one
 /// in a million is taken.
@@ -143,9 +145,8 @@ pub const PATTERN_INTERVALS: u32 = 2;
 /// else is said: with the growing delays, for some 12 s.
 pub const RETRIES_MAX: u32 = 5;
 /// Downloads running at once; further wishes wait their turn. From one peer on the same
-/// machine, 10,000 files of 4 KiB came in 0.85, 0.35, 0.29, 0.29 and 0.32 s with 1, 4, 16, 64
-/// and 256 (1 is one connection, kept), and 1,000 of 16 KiB in 0.07, 0.07, 0.06, 0.06 and
-/// 0.06 s; over a long way, more at once hide more of the waits.
+/// machine, 10,000 files of 4 KiB came in 0.90, 0.35, 0.30, 0.33 and 0.33 s with 1, 4, 16, 64
+/// and 256 (1 is one connection, kept); over a long way, more at once hide more of the waits.
 pub const DOWNLOADS_MAX: usize = 64;
 /// Files of the shared folder that are offered, or will be once they rest.
 pub const SHARED_FILES_MAX: usize = 1_000_000;
@@ -240,7 +241,7 @@ pub const REGISTRY_CONNECTIONS_MAX: usize = 16_384;
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// Descriptors that are not for connections: the poll, listener, offers and signals,
 /// and the files of transfers and of hashing.
-pub const SPARE_DESCRIPTORS: usize = 32;
+pub const SPARE_DESCRIPTORS: usize = 128;
 /// Peers whose offers are remembered.
 pub const KNOWN_PEERS_MAX: usize = 4096;
 /// Names that are remembered.
@@ -257,42 +258,50 @@ pub const KNOWN_OFFERS_MAX: usize = 65_536;
 /// The most that one connection moves in one direction in one turn: our largest chunk, with
 /// its head and the next one.
 pub const CONNECTION_TURN_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize + 2 * CHUNK_HEAD_BYTES;
-/// Bytes received in one turn over all connections, as far as their least shares allow. One
-/// downloader took 8 files at once at 680 MB/s with this, and at 623 with half of it, while
-/// the least share was 32 KiB: now up to 8 share this.
-pub const TURN_RECEIVED_BYTES: usize = 512 * 1024;
-/// The same for bytes sent. Beside 8 downloads at line rate, half of all small answers came
-/// within 0.99 of the time that a bare loop took with this, and within 1.10 with 512 KiB, at
-/// the same rate, while the least share was 32 KiB: now up to 4 share this, and with 8 it was
-/// 0.99 of the same loop again, as few are ready in one turn.
+/// Bytes received in one turn over all connections, as far as their least shares allow; to
+/// hash and write them takes some 1 ms. One downloader took 8 files of 64 MiB
+/// at once in 1.04 of the time, and with 1.18 of the CPU time, with half of this, and in 0.98 and
+/// 0.97 with twice as much.
+pub const TURN_RECEIVED_BYTES: usize = 1024 * 1024;
+/// The same for bytes sent: up to 4 connections share it, then each has its least. Beside 8
+/// downloads at line rate, half of all small answers came within 0.97 and 1.10 of the time with
+/// 128 and 512 KiB, at the same rate (0.98 and 1.01).
 pub const TURN_SENT_BYTES: usize = CONNECTION_TURN_BYTES_MAX;
-/// The least that a ready connection is allowed in one turn: with 16 KiB, 100 downloads at
-/// once went at some 0.85 of the rate. To 64 downloaders, each of which has to wait for a core
-/// for what it is sent, 256 MiB went at 964, 1,028, 1,082 and 1,107 MB/s with 32, 64, 128 and
-/// 256 KiB; but 64 downloads that are hashed take some 3 ms of a turn with this.
+/// The least that a ready connection is allowed in one turn. 64 downloads that are hashed take
+/// some 3 ms of one. To 64 downloaders, each of which has to wait for a core for what it is
+/// sent, 256 MiB went faster with more; but beside 8 downloads at line rate, there were then runs
+/// in which half of all small answers took many times as long:
+///
+/// | | 16 KiB | 32 KiB | 64 KiB | 128 KiB | 256 KiB |
+/// |---|---|---|---|---|---|
+/// | to 64 downloaders, MB/s | 854 | 1,073 | 1,101 | 1,172 | 1,187 |
+/// | half of the small answers, of 11 runs, within ms | 0.041 | 0.041 | 0.041 | 0.047 | 0.047 |
+/// | the same in the slowest run | 0.049 | 0.046 | 0.043 | 0.273 | 0.766 |
 pub const CONNECTION_TURN_BYTES_MIN: usize = 64 * 1024;
 /// What is read of a file and sent at once to this machine, while no other file is open. With
 /// `sendfile` the receiver, who also hashes, has to fetch the pages from memory: 1 GiB went at
 /// 0.86 of the floor's speed, and with this at 1.03. Beside 8 downloads whose data is thrown
 /// away, a small answer took 6 times as long as from a bare loop while all were sent pieces,
 /// 2.5 times while who was alone in a turn was, and as long with `sendfile`. Its size matters
-/// little: 1,021, 999, 1,029, 1,014 and 1,021 MB/s with 16, 32, 64, 128 and 256 KiB.
+/// little: 1 GiB went to tmpfs at 1.05, 1.01, 0.98 and 1.04 of the rate with 16, 32, 128 and
+/// 256 KiB.
 pub const LOCAL_PIECE_BYTES: usize = 64 * 1024;
-/// File data hashed in one turn, in all: some 0.2 ms. More in one turn makes hashing no
-/// cheaper.
+/// File data hashed in one turn, in all: some 0.2 ms. 1,000 files of 1 MiB took 1.01 of the time
+/// with 64 KiB and with 1 MiB; with that, the longest turn was 1.08 ms and not 0.47.
 pub const HASH_TURN_BYTES: usize = 256 * 1024;
-/// File data read and hashed in one go. A program that only reads and hashes 3,000 files of
-/// 1 MiB took 1,379, 1,409, 1,438, 1,443, 1,436, 1,430 and 1,416 MB/s with 16, 32, 64, 128, 256,
-/// 512 and 1,024 KiB (medians of 5), and 1,781 of one buffer.
+/// File data read and hashed in one go. 1,000 files of 1 MiB took 1.02 and 1.01 of the time with
+/// 64 KiB and with 1 MiB, for which a connection's buffer would have to grow.
 pub const HASH_SLICE_BYTES: usize = 256 * 1024;
-/// Files open at once for hashing; others wait.
+/// Files open at once for hashing; others wait. 1,000 files of 1 MiB were hashed as soon (1.00 to
+/// 1.01 of the time) with 4, 16 and 256.
 pub const HASH_OPEN_FILES_MAX: usize = 64;
-/// Files hashed at once though nobody asked for them yet. One by one, 10,000 files of 16 KiB
-/// that were not in memory took 11.6 s, most of it pauses of [`DISK_LOOK_INTERVAL`]; 16 at
-/// once, 1.0 s.
-pub const HASH_AHEAD_FILES_MAX: usize = 16;
+/// Files hashed at once though nobody asked for them yet. 10,000 files of 16 KiB that were not in
+/// memory took 11.6, 3.1, 0.95, 0.59 and 0.41 s with 1, 4, 16, 32 and 64 at once, most of it pauses
+/// of [`DISK_LOOK_INTERVAL`].
+pub const HASH_AHEAD_FILES_MAX: usize = 64;
 /// No further one begins while those under way have so many bytes: a file that is asked for
-/// has its turn with all of them.
+/// has its turn with all of them. Those 10,000 files took 1.00 and 0.99 of the time with 1 and
+/// 16 MiB.
 pub const HASH_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 /// What the least step of hashing costs, in bytes hashed in the same time: opening,
 /// looking at and closing a file takes some 10 us, and a byte some 0.7 ns.
@@ -300,13 +309,15 @@ pub const HASH_STEP_COST_BYTES: usize = 16 * 1024;
 /// What asking a disk for some of a file costs, in bytes hashed in the same time: some 0.2 ms.
 pub const HASH_ASK_COST_BYTES: usize = HASH_TURN_BYTES;
 /// What a disk is asked to read before it is hashed: twice as much as is hashed between two
-/// looks. It is asked for more once half of that is left.
+/// looks. It is asked for more once half of that is left. A file of 1 GiB that was not in memory
+/// took 1.86 and 1.52 of the time with 512 KiB in two runs, and 0.85, 0.67 and 1.08 with 8 MiB in
+/// three.
 pub const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
 /// What it is asked for in one call: the usual `read_ahead_kb`, to which the kernel may cut
 /// the range.
 pub const READ_AHEAD_PIECE_BYTES: u64 = 128 * 1024;
 /// Between two looks whether a disk has brought file data to be hashed: no poll sleeps for
-/// less.
+/// less. Those 10,000 files took 1.00 and 2.18 of the time with 0.25 and 4 ms.
 pub const DISK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Looks in a row after which the disk is asked anew: where memory is short, what was read
 /// may be gone before it is looked for.
@@ -320,7 +331,9 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 /// Connections accepted in one turn. A registry took 68,700, 69,300 and 68,000 registrations
 /// a second on new connections with 4, 64 and 1,024 (`cargo bench --bench registry`).
 pub const ACCEPTS_PER_TURN: usize = 64;
-/// What a call on a file costs at least, in bytes moved in the same time.
+/// What a call on a file costs at least, in bytes moved in the same time: many small chunks end
+/// a turn as soon as a few large ones. 10,000 files of 4 KiB took 0.98 and 1.00 of the time with
+/// nothing and with 16 KiB.
 pub const FILE_CALL_COST_BYTES: usize = 1024;
 /// Datagrams taken in during one turn: at most some 0.4 ms. Of offers that were news a peer
 /// took 620,000, 612,000 and 651,000 a second with 16, 256 and 2,048, and of known ones
@@ -328,9 +341,12 @@ pub const FILE_CALL_COST_BYTES: usize = 1024;
 pub const DATAGRAMS_PER_TURN: usize = 256;
 /// Events of the shared folder read in one turn. Each may cost a look at a file, some 2 us.
 pub const FOLDER_EVENTS_PER_TURN: usize = 512;
-/// Names of the shared folder looked at in one turn, or one step, when all are.
+/// Names of the shared folder looked at in one turn, or one step, when all are: each may cost a
+/// look at a file, some 2 us. 10,000 new files were hashed as soon (1.01) with 32 and 4,096.
 pub const LOOKS_PER_TURN: usize = 256;
-/// Events that one poll may report.
+/// Events that one poll may report: a turn serves each connection at most once, so more than it
+/// has connections are of no use. 10,000 files over 64 connections took 0.98 and 1.01 of the time
+/// with 16 and 64.
 pub const POLL_EVENTS: usize = 1024;
 /// Offers in one batch: small enough for any receive buffer, large enough that
 /// 10,000 files in 5 s wake the loop some 60 times a second.
@@ -339,12 +355,12 @@ pub const OFFERS_PER_BATCH: usize = 32;
 /// overflows at a few hundred datagrams.
 pub const OFFER_SOCKET_RECEIVE_BYTES: usize = 4 * 1024 * 1024;
 /// Written data after which the kernel is told to start writing it back. In MB/s for 1 GiB to
-/// disk (medians of 5):
+/// disk:
 ///
 /// | | 256 KiB | 1 MiB | 4 MiB | 16 MiB | never |
 /// |---|---|---|---|---|---|
-/// | synced | 813 | 952 | 918 | 963 | 737 |
-/// | not synced | 967 | 1,063 | 1,093 | 985 | 955 |
+/// | synced | 936 | 1,010 | 1,046 | 1,009 | 748 |
+/// | not synced | 988 | 1,040 | 1,032 | 1,043 | 956 |
 pub const WRITE_BACK_BYTES: u64 = 1024 * 1024;
 
 /// How often in a row a call on a file may be disturbed (EINTR, EAGAIN).
@@ -354,7 +370,8 @@ pub const PARTIAL_NAME_TRIES_MAX: u32 = 16;
 /// Names with a number tried for one file whose own name is taken.
 pub const RENAME_TRIES_MAX: u32 = 1000;
 
-/// Data written to a folder after which it is looked again whether there is room.
+/// Data written to a folder after which it is looked again whether there is room. 1 GiB went to
+/// tmpfs at the same rate (1.00) with 256 KiB and with 8 MiB.
 pub const SPACE_CHECK_BYTES: u64 = 1024 * 1024;
 /// Disk space left free, at least.
 pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;
@@ -366,7 +383,8 @@ pub const DISK_RESERVE_SHARE: u64 = 100;
 pub const DIGEST_CACHE_FILE_BYTES_MAX: u64 = 2 * 96 * SHARED_FILES_MAX as u64;
 /// Folders whose digests are kept.
 pub const DIGEST_CACHES_MAX: usize = 64;
-/// Digests are kept at the latest when there are so many bytes of them.
+/// Digests are kept at the latest when there are so many bytes of them. 10,000 new files were
+/// hashed as soon (1.00 and 1.01 of the time) with 4 KiB and with 1 MiB.
 pub const DIGEST_CACHE_WRITE_BYTES: usize = 32 * 1024;
 
 // ---- what is shown ----
