@@ -5,37 +5,38 @@
 //! cargo bench --bench builds -- --build PATH [--build PATH ...] [--pairs N] [TABLE ...]
 //! ```
 //!
-//! A build is called by the name of the file. With none, this one runs beside itself, which
+//! A build is called by the name of its file, so two need two names. The registry is always
+//! that of this build. A quick run without another build runs this one beside itself, which
 //! shows what the machine makes of no difference at all.
 
 #[path = "kit/mod.rs"]
 mod kit;
 
 use std::fs::File;
+use std::io::{self, IoSliceMut};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{Advice, fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
 use tempfile::TempDir;
 
 use kit::content::{names, write_noise};
 use kit::crowd::{Downloads, Until};
 use kit::download::{at_once, many_files, one_file};
-use kit::probe::Answers;
+use kit::probe::Beside;
 use kit::{
-    DEADLINE, Entry, GIB, MIB, Outcome, Place, Process, Report, Settings, Table, World, column,
-    control, rounds, subfolder, turns,
+    Entry, GIB, KIB, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, control,
+    rounds, size, subfolder, turns,
 };
 use p2pfs::limits::{CONNECTION_TURN_BYTES_MAX, WINDOW_BYTES_MIN};
 
-const KIB: u64 = 1024;
 /// Downloads beside which small answers are timed.
 const DOWNLOADS: usize = 8;
 const SMALL_BYTES: u64 = 15_000;
-/// How often it is looked how much a peer has hashed.
-const LOOKS: Duration = Duration::from_millis(1);
+const DOWNLOADERS: usize = 64;
+const BESIDE_TWO: &str = "sender and receiver; the senders of the other builds offer their files";
 
 fn main() -> ExitCode {
     kit::run("builds", &[], bench)
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
 type Column = (&'static str, &'static str);
 
 const RATE: Column = ("rate", "MB/s");
+const TIME: Column = ("time", "s");
 const CPU: Column = ("CPU of both sides", "s");
 
 /// What is compared, and where it reports.
@@ -57,6 +59,7 @@ struct Bench<'a> {
 
 /// Files to fetch, and where they go.
 struct Files {
+    place: Place,
     _folder: TempDir,
     names: Vec<String>,
     shared: PathBuf,
@@ -65,13 +68,20 @@ struct Files {
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
-    let ours = ("this build".to_owned(), env!("CARGO_BIN_EXE_p2pfs").into());
-    let mut builds = vec![ours];
+    let mut builds = vec![("this build".to_owned(), env!("CARGO_BIN_EXE_p2pfs").into())];
     for path in &settings.builds {
         let name = path.file_name().ok_or("a build without a name")?.to_string_lossy();
+        if builds.iter().any(|(other, _)| *other == name) {
+            let advice = "give one another name, by a link for instance";
+            return Err(format!("two builds are called {name}: {advice}").into());
+        }
         builds.push((name.into_owned(), path.clone()));
     }
     if builds.len() == 1 {
+        if !settings.is_quick {
+            report.say("no other build is given: see benches/builds.rs");
+            return Ok(());
+        }
         builds.push(("this build again".to_owned(), builds[0].1.clone()));
     }
     let mut bench = Bench { settings, report, builds };
@@ -81,9 +91,10 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     for chunk_kib in [1, 4, 16] {
         bench.small_chunks(chunk_kib)?;
     }
-    bench.many_files(8, bench.scaled(64 * MIB))?;
-    bench.many_files(bench.scaled(1_000), 16 * KIB)?;
-    bench.many_files(bench.scaled(10_000), 4 * KIB)?;
+    bench.many_files(8, bench.scaled(64 * MIB), false)?;
+    bench.many_files(bench.scaled(1_000), 16 * KIB, false)?;
+    bench.many_files(bench.scaled(10_000), 4 * KIB, false)?;
+    bench.many_files(bench.scaled(1_000), 16 * KIB, true)?;
     bench.many_downloaders()?;
     bench.small_answers()?;
     bench.hashing(bench.scaled(1_000), MIB, true)?;
@@ -93,13 +104,12 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
 
 impl Bench<'_> {
     /// Runs something with each build in turn, and adds a table of what it gives.
-    fn compare<S>(
+    fn compare<S, const N: usize>(
         &mut self,
-        title: &str,
-        beside: &str,
-        columns: &[Column],
+        mut table: Table,
+        columns: [Column; N],
         start: impl Fn(&World) -> Outcome<S>,
-        run: impl Fn(&World, &S) -> Outcome<Vec<f64>>,
+        run: impl Fn(&World, &S) -> Outcome<[f64; N]>,
     ) -> Outcome<()> {
         let started = self.builds.iter().map(|(_, program)| {
             let world = World::of_build(program)?;
@@ -111,8 +121,7 @@ impl Bench<'_> {
             let (world, started) = &started[way];
             run(world, started)
         })?;
-        let mut table = Table::new(title, beside);
-        for (at, (what, unit)) in columns.iter().enumerate() {
+        for (at, (what, unit)) in columns.into_iter().enumerate() {
             let values: Vec<_> = runs.iter().map(|runs| column(runs, |run| run[at])).collect();
             for ((name, _), values) in self.builds.iter().zip(&values) {
                 table.row(&format!("{what}: {name}"), unit, values);
@@ -130,9 +139,9 @@ impl Bench<'_> {
     }
 
     fn one_large_file(&mut self, place: Place, is_synced: bool) -> Outcome<()> {
-        let synced = if is_synced { "synced" } else { "not synced" };
         let file_bytes = self.scaled(GIB);
-        let title = format!("one file of {} to {}, {synced}", size(file_bytes), place.name());
+        let (size, synced) = (size(file_bytes), synced(is_synced));
+        let title = format!("one file of {size} to {}, {synced}", place.name());
         if !self.settings.wants(&title) {
             return Ok(());
         }
@@ -140,134 +149,135 @@ impl Bench<'_> {
             self.report.say(&format!("{title}: there is no {} here", place.name()));
             return Ok(());
         };
-        let files = Files::new(folder, 1, file_bytes)?;
-        let beside = "sender and receiver have a core each; the bench sleeps";
+        let files = Files::new((place, folder), 1, file_bytes)?;
         let start = |world: &World| Ok(world.peer(1, &files.shared).listening()?.0);
-        self.compare(&title, beside, &[RATE, CPU], start, |world, uploader| {
+        self.compare(files.table(&title, BESIDE_TWO), [RATE, CPU], start, |world, uploader| {
             let run = one_file(world, uploader, &files.names[0], files.folders(), is_synced)?;
-            Ok(vec![files.mb_per_s(run.elapsed), run.cpu_s()])
+            Ok([files.mb_per_s(run.seconds()), run.cpu_s()])
         })
     }
 
     /// From a bare sender, which sends chunks of this size.
-    fn small_chunks(&mut self, chunk_kib: u32) -> Outcome<()> {
-        let title = format!("one file in chunks of {chunk_kib} KiB from a bare sender");
+    fn small_chunks(&mut self, chunk_kib: u64) -> Outcome<()> {
+        let file_bytes = self.scaled(256 * MIB);
+        let size = size(file_bytes);
+        let title = format!("{size} in chunks of {chunk_kib} KiB from a bare sender");
         if !self.settings.wants(&title) {
             return Ok(());
         }
-        let files = Files::new(Place::fastest()?.1, 1, self.scaled(256 * MIB))?;
+        let files = Files::new(Place::fastest()?, 1, file_bytes)?;
         let start = |world: &World| -> Outcome<(Process, Entry)> {
-            let chunk_bytes = chunk_kib * KIB as u32;
+            let chunk_bytes = (chunk_kib * KIB) as u32;
             let (turn, window) = (CONNECTION_TURN_BYTES_MAX, WINDOW_BYTES_MIN);
             let (sender, address) =
                 control::start_uploader(&files.shared, chunk_bytes, window, turn)?;
             Ok((sender, world.enter(1, address.port(), &files.names)?))
         };
-        let beside = "sender and receiver have a core each; the bench sleeps";
-        self.compare(&title, beside, &[RATE, CPU], start, |world, (sender, _)| {
+        let beside = "sender and receiver; the bench offers the file";
+        self.compare(files.table(&title, beside), [RATE, CPU], start, |world, (sender, _)| {
             let run = one_file(world, sender, &files.names[0], files.folders(), false)?;
-            Ok(vec![files.mb_per_s(run.elapsed), run.cpu_s()])
+            Ok([files.mb_per_s(run.seconds()), run.cpu_s()])
         })
     }
 
-    fn many_files(&mut self, count: u64, file_bytes: u64) -> Outcome<()> {
-        let title = format!("{count} x {} at once", size(file_bytes));
+    fn many_files(&mut self, count: u64, file_bytes: u64, is_synced: bool) -> Outcome<()> {
+        let title = format!("{count} x {} at once, {}", size(file_bytes), synced(is_synced));
         if !self.settings.wants(&title) {
             return Ok(());
         }
-        let files = Files::new(Place::fastest()?.1, count, file_bytes)?;
-        let beside = "sender and receiver have a core each; the bench sleeps";
+        let place = if is_synced { (Place::Disk, Place::disk()?) } else { Place::fastest()? };
+        let files = Files::new(place, count, file_bytes)?;
+        let interval = self.settings.many_offers_interval();
         let start = |world: &World| {
-            Ok(world.peer(1, &files.shared).option("--offer-interval", "2s").listening()?.0)
+            Ok(world.peer(1, &files.shared).option("--offer-interval", interval).listening()?.0)
         };
-        let columns = [("time", "s"), CPU];
-        self.compare(&title, beside, &columns, start, |world, uploader| {
-            let run = many_files(world, uploader, 1, &files.names, files.folders(), false)?;
-            Ok(vec![run.seconds(), run.cpu_s()])
+        self.compare(files.table(&title, BESIDE_TWO), [TIME, CPU], start, |world, uploader| {
+            let run = many_files(world, uploader, &files.names, files.folders(), is_synced)?;
+            Ok([run.seconds(), run.cpu_s()])
         })
     }
 
     fn many_downloaders(&mut self) -> Outcome<()> {
-        let title = "one file to 64 downloaders";
-        if !self.settings.wants(title) {
+        let file_bytes = self.scaled(4 * MIB);
+        let title = format!("{} to {DOWNLOADERS} downloaders", size(file_bytes));
+        if !self.settings.wants(&title) {
             return Ok(());
         }
-        let files = Files::new(Place::fastest()?.1, 1, self.scaled(4 * MIB))?;
-        let fetched = (0..64).map(|number| subfolder(&files.fetched, &number.to_string()));
+        let files = Files::new(Place::fastest()?, 1, file_bytes)?;
+        let fetched = (0..DOWNLOADERS).map(|number| subfolder(&files.fetched, &number.to_string()));
         let fetched = fetched.collect::<Outcome<Vec<_>>>()?;
         let start = |world: &World| Ok(world.peer(1, &files.shared).listening()?.0);
         let beside = "uploader and downloaders share the cores; the bench sleeps";
-        self.compare(title, beside, &[RATE, CPU], start, |world, uploader| {
-            let before = uploader.usage()?;
-            let shares = at_once(world, 1, &files.names[0], &files.shared, &fetched)?;
-            let sender = uploader.usage()?.since(before).cpu;
-            let slowest = shares.iter().map(|share| share.elapsed).max().unwrap_or_default();
-            let receivers: Duration = shares.iter().map(|share| share.receiver.cpu).sum();
-            let rate = files.mb_per_s(slowest) * shares.len() as f64;
-            Ok(vec![rate, (sender + receivers).as_secs_f64()])
+        self.compare(files.table(&title, beside), [RATE, CPU], start, |world, uploader| {
+            let crowd = at_once(world, uploader, &files.names[0], &files.shared, &fetched)?;
+            let rate = files.mb_per_s(crowd.slowest.as_secs_f64()) * fetched.len() as f64;
+            Ok([rate, crowd.cpu.as_secs_f64()])
         })
     }
 
     /// As `fairness` does it: a small file again and again beside many downloads.
     fn small_answers(&mut self) -> Outcome<()> {
-        let title = "small answers beside 8 downloads";
-        if !self.settings.wants(title) {
+        let title = format!("small answers beside {DOWNLOADS} downloads");
+        if !self.settings.wants(&title) {
             return Ok(());
         }
-        let files = Files::new(Place::fastest()?.1, 1, 64 * MIB)?;
-        let small = files.shared.join("small");
+        let files = Files::new(Place::fastest()?, 1, 64 * MIB)?;
+        let (large, small) = (&files.names[0], files.shared.join("small"));
         write_noise(&small, 2, SMALL_BYTES)?;
         let time_ms = self.settings.choose(1_000, 200);
-        let start = |world: &World| world.peer(1, &files.shared).listening();
+        let start = |world: &World| {
+            let (uploader, address) = world.peer(1, &files.shared).listening()?;
+            let (address, original) = (address.to_string(), files.shared.join(large));
+            // What arrives is right, and hashed after this.
+            let until = Until::Checked(&original);
+            Downloads::start(&address, large, DOWNLOADS, until)?.finish()?;
+            Ok((uploader, address))
+        };
         let columns = [("p50", "ms"), ("p99", "ms"), RATE];
         let beside = "uploader, downloads (one process) and the probe share the cores";
-        self.compare(title, beside, &columns, start, |_, (_, address)| {
-            let (address, until) = (address.to_string(), Until::Milliseconds(time_ms + 200));
-            let crowd = Downloads::start(&address, &files.names[0], DOWNLOADS, until)?;
-            crowd.await_data()?;
-            let answers = Answers::measure(&address, &small, time_ms)?;
-            Ok(vec![answers.p50_ms, answers.p99_ms, crowd.finish()?.mb_per_s])
+        self.compare(files.table(&title, beside), columns, start, |_, (_, address)| {
+            let run = Beside::measure(address, (large, DOWNLOADS), &small, time_ms)?;
+            Ok([run.answers.p50_ms, run.answers.p99_ms, run.downloads_mb_per_s])
         })
     }
 
-    /// From the start of a peer until all is hashed.
+    /// From the start of a peer until it has read as much as there is to hash.
     fn hashing(&mut self, count: u64, file_bytes: u64, is_in_memory: bool) -> Outcome<()> {
         let memory = if is_in_memory { "in memory" } else { "not in memory" };
         let title = format!("{count} x {} hashed, {memory}", size(file_bytes));
         if !self.settings.wants(&title) {
             return Ok(());
         }
-        let folder = Place::Disk.folder()?.ok_or("no folder")?;
-        let files = Files::new(folder, count, file_bytes)?;
-        let opened = || files.names.iter().map(|name| File::open(files.shared.join(name)));
-        opened().try_for_each(|file| file?.sync_all())?;
-        let columns = [("time", "s"), ("CPU", "s"), ("longest turn by its own count", "ms")];
-        let start = |_: &World| Ok(());
-        self.compare(&title, "a core rests", &columns, start, |world, ()| {
-            let cache = tempfile::tempdir()?;
-            if !is_in_memory {
-                opened().try_for_each(|file| {
-                    Ok::<_, std::io::Error>(fadvise(file?, 0, None, Advice::DontNeed)?)
-                })?;
-            }
-            let plan = world.peer(1, &files.shared).option("--offer-interval", "5s");
-            let begin = Instant::now();
-            let mut peer = plan.flag("--verbose").cache(cache.path()).start()?;
-            while peer.read_bytes()? < files.bytes {
-                if begin.elapsed() > DEADLINE {
-                    return Err("the files are not hashed".into());
+        let files = Files::new((Place::Disk, Place::disk()?), count, file_bytes)?;
+        if !is_in_memory && !files.can_forget()? {
+            self.report.say(&format!("{title}: this file system keeps files in memory"));
+            return Ok(());
+        }
+        let columns = [TIME, ("CPU", "s"), ("longest turn by its own count", "ms")];
+        let table = files.table(&title, "a registry, which sleeps");
+        self.compare(
+            table,
+            columns,
+            |_| Ok(()),
+            |world, ()| {
+                let cache = tempfile::tempdir()?;
+                if !is_in_memory {
+                    files.forget()?;
                 }
-                thread::sleep(LOOKS);
-            }
-            let elapsed_s = begin.elapsed().as_secs_f64();
-            let cpu_s = peer.usage()?.cpu.as_secs_f64();
-            Ok(vec![elapsed_s, cpu_s, turns::end_and_tell(&mut peer)?])
-        })
+                let plan = world.peer(1, &files.shared).option("--offer-interval", "5s");
+                let begin = Instant::now();
+                let mut peer = plan.flag("--verbose").cache(cache.path()).start()?;
+                peer.await_read(files.bytes)?;
+                let elapsed_s = begin.elapsed().as_secs_f64();
+                let cpu_s = peer.usage()?.cpu.as_secs_f64();
+                Ok([elapsed_s, cpu_s, turns::end_and_longest_turn_ms(&mut peer)?])
+            },
+        )
     }
 }
 
 impl Files {
-    fn new(folder: TempDir, count: u64, file_bytes: u64) -> Outcome<Self> {
+    fn new((place, folder): (Place, TempDir), count: u64, file_bytes: u64) -> Outcome<Self> {
         let shared = subfolder(folder.path(), "shared")?;
         let fetched = subfolder(folder.path(), "fetched")?;
         let names = names("file", usize::try_from(count)?);
@@ -275,21 +285,48 @@ impl Files {
             write_noise(&shared.join(name), seed, file_bytes)?;
         }
         let bytes = count * file_bytes;
-        Ok(Self { _folder: folder, names, shared, fetched, bytes })
+        Ok(Self { place, _folder: folder, names, shared, fetched, bytes })
+    }
+
+    fn table(&self, title: &str, beside: &str) -> Table {
+        let mut table = Table::new(title, beside);
+        table.note(format!("on {}", self.place.name()));
+        table
     }
 
     fn folders(&self) -> [&Path; 2] {
         [&self.shared, &self.fetched]
     }
 
-    fn mb_per_s(&self, elapsed: Duration) -> f64 {
-        self.bytes as f64 / 1e6 / elapsed.as_secs_f64()
+    fn mb_per_s(&self, seconds: f64) -> f64 {
+        self.bytes as f64 / 1e6 / seconds
+    }
+
+    /// Has the kernel forget what it has of the files in memory, if the file system lets it.
+    fn forget(&self) -> io::Result<()> {
+        for name in &self.names {
+            let file = File::open(self.shared.join(name))?;
+            // What is not yet written stays.
+            file.sync_all()?;
+            fadvise(&file, 0, None, Advice::DontNeed)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it does: of most files, not even a byte can be read at once then. That this is
+    /// tried may bring them back.
+    fn can_forget(&self) -> io::Result<bool> {
+        self.forget()?;
+        let mut forgotten = 0;
+        for name in &self.names {
+            let (file, mut byte) = (File::open(self.shared.join(name))?, [0]);
+            let read = preadv2(&file, &mut [IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT);
+            forgotten += usize::from(read.is_err());
+        }
+        Ok(forgotten > self.names.len() / 2)
     }
 }
 
-fn size(bytes: u64) -> String {
-    match bytes {
-        ..MIB => format!("{} KiB", bytes / KIB),
-        _ => format!("{} MiB", bytes / MIB),
-    }
+fn synced(is_synced: bool) -> &'static str {
+    if is_synced { "synced" } else { "not synced" }
 }

@@ -15,11 +15,13 @@ use kit::download::{Run, one_file};
 use kit::relay::{self, Link};
 use kit::{
     Bound, Entry, MIB, Outcome, Place, Process, Report, Settings, Spread, Table, World, column,
-    control, rounds, subfolder,
+    control, rounds, size, subfolder,
 };
-use p2pfs::limits::{CHUNKS_PER_WINDOW, CONNECTION_TURN_BYTES_MAX, WINDOW_BYTES_MIN};
+use p2pfs::limits::{
+    CHUNK_BYTES_MAX, CHUNKS_PER_WINDOW, CONNECTION_TURN_BYTES_MAX, SHORT_WINDOW_BYTES_MAX,
+    WINDOW_BYTES_MIN,
+};
 
-const KIB: u32 = 1024;
 const CHUNKS_KIB: [u32; 7] = [1, 4, 16, 64, 256, 1024, 4096];
 const WINDOWS_KIB: [u32; 6] = [64, 256, 1024, 4096, 16_384, 65_536];
 const RELAY_BYTES_PER_S: u64 = 125_000_000;
@@ -52,15 +54,16 @@ struct Content {
 
 /// Where the files are, and where they go.
 struct Folders {
+    place: Place,
     shared: PathBuf,
     fetched: PathBuf,
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
-    let (_, folder) = Place::fastest()?;
+    let (place, folder) = Place::fastest()?;
     let shared = subfolder(folder.path(), "shared")?;
     let fetched = subfolder(folder.path(), "fetched")?;
-    let folders = Folders { shared, fetched };
+    let folders = Folders { place, shared, fetched };
     let size_bytes = settings.choose(256 * MIB, 32 * MIB);
     straight(settings, report, &folders, size_bytes)?;
     let delays_ms: &[u64] = settings.choose(&[1, 10, 50], &[10]);
@@ -74,8 +77,8 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
 /// The sizes of chunks and windows that are tried.
 fn grid(settings: &Settings) -> Vec<(u32, u32)> {
     let mut sizes = Vec::new();
-    for chunk in CHUNKS_KIB.map(|kib| kib * KIB) {
-        for window in WINDOWS_KIB.map(|kib| kib * KIB) {
+    for chunk in CHUNKS_KIB.map(|kib| kib * 1024) {
+        for window in WINDOWS_KIB.map(|kib| kib * 1024) {
             if chunk <= window && (!settings.is_quick || chunk == window) {
                 sizes.push((chunk, window));
             }
@@ -104,14 +107,19 @@ fn straight(
     for &(chunk, window) in &sizes {
         sources.push(Source::bare(folders, &content, chunk, window, None)?);
     }
-    let mut table = Table::new(&title, "sender and receiver have a core each; the bench sleeps");
+    let beside = "sender and receiver; all other senders and registries sleep, the bench offers";
+    let mut table = Table::new(&title, beside);
     let rates = rates(settings, &sources, folders, &mut table)?;
     let best = best(&rates);
-    let of_shared = sizes.iter().position(|size| *size == shared).map_or(1, |at| at + 1);
-    let name = format!("sizes for many at once / best ({})", sources[best].name);
-    table.ratio(&name, &rates[of_shared], &rates[best], None);
+    let alone = (CHUNK_BYTES_MAX, SHORT_WINDOW_BYTES_MAX);
+    for (what, ours) in [("one alone", alone), ("many at once", shared)] {
+        let way = sizes.iter().position(|size| *size == ours).map_or(1, |at| at + 1);
+        let name = format!("sizes for {what} / best ({})", sources[best].name);
+        table.ratio(&name, &rates[way], &rates[best], None);
+    }
     table.ratio("our uploader / best", &rates[0], &rates[best], Bound::AtLeast(0.95));
-    table.note("a bare epoll sender with these sizes, to our downloader, on tmpfs");
+    let place = folders.place.name();
+    table.note(format!("a bare epoll sender with these sizes, to our downloader, on {place}"));
     report.add(&table)
 }
 
@@ -130,7 +138,7 @@ fn through_relay(
     let content = folders.content(size_bytes)?;
     let sources = [
         Source::ours(folders, &content, Some(link))?,
-        Source::bare(folders, &content, 1024 * KIB, BARE_WINDOW, Some(link))?,
+        Source::bare(folders, &content, MIB as u32, BARE_WINDOW, Some(link))?,
     ];
     let mut table = Table::new(&title, BESIDE_RELAY);
     let rates = rates(settings, &sources, folders, &mut table)?;
@@ -225,8 +233,8 @@ impl Source {
         let turn = CONNECTION_TURN_BYTES_MAX;
         let (sender, address) = control::start_uploader(&folders.shared, chunk, window, turn)?;
         let name = match window {
-            BARE_WINDOW => format!("bare: chunk {}, no window", bytes(chunk)),
-            _ => format!("bare: chunk {}, window {}", bytes(chunk), bytes(window)),
+            BARE_WINDOW => format!("bare: chunk {}, no window", size(chunk.into())),
+            _ => format!("bare: chunk {}, window {}", size(chunk.into()), size(window.into())),
         };
         Self::behind(name, content.clone(), sender, address, link)
     }
@@ -253,12 +261,5 @@ impl Source {
     fn fetch(&self, folders: &Folders) -> Outcome<Run> {
         let folders = [folders.shared.as_path(), folders.fetched.as_path()];
         one_file(&self.world, &self.sender, &self.content.name, folders, false)
-    }
-}
-
-fn bytes(bytes: u32) -> String {
-    match bytes / KIB {
-        kib @ ..1024 => format!("{kib} KiB"),
-        kib => format!("{} MiB", kib / 1024),
     }
 }

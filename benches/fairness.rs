@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use kit::content::write_noise;
 use kit::crowd::{Downloads, Until};
-use kit::probe::Answers;
+use kit::probe::Beside;
 use kit::turns::{self, Turns};
 use kit::{
     Bound, MIB, Outcome, Place, Report, Settings, Table, World, column, control, rounds, subfolder,
@@ -19,11 +19,6 @@ const SMALL_BYTES: u64 = 15_000;
 
 fn main() -> ExitCode {
     kit::run("fairness", &[], bench)
-}
-
-struct Run {
-    answers: Answers,
-    downloads_mb_per_s: f64,
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
@@ -47,18 +42,13 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         Downloads::start(address, "large", DOWNLOADS, Until::Checked(&large))?.finish()?;
     }
     let time_ms = settings.choose(3_000, 700);
-    let run = |address: &str| -> Outcome<Run> {
-        let until = Until::Milliseconds(time_ms + 200);
-        let crowd = Downloads::start(address, "large", DOWNLOADS, until)?;
-        crowd.await_data()?;
-        let answers = Answers::measure(address, &small, time_ms)?;
-        Ok(Run { answers, downloads_mb_per_s: crowd.finish()?.mb_per_s })
-    };
-    let runs = rounds(settings, 2, |way| run(&addresses[way]))?;
+    let runs = rounds(settings, 2, |way| {
+        Beside::measure(&addresses[way], ("large", DOWNLOADS), &small, time_ms)
+    })?;
 
     let beside = "uploader, downloads (one process) and the probe share the cores";
     let mut table = Table::new(&title, beside);
-    type Value = fn(&Run) -> f64;
+    type Value = fn(&Beside) -> f64;
     let columns: [(&str, &str, Value, Option<Bound>); 5] = [
         ("p50", "ms", |run| run.answers.p50_ms, Some(Bound::AtMost(1.5))),
         ("p99", "ms", |run| run.answers.p99_ms, Some(Bound::AtMost(1.5))),
@@ -76,7 +66,8 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let log = folder.path().join("turns");
     if let Some(plan) = turns::watched(world.peer(3, &shared), &log) {
         let (watched, address) = plan.listening()?;
-        watched.set_usual_priority()?;
+        // Who was started below it may not go back to it.
+        let _ = watched.set_usual_priority();
         let address = address.to_string();
         Downloads::start(&address, "large", DOWNLOADS, Until::Checked(&large))?.finish()?;
         // With a core of its own it is put aside for others less often.

@@ -5,10 +5,9 @@ mod kit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use kit::content::{check_same, empty, names, write_noise};
-use kit::download::at_once;
+use kit::download::{Crowd, at_once};
 use kit::floor::{Floor, Receiver};
 use kit::{
     Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
@@ -19,18 +18,12 @@ fn main() -> ExitCode {
 }
 
 /// One peer and so many downloaders of one file.
-struct Crowd {
+struct Case {
     world: World,
     uploader: Process,
     shared: PathBuf,
     folders: Vec<PathBuf>,
     names: Vec<String>,
-}
-
-struct Run {
-    slowest: Duration,
-    fastest: Duration,
-    cpu: Duration,
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
@@ -41,33 +34,35 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     }
     let (place, folder) = Place::fastest()?;
     let counts: &[usize] = settings.choose(&[4, 16, 64], &[4, 16]);
-    let mut crowds = Vec::new();
+    let mut cases = Vec::new();
     for &count in counts {
         let home = subfolder(folder.path(), &count.to_string())?;
-        crowds.push(Crowd::new(home, count, total_bytes / count as u64)?);
+        cases.push(Case::new(home, count, total_bytes / count as u64)?);
     }
-    let first = &crowds[0];
-    let start = |setup| Floor::start(setup, &first.shared, first.folders.len());
-    let run = |floor: &Floor| Ok(first.floor(floor)?.slowest);
-    let (best, tried) = Floor::best_of(settings, start, run)?;
-    let floor_of = |crowd: &Crowd| Floor::start(best.setup, &crowd.shared, crowd.folders.len());
-    let floors = crowds.iter().map(floor_of).collect::<Outcome<Vec<_>>>()?;
+    let (mut floors, mut tried) = (Vec::new(), Vec::new());
+    for case in &cases {
+        let start = |setup| Floor::start(setup, &case.shared, case.folders.len());
+        let run = |floor: &Floor| Ok(case.floor(floor)?.slowest);
+        let (floor, said) = Floor::best_of(settings, start, run)?;
+        floors.push(floor);
+        tried.push(format!("{} receivers: {said}", case.folders.len()));
+    }
     let runs = rounds(settings, 2 * counts.len(), |way| match way.checked_sub(counts.len()) {
-        None => crowds[way].p2pfs(),
-        Some(way) => crowds[way].floor(&floors[way]),
+        None => cases[way].p2pfs(),
+        Some(way) => cases[way].floor(&floors[way]),
     })?;
     let (ours, floors) = runs.split_at(counts.len());
 
     let rates =
-        |runs: &[Run]| column(runs, |run| total_bytes as f64 / 1e6 / run.slowest.as_secs_f64());
-    let spreads = |runs: &[Run]| column(runs, |run| run.slowest.div_duration_f64(run.fastest));
+        |runs: &[Crowd]| column(runs, |run| total_bytes as f64 / 1e6 / run.slowest.as_secs_f64());
+    let spreads = |runs: &[Crowd]| column(runs, |run| run.slowest.div_duration_f64(run.fastest));
     let beside = "uploader and downloaders share the cores; the bench sleeps";
     let mut table = Table::new(&title, beside);
     for ((runs, floors), count) in ours.iter().zip(floors).zip(counts) {
         table.row(&format!("total rate: p2pfs, {count} downloaders"), "MB/s", &rates(runs));
         table.row(&format!("total rate: floor, {count} receivers"), "MB/s", &rates(floors));
     }
-    let cpu_s = |runs: &[Run]| column(runs, |run| run.cpu.as_secs_f64());
+    let cpu_s = |runs: &[Crowd]| column(runs, |run| run.cpu.as_secs_f64());
     for ((runs, floors), count) in ours.iter().zip(floors).zip(counts) {
         table.row(&format!("CPU of all: p2pfs, {count} downloaders"), "s", &cpu_s(runs));
         table.row(&format!("CPU of all: floor, {count} receivers"), "s", &cpu_s(floors));
@@ -90,11 +85,12 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         table.ratio(&name, &rates(&floors[way]), &rates(&floors[0]), None);
     }
     table.note("from the moment all may begin to the last one verified");
-    table.note(format!("on {}, not synced; {tried}", place.name()));
+    table.note(format!("on {}, not synced", place.name()));
+    tried.into_iter().for_each(|tried| table.note(tried));
     report.add(&table)
 }
 
-impl Crowd {
+impl Case {
     fn new(home: PathBuf, count: usize, file_bytes: u64) -> Outcome<Self> {
         let shared = subfolder(&home, "shared")?;
         let folders = (0..count).map(|number| subfolder(&home, &number.to_string()));
@@ -106,41 +102,27 @@ impl Crowd {
         Ok(Self { world, uploader, shared, folders, names })
     }
 
-    fn p2pfs(&self) -> Outcome<Run> {
-        let before = self.uploader.usage()?;
-        let shares = at_once(&self.world, 1, &self.names[0], &self.shared, &self.folders)?;
-        let uploader = self.uploader.usage()?.since(before);
-        let times = || shares.iter().map(|share| share.elapsed);
-        let receivers: Duration = shares.iter().map(|share| share.receiver.cpu).sum();
-        Ok(Run {
-            slowest: times().max().unwrap_or_default(),
-            fastest: times().min().unwrap_or_default(),
-            cpu: uploader.cpu + receivers,
-        })
+    fn p2pfs(&self) -> Outcome<Crowd> {
+        at_once(&self.world, &self.uploader, &self.names[0], &self.shared, &self.folders)
     }
 
-    fn floor(&self, floor: &Floor) -> Outcome<Run> {
+    fn floor(&self, floor: &Floor) -> Outcome<Crowd> {
         floor.close()?;
         let receivers = self.folders.iter().map(|folder| floor.receiver(folder, false));
         let receivers = receivers.collect::<Outcome<Vec<_>>>()?;
         receivers.iter().try_for_each(Receiver::await_begun)?;
         let before = floor.sender_cpu()?;
         let begun = floor.open()?;
-        let (mut times, mut receivers_cpu) = (Vec::new(), Duration::ZERO);
+        let mut runs = Vec::new();
         for receiver in receivers {
             let (_, done, usage) = receiver.finish()?;
-            times.push(done.saturating_duration_since(begun));
-            receivers_cpu += usage.cpu;
+            runs.push((done.saturating_duration_since(begun), usage.cpu));
         }
         let sender_cpu = floor.sender_cpu()?.saturating_sub(before);
         for folder in &self.folders {
             check_same(&self.names, &self.shared, folder)?;
             empty(folder)?;
         }
-        Ok(Run {
-            slowest: times.iter().max().copied().unwrap_or_default(),
-            fastest: times.iter().min().copied().unwrap_or_default(),
-            cpu: sender_cpu + receivers_cpu,
-        })
+        Ok(Crowd::of(&runs, sender_cpu))
     }
 }

@@ -1,7 +1,7 @@
 //! What a peer costs that has nothing to do but to offer and to hear offers.
 //!
 //! ```text
-//! cargo bench --bench idle [-- [--quick] [--json FILE]]
+//! cargo bench --bench idle [-- [--quick] [--pairs N] [--json FILE]]
 //! ```
 
 mod kit;

@@ -68,7 +68,7 @@ fn measure(
         ("CPU of the receiver", "s/GiB", &receiver, None),
         ("waits of both sides", "/MiB", &waits, None),
     ];
-    let mut table = Table::new(title, "sender and receiver have a core each; the bench sleeps");
+    let mut table = Table::new(title, "sender and receiver; the bench sleeps");
     for (what, unit, value, bound) in columns {
         let [ours, floors] = [0, 1].map(|way| column(&runs[way], value));
         table.row(&format!("{what}: p2pfs"), unit, &ours);

@@ -115,21 +115,16 @@ impl Case {
             write_noise(&shared.join(name), seed, file_bytes)?;
         }
         let world = World::new()?;
-        let (uploader, _) = world.peer(1, &shared).option("--offer-interval", "2s").listening()?;
+        let (uploader, _) = world
+            .peer(1, &shared)
+            .option("--offer-interval", settings.many_offers_interval())
+            .listening()?;
         let (floor, _) = Floor::best(settings, &shared, &fetched, false)?;
         let mut programs =
             vec![("p2pfs", Program::P2pfs(world, uploader)), ("floor", Program::Floor(floor))];
         let mut missing = Vec::new();
         for kind in others::ALL.iter().filter(|kind| kind.serves_many || files == 1) {
-            // A client may be too old for how it is called.
-            let tried = |other: Other| match other.checked_run(&fetched) {
-                Ok(_) => Some(other),
-                Err(error) => {
-                    println!("{error}");
-                    None
-                }
-            };
-            match kind.start(folder, &shared, &names).and_then(tried) {
+            match kind.start(folder, &shared, &names, &fetched) {
                 Some(other) => programs.push((kind.name, Program::Other(other))),
                 None => missing.push(kind.name),
             }
@@ -150,7 +145,7 @@ impl Case {
                 one_file(world, uploader, name, folders, false)
             }
             (Program::P2pfs(world, uploader), names) => {
-                many_files(world, uploader, 1, names, folders, false)
+                many_files(world, uploader, names, folders, false)
             }
             (Program::Floor(floor), names) => {
                 floor.checked_run(names, &self.shared, &self.fetched, false)

@@ -41,7 +41,8 @@ enum Other {
     Rust,
 }
 
-/// What a transfer took, and what each side spent on it.
+/// What a transfer took, and what each side spent on it: between two of them, "ours" is the
+/// uploader.
 struct Run {
     elapsed: Duration,
     ours: Duration,
@@ -101,7 +102,7 @@ fn measure(settings: &Settings, report: &mut Report, title: &str, other: Other) 
         _ => to_it(&their_uploader, port),
     })?;
 
-    let mut table = Table::new(title, "the two sides have a core each; the bench sleeps");
+    let mut table = Table::new(title, "the two sides; the bench sleeps");
     let rates =
         |runs: &[Run]| column(runs, |run| size_bytes as f64 / 1e6 / run.elapsed.as_secs_f64());
     let among = rates(&runs[2]);
@@ -126,6 +127,8 @@ fn measure(settings: &Settings, report: &mut Report, title: &str, other: Other) 
         table.ratio(&format!("{what}: rate to that between two of it"), &rate, &among, bound);
     }
     table.row("between two of it: rate", "MB/s", &among);
+    let of_all = column(&runs[2], |run| run.theirs.div_duration_f64(run.ours + run.theirs));
+    table.row("between two of it: the downloader's share", "", &of_all);
     report.add(&table)
 }
 

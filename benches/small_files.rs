@@ -13,14 +13,11 @@ use tempfile::TempDir;
 
 use kit::content::{names, write_noise};
 use kit::download::{Run, many_files};
-use kit::floor::{Floor, Setup};
+use kit::floor::Floor;
 use kit::others::{Other, RSYNC, RSYNC_SYNCED};
 use kit::{
     Bound, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
 };
-
-/// Each file is offered so often. The registry may not be silent for longer than 5 s.
-const OFFER_INTERVAL: &str = "2s";
 
 fn main() -> ExitCode {
     kit::run("small_files", &[], bench)
@@ -42,9 +39,14 @@ struct Set {
 const PROGRAMS: [&str; 3] = ["p2pfs", "floor", "rsync"];
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
-    measure(settings, report, "many small files", Place::fastest()?, false)?;
-    let disk = Place::Disk.folder()?.ok_or("no folder")?;
-    measure(settings, report, "many small files, synced", (Place::Disk, disk), true)
+    let sizes =
+        settings.choose([(1_000, 16), (1_000, 4), (10_000, 4)], [(100, 16), (100, 4), (1_000, 4)]);
+    measure(settings, report, "many small files", Place::fastest()?, &sizes, false)?;
+    // rsync waits for the disk once for each file.
+    let sizes =
+        settings.choose([(1_000, 16), (200, 4), (2_000, 4)], [(100, 16), (20, 4), (200, 4)]);
+    let disk = (Place::Disk, Place::disk()?);
+    measure(settings, report, "small files, synced", disk, &sizes, true)
 }
 
 fn measure(
@@ -52,25 +54,22 @@ fn measure(
     report: &mut Report,
     title: &str,
     (place, folder): (Place, TempDir),
+    sizes: &[(usize, u64)],
     is_synced: bool,
 ) -> Outcome<()> {
     if !settings.wants(title) {
         return Ok(());
     }
-    let sizes: &[(usize, u64)] = settings
-        .choose(&[(1_000, 16), (1_000, 4), (10_000, 4)], &[(100, 16), (100, 4), (1_000, 4)]);
-    let mut sets: Vec<Set> = Vec::new();
+    let mut sets = Vec::new();
     for &(count, kib) in sizes {
         let home = subfolder(folder.path(), &format!("{count}-{kib}"))?;
-        // What is best with the first files is best with the others.
-        let floor = sets.first().map(|first| first.floor.setup);
-        sets.push(Set::new(settings, home, (count, kib), floor, is_synced)?);
+        sets.push(Set::new(settings, home, count, kib, is_synced)?);
     }
     let programs = if sets[0].rsync.is_some() { 3 } else { 2 };
     let runs =
         rounds(settings, sets.len() * programs, |way| sets[way / programs].run(way % programs))?;
 
-    let beside = "sender and receiver have a core each; the bench sleeps";
+    let beside = "sender and receiver; the peers of the other rows offer their files";
     let mut table = Table::new(title, beside);
     let seconds =
         |set: usize, program: usize| column(&runs[set * programs + program], Run::seconds);
@@ -98,10 +97,13 @@ fn measure(
     table.row("time of a file, few", "us", &per_file(1));
     table.row("time of a file, many", "us", &per_file(2));
     table.ratio("time of a file, many / few", &per_file(2), &per_file(1), Bound::AtMost(1.1));
-    let synced = if is_synced { "each synced by all, rsync with --fsync" } else { "not synced" };
+    let synced = match is_synced {
+        true => "synced: files and folder, by rsync (--fsync) only the files",
+        false => "not synced",
+    };
     table.note(format!("on {}, {synced}; all offers are heard before", place.name()));
     if programs == 2 {
-        table.note("rsync is not here");
+        table.note("rsync is not here, or too old");
     }
     report.add(&table)
 }
@@ -110,8 +112,8 @@ impl Set {
     fn new(
         settings: &Settings,
         home: PathBuf,
-        (count, kib): (usize, u64),
-        setup: Option<Setup>,
+        count: usize,
+        kib: u64,
         is_synced: bool,
     ) -> Outcome<Self> {
         let shared = subfolder(&home, "shared")?;
@@ -120,14 +122,13 @@ impl Set {
         for (name, seed) in names.iter().zip(1..) {
             write_noise(&shared.join(name), seed, kib * 1024)?;
         }
-        let floor = match setup {
-            Some(setup) => Floor::start(setup, &shared, 1)?,
-            None => Floor::best(settings, &shared, &fetched, is_synced)?.0,
-        };
+        // The same is best with fsync, which makes all slower alike.
+        let (floor, _) = Floor::best(settings, &shared, &fetched, false)?;
         let rsync = if is_synced { &RSYNC_SYNCED } else { &RSYNC };
-        let rsync = rsync.start(&home, &shared, &names);
+        let rsync = rsync.start(&home, &shared, &names, &fetched);
         let world = World::new()?;
-        let plan = world.peer(1, &shared).option("--offer-interval", OFFER_INTERVAL);
+        let plan =
+            world.peer(1, &shared).option("--offer-interval", settings.many_offers_interval());
         let (uploader, _) = plan.listening()?;
         let title = format!("{count} files of {kib} KiB");
         Ok(Self { names, title, shared, fetched, is_synced, world, uploader, floor, rsync })
@@ -136,11 +137,12 @@ impl Set {
     fn run(&self, program: usize) -> Outcome<Run> {
         let folders = [self.shared.as_path(), self.fetched.as_path()];
         match (program, &self.rsync) {
-            (0, _) => {
-                many_files(&self.world, &self.uploader, 1, &self.names, folders, self.is_synced)
-            }
+            (0, _) => many_files(&self.world, &self.uploader, &self.names, folders, self.is_synced),
             (2, Some(rsync)) => rsync.checked_run(&self.fetched),
-            _ => self.floor.checked_run(&self.names, &self.shared, &self.fetched, self.is_synced),
+            (1, _) => {
+                self.floor.checked_run(&self.names, &self.shared, &self.fetched, self.is_synced)
+            }
+            _ => Err("rsync is not here for all files".into()),
         }
     }
 }

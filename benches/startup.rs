@@ -17,7 +17,6 @@ use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, id};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
@@ -59,7 +58,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     if !settings.wants(&title) {
         return Ok(());
     }
-    let folder = Place::Disk.folder()?.ok_or("no folder")?;
+    let folder = Place::disk()?;
     let shared = folder.path().join("shared");
     fs::create_dir(&shared)?;
     let mut file_bytes = settings.choose(FILE_BYTES, QUICK_FILE_BYTES);
@@ -255,8 +254,11 @@ impl Stage<'_> {
         let (first_offer_at, first_offer_cpu) = first_offer.ok_or("no offer")?;
         let (listening, _) = peer.await_stdout("listening ")?;
         let (read_bytes, cpu_s) = (peer.read_bytes()?, peer.usage()?.cpu.as_secs_f64());
+        // The digest that it has of a file, another one at each start, is right.
+        let one = self.shared.join(&names("file", FILES)[self.next_id as usize * 97 % FILES]);
+        Answers::measure(&peer.await_listening()?.to_string(), &one, 1)?;
         // It may have something to write down.
-        let longest_turn_ms = turns::end_and_tell(&mut peer)?;
+        let longest_turn_ms = turns::end_and_longest_turn_ms(&mut peer)?;
         Ok(Start {
             listening_s: seconds(listening),
             first_offer_s: seconds(first_offer_at),
@@ -282,16 +284,10 @@ impl Stage<'_> {
     /// The turns of the loop while it hashes; `None` without strace.
     fn turns(&mut self, log: &Path) -> Outcome<Option<Turns>> {
         let Some(plan) = turns::watched(self.peer()?.0, log) else { return Ok(None) };
-        let begin = Instant::now();
         let (mut peer, _) = plan.listening()?;
         // With a core of its own, and ahead of others as strace is, it is not put aside for them.
         peer.pin(0);
-        while peer.read_bytes()? < self.bytes {
-            if begin.elapsed() > DEADLINE {
-                return Err("the files are not hashed".into());
-            }
-            thread::sleep(LOOKS);
-        }
+        peer.await_read(self.bytes)?;
         peer.signal(Signal::TERM)?;
         peer.await_end()?;
         Ok(Some(Turns::read(log, TURNS_OF_THE_START)?))

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
+use rustix::fs::syncfs;
+
 use super::Outcome;
 
 /// Writes a file of noise, which no file system and no link makes smaller.
@@ -46,10 +48,12 @@ pub(crate) fn check_same(names: &[String], one: &Path, other: &Path) -> Outcome<
     Ok(())
 }
 
-/// Empties a folder.
+/// Empties a folder, and waits until the disk is done with it and with all else: the next run
+/// is not to pay for it.
 pub(crate) fn empty(folder: &Path) -> io::Result<()> {
     fs::remove_dir_all(folder)?;
-    fs::create_dir(folder)
+    fs::create_dir(folder)?;
+    Ok(syncfs(File::open(folder)?)?)
 }
 
 fn is_same(one: &Path, other: &Path) -> io::Result<bool> {

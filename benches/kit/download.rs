@@ -1,6 +1,6 @@
 //! How long real downloads take, and what they cost.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::content::{check_same, empty};
@@ -53,7 +53,7 @@ pub(crate) fn one_file(
     Ok(Run { elapsed, sender, receiver: ended.usage })
 }
 
-/// Fetches many files with a downloader that starts and ends, and compares them.
+/// Fetches many files from peer 1 with a downloader that starts and ends, and compares them.
 ///
 /// It hears all offers first, while the registry is stopped; the time is from the moment
 /// the registry goes on, and the downloader may register, look up the source and ask, to
@@ -61,7 +61,6 @@ pub(crate) fn one_file(
 pub(crate) fn many_files(
     world: &World,
     uploader: &Process,
-    uploader_id: u32,
     names: &[String],
     [shared, fetched]: [&Path; 2],
     is_synced: bool,
@@ -70,7 +69,7 @@ pub(crate) fn many_files(
     let plan = world.peer(2, fetched).option("--offer-interval", "1h");
     let plan = if is_synced { plan } else { plan.flag("--no-sync") };
     let (mut downloader, _) = plan.fetches(names).listening()?;
-    world.await_offers(uploader_id, names)?;
+    world.await_offers(1, names)?;
     let before = uploader.usage()?;
     let begun = world.open()?;
     let ended = downloader.await_success()?;
@@ -81,40 +80,59 @@ pub(crate) fn many_files(
     Ok(Run { elapsed, sender, receiver: ended.usage })
 }
 
-/// What one of many downloads at once took.
-pub(crate) struct Share {
-    pub(crate) elapsed: Duration,
-    pub(crate) receiver: Usage,
+/// One run of a sender and many receivers.
+pub(crate) struct Crowd {
+    /// What the one took that was done last.
+    pub(crate) slowest: Duration,
+    /// And first.
+    pub(crate) fastest: Duration,
+    /// Of all.
+    pub(crate) cpu: Duration,
 }
 
-/// Fetches one file with a downloader for each folder, all at once; the times are from
-/// the moment the registry goes on, as in [`many_files`].
+impl Crowd {
+    /// What each receiver took and spent; what the sender spent.
+    pub(crate) fn of(receivers: &[(Duration, Duration)], sender_cpu: Duration) -> Self {
+        let times = || receivers.iter().map(|(elapsed, _)| *elapsed);
+        let receivers_cpu: Duration = receivers.iter().map(|(_, cpu)| *cpu).sum();
+        Self {
+            slowest: times().max().unwrap_or_default(),
+            fastest: times().min().unwrap_or_default(),
+            cpu: sender_cpu + receivers_cpu,
+        }
+    }
+}
+
+/// Fetches one file from peer 1 with a downloader for each folder, all at once; the times are
+/// from the moment the registry goes on, as in [`many_files`].
 pub(crate) fn at_once(
     world: &World,
-    uploader_id: u32,
+    uploader: &Process,
     name: &str,
     shared: &Path,
-    folders: &[impl AsRef<Path>],
-) -> Outcome<Vec<Share>> {
+    folders: &[PathBuf],
+) -> Outcome<Crowd> {
+    let before = uploader.usage()?;
     let names = [name.to_owned()];
     world.close()?;
     let mut downloaders = Vec::new();
-    for (folder, id) in folders.iter().zip(uploader_id + 1..) {
-        let plan = world.peer(id, folder.as_ref()).option("--offer-interval", "1h");
+    for (folder, id) in folders.iter().zip(2..) {
+        let plan = world.peer(id, folder).option("--offer-interval", "1h");
         downloaders.push(plan.flag("--no-sync").fetches(&names).listening()?.0);
     }
-    world.await_offers(uploader_id, &names)?;
+    world.await_offers(1, &names)?;
     let begun: Instant = world.open()?;
-    let mut shares = Vec::new();
+    let mut receivers = Vec::new();
     for downloader in &mut downloaders {
         let (done, _) = downloader.await_stderr("verified ")?;
         let ended = downloader.await_success()?;
         let elapsed = done.saturating_duration_since(begun);
-        shares.push(Share { elapsed, receiver: ended.usage });
+        receivers.push((elapsed, ended.usage.cpu));
     }
+    let sender_cpu = uploader.usage()?.since(before).cpu;
     for folder in folders {
-        check_same(&names, shared, folder.as_ref())?;
-        empty(folder.as_ref())?;
+        check_same(&names, shared, folder)?;
+        empty(folder)?;
     }
-    Ok(shares)
+    Ok(Crowd::of(&receivers, sender_cpu))
 }

@@ -74,6 +74,15 @@ const PART: &str = "part";
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 pub(crate) const MIB: u64 = 1024 * 1024;
 pub(crate) const GIB: u64 = 1024 * MIB;
+pub(crate) const KIB: u64 = 1024;
+
+/// A size, in KiB below 1 MiB.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        ..MIB => format!("{} KiB", bytes / KIB),
+        _ => format!("{} MiB", bytes / MIB),
+    }
+}
 
 /// Runs a bench, or the part of it that the command line names.
 pub(crate) fn run(
@@ -84,7 +93,7 @@ pub(crate) fn run(
     let arguments: Vec<String> = env::args().skip(1).collect();
     let outcome = match arguments.as_slice() {
         [first, part, rest @ ..] if first == PART => run_part(parts, part, rest),
-        _ => Settings::parse(&arguments)
+        _ => Settings::parse(name, &arguments)
             .and_then(|settings| bench(&settings, &mut Report::new(name, &settings)?)),
     };
     match outcome {

@@ -36,7 +36,7 @@ pub(crate) const RSYNC: Kind = Kind {
     fetch: fetch_rsync,
 };
 
-/// The same, and each file is on the disk when it ends.
+/// The same, and it syncs each file, but not the folder.
 pub(crate) const RSYNC_SYNCED: Kind =
     Kind { name: "rsync --fsync", fetch: fetch_rsync_synced, ..RSYNC };
 
@@ -103,17 +103,21 @@ struct Served {
 }
 
 impl Kind {
-    /// `None` if it is not installed, or does not start, which is told.
+    /// `None` if it is not installed, or does not start or serve, which is told: it is tried
+    /// once, as a client may be too old for how it is called.
     pub(crate) fn start(
         &'static self,
         home: &Path,
         shared: &Path,
         names: &[String],
+        fetched: &Path,
     ) -> Option<Other> {
         if self.programs.iter().any(|program| find(program).is_none()) {
             return None;
         }
-        self.try_start(home, shared, names).map_err(|error| println!("{error}")).ok()
+        let started = self.try_start(home, shared, names);
+        let tried = started.and_then(|other| other.checked_run(fetched).map(|_| other));
+        tried.map_err(|error| println!("{error}")).ok()
     }
 
     fn try_start(&'static self, home: &Path, shared: &Path, names: &[String]) -> Outcome<Other> {

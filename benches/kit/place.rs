@@ -36,6 +36,11 @@ impl Place {
         Ok(is_there.then(folder).transpose()?)
     }
 
+    /// A folder on a disk.
+    pub(crate) fn disk() -> Outcome<TempDir> {
+        Ok(Self::Disk.folder()?.ok_or("no folder")?)
+    }
+
     /// A folder on tmpfs, or on the disk where there is none.
     pub(crate) fn fastest() -> Outcome<(Self, TempDir)> {
         for place in [Self::Tmpfs, Self::Disk] {

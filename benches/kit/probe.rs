@@ -9,6 +9,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::crowd::{Downloads, Until};
 use super::messages::{Count, EOF_BYTES, acknowledgment, digest_of, int, request, text};
 use super::{Outcome, Process, percentile};
 
@@ -25,6 +26,28 @@ pub(crate) struct Answers {
     pub(crate) p99_ms: f64,
     pub(crate) most_ms: f64,
     pub(crate) count: f64,
+}
+
+/// A small file fetched again and again while others download at line rate.
+pub(crate) struct Beside {
+    pub(crate) answers: Answers,
+    pub(crate) downloads_mb_per_s: f64,
+}
+
+impl Beside {
+    /// So many downloads of `large`, and `small` for so long.
+    pub(crate) fn measure(
+        address: &str,
+        (large, downloads): (&str, usize),
+        small: &Path,
+        time_ms: u64,
+    ) -> Outcome<Self> {
+        let until = Until::Milliseconds(time_ms + 200);
+        let crowd = Downloads::start(address, large, downloads, until)?;
+        crowd.await_data()?;
+        let answers = Answers::measure(address, small, time_ms)?;
+        Ok(Self { answers, downloads_mb_per_s: crowd.finish()?.mb_per_s })
+    }
 }
 
 impl Answers {

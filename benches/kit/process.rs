@@ -17,6 +17,9 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::{DEADLINE, Outcome, PART, Usage, usage};
 
+/// How often it is looked how much a process has read.
+const LOOKS: Duration = Duration::from_millis(1);
+
 /// A process that runs until this is dropped. All it prints is kept.
 pub(crate) struct Process {
     name: String,
@@ -40,6 +43,11 @@ impl Process {
     /// Starts a command. The name is for messages.
     pub(crate) fn start(name: &str, mut command: Command) -> Outcome<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Each option of p2pfs may come from its user's environment.
+        let variables = env::vars_os().map(|(name, _)| name);
+        for name in variables.filter(|name| name.as_encoded_bytes().starts_with(b"P2PFS_")) {
+            command.env_remove(name);
+        }
         let spawned = command.spawn();
         let mut child = spawned.map_err(|error| format!("{name}: {error}"))?;
         let stdout = Lines::of(child.stdout.take().ok_or("no stdout")?);
@@ -75,6 +83,18 @@ impl Process {
         let counts = fs::read_to_string(format!("/proc/{}/io", self.pid()))?;
         let read = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
         Ok(read.ok_or("the kernel does not count what a process reads")?.parse()?)
+    }
+
+    /// Waits until it has read so much.
+    pub(crate) fn await_read(&self, bytes: u64) -> Outcome<()> {
+        let begin = Instant::now();
+        while self.read_bytes()? < bytes {
+            if begin.elapsed() > DEADLINE {
+                return Err(self.complaint(&format!("never read {bytes} bytes")));
+            }
+            thread::sleep(LOOKS);
+        }
+        Ok(())
     }
 
     /// Keeps its first thread on one core, if that core may be used.

@@ -1,7 +1,7 @@
 //! The command line of a bench.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{PathBuf, absolute};
 
 use super::Outcome;
 
@@ -13,14 +13,15 @@ const QUICK_PAIRS: usize = 2;
 pub(crate) struct Settings {
     pub(crate) is_quick: bool,
     pub(crate) json: Option<PathBuf>,
+    /// Or runs, of what has nothing beside it.
     pub(crate) pairs: usize,
-    /// Other builds of the program.
+    /// Other builds of the program, for the bench that compares them.
     pub(crate) builds: Vec<PathBuf>,
     filters: Vec<String>,
 }
 
 impl Settings {
-    pub(super) fn parse(arguments: &[String]) -> Outcome<Self> {
+    pub(super) fn parse(bench: &str, arguments: &[String]) -> Outcome<Self> {
         let (mut json, mut pairs) = (None, None);
         let (mut builds, mut filters) = (Vec::new(), Vec::new());
         // `cargo bench` gives `--bench` to every bench, and `cargo test --benches` does not.
@@ -35,10 +36,10 @@ impl Settings {
                     pairs =
                         Some(number.filter(|n| *n > 0).ok_or("--pairs needs a number above 0")?);
                 }
-                "--build" => {
+                "--build" if bench == "builds" => {
                     let path = arguments.next().ok_or("--build needs a program")?;
-                    builds
-                        .push(fs::canonicalize(path).map_err(|error| format!("{path}: {error}"))?);
+                    let found = fs::metadata(path).and_then(|_| absolute(path));
+                    builds.push(found.map_err(|error| format!("{path}: {error}"))?);
                 }
                 "--bench" => {}
                 flag if flag.starts_with('-') => return Err(format!("unknown flag {flag}").into()),
@@ -52,6 +53,12 @@ impl Settings {
     /// One of two values: the second is for a quick run.
     pub(crate) fn choose<T>(&self, usual: T, quick: T) -> T {
         if self.is_quick { quick } else { usual }
+    }
+
+    /// How often each of many files is offered: whoever hears them all first waits so long.
+    /// The registry may not be silent for longer than 5 s.
+    pub(crate) fn many_offers_interval(&self) -> &'static str {
+        self.choose("2s", "300ms")
     }
 
     /// Whether a table is asked for: the title contains one of the words given, or none

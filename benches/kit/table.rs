@@ -3,8 +3,12 @@
 use std::fmt::Display;
 use std::fs;
 use std::io::ErrorKind;
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread::available_parallelism;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::system::uname;
 use serde_json::{Value, json};
 
 use super::{Outcome, Settings, Spread, ratios};
@@ -74,7 +78,9 @@ impl Report {
     pub(crate) fn add(&mut self, table: &Table) -> Outcome<()> {
         table.print(&self.bench);
         if let Some((_, all)) = &mut self.json {
-            all["benches"][&self.bench][&table.title] = table.as_json(self.is_quick);
+            let quick = if self.is_quick { " (quick)" } else { "" };
+            let title = format!("{}{quick}", table.title);
+            all["benches"][&self.bench][title] = table.as_json(self.is_quick);
         }
         self.write()
     }
@@ -171,8 +177,12 @@ impl Table {
             value["values"] = json!(ratio.values);
             value
         });
+        let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_secs());
         json!({
             "quick": is_quick,
+            "measured_at_unix_s": unix_s,
+            "cores": available_parallelism().map_or(0, NonZero::get),
+            "kernel": uname().release().to_string_lossy(),
             "rows": rows.collect::<Vec<_>>(),
             "ratios": ratios.collect::<Vec<_>>(),
             "beside": self.beside,

@@ -44,7 +44,7 @@ pub(crate) fn watched(plan: PeerPlan, log: &Path) -> Option<PeerPlan> {
 
 /// Ends a peer that was started with `--verbose`; gives its longest turn in milliseconds, as it
 /// counted itself.
-pub(crate) fn end_and_tell(peer: &mut Process) -> Outcome<f64> {
+pub(crate) fn end_and_longest_turn_ms(peer: &mut Process) -> Outcome<f64> {
     peer.signal(Signal::TERM)?;
     peer.await_end()?;
     let (_, turns) = peer.await_stderr("turns of the loop, the longest ")?;
