@@ -98,9 +98,12 @@ fn straight(
         return Ok(());
     }
     let shared = (WINDOW_BYTES_MIN / CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN);
+    let alone = (CHUNK_BYTES_MAX, SHORT_WINDOW_BYTES_MAX);
     let mut sizes = grid(settings);
-    if !sizes.contains(&shared) {
-        sizes.push(shared);
+    for ours in [alone, shared] {
+        if !sizes.contains(&ours) {
+            sizes.push(ours);
+        }
     }
     let content = folders.content(size_bytes)?;
     let mut sources = vec![Source::ours(folders, &content, None)?];
@@ -111,9 +114,8 @@ fn straight(
     let mut table = Table::new(&title, beside);
     let rates = rates(settings, &sources, folders, &mut table)?;
     let best = best(&rates);
-    let alone = (CHUNK_BYTES_MAX, SHORT_WINDOW_BYTES_MAX);
     for (what, ours) in [("one alone", alone), ("many at once", shared)] {
-        let way = sizes.iter().position(|size| *size == ours).map_or(1, |at| at + 1);
+        let way = 1 + sizes.iter().position(|size| *size == ours).ok_or("not measured")?;
         let name = format!("sizes for {what} / best ({})", sources[best].name);
         table.ratio(&name, &rates[way], &rates[best], None);
     }

@@ -131,9 +131,9 @@ impl Case {
         }
         if find("python3").is_some() {
             let reference = Reference::start(folder, &shared, &names, file_bytes)?;
-            programs.push(("the reference", Program::Reference(reference)));
+            programs.push(("stand-in for the reference", Program::Reference(reference)));
         } else {
-            missing.push("the reference");
+            missing.push("stand-in for the reference");
         }
         Ok(Self { names, shared, fetched, programs, missing })
     }

@@ -4,8 +4,9 @@
 //! wait. How the numbers relate is asserted at compile time at the end.
 //!
 //! Where several values of a number are compared, that was done, if it says nothing else, by
-//! `cargo bench --bench builds`, with builds that differ in it alone, on the machine of
-//! `benches/README.md`: medians of 11 runs of each, in turn, or of the ratios of pairs.
+//! `cargo bench --bench builds` on the machine of `benches/README.md`, with one build that took
+//! this number from its environment: medians of 11 runs of each value, in turn, or of the ratios
+//! of pairs. What is within 0.95 and 1.05 may be chance.
 
 use std::time::Duration;
 
@@ -64,20 +65,20 @@ pub const SLOW_ACKNOWLEDGMENT: Duration = Duration::from_secs(4);
 /// a short link that others share; see [`LONG_SHARED_ROUND_TRIP`].
 pub const WINDOW_BYTES_MIN: u32 = 256 * 1024;
 /// The same for who is alone on a short link. What is in flight should stay in the
-/// processor's cache: 1 GiB went to tmpfs at 0.78 of the rate with up to 512 KiB, and at 1.03
-/// and 1.00 with 2 and 16 MiB, which costs memory of the kernel. From a bare sender, in MB/s
-/// (beside which our uploader gave 968; `cargo bench --bench chunk_window`):
+/// processor's cache: 1 GiB went to tmpfs at 0.78 of the rate with up to 512 KiB; 2 and 16 MiB
+/// made no difference that shows, and cost memory of the kernel. From a bare sender, in MB/s
+/// (beside which our uploader gave 1,010; `cargo bench --bench chunk_window`):
 ///
 /// | chunk | window 64 KiB | 256 KiB | 1 MiB | 4 MiB | 16 MiB | 64 MiB |
 /// |---|---|---|---|---|---|---|
-/// | 1 KiB | 399 | 421 | 438 | 427 | 431 | 430 |
-/// | 4 KiB | 571 | 709 | 736 | 700 | 705 | 686 |
-/// | 16 KiB | 440 | 792 | 678 | 578 | 570 | 575 |
-/// | 64 KiB | 434 | 799 | 649 | 582 | 573 | 588 |
-/// | 128 KiB | | 808 | | | | |
-/// | 256 KiB | | 709 | 849 | 666 | 679 | 684 |
-/// | 1 MiB | | | 821 | 692 | 690 | 680 |
-/// | 4 MiB | | | | 755 | 703 | 698 |
+/// | 1 KiB | 433 | 442 | 463 | 463 | 472 | 470 |
+/// | 4 KiB | 611 | 751 | 797 | 727 | 785 | 765 |
+/// | 16 KiB | 478 | 853 | 697 | 642 | 638 | 637 |
+/// | 64 KiB | 481 | 877 | 688 | 677 | 682 | 684 |
+/// | 128 KiB | | 874 | | | | |
+/// | 256 KiB | | 763 | 980 | 754 | 753 | 745 |
+/// | 1 MiB | | | 906 | 770 | 769 | 760 |
+/// | 4 MiB | | | | 799 | 742 | 780 |
 pub const SHORT_WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 /// The same on a long link: 125 MB/s with a round trip of 100 ms hold 12.5 MB. From a bare
 /// sender with chunks of 256 KiB through a link of 125 MB/s, in MB/s (the whole table is in
@@ -91,7 +92,7 @@ pub const SHORT_WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 pub const WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// A link on which no chunk is acknowledged sooner is long for who is alone: there the window
 /// is as large as may be at once. 256 MiB through 125 MB/s and a round trip of 100 ms went at
-/// 0.82 of a bare sender's rate while it doubled, and at 0.92 since. A chunk takes some 0.1 ms
+/// 0.82 of a bare sender's rate while it doubled, and goes at 0.96 now. A chunk takes some 0.1 ms
 /// on the loopback.
 pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(1);
 /// The same for one of many: on a short link what one has more in flight others lose. 8
@@ -101,10 +102,10 @@ pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(1);
 /// while links of 1 ms were long, and 1.18 times with this.
 pub const LONG_SHARED_ROUND_TRIP: Duration = Duration::from_millis(10);
 /// A window holds at least so many chunks, so that one is sent while others are written. 1 GiB
-/// went to tmpfs at 1.01, 1.00 and 0.99 of the rate with 4, 8 and 16, which cost more calls.
+/// went to tmpfs at 1.01, 1.00 and 0.99 of the rate with 4, 8 and 16.
 pub const CHUNKS_PER_WINDOW: u32 = 2;
 /// A chunk acknowledged after so many round trips has waited in a queue: the window is
-/// too large. With 4 and 16, 1 GiB went to tmpfs at 0.94 and 1.02 of the rate.
+/// too large. 4 and 16 made no difference that shows for 1 GiB to tmpfs.
 pub const QUEUED_ROUND_TRIPS: u32 = 8;
 /// Copied bytes (message heads, acknowledgments, answers) waiting to be sent on one
 /// connection. No more is read than what can cause this much. Chunks of 1 KiB, each of which
@@ -117,22 +118,22 @@ pub const OUTBOX_KEPT_BYTES: usize = 128;
 ///
 /// | chunk | 16 at once | 64 | 256 | 1024 |
 /// |---|---|---|---|---|
-/// | 1 KiB | 391 | 427 | 428 | 426 |
-/// | 4 KiB | 600 | 725 | 712 | 718 |
+/// | 1 KiB | 391 | 427 | 427 | 426 |
+/// | 4 KiB | 600 | 724 | 712 | 718 |
 pub const SMALL_CHUNKS_PER_READ: usize = 256;
 /// Of a chunk with at least this much to come, no more is read at once than its end and
-/// the next head. Without, 8 files of 64 MiB at once took as long (1.01), but 1.07 of the CPU
+/// the next head. Without, 8 files of 64 MiB at once took as long (1.00), but 1.07 of the CPU
 /// time, and one in chunks of 16 KiB came at 0.98 of the rate; with 64 and 128 KiB 1.03 and 1.01
-/// of the time, and 1.01 of the rate.
+/// of the time, and 1.01 of the rate (while each of the 8 could receive 64 KiB in a turn).
 pub const WHOLE_CHUNK_READ_BYTES_MIN: usize = 16 * 1024;
-/// Room for actions that an empty queue of a peer keeps. 10,000 files of 4 KiB took 0.95 and 0.99
-/// of the time with 64 and with none.
+/// Room for actions that an empty queue of a peer keeps. 64 and none made no difference that
+/// shows for 10,000 files of 4 KiB.
 pub const ACTIONS_KEPT: usize = 1024;
 /// Requests that the registry reads from one connection at once, before it answers them:
 /// 16,384 clients that never read their answers then hold some 70 MiB in all.
 pub const REQUESTS_PER_READ: usize = 64;
 /// Reading pauses while less than this may be read: tiny reads cost more than they bring. Who
-/// takes acknowledgments in time never sees it: chunks of 1 KiB came at 428 MB/s with this,
+/// takes acknowledgments in time never sees it: chunks of 1 KiB came at 427 MB/s with this,
 /// and at 430, 419 and 422 with 1 byte, 512 bytes and 64 KiB.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// Ids that a peer tries which may choose its own. With 4096 peers on the network, one
@@ -145,8 +146,9 @@ pub const PATTERN_INTERVALS: u32 = 2;
 /// else is said: with the growing delays, for some 12 s.
 pub const RETRIES_MAX: u32 = 5;
 /// Downloads running at once; further wishes wait their turn. From one peer on the same
-/// machine, 10,000 files of 4 KiB came in 0.90, 0.35, 0.30, 0.33 and 0.33 s with 1, 4, 16, 64
-/// and 256 (1 is one connection, kept); over a long way, more at once hide more of the waits.
+/// machine, 10,000 files of 4 KiB took 2.74 and 1.09 of the time with 1 (one connection, kept)
+/// and 4, and 0.98, 1.01, 1.00 and 1.01 with 16, 32, 48 and 256; over a long way, more at once hide
+/// more of the waits.
 pub const DOWNLOADS_MAX: usize = 64;
 /// Files of the shared folder that are offered, or will be once they rest.
 pub const SHARED_FILES_MAX: usize = 1_000_000;
@@ -241,7 +243,7 @@ pub const REGISTRY_CONNECTIONS_MAX: usize = 16_384;
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// Descriptors that are not for connections: the poll, listener, offers and signals,
 /// and the files of transfers and of hashing.
-pub const SPARE_DESCRIPTORS: usize = 128;
+pub const SPARE_DESCRIPTORS: usize = 32;
 /// Peers whose offers are remembered.
 pub const KNOWN_PEERS_MAX: usize = 4096;
 /// Names that are remembered.
@@ -261,7 +263,7 @@ pub const CONNECTION_TURN_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize + 2 * CHUN
 /// Bytes received in one turn over all connections, as far as their least shares allow; to
 /// hash and write them takes some 1 ms. One downloader took 8 files of 64 MiB
 /// at once in 1.04 of the time, and with 1.18 of the CPU time, with half of this, and in 0.98 and
-/// 0.97 with twice as much.
+/// 0.96 with twice as much, in which a small answer would wait as much longer.
 pub const TURN_RECEIVED_BYTES: usize = 1024 * 1024;
 /// The same for bytes sent: up to 4 connections share it, then each has its least. Beside 8
 /// downloads at line rate, half of all small answers came within 0.97 and 1.10 of the time with
@@ -270,38 +272,37 @@ pub const TURN_SENT_BYTES: usize = CONNECTION_TURN_BYTES_MAX;
 /// The least that a ready connection is allowed in one turn. 64 downloads that are hashed take
 /// some 3 ms of one. To 64 downloaders, each of which has to wait for a core for what it is
 /// sent, 256 MiB went faster with more; but beside 8 downloads at line rate, there were then runs
-/// in which half of all small answers took many times as long:
+/// in which half of all small answers (p50) took many times as long:
 ///
 /// | | 16 KiB | 32 KiB | 64 KiB | 128 KiB | 256 KiB |
 /// |---|---|---|---|---|---|
 /// | to 64 downloaders, MB/s | 854 | 1,073 | 1,101 | 1,172 | 1,187 |
-/// | half of the small answers, of 11 runs, within ms | 0.041 | 0.041 | 0.041 | 0.047 | 0.047 |
-/// | the same in the slowest run | 0.049 | 0.046 | 0.043 | 0.273 | 0.766 |
+/// | p50 of small answers, ms | 0.041 | 0.041 | 0.041 | 0.046 | 0.047 |
+/// | the same in the slowest of 11 runs | 0.049 | 0.046 | 0.043 | 0.273 | 0.766 |
 pub const CONNECTION_TURN_BYTES_MIN: usize = 64 * 1024;
 /// What is read of a file and sent at once to this machine, while no other file is open. With
 /// `sendfile` the receiver, who also hashes, has to fetch the pages from memory: 1 GiB went at
 /// 0.86 of the floor's speed, and with this at 1.03. Beside 8 downloads whose data is thrown
 /// away, a small answer took 6 times as long as from a bare loop while all were sent pieces,
 /// 2.5 times while who was alone in a turn was, and as long with `sendfile`. Its size matters
-/// little: 1 GiB went to tmpfs at 1.05, 1.01, 0.98 and 1.04 of the rate with 16, 32, 128 and
-/// 256 KiB.
+/// little: 16, 32, 128 and 256 KiB made no difference that shows for 1 GiB to tmpfs.
 pub const LOCAL_PIECE_BYTES: usize = 64 * 1024;
 /// File data hashed in one turn, in all: some 0.2 ms. 1,000 files of 1 MiB took 1.01 of the time
-/// with 64 KiB and with 1 MiB; with that, the longest turn was 1.08 ms and not 0.47.
+/// with 1 MiB, and the longest turn was 1.08 ms and not 0.47.
 pub const HASH_TURN_BYTES: usize = 256 * 1024;
-/// File data read and hashed in one go. 1,000 files of 1 MiB took 1.02 and 1.01 of the time with
-/// 64 KiB and with 1 MiB, for which a connection's buffer would have to grow.
+/// File data read and hashed in one go, into the buffer that connections have too. 1,000 files of
+/// 1 MiB took 1.02 of the time with 64 KiB.
 pub const HASH_SLICE_BYTES: usize = 256 * 1024;
-/// Files open at once for hashing; others wait. 1,000 files of 1 MiB were hashed as soon (1.00 to
-/// 1.01 of the time) with 4, 16 and 256.
+/// Files open at once for hashing; others wait.
 pub const HASH_OPEN_FILES_MAX: usize = 64;
 /// Files hashed at once though nobody asked for them yet. 10,000 files of 16 KiB that were not in
 /// memory took 11.6, 3.1, 0.95, 0.59 and 0.41 s with 1, 4, 16, 32 and 64 at once, most of it pauses
-/// of [`DISK_LOOK_INTERVAL`].
-pub const HASH_AHEAD_FILES_MAX: usize = 64;
-/// No further one begins while those under way have so many bytes: a file that is asked for
-/// has its turn with all of them. Those 10,000 files took 1.00 and 0.99 of the time with 1 and
-/// 16 MiB.
+/// of [`DISK_LOOK_INTERVAL`]; but a file that is asked for has its turn with all of them, and a
+/// disk that has to seek brings few at once.
+pub const HASH_AHEAD_FILES_MAX: usize = 16;
+/// No further one begins while those under way have so many bytes, for the same reason. Those
+/// 10,000 files took 3.2 of the time with 64 KiB, and the same with 1 and 16 MiB, as 16 of them
+/// have 256 KiB.
 pub const HASH_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 /// What the least step of hashing costs, in bytes hashed in the same time: opening,
 /// looking at and closing a file takes some 10 us, and a byte some 0.7 ns.
@@ -311,13 +312,13 @@ pub const HASH_ASK_COST_BYTES: usize = HASH_TURN_BYTES;
 /// What a disk is asked to read before it is hashed: twice as much as is hashed between two
 /// looks. It is asked for more once half of that is left. A file of 1 GiB that was not in memory
 /// took 1.86 and 1.52 of the time with 512 KiB in two runs, and 0.85, 0.67 and 1.08 with 8 MiB in
-/// three.
+/// three, where the longest turn was 1.0 to 1.1 ms, and 0.4 to 1.0 with this.
 pub const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
 /// What it is asked for in one call: the usual `read_ahead_kb`, to which the kernel may cut
 /// the range.
 pub const READ_AHEAD_PIECE_BYTES: u64 = 128 * 1024;
 /// Between two looks whether a disk has brought file data to be hashed: no poll sleeps for
-/// less. Those 10,000 files took 1.00 and 2.18 of the time with 0.25 and 4 ms.
+/// less. Those 10,000 files took 2.98 of the time with 4 ms.
 pub const DISK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Looks in a row after which the disk is asked anew: where memory is short, what was read
 /// may be gone before it is looked for.
@@ -342,7 +343,7 @@ pub const DATAGRAMS_PER_TURN: usize = 256;
 /// Events of the shared folder read in one turn. Each may cost a look at a file, some 2 us.
 pub const FOLDER_EVENTS_PER_TURN: usize = 512;
 /// Names of the shared folder looked at in one turn, or one step, when all are: each may cost a
-/// look at a file, some 2 us. 10,000 new files were hashed as soon (1.01) with 32 and 4,096.
+/// look at a file, some 2 us.
 pub const LOOKS_PER_TURN: usize = 256;
 /// Events that one poll may report: a turn serves each connection at most once, so more than it
 /// has connections are of no use. 10,000 files over 64 connections took 0.98 and 1.01 of the time
@@ -370,8 +371,8 @@ pub const PARTIAL_NAME_TRIES_MAX: u32 = 16;
 /// Names with a number tried for one file whose own name is taken.
 pub const RENAME_TRIES_MAX: u32 = 1000;
 
-/// Data written to a folder after which it is looked again whether there is room. 1 GiB went to
-/// tmpfs at the same rate (1.00) with 256 KiB and with 8 MiB.
+/// Data written to a folder after which it is looked again whether there is room. 256 KiB and
+/// 8 MiB made no difference that shows for 1 GiB to tmpfs.
 pub const SPACE_CHECK_BYTES: u64 = 1024 * 1024;
 /// Disk space left free, at least.
 pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;

@@ -289,6 +289,17 @@ fn chunks_grow_while_they_are_acknowledged_quickly_and_the_window_with_the_round
     };
     chunk_and_window(0, burst, 1, 500);
     assert!(longest < PROGRESS_TIMEOUT, "{longest:?} without an acknowledgment");
+    // The same with a whole window.
+    let (mut quick_bytes, mut longest) = (u64::from(WINDOW_BYTES_MIN), Duration::ZERO);
+    let burst = |bytes: u64| {
+        let is_quick = quick_bytes > 0;
+        quick_bytes = quick_bytes.saturating_sub(bytes);
+        let delay = Duration::from_millis(if is_quick { 1 } else { bytes / 5 });
+        longest = longest.max(delay);
+        delay
+    };
+    chunk_and_window(0, burst, 1, 500);
+    assert!(longest < PROGRESS_TIMEOUT, "{longest:?} without an acknowledgment");
 }
 
 /// A download in this state, and how much it has received.

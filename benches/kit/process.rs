@@ -20,6 +20,14 @@ use super::{DEADLINE, Outcome, PART, Usage, usage};
 /// How often it is looked how much a process has read.
 const LOOKS: Duration = Duration::from_millis(1);
 
+/// Each option of p2pfs may come from its user's environment.
+pub(super) fn without_users_options(command: &mut Command) {
+    let variables = env::vars_os().map(|(name, _)| name);
+    for name in variables.filter(|name| name.as_encoded_bytes().starts_with(b"P2PFS_")) {
+        command.env_remove(name);
+    }
+}
+
 /// A process that runs until this is dropped. All it prints is kept.
 pub(crate) struct Process {
     name: String,
@@ -43,11 +51,7 @@ impl Process {
     /// Starts a command. The name is for messages.
     pub(crate) fn start(name: &str, mut command: Command) -> Outcome<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Each option of p2pfs may come from its user's environment.
-        let variables = env::vars_os().map(|(name, _)| name);
-        for name in variables.filter(|name| name.as_encoded_bytes().starts_with(b"P2PFS_")) {
-            command.env_remove(name);
-        }
+        without_users_options(&mut command);
         let spawned = command.spawn();
         let mut child = spawned.map_err(|error| format!("{name}: {error}"))?;
         let stdout = Lines::of(child.stdout.take().ok_or("no stdout")?);

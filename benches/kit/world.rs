@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::messages::{Count, OFFER_BYTES, int, offer, register_request, register_response, text};
+use super::process::without_users_options;
 use super::{DEADLINE, Outcome, Process};
 
 const OFFER_INTERVAL: Duration = Duration::from_millis(50);
@@ -94,6 +95,7 @@ impl World {
     pub(crate) fn offers_known(&self) -> Outcome<u64> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_p2pfs"));
         command.args(["status", "--json"]).env("XDG_RUNTIME_DIR", self.home.path());
+        without_users_options(&mut command);
         let output = command.output()?;
         let said = String::from_utf8(output.stdout)?;
         let status: Value = serde_json::from_str(said.lines().next().unwrap_or_default())?;

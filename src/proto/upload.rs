@@ -376,7 +376,9 @@ impl Sending {
 /// acknowledged hardly later than a single one was: then the time is that of the link, not
 /// of a queue. On a long link it doubles, or is as large as may be at once for who is alone.
 /// On a short one it grows little, and only for who is alone: many windows that grew fit no
-/// cache, and one that grew before others came would get more than they.
+/// cache, and one that grew before others came would get more than they. The first flight tells
+/// by its first and its last chunk; if something else made it late, so that a short link looked
+/// long, the next acknowledgment that is quicker sets that right.
 #[derive(Debug)]
 struct InFlight {
     unacknowledged: VecDeque<SentChunk>,
@@ -389,13 +391,15 @@ struct InFlight {
     /// The shortest time in which a chunk was acknowledged.
     round_trip: Duration,
     /// Acknowledgments until that of the chunk whose time is looked at next: of the first one,
-    /// and then each time of the last one in flight.
+    /// and then each time of the last one in flight. 0 if nothing is in flight.
     probe_due: usize,
 }
 
+/// A chunk on its way. How long it takes says something about the sizes it was sent with.
 #[derive(Debug)]
 struct SentChunk {
     bytes: u32,
+    window_bytes: u32,
     at: Instant,
     /// Whether others were on their way before it.
     is_behind_others: bool,
@@ -424,11 +428,11 @@ impl InFlight {
 
     fn send(&mut self, now: Instant, chunk_bytes: u32) {
         let is_behind_others = !self.unacknowledged.is_empty();
-        self.unacknowledged.push_back(SentChunk { bytes: chunk_bytes, at: now, is_behind_others });
+        let (bytes, window_bytes) = (chunk_bytes, self.window_bytes);
+        let chunk = SentChunk { bytes, window_bytes, at: now, is_behind_others };
+        self.unacknowledged.push_back(chunk);
         self.bytes += chunk_bytes;
-        if self.probe_due == 0 {
-            self.probe_due = self.unacknowledged.len();
-        }
+        self.probe_due = self.probe_due.max(1);
     }
 
     /// The oldest chunk is acknowledged; gives its size.
@@ -437,14 +441,14 @@ impl InFlight {
         self.bytes -= chunk.bytes;
         self.probe_due -= 1;
         if self.probe_due == 0 {
-            self.adapt(now.saturating_duration_since(chunk.at), chunk.is_behind_others);
+            self.adapt(&chunk, now.saturating_duration_since(chunk.at));
             self.probe_due = self.unacknowledged.len();
         }
         Some(chunk.bytes)
     }
 
     /// A chunk was acknowledged so long after it was sent.
-    fn adapt(&mut self, elapsed: Duration, is_behind_others: bool) {
+    fn adapt(&mut self, chunk: &SentChunk, elapsed: Duration) {
         self.round_trip = self.round_trip.min(elapsed);
         let long = if self.is_alone { LONG_ROUND_TRIP } else { LONG_SHARED_ROUND_TRIP };
         let is_long = self.round_trip >= long;
@@ -454,18 +458,20 @@ impl InFlight {
             (false, false) => WINDOW_BYTES_MIN,
         };
         if elapsed > self.round_trip * QUEUED_ROUND_TRIPS {
-            self.window_bytes /= 2;
-        } else if self.is_limited && is_behind_others && elapsed < self.round_trip * 2 {
-            self.window_bytes =
-                if is_long && self.is_alone { WINDOW_BYTES_MAX } else { self.window_bytes * 2 };
+            self.window_bytes = self.window_bytes.min(chunk.window_bytes / 2);
+        } else if self.is_limited && chunk.is_behind_others && elapsed < self.round_trip * 2 {
+            let is_jump = is_long && self.is_alone;
+            let larger_bytes = if is_jump { WINDOW_BYTES_MAX } else { chunk.window_bytes * 2 };
+            self.window_bytes = self.window_bytes.max(larger_bytes);
         }
         self.window_bytes = self.window_bytes.clamp(WINDOW_BYTES_MIN, window_bytes_max);
         self.is_limited = false;
         if elapsed < QUICK_ACKNOWLEDGMENT {
             let times = QUICK_ACKNOWLEDGMENT.as_micros() / elapsed.as_micros().max(1);
-            self.chunk_bytes *= (times as u32).min(CHUNK_GROWTH_MAX);
+            let larger_bytes = chunk.bytes * (times as u32).min(CHUNK_GROWTH_MAX);
+            self.chunk_bytes = self.chunk_bytes.max(larger_bytes);
         } else if elapsed > SLOW_ACKNOWLEDGMENT {
-            self.chunk_bytes /= 2;
+            self.chunk_bytes = self.chunk_bytes.min(chunk.bytes / 2);
         }
         let chunk_bytes_max = CHUNK_BYTES_MAX.min(self.window_bytes / CHUNKS_PER_WINDOW);
         self.chunk_bytes = self.chunk_bytes.clamp(CHUNK_BYTES_MIN, chunk_bytes_max);
