@@ -6,7 +6,8 @@
 //! Where several values of a number are compared, that was done, if it says nothing else, by
 //! `cargo bench --bench builds` on the machine of `benches/README.md`, with one build that took
 //! this number from its environment: medians of 11 runs of each value, in turn, or of the ratios
-//! of pairs. What is within 0.95 and 1.05 may be chance.
+//! of pairs. What is within 0.95 and 1.05 may be chance. What a design did that is no more is
+//! from 5 to 15 runs of its day.
 
 use std::time::Duration;
 
@@ -330,7 +331,8 @@ pub const DISK_LOOKS_MAX: u32 = 2000;
 /// the loop waits a second for its next try. The kernel caps it (`somaxconn`, 4096).
 pub const LISTEN_BACKLOG: i32 = 4096;
 /// Connections accepted in one turn. A registry took 68,700, 69,300 and 68,000 registrations
-/// a second on new connections with 4, 64 and 1,024 (`cargo bench --bench registry`).
+/// a second on new connections with 4, 64 and 1,024 (medians of 5; `cargo bench --bench
+/// registry`).
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// What a call on a file costs at least, in bytes moved in the same time: many small chunks end
 /// a turn as soon as a few large ones. 10,000 files of 4 KiB took 0.98 and 1.00 of the time with
@@ -338,7 +340,8 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 pub const FILE_CALL_COST_BYTES: usize = 1024;
 /// Datagrams taken in during one turn: at most some 0.4 ms. Of offers that were news a peer
 /// took 620,000, 612,000 and 651,000 a second with 16, 256 and 2,048, and of known ones
-/// 897,000, 877,000 and 848,000, as fast as they came (`cargo bench --bench offers`).
+/// 897,000, 877,000 and 848,000, as fast as they came (medians of 5; `cargo bench --bench
+/// offers`).
 pub const DATAGRAMS_PER_TURN: usize = 256;
 /// Events of the shared folder read in one turn. Each may cost a look at a file, some 2 us.
 pub const FOLDER_EVENTS_PER_TURN: usize = 512;
