@@ -42,17 +42,13 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let fetch = |uploader: usize, until| -> Outcome<Drunk> {
         Downloads::start(&ours[uploader].to_string(), "file", DOWNLOADS, until)?.finish()
     };
-    // What arrives is right; after this the uploaders have whatever memory they need for
-    // the downloads.
     fetch(0, Until::Checked(&file))?;
-    fetch(1, Until::Checked(&file))?;
-
-    let before = uploaders[1].usage()?;
-    let _idle = start_idle(&ours[1].to_string(), idle)?;
-    // It is answered after all that came before are accepted, and no less right.
-    fetch(1, Until::Checked(&file))?;
-    let after = uploaders[1].usage()?;
-    let grown_bytes = after.anonymous_bytes.saturating_sub(before.anonymous_bytes);
+    let (_idle, each) = add_idle(&uploaders[1], ours[1], &file, idle)?;
+    let mut each_bytes = vec![each];
+    for id in (3..).take(settings.pairs - 1) {
+        let (uploader, address) = start(&world, id, &shared)?;
+        each_bytes.push(add_idle(&uploader, address, &file, idle)?.1);
+    }
     let runs = rounds(settings, 2, |way| {
         let before = uploaders[way].usage()?;
         let rate = fetch(way, Until::Once)?.mb_per_s;
@@ -68,8 +64,8 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         let cpu_s = column(&runs[way], |run| run.1 / gib);
         table.row(&format!("CPU of the uploader: {what}"), "s/GiB", &cpu_s);
     }
-    let each = grown_bytes as f64 / f64::from(idle as u32);
-    table.bounded_row("our memory for an idle connection", "bytes", &[each], Bound::AtMost(512.0));
+    let name = "our memory for an idle connection";
+    table.bounded_row(name, "bytes", &each_bytes, Bound::AtMost(512.0));
     table.ratio("rate: with idle ones / without", &with, &without, Bound::AtLeast(0.95));
     table.note(
         "memory: growth of what belongs to no file, by the kernel's count, over their number",
@@ -81,4 +77,23 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
 fn start(world: &World, id: u32, shared: &Path) -> Outcome<(Process, SocketAddrV4)> {
     let plan = world.peer(id, shared).option("--connections-max", "12000");
     plan.option("--first-byte-timeout", "1h").listening()
+}
+
+/// Connects so many that do nothing; gives them, and the memory that each costs the uploader.
+fn add_idle(
+    uploader: &Process,
+    address: SocketAddrV4,
+    file: &Path,
+    idle: usize,
+) -> Outcome<(Process, f64)> {
+    let address = address.to_string();
+    let fetch = || Downloads::start(&address, "file", DOWNLOADS, Until::Checked(file))?.finish();
+    // What arrives is right; after this the uploader has whatever memory it needs for it.
+    fetch()?;
+    let before = uploader.usage()?.anonymous_bytes;
+    let crowd = start_idle(&address, idle)?;
+    // It is answered after all that came before are accepted, and no less right.
+    fetch()?;
+    let grown_bytes = uploader.usage()?.anonymous_bytes.saturating_sub(before);
+    Ok((crowd, grown_bytes as f64 / idle as f64))
 }

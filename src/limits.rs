@@ -6,8 +6,7 @@
 //! Where several values of a number are compared, that was done, if it says nothing else, by
 //! `cargo bench --bench builds` on the machine of `benches/README.md`, with one build that took
 //! this number from its environment: medians of 11 runs of each value, in turn, or of the ratios
-//! of pairs. What is within 0.95 and 1.05 may be chance. What a design did that is no more is
-//! from 5 to 15 runs of its day.
+//! of pairs. What is within 0.95 and 1.05 may be chance.
 
 use std::time::Duration;
 
@@ -92,15 +91,13 @@ pub const SHORT_WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 /// | 50 ms | 2.6 | 10 | 39 | 105 | 105 |
 pub const WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// A link on which no chunk is acknowledged sooner is long for who is alone: there the window
-/// is as large as may be at once. 256 MiB through 125 MB/s and a round trip of 100 ms went at
-/// 0.82 of a bare sender's rate while it doubled, and goes at 0.96 now. A chunk takes some 0.1 ms
-/// on the loopback.
+/// is as large as may be at once: 256 MiB through 125 MB/s and a round trip of 100 ms go at 0.96
+/// of a bare sender's rate (`cargo bench --bench chunk_window`). A chunk takes some 0.1 ms on the
+/// loopback.
 pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(1);
-/// The same for one of many: on a short link what one has more in flight others lose. 8
-/// downloads at once on the loopback went at 0.6 of the rate of a bare loop while their
-/// windows grew, and at 1.0 since. Where many processes wait for a core, acknowledgments take
-/// milliseconds: the last of 16 downloaders on two cores took 1.76 times as long as the first
-/// while links of 1 ms were long, and 1.18 times with this.
+/// The same for one of many: on a short link what one has more in flight others lose. Where
+/// many processes wait for a core, acknowledgments take milliseconds: with this, the last of 16
+/// downloaders on two cores takes hardly longer than the first (`cargo bench --bench fan_out`).
 pub const LONG_SHARED_ROUND_TRIP: Duration = Duration::from_millis(10);
 /// A window holds at least so many chunks, so that one is sent while others are written. 1 GiB
 /// went to tmpfs at 1.01, 1.00 and 0.99 of the rate with 4, 8 and 16.
@@ -282,11 +279,10 @@ pub const TURN_SENT_BYTES: usize = CONNECTION_TURN_BYTES_MAX;
 /// | the same in the slowest of 11 runs | 0.049 | 0.046 | 0.043 | 0.273 | 0.766 |
 pub const CONNECTION_TURN_BYTES_MIN: usize = 64 * 1024;
 /// What is read of a file and sent at once to this machine, while no other file is open. With
-/// `sendfile` the receiver, who also hashes, has to fetch the pages from memory: 1 GiB went at
-/// 0.86 of the floor's speed, and with this at 1.03. Beside 8 downloads whose data is thrown
-/// away, a small answer took 6 times as long as from a bare loop while all were sent pieces,
-/// 2.5 times while who was alone in a turn was, and as long with `sendfile`. Its size matters
-/// little: 16, 32, 128 and 256 KiB made no difference that shows for 1 GiB to tmpfs.
+/// `sendfile` the receiver, who also hashes, has to fetch the pages from memory, which is slower
+/// (compare our uploader with a bare sender of the same sizes: `cargo bench --bench chunk_window
+/// -- straight`). Beside downloads whose data is thrown away, small answers would wait for the
+/// pieces of all. Its size matters little: 16, 32, 128 and 256 KiB made no difference that shows for 1 GiB to tmpfs.
 pub const LOCAL_PIECE_BYTES: usize = 64 * 1024;
 /// File data hashed in one turn, in all: some 0.2 ms. 1,000 files of 1 MiB took 1.01 of the time
 /// with 1 MiB, and the longest turn was 1.08 ms and not 0.47.
@@ -330,18 +326,14 @@ pub const DISK_LOOKS_MAX: u32 = 2000;
 /// Connections that the kernel makes before we accept them: a burst of more in one turn of
 /// the loop waits a second for its next try. The kernel caps it (`somaxconn`, 4096).
 pub const LISTEN_BACKLOG: i32 = 4096;
-/// Connections accepted in one turn. A registry took 68,700, 69,300 and 68,000 registrations
-/// a second on new connections with 4, 64 and 1,024 (medians of 5; `cargo bench --bench
-/// registry`).
+/// Connections accepted in one turn, so that those that are there do not wait for a burst.
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// What a call on a file costs at least, in bytes moved in the same time: many small chunks end
 /// a turn as soon as a few large ones. 10,000 files of 4 KiB took 0.98 and 1.00 of the time with
 /// nothing and with 16 KiB.
 pub const FILE_CALL_COST_BYTES: usize = 1024;
-/// Datagrams taken in during one turn: at most some 0.4 ms. Of offers that were news a peer
-/// took 620,000, 612,000 and 651,000 a second with 16, 256 and 2,048, and of known ones
-/// 897,000, 877,000 and 848,000, as fast as they came (medians of 5; `cargo bench --bench
-/// offers`).
+/// Datagrams taken in during one turn: at most some 0.4 ms, as a peer takes in 600,000 a second
+/// that are news (`cargo bench --bench offers`).
 pub const DATAGRAMS_PER_TURN: usize = 256;
 /// Events of the shared folder read in one turn. Each may cost a look at a file, some 2 us.
 pub const FOLDER_EVENTS_PER_TURN: usize = 512;
