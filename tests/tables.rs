@@ -214,6 +214,40 @@ fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
     assert_eq!(drain_upload(&mut upload, now).0 as u64, window - chunk + heads, "the window");
 }
 
+#[test]
+fn who_is_alone_does_not_wait_for_the_first_acknowledgment_of_a_long_link() {
+    let start = Instant::now();
+    let later = start + LONG_SHARED_ROUND_TRIP;
+    let window = usize::try_from(WINDOW_BYTES_MAX).unwrap();
+    for (is_alone, is_acknowledged, is_large, due) in [
+        (true, false, true, true),
+        (false, false, true, false),
+        (true, true, true, false),
+        (true, false, false, false),
+    ] {
+        let case = format!("{is_alone}, {is_acknowledged}, {is_large}");
+        let size_bytes = if is_large { 1 << 30 } else { u64::from(WINDOW_BYTES_MIN) };
+        let mut upload = Upload::new(start, &limits());
+        upload.set_alone(is_alone);
+        upload.handle_bytes(start, &peer_message(PeerKind::Request), &mut 0).unwrap();
+        upload.handle_source(start, FileId(1), size_bytes);
+        upload.handle_hashed(start, size_bytes, Some(Digest([1; 32])));
+        drain_upload(&mut upload, start);
+        if is_acknowledged {
+            let acknowledgment = peer_message(PeerKind::Acknowledgment);
+            upload.handle_bytes(start + LONG_ROUND_TRIP / 2, &acknowledgment, &mut 0).unwrap();
+            drain_upload(&mut upload, start + LONG_ROUND_TRIP / 2);
+        }
+        assert_eq!(upload.poll_timeout() == Some(later), due, "{case}");
+        assert_eq!(upload.handle_timeout(later), Ok(()), "{case}");
+        let sent_bytes = drain_upload(&mut upload, later).0;
+        assert_eq!(sent_bytes > window / 2, due, "{case}: {sent_bytes}");
+        assert!(sent_bytes < window, "{case}: {sent_bytes}");
+        let deadline = upload.poll_timeout().unwrap();
+        assert!(deadline > later + LONG_SHARED_ROUND_TRIP, "{case}: once is enough");
+    }
+}
+
 /// Acknowledges `at_once` chunks, or all in flight, after the `delay` for so many bytes, again
 /// and again, alone in the first rounds; gives the last chunk, and how much is in flight then.
 fn chunk_and_window(

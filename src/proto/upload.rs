@@ -292,9 +292,11 @@ impl Upload {
         match &self.state {
             State::ExpectRequest { deadline, .. } => Some(*deadline),
             State::Sending(sending) if sending.waits_for_hash(&self.in_flight) => None,
-            State::Sending(sending) | State::ExpectLastAcknowledgments(sending) => {
-                Some(sending.progress.deadline())
+            State::Sending(sending) => {
+                let deadline = sending.progress.deadline();
+                Some(self.in_flight.long_at().map_or(deadline, |at| at.min(deadline)))
             }
+            State::ExpectLastAcknowledgments(sending) => Some(sending.progress.deadline()),
             State::ExpectSource | State::Closed => None,
         }
     }
@@ -323,10 +325,15 @@ impl Upload {
         matches!(&self.state, State::Sending(sending) if sending.waits_for_hash(&self.in_flight))
     }
 
-    /// Checks the deadlines.
+    /// Checks the deadlines, and opens the window where silence tells of a long link.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
+        }
+        if self.in_flight.long_at().is_some_and(|at| at <= now) {
+            self.in_flight.window_bytes = WINDOW_BYTES_MAX;
+            let event = self.fill(now);
+            debug_assert_eq!(event, None, "the window held chunks back");
         }
         let verdict = match &mut self.state {
             State::ExpectRequest { timer, .. } => Err(CloseReason::TimedOut(*timer)),
@@ -374,7 +381,8 @@ impl Sending {
 /// third of the speed on a fast link, and less than the link holds costs speed on a long
 /// one. So the window begins small, and grows while a chunk behind a full window is
 /// acknowledged hardly later than a single one was: then the time is that of the link, not
-/// of a queue. On a long link it doubles, or is as large as may be at once for who is alone.
+/// of a queue. On a long link it doubles, or is as large as may be at once for who is alone,
+/// even before the first acknowledgment if that is late.
 /// On a short one it grows little, and only for who is alone: many windows that grew fit no
 /// cache, and one that grew before others came would get more than they. The first flight tells
 /// by its first and its last chunk; if something else made it late, so that a short link looked
@@ -424,6 +432,13 @@ impl InFlight {
             && self.unacknowledged.len() < CHUNKS_IN_FLIGHT_MAX;
         self.is_limited |= !has_room;
         has_room || sings(Canary::NoWindow)
+    }
+
+    /// When silence behind the first full window tells that the link is long.
+    fn long_at(&self) -> Option<Instant> {
+        let is_first = self.round_trip == Duration::MAX && self.window_bytes < WINDOW_BYTES_MAX;
+        let first = self.unacknowledged.front().filter(|_| is_first && self.is_limited)?;
+        self.is_alone.then(|| first.at + LONG_SHARED_ROUND_TRIP)
     }
 
     fn send(&mut self, now: Instant, chunk_bytes: u32) {

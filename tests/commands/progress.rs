@@ -250,11 +250,11 @@ fn share_shows_who_fetches_what() {
     let mut share = AtTerminal::start(80, &arguments.concat());
     let line = share.await_line("where it listens", |line| line.contains(" at 127.0.0.1:"));
     let at = line.split(" at ").nth(1).unwrap().split(',').next().unwrap();
-    // Takes what the window holds, and then nothing.
+    // Takes what the window and the sockets hold, and then nothing.
     let mut slow = TcpStream::connect(at).unwrap();
     slow.write_all(&messages::request("a.bin", messages::Count::Bytes)).unwrap();
     let line = share.await_line("the upload", |line| line.starts_with("a.bin  "));
-    assert!(line.contains(" to 127.0.0.1 ") && line.contains("KiB"), "{line}");
+    assert!(line.contains(" to 127.0.0.1 ") && line.contains("iB "), "{line}");
     share.await_line("the summary", |line| line.starts_with("sending 1, 0 files sent, "));
     kill_process(Pid::from_child(&share.child), Signal::TERM).unwrap();
     let (code, lines, bytes) = share.await_end();

@@ -456,6 +456,9 @@ impl Node for PeerNode {
             }
             Some(Connection::Upload { upload, .. }) => {
                 let event = upload.transmitted(now, len_bytes);
+                if let Some(deadline) = upload.poll_timeout() {
+                    self.connections.arm(connection, deadline);
+                }
                 self.on_upload_event(now, connection, event);
             }
             None => {}
@@ -541,9 +544,13 @@ impl PeerNode {
     }
 
     fn on_connection_timeout(&mut self, now: Instant, connection: ConnectionId) {
+        let is_alone = self.is_alone();
         let verdict = match self.connections.get_mut(connection) {
             Some(Connection::Registration(registration)) => registration.handle_timeout(now),
-            Some(Connection::Upload { upload, .. }) => upload.handle_timeout(now),
+            Some(Connection::Upload { upload, .. }) => {
+                upload.set_alone(is_alone);
+                upload.handle_timeout(now)
+            }
             Some(Connection::Download { download, .. }) => download.handle_timeout(now),
             None => return,
         };

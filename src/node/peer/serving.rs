@@ -19,7 +19,7 @@ use crate::wire::{Digest, FileName};
 impl PeerNode {
     pub(super) fn on_upload_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
         let mut at = 0;
-        let is_alone = self.files.len() <= 1;
+        let is_alone = self.is_alone();
         if let Some(Connection::Upload { upload, .. }) = self.connections.get_mut(connection) {
             upload.set_alone(is_alone);
         }
@@ -30,6 +30,11 @@ impl PeerNode {
                 Err(reason) => return self.close(now, connection, reason),
             }
         }
+    }
+
+    /// Whether no more than one file is being moved.
+    pub(super) fn is_alone(&self) -> bool {
+        self.files.len() <= 1
     }
 
     pub(super) fn on_upload_event(

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
+use crate::limits::LONG_SHARED_ROUND_TRIP;
 use crate::node::{NamePattern, Version, WishError};
 use crate::wire::{Digest, FieldText, Offer, PeerMessage, RegistryRequest, RegistryResponse};
 
@@ -304,4 +305,41 @@ fn a_disk_that_was_full_once_ends_no_wish() {
     hear(&mut node, now, 4, "a");
     assert!(!ends_with_an_unknown(&mut node, now, registry), "it was tried once");
     assert_eq!(node.open_wishes(), 1);
+}
+
+#[test]
+fn a_peer_wakes_to_send_more_when_a_long_link_stays_silent() {
+    let now = Instant::now();
+    let mut node = node(now, PeerKind::Fixed);
+    let version =
+        Version { device: 1, inode: 1, size_bytes: 1 << 30, modified_ns: 1, changed_ns: 1 };
+    node.handle(now, Input::FileFound { name: name("a"), version, digest: Some(Digest([1; 32])) });
+    let connection = node.accept(now, PEER).unwrap();
+    let mut bytes = Vec::new();
+    PeerMessage::Request(name("a")).encode(&mut bytes);
+    node.handle(now, Input::Received { connection, bytes: &bytes });
+    let opened = actions(&mut node).into_iter().find_map(|action| match action {
+        Action::OpenSource { file, .. } => Some(file),
+        _ => None,
+    });
+    node.handle(now, Input::Opened { file: opened.unwrap(), version });
+    let send_all = |node: &mut PeerNode, now| {
+        let mut sent_bytes = 0;
+        while let Some(transmit) = node.transmit(connection) {
+            let len_bytes = match transmit {
+                Transmit::Bytes { bytes, .. } => bytes.len(),
+                Transmit::File { len_bytes, .. } => len_bytes as usize,
+            };
+            node.transmitted(now, connection, len_bytes);
+            sent_bytes += len_bytes;
+        }
+        sent_bytes
+    };
+    let first = send_all(&mut node, now);
+    actions(&mut node);
+    let silent = now + LONG_SHARED_ROUND_TRIP;
+    assert!(node.poll_timeout().is_some_and(|at| at <= silent), "it sleeps on");
+    node.handle_timeout(silent);
+    assert!(actions(&mut node).contains(&Action::Transmit(connection)));
+    assert!(send_all(&mut node, silent) > first);
 }
