@@ -52,7 +52,7 @@ pub const CHUNK_BYTES_MIN: u32 = 8 * 1024;
 /// the table at [`SHORT_WINDOW_BYTES_MAX`].
 pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
 /// Chunks sent and not yet acknowledged on one connection, however small they are: as many
-/// as the largest window holds of the first size. We keep 32 bytes of each.
+/// as the largest window holds of the first size. We keep 32 bytes of each, 64 KiB of all.
 pub const CHUNKS_IN_FLIGHT_MAX: usize = (WINDOW_BYTES_MAX / CHUNK_BYTES_MIN) as usize;
 /// Chunks acknowledged sooner than this grow to the size that would have taken this long.
 pub const QUICK_ACKNOWLEDGMENT: Duration = Duration::from_secs(1);
@@ -98,8 +98,8 @@ pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(1);
 /// The same for one of many: on a short link what one has more in flight others lose. Where
 /// many processes wait for a core, acknowledgments take milliseconds: with this, the last of 16
 /// downloaders on two cores takes hardly longer than the first (`cargo bench --bench fan_out`).
-/// For who is alone, the link is long too if nothing was acknowledged for so long: the first
-/// window is not waited for.
+/// For who is alone, a link on which nothing was acknowledged for so long counts as long until
+/// acknowledgments come.
 pub const LONG_SHARED_ROUND_TRIP: Duration = Duration::from_millis(10);
 /// A window holds at least so many chunks, so that one is sent while others are written. 1 GiB
 /// went to tmpfs at 1.01, 1.00 and 0.99 of the rate with 4, 8 and 16.

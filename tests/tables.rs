@@ -218,34 +218,149 @@ fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
 fn who_is_alone_does_not_wait_for_the_first_acknowledgment_of_a_long_link() {
     let start = Instant::now();
     let later = start + LONG_SHARED_ROUND_TRIP;
-    let window = usize::try_from(WINDOW_BYTES_MAX).unwrap();
-    for (is_alone, is_acknowledged, is_large, due) in [
-        (true, false, true, true),
-        (false, false, true, false),
-        (true, true, true, false),
-        (true, false, false, false),
-    ] {
-        let case = format!("{is_alone}, {is_acknowledged}, {is_large}");
-        let size_bytes = if is_large { 1 << 30 } else { u64::from(WINDOW_BYTES_MIN) };
+    let (size_bytes, window) = (1 << 30, WINDOW_BYTES_MAX as usize);
+    for (is_alone, is_acknowledged, is_limited) in
+        [(true, false, true), (false, false, true), (true, true, true), (true, false, false)]
+    {
+        let case = format!("{is_alone}, {is_acknowledged}, {is_limited}");
+        let is_due = is_alone && !is_acknowledged && is_limited;
         let mut upload = Upload::new(start, &limits());
         upload.set_alone(is_alone);
         upload.handle_bytes(start, &peer_message(PeerKind::Request), &mut 0).unwrap();
         upload.handle_source(start, FileId(1), size_bytes);
-        upload.handle_hashed(start, size_bytes, Some(Digest([1; 32])));
+        let hashed_bytes = if is_limited { size_bytes } else { u64::from(WINDOW_BYTES_MIN) / 2 };
+        upload.handle_hashed(start, hashed_bytes, None);
         drain_upload(&mut upload, start);
         if is_acknowledged {
             let acknowledgment = peer_message(PeerKind::Acknowledgment);
             upload.handle_bytes(start + LONG_ROUND_TRIP / 2, &acknowledgment, &mut 0).unwrap();
             drain_upload(&mut upload, start + LONG_ROUND_TRIP / 2);
         }
-        assert_eq!(upload.poll_timeout() == Some(later), due, "{case}");
+        assert_eq!(upload.poll_timeout() == Some(later), is_due, "{case}");
         assert_eq!(upload.handle_timeout(later), Ok(()), "{case}");
         let sent_bytes = drain_upload(&mut upload, later).0;
-        assert_eq!(sent_bytes > window / 2, due, "{case}: {sent_bytes}");
+        assert_eq!(sent_bytes > window / 2, is_due, "{case}: {sent_bytes}");
         assert!(sent_bytes < window, "{case}: {sent_bytes}");
         let deadline = upload.poll_timeout().unwrap();
         assert!(deadline > later + LONG_SHARED_ROUND_TRIP, "{case}: once is enough");
     }
+}
+
+/// A link behind a socket that holds much.
+struct Link {
+    bytes_per_s: u64,
+    round_trip: Duration,
+    socket_bytes: u64,
+    /// Nothing is acknowledged before.
+    pause: Duration,
+}
+
+/// How much is in flight when a file has been sent through a link for so long, alone.
+fn in_flight_after(link: &Link, time: Duration) -> u64 {
+    let (start, mut upload) = (Instant::now(), Upload::new(Instant::now(), &limits()));
+    in_flight_at(&mut upload, start, link, 1 << 40, time)
+}
+
+/// The same for a file of this size, on a connection that waits for a request.
+fn in_flight_at(
+    upload: &mut Upload,
+    start: Instant,
+    link: &Link,
+    size_bytes: u64,
+    time: Duration,
+) -> u64 {
+    let took = |bytes: u64| Duration::from_nanos(bytes * 1_000_000_000 / link.bytes_per_s);
+    upload.set_alone(true);
+    upload.handle_bytes(start, &peer_message(PeerKind::Request), &mut 0).unwrap();
+    upload.handle_source(start, FileId(1), size_bytes);
+    upload.handle_hashed(start, size_bytes, Some(Digest([1; 32])));
+    let (mut now, mut free_at) = (start, start);
+    let (mut acknowledgments, mut chunk_bytes) = (VecDeque::new(), 0);
+    loop {
+        let mut writable_at = None;
+        while let Some(transmit) = upload.transmit() {
+            let len_bytes = match transmit {
+                Transmit::Bytes { bytes, .. } => bytes.len(),
+                Transmit::File { len_bytes, .. } => len_bytes as usize,
+            };
+            if free_at > now + took(link.socket_bytes) {
+                writable_at = Some(free_at - took(link.socket_bytes));
+                break;
+            }
+            free_at = free_at.max(now) + took(len_bytes as u64);
+            match transmit {
+                Transmit::Bytes { .. } => chunk_bytes = 0,
+                Transmit::File { .. } => chunk_bytes += len_bytes as u64,
+            }
+            if chunk_bytes > 0 {
+                let at = (free_at + link.round_trip).max(start + link.pause);
+                acknowledgments.push_back((at, chunk_bytes));
+            }
+            upload.transmitted(now, len_bytes);
+        }
+        let acknowledged_at = acknowledgments.front().map(|&(at, _)| at);
+        let next = [writable_at, acknowledged_at, upload.poll_timeout()].into_iter().flatten();
+        now = now.max(next.min().unwrap());
+        if now > start + time {
+            return acknowledgments.iter().map(|&(_, bytes)| bytes).sum();
+        }
+        while acknowledgments.front().is_some_and(|&(at, _)| at <= now) {
+            acknowledgments.pop_front();
+            let acknowledgment = peer_message(PeerKind::Acknowledgment);
+            upload.handle_bytes(now, &acknowledgment, &mut 0).unwrap();
+        }
+        upload.handle_timeout(now).unwrap();
+    }
+}
+
+#[test]
+fn a_window_that_silence_opened_is_given_up_where_the_link_is_not_long() {
+    let (mega, ms) = (1_000_000, Duration::from_millis);
+    let long =
+        Link { bytes_per_s: 125 * mega, round_trip: ms(100), socket_bytes: 4 << 20, pause: ms(0) };
+    assert!(in_flight_after(&long, ms(300)) > 12 * mega);
+    let paused = Link { bytes_per_s: 1000 * mega, round_trip: ms(0), ..long };
+    let paused = Link { pause: ms(12), ..paused };
+    let window = in_flight_after(&paused, ms(100));
+    assert!(window <= u64::from(SHORT_WINDOW_BYTES_MAX), "a pause on a short link: {window}");
+    for (mega_per_s, seconds) in [(1, 20), (3, 8), (10, 12)] {
+        let narrow = Link {
+            bytes_per_s: mega_per_s * mega,
+            round_trip: ms(20),
+            socket_bytes: 64 << 20,
+            pause: ms(0),
+        };
+        let window = in_flight_after(&narrow, Duration::from_secs(seconds));
+        assert!(window <= 1 << 20, "{mega_per_s} MB/s: {window}");
+    }
+}
+
+#[test]
+fn what_silence_told_is_forgotten_with_the_file_but_not_the_size_of_chunks() {
+    let (start, ms) = (Instant::now(), Duration::from_millis);
+    let mut upload = Upload::new(start, &limits());
+    let short = Link {
+        bytes_per_s: 1_000_000_000,
+        round_trip: ms(0),
+        socket_bytes: 4 << 20,
+        pause: LONG_SHARED_ROUND_TRIP * 5 / 4,
+    };
+    let size_bytes = u64::from(SHORT_WINDOW_BYTES_MAX);
+    assert_eq!(in_flight_at(&mut upload, start, &short, size_bytes, ms(1000)), 0);
+    assert_eq!(upload.state(), UploadState::ExpectRequest);
+    // Long only for who is alone.
+    let long = Link { round_trip: LONG_SHARED_ROUND_TRIP / 2, pause: ms(0), ..short };
+    let window = in_flight_at(&mut upload, start + ms(1000), &long, 1 << 40, ms(1000));
+    assert!(window > size_bytes, "{window}");
+
+    // A large chunk keeps a narrow link busy for so long.
+    let mut upload = Upload::new(start, &limits());
+    let long = Link { round_trip: LONG_SHARED_ROUND_TRIP * 2, ..long };
+    let small = u64::from(CHUNK_BYTES_MIN);
+    assert_eq!(in_flight_at(&mut upload, start, &long, small, ms(1000)), 0);
+    let window =
+        in_flight_at(&mut upload, start + ms(1000), &long, 1 << 40, LONG_SHARED_ROUND_TRIP * 3 / 2);
+    assert!(window <= u64::from(WINDOW_BYTES_MIN), "{window}");
 }
 
 /// Acknowledges `at_once` chunks, or all in flight, after the `delay` for so many bytes, again

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!                  Request                handle_source
-//!  ExpectRequest ───────────▶ ExpectSource ───────────▶ Sending  (Acknowledgment:
+//!  ExpectRequest ───────────▶ ExpectSource ───────────▶ Sending  (Acknowledgment, silence:
 //!        ▲                         ▲                       │      the window opens)
 //!        │                         │ Request               │ all sent and hashed:
 //!        │ all acknowledged        │                       ▼ the EOF is queued
@@ -234,10 +234,8 @@ impl Upload {
             && self.outbox.is_empty()
             && self.in_flight.unacknowledged.is_empty();
         is_done.then(|| {
-            self.in_flight.unacknowledged = VecDeque::new();
             self.outbox.rest();
-            // The way may be another one by then.
-            (self.in_flight.round_trip, self.in_flight.is_limited) = (Duration::MAX, false);
+            self.in_flight.rest();
             let deadline = now + self.limits.idle_timeout;
             self.state = State::ExpectRequest { deadline, timer: Timer::Idle };
             UploadEvent::Acknowledged
@@ -294,7 +292,7 @@ impl Upload {
             State::Sending(sending) if sending.waits_for_hash(&self.in_flight) => None,
             State::Sending(sending) => {
                 let deadline = sending.progress.deadline();
-                Some(self.in_flight.long_at().map_or(deadline, |at| at.min(deadline)))
+                Some(self.in_flight.silent_at().map_or(deadline, |at| at.min(deadline)))
             }
             State::ExpectLastAcknowledgments(sending) => Some(sending.progress.deadline()),
             State::ExpectSource | State::Closed => None,
@@ -330,8 +328,8 @@ impl Upload {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        if self.in_flight.long_at().is_some_and(|at| at <= now) {
-            self.in_flight.window_bytes = WINDOW_BYTES_MAX;
+        if self.in_flight.silent_at().is_some_and(|at| at <= now) {
+            self.in_flight.open();
             let event = self.fill(now);
             debug_assert_eq!(event, None, "the window held chunks back");
         }
@@ -381,12 +379,15 @@ impl Sending {
 /// third of the speed on a fast link, and less than the link holds costs speed on a long
 /// one. So the window begins small, and grows while a chunk behind a full window is
 /// acknowledged hardly later than a single one was: then the time is that of the link, not
-/// of a queue. On a long link it doubles, or is as large as may be at once for who is alone,
-/// even before the first acknowledgment if that is late.
+/// of a queue. On a long link it doubles, or is as large as may be at once for who is alone.
 /// On a short one it grows little, and only for who is alone: many windows that grew fit no
 /// cache, and one that grew before others came would get more than they. The first flight tells
 /// by its first and its last chunk; if something else made it late, so that a short link looked
 /// long, the next acknowledgment that is quicker sets that right.
+///
+/// Who is alone does not wait for the first acknowledgment of a long link: silence opens the
+/// window. The end of the first flight tells, as ever, whether it stays open; and as what was
+/// sent meanwhile makes a queue on a short link, too, it takes more there to look long.
 #[derive(Debug)]
 struct InFlight {
     unacknowledged: VecDeque<SentChunk>,
@@ -399,8 +400,11 @@ struct InFlight {
     /// The shortest time in which a chunk was acknowledged.
     round_trip: Duration,
     /// Acknowledgments until that of the chunk whose time is looked at next: of the first one,
-    /// and then each time of the last one in flight. 0 if nothing is in flight.
+    /// and then each time of the last one in flight, or of those in flight that were sent with
+    /// the same window as the one before. 0 if nothing is in flight.
     probe_due: usize,
+    /// Whether silence opened the window.
+    was_silent: bool,
 }
 
 /// A chunk on its way. How long it takes says something about the sizes it was sent with.
@@ -424,7 +428,14 @@ impl InFlight {
             is_limited: false,
             round_trip: Duration::MAX,
             probe_due: 0,
+            was_silent: false,
         }
+    }
+
+    /// Nothing is in flight any more. Until the next file, the way may become another one.
+    fn rest(&mut self) {
+        self.unacknowledged = VecDeque::new();
+        (self.round_trip, self.is_limited, self.was_silent) = (Duration::MAX, false, false);
     }
 
     fn has_room_for(&mut self, chunk_bytes: u32) -> bool {
@@ -434,11 +445,21 @@ impl InFlight {
         has_room || sings(Canary::NoWindow)
     }
 
-    /// When silence behind the first full window tells that the link is long.
-    fn long_at(&self) -> Option<Instant> {
-        let is_first = self.round_trip == Duration::MAX && self.window_bytes < WINDOW_BYTES_MAX;
-        let first = self.unacknowledged.front().filter(|_| is_first && self.is_limited)?;
-        self.is_alone.then(|| first.at + LONG_SHARED_ROUND_TRIP)
+    /// When the silence behind the first full window is long enough to open it. Only small
+    /// chunks tell: a large one keeps a narrow link busy for as long.
+    fn silent_at(&self) -> Option<Instant> {
+        let first = self.unacknowledged.front()?;
+        let tells = self.is_alone
+            && self.is_limited
+            && self.round_trip == Duration::MAX
+            && self.window_bytes == WINDOW_BYTES_MIN
+            && first.bytes == CHUNK_BYTES_MIN;
+        tells.then(|| first.at + LONG_SHARED_ROUND_TRIP)
+    }
+
+    /// Nothing was acknowledged for so long: opens the window until the acknowledgments tell.
+    fn open(&mut self) {
+        (self.window_bytes, self.was_silent) = (WINDOW_BYTES_MAX, true);
     }
 
     fn send(&mut self, now: Instant, chunk_bytes: u32) {
@@ -457,7 +478,11 @@ impl InFlight {
         self.probe_due -= 1;
         if self.probe_due == 0 {
             self.adapt(&chunk, now.saturating_duration_since(chunk.at));
-            self.probe_due = self.unacknowledged.len();
+            let is_alike = |other: &&SentChunk| other.window_bytes == chunk.window_bytes;
+            self.probe_due = match self.unacknowledged.iter().take_while(is_alike).count() {
+                0 => self.unacknowledged.len(),
+                alike => alike,
+            };
         }
         Some(chunk.bytes)
     }
@@ -465,7 +490,10 @@ impl InFlight {
     /// A chunk was acknowledged so long after it was sent.
     fn adapt(&mut self, chunk: &SentChunk, elapsed: Duration) {
         self.round_trip = self.round_trip.min(elapsed);
-        let long = if self.is_alone { LONG_ROUND_TRIP } else { LONG_SHARED_ROUND_TRIP };
+        let long = match self.is_alone && !self.was_silent {
+            true => LONG_ROUND_TRIP,
+            false => LONG_SHARED_ROUND_TRIP,
+        };
         let is_long = self.round_trip >= long;
         let window_bytes_max = match (is_long, self.is_alone) {
             (true, _) => WINDOW_BYTES_MAX,
@@ -474,7 +502,11 @@ impl InFlight {
         };
         if elapsed > self.round_trip * QUEUED_ROUND_TRIPS {
             self.window_bytes = self.window_bytes.min(chunk.window_bytes / 2);
-        } else if self.is_limited && chunk.is_behind_others && elapsed < self.round_trip * 2 {
+        } else if elapsed >= self.round_trip * 2 {
+            if self.was_silent {
+                self.window_bytes = self.window_bytes.min(chunk.window_bytes);
+            }
+        } else if self.is_limited && chunk.is_behind_others {
             let is_jump = is_long && self.is_alone;
             let larger_bytes = if is_jump { WINDOW_BYTES_MAX } else { chunk.window_bytes * 2 };
             self.window_bytes = self.window_bytes.max(larger_bytes);

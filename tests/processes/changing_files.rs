@@ -7,14 +7,14 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use p2pfs::limits::{CHUNK_BYTES_MAX, WINDOW_BYTES_MIN};
+use p2pfs::limits::{CHUNK_BYTES_MAX, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN};
 
 use crate::account::{self, Row};
 use crate::harness::{Heard, RawDownloader, World, content};
 use crate::messages::digest_of;
 
 const NAME: &str = "file";
-const SIZE: usize = 48 * WINDOW_BYTES_MIN as usize;
+const SIZE: usize = 2 * WINDOW_BYTES_MAX as usize;
 
 /// A transfer stands still in the middle, for want of acknowledgments, while the
 /// file becomes `new` in the way that `change` does it.
