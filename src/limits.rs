@@ -99,7 +99,7 @@ pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(1);
 /// many processes wait for a core, acknowledgments take milliseconds: with this, the last of 16
 /// downloaders on two cores takes hardly longer than the first (`cargo bench --bench fan_out`).
 /// For who is alone, a link on which nothing was acknowledged for so long counts as long until
-/// acknowledgments come.
+/// acknowledgments tell.
 pub const LONG_SHARED_ROUND_TRIP: Duration = Duration::from_millis(10);
 /// A window holds at least so many chunks, so that one is sent while others are written. 1 GiB
 /// went to tmpfs at 1.01, 1.00 and 0.99 of the rate with 4, 8 and 16.

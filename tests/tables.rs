@@ -275,7 +275,7 @@ fn in_flight_at(
     upload.handle_source(start, FileId(1), size_bytes);
     upload.handle_hashed(start, size_bytes, Some(Digest([1; 32])));
     let (mut now, mut free_at) = (start, start);
-    let (mut acknowledgments, mut chunk_bytes) = (VecDeque::new(), 0);
+    let mut acknowledgments = VecDeque::new();
     loop {
         let mut writable_at = None;
         while let Some(transmit) = upload.transmit() {
@@ -288,13 +288,9 @@ fn in_flight_at(
                 break;
             }
             free_at = free_at.max(now) + took(len_bytes as u64);
-            match transmit {
-                Transmit::Bytes { .. } => chunk_bytes = 0,
-                Transmit::File { .. } => chunk_bytes += len_bytes as u64,
-            }
-            if chunk_bytes > 0 {
+            if matches!(transmit, Transmit::File { .. }) {
                 let at = (free_at + link.round_trip).max(start + link.pause);
-                acknowledgments.push_back((at, chunk_bytes));
+                acknowledgments.push_back((at, len_bytes as u64));
             }
             upload.transmitted(now, len_bytes);
         }
@@ -315,51 +311,40 @@ fn in_flight_at(
 
 #[test]
 fn a_window_that_silence_opened_is_given_up_where_the_link_is_not_long() {
-    let (mega, ms) = (1_000_000, Duration::from_millis);
-    let long =
-        Link { bytes_per_s: 125 * mega, round_trip: ms(100), socket_bytes: 4 << 20, pause: ms(0) };
-    assert!(in_flight_after(&long, ms(300)) > 12 * mega);
-    let paused = Link { bytes_per_s: 1000 * mega, round_trip: ms(0), ..long };
-    let paused = Link { pause: ms(12), ..paused };
-    let window = in_flight_after(&paused, ms(100));
-    assert!(window <= u64::from(SHORT_WINDOW_BYTES_MAX), "a pause on a short link: {window}");
-    for (mega_per_s, seconds) in [(1, 20), (3, 8), (10, 12)] {
-        let narrow = Link {
-            bytes_per_s: mega_per_s * mega,
-            round_trip: ms(20),
-            socket_bytes: 64 << 20,
-            pause: ms(0),
-        };
-        let window = in_flight_after(&narrow, Duration::from_secs(seconds));
-        assert!(window <= 1 << 20, "{mega_per_s} MB/s: {window}");
+    let (ms, mega) = (Duration::from_millis, 1_000_000);
+    let after = |bytes_per_s, [round_trip_ms, pause_ms]: [u64; 2], socket_mib: u64, time_ms| {
+        let socket_bytes = socket_mib << 20;
+        let (round_trip, pause) = (ms(round_trip_ms), ms(pause_ms));
+        in_flight_after(&Link { bytes_per_s, round_trip, socket_bytes, pause }, ms(time_ms))
+    };
+    assert!(after(125 * mega, [100, 0], 4, 300) > 12 * mega, "a long link");
+    let short_max = u64::from(SHORT_WINDOW_BYTES_MAX);
+    for socket_mib in [4, 64] {
+        let window = after(1000 * mega, [0, 12], socket_mib, 100);
+        assert!(window <= short_max, "a pause on a short link: {window}");
+    }
+    let window = after(1000 * mega, [5, 12], 64, 100);
+    assert!(window > short_max, "a pause on a link that is long for who is alone: {window}");
+    // What was in the socket has to come through first.
+    for (bytes_per_s, time_ms) in [(mega, 20_000), (3 * mega, 8_000), (10 * mega, 12_000)] {
+        let window = after(bytes_per_s, [20, 0], 64, time_ms);
+        assert!(window <= short_max, "{bytes_per_s} bytes/s: {window}");
     }
 }
 
 #[test]
-fn what_silence_told_is_forgotten_with_the_file_but_not_the_size_of_chunks() {
-    let (start, ms) = (Instant::now(), Duration::from_millis);
-    let mut upload = Upload::new(start, &limits());
-    let short = Link {
+fn large_chunks_tell_nothing_by_silence() {
+    let (start, mut upload) = (Instant::now(), Upload::new(Instant::now(), &limits()));
+    let link = Link {
         bytes_per_s: 1_000_000_000,
-        round_trip: ms(0),
-        socket_bytes: 4 << 20,
-        pause: LONG_SHARED_ROUND_TRIP * 5 / 4,
+        round_trip: LONG_SHARED_ROUND_TRIP * 2,
+        socket_bytes: 64 << 20,
+        pause: Duration::ZERO,
     };
-    let size_bytes = u64::from(SHORT_WINDOW_BYTES_MAX);
-    assert_eq!(in_flight_at(&mut upload, start, &short, size_bytes, ms(1000)), 0);
-    assert_eq!(upload.state(), UploadState::ExpectRequest);
-    // Long only for who is alone.
-    let long = Link { round_trip: LONG_SHARED_ROUND_TRIP / 2, pause: ms(0), ..short };
-    let window = in_flight_at(&mut upload, start + ms(1000), &long, 1 << 40, ms(1000));
-    assert!(window > size_bytes, "{window}");
-
-    // A large chunk keeps a narrow link busy for so long.
-    let mut upload = Upload::new(start, &limits());
-    let long = Link { round_trip: LONG_SHARED_ROUND_TRIP * 2, ..long };
-    let small = u64::from(CHUNK_BYTES_MIN);
-    assert_eq!(in_flight_at(&mut upload, start, &long, small, ms(1000)), 0);
-    let window =
-        in_flight_at(&mut upload, start + ms(1000), &long, 1 << 40, LONG_SHARED_ROUND_TRIP * 3 / 2);
+    let (small, rest) = (u64::from(CHUNK_BYTES_MIN), Duration::from_secs(1));
+    assert_eq!(in_flight_at(&mut upload, start, &link, small, rest), 0);
+    let time = LONG_SHARED_ROUND_TRIP * 3 / 2;
+    let window = in_flight_at(&mut upload, start + rest, &link, 1 << 40, time);
     assert!(window <= u64::from(WINDOW_BYTES_MIN), "{window}");
 }
 

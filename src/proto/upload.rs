@@ -386,8 +386,10 @@ impl Sending {
 /// long, the next acknowledgment that is quicker sets that right.
 ///
 /// Who is alone does not wait for the first acknowledgment of a long link: silence opens the
-/// window. The end of the first flight tells, as ever, whether it stays open; and as what was
-/// sent meanwhile makes a queue on a short link, too, it takes more there to look long.
+/// window. If the end of the first flight is late, the link is narrow, and if any acknowledgment
+/// is quick, something else was late: then the window begins small again. Until a chunk has told,
+/// a link is long only where it is for many, as what was sent meanwhile makes a queue on a short
+/// one, too.
 #[derive(Debug)]
 struct InFlight {
     unacknowledged: VecDeque<SentChunk>,
@@ -397,13 +399,13 @@ struct InFlight {
     is_alone: bool,
     /// Whether the window, not the file or the socket, was what held chunks back.
     is_limited: bool,
-    /// The shortest time in which a chunk was acknowledged.
+    /// The shortest time in which a chunk that was looked at was acknowledged.
     round_trip: Duration,
     /// Acknowledgments until that of the chunk whose time is looked at next: of the first one,
     /// and then each time of the last one in flight, or of those in flight that were sent with
-    /// the same window as the one before. 0 if nothing is in flight.
+    /// the same window as the chunk before. 0 if nothing is in flight.
     probe_due: usize,
-    /// Whether silence opened the window.
+    /// Whether silence opened the window, and no chunk that was sent since has told of it.
     was_silent: bool,
 }
 
@@ -435,7 +437,7 @@ impl InFlight {
     /// Nothing is in flight any more. Until the next file, the way may become another one.
     fn rest(&mut self) {
         self.unacknowledged = VecDeque::new();
-        (self.round_trip, self.is_limited, self.was_silent) = (Duration::MAX, false, false);
+        (self.round_trip, self.is_limited) = (Duration::MAX, false);
     }
 
     fn has_room_for(&mut self, chunk_bytes: u32) -> bool {
@@ -476,8 +478,12 @@ impl InFlight {
         let chunk = self.unacknowledged.pop_front()?;
         self.bytes -= chunk.bytes;
         self.probe_due -= 1;
+        let elapsed = now.saturating_duration_since(chunk.at);
+        if self.was_silent {
+            self.round_trip = self.round_trip.min(elapsed);
+        }
         if self.probe_due == 0 {
-            self.adapt(&chunk, now.saturating_duration_since(chunk.at));
+            self.adapt(&chunk, elapsed);
             let is_alike = |other: &&SentChunk| other.window_bytes == chunk.window_bytes;
             self.probe_due = match self.unacknowledged.iter().take_while(is_alike).count() {
                 0 => self.unacknowledged.len(),
@@ -490,12 +496,11 @@ impl InFlight {
     /// A chunk was acknowledged so long after it was sent.
     fn adapt(&mut self, chunk: &SentChunk, elapsed: Duration) {
         self.round_trip = self.round_trip.min(elapsed);
-        let long = match self.is_alone && !self.was_silent {
-            true => LONG_ROUND_TRIP,
-            false => LONG_SHARED_ROUND_TRIP,
-        };
+        let is_alone = self.is_alone && !self.was_silent;
+        let long = if is_alone { LONG_ROUND_TRIP } else { LONG_SHARED_ROUND_TRIP };
         let is_long = self.round_trip >= long;
-        let window_bytes_max = match (is_long, self.is_alone) {
+        let tells = chunk.window_bytes == self.window_bytes;
+        let window_bytes_max = match (is_long, is_alone) {
             (true, _) => WINDOW_BYTES_MAX,
             (false, true) => SHORT_WINDOW_BYTES_MAX,
             (false, false) => WINDOW_BYTES_MIN,
@@ -507,12 +512,12 @@ impl InFlight {
                 self.window_bytes = self.window_bytes.min(chunk.window_bytes);
             }
         } else if self.is_limited && chunk.is_behind_others {
-            let is_jump = is_long && self.is_alone;
+            let is_jump = is_long && is_alone;
             let larger_bytes = if is_jump { WINDOW_BYTES_MAX } else { chunk.window_bytes * 2 };
             self.window_bytes = self.window_bytes.max(larger_bytes);
         }
         self.window_bytes = self.window_bytes.clamp(WINDOW_BYTES_MIN, window_bytes_max);
-        self.is_limited = false;
+        (self.is_limited, self.was_silent) = (false, self.was_silent && !tells);
         if elapsed < QUICK_ACKNOWLEDGMENT {
             let times = QUICK_ACKNOWLEDGMENT.as_micros() / elapsed.as_micros().max(1);
             let larger_bytes = chunk.bytes * (times as u32).min(CHUNK_GROWTH_MAX);
