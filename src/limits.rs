@@ -67,18 +67,18 @@ pub const WINDOW_BYTES_MIN: u32 = 256 * 1024;
 /// The same for who is alone on a short link. What is in flight should stay in the
 /// processor's cache: 1 GiB went to tmpfs at 0.78 of the rate with up to 512 KiB; 2 and 16 MiB
 /// made no difference that shows, and cost memory of the kernel. From a bare sender, in MB/s
-/// (beside which our uploader gave 1,010; `cargo bench --bench chunk_window`):
+/// (beside which our uploader gave 883; `cargo bench --bench chunk_window`):
 ///
 /// | chunk | window 64 KiB | 256 KiB | 1 MiB | 4 MiB | 16 MiB | 64 MiB |
 /// |---|---|---|---|---|---|---|
-/// | 1 KiB | 433 | 442 | 463 | 463 | 472 | 470 |
-/// | 4 KiB | 611 | 751 | 797 | 727 | 785 | 765 |
-/// | 16 KiB | 478 | 853 | 697 | 642 | 638 | 637 |
-/// | 64 KiB | 481 | 877 | 688 | 677 | 682 | 684 |
-/// | 128 KiB | | 874 | | | | |
-/// | 256 KiB | | 763 | 980 | 754 | 753 | 745 |
-/// | 1 MiB | | | 906 | 770 | 769 | 760 |
-/// | 4 MiB | | | | 799 | 742 | 780 |
+/// | 1 KiB | 369 | 395 | 396 | 393 | 403 | 401 |
+/// | 4 KiB | 529 | 651 | 666 | 637 | 642 | 640 |
+/// | 16 KiB | 405 | 720 | 666 | 537 | 554 | 529 |
+/// | 64 KiB | 403 | 738 | 582 | 547 | 563 | 564 |
+/// | 128 KiB |  | 730 |  |  |  |  |
+/// | 256 KiB |  | 666 | 808 | 607 | 618 | 629 |
+/// | 1 MiB |  |  | 769 | 637 | 645 | 657 |
+/// | 4 MiB |  |  |  | 725 | 632 | 642 |
 pub const SHORT_WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 /// The same on a long link: 125 MB/s with a round trip of 100 ms hold 12.5 MB. From a bare
 /// sender with chunks of 256 KiB through a link of 125 MB/s, in MB/s (the whole table is in
@@ -86,12 +86,12 @@ pub const SHORT_WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 ///
 /// | delay each way | window 256 KiB | 1 MiB | 4 MiB | 16 MiB | 64 MiB |
 /// |---|---|---|---|---|---|
-/// | 1 ms | 58 | 124 | 124 | 124 | 124 |
+/// | 1 ms | 57 | 124 | 124 | 124 | 124 |
 /// | 10 ms | 12 | 46 | 120 | 120 | 120 |
 /// | 50 ms | 2.6 | 10 | 39 | 105 | 105 |
 pub const WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// A link on which no chunk is acknowledged sooner is long for who is alone: there the window
-/// is as large as may be at once: 256 MiB through 125 MB/s and a round trip of 100 ms go at 0.96
+/// is as large as may be at once: 256 MiB through 125 MB/s and a round trip of 100 ms go at 0.995
 /// of a bare sender's rate (`cargo bench --bench chunk_window`). A chunk takes some 0.1 ms on the
 /// loopback.
 pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(1);
