@@ -60,6 +60,8 @@ fn a_downloader_that_vanishes_is_noticed() {
     await_until("the source is registered", || source.has_logged("registered at"));
     second.slow_down(300_000);
     let figures = Figures::of(&source.process);
+    // Its file is hashed, and closed.
+    figures.await_idle();
     let before = figures.descriptors();
     let mut downloader = third.start_peer(3, &WANTS);
     downloader.await_partial(100_000);

@@ -1,6 +1,7 @@
 //! Our programs on a host, and what a test asks and tells them there.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -138,7 +139,8 @@ pub(crate) fn heard(ear: &UdpSocket) -> Option<(u32, String, Ipv4Addr)> {
             }
             std::net::SocketAddr::V6(_) => None,
         },
-        Err(error) if is_timeout(&error) => None,
+        // A wait with a timeout is interrupted by whatever stops the process, too.
+        Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => None,
         Err(error) => panic!("{error}"),
     }
 }
