@@ -496,10 +496,11 @@ impl InFlight {
     /// A chunk was acknowledged so long after it was sent.
     fn adapt(&mut self, chunk: &SentChunk, elapsed: Duration) {
         self.round_trip = self.round_trip.min(elapsed);
-        let is_alone = self.is_alone && !self.was_silent;
+        let was_silent = self.was_silent;
+        self.was_silent &= chunk.window_bytes != self.window_bytes;
+        let is_alone = self.is_alone && !was_silent;
         let long = if is_alone { LONG_ROUND_TRIP } else { LONG_SHARED_ROUND_TRIP };
         let is_long = self.round_trip >= long;
-        let tells = chunk.window_bytes == self.window_bytes;
         let window_bytes_max = match (is_long, is_alone) {
             (true, _) => WINDOW_BYTES_MAX,
             (false, true) => SHORT_WINDOW_BYTES_MAX,
@@ -508,7 +509,7 @@ impl InFlight {
         if elapsed > self.round_trip * QUEUED_ROUND_TRIPS {
             self.window_bytes = self.window_bytes.min(chunk.window_bytes / 2);
         } else if elapsed >= self.round_trip * 2 {
-            if self.was_silent {
+            if was_silent {
                 self.window_bytes = self.window_bytes.min(chunk.window_bytes);
             }
         } else if self.is_limited && chunk.is_behind_others {
@@ -517,7 +518,7 @@ impl InFlight {
             self.window_bytes = self.window_bytes.max(larger_bytes);
         }
         self.window_bytes = self.window_bytes.clamp(WINDOW_BYTES_MIN, window_bytes_max);
-        (self.is_limited, self.was_silent) = (false, self.was_silent && !tells);
+        self.is_limited = false;
         if elapsed < QUICK_ACKNOWLEDGMENT {
             let times = QUICK_ACKNOWLEDGMENT.as_micros() / elapsed.as_micros().max(1);
             let larger_bytes = chunk.bytes * (times as u32).min(CHUNK_GROWTH_MAX);
