@@ -98,14 +98,18 @@ fn check<S: Copy + PartialEq + std::fmt::Debug, K: Kind + std::fmt::Debug>(
     }
 }
 
+fn len_bytes_of(transmit: Transmit<'_>) -> usize {
+    match transmit {
+        Transmit::Bytes { bytes, .. } => bytes.len(),
+        Transmit::File { len_bytes, .. } => len_bytes as usize,
+    }
+}
+
 /// Takes everything that a machine wants to send, as a socket with room would.
 fn drain_upload(upload: &mut Upload, now: Instant) -> (usize, Option<UploadEvent>) {
     let (mut sent_bytes, mut last_event) = (0, None);
     while let Some(transmit) = upload.transmit() {
-        let len_bytes = match transmit {
-            Transmit::Bytes { bytes, .. } => bytes.len(),
-            Transmit::File { len_bytes, .. } => len_bytes as usize,
-        };
+        let len_bytes = len_bytes_of(transmit);
         sent_bytes += len_bytes;
         last_event = upload.transmitted(now, len_bytes).or(last_event);
     }
@@ -279,10 +283,7 @@ fn in_flight_at(
     loop {
         let mut writable_at = None;
         while let Some(transmit) = upload.transmit() {
-            let len_bytes = match transmit {
-                Transmit::Bytes { bytes, .. } => bytes.len(),
-                Transmit::File { len_bytes, .. } => len_bytes as usize,
-            };
+            let len_bytes = len_bytes_of(transmit);
             if free_at > now + took(link.socket_bytes) {
                 writable_at = Some(free_at - took(link.socket_bytes));
                 break;

@@ -243,18 +243,18 @@ fn share_shows_who_fetches_what() {
     let registry = world.registry();
     let folder = world.shared_folder(1);
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("a.bin"), content(1, 16 << 20)).unwrap();
+    std::fs::write(folder.join("a.bin"), content(1, 192 << 10)).unwrap();
     let (address, broadcast) = (registry.address.to_string(), world.broadcast().to_string());
     let arguments = ["share", folder.to_str().unwrap(), "--registry", &address];
     let arguments = [&arguments[..], &["--broadcast", &broadcast, "--interface", "127.0.0.1"]];
     let mut share = AtTerminal::start(80, &arguments.concat());
     let line = share.await_line("where it listens", |line| line.contains(" at 127.0.0.1:"));
     let at = line.split(" at ").nth(1).unwrap().split(',').next().unwrap();
-    // Takes what the window and the sockets hold, and then nothing.
+    // Takes all of it, which is less than a window, and acknowledges nothing.
     let mut slow = TcpStream::connect(at).unwrap();
     slow.write_all(&messages::request("a.bin", messages::Count::Bytes)).unwrap();
     let line = share.await_line("the upload", |line| line.starts_with("a.bin  "));
-    assert!(line.contains(" to 127.0.0.1 ") && line.contains("iB "), "{line}");
+    assert!(line.contains(" to 127.0.0.1 ") && line.contains(" 192.00 KiB "), "{line}");
     share.await_line("the summary", |line| line.starts_with("sending 1, 0 files sent, "));
     kill_process(Pid::from_child(&share.child), Signal::TERM).unwrap();
     let (code, lines, bytes) = share.await_end();
