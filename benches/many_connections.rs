@@ -39,10 +39,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let world = World::new()?;
     let (uploaders, ours): (Vec<_>, Vec<_>) =
         [start(&world, 1, &shared)?, start(&world, 2, &shared)?].into_iter().unzip();
-    let fetch = |uploader: usize, until| -> Outcome<Drunk> {
-        Downloads::start(&ours[uploader].to_string(), "file", DOWNLOADS, until)?.finish()
-    };
-    fetch(0, Until::Checked(&file))?;
+    fetch(ours[0], Until::Checked(&file))?;
     let (_idle, each) = add_idle(&uploaders[1], ours[1], &file, idle)?;
     let mut each_bytes = vec![each];
     for id in (3..).take(settings.pairs - 1) {
@@ -51,7 +48,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     }
     let runs = rounds(settings, 2, |way| {
         let before = uploaders[way].usage()?;
-        let rate = fetch(way, Until::Once)?.mb_per_s;
+        let rate = fetch(ours[way], Until::Once)?.mb_per_s;
         Ok((rate, uploaders[way].usage()?.since(before).cpu.as_secs_f64()))
     })?;
 
@@ -79,6 +76,10 @@ fn start(world: &World, id: u32, shared: &Path) -> Outcome<(Process, SocketAddrV
     plan.option("--first-byte-timeout", "1h").listening()
 }
 
+fn fetch(address: SocketAddrV4, until: Until<'_>) -> Outcome<Drunk> {
+    Downloads::start(&address.to_string(), "file", DOWNLOADS, until)?.finish()
+}
+
 /// Connects so many that do nothing; gives them, and the memory that each costs the uploader.
 fn add_idle(
     uploader: &Process,
@@ -86,14 +87,12 @@ fn add_idle(
     file: &Path,
     idle: usize,
 ) -> Outcome<(Process, f64)> {
-    let address = address.to_string();
-    let fetch = || Downloads::start(&address, "file", DOWNLOADS, Until::Checked(file))?.finish();
     // What arrives is right; after this the uploader has whatever memory it needs for it.
-    fetch()?;
+    fetch(address, Until::Checked(file))?;
     let before = uploader.usage()?.anonymous_bytes;
-    let crowd = start_idle(&address, idle)?;
+    let crowd = start_idle(&address.to_string(), idle)?;
     // It is answered after all that came before are accepted, and no less right.
-    fetch()?;
+    fetch(address, Until::Checked(file))?;
     let grown_bytes = uploader.usage()?.anonymous_bytes.saturating_sub(before);
     Ok((crowd, grown_bytes as f64 / idle as f64))
 }

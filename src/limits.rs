@@ -285,7 +285,8 @@ pub const CONNECTION_TURN_BYTES_MIN: usize = 64 * 1024;
 /// `sendfile` the receiver, who also hashes, has to fetch the pages from memory, which is slower
 /// (compare our uploader with a bare sender of the same sizes: `cargo bench --bench chunk_window
 /// -- straight`). Beside downloads whose data is thrown away, small answers would wait for the
-/// pieces of all. Its size matters little: 16, 32, 128 and 256 KiB made no difference that shows for 1 GiB to tmpfs.
+/// pieces of all. Its size matters little: 16, 32, 128 and 256 KiB made no difference that shows
+/// for 1 GiB to tmpfs.
 pub const LOCAL_PIECE_BYTES: usize = 64 * 1024;
 /// File data hashed in one turn, in all: some 0.2 ms. 1,000 files of 1 MiB took 1.01 of the time
 /// with 1 MiB, and the longest turn was 1.08 ms and not 0.47.
