@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use crate::content::FileError;
 use crate::count::Count;
-use crate::node::{FileError, Outcome, Signal, WishError};
+use crate::node::{Outcome, Signal, WishError};
 use crate::wire::Shown;
 
 /// The exit codes. Scripts rely on them.

@@ -31,6 +31,7 @@
 //! | [`reactor`] | the loop: sockets, readiness, the clock |
 //! | [`ui`] | what people and programs are shown: log, events, progress, status |
 //! | [`storage`] | the shared folder: scan, watch, hash, partial file to final name |
+//! | [`content`] | the vocabulary of files that storage, node and ui share |
 //! | [`limits`] | every bound, with its unit |
 //! | [`count`] | numbers of things, as people say them |
 //! | [`canary`] | seeded bugs, in test builds alone, to test the tests |
@@ -43,6 +44,7 @@
 
 pub mod canary;
 pub mod cli;
+pub mod content;
 pub mod count;
 pub mod exit;
 pub mod limits;

@@ -16,16 +16,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
+use p2pfs::content::Digest;
+use p2pfs::content::Version;
 use p2pfs::limits::Limits;
 use p2pfs::node::{
     Action, ConnectionId, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings, RegistryNode,
-    Version,
 };
 use p2pfs::proto::Transmit;
 use p2pfs::reactor::{Files, Listener, OfferSocket, Reactor, Signals, Sockets};
 use p2pfs::storage::SharedFolder;
 use p2pfs::ui::{Show, Ui};
-use p2pfs::wire::{Digest, FileName, PeerId, PeerMessage};
+use p2pfs::wire::PeerId;
+use p2pfs::wire::v0::{FileName, PeerMessage};
 
 const NAME: &str = "file";
 /// The variables that say how many files are fetched at once, and how large each is.

@@ -11,11 +11,10 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::SocketAddrV4;
 
+use p2pfs::content::Digest;
 use p2pfs::limits::OFFER_BYTES;
-use p2pfs::wire::{
-    Deframer, Digest, FieldText, FileName, Frame, Malformed, Message, NameError, Offer, PeerId,
-    PeerMessage, RegistryRequest, RegistryResponse,
-};
+use p2pfs::wire::v0::{FileName, NameError, Offer, PeerMessage, RegistryRequest, RegistryResponse};
+use p2pfs::wire::{Deframer, FieldText, Frame, Malformed, Message, PeerId};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 

@@ -11,22 +11,22 @@ use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use p2pfs::content::Digest;
 use p2pfs::limits::{
     CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_WINDOW, IDLE_TIMEOUT, LONG_ROUND_TRIP,
     LONG_SHARED_ROUND_TRIP, Limits, PROGRESS_TIMEOUT, SHORT_WINDOW_BYTES_MAX, WINDOW_BYTES_MAX,
     WINDOW_BYTES_MIN,
 };
-use p2pfs::proto::legal::{
+use p2pfs::proto::v0::legal::{
     self, DownloadState, Kind, PeerKind, RegistrationState, RequestKind, ResponseKind,
     SessionState, UploadState,
 };
-use p2pfs::proto::{
-    CloseReason, Download, DownloadEvent, FileId, Registration, RegistrySession, Transmit, Upload,
-    UploadEvent,
+use p2pfs::proto::v0::{
+    Download, DownloadEvent, Registration, RegistrySession, Upload, UploadEvent,
 };
-use p2pfs::wire::{
-    Digest, FieldText, FileName, PeerId, PeerMessage, RegistryRequest, RegistryResponse,
-};
+use p2pfs::proto::{CloseReason, FileId, Transmit};
+use p2pfs::wire::v0::{FileName, PeerMessage, RegistryRequest, RegistryResponse};
+use p2pfs::wire::{FieldText, PeerId};
 
 use self::account::Row;
 

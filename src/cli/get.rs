@@ -12,10 +12,11 @@ use super::OutputArgs;
 use super::limits::{TransferArgs, WriteArgs};
 use super::network::{HEARD_ON, NetworkArgs, OTHERS_OFFER};
 use super::value::{file_name, folder, timeout};
+use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{RETRIES_MAX, WISHES_MAX};
-use crate::node::{NamePattern, OnConflict};
-use crate::wire::FileName;
+use crate::node::NamePattern;
+use crate::wire::v0::FileName;
 
 /// The command line of `get`.
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use super::output::MetricsArgs;
 use super::value::{file_name, folder, host};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::WISHES_MAX;
-use crate::wire::FileName;
+use crate::wire::v0::FileName;
 
 /// The command line of a peer.
 #[derive(Debug, Args)]

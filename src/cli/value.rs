@@ -10,7 +10,7 @@ use humantime::format_duration;
 
 use super::network::REGISTRY_ADDRESS;
 use crate::limits::{OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT, TIMEOUT_MAX, TIMEOUT_MIN};
-use crate::wire::{FileName, NameError};
+use crate::wire::v0::{FileName, NameError};
 
 /// An address that others can connect to.
 pub(super) fn host(text: &str) -> Result<Ipv4Addr, String> {

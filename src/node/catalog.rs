@@ -17,7 +17,8 @@ use crate::canary::{Canary, sings};
 use crate::limits::{
     EVICTION_TRIES, KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, KNOWN_PEERS_MAX, SOURCES_PER_NAME_MAX,
 };
-use crate::wire::{FileName, Offer, PeerId};
+use crate::wire::PeerId;
+use crate::wire::v0::{FileName, Offer};
 
 /// What is on offer.
 #[derive(Debug)]

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::retry::Backoff;
 use super::{ConnectionId, Version};
+use crate::content::Digest;
 use crate::limits::{HASH_AHEAD_BYTES, HASH_AHEAD_FILES_MAX, REHASH_DELAY_MIN};
-use crate::wire::{Digest, FileName};
+use crate::wire::v0::FileName;
 
 /// One complete file.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::catalog::Catalog;
 use super::{Action, ConnectionId, Input, Node, Outcome};
 use crate::proto::Transmit;
-use crate::wire::Offer;
+use crate::wire::v0::Offer;
 
 /// Hears offers, and ends when its time has come. It can be run again after that.
 #[derive(Debug)]
@@ -119,7 +119,8 @@ impl Node for ListNode {
 mod tests {
     use super::*;
     use crate::node::Signal;
-    use crate::wire::{FileName, PeerId};
+    use crate::wire::PeerId;
+    use crate::wire::v0::FileName;
 
     #[test]
     fn it_lists_what_it_heard_until_its_time_and_forgets_what_is_not_repeated() {

@@ -55,11 +55,10 @@ pub use report::Report;
 pub use snapshot::{Direction, Inventory, Snapshot, Transfer};
 pub use wish_error::WishError;
 
-pub use crate::proto::FileError;
-
+use crate::content::{Digest, FileError, Sight, Version};
 use crate::limits::OFFER_BYTES;
 use crate::proto::{CloseReason, FileId, Transmit};
-use crate::wire::{Digest, FileName};
+use crate::wire::v0::FileName;
 
 /// A program as pure state: a peer or a registry.
 pub trait Node {
@@ -137,7 +136,7 @@ pub enum Input<'a> {
     Committed {
         /// It was this one, closed now.
         file: FileId,
-        /// Its final name: another than was wanted, with [`OnConflict::Rename`].
+        /// Its final name: another than was wanted, with [`OnConflict::Rename`](crate::content::OnConflict::Rename).
         name: FileName,
         /// What it is now.
         version: Version,
@@ -244,7 +243,7 @@ pub enum Action {
         name: FileName,
     },
     /// Create a partial file. Answered with `FileFailed` if that does not work, or if
-    /// something stands under the final name, see [`OnConflict`].
+    /// something stands under the final name, see [`OnConflict`](crate::content::OnConflict).
     CreatePartial {
         /// The id it will have.
         file: FileId,
@@ -286,55 +285,6 @@ pub enum CloseHow {
     /// With a reset: the reference hangs on an orderly close, and its registry
     /// forgets a peer only at a reset.
     Reset,
-}
-
-/// What to do if something stands under the name of a file that is fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnConflict {
-    /// Do not fetch it: the wish fails.
-    Refuse,
-    /// Fetch it all the same: if both are equal the wish is fulfilled, else it fails.
-    Compare,
-    /// Do not fetch it: the wish counts as fulfilled.
-    Skip,
-    /// Give the new one a name with a number.
-    Rename,
-    /// Put the new one in the place of the old one.
-    Replace,
-}
-
-/// What tells one content of a file from another without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Version {
-    /// The device it is on.
-    pub device: u64,
-    /// Its number there.
-    pub inode: u64,
-    /// Its size.
-    pub size_bytes: u64,
-    /// When its content was last changed, in nanoseconds since 1970.
-    pub modified_ns: i128,
-    /// When anything about it was last changed, in nanoseconds since 1970.
-    pub changed_ns: i128,
-}
-
-impl Version {
-    /// Whether nothing but attributes tells them apart, by all that a look can show: the
-    /// content may have been changed and its time been set back.
-    pub fn is_alike(&self, other: &Self) -> bool {
-        *self == Self { changed_ns: self.changed_ns, ..*other }
-    }
-}
-
-/// What happened to a file of the shared folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// It was looked at, or nothing but its attributes changed.
-    Looked,
-    /// It is being written to.
-    Written,
-    /// Its writer closed it, or it was moved there as it is.
-    Closed,
 }
 
 /// A signal that ends the program.

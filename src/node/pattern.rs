@@ -2,7 +2,7 @@
 
 use glob::{MatchOptions, Pattern};
 
-use crate::wire::FileName;
+use crate::wire::v0::FileName;
 
 /// A pattern such as `*.iso`: `*` stands for any characters, `?` for one, `[ab]` for one
 /// of those listed. It also matches the name that is written like it.

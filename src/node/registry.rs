@@ -15,8 +15,10 @@ use super::connections::{ConnectionId, Connections};
 use super::{Action, CloseHow, Input, Node, Outcome, Report, Snapshot};
 use crate::canary::{Canary, sings};
 use crate::limits::Limits;
-use crate::proto::{CloseReason, RegistrySession, Transmit};
-use crate::wire::{FieldText, PeerId, RegistryRequest, RegistryResponse};
+use crate::proto::v0::RegistrySession;
+use crate::proto::{CloseReason, Transmit};
+use crate::wire::v0::{RegistryRequest, RegistryResponse};
+use crate::wire::{FieldText, PeerId};
 
 /// The registry as pure state.
 #[derive(Debug)]

@@ -7,10 +7,12 @@ use std::time::Duration;
 use log::Level;
 
 use super::{FileError, WishError};
+use crate::content::Digest;
 use crate::count::Count;
 use crate::limits::SHARED_FILES_MAX;
 use crate::proto::CloseReason;
-use crate::wire::{Digest, FieldText, FileName, Malformed, PeerId, Shown};
+use crate::wire::v0::FileName;
+use crate::wire::{FieldText, Malformed, PeerId, Shown};
 
 /// Something the user may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use super::{ConnectionId, HeardOffer};
-use crate::wire::{FileName, PeerId};
+use crate::wire::PeerId;
+use crate::wire::v0::FileName;
 
 /// What a node is doing at one moment. To make one costs time in proportion to the
 /// connections, not to the files or offers.

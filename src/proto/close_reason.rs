@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io;
 
-use super::file_error::FileError;
-use crate::wire::{FileName, Malformed};
+use crate::content::FileError;
+use crate::wire::Malformed;
+use crate::wire::v0::FileName;
 
 /// Why a connection is, or is to be, closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

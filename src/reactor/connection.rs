@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, sockopt};
 
 use super::files::Files;
-use crate::node::{CloseHow, ConnectionId, FileError};
+use crate::content::FileError;
+use crate::node::{CloseHow, ConnectionId};
 use crate::proto::{FileId, Transmit};
 use crate::storage::Source;
 
@@ -211,7 +212,7 @@ impl Connection {
             Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
                 // What sendfile says of the file; all else is about the socket.
                 errno @ (Errno::IO | Errno::INVAL | Errno::OVERFLOW) => {
-                    Err(FileError::Io { call: "sendfile", errno: errno.raw_os_error() })
+                    Err(crate::storage::refused("sendfile")(errno))
                 }
                 errno => Ok(Err(errno)),
             },

@@ -5,7 +5,8 @@ use std::mem;
 use std::time::Instant;
 
 use super::follower::{Findings, Follower};
-use crate::node::{Action, Input, Sight};
+use crate::content::Sight;
+use crate::node::{Action, Input};
 use crate::proto::FileId;
 use crate::storage::{DigestCache, HashJobs, HashOutcome, Partial, SharedFolder, Source, Watch};
 

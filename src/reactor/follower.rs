@@ -12,12 +12,13 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use crate::content::Sight;
 use crate::limits::{
     FOLDER_CHECK_DELAY, FOLDER_EVENTS_PER_TURN, LOOKS_PER_TURN, RESCAN_INTERVAL, RESCAN_PAUSE_SHARE,
 };
-use crate::node::{Input, Sight};
+use crate::node::Input;
 use crate::storage::{Changes, Names, SharedFolder, Skipped, Watch};
-use crate::wire::FileName;
+use crate::wire::v0::FileName;
 
 /// Follows one folder.
 pub(super) struct Follower {

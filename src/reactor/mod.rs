@@ -58,7 +58,8 @@ use crate::limits::{
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
 use crate::storage;
 use crate::ui::{Ui, Work};
-use crate::wire::{FileName, Shown};
+use crate::wire::Shown;
+use crate::wire::v0::FileName;
 
 const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);

@@ -14,7 +14,8 @@ use super::dial::dial;
 use super::offer_socket::{hear, sender};
 use crate::limits::HEAD_BYTES_MAX;
 use crate::node::CloseHow;
-use crate::wire::{Deframer, Frame, PeerId, RegistryRequest, RegistryResponse};
+use crate::wire::v0::{RegistryRequest, RegistryResponse};
+use crate::wire::{Deframer, Frame, PeerId};
 
 /// A socket of the offer port that is asked instead of being watched.
 pub struct OfferProbe(std::net::UdpSocket);

@@ -25,7 +25,7 @@ use crate::exit::ExitCode;
 use crate::limits::{ACCEPTS_PER_TURN, STATUS_CLIENTS_MAX, STATUS_REQUEST_BYTES_MAX};
 use crate::node::Report;
 use crate::ui;
-use crate::wire::FileName;
+use crate::wire::v0::FileName;
 
 /// The token of the socket itself; those of its connections are below it.
 pub(super) const STATUS: Token = Token(usize::MAX - 8);

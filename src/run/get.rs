@@ -11,13 +11,15 @@ use super::network::{self, Place};
 use super::via;
 use super::{cannot_read_folder, loop_failed, not_printed};
 use crate::cli::{GetArgs, Output, OutputArgs, Wanted};
+use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
-use crate::node::{GuestSettings, Input, OnConflict, Outcome, PeerKind, PeerNode, PeerSettings};
+use crate::node::{GuestSettings, Input, Outcome, PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Reactor, Signals};
 use crate::storage::{SharedFolder, WriteSettings};
 use crate::ui::Ui;
-use crate::wire::{FileName, PeerId, Shown};
+use crate::wire::v0::FileName;
+use crate::wire::{PeerId, Shown};
 
 /// The number of /dev/null on Linux: major 1, minor 3.
 const NULL_DEVICE: Dev = 1 << 8 | 3;

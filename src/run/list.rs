@@ -21,7 +21,8 @@ use crate::node::{HeardOffer, ListNode, Outcome};
 use crate::reactor::probe::RegistryProbe;
 use crate::reactor::{Reactor, Signals};
 use crate::ui::{Ui, events};
-use crate::wire::{Offer, PeerId};
+use crate::wire::PeerId;
+use crate::wire::v0::Offer;
 
 /// What goes to a terminal before a list that takes the place of the last one.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -204,7 +205,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::wire::FileName;
+    use crate::wire::v0::FileName;
 
     fn addresses(told: &[(u32, &str)]) -> Addresses {
         let address = |text: &str| Some(text.parse().unwrap());

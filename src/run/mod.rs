@@ -32,13 +32,15 @@ pub use self::share::share;
 pub use self::status::status;
 pub use self::text::{completions, man};
 use crate::cli::OutputArgs;
+use crate::content::Version;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{CONNECTIONS_MIN, Limits, SKIPPED_EVENTS_MAX, SPARE_DESCRIPTORS};
-use crate::node::{Input, Node, Outcome, Version};
+use crate::node::{Input, Node, Outcome};
 use crate::reactor::Reactor;
 use crate::storage::{DigestCache, SharedFolder, Skipped};
 use crate::ui::{events, stdout};
-use crate::wire::{FileName, Shown};
+use crate::wire::Shown;
+use crate::wire::v0::FileName;
 
 /// The files of a folder as first inputs, with the digests that an earlier run has kept in
 /// the folder of caches, if there is one.

@@ -11,9 +11,10 @@ use super::{
     say_sharing, serve, warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, PeerArgs};
+use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure, result_of};
 use crate::limits::Limits;
-use crate::node::{Input, OnConflict, PeerKind, PeerNode, PeerSettings};
+use crate::node::{Input, PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
 use crate::storage::{PrepareError, SharedFolder, Watch, WriteSettings, cache_folder, prepare};
 use crate::ui::{Show, Ui};

@@ -16,8 +16,8 @@ use rustix::io::{Errno, retry_on_intr};
 use super::partial::Partial;
 use super::system::refused;
 use crate::canary::{Canary, sings};
-use crate::node::{FileError, Version};
-use crate::wire::FileName;
+use crate::content::{FileError, Version};
+use crate::wire::v0::FileName;
 
 /// Makes files safe under their final names, which are given too. When this returns,
 /// those that did not fail survive a loss of power; the others are removed. It blocks

@@ -23,9 +23,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::folder::SharedFolder;
 use super::system;
+use crate::content::Digest;
+use crate::content::Version;
 use crate::limits::{DIGEST_CACHE_FILE_BYTES_MAX, DIGEST_CACHE_WRITE_BYTES, DIGEST_CACHES_MAX};
-use crate::node::Version;
-use crate::wire::{Digest, FileName};
+use crate::wire::v0::FileName;
 
 const CHECKED_BYTES: usize = 88;
 const RECORD_BYTES: usize = CHECKED_BYTES + 8;

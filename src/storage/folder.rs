@@ -16,9 +16,10 @@ use super::simulated::MARK;
 use super::source::Source;
 use super::space::Space;
 use super::system;
+use crate::content::{FileError, OnConflict, Version};
 use crate::limits::SHARED_FILES_MAX;
-use crate::node::{FileError, OnConflict, Version};
-use crate::wire::{FileName, NameError, Shown};
+use crate::wire::Shown;
+use crate::wire::v0::{FileName, NameError};
 
 /// The folder whose files are shared, and into which files are fetched.
 #[derive(Debug)]
@@ -403,7 +404,7 @@ mod tests {
 
         fs::remove_dir_all(&moved).unwrap();
         let error = shared.create_partial(&name("f")).unwrap_err();
-        assert_eq!(error, FileError::Io { call: "open", errno: Errno::NOENT.raw_os_error() });
+        assert_eq!(error, crate::storage::refused("open")(Errno::NOENT));
     }
 
     #[test]

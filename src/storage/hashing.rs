@@ -29,12 +29,13 @@ use sha2::{Digest as _, Sha256};
 use super::digest_cache::DigestCache;
 use super::folder::SharedFolder;
 use super::system::{self, refused};
+use crate::content::Digest;
+use crate::content::{FileError, Version};
 use crate::limits::{
     DISK_LOOK_INTERVAL, DISK_LOOKS_MAX, DISK_LOOKS_PER_ASK, HASH_ASK_COST_BYTES,
     HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES, READ_AHEAD_BYTES, SETTLED_AGE,
 };
-use crate::node::{FileError, Version};
-use crate::wire::{Digest, FileName};
+use crate::wire::v0::FileName;
 
 /// The files of a folder that are being hashed, or wait for it.
 #[derive(Debug)]

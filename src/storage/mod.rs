@@ -43,5 +43,5 @@ pub use partial::Partial;
 pub use replace::replace;
 pub use simulated::{PrepareError, SimulatedFolder, prepare};
 pub use source::Source;
-pub use system::{names_in, persist};
+pub use system::{names_in, persist, refused};
 pub use watch::{Changes, Touch, Watch};

@@ -26,9 +26,9 @@ use super::folder::WriteSettings;
 use super::space::Space;
 use super::system::{self, persist, refused};
 use crate::canary::{Canary, sings};
+use crate::content::{FileError, OnConflict, Version};
 use crate::limits::{PARTIAL_NAME_TRIES_MAX, RENAME_TRIES_MAX, WRITE_BACK_BYTES};
-use crate::node::{FileError, OnConflict, Version};
-use crate::wire::FileName;
+use crate::wire::v0::FileName;
 
 const PREFIX: &[u8] = b".p2pfs-";
 const SUFFIX: &[u8] = b".partial";
@@ -539,6 +539,9 @@ mod tests {
         let shared = SharedFolder::open(folder.path()).unwrap();
         let mut partial = shared.create_partial(&name("f")).unwrap();
         let error = partial.write(b"x", i64::MAX as u64).unwrap_err();
-        assert!(matches!(error, FileError::Io { call: "write", .. }), "{error:?}");
+        assert!(
+            matches!(error, FileError::Io(crate::content::FailedCall { call: "write", .. })),
+            "{error:?}"
+        );
     }
 }

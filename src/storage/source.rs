@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::system;
-use crate::node::{FileError, Version};
+use crate::content::{FileError, Version};
 
 /// A file of the shared folder, open for sending. It stays the file that was
 /// opened, whatever happens to its name.
@@ -44,7 +44,7 @@ mod tests {
 
     use super::*;
     use crate::storage::SharedFolder;
-    use crate::wire::FileName;
+    use crate::wire::v0::FileName;
 
     #[test]
     fn sends_the_range_asked_for_and_nothing_past_the_end() {

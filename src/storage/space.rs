@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use super::system::{persist, refused};
+use crate::content::FileError;
 use crate::limits::{DISK_RESERVE_BYTES_MIN, DISK_RESERVE_SHARE, SPACE_CHECK_BYTES};
-use crate::node::FileError;
 
 /// Looks from time to time whether there is room for what is written to one folder.
 #[derive(Debug, Default)]

@@ -15,8 +15,8 @@ use rustix::io::{Errno, ReadWriteFlags};
 use rustix::path::Arg;
 
 use crate::canary::{Canary, sings};
+use crate::content::{FailedCall, FileError, Version};
 use crate::limits::{DISTURBED_CALLS_MAX, READ_AHEAD_PIECE_BYTES};
-use crate::node::{FileError, Version};
 
 /// Makes a call again that was merely disturbed.
 pub fn persist<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
@@ -30,8 +30,17 @@ pub fn persist<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno
 }
 
 /// The error for a call that the system refused.
-pub(super) fn refused(call: &'static str) -> impl Fn(Errno) -> FileError {
-    move |errno| FileError::Io { call, errno: errno.raw_os_error() }
+pub fn refused(call: &'static str) -> impl Fn(Errno) -> FileError {
+    move |errno| {
+        let failed = FailedCall { call, errno: errno.raw_os_error() };
+        match errno {
+            Errno::NOSPC | Errno::DQUOT | Errno::FBIG => FileError::NoRoom(failed),
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => {
+                FileError::Shortage(failed)
+            }
+            _ => FileError::Io(failed),
+        }
+    }
 }
 
 /// What stands under a name, without following it if it is a link.
@@ -231,7 +240,7 @@ mod tests {
         assert_eq!(read_at_once(&file, &mut buffer, 10).unwrap(), Some(0), "the end");
         let folder = File::open(".").unwrap();
         let error = read_at_once(&folder, &mut buffer, 0).unwrap_err();
-        assert!(matches!(error, FileError::Io { call: "read", .. }), "{error:?}");
+        assert!(matches!(error, FileError::Io(FailedCall { call: "read", .. })), "{error:?}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::folder::{SharedFolder, is_our_own};
 use super::system::persist;
-use crate::node::Sight;
+use crate::content::Sight;
 
 /// What is asked of the kernel about the folder. Its removal is not: that is told only of a
 /// folder that nobody has open.
@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
     use crate::limits::FOLDER_EVENTS_PER_TURN;
-    use crate::wire::FileName;
+    use crate::wire::v0::FileName;
 
     fn watched(path: &Path) -> (SharedFolder, Watch) {
         let shared = SharedFolder::open(path).unwrap();

@@ -10,7 +10,7 @@ use super::json::{COMMON, Field, FieldKind, Kind, Value, line};
 use super::meter::Running;
 use crate::exit::ExitCode;
 use crate::node::{Direction, HeardOffer, Report, Transfer};
-use crate::wire::{FileName, Offer};
+use crate::wire::v0::{FileName, Offer};
 
 pub(super) const fn field(name: &'static str, kind: FieldKind, what: &'static str) -> Field {
     Field { name, kind, what }
@@ -491,13 +491,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::node::{ConnectionId, FileError, Inventory, Snapshot};
+    use crate::content::Digest;
+    use crate::content::FileError;
+    use crate::node::{ConnectionId, Inventory, Snapshot};
     use crate::proto::CloseReason;
     use crate::ui::facts::{Facts, LoopCounts};
     use crate::ui::meter::Meter;
     use crate::ui::progress::Totals;
     use crate::ui::work::Work;
-    use crate::wire::{Digest, FieldText, PeerId};
+    use crate::wire::{FieldText, PeerId};
 
     /// Checks a line against the documentation of its event; gives the event's name.
     fn check(line: &str) -> &'static str {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::work::{Limit, Waits, Work};
 use crate::limits::{RATE_SHOWN_WINDOW, STALLED_AFTER};
 use crate::node::{ConnectionId, Direction, Snapshot, Transfer};
-use crate::wire::FileName;
+use crate::wire::v0::FileName;
 
 /// Remembers the last look.
 #[derive(Debug, Default)]

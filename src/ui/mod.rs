@@ -228,7 +228,8 @@ mod tests {
 
     use super::*;
     use crate::node::{ConnectionId, Direction, Transfer};
-    use crate::wire::{FileName, PeerId};
+    use crate::wire::PeerId;
+    use crate::wire::v0::FileName;
 
     #[test]
     fn it_wakes_the_loop_only_while_something_runs() {

@@ -13,7 +13,7 @@ use crate::count::{Bytes, Count};
 use crate::limits::{PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX};
 use crate::node::{Direction, Report};
 use crate::terminal;
-use crate::wire::FileName;
+use crate::wire::v0::FileName;
 
 /// From this width on there is room for who the other side is.
 const WIDE: usize = 72;

@@ -158,7 +158,8 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{FileName, PeerId};
+    use crate::wire::PeerId;
+    use crate::wire::v0::FileName;
 
     #[test]
     fn a_flood_of_one_kind_leaves_room_for_the_others() {

@@ -110,7 +110,8 @@ mod tests {
 
     use super::*;
     use crate::node::ConnectionId;
-    use crate::wire::{FileName, PeerId};
+    use crate::wire::PeerId;
+    use crate::wire::v0::FileName;
 
     const DOWNLOAD: Direction = Direction::In { peer: PeerId(1) };
 

@@ -1,8 +1,7 @@
 //! The two kinds of field: an integer of 32 bits and a text of 64 bytes.
 
-use super::file_name::FileName;
 use super::malformed::Malformed;
-use crate::limits::{NAME_BYTES_MAX, TEXT_FIELD_BYTES};
+use crate::limits::TEXT_FIELD_BYTES;
 
 /// A text of at most 64 bytes, as a text field holds it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,27 +72,6 @@ pub(super) fn text(bytes: &[u8], at: usize) -> Result<&str, Malformed> {
         return Err(Malformed::BytesAfterNul);
     }
     std::str::from_utf8(&field[..len]).map_err(|_| Malformed::NotUtf8)
-}
-
-/// The file name at `at`: its length, then its text field.
-///
-/// The reference counts characters where the protocol says bytes; both pass.
-pub(super) fn name(bytes: &[u8], at: usize) -> Result<FileName, Malformed> {
-    let got = int(bytes, at);
-    if got == 0 || got as usize > NAME_BYTES_MAX {
-        return Err(Malformed::NameLength { got });
-    }
-    let text = text(bytes, at + INT_BYTES)?;
-    if got as usize != text.len() && got as usize != text.chars().count() {
-        return Err(Malformed::NameLengthMismatch { got });
-    }
-    FileName::new(text).map_err(Malformed::Name)
-}
-
-/// Writes a name and its length, in bytes, at `at`.
-pub(super) fn put_name(bytes: &mut [u8], at: usize, name: &FileName) {
-    put_int(bytes, at, name.as_str().len() as u32);
-    bytes[at + INT_BYTES..][..TEXT_FIELD_BYTES].copy_from_slice(name.field());
 }
 
 /// Writes an integer at `at`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::file_name::NameError;
+use super::v0::NameError;
 use crate::count::Count;
 
 /// What is wrong with a message. A datagram with one of these is dropped, a

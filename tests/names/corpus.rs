@@ -1,6 +1,6 @@
 //! The hostile names of `hostile.txt`.
 
-use p2pfs::wire::{FileName, NameError};
+use p2pfs::wire::v0::{FileName, NameError};
 
 use crate::account::{self, Row};
 use crate::oracle;

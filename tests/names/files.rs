@@ -7,9 +7,9 @@ use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use p2pfs::node::OnConflict;
+use p2pfs::content::OnConflict;
 use p2pfs::storage::{SharedFolder, WriteSettings};
-use p2pfs::wire::FileName;
+use p2pfs::wire::v0::FileName;
 
 use crate::account::{self, Row};
 use crate::corpus::{Hostile, hostile};

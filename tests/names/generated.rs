@@ -5,7 +5,7 @@ use std::thread;
 
 use fastrand::Rng;
 
-use p2pfs::wire::FileName;
+use p2pfs::wire::v0::FileName;
 
 use crate::account::{self, Row, quantity};
 use crate::corpus::hostile;

@@ -4,7 +4,8 @@
 
 use std::path::{Component, Path};
 
-use p2pfs::wire::{FileName, Shown};
+use p2pfs::wire::Shown;
+use p2pfs::wire::v0::FileName;
 
 /// Holds what is made of some bytes, taken for a name, against the rule. True if they
 /// are accepted.

@@ -7,13 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use p2pfs::content::{Sight, Version};
 use p2pfs::limits::{CHUNK_BYTES_MAX, Limits, OUTBOX_BYTES_MAX, REST_TIME, WINDOW_BYTES_MAX};
-use p2pfs::node::{CloseHow, Input, Sight, Version};
+use p2pfs::node::{CloseHow, Input};
 use p2pfs::proto::{FileId, Timer};
-use p2pfs::wire::{
-    Deframer, FileName, Frame, Message, Offer, PeerId, PeerMessage, RegistryRequest,
-    RegistryResponse,
-};
+use p2pfs::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest, RegistryResponse};
+use p2pfs::wire::{Deframer, Frame, Message, PeerId};
 
 use crate::outside::Truth;
 

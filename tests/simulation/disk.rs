@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use fastrand::Rng;
+use p2pfs::content::Digest;
+use p2pfs::content::{FileError, Version};
 use p2pfs::limits::{HASH_SLICE_BYTES, SETTLED_AGE};
-use p2pfs::node::{FileError, Version};
 use p2pfs::proto::FileId;
-use p2pfs::wire::{Digest, FileName};
+use p2pfs::wire::v0::FileName;
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
@@ -374,8 +375,7 @@ impl Inode {
 
 /// Whether an error is one of the process, not of the file: too many are open.
 pub(crate) fn is_passing(error: &FileError) -> bool {
-    let passing = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
-    matches!(error, FileError::Io { errno, .. } if passing.contains(errno))
+    matches!(error, FileError::Shortage(_))
 }
 
 /// Some error that a call on files may give.
@@ -386,9 +386,9 @@ pub(crate) fn some_error(rng: &mut Rng, call: &'static str) -> FileError {
         "write" | "fsync" => &[Errno::NOSPC, Errno::DQUOT, Errno::IO],
         _ => &[Errno::IO],
     };
-    let errno = errors[rng.usize(..errors.len())].raw_os_error();
+    let errno = errors[rng.usize(..errors.len())];
     match call {
         "create" | "write" if rng.u32(..3) == 0 => FileError::Full,
-        _ => FileError::Io { call, errno },
+        _ => p2pfs::storage::refused(call)(errno),
     }
 }

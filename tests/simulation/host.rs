@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 
+use p2pfs::content::{FileError, Sight};
 use p2pfs::limits::Limits;
-use p2pfs::node::{FileError, Input, Outcome, PeerNode, PeerSettings, RegistryNode, Sight, Signal};
-use p2pfs::wire::{FileName, PeerId};
+use p2pfs::node::{Input, Outcome, PeerNode, PeerSettings, RegistryNode, Signal};
+use p2pfs::wire::PeerId;
+use p2pfs::wire::v0::FileName;
 
 use crate::checks::{self, Conversation};
 use crate::disk::{Disk, Slice, some_error};

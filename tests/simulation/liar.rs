@@ -10,9 +10,11 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use p2pfs::content::Digest;
 use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Node};
 use p2pfs::proto::{CloseReason, Transmit};
-use p2pfs::wire::{Digest, FileName, Offer, PeerId, PeerMessage, RegistryRequest};
+use p2pfs::wire::PeerId;
+use p2pfs::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest};
 
 use crate::faults::Fault;
 

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use p2pfs::wire::{Digest, FileName};
+use p2pfs::content::Digest;
+use p2pfs::wire::v0::FileName;
 use sha2::{Digest as _, Sha256};
 
 use crate::faults::{Fault, Faults};

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
-use p2pfs::node::Sight;
+use p2pfs::content::Sight;
 use p2pfs::proto::FileId;
-use p2pfs::wire::FileName;
+use p2pfs::wire::v0::FileName;
 
 use crate::network::{ConnectionKey, Side};
 

@@ -1,9 +1,11 @@
 //! The process's side of the contract with its node: what the reactor does, done
 //! with a made-up network and disk.
 
-use p2pfs::node::{Action, FileError, Input, Outcome, Report, Sight};
+use p2pfs::content::Digest;
+use p2pfs::content::{FileError, Sight};
+use p2pfs::node::{Action, Input, Outcome, Report};
 use p2pfs::proto::{CloseReason, FileId, Transmit};
-use p2pfs::wire::{Digest, FileName};
+use p2pfs::wire::v0::FileName;
 
 use crate::checks::{self, Conversation, Speaker};
 use crate::disk::{is_passing, some_error};
@@ -420,7 +422,9 @@ impl Host {
 /// An action in one line.
 fn shown(action: &Action) -> String {
     match action {
-        Action::Broadcast(bytes) => format!("Broadcast({:?})", p2pfs::wire::Offer::decode(bytes)),
+        Action::Broadcast(bytes) => {
+            format!("Broadcast({:?})", p2pfs::wire::v0::Offer::decode(bytes))
+        }
         other => format!("{other:?}"),
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, NAME_BYTES_MAX, WINDOW_BYTES_MIN};
 use p2pfs::node::{PeerKind, PeerSettings};
-use p2pfs::wire::{FileName, PeerId};
+use p2pfs::wire::PeerId;
+use p2pfs::wire::v0::FileName;
 
 use crate::faults::Fault;
 use crate::host::{Host, Role};

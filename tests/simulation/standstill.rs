@@ -13,7 +13,8 @@ use std::time::Duration;
 use p2pfs::limits::{Limits, PROGRESS_TIMEOUT, RATE_WINDOW};
 use p2pfs::node::{PeerKind, PeerSettings};
 use p2pfs::proto::Timer;
-use p2pfs::wire::{FileName, PeerId};
+use p2pfs::wire::PeerId;
+use p2pfs::wire::v0::FileName;
 
 use crate::account::{self, Row};
 use crate::host::{Host, Role};

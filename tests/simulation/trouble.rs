@@ -1,8 +1,8 @@
 //! Faults that strike a host, a connection or a file at a moment of their own.
 
+use p2pfs::content::Sight;
 use p2pfs::limits::REST_TIME;
-use p2pfs::node::Sight;
-use p2pfs::wire::FileName;
+use p2pfs::wire::v0::FileName;
 
 use crate::faults::Fault;
 use crate::host::{Death, Host};

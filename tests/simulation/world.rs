@@ -7,9 +7,11 @@
 
 use std::net::SocketAddrV4;
 
+use p2pfs::content::Sight;
 use p2pfs::limits::IDLE_TIMEOUT;
-use p2pfs::node::{Outcome, Sight};
-use p2pfs::wire::{FileName, Offer, PeerId};
+use p2pfs::node::Outcome;
+use p2pfs::wire::PeerId;
+use p2pfs::wire::v0::{FileName, Offer};
 
 use crate::faults::Fault;
 use crate::host::{Death, Host, Role};

@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use super::fetching::State;
 use super::{PeerNode, Wake};
-use crate::node::{Action, FileError, Report, Version, WishError};
-use crate::wire::{Digest, FileName};
+use crate::content::Digest;
+use crate::content::{FileError, Version};
+use crate::node::{Action, Report, WishError};
+use crate::wire::v0::FileName;
 
 impl PeerNode {
     pub(super) fn compare(&mut self, name: FileName, digest: Digest, size_bytes: u64) {

@@ -7,7 +7,7 @@ use super::fetching::State;
 use super::{PeerNode, Wake};
 use crate::node::{Outcome, Report, WishError};
 use crate::proto::CloseReason;
-use crate::wire::FileName;
+use crate::wire::v0::FileName;
 
 /// How many wishes have come to which end.
 #[derive(Clone, Copy, Debug, Default)]

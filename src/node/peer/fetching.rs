@@ -34,12 +34,16 @@ use std::time::Instant;
 
 use super::ending::Tally;
 use super::{Connection, FileUse, PeerNode, Wake};
+use crate::content::Digest;
+use crate::content::{FileError, OnConflict, Version};
 use crate::limits::{LIED_RETRY_DELAY_MAX, RETRY_DELAY_MIN, WISHES_MAX};
 use crate::node::connections::ConnectionId;
 use crate::node::retry::Backoff;
-use crate::node::{Action, FileError, OnConflict, Report, Version, WishError};
-use crate::proto::{CloseReason, Download, DownloadEvent, FileId};
-use crate::wire::{Digest, FileName, Offer, PeerId};
+use crate::node::{Action, Report, WishError};
+use crate::proto::v0::{Download, DownloadEvent};
+use crate::proto::{CloseReason, FileId};
+use crate::wire::PeerId;
+use crate::wire::v0::{FileName, Offer};
 
 /// One file that the user wants.
 #[derive(Debug)]
@@ -484,7 +488,7 @@ impl PeerNode {
     pub(super) fn on_partial_failed(&mut self, now: Instant, name: FileName, error: FileError) {
         let state = self.state(&name);
         if let Some(State::Downloading { connection, .. }) = state
-            && (error.is_full() || error.is_shortage())
+            && (error.is_full() || matches!(error, FileError::Shortage(_)))
         {
             return self.close(now, connection, CloseReason::WriteFailed(error));
         }

@@ -18,11 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::{PeerNode, Wake};
+use crate::content::Digest;
+use crate::content::{FileError, Sight, Version};
 use crate::limits::{
     LOOK_PAUSE, LOOKS_PER_TURN, NEWS_PAUSE, OFFERS_PER_BATCH, REST_TIME, SHARED_FILES_MAX,
 };
-use crate::node::{Action, FileError, Report, Sight, Version};
-use crate::wire::{Digest, FileName};
+use crate::node::{Action, Report};
+use crate::wire::v0::FileName;
 
 /// What changes in our folder.
 #[derive(Debug)]
@@ -259,11 +261,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::content::Digest;
     use crate::limits::{HASH_AHEAD_BYTES, Limits, SETTLED_AGE};
     use crate::node::peer::Connection;
     use crate::node::{ConnectionId, Input, Node, PeerKind, PeerSettings};
     use crate::proto::{CloseReason, Transmit};
-    use crate::wire::{Digest, Offer, PeerId, PeerMessage, RegistryResponse};
+    use crate::wire::PeerId;
+    use crate::wire::v0::{Offer, PeerMessage, RegistryResponse};
 
     const MOMENT: Duration = Duration::from_millis(1);
 

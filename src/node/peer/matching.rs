@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::{PeerNode, Wake};
 use crate::limits::{PATTERN_INTERVALS, WISHES_MAX};
 use crate::node::NamePattern;
-use crate::wire::FileName;
+use crate::wire::v0::FileName;
 
 /// A pattern that names are held against.
 #[derive(Debug)]

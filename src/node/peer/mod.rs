@@ -38,14 +38,17 @@ use super::connections::{ConnectionId, Connections};
 use super::deadlines::Deadlines;
 use super::index::Index;
 use super::{
-    Action, CloseHow, Direction, FileError, HeardOffer, Input, Inventory, Node, OnConflict,
-    Outcome, Report, Snapshot, Transfer,
+    Action, CloseHow, Direction, HeardOffer, Input, Inventory, Node, Outcome, Report, Snapshot,
+    Transfer,
 };
+use crate::content::{FileError, OnConflict};
 use crate::limits::{
     ACTIONS_KEPT, DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN,
 };
-use crate::proto::{CloseReason, Download, FileId, OfferSchedule, Registration, Transmit, Upload};
-use crate::wire::{FileName, PeerId};
+use crate::proto::v0::{Download, OfferSchedule, Registration, Upload};
+use crate::proto::{CloseReason, FileId, Transmit};
+use crate::wire::PeerId;
+use crate::wire::v0::FileName;
 
 /// What a peer is told at its start.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use super::{PeerNode, Wake};
 use crate::limits::OFFERS_PER_BATCH;
 use crate::node::catalog::News;
 use crate::node::{Action, Report};
-use crate::wire::{FileName, Offer};
+use crate::wire::v0::{FileName, Offer};
 
 impl PeerNode {
     pub(super) fn on_datagram(&mut self, now: Instant, from: SocketAddrV4, bytes: &[u8]) {

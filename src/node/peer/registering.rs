@@ -9,7 +9,8 @@ use crate::limits::{ID_TRIES_MAX, RETRY_DELAY_MIN};
 use crate::node::connections::ConnectionId;
 use crate::node::retry::Backoff;
 use crate::node::{Action, Outcome, Report};
-use crate::proto::{CloseReason, Registration, RegistrationEvent};
+use crate::proto::CloseReason;
+use crate::proto::v0::{Registration, RegistrationEvent};
 use crate::wire::{FieldText, PeerId};
 
 /// What is known of the registry.

@@ -11,10 +11,13 @@ use std::time::Instant;
 
 use super::{Connection, FileUse, PeerNode, Served, Wake};
 use crate::canary::{Canary, sings};
+use crate::content::Digest;
+use crate::content::{FileError, Version};
 use crate::node::connections::ConnectionId;
-use crate::node::{Action, FileError, Report, Version};
-use crate::proto::{CloseReason, FileId, UploadEvent};
-use crate::wire::{Digest, FileName};
+use crate::node::{Action, Report};
+use crate::proto::v0::UploadEvent;
+use crate::proto::{CloseReason, FileId};
+use crate::wire::v0::FileName;
 
 impl PeerNode {
     pub(super) fn on_upload_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
@@ -184,7 +187,9 @@ impl PeerNode {
         self.close(now, connection, CloseReason::SourceChanged);
         match error {
             FileError::Missing => self.lose_file(now, name, error),
-            FileError::Io { .. } => self.report(Report::ReadFailed { name, error }),
+            FileError::NoRoom(_) | FileError::Shortage(_) | FileError::Io(_) => {
+                self.report(Report::ReadFailed { name, error });
+            }
             FileError::Changed | FileError::Exists | FileError::Folder | FileError::Full => {}
         }
     }
@@ -263,7 +268,7 @@ impl PeerNode {
         self.index.end_hash(&name);
         // A file that moves comes to rest, and descriptors come free; a disk that cannot be
         // read stays so.
-        let may_pass = error == FileError::Changed || error.is_shortage();
+        let may_pass = error == FileError::Changed || matches!(error, FileError::Shortage(_));
         match self.index.get_mut(&name) {
             Some(local) if may_pass => {
                 local.hashed_bytes = 0;

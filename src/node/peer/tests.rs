@@ -6,9 +6,12 @@ use std::net::Ipv4Addr;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
+use crate::content::Digest;
+use crate::content::Version;
 use crate::limits::LONG_SHARED_ROUND_TRIP;
-use crate::node::{NamePattern, Version, WishError};
-use crate::wire::{Digest, FieldText, Offer, PeerMessage, RegistryRequest, RegistryResponse};
+use crate::node::{NamePattern, WishError};
+use crate::wire::FieldText;
+use crate::wire::v0::{Offer, PeerMessage, RegistryRequest, RegistryResponse};
 
 const REGISTRY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000);
 const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6000);

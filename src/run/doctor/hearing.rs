@@ -11,7 +11,8 @@ use super::findings::{InterfaceFinding, PeerFinding, PeerPlace};
 use crate::limits::{DOCTOR_LISTENS_LONGER, OFFER_BYTES, PROBED_PEERS_MAX, TEXT_FIELD_BYTES};
 use crate::reactor::probe::OfferProbe;
 use crate::run::network::{Interface, Place};
-use crate::wire::{FileName, Offer, PeerId};
+use crate::wire::PeerId;
+use crate::wire::v0::{FileName, Offer};
 
 /// What was heard so far.
 pub(super) struct Hearing {
@@ -115,7 +116,8 @@ fn datagram(number: u32) -> [u8; OFFER_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Malformed, NameError};
+    use crate::wire::Malformed;
+    use crate::wire::v0::NameError;
 
     #[test]
     fn our_datagram_is_no_offer_to_us() {

@@ -1,7 +1,7 @@
 //! The parser of datagrams: what it takes is an offer by the rule, as written down in
 //! PROTOCOL.md, and what it does not take is none.
 
-use p2pfs::wire::Offer;
+use p2pfs::wire::v0::Offer;
 
 use super::messages::{self, int_at};
 use super::oracle;

@@ -3,9 +3,8 @@
 
 use std::fmt::Debug;
 
-use p2pfs::wire::{
-    Deframer, Frame, Malformed, Message, PeerMessage, RegistryRequest, RegistryResponse,
-};
+use p2pfs::wire::v0::{PeerMessage, RegistryRequest, RegistryResponse};
+use p2pfs::wire::{Deframer, Frame, Malformed, Message};
 
 use super::script::Script;
 

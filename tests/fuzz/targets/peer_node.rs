@@ -4,13 +4,15 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use p2pfs::content::FailedCall;
+use p2pfs::content::{FileError, OnConflict, Sight};
 use p2pfs::limits::Limits;
 use p2pfs::node::{
-    ConnectionId, FileError, GuestSettings, Input, NamePattern, Node, OnConflict, PeerKind,
-    PeerSettings, Sight, Signal,
+    ConnectionId, GuestSettings, Input, NamePattern, Node, PeerKind, PeerSettings, Signal,
 };
 use p2pfs::proto::FileId;
-use p2pfs::wire::{FileName, PeerId};
+use p2pfs::wire::PeerId;
+use p2pfs::wire::v0::FileName;
 use sha2::Digest as _;
 
 use super::messages;
@@ -283,9 +285,9 @@ fn error(script: &mut Script<'_>) -> FileError {
         3 => FileError::Exists,
         4 => FileError::Folder,
         // EMFILE, EACCES, EIO
-        5 => FileError::Io { call: "open", errno: 24 },
-        6 => FileError::Io { call: "open", errno: 13 },
-        _ => FileError::Io { call: "write", errno: 5 },
+        5 => FileError::Shortage(FailedCall { call: "open", errno: 24 }),
+        6 => FileError::Io(FailedCall { call: "open", errno: 13 }),
+        _ => FileError::Io(FailedCall { call: "write", errno: 5 }),
     }
 }
 

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
 
+use p2pfs::content::Digest;
+use p2pfs::content::{FileError, Sight, Version};
 use p2pfs::limits::OUTBOX_BYTES_MAX;
 use p2pfs::node::{
-    Action, ConnectionId, FileError, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings,
-    Report, Sight, Version,
+    Action, ConnectionId, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings, Report,
 };
 use p2pfs::proto::{FileId, Transmit};
-use p2pfs::wire::{Digest, FileName};
+use p2pfs::wire::v0::FileName;
 use sha2::{Digest as _, Sha256};
 
 use super::clock::Clock;

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use p2pfs::wire::{FileName, PeerId};
+use p2pfs::wire::PeerId;
+use p2pfs::wire::v0::FileName;
 
 /// The decisions that are left. Once they are over, every decision is 0.
 pub(super) struct Script<'a> {

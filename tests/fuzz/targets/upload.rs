@@ -9,10 +9,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
+use p2pfs::content::Digest;
 use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, PROGRESS_TIMEOUT, WINDOW_BYTES_MAX};
-use p2pfs::proto::legal::UploadState;
-use p2pfs::proto::{FileId, Transmit, Upload, UploadEvent};
-use p2pfs::wire::{Digest, FileName};
+use p2pfs::proto::v0::legal::UploadState;
+use p2pfs::proto::v0::{Upload, UploadEvent};
+use p2pfs::proto::{FileId, Transmit};
+use p2pfs::wire::v0::FileName;
 
 use super::clock::Clock;
 use super::messages::{acknowledgment, eof, request};

@@ -3,8 +3,8 @@
 //! The machines ask this table and no other rule; `tests/tables.rs` holds each
 //! of them against it, state by state and message by message.
 
-use super::close_reason::CloseReason;
-use crate::wire::{PeerMessage, RegistryRequest, RegistryResponse};
+use crate::proto::close_reason::CloseReason;
+use crate::wire::v0::{PeerMessage, RegistryRequest, RegistryResponse};
 
 /// One state and what may come in it.
 #[derive(Debug)]

@@ -22,12 +22,13 @@ use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::Transmit;
-use super::close_reason::{CloseReason, Timer};
 use super::legal::{self, RegistrationState, ResponseKind};
-use super::outbox::Outbox;
 use crate::limits::{DOWNLOADS_MAX, Limits};
-use crate::wire::{Deframer, FieldText, Frame, PeerId, RegistryRequest, RegistryResponse};
+use crate::proto::Transmit;
+use crate::proto::close_reason::{CloseReason, Timer};
+use crate::proto::outbox::Outbox;
+use crate::wire::v0::{RegistryRequest, RegistryResponse};
+use crate::wire::{Deframer, FieldText, Frame, PeerId};
 
 /// The peer's end of its connection to the registry.
 #[derive(Debug)]

@@ -28,16 +28,18 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
-use super::Transmit;
-use super::close_reason::{CloseReason, Timer};
 use super::legal::{self, DownloadState, PeerKind};
-use super::outbox::Outbox;
-use super::progress::Progress;
 use crate::canary::{Canary, sings};
+use crate::content::Digest;
 use crate::limits::{
     CHUNK_HEAD_BYTES, Limits, READ_BYTES_MIN, SMALL_CHUNKS_PER_READ, WHOLE_CHUNK_READ_BYTES_MIN,
 };
-use crate::wire::{Deframer, Digest, FileName, Frame, PeerId, PeerMessage};
+use crate::proto::Transmit;
+use crate::proto::close_reason::{CloseReason, Timer};
+use crate::proto::outbox::Outbox;
+use crate::proto::progress::Progress;
+use crate::wire::v0::{FileName, PeerMessage};
+use crate::wire::{Deframer, Frame, PeerId};
 
 /// The downloader's end of a connection.
 #[derive(Debug)]

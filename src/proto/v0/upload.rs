@@ -23,18 +23,20 @@ use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::close_reason::{CloseReason, Timer};
 use super::legal::{self, PeerKind, UploadState};
-use super::outbox::Outbox;
-use super::progress::Progress;
-use super::{FileId, Transmit};
 use crate::canary::{Canary, sings};
+use crate::content::Digest;
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNK_GROWTH_MAX, CHUNKS_IN_FLIGHT_MAX, CHUNKS_PER_WINDOW,
     LONG_ROUND_TRIP, LONG_SHARED_ROUND_TRIP, Limits, QUEUED_ROUND_TRIPS, QUICK_ACKNOWLEDGMENT,
     SHORT_WINDOW_BYTES_MAX, SLOW_ACKNOWLEDGMENT, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
 };
-use crate::wire::{Deframer, Digest, FileName, Frame, PeerMessage};
+use crate::proto::close_reason::{CloseReason, Timer};
+use crate::proto::outbox::Outbox;
+use crate::proto::progress::Progress;
+use crate::proto::{FileId, Transmit};
+use crate::wire::v0::{FileName, PeerMessage};
+use crate::wire::{Deframer, Frame};
 
 /// The uploader's end of a connection.
 #[derive(Debug)]

@@ -5,11 +5,11 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::PeerId;
-use super::deframer::Message;
-use super::field::{FieldText, INT_BYTES, int, port, text};
-use super::malformed::Malformed;
 use crate::limits::TEXT_FIELD_BYTES;
+use crate::wire::PeerId;
+use crate::wire::deframer::Message;
+use crate::wire::field::{FieldText, INT_BYTES, int, port, text};
+use crate::wire::malformed::Malformed;
 
 const REGISTER_REQUEST_BYTES: usize = 2 + 2 * INT_BYTES;
 const REGISTER_RESPONSE_BYTES: usize = 2 + INT_BYTES;
@@ -38,7 +38,7 @@ pub enum RegistryResponse {
     Registered(bool),
     /// The address of the peer that was asked for.
     Address(SocketAddrV4),
-    /// Why the last request failed; from anyone: print it through [`super::Shown`].
+    /// Why the last request failed; from anyone: print it through [`Shown`](crate::wire::Shown).
     Error(FieldText),
 }
 

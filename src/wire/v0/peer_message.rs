@@ -1,23 +1,18 @@
 //! What travels between peers: the offer, a datagram, and the four messages of
 //! a transfer.
 
-use std::fmt;
-
-use super::PeerId;
-use super::deframer::Message;
-use super::field::{INT_BYTES, int, name, put_int, put_name};
-use super::file_name::FileName;
-use super::malformed::Malformed;
+use super::file_name::{FileName, name, put_name};
+use crate::content::Digest;
 use crate::limits::{OFFER_BYTES, TEXT_FIELD_BYTES};
+use crate::wire::PeerId;
+use crate::wire::deframer::Message;
+use crate::wire::field::{INT_BYTES, int, put_int};
+use crate::wire::malformed::Malformed;
 
 const REQUEST_BYTES: usize = 1 + INT_BYTES + TEXT_FIELD_BYTES;
 const CHUNK_HEAD_BYTES: usize = 1 + INT_BYTES;
 const ACKNOWLEDGMENT_BYTES: usize = 1 + INT_BYTES;
 const EOF_BYTES: usize = 1 + TEXT_FIELD_BYTES;
-
-/// A SHA-256 digest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Digest(pub [u8; 32]);
 
 /// "This peer has this file", broadcast to everyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,7 +107,7 @@ impl Message for PeerMessage {
                 data_bytes => Ok(Self::Chunk { data_bytes }),
             },
             b'A' => Ok(Self::Acknowledgment(PeerId(int(head, 1)))),
-            b'E' => Ok(Self::Eof(Digest::from_hex(&head[1..])?)),
+            b'E' => Ok(Self::Eof(Digest::from_hex(&head[1..]).ok_or(Malformed::Digest)?)),
             got => Err(Malformed::UnknownType { got }),
         }
     }
@@ -122,45 +117,5 @@ impl Message for PeerMessage {
             Self::Chunk { data_bytes } => *data_bytes,
             Self::Request(_) | Self::Acknowledgment(_) | Self::Eof(_) => 0,
         }
-    }
-}
-
-impl Digest {
-    fn from_hex(digits: &[u8]) -> Result<Self, Malformed> {
-        let mut digest = [0; 32];
-        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
-        Ok(Self(digest))
-    }
-
-    fn to_hex(self) -> [u8; TEXT_FIELD_BYTES] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut hex = [0; TEXT_FIELD_BYTES];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        hex
-    }
-}
-
-fn nibble(digit: u8) -> Result<u8, Malformed> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(Malformed::Digest),
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_hex().iter().try_for_each(|&digit| fmt::Write::write_char(f, char::from(digit)))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::OFFERS_PER_BATCH;
-use crate::wire::FileName;
+use crate::wire::v0::FileName;
 
 /// Goes round the names in order, a batch at a time.
 ///

@@ -6,9 +6,11 @@
 
 use std::fmt;
 
-use super::text::is_deceptive;
 use crate::canary::{Canary, sings};
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{NAME_BYTES_MAX, TEXT_FIELD_BYTES};
+use crate::wire::field::{INT_BYTES, int, put_int, text};
+use crate::wire::malformed::Malformed;
+use crate::wire::text::is_deceptive;
 
 /// A legal file name: one path component of 1 to 64 bytes of UTF-8.
 ///
@@ -48,6 +50,27 @@ pub enum NameError {
     DeviceName,
 }
 
+/// The file name at `at`: its length, then its text field.
+///
+/// The reference counts characters where the protocol says bytes; both pass.
+pub(super) fn name(bytes: &[u8], at: usize) -> Result<FileName, Malformed> {
+    let got = int(bytes, at);
+    if got == 0 || got as usize > NAME_BYTES_MAX {
+        return Err(Malformed::NameLength { got });
+    }
+    let text = text(bytes, at + INT_BYTES)?;
+    if got as usize != text.len() && got as usize != text.chars().count() {
+        return Err(Malformed::NameLengthMismatch { got });
+    }
+    FileName::new(text).map_err(Malformed::Name)
+}
+
+/// Writes a name and its length, in bytes, at `at`.
+pub(super) fn put_name(bytes: &mut [u8], at: usize, name: &FileName) {
+    put_int(bytes, at, name.as_str().len() as u32);
+    bytes[at + INT_BYTES..][..TEXT_FIELD_BYTES].copy_from_slice(&name.bytes);
+}
+
 impl FileName {
     /// Checks a text against the rule.
     pub fn new(text: &str) -> Result<Self, NameError> {
@@ -82,11 +105,6 @@ impl FileName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
-    }
-
-    /// The name as it stands in a text field: its bytes, then NULs.
-    pub(super) fn field(&self) -> &[u8; NAME_BYTES_MAX] {
-        &self.bytes
     }
 }
 

@@ -16,12 +16,13 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::Transmit;
-use super::close_reason::{CloseReason, Timer};
 use super::legal::{self, RequestKind, SessionState};
-use super::outbox::Outbox;
 use crate::limits::{Limits, REQUESTS_PER_READ};
-use crate::wire::{Deframer, Frame, PeerId, RegistryRequest, RegistryResponse};
+use crate::proto::Transmit;
+use crate::proto::close_reason::{CloseReason, Timer};
+use crate::proto::outbox::Outbox;
+use crate::wire::v0::{RegistryRequest, RegistryResponse};
+use crate::wire::{Deframer, Frame, PeerId};
 
 /// The shortest request, a lookup: 6 bytes.
 const REQUEST_BYTES_MIN: usize = 6;

@@ -1,0 +1,163 @@
+//! The vocabulary of files that storage, node and ui share: the version of a file, its
+//! digest, why something with it failed, and what to do on a conflict.
+//!
+//! Owns no state and makes no call.
+
+use std::fmt;
+use std::io;
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest in 64 lower-case hexadecimal digits; `None` for anything else.
+    pub fn from_hex(digits: &[u8]) -> Option<Self> {
+        let mut digest = [0; 32];
+        if digits.len() != 2 * digest.len() {
+            return None;
+        }
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        Some(Self(digest))
+    }
+
+    /// Its 64 lower-case hexadecimal digits.
+    pub fn to_hex(self) -> [u8; 64] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut hex = [0; 64];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        hex
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_hex().iter().try_for_each(|&digit| fmt::Write::write_char(f, char::from(digit)))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What tells one content of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The device it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When its content was last changed, in nanoseconds since 1970.
+    pub modified_ns: i128,
+    /// When anything about it was last changed, in nanoseconds since 1970.
+    pub changed_ns: i128,
+}
+
+impl Version {
+    /// Whether nothing but attributes tells them apart, by all that a look can show: the
+    /// content may have been changed and its time been set back.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        *self == Self { changed_ns: self.changed_ns, ..*other }
+    }
+}
+
+/// What happened to a file of the shared folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It was looked at, or nothing but its attributes changed.
+    Looked,
+    /// It is being written to.
+    Written,
+    /// Its writer closed it, or it was moved there as it is.
+    Closed,
+}
+
+/// What to do if something stands under the name of a file that is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Do not fetch it: the wish fails.
+    Refuse,
+    /// Fetch it all the same: if both are equal the wish is fulfilled, else it fails.
+    Compare,
+    /// Do not fetch it: the wish counts as fulfilled.
+    Skip,
+    /// Give the new one a name with a number.
+    Rename,
+    /// Put the new one in the place of the old one.
+    Replace,
+}
+
+/// Why something with a file failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileError {
+    /// It is not there, or no regular file.
+    Missing,
+    /// It changed while it was read, or was changed just now.
+    Changed,
+    /// Something stands under the final name.
+    Exists,
+    /// A folder does, which is never replaced by a file.
+    Folder,
+    /// Less than the reserve would be free on the disk.
+    Full,
+    /// The disk or a quota is full, or the file system takes no file so large.
+    NoRoom(FailedCall),
+    /// This system is out of descriptors or memory for the moment.
+    Shortage(FailedCall),
+    /// The system refused a call for another reason.
+    Io(FailedCall),
+}
+
+/// A system call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedCall {
+    /// Which.
+    pub call: &'static str,
+    /// Its error number, as in errno(3): shown, and read by storage alone.
+    pub errno: i32,
+}
+
+impl FileError {
+    /// Whether there is no room for a file, or for one so large.
+    pub fn is_full(self) -> bool {
+        matches!(self, Self::Full | Self::NoRoom(_))
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("no such regular file"),
+            Self::Changed => f.write_str("the file is changing"),
+            Self::Exists => f.write_str("something else stands under that name"),
+            Self::Folder => f.write_str(
+                "a folder stands under that name; move it away, or fetch to another place",
+            ),
+            Self::Full => f.write_str("the disk is full, but for what --disk-reserve keeps free"),
+            Self::NoRoom(failed) | Self::Shortage(failed) | Self::Io(failed) => failed.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for FailedCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.call, io::Error::from_raw_os_error(self.errno))
+    }
+}
