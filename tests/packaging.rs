@@ -4,16 +4,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use p2pfs::cli;
+use serde_json::Value;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pfs");
-
-fn packaging() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging")
-}
+const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The texts in a folder, by name.
 fn texts(folder: &Path) -> BTreeMap<String, String> {
@@ -25,33 +24,87 @@ fn texts(folder: &Path) -> BTreeMap<String, String> {
     entries.map(text).collect()
 }
 
-/// The names in the second of those that are missing or other in the first.
-fn stale(there: &BTreeMap<String, String>, generated: &BTreeMap<String, String>) -> Vec<String> {
-    let names = there.keys().chain(generated.keys());
-    let differs = names.filter(|name| there.get(*name) != generated.get(*name));
-    differs.cloned().collect()
-}
-
-#[test]
-fn manual_pages_and_completions_are_those_of_the_program() {
+/// A folder `package` with the manual pages and completions of the program.
+fn generated() -> TempDir {
     let folder = TempDir::new().unwrap();
-    let mut generate = Command::new(packaging().join("generate"));
-    let status = generate.arg(PROGRAM).arg(folder.path()).status().unwrap();
-    assert!(status.success());
-    for kind in ["man", "completions"] {
-        let generated = texts(&folder.path().join(kind));
-        assert!(generated.len() >= 3 && generated.values().all(|text| !text.is_empty()));
-        let stale = stale(&texts(&packaging().join(kind)), &generated);
-        assert!(stale.is_empty(), "run packaging/generate: {stale:?} are not as they would be");
-    }
-    let pages = texts(&folder.path().join("man"));
-    assert!(pages.contains_key("p2pfs.1") && pages.contains_key("p2pfs-share.1"));
+    let mut script = Command::new(Path::new(PROJECT).join("src/cli/package"));
+    script.arg("pages").arg(PROGRAM).arg(folder.path().join("package"));
+    assert!(script.status().unwrap().success());
+    folder
+}
+
+/// The long options of a command.
+fn options(command: &clap::Command) -> Vec<String> {
+    let names = command.get_arguments().filter_map(|option| option.get_long());
+    names.map(|name| format!("--{name}")).collect()
 }
 
 #[test]
-fn bash_takes_its_completions() {
-    let completions = packaging().join("completions/p2pfs.bash");
-    assert!(Command::new("bash").arg("-n").arg(completions).status().unwrap().success());
+fn manual_pages_are_those_of_the_program() {
+    let folder = generated();
+    let pages = texts(&folder.path().join("package/man"));
+    let program = cli::definition();
+    for command in program.get_subcommands() {
+        let name = format!("p2pfs-{}", command.get_name());
+        let page = pages[&format!("{name}.1")].replace("\\-", "-");
+        assert!(page.contains(&format!(".TH {name} 1 ")), "{page}");
+        for option in options(command) {
+            assert!(page.contains(&format!("\\fB{option}\\fR")), "{name}: {option}");
+        }
+    }
+    for (page, text) in &pages {
+        for line in text.lines().filter(|line| line.ends_with("(1)")) {
+            let name = line.trim_end_matches("(1)").replace("\\-", "-");
+            assert!(pages.contains_key(&format!("{name}.1")), "{page}: {line}");
+        }
+    }
+}
+
+#[test]
+fn completions_name_every_command_and_option() {
+    let folder = generated();
+    let completions = folder.path().join("package/completions");
+    let texts = texts(&completions);
+    assert_eq!(texts.keys().collect::<Vec<_>>(), ["_p2pfs", "p2pfs.bash", "p2pfs.fish"]);
+    for (shell, text) in texts {
+        for command in cli::definition().get_subcommands() {
+            assert!(text.contains(command.get_name()), "{shell}: {}", command.get_name());
+            for option in options(command) {
+                // Fish writes them without their dashes.
+                let option = if shell == "p2pfs.fish" { &option[2..] } else { &option };
+                assert!(text.contains(option), "{shell}: {option}");
+            }
+        }
+    }
+    let bash = Command::new("bash").arg("-n").arg(completions.join("p2pfs.bash")).status();
+    assert!(bash.unwrap().success());
+}
+
+#[test]
+fn what_goes_into_the_package_is_there() {
+    let folder = generated();
+    let mut metadata = Command::new(env!("CARGO"));
+    metadata.args(["metadata", "--no-deps", "--offline", "--format-version=1"]);
+    let output = metadata.current_dir(PROJECT).output().unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let deb = &metadata["packages"][0]["metadata"]["deb"];
+    let mut made = 0;
+    for asset in deb["assets"].as_array().unwrap() {
+        let path = asset[0].as_str().unwrap();
+        let path = match path.strip_prefix("target/release/") {
+            Some("p2pfs") => continue,
+            Some(path) => folder.path().join(path),
+            None => Path::new(PROJECT).join(path),
+        };
+        made += usize::from(path.starts_with(folder.path()));
+        assert!(glob::glob(path.to_str().unwrap()).unwrap().count() > 0, "{}", path.display());
+    }
+    assert_eq!(made, 4, "manual pages, and completions for three shells");
+    for unit in deb["systemd-units"].as_array().unwrap() {
+        let [unit_scripts, name] =
+            ["unit-scripts", "unit-name"].map(|key| unit[key].as_str().unwrap());
+        assert!(Path::new(PROJECT).join(unit_scripts).join(format!("{name}.service")).is_file());
+    }
 }
 
 #[test]
@@ -60,7 +113,8 @@ fn systemd_takes_the_units() {
         return;
     }
     let folder = TempDir::new().unwrap();
-    let units = texts(&packaging().join("systemd"));
+    let mut units = texts(&Path::new(PROJECT).join("src/run/systemd"));
+    units.retain(|name, _| name.ends_with(".service"));
     assert_eq!(units.len(), 2);
     for (name, text) in units {
         // What it runs need not be installed here.

@@ -8,12 +8,12 @@ mod doctor;
 mod get;
 mod list;
 mod network;
-mod notify;
 mod peer;
 mod registry;
 mod share;
 mod sockets;
 mod status;
+mod systemd;
 mod text;
 mod via;
 
@@ -78,7 +78,7 @@ fn say_listening(address: SocketAddrV4, output: &OutputArgs) {
         true => events::listening(address),
         false => format!("listening {address}\n"),
     });
-    notify::ready();
+    systemd::ready();
 }
 
 /// What a folder holds at the start, as events.
@@ -104,7 +104,7 @@ fn begin_metrics<N: Node>(reactor: &mut Reactor<N>, path: Option<&Path>) -> Resu
 /// Runs what serves others, to its end.
 fn serve<N: Node>(reactor: &mut Reactor<N>, begin: &[Input<'_>]) -> Result<Outcome, Failure> {
     let outcome = reactor.run(begin);
-    notify::stopping();
+    systemd::stopping();
     outcome.map_err(loop_failed)
 }
 

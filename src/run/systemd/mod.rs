@@ -1,5 +1,5 @@
-//! Tells a service manager how it stands with us, by a datagram to the socket that it
-//! named in `NOTIFY_SOCKET`, as systemd does.
+//! Reports our state to a service manager, by a datagram to the socket that `NOTIFY_SOCKET`
+//! names, as systemd does. The units of the Debian package stand beside this file.
 
 use std::env;
 use std::ffi::OsStr;
