@@ -9,13 +9,14 @@ use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
+use kit::setting;
 use p2pfs::content::Digest;
 use p2pfs::content::Version;
 use p2pfs::limits::Limits;
@@ -29,12 +30,17 @@ use p2pfs::ui::{Show, Ui};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::{FileName, PeerMessage};
 
+kit::tests![
+    a_larger_file_takes_no_more_allocations,
+    larger_files_at_once_take_no_more_allocations,
+    a_further_small_file_takes_the_same_few_allocations,
+    an_idle_connection_is_small_silent_or_kept,
+];
+
 const NAME: &str = "file";
 /// The variables that say how many files are fetched at once, and how large each is.
 const COUNT: &str = "P2PFS_FILES";
 const SIZE: &str = "P2PFS_FILE_BYTES";
-/// What a count is printed behind.
-const COUNTED: &str = "allocations: ";
 /// What differs from run to run, of some 35 allocations for one file and 70 for four. One for
 /// each chunk of 64 MiB would be 256.
 const UNSTEADY: u64 = 30;
@@ -190,26 +196,24 @@ fn allocations(count: usize, size_bytes: usize) -> [u64; 2] {
     })
 }
 
-/// Transfers in a process of their own, with the registry's thread.
-#[test]
-#[ignore = "the other tests run it, with a number and a size"]
-fn transfers() {
-    let [count, size_bytes] = [COUNT, SIZE].map(|name| env::var(name).unwrap().parse().unwrap());
-    let [of_uploader, of_downloader] = allocations(count, size_bytes);
-    println!("{COUNTED}{of_uploader} {of_downloader}");
+fn main() -> ExitCode {
+    // A test has started this process, for transfers of its own beside the registry's thread.
+    if let (Some(count), Some(size_bytes)) = (setting(COUNT), setting(SIZE)) {
+        let [of_uploader, of_downloader] = allocations(count, size_bytes);
+        println!("{of_uploader} {of_downloader}");
+        return ExitCode::SUCCESS;
+    }
+    kit::run(TESTS, None)
 }
 
 /// What uploader and downloader allocated in such a process.
 fn counted(count: usize, size_bytes: usize) -> [u64; 2] {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "transfers", "--ignored", "--nocapture"]);
     command.env(COUNT, count.to_string()).env(SIZE, size_bytes.to_string());
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    let counted = text.lines().find_map(|line| line.split_once(COUNTED));
-    let (_, counts) = counted.unwrap_or_else(|| panic!("{output:?}"));
-    let counts: Vec<u64> = counts.split(' ').map(|count| count.parse().unwrap()).collect();
-    counts.try_into().unwrap()
+    let counts = text.split_whitespace().map(|count| count.parse()).collect::<Result<Vec<_>, _>>();
+    counts.ok().and_then(|counts| counts.try_into().ok()).unwrap_or_else(|| panic!("{output:?}"))
 }
 
 /// Three times the bytes, in as many files.
@@ -223,18 +227,15 @@ fn assert_size_costs_nothing(count: usize, small_mebibytes: usize) {
     }
 }
 
-#[test]
 fn a_larger_file_takes_no_more_allocations() {
     assert_size_costs_nothing(1, 32);
 }
 
 /// Of several files at once, the kernel sends what it has (`sendfile`).
-#[test]
 fn larger_files_at_once_take_no_more_allocations() {
     assert_size_costs_nothing(4, 8);
 }
 
-#[test]
 fn a_further_small_file_takes_the_same_few_allocations() {
     let [few, many] = [500, 2000].map(|count| counted(count, 4096));
     for (side, few, many) in [("uploader", few[0], many[0]), ("downloader", few[1], many[1])] {
@@ -269,7 +270,6 @@ fn fetch(node: &mut PeerNode, now: Instant, connection: ConnectionId, version: V
     while node.poll_action().is_some() {}
 }
 
-#[test]
 fn an_idle_connection_is_small_silent_or_kept() {
     let now = Instant::now();
     let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);

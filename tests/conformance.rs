@@ -4,9 +4,6 @@
 //! malformed one is refused with its own error, and the deframer gives the same
 //! result wherever a stream is cut.
 
-#[allow(dead_code, reason = "shared with other tests, which use the rest")]
-mod account;
-
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::SocketAddrV4;
@@ -17,8 +14,6 @@ use p2pfs::wire::v0::{FileName, NameError, Offer, PeerMessage, RegistryRequest, 
 use p2pfs::wire::{Deframer, FieldText, Frame, Malformed, Message, PeerId};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-
-use self::account::Row;
 
 /// What each malformed vector is refused with. A vector that is not here fails
 /// the test, and so does a row without a vector.
@@ -187,10 +182,9 @@ fn the_deframer_gives_the_same_result_for_every_cut() {
     let is_response = |vector: &Vector| {
         matches!(vector.direction(), Direction::FromRegistry | Direction::EitherWithRegistry)
     };
-    let row = Row::new("1", "streams of messages cut, at every byte and to pieces");
-    assert_cuts_do_not_matter::<PeerMessage>(&row, is_between_peers);
-    assert_cuts_do_not_matter::<RegistryRequest>(&row, is_request);
-    assert_cuts_do_not_matter::<RegistryResponse>(&row, is_response);
+    assert_cuts_do_not_matter::<PeerMessage>(is_between_peers);
+    assert_cuts_do_not_matter::<RegistryRequest>(is_request);
+    assert_cuts_do_not_matter::<RegistryResponse>(is_response);
 }
 
 #[test]
@@ -219,7 +213,6 @@ fn a_chunk_of_the_greatest_length_streams_through() {
 /// Each message alone, all valid ones joined, and these with each malformed one
 /// behind them.
 fn assert_cuts_do_not_matter<M: Message + Copy + Debug + PartialEq>(
-    row: &Row,
     belongs: impl Fn(&Vector) -> bool,
 ) {
     let of = |list| vectors(list).into_iter().filter(&belongs).collect::<Vec<_>>();
@@ -227,20 +220,20 @@ fn assert_cuts_do_not_matter<M: Message + Copy + Debug + PartialEq>(
     assert!(valid.len() > 1 && !invalid.is_empty(), "too few vectors to mean anything");
 
     for vector in &valid {
-        let whole = cut_everywhere::<M>(row, &vector.bytes);
+        let whole = cut_everywhere::<M>(&vector.bytes);
         assert_eq!((whole.messages.len(), whole.error), (1, None), "{vector:?}");
         assert!(whole.is_between_messages, "{vector:?}");
     }
     let joined = valid.iter().flat_map(|vector| vector.bytes.clone()).collect::<Vec<_>>();
-    let all = cut_everywhere::<M>(row, &joined);
+    let all = cut_everywhere::<M>(&joined);
     assert_eq!((all.messages.len(), all.error), (valid.len(), None));
     assert!(all.is_between_messages);
 
     for vector in &invalid {
         let refusal = Some(vector.refusal());
-        let alone = cut_everywhere::<M>(row, &vector.bytes);
+        let alone = cut_everywhere::<M>(&vector.bytes);
         assert_eq!((alone.messages.len(), alone.error), (0, refusal), "{vector:?}");
-        let behind = cut_everywhere::<M>(row, &[joined.as_slice(), &vector.bytes].concat());
+        let behind = cut_everywhere::<M>(&[joined.as_slice(), &vector.bytes].concat());
         assert_eq!(behind.error, refusal, "{vector:?}");
         assert_eq!(behind.messages, all.messages, "{vector:?}");
     }
@@ -248,18 +241,16 @@ fn assert_cuts_do_not_matter<M: Message + Copy + Debug + PartialEq>(
 
 /// Deframes a stream whole, cut in two at every byte, and in pieces of each
 /// length from 1 on; gives the one result that all of them had.
-fn cut_everywhere<M: Message + Copy + Debug + PartialEq>(row: &Row, stream: &[u8]) -> Deframed<M> {
+fn cut_everywhere<M: Message + Copy + Debug + PartialEq>(stream: &[u8]) -> Deframed<M> {
     let whole = deframe::<M>([stream]);
     for at in 0..=stream.len() {
         let (head, tail) = stream.split_at(at);
         assert_eq!(deframe([head, tail]), whole, "cut in two at {at}");
-        row.tried(1);
         let begun = deframe::<M>([head]);
         assert!(whole.messages.starts_with(&begun.finished()), "ends at {at}");
     }
     for piece_bytes in 1..stream.len().min(100) {
         assert_eq!(deframe(stream.chunks(piece_bytes)), whole, "pieces of {piece_bytes}");
-        row.tried(1);
     }
     whole
 }

@@ -3,13 +3,25 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
+use kit::{NOTHING, Need, tools};
 use p2pfs::cli;
 use serde_json::Value;
 use tempfile::TempDir;
+
+static BASH: Need = Need::new(|| tools(&["bash"]));
+static SYSTEMD: Need = Need::new(|| tools(&["systemd-analyze"]));
+kit::tests! {
+    NOTHING: manual_pages_are_those_of_the_program, what_goes_into_the_package_is_there;
+    BASH: completions_name_every_command_and_option;
+    SYSTEMD: systemd_takes_the_units;
+}
+
+fn main() -> ExitCode {
+    kit::run(TESTS, None)
+}
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pfs");
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
@@ -39,7 +51,6 @@ fn options(command: &clap::Command) -> Vec<String> {
     names.map(|name| format!("--{name}")).collect()
 }
 
-#[test]
 fn manual_pages_are_those_of_the_program() {
     let folder = generated();
     let pages = texts(&folder.path().join("package/man"));
@@ -60,7 +71,6 @@ fn manual_pages_are_those_of_the_program() {
     }
 }
 
-#[test]
 fn completions_name_every_command_and_option() {
     let folder = generated();
     let completions = folder.path().join("package/completions");
@@ -80,14 +90,14 @@ fn completions_name_every_command_and_option() {
     assert!(bash.unwrap().success());
 }
 
-#[test]
 fn what_goes_into_the_package_is_there() {
     let folder = generated();
     let mut metadata = Command::new(env!("CARGO"));
     metadata.args(["metadata", "--no-deps", "--offline", "--format-version=1"]);
     let output = metadata.current_dir(PROJECT).output().unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let deb = &metadata["packages"][0]["metadata"]["deb"];
+    let mut packages = metadata["packages"].as_array().unwrap().iter();
+    let deb = &packages.find(|package| package["name"] == "p2pfs").unwrap()["metadata"]["deb"];
     let mut made = 0;
     for asset in deb["assets"].as_array().unwrap() {
         let path = asset[0].as_str().unwrap();
@@ -107,11 +117,7 @@ fn what_goes_into_the_package_is_there() {
     }
 }
 
-#[test]
 fn systemd_takes_the_units() {
-    if !is_there("systemd-analyze") {
-        return;
-    }
     let folder = TempDir::new().unwrap();
     let mut units = texts(&Path::new(PROJECT).join("src/run/systemd"));
     units.retain(|name, _| name.ends_with(".service"));
@@ -131,14 +137,4 @@ fn systemd_takes_the_units() {
     let output = verify.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
-}
-
-/// Whether a tool is there. Says so if not; in CI that is a failure.
-fn is_there(tool: &str) -> bool {
-    let is_there = Command::new(tool).arg("--version").output().is_ok();
-    assert!(is_there || std::env::var_os("P2PFS_CI").is_none(), "this test needs {tool}");
-    if !is_there {
-        let _ = writeln!(io::stderr(), "packaging: skipped a test that needs {tool}");
-    }
-    is_there
 }

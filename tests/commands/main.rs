@@ -11,7 +11,7 @@
 //! | `list` | what is on offer, once and as it changes |
 //! | `doctor` | what is told of a network in which something is wrong |
 //! | `service` | what a service manager is told |
-//! | `surroundings` | no network, no name service, no variable, nowhere to write, no streams |
+//! | `surroundings` | streams that are closed or full |
 //! | `reference_beside` | `share` and `get` beside the reference's programs |
 //! | `progress` | what a person sees at a terminal, and elsewhere |
 //! | `status` | how a program does, for people and programs; metrics |
@@ -20,9 +20,6 @@
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
 
-#[allow(dead_code, reason = "shared with other tests, which use the rest")]
-#[path = "../account/mod.rs"]
-mod account;
 #[path = "../processes/harness/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the tests of processes")]
 mod harness;

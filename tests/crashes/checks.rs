@@ -17,10 +17,11 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::account;
 use crate::harness::{Process, await_until};
 use crate::messages::digest_of;
 use crate::place::Library;
+
+kit::tests![each_check_of_files_fails_when_it_should, the_check_of_terminals_fails_when_it_should];
 
 /// What the log calls done.
 pub(crate) fn reported(log: &[String]) -> Vec<String> {
@@ -51,12 +52,8 @@ pub(crate) fn strangers(folder: &Path, library: &Library) -> Vec<String> {
 
 #[track_caller]
 pub(crate) fn nothing_wrong(folder: &Path, library: &Library) {
-    let (names, wrong) = (names_in(folder).len(), wrong_files(folder, library));
-    let strangers = strangers(folder, library);
-    account::lost(wrong.len(), names);
-    account::got_in(strangers.len(), names);
-    assert_none("wrong files", &wrong);
-    assert_none("names that have no business here", &strangers);
+    assert_none("wrong files", &wrong_files(folder, library));
+    assert_none("names that have no business here", &strangers(folder, library));
 }
 
 /// Which of the files that were reported as done are not there. Whether the others are
@@ -67,9 +64,7 @@ pub(crate) fn lost_files(folder: &Path, reported: &[String]) -> Vec<String> {
 
 #[track_caller]
 pub(crate) fn nothing_lost(folder: &Path, reported: &[String]) {
-    let lost = lost_files(folder, reported);
-    account::lost(lost.len(), reported.len());
-    assert_none("lost files", &lost);
+    assert_none("lost files", &lost_files(folder, reported));
 }
 
 /// No partial file is left.
@@ -118,9 +113,7 @@ impl Snapshot {
 
     #[track_caller]
     pub(crate) fn nothing_changed(&self, except: &Path, root: &Path) {
-        let changes = self.changes(&Self::outside(except, root));
-        account::got_in(changes.len(), self.0.len());
-        assert_none("changes outside", &changes);
+        assert_none("changes outside", &self.changes(&Self::outside(except, root)));
     }
 }
 
@@ -220,7 +213,6 @@ fn assert_none(what: &str, found: &[String]) {
     assert!(found.is_empty(), "{what}: {found:#?}");
 }
 
-#[test]
 fn each_check_of_files_fails_when_it_should() {
     let root = tempfile::tempdir().unwrap();
     let (inside, outside) = (root.path().join("inside"), root.path().join("outside"));
@@ -252,7 +244,6 @@ fn each_check_of_files_fails_when_it_should() {
     assert_eq!(before.changes(&after)[..1], [outside.display().to_string()]);
 }
 
-#[test]
 fn the_check_of_terminals_fails_when_it_should() {
     let lines = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();
     assert!(unclean_lines(&lines(&["INFO  [peer 1] größer \\u{1b}"])).is_empty());

@@ -5,13 +5,27 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::process::ExitStatusExt;
 
+use kit::{NOTHING, Need, tools};
 use tempfile::TempDir;
 
-use crate::account::{Row, is_possible};
 use crate::checks;
 use crate::harness::{FakeSource, PeerPlan, Signal, World, content};
 use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
-use crate::strace;
+use crate::strace::{self, STRACE};
+
+static PYTHON: Need = Need::new(|| tools(&["python3"]));
+kit::tests! {
+    STRACE:
+        a_signal_while_its_handlers_are_made_is_not_lost;
+    PYTHON:
+        outputs_that_are_full_or_broken_pipes,
+        a_failure_that_cannot_be_told_still_has_its_code;
+    NOTHING:
+        outputs_that_are_closed,
+        outputs_that_are_full_files,
+        no_home_and_no_environment,
+        two_signals_mean_at_once;
+}
 
 /// Closes the outputs, in a shell that becomes the program.
 const CLOSED: [&str; 3] = ["exec \"$@\" >&-", "exec \"$@\" 2>&-", "exec \"$@\" <&- >&- 2>&-"];
@@ -45,8 +59,6 @@ os.execvp(program[0], program)
 /// A transfer between two peers that are started like this goes well, and both end as
 /// they are told.
 fn transfers_under(launcher: &[&str]) {
-    let row = Row::new("13", "transfers without outputs, home or environment");
-    row.tried(1);
     let mut place = Place::new(Library::new(&[100_000, 100]));
     place.source.stop();
     let mut source = place.another_source().under(launcher).launch();
@@ -62,12 +74,7 @@ fn transfers_under(launcher: &[&str]) {
     checks::clean(&download.log());
 }
 
-#[test]
 fn a_signal_while_its_handlers_are_made_is_not_lost() {
-    if !is_possible("a signal at a system call", strace::can_inject()) {
-        return;
-    }
-    let row = Row::new("13", "signals while their handlers are made");
     let (world, logs) = (World::new(), TempDir::new().unwrap());
     let (log, any_port) = (logs.path().join("trace"), SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
     let mut registry = world.launch_registry(&strace::tracing(&log), any_port);
@@ -76,7 +83,6 @@ fn a_signal_while_its_handlers_are_made_is_not_lost() {
     assert_eq!(registry.await_exit_code(), 143);
     let made = strace::calls_in(&log).into_iter().filter(|call| call.name == "rt_sigaction");
     for call in made {
-        row.tried(1);
         let mut registry = world.launch_registry(&strace::terminating(&log, &call), any_port);
         // Of the signal itself, or in order: never deaf to it.
         let status = registry.await_exit();
@@ -85,17 +91,14 @@ fn a_signal_while_its_handlers_are_made_is_not_lost() {
     }
 }
 
-#[test]
 fn outputs_that_are_closed() {
     CLOSED.iter().for_each(|script| transfers_under(&["sh", "-c", script, "sh"]));
 }
 
-#[test]
 fn outputs_that_are_full_files() {
     FULL.iter().for_each(|script| transfers_under(&["sh", "-c", script, "sh"]));
 }
 
-#[test]
 fn outputs_that_are_full_or_broken_pipes() {
     for kind in ["full", "broken"] {
         for outputs in ["1", "2", "12"] {
@@ -104,7 +107,6 @@ fn outputs_that_are_full_or_broken_pipes() {
     }
 }
 
-#[test]
 fn a_failure_that_cannot_be_told_still_has_its_code() {
     let place = Place::new(Library::new(&[100_000]));
     fs::create_dir_all(place.folder().join("file-0")).unwrap();
@@ -116,7 +118,6 @@ fn a_failure_that_cannot_be_told_still_has_its_code() {
     }
 }
 
-#[test]
 fn no_home_and_no_environment() {
     transfers_under(&["env", "-u", "HOME"]);
     transfers_under(&["env", "-i"]);
@@ -125,7 +126,6 @@ fn no_home_and_no_environment() {
 
 /// While it is stopped both signals gather, so that it cannot end between the two: the
 /// second one ends it at once, partial file and all, which the next start removes.
-#[test]
 fn two_signals_mean_at_once() {
     let world = World::new();
     let registry = world.registry();

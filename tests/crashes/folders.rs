@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use kit::{Missing, NOTHING, Need, is_root, quantity};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
-use crate::account::{self, Row, is_possible, quantity};
 use crate::checks;
 use crate::harness::{FakeSource, Heard, Peer, RawDownloader, Registry, World, content};
 use crate::messages::digest_of;
 use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
 use crate::rounds::{Moment, choices, play};
-use crate::strace;
+use crate::strace::{self, STRACE};
 
 const SPARSE_BYTES: u64 = 1 << 40;
 
@@ -62,18 +62,30 @@ fn secret_in(world: &World) -> PathBuf {
     secret
 }
 
-fn can_make_devices() -> bool {
+static DEVICES: Need = Need::new(|| {
+    is_root()?;
     let folder = tempfile::tempdir().unwrap();
     let (path, mode) = (folder.path().join("device"), Mode::from_raw_mode(0o600));
     let made = mknodat(CWD, path, FileType::CharacterDevice, mode, makedev(1, 5));
-    is_possible("a device in a folder", made)
+    made.map_err(|error| Missing::Kernel("devices that may be made", error.to_string()))
+});
+kit::tests! {
+    DEVICES:
+        odd_things_are_not_offered_and_a_huge_sparse_file_is,
+        a_file_that_becomes_something_odd_is_refused,
+        what_stands_under_a_final_name_stays,
+        what_stands_under_a_partial_name_stays;
+    NOTHING:
+        a_file_that_comes_under_the_next_partial_name_stays,
+        a_folder_replaced_by_a_link_is_written_to_where_it_went,
+        a_folder_that_was_removed_fails_the_transfer,
+        a_folder_that_comes_and_goes_is_always_the_one_first_opened,
+        a_race_for_the_final_name;
+    STRACE:
+        a_folder_is_followed_without_being_told_of_changes;
 }
 
-#[test]
 fn odd_things_are_not_offered_and_a_huge_sparse_file_is() {
-    if !can_make_devices() {
-        return;
-    }
     let world = World::new();
     let registry = world.registry();
     let secret = secret_in(&world);
@@ -100,11 +112,7 @@ fn odd_things_are_not_offered_and_a_huge_sparse_file_is() {
     checks::clean(&source.process.log());
 }
 
-#[test]
 fn a_file_that_becomes_something_odd_is_refused() {
-    if !can_make_devices() {
-        return;
-    }
     let world = World::new();
     let registry = world.registry();
     let secret = secret_in(&world);
@@ -122,11 +130,7 @@ fn a_file_that_becomes_something_odd_is_refused() {
     source.stop();
 }
 
-#[test]
 fn what_stands_under_a_final_name_stays() {
-    if !can_make_devices() {
-        return;
-    }
     let place = Place::new(Library::new(&[100_000]));
     let secret = secret_in(&place.world);
     fs::create_dir_all(place.folder()).unwrap();
@@ -141,11 +145,7 @@ fn what_stands_under_a_final_name_stays() {
     }
 }
 
-#[test]
 fn what_stands_under_a_partial_name_stays() {
-    if !can_make_devices() {
-        return;
-    }
     let place = Place::new(Library::new(&[100_000, 100_000]));
     let secret = secret_in(&place.world);
     let (folder, made) = (place.folder(), place.world.folder().join("made"));
@@ -169,7 +169,6 @@ fn what_stands_under_a_partial_name_stays() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), names.len() + ODD_KINDS.len());
 }
 
-#[test]
 fn a_file_that_comes_under_the_next_partial_name_stays() {
     let world = World::new();
     let registry = world.registry();
@@ -203,7 +202,6 @@ fn held_download(world: &World, registry: &Registry) -> (FakeSource, Peer, Arc<B
     (source, download, gate)
 }
 
-#[test]
 fn a_folder_replaced_by_a_link_is_written_to_where_it_went() {
     let world = World::new();
     let registry = world.registry();
@@ -220,7 +218,6 @@ fn a_folder_replaced_by_a_link_is_written_to_where_it_went() {
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
 
-#[test]
 fn a_folder_that_was_removed_fails_the_transfer() {
     let world = World::new();
     let registry = world.registry();
@@ -232,7 +229,6 @@ fn a_folder_that_was_removed_fails_the_transfer() {
     assert!(!folder.exists());
 }
 
-#[test]
 fn a_folder_that_comes_and_goes_is_always_the_one_first_opened() {
     let place = Place::new(Library::of_all_sizes());
     let (folder, aside) = (place.folder(), place.world.folder().join("aside"));
@@ -264,16 +260,15 @@ fn a_folder_that_comes_and_goes_is_always_the_one_first_opened() {
 
 /// Someone else takes the final name at some moment of the download, with a file, a link
 /// or a folder. Whoever comes first has it.
-#[test]
 fn a_race_for_the_final_name() {
-    let (races, row) = (quantity("P2PFS_RACES", 30), Row::new("21", "races for a final name"));
+    let races = quantity("P2PFS_RACES", 30);
     let theirs_first = AtomicBool::new(false);
     let prepare = || {
         let place = Place::new(Library::new(&[1_500_000]));
         let (span, secret) = (place.usual_span(), secret_in(&place.world));
         (place, span, secret)
     };
-    play(&row, races, prepare, |(place, span, secret), round| {
+    play(races, prepare, |(place, span, secret), round| {
         let mut choices = choices(round);
         let path = place.folder().join("file-0");
         // From here on it has looked at what is there already.
@@ -282,10 +277,8 @@ fn a_race_for_the_final_name() {
         let kind = choices.choice(["file", "link", "folder"]).unwrap();
         let taken = take(kind, secret, &path);
         let code = checks::named_end(&mut process);
-        row.tried(1);
         checks::nothing_left_over(&place.folder());
         let is_untouched = fs::read(&*secret).unwrap() == b"secret";
-        account::got_in(usize::from(!is_untouched), 1);
         assert!(is_untouched);
         match taken {
             Ok(()) => {
@@ -297,7 +290,6 @@ fn a_race_for_the_final_name() {
                     "link" => found.is_symlink(),
                     _ => found.is_dir() && fs::read_dir(&path).unwrap().next().is_none(),
                 };
-                account::lost(usize::from(!is_theirs), 1);
                 assert!(is_theirs);
             }
             Err(error) => {
@@ -319,11 +311,7 @@ fn take(kind: &str, secret: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// The kernel has no inotify descriptor left: the folder is looked at from time to time.
-#[test]
 fn a_folder_is_followed_without_being_told_of_changes() {
-    if !is_possible("a peer without inotify", strace::can_inject()) {
-        return;
-    }
     let world = World::new();
     let registry = world.registry();
     let log = world.folder().join("trace");

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::Path;
 
+use kit::{Missing, NOTHING, Need, is_root, tools};
 use rustix::fs::statvfs;
 
-use crate::account::{Row, is_possible};
 use crate::checks;
 use crate::disk::Mount;
 use crate::harness::{PeerPlan, Process, World, content};
@@ -15,8 +15,21 @@ use crate::place::{DOWNLOADER, Library, Place, SOURCE};
 const MIB: usize = 1 << 20;
 const BYSTANDER: u32 = 3;
 
-fn can_mount() -> bool {
-    is_possible("a small disk", Mount::in_memory(MIB).map(drop))
+static MOUNTS: Need = Need::new(|| {
+    is_root()?;
+    Mount::in_memory(MIB).map(drop).map_err(|error| Missing::Kernel("mounts of tmpfs", error))
+});
+static LIMITS: Need = Need::new(|| tools(&["prlimit"]));
+kit::tests! {
+    MOUNTS:
+        a_disk_that_becomes_full,
+        the_reserve_is_kept_free,
+        a_disk_that_becomes_read_only,
+        a_read_only_disk_is_shared;
+    LIMITS:
+        a_largest_file_that_the_system_allows;
+    NOTHING:
+        a_largest_file_that_the_user_allows;
 }
 
 /// A file that is too large for what it is fetched to, and one that is not.
@@ -28,8 +41,6 @@ fn large_and_small() -> Place {
 /// whoever fetches elsewhere gets both.
 #[track_caller]
 fn only_the_small_one_fits(place: &Place, folder: &Path, plan: PeerPlan<'_>, reason: &str) {
-    let row = Row::new("16", "disks that are full, limited or read-only");
-    row.tried(1);
     let bystander = place.downloader(BYSTANDER).launch();
     let mut download = plan.launch();
     assert_eq!(checks::named_end(&mut download), 10, "{:#?}", download.log());
@@ -49,11 +60,7 @@ fn ends_with(process: &Process, reason: &str) {
     assert!(errors.len() == 1 && errors[0].ends_with(reason), "{errors:?}");
 }
 
-#[test]
 fn a_disk_that_becomes_full() {
-    if !can_mount() {
-        return;
-    }
     let disk = Mount::in_memory(2 * MIB).unwrap();
     let place = large_and_small();
     let plan = place.downloader(DOWNLOADER).shares(disk.path().to_owned());
@@ -67,12 +74,8 @@ fn a_disk_that_becomes_full() {
     checks::nothing_left_over(disk.path());
 }
 
-#[test]
 fn the_reserve_is_kept_free() {
     const KEPT_FREE: &str = "the disk is full, but for what --disk-reserve keeps free";
-    if !can_mount() {
-        return;
-    }
     let disk = Mount::in_memory(8 * MIB).unwrap();
     let place = large_and_small();
     let to_disk = || place.downloader(DOWNLOADER).shares(disk.path().to_owned());
@@ -88,7 +91,6 @@ fn the_reserve_is_kept_free() {
     place.fetches_all(disk.path(), to_disk().option("--disk-reserve", "2MiB").launch());
 }
 
-#[test]
 fn a_largest_file_that_the_system_allows() {
     let place = large_and_small();
     let limited = ["prlimit", "--fsize=1000000"];
@@ -96,7 +98,6 @@ fn a_largest_file_that_the_system_allows() {
     only_the_small_one_fits(&place, &place.folder(), plan, "File too large (os error 27)");
 }
 
-#[test]
 fn a_largest_file_that_the_user_allows() {
     let place = large_and_small();
     let plan = place.world.peer(DOWNLOADER, place.registry.address).wants("file-0").wants("file-1");
@@ -111,11 +112,7 @@ fn a_largest_file_that_the_user_allows() {
     assert!(!download.holds("file-0") && download.hidden_files().is_empty());
 }
 
-#[test]
 fn a_disk_that_becomes_read_only() {
-    if !can_mount() {
-        return;
-    }
     let disk = Mount::in_memory(8 * MIB).unwrap();
     let world = World::new();
     let registry = world.registry();
@@ -125,8 +122,6 @@ fn a_disk_that_becomes_read_only() {
     };
     let mut first = downloader().start();
     disk.make_read_only().unwrap();
-    let row = Row::new("16", "disks that are full, limited or read-only");
-    row.tried(1);
     let mut second = world.peer(BYSTANDER, registry.address).wants("file").start();
     let file = content(1, 100_000);
     let _source = world.peer(SOURCE, registry.address).has("file", &file).start();
@@ -143,11 +138,7 @@ fn cannot_write(download: &mut Process) {
     ends_with(download, "Read-only file system (os error 30)");
 }
 
-#[test]
 fn a_read_only_disk_is_shared() {
-    if !can_mount() {
-        return;
-    }
     let disk = Mount::in_memory(8 * MIB).unwrap();
     let file = content(1, 100_000);
     fs::write(disk.path().join("file"), &file).unwrap();

@@ -16,7 +16,7 @@
 //! `command_line`; row 12 with the deadlines of a user in the simulator.
 //!
 //! `checks` are the five checks that every scenario shares. A plain `cargo test` tries a
-//! little of each, `tests/account/run` more; by itself:
+//! little of each; more of one by itself:
 //!
 //! ```text
 //! P2PFS_KILLS=1000 cargo test --test crashes kills
@@ -26,11 +26,8 @@
 //! ```
 //!
 //! `P2PFS_SEED` repeats the random choices of a run; a failure names its round.
-//! With `P2PFS_CI` set nothing is skipped: what cannot be tried has failed.
+//! A test that lacks root, a tool or a feature of the kernel is skipped, and told at the end.
 
-#[allow(dead_code, reason = "shared with other tests, which use the rest")]
-#[path = "../account/mod.rs"]
-mod account;
 mod checks;
 mod disk;
 mod endings;
@@ -50,3 +47,20 @@ mod rounds;
 mod slow_disks;
 mod strace;
 mod system_calls;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let modules = [
+        checks::TESTS,
+        endings::TESTS,
+        folders::TESTS,
+        full_disks::TESTS,
+        kills::TESTS,
+        pauses::TESTS,
+        power_cuts::TESTS,
+        slow_disks::TESTS,
+        system_calls::TESTS,
+    ];
+    kit::run(modules.into_iter().flatten(), None)
+}

@@ -3,10 +3,15 @@
 
 use std::fs::{self, File};
 
-use crate::account::{self, Row};
 use crate::checks::{Usage, await_idle, clean, named_end};
 use crate::harness::{Peer, PeerPlan, RawDownloader, Registry, Signal, World, await_until};
 use crate::place::{DOWNLOADER, SOURCE};
+
+kit::tests![
+    an_uploader_that_is_stopped_is_left_and_serves_again_when_it_wakes,
+    a_downloader_that_is_stopped_is_dropped_and_catches_up_when_it_wakes,
+    a_registry_that_is_stopped_is_waited_for,
+];
 
 const ANOTHER: u32 = 3;
 
@@ -30,25 +35,15 @@ fn downloader<'a>(world: &'a World, registry: &Registry, id: u32) -> PeerPlan<'a
     patient(world, registry, id).wants("large").flag("--exit-when-done")
 }
 
-/// The row for one process that is stopped and woken.
-fn row() -> Row {
-    let row = Row::new("12", "processes stopped for longer than every deadline");
-    row.tried(1);
-    row
-}
-
 #[track_caller]
 fn has_fetched(world: &World, mut downloader: Peer) {
     assert_eq!(named_end(&mut downloader.process), 0, "{:#?}", downloader.process.log());
     let large = world.shared_folder(downloader.id).join("large");
     let len_bytes = fs::metadata(large).unwrap().len();
-    account::lost(usize::from(len_bytes != LARGE_BYTES), 1);
     assert_eq!(len_bytes, LARGE_BYTES);
 }
 
-#[test]
 fn an_uploader_that_is_stopped_is_left_and_serves_again_when_it_wakes() {
-    let _row = row();
     let world = World::new();
     let registry = world.registry();
     let mut stopped = source(&world, &registry, SOURCE).start();
@@ -73,9 +68,7 @@ fn an_uploader_that_is_stopped_is_left_and_serves_again_when_it_wakes() {
     another.stop();
 }
 
-#[test]
 fn a_downloader_that_is_stopped_is_dropped_and_catches_up_when_it_wakes() {
-    let _row = row();
     let world = World::new();
     let registry = world.registry();
     let mut source = source(&world, &registry, SOURCE).start();
@@ -94,9 +87,7 @@ fn a_downloader_that_is_stopped_is_dropped_and_catches_up_when_it_wakes() {
     clean(&source.process.log());
 }
 
-#[test]
 fn a_registry_that_is_stopped_is_waited_for() {
-    let _row = row();
     let world = World::new();
     let registry = world.registry();
     let mut source = source(&world, &registry, SOURCE).start();

@@ -3,10 +3,10 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::account::{Row, is_possible, quantity};
+use kit::{Missing, Need, is_root, quantity, tools};
+
 use crate::checks;
 use crate::disk::Disk;
 use crate::harness::{PeerPlan, Process, Signal, await_until};
@@ -70,44 +70,37 @@ impl Site {
     }
 }
 
-fn can_cut() -> bool {
-    is_possible("power cuts", Disk::new().map(drop))
+static POWER_CUTS: Need = Need::new(|| {
+    is_root()?;
+    tools(&["mkfs.ext4", "python3"])?;
+    Disk::new().map(drop).map_err(|error| Missing::Kernel("ext4 that can be cut off", error))
+});
+kit::tests! {
+    POWER_CUTS:
+        whatever_was_reported_survives_and_nothing_else_takes_a_name,
+        without_sync_the_checks_find_losses,
+        without_sync_the_checks_find_empty_files;
 }
 
-#[test]
 fn whatever_was_reported_survives_and_nothing_else_takes_a_name() {
     let cuts = quantity("P2PFS_POWER_CUTS", 8);
-    if !can_cut() {
-        return;
-    }
-    let row = Row::new("17", "power cuts of a real file system");
-    let (in_the_middle, partials) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    play(&row, cuts, Site::new, |site, round| {
+    play(cuts, Site::new, |site, round| {
         let mut choices = choices(round);
         site.sync();
         let mut download = site.downloader().launch();
         let moment = Moment::draw(&mut choices, site.span, site.place.library.len());
         moment.wait(&mut download, &site.folder());
-        in_the_middle.fetch_add(usize::from(!download.has_ended()), Ordering::Relaxed);
         let reported = site.cut_and_restore(download);
-        row.tried(1);
         checks::nothing_wrong(&site.folder(), &site.place.library);
         checks::nothing_lost(&site.folder(), &reported);
-        partials.fetch_add(checks::partial_sizes(&site.folder()).len(), Ordering::Relaxed);
 
         site.place.fetches_all(&site.folder(), site.downloader().launch());
         empty(&site.folder());
     });
-    let (in_the_middle, partials) = (in_the_middle.into_inner(), partials.into_inner());
-    row.note(format_args!("{in_the_middle} in the middle, {partials} partial files left behind"));
 }
 
 /// Nothing makes the files of `--no-sync` safe, so the checks have to find them missing.
-#[test]
 fn without_sync_the_checks_find_losses() {
-    if !can_cut() {
-        return;
-    }
     let mut site = Site::with(Library::new(&[100_000, 100]));
     site.sync();
     let download = site.downloader().flag("--no-sync").launch();
@@ -117,11 +110,7 @@ fn without_sync_the_checks_find_losses() {
 }
 
 /// Here a stranger's fsync takes the names along to the disk, but not the content.
-#[test]
 fn without_sync_the_checks_find_empty_files() {
-    if !can_cut() {
-        return;
-    }
     let mut site = Site::with(Library::new(&[100_000]));
     site.sync();
     let download = site.downloader().flag("--no-sync").launch();

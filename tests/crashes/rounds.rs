@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use crate::account::{Row, quantity};
+use kit::quantity;
+
 use crate::checks;
 use crate::harness::{DEADLINE, Process};
 
@@ -17,11 +18,9 @@ const ROUNDS_AT_ONCE: usize = 8;
 /// So many failures say enough.
 const FAILED_ROUNDS_MAX: usize = 20;
 
-/// Plays rounds, several at once, each thread in a place of its own, and enters what they
-/// find. A round that fails does not keep the others from being played, unless there are
-/// too many.
+/// Plays rounds, several at once, each thread in a place of its own. A round that fails does
+/// not keep the others from being played, unless there are too many.
 pub(crate) fn play<P>(
-    row: &Row,
     rounds: usize,
     prepare: impl Fn() -> P + Sync,
     round: impl Fn(&mut P, usize) + Sync,
@@ -38,7 +37,6 @@ pub(crate) fn play<P>(
                 while let Some(number) = take() {
                     let played = AssertUnwindSafe(|| round(&mut place, number));
                     let outcome = catch_unwind(played);
-                    row.gather();
                     if outcome.is_err() {
                         failed.lock().unwrap().push(number);
                         place = prepare();

@@ -6,18 +6,15 @@ use std::fs;
 use p2pfs::limits::{DISK_LOOK_INTERVAL, DISK_LOOKS_MAX};
 use tempfile::TempDir;
 
-use crate::account::is_possible;
 use crate::harness::{RawDownloader, World, content};
 use crate::messages::digest_of;
-use crate::strace;
+use crate::strace::{self, STRACE};
+
+kit::tests! { STRACE: a_file_is_looked_for_again_and_waited_for_in_the_end }
 
 const SOURCE: u32 = 1;
 
-#[test]
 fn a_file_is_looked_for_again_and_waited_for_in_the_end() {
-    if !is_possible("a slow disk", strace::can_inject()) {
-        return;
-    }
     let (world, logs) = (World::new(), TempDir::new().unwrap());
     let (log, registry) = (logs.path().join("trace"), world.registry());
     let file = content(1, 60_000);

@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use kit::{Missing, Need, tools};
+
 /// A system call of a process: the n-th of this name since its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
@@ -62,17 +64,17 @@ pub(crate) fn errors_for(call: &str) -> &'static [&'static str] {
     }
 }
 
-/// Whether strace is there and can inject.
-pub(crate) fn can_inject() -> Result<(), String> {
+/// strace, and a kernel that lets it inject.
+pub(crate) static STRACE: Need = Need::new(|| {
+    tools(&["strace"])?;
     let mut command = Command::new("strace");
     command.args(["-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=read"]);
     command.args(["-e", "inject=read:error=EIO:when=1+", "head", "-c", "1", "/dev/zero"]);
     match command.stdout(Stdio::null()).stderr(Stdio::null()).status() {
         Ok(status) if !status.success() => Ok(()),
-        Ok(status) => Err(format!("strace cannot inject: {status}")),
-        Err(error) => Err(format!("strace: {error}")),
+        outcome => Err(Missing::Kernel("errors injected by strace", format!("{outcome:?}"))),
     }
-}
+});
 
 /// A launcher that writes down every call.
 pub(crate) fn tracing(log: &Path) -> Vec<OsString> {

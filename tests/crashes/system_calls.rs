@@ -17,12 +17,18 @@ use std::sync::Mutex;
 
 use tempfile::TempDir;
 
-use crate::account::{Row, is_possible};
 use crate::checks::{self, Snapshot};
 use crate::harness::{PeerPlan, Process, Signal, await_until};
 use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
 use crate::rounds::play;
-use crate::strace::{self, Call, Fault};
+use crate::strace::{self, Call, Fault, STRACE};
+
+kit::tests! {
+    STRACE:
+        each_call_of_a_downloader,
+        each_call_of_an_uploader,
+        each_call_of_a_registry;
+}
 
 /// Another downloader, which no fault is meant for.
 const BYSTANDER: u32 = 3;
@@ -44,33 +50,19 @@ enum Side {
 }
 
 /// What came of the cases.
-struct Account {
-    row: Row,
-    outcomes: Mutex<BTreeMap<&'static str, usize>>,
-}
+#[derive(Default)]
+struct Tally(Mutex<BTreeMap<&'static str, usize>>);
 
-impl Account {
-    fn new(side: Side) -> Self {
-        let what = match side {
-            Side::Downloader => "system calls of a downloader that fail or kill",
-            Side::Uploader => "system calls of an uploader that fail or kill",
-            Side::Registry => "system calls of a registry that fail or kill",
-        };
-        Self { row: Row::new("11, 16, 18", what), outcomes: Mutex::default() }
-    }
-
+impl Tally {
     fn count(&self, outcome: &'static str) {
-        self.row.tried(1);
-        *self.outcomes.lock().unwrap().entry(outcome).or_default() += 1;
+        *self.0.lock().unwrap().entry(outcome).or_default() += 1;
     }
 
     /// Most calls have to be reached: the order of some depends on chance.
-    fn close(self, calls: &[Call], cases: &[Case]) {
-        let outcomes = self.outcomes.into_inner().unwrap();
-        let listed: Vec<_> = outcomes.iter().map(|(what, n)| format!("{n} {what}")).collect();
-        self.row.note(format_args!("{} calls: {}", calls.len(), listed.join(", ")));
+    fn close(self, cases: &[Case]) {
+        let outcomes = self.0.into_inner().unwrap();
         let (missed, cases) = (outcomes.get(NOT_REACHED).copied().unwrap_or(0), cases.len());
-        assert!(missed * 4 < cases, "{missed} of {cases} calls were not reached");
+        assert!(missed * 4 < cases, "{missed} of {cases} calls were not reached: {outcomes:?}");
     }
 }
 
@@ -164,22 +156,18 @@ fn cases(side: Side, calls: &[Call]) -> Vec<Case> {
     }
 }
 
-#[test]
 fn each_call_of_a_downloader() {
-    if !is_possible("failing system calls", strace::can_inject()) {
-        return;
-    }
     let site = Site::new();
     let traced = site.launch(Side::Downloader, strace::tracing(&site.log()));
     site.place.fetches_all(&site.folder(DOWNLOADER), traced);
     let calls = strace::calls_in(&site.log());
-    let (cases, account) = (cases(Side::Downloader, &calls), Account::new(Side::Downloader));
-    let round = |site: &mut Site, round| try_downloader(site, &cases[round], &account);
-    play(&account.row, cases.len(), Site::new, round);
-    account.close(&calls, &cases);
+    let (cases, tally) = (cases(Side::Downloader, &calls), Tally::default());
+    let round = |site: &mut Site, round| try_downloader(site, &cases[round], &tally);
+    play(cases.len(), Site::new, round);
+    tally.close(&cases);
 }
 
-fn try_downloader(site: &Site, (call, fault): &Case, account: &Account) {
+fn try_downloader(site: &Site, (call, fault): &Case, tally: &Tally) {
     let _told = Told(call, *fault);
     let (folder, before) = (site.folder(DOWNLOADER), site.snapshot_of_source());
     let bystander = site.downloader(BYSTANDER).launch();
@@ -188,12 +176,12 @@ fn try_downloader(site: &Site, (call, fault): &Case, account: &Account) {
     match fault {
         Fault::Kill => {
             let was_killed = victim.await_exit().signal() == Some(Signal::KILL.as_raw());
-            account.count(if was_killed { "killed" } else { NOT_REACHED });
+            tally.count(if was_killed { "killed" } else { NOT_REACHED });
             checks::clean(&victim.log());
         }
         Fault::Error(error) => {
             let code = checks::named_end(&mut victim);
-            judge_downloader(site, &victim, code, error, account);
+            judge_downloader(site, &victim, code, error, tally);
             checks::nothing_left_over(&folder);
         }
     }
@@ -207,11 +195,11 @@ fn try_downloader(site: &Site, (call, fault): &Case, account: &Account) {
 }
 
 /// Whether a download ended as it should after such an error at such a call.
-fn judge_downloader(site: &Site, victim: &Process, code: i32, error: &str, account: &Account) {
+fn judge_downloader(site: &Site, victim: &Process, code: i32, error: &str, tally: &Tally) {
     let log = victim.log();
     let Some(line) = strace::injected_in(&site.log()) else {
         assert_eq!(code, 0, "nothing failed: {log:#?}");
-        return account.count(NOT_REACHED);
+        return tally.count(NOT_REACHED);
     };
     let failed = |line: &&String| line.contains(" cannot be fetched: ");
     assert_eq!(matches!(code, 8 | 10), log.iter().any(|line| failed(&line)), "{line}: {log:#?}");
@@ -222,10 +210,10 @@ fn judge_downloader(site: &Site, victim: &Process, code: i32, error: &str, accou
     match code {
         0 => {
             checks::nothing_lost(&site.folder(DOWNLOADER), &names(&site.place.library));
-            account.count("carried on");
+            tally.count("carried on");
         }
         _ if may_be_tried_again(error) => panic!("{line}: code {code}, {log:#?}"),
-        1 | 2 | 8 | 10 | 11 => account.count("failed with a reason"),
+        1 | 2 | 8 | 10 | 11 => tally.count("failed with a reason"),
         _ => panic!("{line}: code {code}, {log:#?}"),
     }
 }
@@ -241,20 +229,15 @@ fn may_be_tried_again(error: &str) -> bool {
     matches!(error, "EINTR" | "EAGAIN")
 }
 
-#[test]
 fn each_call_of_an_uploader() {
     each_call_of_a_server(Side::Uploader);
 }
 
-#[test]
 fn each_call_of_a_registry() {
     each_call_of_a_server(Side::Registry);
 }
 
 fn each_call_of_a_server(side: Side) {
-    if !is_possible("failing system calls", strace::can_inject()) {
-        return;
-    }
     let site = Site::without(side);
     let mut traced = site.launch(side, strace::tracing(&site.log()));
     let source = site.launch_source_for(side);
@@ -265,13 +248,13 @@ fn each_call_of_a_server(side: Side) {
     // Read once strace has seen the end, too.
     drop((traced, source));
     let calls = strace::calls_in(&site.log());
-    let (cases, account) = (cases(side, &calls), Account::new(side));
-    let round = |site: &mut Site, round| try_server(site, side, &cases[round], &account);
-    play(&account.row, cases.len(), || Site::without(side), round);
-    account.close(&calls, &cases);
+    let (cases, tally) = (cases(side, &calls), Tally::default());
+    let round = |site: &mut Site, round| try_server(site, side, &cases[round], &tally);
+    play(cases.len(), || Site::without(side), round);
+    tally.close(&cases);
 }
 
-fn try_server(site: &Site, side: Side, (call, fault): &Case, account: &Account) {
+fn try_server(site: &Site, side: Side, (call, fault): &Case, tally: &Tally) {
     let _told = Told(call, *fault);
     let before = site.snapshot_of_source();
     let mut victim = site.launch(side, strace::injecting(&site.log(), call, *fault));
@@ -284,12 +267,12 @@ fn try_server(site: &Site, side: Side, (call, fault): &Case, account: &Account) 
     });
     let was_killed = end_server(site, &mut victim, *fault);
     match fault {
-        _ if !all_done => account.count("another had to serve"),
+        _ if !all_done => tally.count("another had to serve"),
         Fault::Error(_) if strace::injected_in(&site.log()).is_some() => {
-            account.count("carried on");
+            tally.count("carried on");
         }
-        Fault::Kill if was_killed => account.count("killed at the end"),
-        _ => account.count(NOT_REACHED),
+        Fault::Kill if was_killed => tally.count("killed at the end"),
+        _ => tally.count(NOT_REACHED),
     }
     let another = (!all_done).then(|| {
         let again = matches!(fault, Fault::Error(error) if may_be_tried_again(error));

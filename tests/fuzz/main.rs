@@ -7,9 +7,6 @@
 //! way by coverage, the same functions are run by `tests/fuzz/run SECONDS [TARGET...]`;
 //! what that finds becomes a file of the corpus, `tests/fuzz/corpus/TARGET/`.
 
-#[allow(dead_code, reason = "shared with other tests, which use the rest")]
-#[path = "../account/mod.rs"]
-mod account;
 mod mutator;
 mod targets;
 
@@ -18,7 +15,8 @@ use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
-use self::account::{Row, quantity};
+use kit::quantity;
+
 use self::mutator::Mutator;
 use self::targets::{TARGETS, Target};
 
@@ -67,18 +65,15 @@ fn fuzz(name: &str) {
     if let Ok(input) = std::env::var("P2PFS_FUZZ_INPUT") {
         return (target.run)(&from_hex(&input));
     }
-    let row = Row::new("24, 29, 30", "hostile inputs to the codec, machines, nodes and names");
     let inputs = corpus(target);
     for (file, input) in &inputs {
         run(target, file, input);
-        row.tried(1);
     }
     let seed = quantity("P2PFS_FUZZ_SEED", 1);
     let mut mutator = Mutator::new(seed, inputs.into_iter().map(|(_, input)| input).collect());
     for count in 0..quantity("P2PFS_FUZZ_RUNS", RUNS) {
         let input = mutator.next_input();
         run(target, &format!("mutation {count} of seed {seed}"), &input);
-        row.tried(1);
     }
 }
 

@@ -10,9 +10,6 @@
 //! `oracle` is the rule, written a second time. 10 million generated names, at best in a
 //! release build: `P2PFS_NAMES=10000000 cargo test --release --test names generated`.
 
-#[allow(dead_code, reason = "shared with other tests, which use the rest")]
-#[path = "../account/mod.rs"]
-mod account;
 mod corpus;
 mod files;
 mod generated;

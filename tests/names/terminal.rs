@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::account::{self, Row};
 use crate::corpus::hostile;
 use crate::oracle;
 
@@ -28,8 +27,6 @@ const TEXTS: [&str; 5] = [
     "fourth\u{202e}txt\u{200b}\u{feff}",
     "fifth\\u{1b}\u{7f}",
 ];
-
-const TOLD: &str = "hostile texts told to the real binary, which prints them";
 
 /// A process whose output goes to files, so that each byte of it can be looked at.
 struct Process {
@@ -103,9 +100,6 @@ impl Process {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                let raw = self.raw();
-                let unprintable = raw.lines().filter(|line| !oracle::is_printable(line)).count();
-                account::got_in(unprintable, raw.lines().count());
                 return (status.code(), self.printed());
             }
             assert!(begin.elapsed() < DEADLINE, "it does not end:\n{}", self.printed());
@@ -213,7 +207,6 @@ fn some_hostile() -> Vec<Vec<u8>> {
 
 #[test]
 fn names_in_offers_requests_and_the_folder_are_shown_safely() {
-    let row = Row::new("27, 30", TOLD);
     let world = tempfile::tempdir().unwrap();
     let offers = offer_socket();
     let listen = ["registry", "-vv", "--listen", "127.0.0.1:0"].map(OsString::from);
@@ -237,7 +230,6 @@ fn names_in_offers_requests_and_the_folder_are_shown_safely() {
         say(from, peer_address, &request(name));
         say(from, registry_address, &[b"X", &name[..]].concat());
         say(from, registry_address, b"S\x1b");
-        row.tried(4);
     }
     say(some_address(0), peer_address, &request(b"not shared"));
     await_legal_offer(&peer, broadcast(&offers));
@@ -250,9 +242,7 @@ fn names_in_offers_requests_and_the_folder_are_shown_safely() {
 
 #[test]
 fn the_words_of_a_registry_are_shown_safely() {
-    let row = Row::new("27, 30", TOLD);
     for text in TEXTS {
-        row.tried(1);
         let world = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let std::net::SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!() };
@@ -282,7 +272,6 @@ fn the_words_of_a_registry_are_shown_safely() {
 
 #[test]
 fn what_is_wrong_with_the_command_line_is_shown_safely() {
-    let row = Row::new("27, 30", TOLD);
     let world = tempfile::tempdir().unwrap();
     let texts = some_hostile().into_iter().step_by(10).filter(|text| !text.contains(&0));
     for text in texts.chain([b"\x1b[2J\xff".to_vec(), b"x\n\x1b]0;t\x07".to_vec()]) {
@@ -296,7 +285,6 @@ fn what_is_wrong_with_the_command_line_is_shown_safely() {
             vec!["peer".into(), "--id=1".into(), "--port=0".into(), with("--dir=/nowhere/")],
             vec!["peer".into(), "--id=1".into(), "--port=0".into(), with("--nothing")],
         ] {
-            row.tried(1);
             let mut process = Process::start(world.path(), "p2pfs", &arguments);
             let (code, printed) = process.await_end();
             assert_eq!(code, Some(2), "{arguments:?}: {printed}");

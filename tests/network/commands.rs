@@ -5,10 +5,16 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use crate::harness::{Process, await_until, content};
-use crate::hosts::{Host, Network, REGISTRY, heard};
+use crate::hosts::{HOSTS, Host, Network, REGISTRY, heard};
 
-/// What is tried here, in the account.
-const WHAT: &str = "the commands for every day between hosts";
+kit::tests! {
+    HOSTS:
+        the_interface_towards_the_registry_is_used_if_none_is_named,
+        beside_the_registry_the_interface_of_the_default_route_is_used,
+        a_named_interface_is_used_and_no_other_unless_that_is_named_too,
+        without_a_name_service_a_name_is_refused_and_nothing_else_suffers,
+        a_source_whose_port_is_blocked_leads_to_the_doctor;
+}
 
 /// The network of the second interfaces.
 pub(crate) const SECOND: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 78, 0, 1), Ipv4Addr::new(10, 78, 0, 2)];
@@ -55,10 +61,8 @@ pub(crate) fn add_cable(hosts: [&Host; 2]) {
     }
 }
 
-#[test]
 fn the_interface_towards_the_registry_is_used_if_none_is_named() {
-    let Some((network, [first, second, third])) = Network::lay("2", WHAT) else { return };
-    network.row.tried(1);
+    let (network, [first, second, third]) = Network::lay();
     add_cable([&second, &third]);
     let _registry = start_registry(&first, &network);
     let file = content(1, 300_000);
@@ -68,10 +72,8 @@ fn the_interface_towards_the_registry_is_used_if_none_is_named() {
     fetch(&third, &network, &file, &registry);
 }
 
-#[test]
 fn beside_the_registry_the_interface_of_the_default_route_is_used() {
-    let Some((network, [first, second])) = Network::lay("2", WHAT) else { return };
-    network.row.tried(1);
+    let (network, [first, second]) = Network::lay();
     let _registry = start_registry(&first, &network);
     let file = content(2, 300_000);
     let (_share, address) = share(&first, &network, &file, &[]);
@@ -80,10 +82,8 @@ fn beside_the_registry_the_interface_of_the_default_route_is_used() {
     fetch(&first, &network, &file, &[]);
 }
 
-#[test]
 fn a_named_interface_is_used_and_no_other_unless_that_is_named_too() {
-    let Some((network, [first, second, third])) = Network::lay("2", WHAT) else { return };
-    network.row.tried(1);
+    let (network, [first, second, third]) = Network::lay();
     add_cable([&second, &third]);
     let _registry = start_registry(&second, &network);
     let file = content(3, 300_000);
@@ -108,10 +108,8 @@ fn a_named_interface_is_used_and_no_other_unless_that_is_named_too() {
     });
 }
 
-#[test]
 fn without_a_name_service_a_name_is_refused_and_nothing_else_suffers() {
-    let Some((network, [host])) = Network::lay("2", WHAT) else { return };
-    network.row.tried(1);
+    let (network, [host]) = Network::lay();
     // So that whom it would ask cannot be reached.
     host.ip(&["link", "set", "eth0", "down"]);
     let registry = ["--registry", "no-such-host.invalid"];
@@ -125,10 +123,8 @@ fn without_a_name_service_a_name_is_refused_and_nothing_else_suffers() {
     assert!(address.is_loopback(), "nothing but the loopback is up: {address}");
 }
 
-#[test]
 fn a_source_whose_port_is_blocked_leads_to_the_doctor() {
-    let Some((network, [_, second, third])) = Network::begin("2", WHAT) else { return };
-    network.row.tried(1);
+    let (network, [_, second, third]) = Network::begin();
     let source = second.start_source(2, "file", &content(1, 10), &[]);
     second.set_input_rule(Some(&format!("tcp dport {} drop", source.address.port())));
     let registry = REGISTRY.to_string();

@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
+use kit::quantity;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
-use crate::account::{Row, quantity};
 use crate::crowd::connect_as;
 use crate::datagrams::Measurement;
 use crate::figures::{Figures, median};
@@ -18,6 +18,13 @@ use crate::harness::{
 };
 use crate::messages::{self, Count};
 use crate::turns::alone;
+
+kit::tests![
+    connections_that_are_reset_at_once_leave_transfers_half_of_their_rate,
+    a_registry_answers_beside_connections_that_are_reset,
+    a_registry_without_descriptors_waits_and_recovers,
+    a_peer_without_descriptors_waits_and_recovers,
+];
 
 const NAME: &str = "file";
 /// Row 37.
@@ -31,10 +38,8 @@ const CLIENTS: u32 = 200;
 const RESETS_PER_CLIENT: u32 = 50;
 const MEMORY_MIB_MAX: f64 = 32.0;
 
-#[test]
 fn connections_that_are_reset_at_once_leave_transfers_half_of_their_rate() {
     let _turn = alone();
-    let row = Row::new("23", "connections to a peer, reset at once");
     let mut measurement = Measurement::new();
     let per_second = quantity("P2PFS_CONNECTIONS_PER_SECOND", 10_000);
     let nobody = ReservedPort::new();
@@ -42,22 +47,17 @@ fn connections_that_are_reset_at_once_leave_transfers_half_of_their_rate() {
     let figures = Figures::of(&measurement.source.process);
     let before = figures.descriptors();
     measurement.compare(
-        &row,
         || Flood::of_connections(source, per_second),
         || Flood::of_connections(nobody.address, per_second),
     );
     measurement.source.process.assert_running();
     await_until("its table is empty again", || figures.descriptors() <= before);
-    let idle_after = figures.await_idle().as_secs_f32();
-    let memory = figures.memory_peak_mib();
-    row.note(format_args!("idle again {idle_after:.1} s later; {memory:.1} MiB at most"));
-    assert!(memory < MEMORY_MIB_MAX);
+    figures.await_idle();
+    figures.assert_memory_peak(MEMORY_MIB_MAX);
 }
 
-#[test]
 fn a_registry_answers_beside_connections_that_are_reset() {
     let _turn = alone();
-    let row = Row::new("23", "connections to a registry, reset at once");
     let world = World::new();
     let mut registry = world.registry();
     let figures = Figures::of(&registry.process);
@@ -70,14 +70,10 @@ fn a_registry_answers_beside_connections_that_are_reset() {
         assert!(matches!(client.lookup(id), Answer::Address(_, port) if port == id));
         await_until("the flood goes on", || flood.count() >= (id * RESETS_PER_CLIENT).into());
     }
-    let rate = flood.rate();
-    row.tried(flood.end());
+    flood.end();
     registry.process.assert_running();
     await_until("its table is empty again", || figures.descriptors() == before);
-    let idle_after = figures.await_idle().as_secs_f32();
-    row.note(format_args!(
-        "{CLIENTS} clients answered beside {rate:.0} a second; idle again {idle_after:.1} s later"
-    ));
+    figures.await_idle();
 }
 
 /// A client that asks something short, and the answer or the end of the connection.
@@ -98,13 +94,7 @@ fn hear(mut stream: &TcpStream) {
 
 /// Takes the descriptors of a process away but for a few, which others hold, and gives one
 /// back while a client waits for it, again and again.
-fn survives_without_descriptors(
-    what: &'static str,
-    process: &mut Process,
-    at: SocketAddrV4,
-    request: &[u8],
-) {
-    let row = Row::new("37", what);
+fn survives_without_descriptors(process: &mut Process, at: SocketAddrV4, request: &[u8]) {
     let figures = Figures::of(process);
     let usual = getrlimit(Resource::Nofile);
     let before = figures.descriptors();
@@ -135,16 +125,10 @@ fn survives_without_descriptors(
         drop(holders.pop_front());
         hear(&waiting);
         waits.push(began.elapsed().as_secs_f64());
-        row.tried(1);
     }
     let wait = median(&waits);
-    row.note(format_args!(
-        "{:.2} % of a CPU; the next client served {:.0} ms after one was free, in the median",
-        share * 100.0,
-        wait * 1000.0,
-    ));
-    assert!(share < STARVED_SHARE_MAX);
-    assert!(wait < RECOVERS_WITHIN.as_secs_f64());
+    assert!(share < STARVED_SHARE_MAX, "{:.2} % of a CPU without a descriptor", share * 100.0);
+    assert!(wait < RECOVERS_WITHIN.as_secs_f64(), "served {wait:.3} s after one was free");
 
     prlimit(Some(process.pid()), Resource::Nofile, usual).unwrap();
     let more: Vec<_> = (0..50).map(|more| ask(number + more, at, request)).collect();
@@ -155,17 +139,14 @@ fn survives_without_descriptors(
     process.assert_running();
 }
 
-#[test]
 fn a_registry_without_descriptors_waits_and_recovers() {
     let _turn = alone();
     let world = World::new();
     let mut registry = world.registry();
     let request = messages::lookup_request(1);
-    let what = "clients of a registry without descriptors";
-    survives_without_descriptors(what, &mut registry.process, registry.address, &request);
+    survives_without_descriptors(&mut registry.process, registry.address, &request);
 }
 
-#[test]
 fn a_peer_without_descriptors_waits_and_recovers() {
     let _turn = alone();
     let world = World::new();
@@ -177,6 +158,5 @@ fn a_peer_without_descriptors_waits_and_recovers() {
     });
     // Answered by closing, which takes no descriptor for a file.
     let request = messages::request("not shared", Count::Bytes);
-    let what = "clients of a peer without descriptors";
-    survives_without_descriptors(what, &mut peer.process, peer.address, &request);
+    survives_without_descriptors(&mut peer.process, peer.address, &request);
 }

@@ -2,19 +2,32 @@
 //! of memory (row 38).
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::account::{self, Row, is_possible};
+use kit::{Missing, NOTHING, Need, is_root};
+
 use crate::crowd::connect_narrow;
 use crate::figures::Figures;
 use crate::harness::{Process, RawDownloader, Stop, World, await_until, content};
 use crate::messages::{self, Count, digest_of};
 use crate::turns::alone;
+
+static CAGE: Need = Need::new(|| {
+    is_root()?;
+    MemoryCage::new().map(drop).map_err(|e| Missing::Kernel("memory cgroups (v1)", e.to_string()))
+});
+kit::tests! {
+    NOTHING:
+        a_fast_peer_leaves_a_hundred_slow_ones_their_turn,
+        every_connection_in_use_takes_32_mib;
+    CAGE:
+        every_connection_in_use_takes_32_mib_with_the_kernels_part;
+}
 
 const NAME: &str = "file";
 const FILE_BYTES: usize = 16 << 20;
@@ -45,7 +58,7 @@ impl SlowDownloader {
     }
 
     /// Reads a little; an error if the uploader has closed or is silent for too long.
-    fn read_some(&mut self) -> std::io::Result<()> {
+    fn read_some(&mut self) -> io::Result<()> {
         if self.chunk_left_bytes == 0 {
             let mut head = [0; 5];
             self.stream.read_exact(&mut head)?;
@@ -63,10 +76,8 @@ impl SlowDownloader {
     }
 }
 
-#[test]
 fn a_fast_peer_leaves_a_hundred_slow_ones_their_turn() {
     let _turn = alone();
-    let row = Row::new("14", "slow downloaders beside a fast one");
     let world = World::new();
     let registry = world.registry();
     let file = content(1, FILE_BYTES);
@@ -108,38 +119,30 @@ fn a_fast_peer_leaves_a_hundred_slow_ones_their_turn() {
         read.into_iter().map(Result::unwrap).collect()
     });
     let (least, rounds) = (*read.iter().min().unwrap(), fast_rounds.into_inner());
-    row.tried(read.len());
-    row.note(format_args!(
-        "{rounds} rounds of {} MiB of the fast one; the slowest had {least} bytes when half of \
-         them had {SLOW_BYTES}",
-        FILE_BYTES >> 20,
-    ));
-    assert!(least >= SLOW_BYTES / 2, "somebody was left behind");
-    assert!(rounds >= 3, "the fast one was not served beside the slow ones");
+    assert!(least >= SLOW_BYTES / 2, "one had {least} bytes when half of them had {SLOW_BYTES}");
+    assert!(rounds >= 3, "the fast one was served {rounds} times beside the slow ones");
     source.process.assert_running();
 }
 
-/// A memory cgroup below our own, if the system lets us have one.
+/// A memory cgroup below our own.
 struct MemoryCage(PathBuf);
 
 impl MemoryCage {
-    fn new() -> Option<Self> {
-        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let ours = groups.lines().find_map(|line| line.split_once(":memory:"))?.1;
+    fn new() -> io::Result<Self> {
+        let groups = fs::read_to_string("/proc/self/cgroup")?;
+        let ours = groups.lines().find_map(|line| line.split_once(":memory:"));
+        let (_, ours) = ours.ok_or(io::ErrorKind::NotFound)?;
         let parent = PathBuf::from(format!("/sys/fs/cgroup/memory{ours}"));
-        let cage = Self(parent.join(format!("p2pfs-{}", std::process::id())));
-        fs::create_dir(&cage.0).ok()?;
+        let folder = parent.join(format!("p2pfs-{}", std::process::id()));
+        fs::create_dir(&folder)?;
+        let cage = Self(folder);
         let limit = (MEMORY_MIB_MAX << 20).to_string();
-        fs::write(cage.0.join("memory.limit_in_bytes"), limit).ok()?;
-        Some(cage)
+        fs::write(cage.0.join("memory.limit_in_bytes"), limit)?;
+        Ok(cage)
     }
 
     fn lock_up(&self, process: &Process) {
         fs::write(self.0.join("cgroup.procs"), process.pid().to_string()).unwrap();
-    }
-
-    fn figure(&self, name: &str) -> u64 {
-        fs::read_to_string(self.0.join(name)).unwrap().trim().parse().unwrap()
     }
 }
 
@@ -152,20 +155,22 @@ impl Drop for MemoryCage {
     }
 }
 
-#[test]
 fn every_connection_in_use_takes_32_mib() {
+    every_connection_in_use(None);
+}
+
+/// Nothing more has room in the cage: neither sockets nor what is kept of files.
+fn every_connection_in_use_takes_32_mib_with_the_kernels_part() {
+    every_connection_in_use(Some(&MemoryCage::new().unwrap()));
+}
+
+fn every_connection_in_use(cage: Option<&MemoryCage>) {
     let _turn = alone();
-    let row = Row::new("38", "uploads at once in 32 MiB");
-    let cage = MemoryCage::new();
-    is_possible(
-        "the kernel's part of the memory",
-        cage.as_ref().ok_or("no memory cgroup (v1)").map(drop),
-    );
     let world = World::new();
     let registry = world.registry();
     let file = content(1, FILE_BYTES);
     let mut source = world.peer(1, registry.address).has(NAME, &file).start();
-    cage.iter().for_each(|cage| cage.lock_up(&source.process));
+    cage.into_iter().for_each(|cage| cage.lock_up(&source.process));
     world.await_offer(1, NAME);
     assert_eq!(RawDownloader::connect(source.address).fetch(NAME).unwrap().1, digest_of(&file));
     let figures = Figures::of(&source.process);
@@ -187,25 +192,9 @@ fn every_connection_in_use_takes_32_mib() {
     }
     let mut eof = [0; messages::EOF_BYTES];
     fast.stream.read_exact(&mut eof).unwrap();
-    let is_right = messages::text(&eof, 1) == digest_of(&file);
-    account::lost(usize::from(!is_right), 1);
-    assert!(is_right);
+    assert_eq!(messages::text(&eof, 1), digest_of(&file));
 
-    let memory = figures.memory_peak_mib();
-    let caged = cage.as_ref().map_or_else(
-        || "unknown".to_owned(),
-        |cage| {
-            format!(
-                "{:.1} MiB",
-                cage.figure("memory.max_usage_in_bytes") as f64 / f64::from(1 << 20)
-            )
-        },
-    );
-    row.tried(crowd.len() + 1);
-    row.note(format_args!(
-        "{memory:.1} MiB at most, and {caged} with the kernel's part and cached files"
-    ));
-    assert!(memory < MEMORY_MIB_MAX as f64);
+    figures.assert_memory_peak(MEMORY_MIB_MAX as f64);
     source.process.assert_running();
     drop((crowd, fast));
     await_until("its table is empty again", || figures.descriptors() <= before);

@@ -8,14 +8,20 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::Path;
 
+use kit::quantity;
 use tempfile::TempDir;
 
-use crate::account::{self, Row, quantity};
 use crate::figures::{Figures, median};
 use crate::flood::Flood;
 use crate::harness::{OfferRepeater, Peer, Registry, World, await_until, content};
 use crate::messages::{self, Count};
 use crate::turns::alone;
+
+kit::tests![
+    junk_for_the_source_leaves_transfers_half_of_their_rate,
+    junk_for_the_downloader_leaves_transfers_half_of_their_rate,
+    a_million_made_up_offers_fill_no_memory,
+];
 
 const NAME: &str = "file";
 const OTHER_NAME: &str = "other";
@@ -63,7 +69,6 @@ impl Measurement {
         let downloader = downloader.flag("--no-sync").flag("--exit-when-done");
         let mut downloader = downloader.shares(folder.clone()).launch();
         let code = downloader.await_exit_code();
-        account::lost(usize::from(code != 0), 1);
         assert_eq!(code, 0);
         fs::remove_dir_all(folder).unwrap();
         let log = downloader.log();
@@ -76,48 +81,30 @@ impl Measurement {
     }
 
     /// Compares the rates beside a flood and beside the same flood aimed at nobody.
-    pub(crate) fn compare(
-        &self,
-        row: &Row,
-        served: impl Fn() -> Flood,
-        unserved: impl Fn() -> Flood,
-    ) {
+    pub(crate) fn compare(&self, served: impl Fn() -> Flood, unserved: impl Fn() -> Flood) {
         let pairs = quantity("P2PFS_FLOOD_PAIRS", 5);
-        let mut rates = [Vec::new(), Vec::new()];
         let mut kept = Vec::new();
-        let mut floods = Vec::new();
         // Others on the machine make a pair worth little: as long as it does not look good,
         // more of them are made.
         for pair in 0..pairs * 3 {
             if pair >= pairs && median(&kept) >= RATE_KEPT_MIN {
                 break;
             }
+            let mut rates = [0.0; 2];
             for is_served in [pair % 2 == 0, pair % 2 != 0] {
                 let flood = if is_served { served() } else { unserved() };
-                let rate = self.rate(1000 + pair as u32);
-                rates[usize::from(is_served)].push(rate);
-                if is_served {
-                    floods.push(flood.rate());
-                }
-                row.tried(flood.end() * usize::from(is_served));
+                rates[usize::from(is_served)] = self.rate(1000 + pair as u32);
+                flood.end();
             }
-            kept.push(rates[1][pair] / rates[0][pair]);
+            kept.push(rates[1] / rates[0]);
         }
-        let pairs = kept.len();
-        let [beside_nobody, beside_it] = rates.map(|rates| median(&rates));
-        let (kept, flood) = (median(&kept), median(&floods));
-        row.note(format_args!(
-            "{flood:.0} a second; {beside_it:.0} MiB/s beside it, {beside_nobody:.0} beside the \
-             same at nobody; kept {kept:.2} in the median of {pairs} pairs"
-        ));
-        assert!(kept >= RATE_KEPT_MIN, "the flood takes more than half");
+        assert!(median(&kept) >= RATE_KEPT_MIN, "the flood takes more than half: {kept:.2?}");
     }
 }
 
 /// Junk for the source or for the downloader.
-fn junk_leaves_half_of_the_rate(what: &'static str, at: impl Fn(&Measurement) -> &World) {
+fn junk_leaves_half_of_the_rate(at: impl Fn(&Measurement) -> &World) {
     let _turn = alone();
-    let row = Row::new("8", what);
     let mut measurement = Measurement::new();
     let per_second = quantity("P2PFS_DATAGRAMS_PER_SECOND", 200_000);
     // Of the sockets that share a port, the one bound last gets what is sent to it alone.
@@ -126,35 +113,26 @@ fn junk_leaves_half_of_the_rate(what: &'static str, at: impl Fn(&Measurement) ->
     let unserved = UdpSocket::bind("127.0.0.1:0").unwrap();
     let nobody = SocketAddrV4::new(Ipv4Addr::LOCALHOST, unserved.local_addr().unwrap().port());
     measurement.compare(
-        &row,
         || Flood::of_datagrams(victim, per_second),
         || Flood::of_datagrams(nobody, per_second),
     );
 
     measurement.source.process.assert_running();
     let figures = Figures::of(&measurement.source.process);
-    let idle_after = figures.await_idle().as_secs_f32();
-    let memory = figures.memory_peak_mib();
-    row.note(format_args!("idle again {idle_after:.1} s later; {memory:.1} MiB at most"));
-    assert!(memory < MEMORY_MIB_MAX);
+    figures.await_idle();
+    figures.assert_memory_peak(MEMORY_MIB_MAX);
 }
 
-#[test]
 fn junk_for_the_source_leaves_transfers_half_of_their_rate() {
-    junk_leaves_half_of_the_rate("junk datagrams to a source", |measurement| &measurement.aside);
+    junk_leaves_half_of_the_rate(|measurement| &measurement.aside);
 }
 
-#[test]
 fn junk_for_the_downloader_leaves_transfers_half_of_their_rate() {
-    junk_leaves_half_of_the_rate("junk datagrams to a downloader", |measurement| {
-        &measurement.world
-    });
+    junk_leaves_half_of_the_rate(|measurement| &measurement.world);
 }
 
-#[test]
 fn a_million_made_up_offers_fill_no_memory() {
     let _turn = alone();
-    let row = Row::new("28", "offers of nobody");
     let world = World::new();
     let registry = world.registry();
     let (file, other) = (content(1, 100_000), content(2, 100_000));
@@ -162,8 +140,6 @@ fn a_million_made_up_offers_fill_no_memory() {
     let mut victim = world.peer(2, registry.address).wants(NAME).wants(OTHER_NAME).start();
     victim.await_file(NAME, &file);
     let figures = Figures::of(&victim.process);
-    let before = figures.memory_peak_mib();
-
     let offers: u32 = quantity("P2PFS_OFFERS", 150_000);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_broadcast(true).unwrap();
@@ -178,19 +154,14 @@ fn a_million_made_up_offers_fill_no_memory() {
             _ => (1_000_000 + number, format!("made up {number}")),
         };
         socket.send_to(&messages::offer(peer, &name, Count::Bytes), world.broadcast()).unwrap();
-        row.tried(1);
         if number % 256 == 0 {
             await_until("the offers are heard", || {
                 figures.datagram_bytes_waiting(world.broadcast().port()) < WAITING_BYTES_MAX
             });
         }
     }
-    let idle_after = figures.await_idle().as_secs_f32();
-    let memory = figures.memory_peak_mib();
-    row.note(format_args!(
-        "{memory:.1} MiB at most, {before:.1} before; idle again {idle_after:.1} s later"
-    ));
-    assert!(memory < MEMORY_MIB_MAX);
+    figures.await_idle();
+    figures.assert_memory_peak(MEMORY_MIB_MAX);
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut [0; 100]).is_err(), "an offer was answered");
 

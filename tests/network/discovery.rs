@@ -6,21 +6,26 @@ use std::time::Duration;
 
 use crate::crowd::is_closed;
 use crate::harness::{Stop, await_until, content};
-use crate::hosts::{BROADCAST, Host, Network, OFFER_PORT, REGISTRY, heard};
+use crate::hosts::{BROADCAST, HOSTS, Host, Network, OFFER_PORT, REGISTRY, heard};
 use crate::messages::{self, Count};
+
+kit::tests! {
+    HOSTS:
+        a_file_goes_from_host_to_host_by_the_broadcast_of_the_interface,
+        offers_to_all_of_the_world_are_heard_as_the_reference_makes_them,
+        lost_and_strange_datagrams_only_delay_the_offers,
+        one_address_takes_its_share_of_the_connections_and_no_more;
+}
 
 const NAME: &str = "file";
 const WANTS: [&str; 2] = ["--want", NAME];
-const OFFERS: &str = "offers between hosts, also lost and among strange datagrams";
 
-#[test]
 fn a_file_goes_from_host_to_host_by_the_broadcast_of_the_interface() {
-    let Some((network, [first, second, third])) = Network::begin("2", OFFERS) else { return };
+    let (_network, [first, second, third]) = Network::begin();
     let file = content(1, 3_000_000);
     let ear = first.ear();
     let mut source = second.start_source(2, NAME, &file, &[]);
     let mut downloader = third.start_peer(3, &WANTS);
-    network.row.tried(1);
 
     downloader.await_file(NAME, &file);
     // It offers the file itself now, under its own address.
@@ -54,16 +59,14 @@ fn broadcaster(host: &Host) -> UdpSocket {
     socket
 }
 
-#[test]
 fn offers_to_all_of_the_world_are_heard_as_the_reference_makes_them() {
-    let Some((network, [_, second, third])) = Network::begin("2", OFFERS) else { return };
+    let (_network, [_, second, third]) = Network::begin();
     let file = content(1, 100_000);
     // Its own offers go to a port where nobody listens.
     let aside = SocketAddrV4::new(BROADCAST, OFFER_PORT + 1).to_string();
     let _source = second.start_source(2, NAME, &file, &["--broadcast", &aside]);
     let mut downloader = third.start_peer(3, &WANTS);
     assert!(!downloader.has_logged("offers"));
-    network.row.tried(1);
 
     let offers = [messages::offer(2, NAME, Count::Characters)];
     beside_datagrams(&broadcaster(&second), Ipv4Addr::BROADCAST, &offers, || {
@@ -71,12 +74,10 @@ fn offers_to_all_of_the_world_are_heard_as_the_reference_makes_them() {
     });
 }
 
-#[test]
 fn lost_and_strange_datagrams_only_delay_the_offers() {
-    let Some((network, [first, second, third])) = Network::begin("2", OFFERS) else { return };
+    let (_network, [first, second, third]) = Network::begin();
     let file = content(1, 100_000);
     let _source = second.start_source(2, NAME, &file, &[]);
-    network.row.tried(1);
     second.cut_outgoing("udp dport 8000 numgen random mod 100 < 80");
 
     let offer = messages::offer(2, NAME, Count::Bytes);
@@ -96,10 +97,8 @@ fn lost_and_strange_datagrams_only_delay_the_offers() {
     assert!(socket.recv(&mut [0; 100]).is_err(), "junk was answered");
 }
 
-#[test]
 fn one_address_takes_its_share_of_the_connections_and_no_more() {
-    let what = "connections from one address";
-    let Some((network, [first, second, third])) = Network::begin("23", what) else { return };
+    let (_network, [first, second, third]) = Network::begin();
     let file = content(1, 100_000);
     let source = second.start_source(2, NAME, &file, &[]);
 
@@ -113,7 +112,6 @@ fn one_address_takes_its_share_of_the_connections_and_no_more() {
         let mut downloader = first.start_peer(id, &WANTS);
         downloader.await_file(NAME, &file);
         assert_eq!(crowd.iter().filter(|stream| !is_closed(stream)).count(), 64);
-        network.row.tried(crowd.len());
         // And a place that is free again can be taken.
         drop(crowd);
         await_until("there is room again", || {

@@ -3,10 +3,15 @@
 use std::net::UdpSocket;
 
 use crate::harness::{Process, content};
-use crate::hosts::{Host, Network, OFFER_PORT, REGISTRY};
+use crate::hosts::{HOSTS, Host, Network, OFFER_PORT, REGISTRY};
 
-/// What is tried here, in the account.
-const WHAT: &str = "what doctor says of a network that is not well";
+kit::tests! {
+    HOSTS:
+        each_interface_and_each_peer_of_the_network_is_told,
+        broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends,
+        a_registry_or_a_peer_that_does_not_answer_is_told,
+        the_usual_offer_port_that_is_taken_is_told;
+}
 
 const INTERVAL: [&str; 2] = ["--offer-interval", "200ms"];
 
@@ -25,10 +30,8 @@ fn assert_tells(lines: &[String], part: &str) {
     assert!(lines.iter().any(|line| line.contains(part)), "no {part:?} in {lines:#?}");
 }
 
-#[test]
 fn each_interface_and_each_peer_of_the_network_is_told() {
-    let Some((network, [_, second, third])) = Network::begin("2", WHAT) else { return };
-    network.row.tried(1);
+    let (network, [_, second, third]) = Network::begin();
     let source = second.start_source(2, "file", &content(1, 10), &[]);
 
     let lines = doctor(&network, &third, 0);
@@ -43,10 +46,8 @@ fn each_interface_and_each_peer_of_the_network_is_told() {
     assert_tells(&lines, &reached);
 }
 
-#[test]
 fn broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends() {
-    let Some((network, [_, second, third])) = Network::begin("2", WHAT) else { return };
-    network.row.tried(1);
+    let (network, [_, second, third]) = Network::begin();
     let _source = second.start_source(2, "file", &content(1, 10), &[]);
 
     // Here, by a firewall for what comes in.
@@ -81,10 +82,8 @@ fn broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends() {
     doctor(&network, &third, 0);
 }
 
-#[test]
 fn a_registry_or_a_peer_that_does_not_answer_is_told() {
-    let Some((network, [first, second, third])) = Network::begin("2", WHAT) else { return };
-    network.row.tried(1);
+    let (network, [first, second, third]) = Network::begin();
     let source = second.start_source(2, "file", &content(1, 10), &[]);
 
     let port = source.address.port();
@@ -100,10 +99,8 @@ fn a_registry_or_a_peer_that_does_not_answer_is_told() {
     assert_tells(&lines, "peer 2, heard from 10.77.0.2: not looked up");
 }
 
-#[test]
 fn the_usual_offer_port_that_is_taken_is_told() {
-    let Some((network, [host])) = Network::begin("2", WHAT) else { return };
-    network.row.tried(1);
+    let (network, [host]) = Network::begin();
     let _taken = host.run(|| UdpSocket::bind(("0.0.0.0", OFFER_PORT)).unwrap());
     let lines = doctor(&network, &host, 11);
     assert_tells(&lines, "registry 10.77.0.1:5000: connected in");

@@ -5,9 +5,13 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use rustix::fs::statvfs;
 
-use crate::account::{self, Row};
 use crate::harness::{FakeSource, Process, World, await_until, content};
 use crate::turns::alone;
+
+kit::tests![
+    an_endless_file_stops_at_the_largest_size_and_another_source_is_asked,
+    an_endless_file_stops_before_the_disk_is_full,
+];
 
 const NAME: &str = "file";
 const PIECE_BYTES: usize = 256 * 1024;
@@ -45,10 +49,8 @@ fn has_logged(process: &Process, text: &str) -> bool {
     process.log().iter().any(|line| line.contains(text))
 }
 
-#[test]
 fn an_endless_file_stops_at_the_largest_size_and_another_source_is_asked() {
     let _turn = alone();
-    let row = Row::new("25", "endless files");
     let world = World::new();
     let registry = world.registry();
     let (source, go_on, most) = endless(&world, registry.address);
@@ -64,15 +66,11 @@ fn an_endless_file_stops_at_the_largest_size_and_another_source_is_asked() {
     assert!(has_logged(&downloader.process, "--max-file-size"));
     assert!(downloader.hidden_files().is_empty());
     let most = most.load(Ordering::Relaxed);
-    row.tried(1);
-    row.note(format_args!("stopped at {most} bytes of {ALLOWED_BYTES} allowed"));
-    assert!(most <= ALLOWED_BYTES);
+    assert!(most <= ALLOWED_BYTES, "stopped at {most} bytes of {ALLOWED_BYTES} allowed");
 }
 
-#[test]
 fn an_endless_file_stops_before_the_disk_is_full() {
     let _turn = alone();
-    let row = Row::new("25", "endless files");
     let world = World::new();
     let registry = world.registry();
     // Nothing holds it back.
@@ -84,12 +82,8 @@ fn an_endless_file_stops_before_the_disk_is_full() {
     // There is no other end to it, nor one source that could do better.
     assert_eq!(downloader.process.await_exit_code(), 8);
     assert!(has_logged(&downloader.process, "the disk is full"));
-    let is_left = downloader.holds(NAME) || !downloader.hidden_files().is_empty();
-    account::got_in(usize::from(is_left), 1);
-    assert!(!is_left);
+    assert!(!downloader.holds(NAME) && downloader.hidden_files().is_empty());
     let most = most.load(Ordering::Relaxed);
-    row.tried(1);
-    row.note(format_args!("stopped at {most} bytes, {ALLOWED_BYTES} above the reserve"));
     // Others use the disk too, so this is a guess, unlike the reserve.
-    assert!(most <= ALLOWED_BYTES + SLACK_BYTES);
+    assert!(most <= ALLOWED_BYTES + SLACK_BYTES, "stopped at {most} bytes");
 }

@@ -37,25 +37,27 @@ impl Figures {
         (self.cpu() - cpu).as_secs_f64() / began.elapsed().as_secs_f64()
     }
 
-    /// Waits until the process does next to nothing; says after how long.
+    /// Waits until the process does next to nothing.
     #[track_caller]
-    pub(crate) fn await_idle(&self) -> Duration {
+    pub(crate) fn await_idle(&self) {
         let began = Instant::now();
         loop {
             let waited = began.elapsed();
             let share = self.cpu_share(Duration::from_secs(1));
             if share < IDLE_SHARE {
-                return waited;
+                return;
             }
             assert!(waited < IDLE_WITHIN, "still uses {:.1} % of a CPU", share * 100.0);
         }
     }
 
-    /// The most memory that was resident at any time, in MiB.
-    pub(crate) fn memory_peak_mib(&self) -> f64 {
+    /// At no time so much memory was resident.
+    #[track_caller]
+    pub(crate) fn assert_memory_peak(&self, less_than_mib: f64) {
         let status = self.read("status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+        let mib = line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0;
+        assert!(mib < less_than_mib, "{mib:.1} MiB of memory");
     }
 
     /// How many descriptors are open.

@@ -6,10 +6,15 @@ use std::path::PathBuf;
 
 use crate::commands::{SECOND, add_cable};
 use crate::harness::{Process, await_until, content};
-use crate::hosts::{Host, Network, heard};
+use crate::hosts::{HOSTS, Host, Network, heard};
 
-/// What is tried here, in the account.
-const WHAT: &str = "two hosts with two interfaces each";
+kit::tests! {
+    HOSTS:
+        one_interface_is_the_way_for_offers_lookups_and_files,
+        offers_go_out_on_each_interface_that_is_named,
+        offers_to_all_of_the_world_leave_by_the_interface_that_is_named;
+}
+
 const NAME: &str = "talk.pdf";
 
 /// Two hosts that are both in two networks, with a registry on all of the first one.
@@ -20,9 +25,8 @@ struct Pair {
 }
 
 impl Pair {
-    fn new() -> Option<Self> {
-        let (network, hosts) = Network::lay("2", WHAT)?;
-        network.row.tried(1);
+    fn new() -> Self {
+        let (network, hosts) = Network::lay();
         add_cable(hosts.each_ref());
         let folder = network.folder();
         let arguments = ["registry", "--listen", "0.0.0.0:5000"];
@@ -30,7 +34,7 @@ impl Pair {
         registry.await_listening();
         fs::create_dir(folder.join("shared")).unwrap();
         fs::write(folder.join("shared").join(NAME), content(1, 300_000)).unwrap();
-        Some(Self { network, hosts, _registry: registry })
+        Self { network, hosts, _registry: registry }
     }
 
     /// Runs a command on one of the hosts, with a short interval.
@@ -72,9 +76,8 @@ impl Pair {
     }
 }
 
-#[test]
 fn one_interface_is_the_way_for_offers_lookups_and_files() {
-    let Some(pair) = Pair::new() else { return };
+    let pair = Pair::new();
     let [ours, theirs] = SECOND.map(|address| address.to_string());
     let (share, address) = pair.share(&["--interface", "eth1", "--registry", &ours]);
     assert_eq!(address.ip(), &SECOND[0]);
@@ -102,9 +105,8 @@ fn one_interface_is_the_way_for_offers_lookups_and_files() {
     assert!(doctor("eth0").ends_with("no offers heard"));
 }
 
-#[test]
 fn offers_go_out_on_each_interface_that_is_named() {
-    let Some(pair) = Pair::new() else { return };
+    let pair = Pair::new();
     // Each address counts once, however often it is named.
     let both = ["--interface", "eth0,eth1", "--interface", "10.77.0.1"];
     // The registry of its own machine tells others an address that they can reach.
@@ -117,9 +119,8 @@ fn offers_go_out_on_each_interface_that_is_named() {
     pair.get("both", &[&both[..2], &["--registry", "10.77.0.1"]].concat());
 }
 
-#[test]
 fn offers_to_all_of_the_world_leave_by_the_interface_that_is_named() {
-    let Some(pair) = Pair::new() else { return };
+    let pair = Pair::new();
     let ours = SECOND[0].to_string();
     let world = ["--broadcast", "255.255.255.255:8000", "--registry", &ours];
     // The default route is by the other one.

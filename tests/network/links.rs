@@ -1,16 +1,23 @@
 //! Links that are cut, slow, reset, or taken down and up (rows 3, 5, 7 and 9).
 
 use crate::harness::{await_until, content};
-use crate::hosts::{Host, HostPeer, Network, heard};
+use crate::hosts::{HOSTS, Host, HostPeer, Network, heard};
+
+kit::tests! {
+    HOSTS:
+        a_link_cut_both_ways_heals,
+        a_link_that_loses_what_the_source_sends_heals,
+        a_link_that_loses_what_the_source_is_sent_heals,
+        a_short_cut_costs_no_transfer,
+        a_reset_in_the_middle_costs_that_connection_only,
+        a_link_of_2_kib_a_second_is_slow_and_nothing_else,
+        a_link_that_changes_its_rate_is_slow_and_nothing_else,
+        an_interface_goes_down_and_up_and_has_another_address_for_a_while;
+}
 
 const NAME: &str = "file";
 /// Slow enough for something to happen in the middle of a transfer.
 const MEDIUM_RATE: u32 = 1_000_000;
-
-const CUT: (&str, &str) = ("3", "links cut in mid-transfer");
-const RESET: (&str, &str) = ("5", "connections reset in mid-transfer");
-const SLOW: (&str, &str) = ("7", "slow and changing links");
-const TAKEN_DOWN: &str = "interfaces down and up, or with another address";
 
 /// A source and a downloader on hosts of their own. Both end before the hosts go.
 struct Scene {
@@ -23,23 +30,16 @@ struct Scene {
 }
 
 impl Scene {
-    /// `bytes_per_second` is what the source's link lets through. None where no hosts can
-    /// be made.
-    fn begin(
-        (rows, what): (&'static str, &'static str),
-        file_bytes: usize,
-        bytes_per_second: u32,
-        more: &[&str],
-    ) -> Option<Self> {
-        let (network, [_, source_host, downloader_host]) = Network::begin(rows, what)?;
+    /// `bytes_per_second` is what the source's link lets through.
+    fn begin(file_bytes: usize, bytes_per_second: u32, more: &[&str]) -> Self {
+        let (network, [_, source_host, downloader_host]) = Network::begin();
         let file = content(1, file_bytes);
         let source = source_host.start_source(2, NAME, &file, &["--offer-interval", "5s"]);
         await_until("the source is registered", || source.has_logged("registered at"));
         source_host.slow_down(bytes_per_second);
         let more = [&["--want", NAME], more].concat();
         let downloader = downloader_host.start_peer(3, &more);
-        network.row.tried(1);
-        Some(Self { file, downloader, source, downloader_host, source_host, _network: network })
+        Self { file, downloader, source, downloader_host, source_host, _network: network }
     }
 
     /// The file arrives, and both go on.
@@ -53,7 +53,7 @@ impl Scene {
 /// The link of the source stops in the middle of a transfer and heals later.
 fn a_cut_is_survived(cut: impl Fn(&Host)) {
     let more = ["--progress-timeout", "2s"];
-    let Some(mut scene) = Scene::begin(CUT, 3_000_000, MEDIUM_RATE, &more) else { return };
+    let mut scene = Scene::begin(3_000_000, MEDIUM_RATE, &more);
     scene.downloader.await_partial(200_000);
     cut(&scene.source_host);
     await_until("the downloader gives the source up", || {
@@ -65,7 +65,6 @@ fn a_cut_is_survived(cut: impl Fn(&Host)) {
     scene.end();
 }
 
-#[test]
 fn a_link_cut_both_ways_heals() {
     a_cut_is_survived(|host| {
         host.cut_outgoing("");
@@ -73,19 +72,16 @@ fn a_link_cut_both_ways_heals() {
     });
 }
 
-#[test]
 fn a_link_that_loses_what_the_source_sends_heals() {
     a_cut_is_survived(|host| host.cut_outgoing(""));
 }
 
-#[test]
 fn a_link_that_loses_what_the_source_is_sent_heals() {
     a_cut_is_survived(|host| host.cut_incoming("tcp dport > 0"));
 }
 
-#[test]
 fn a_short_cut_costs_no_transfer() {
-    let Some(mut scene) = Scene::begin(CUT, 3_000_000, MEDIUM_RATE, &[]) else { return };
+    let mut scene = Scene::begin(3_000_000, MEDIUM_RATE, &[]);
     scene.downloader.await_partial(200_000);
     scene.source_host.cut_outgoing("");
     let had = scene.downloader.partial_bytes();
@@ -96,12 +92,11 @@ fn a_short_cut_costs_no_transfer() {
     scene.end();
 }
 
-#[test]
 fn a_reset_in_the_middle_costs_that_connection_only() {
     for end in ["dport", "sport"] {
         // Who sends nothing is not told, and notices at its deadline.
         let more = ["--progress-timeout", "2s"];
-        let Some(mut scene) = Scene::begin(RESET, 1_500_000, MEDIUM_RATE, &more) else { return };
+        let mut scene = Scene::begin(1_500_000, MEDIUM_RATE, &more);
         scene.downloader.await_partial(200_000);
         let port = scene.source.address.port();
         // Once for each side to be the one that a reset comes to.
@@ -115,16 +110,14 @@ fn a_reset_in_the_middle_costs_that_connection_only() {
     }
 }
 
-#[test]
 fn a_link_of_2_kib_a_second_is_slow_and_nothing_else() {
     // Longer than the window in which the minimum rate is measured.
-    let Some(scene) = Scene::begin(SLOW, 70_000, 2048, &[]) else { return };
+    let scene = Scene::begin(70_000, 2048, &[]);
     scene.downloader_is_never_given_up();
 }
 
-#[test]
 fn a_link_that_changes_its_rate_is_slow_and_nothing_else() {
-    let Some(mut scene) = Scene::begin(SLOW, 2_000_000, MEDIUM_RATE, &[]) else { return };
+    let mut scene = Scene::begin(2_000_000, MEDIUM_RATE, &[]);
     let mut wanted_bytes = 0;
     for rate in [20_000, 200_000, 5_000, MEDIUM_RATE] {
         wanted_bytes += u64::from(rate.min(100_000));
@@ -150,9 +143,8 @@ impl Scene {
     }
 }
 
-#[test]
 fn an_interface_goes_down_and_up_and_has_another_address_for_a_while() {
-    let Some((network, [_, second, third])) = Network::begin("9", TAKEN_DOWN) else { return };
+    let (_network, [_, second, third]) = Network::begin();
     let file = content(1, 100_000);
     let ear = third.ear();
     let mut source = second.start_source(2, NAME, &file, &[]);
@@ -167,7 +159,6 @@ fn an_interface_goes_down_and_up_and_has_another_address_for_a_while() {
     while heard(&ear).is_some() {}
     second.ip(&["link", "set", "eth0", "up"]);
     await_until("it is heard again", is_heard);
-    network.row.tried(1);
 
     let address = format!("{}/24", second.address);
     let failures = |source: &HostPeer| {
@@ -180,7 +171,6 @@ fn an_interface_goes_down_and_up_and_has_another_address_for_a_while() {
     source.process.assert_running();
     second.ip(&["addr", "add", &address, "broadcast", "+", "dev", "eth0"]);
     await_until("it is heard again", is_heard);
-    network.row.tried(1);
     let mut downloader = third.start_peer(3, &["--want", NAME]);
     downloader.await_file(NAME, &file);
 }

@@ -17,15 +17,16 @@
 //! | `commands` | | which interfaces the commands for every day use |
 //! | `vanished` | 4, 33 | hosts that vanish without a word; a registry that comes back |
 //!
-//! The first seven stay on the loopback. The others make hosts of network namespaces
-//! (`hosts`): they need root, `ip`, `tc` and `nft`, and say so and pass where that is
-//! not there; with `P2PFS_CI` set they fail instead.
+//! | `surroundings` | | no network but the loopback, no name service, no variable, nowhere to write |
+//!
+//! The first seven stay on the loopback. The others make network namespaces, most of them hosts
+//! (`hosts`): they need root, `ip`, `tc` and `nft`, and are skipped where that is not there.
 //!
 //! Row 14 has a second half, "the longest turn under 5 ms", which the bench of fairness
 //! measures: a test that measures time fails on a machine that others use.
 //!
 //! How much is tried is set by the environment; without it the figures are small, in
-//! `tests/account/run` they are those of FAULTS.md:
+//! `.ci/run` they are those of FAULTS.md:
 //!
 //! | variable | default | what it counts |
 //! |---|---|---|
@@ -42,9 +43,6 @@
 //! Whoever measures something runs alone (`turns`). The figures of FAULTS.md are for a
 //! release; without optimisation the program's own part takes some five times as long.
 
-#[allow(dead_code, reason = "shared with other tests, which use the rest")]
-#[path = "../account/mod.rs"]
-mod account;
 #[path = "../processes/harness/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the tests of processes")]
 mod harness;
@@ -67,6 +65,32 @@ mod interfaces;
 mod links;
 mod registrations;
 mod silent;
+mod surroundings;
 mod turns;
 mod vanished;
 mod wire;
+
+use std::process::ExitCode;
+
+/// Most tests wait most of the time.
+const TESTS_AT_ONCE: usize = 16;
+
+fn main() -> ExitCode {
+    let modules = [
+        commands::TESTS,
+        connections::TESTS,
+        crowded::TESTS,
+        datagrams::TESTS,
+        discovery::TESTS,
+        doctor::TESTS,
+        endless::TESTS,
+        interfaces::TESTS,
+        links::TESTS,
+        registrations::TESTS,
+        silent::TESTS,
+        surroundings::TESTS,
+        vanished::TESTS,
+        wire::TESTS,
+    ];
+    kit::run(modules.into_iter().flatten(), Some(TESTS_AT_ONCE))
+}

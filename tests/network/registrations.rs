@@ -1,18 +1,19 @@
 //! A registry with as many clients as it has places (rows 36 and 38).
 
-use std::net::SocketAddrV4;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddrV4, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::account::{Row, quantity};
+use kit::quantity;
+
 use crate::crowd::{ACCEPT_QUEUE, connect_as};
 use crate::figures::{Figures, median};
 use crate::harness::{DEADLINE, Process, await_until};
 use crate::messages;
 use crate::turns::{alone, sockets_max};
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::thread;
+kit::tests![a_lookup_costs_little_with_a_full_registry];
 
 /// Row 36, for a release. Without optimisation the program's own part takes some five
 /// times as long.
@@ -76,10 +77,8 @@ fn lookup_cost(figures: &Figures, registry: SocketAddrV4, entries: usize) -> Dur
     Duration::from_secs_f64(median(&costs))
 }
 
-#[test]
 fn a_lookup_costs_little_with_a_full_registry() {
     let _turn = alone();
-    let row = Row::new("36, 38", "clients of one registry");
     let entries = quantity("P2PFS_REGISTRATIONS", 2_000).min(sockets_max());
     let folder = tempfile::tempdir().unwrap();
     let connections_max = (entries + 100).to_string();
@@ -91,7 +90,6 @@ fn a_lookup_costs_little_with_a_full_registry() {
 
     let mut entered = vec![register(0, address)];
     assert!(is_registered(&entered[0]));
-    let cost_alone = lookup_cost(&figures, address, 1);
     while entered.len() < entries {
         // No faster than they are taken in: the queue of a listener is short.
         let some = entered.len()..entries.min(entered.len() + ACCEPT_QUEUE);
@@ -117,18 +115,10 @@ fn a_lookup_costs_little_with_a_full_registry() {
             lookup_cost(&figures, address, entries);
         }
     });
-    let joins_per_second = joins as f64 / began.elapsed().as_secs_f64();
-    let memory = figures.memory_peak_mib();
+    figures.assert_memory_peak(MEMORY_MIB_MAX);
     drop(entered);
     await_until("all have left", || figures.descriptors() == before);
-    let idle_after = figures.await_idle().as_secs_f32();
-    row.tried(entries + joins);
-    row.note(format_args!(
-        "a lookup took {cost_full:.1?} of CPU with {entries} entries, {cost_alone:.1?} with one; \
-         {joins} joined and left, {joins_per_second:.0} a second; {memory:.1} MiB at most; idle \
-         again {idle_after:.1} s later"
-    ));
-    assert!(cost_full < LOOKUP_CPU_MAX);
-    assert!(memory < MEMORY_MIB_MAX);
+    figures.await_idle();
+    assert!(cost_full < LOOKUP_CPU_MAX, "{cost_full:.1?} with {entries} entries");
     registry.assert_running();
 }

@@ -6,12 +6,20 @@ use std::io::Write;
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::account::{self, Row, quantity};
+use kit::quantity;
+
 use crate::crowd::{ACCEPT_QUEUE, connect_as, connect_narrow, is_closed, write_some};
 use crate::figures::Figures;
 use crate::harness::{Answer, Process, RawDownloader, RegistryClient, World, await_until, content};
 use crate::messages::{self, Count, digest_of};
 use crate::turns::{alone, sockets_max};
+
+kit::tests![
+    a_registry_outlives_a_silent_crowd,
+    a_registered_client_that_asks_and_never_reads_is_closed,
+    a_peer_outlives_a_silent_crowd,
+    a_full_table_refuses_at_once_and_serves_again_later,
+];
 
 const NAME: &str = "file";
 /// More than any socket holds, so that somebody who does not read stalls it.
@@ -34,10 +42,7 @@ enum Manner {
     Deaf,
 }
 
-struct Crowd {
-    clients: Vec<(Manner, TcpStream)>,
-    began: Instant,
-}
+struct Crowd(Vec<(Manner, TcpStream)>);
 
 impl Crowd {
     /// Connects so many, no faster than they are taken in. The deaf ones ask at once, for
@@ -49,7 +54,7 @@ impl Crowd {
         question: &[u8],
         files: usize,
     ) -> Self {
-        let (began, before) = (Instant::now(), victim.descriptors());
+        let before = victim.descriptors();
         let deaf = DEAF_MAX.min(count / 4);
         let manner = |number| match number {
             number if number < deaf => Manner::Deaf,
@@ -73,12 +78,12 @@ impl Crowd {
                 await_until("they are taken in", || victim.descriptors() >= held);
             }
         }
-        Self { clients, began }
+        Self(clients)
     }
 
     /// Each of those that dribble sends one more byte.
     fn dribble(&self, byte: u8) {
-        let dribbling = self.clients.iter().filter(|(manner, _)| *manner == Manner::Dribbling);
+        let dribbling = self.0.iter().filter(|(manner, _)| *manner == Manner::Dribbling);
         dribbling.for_each(|(_, stream)| write_some(stream, &[byte]));
     }
 
@@ -92,16 +97,15 @@ impl Crowd {
                 is_closed(stream)
             }
         };
-        self.clients.iter().all(|(manner, stream)| *manner == Manner::Deaf || knows(stream))
+        self.0.iter().all(|(manner, stream)| *manner == Manner::Deaf || knows(stream))
     }
 }
 
 /// All of the crowd are dropped in time, and nothing is left of them.
-fn outlives(row: &Row, victim: &mut Process, crowd: &Crowd, before: usize, request: &[u8]) {
+fn outlives(victim: &mut Process, crowd: &Crowd, before: usize, request: &[u8]) {
     let figures = Figures::of(victim);
-    let count = crowd.clients.len();
+    let count = crowd.0.len();
     await_until("all are connected at once", || figures.descriptors() >= before + count);
-    let connected_after = crowd.began.elapsed();
     let mut bytes = request.iter().copied();
     let mut dribbled_at = Instant::now();
     await_until("all are closed", || {
@@ -112,17 +116,9 @@ fn outlives(row: &Row, victim: &mut Process, crowd: &Crowd, before: usize, reque
         }
         figures.descriptors() <= before
     });
-    let closed_after = crowd.began.elapsed();
-    let idle_after = figures.await_idle().as_secs_f32();
-    let memory = figures.memory_peak_mib();
-    let (connected, closed) = (connected_after.as_secs_f32(), closed_after.as_secs_f32());
-    row.tried(count);
-    row.note(format_args!(
-        "connected after {connected:.1} s and closed after {closed:.1} s; {memory:.1} MiB at \
-         most; idle again {idle_after:.1} s later"
-    ));
+    figures.await_idle();
     await_until("all know that they are closed", || crowd.is_gone());
-    assert!(memory < MEMORY_MIB_MAX);
+    figures.assert_memory_peak(MEMORY_MIB_MAX);
     victim.assert_running();
 }
 
@@ -130,9 +126,7 @@ fn outlives(row: &Row, victim: &mut Process, crowd: &Crowd, before: usize, reque
 #[track_caller]
 fn still_serves(peer: SocketAddrV4, file: &[u8]) {
     let fetched = RawDownloader::connect(peer).fetch(NAME);
-    let is_right = fetched.is_some_and(|(_, digest)| digest == digest_of(file));
-    account::lost(usize::from(!is_right), 1);
-    assert!(is_right);
+    assert!(fetched.is_some_and(|(_, digest)| digest == digest_of(file)));
 }
 
 /// The victim has the limit that we have, and opens files for some of its clients.
@@ -145,10 +139,8 @@ fn timeout(count: usize) -> String {
     format!("{}ms", timeout.as_millis())
 }
 
-#[test]
 fn a_registry_outlives_a_silent_crowd() {
     let _turn = alone();
-    let row = Row::new("22", "clients of a registry that say nothing, dribble or never read");
     let count = quantity("P2PFS_SILENT", 2_000).min(victims_max());
     let (timeout, connections_max) = (timeout(count), (count + 10).to_string());
     let folder = tempfile::tempdir().unwrap();
@@ -166,15 +158,13 @@ fn a_registry_outlives_a_silent_crowd() {
     let crowd = Crowd::gather(count, &figures, address, &questions, 0);
     let request = messages::register_request(2, 2);
     // Who registered stays, and may be silent for as long as it likes.
-    outlives(&row, &mut registry, &crowd, before, &request[..9]);
+    outlives(&mut registry, &crowd, before, &request[..9]);
     assert!(matches!(patient.lookup(1), Answer::Address(_, 1)));
     assert_eq!(RegistryClient::connect(address).register(2, 2), Answer::Registered(1));
 }
 
-#[test]
 fn a_registered_client_that_asks_and_never_reads_is_closed() {
     let _turn = alone();
-    let row = Row::new("22", "registered clients that never read");
     let world = World::new();
     let registry = world.registry();
     let figures = Figures::of(&registry.process);
@@ -188,23 +178,16 @@ fn a_registered_client_that_asks_and_never_reads_is_closed() {
         })
         .collect();
     await_until("all are connected", || figures.descriptors() >= before + clients.len());
-    let began = Instant::now();
     await_until("all are closed", || {
         clients.iter().for_each(|stream| write_some(stream, &question));
         figures.descriptors() <= before
     });
-    let closed_after = began.elapsed().as_secs_f32();
-    let memory = figures.memory_peak_mib();
-    row.tried(clients.len());
-    row.note(format_args!("closed after {closed_after:.1} s; {memory:.1} MiB at most"));
-    assert!(memory < MEMORY_MIB_MAX);
+    figures.assert_memory_peak(MEMORY_MIB_MAX);
     figures.await_idle();
 }
 
-#[test]
 fn a_peer_outlives_a_silent_crowd() {
     let _turn = alone();
-    let row = Row::new("22", "clients of a peer that say nothing, dribble or never read");
     let count = quantity("P2PFS_SILENT", 2_000).min(victims_max());
     let timeout = timeout(count);
     let world = World::new();
@@ -223,14 +206,12 @@ fn a_peer_outlives_a_silent_crowd() {
 
     let request = messages::request(NAME, Count::Bytes);
     let crowd = Crowd::gather(count, &figures, peer.address, &request, 1);
-    outlives(&row, &mut peer.process, &crowd, before, &request[..68]);
+    outlives(&mut peer.process, &crowd, before, &request[..68]);
     still_serves(peer.address, &file);
 }
 
-#[test]
 fn a_full_table_refuses_at_once_and_serves_again_later() {
     let _turn = alone();
-    let row = Row::new("22", "connections for a table of 1,024");
     let world = World::new();
     let registry = world.registry();
     let file = content(1, 1000);
@@ -244,6 +225,5 @@ fn a_full_table_refuses_at_once_and_serves_again_later() {
     await_until("those beyond the table are closed", || closed() >= 1_200 - 1_024);
     peer.process.assert_running();
     await_until("all are closed", || closed() == 1_200);
-    row.tried(crowd.len());
     still_serves(peer.address, &file);
 }

@@ -11,10 +11,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::account::{Row, quantity};
+use kit::quantity;
+
 use crate::harness::{Answer, RegistryClient, Server, World, await_until, content};
 use crate::messages::{ACKNOWLEDGMENT_BYTES, EOF_BYTES, REQUEST_BYTES};
 use crate::turns::beside_others;
+
+kit::tests![
+    a_flipped_bit_is_seen_and_the_file_is_asked_for_again,
+    after_a_flipped_bit_another_source_is_asked,
+];
 
 const FILE_BYTES: usize = 20_000;
 /// Of each file, because a source that failed is left alone for longer each time.
@@ -158,10 +164,8 @@ impl FlippingRelay {
     }
 }
 
-#[test]
 fn a_flipped_bit_is_seen_and_the_file_is_asked_for_again() {
     let _turn = beside_others();
-    let row = Row::new("6", "bits flipped on the wire");
     let flips: usize = quantity("P2PFS_FLIPS", 24);
     let world = World::new();
     let (registry, aside) = (world.registry(), world.registry());
@@ -181,19 +185,14 @@ fn a_flipped_bit_is_seen_and_the_file_is_asked_for_again() {
         downloader.await_file(name, file);
     }
     assert!(downloader.hidden_files().is_empty());
-    let transfers = relay.transfers.load(Ordering::SeqCst);
     let flipped = relay.flipped.load(Ordering::SeqCst);
-    row.tried(flipped);
-    row.note(format_args!("in {transfers} transfers"));
     let log = downloader.process.log();
     assert!(log.iter().any(|line| line.contains("checksum of")), "no flip reached the data");
     assert!(flipped * 2 > flips, "hardly a bit was flipped");
 }
 
-#[test]
 fn after_a_flipped_bit_another_source_is_asked() {
     let _turn = beside_others();
-    let row = Row::new("6", "bits flipped on the wire");
     let world = World::new();
     let (registry, aside) = (world.registry(), world.registry());
     let file = content(1, FILE_BYTES);
@@ -203,5 +202,4 @@ fn after_a_flipped_bit_another_source_is_asked() {
     await_until("the bad wire was tried", || relay.transfers.load(Ordering::SeqCst) > 0);
     let _good = world.peer(3, registry.address).has("file", &file).start();
     downloader.await_file("file", &file);
-    row.tried(relay.flipped.load(Ordering::SeqCst));
 }

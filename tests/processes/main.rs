@@ -18,9 +18,6 @@
 //! `harness` is what they stand on, `messages` the protocol by hand and
 //! `reference` the programs in the role of the older implementation.
 
-#[allow(dead_code, reason = "shared with other tests, which use the rest")]
-#[path = "../account/mod.rs"]
-mod account;
 mod changing_files;
 mod command_line;
 mod failing_sources;

@@ -7,14 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
-use crate::account::Row;
 use crate::harness::{
     Answer, FakeSource, Peer, RegistryClient, Relay, ReservedPort, Server, World, await_until,
     content, reset_on_close,
 };
 use crate::messages::{self, digest_of};
-
-const KILLED: &str = "registries killed";
 
 #[track_caller]
 fn await_entry(registry: &mut RegistryClient, peer: &Peer) {
@@ -25,7 +22,6 @@ fn await_entry(registry: &mut RegistryClient, peer: &Peer) {
 
 #[test]
 fn peers_register_again_when_the_registry_was_killed() {
-    let row = Row::new("33", KILLED);
     let world = World::new();
     let port = ReservedPort::new();
     let mut registry = world.registry_on(port.address);
@@ -38,7 +34,6 @@ fn peers_register_again_when_the_registry_was_killed() {
 
     for _ in 0..2 {
         registry.process.kill();
-        row.tried(1);
         registry = world.registry_on(port.address);
         let mut client = RegistryClient::connect(port.address);
         await_entry(&mut client, &one);
@@ -67,7 +62,6 @@ fn peers_carry_on_without_a_registry_until_there_is_one() {
 
 #[test]
 fn a_transfer_goes_on_when_the_registry_dies() {
-    let row = Row::new("33", KILLED);
     let world = World::new();
     let mut registry = world.registry();
     let file = content(1, 1_000_000);
@@ -86,7 +80,6 @@ fn a_transfer_goes_on_when_the_registry_dies() {
     asked.recv().unwrap();
 
     registry.process.kill();
-    row.tried(1);
     go.send(()).unwrap();
     downloader.await_file("file", &file);
 }

@@ -284,12 +284,6 @@ impl Counts {
         names.zip(self.faults).chain(deadlines.zip(self.deadlines))
     }
 
-    /// How many kinds there are, how often all of them struck, and how often the rarest.
-    pub(crate) fn summary(&self) -> (usize, u64, u64) {
-        let rarest = self.faults.iter().min().copied().unwrap_or(0);
-        (COUNT, self.faults.iter().sum(), rarest)
-    }
-
     /// The kinds that struck, and the deadlines that passed, less often than this.
     pub(crate) fn rarer_than(&self, faults_min: u64, deadlines_min: u64) -> Vec<&'static str> {
         let least = |at| if at < COUNT { faults_min } else { deadlines_min };

@@ -32,9 +32,6 @@
 //! | `P2PFS_SIM_TWICE` | how many seeds are run twice | 50 |
 //! | `P2PFS_SIM_SEED` | the seed that `replay` runs, printing every event | one, in silence |
 
-#[allow(dead_code, reason = "shared with other tests, which use the rest")]
-#[path = "../account/mod.rs"]
-mod account;
 mod checks;
 mod disk;
 mod faults;
@@ -61,8 +58,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::Instant;
 
-use account::{Row, quantity, setting};
 use faults::Counts;
+use kit::{quantity, setting};
 use trace::Text;
 use world::{Summary, World};
 
@@ -79,13 +76,11 @@ const SEEDS_FOR_EVERY_DEADLINE: u64 = 1000;
 
 /// What came of many runs.
 #[derive(Default)]
-struct Account {
+struct Tally {
     seeds: u64,
     steps: u64,
     steps_min: Option<u64>,
     fetched: usize,
-    standing: usize,
-    strangers: usize,
     /// How long the slowest run took to converge, and its seed.
     slowest: (u64, u64),
     counts: Counts,
@@ -108,34 +103,30 @@ thread_local! {
 
 #[test]
 fn seeds() {
-    let row = Row::new("-", "faults in runs of the simulator");
     let from = quantity("P2PFS_SIM_FROM", 0);
     let count = quantity("P2PFS_SIM_SEEDS", SEEDS);
     let began = Instant::now();
-    let account = Mutex::new(Account::default());
+    let tally = Mutex::new(Tally::default());
     on_all_cores(from..from + count, |seed| {
         let (result, counts) = run(seed);
-        account.lock().expect("no run panics outside").add(seed, result, &counts);
+        tally.lock().expect("no run panics outside").add(seed, result, &counts);
     });
-    let account = account.into_inner().expect("no run panics outside");
-    print!("{account}");
+    let tally = tally.into_inner().expect("no run panics outside");
+    print!("{tally}");
     println!("{:.1} s", began.elapsed().as_secs_f64());
-    account.enter(&row);
-    assert!(account.failures.is_empty(), "{}", stories(account.failures));
+    assert!(tally.failures.is_empty(), "{}", stories(tally.failures));
     // A fault that never strikes and a deadline that never passes test nothing.
     let (faults_min, deadlines_min) =
         (count / SEEDS_FOR_EVERY_FAULT, count / SEEDS_FOR_EVERY_DEADLINE);
-    let rare = account.counts.rarer_than(faults_min, deadlines_min);
+    let rare = tally.counts.rarer_than(faults_min, deadlines_min);
     assert!(rare.is_empty(), "faults and deadlines that hardly ever came: {rare:?}");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let row = Row::new("-", "runs of the simulator made twice, with the same outcome");
     let count = quantity("P2PFS_SIM_TWICE", SEEDS_TWICE);
     on_all_cores(7_000_000..7_000_000 + count, |seed| {
         assert_eq!(run(seed).0, run(seed).0, "seed {seed}");
-        row.tried(1);
     });
 }
 
@@ -213,7 +204,7 @@ fn stories(mut failures: Vec<Failure>) -> String {
     text
 }
 
-impl Account {
+impl Tally {
     fn add(&mut self, seed: u64, result: Result<Summary, Failure>, counts: &Counts) {
         self.seeds += 1;
         self.counts.add(counts);
@@ -227,29 +218,14 @@ impl Account {
                 self.steps_min =
                     Some(self.steps_min.map_or(summary.steps, |min| min.min(summary.steps)));
                 self.fetched += summary.fetched;
-                self.standing += summary.standing;
-                self.strangers += summary.strangers;
                 self.slowest = self.slowest.max((summary.arrival_us, seed));
             }
             Err(failure) => self.failures.push(failure),
         }
     }
-
-    /// Enters it all in a row. Of a run that failed, one file at least counts as lost.
-    fn enter(&self, row: &Row) {
-        let failed = self.failures.len() - usize::from(self.strangers > 0);
-        account::lost(failed, self.fetched + failed);
-        account::got_in(self.strangers, self.standing);
-        let (kinds, faults, rarest) = self.counts.summary();
-        row.tried(faults as usize);
-        row.note(format_args!(
-            "{kinds} kinds, each at least {rarest} times, in {} runs of {} events in all",
-            self.seeds, self.steps
-        ));
-    }
 }
 
-impl std::fmt::Display for Account {
+impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { seeds, steps, fetched, slowest: (arrival_us, slowest), counts, .. } = self;
         write!(f, "{counts}")?;

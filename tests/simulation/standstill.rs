@@ -16,7 +16,6 @@ use p2pfs::proto::Timer;
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 
-use crate::account::{self, Row};
 use crate::host::{Host, Role};
 use crate::network::GOOD_LINK;
 use crate::outside::{Outside, digest_of};
@@ -119,7 +118,6 @@ impl Stage {
         });
         let digest = self.world.hosts[DOWNLOADER].disk.digest(&name);
         let is_right = digest.is_some_and(|digest| self.world.out.truth.holds(&name, &digest));
-        account::lost(usize::from(!is_right), 1);
         assert!(is_right, "{name} is wrong");
         waited
     }
@@ -157,19 +155,12 @@ fn put(out: &mut Outside, host: &mut Host, name: FileName, content: Vec<u8>) {
     host.disk.put(out.now_us, name, content);
 }
 
-fn row() -> Row {
-    let row = Row::new("12", "processes that stand still for 35 s, in the simulator");
-    row.tried(1);
-    row
-}
-
 fn on_time(deadline: Duration) -> RangeInclusive<Duration> {
     deadline..=deadline + SLACK
 }
 
 #[test]
 fn a_source_that_stands_still_is_left_and_serves_again_when_it_wakes() {
-    let _row = row();
     let mut stage = Stage::new(2_000_000, 50_000);
     stage.stop_in_the_middle(SOURCE);
     let waited = stage.until_timed_out(DOWNLOADER, Timer::Progress);
@@ -194,7 +185,6 @@ fn a_source_that_stands_still_is_left_and_serves_again_when_it_wakes() {
 
 #[test]
 fn a_downloader_that_stands_still_is_dropped_and_asks_again_when_it_wakes() {
-    let _row = row();
     let mut stage = Stage::new(2_000_000, 50_000);
     stage.stop_in_the_middle(DOWNLOADER);
     let waited = stage.until_timed_out(SOURCE, Timer::Progress);
@@ -205,7 +195,6 @@ fn a_downloader_that_stands_still_is_dropped_and_asks_again_when_it_wakes() {
 
 #[test]
 fn a_registry_that_stands_still_stops_no_transfer_and_is_waited_for() {
-    let _row = row();
     let mut stage = Stage::new(2_000_000, 200_000);
     stage.stop_in_the_middle(REGISTRY);
     stage.start(ANOTHER);
@@ -218,17 +207,14 @@ fn a_registry_that_stands_still_stops_no_transfer_and_is_waited_for() {
 
 #[test]
 fn a_source_below_the_minimum_rate_is_left_and_one_above_it_is_not() {
-    let row = Row::new("7, 22", "sources beside the minimum rate, in the simulator");
     let mut below = Stage::new(200_000, 900);
     let waited = below.until_timed_out(DOWNLOADER, Timer::MinimumRate);
     assert!(on_time(RATE_WINDOW).contains(&waited), "left after {waited:?}");
     below.start(ANOTHER);
     below.until_fetched(below.name);
-    row.tried(1);
 
     let mut above = Stage::new(80_000, 1_200);
     let waited = above.until_fetched(above.name);
     assert!(waited > 2 * RATE_WINDOW, "too soon to tell: {waited:?}");
     assert!(process_of(&above.world, DOWNLOADER).timeouts.is_empty());
-    row.tried(1);
 }

@@ -19,7 +19,7 @@ pub(crate) enum Text {
     Printed,
 }
 
-/// The running account of one run.
+/// What happens in one run.
 pub(crate) struct Trace {
     hash: u64,
     text: Text,
@@ -27,7 +27,7 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// An empty account.
+    /// Nothing has happened.
     pub(crate) fn new(text: Text) -> Self {
         Self { hash: 0xcbf2_9ce4_8422_2325, text, lines: VecDeque::new() }
     }

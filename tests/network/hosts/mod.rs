@@ -17,11 +17,10 @@ use std::sync::RwLockReadGuard;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, panicking};
 
-use rustix::process::geteuid;
+use kit::{Missing, Need, is_root, tools};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
-use crate::account::{Row, is_possible};
 use crate::harness::Process;
 use crate::turns::beside_others;
 
@@ -42,8 +41,6 @@ static NETWORKS: AtomicUsize = AtomicUsize::new(0);
 /// Hosts that reach each other over a switch, mostly with a registry on the first of them.
 /// What runs there ends before the hosts go.
 pub(crate) struct Network {
-    /// The place in the account of what is tried here.
-    pub(crate) row: Row,
     registry: Option<Process>,
     first: Host,
     _namespaces: Namespaces,
@@ -64,32 +61,23 @@ pub(crate) struct Host {
 }
 
 impl Network {
-    /// Makes a network of some hosts with a registry, unless that is not possible here.
-    pub(crate) fn begin<const HOSTS: usize>(
-        rows: &'static str,
-        what: &'static str,
-    ) -> Option<(Self, [Host; HOSTS])> {
-        let (mut network, hosts) = Self::lay(rows, what)?;
+    /// Makes a network of some hosts, with a registry.
+    pub(crate) fn begin<const COUNT: usize>() -> (Self, [Host; COUNT]) {
+        let (mut network, hosts) = Self::lay();
         network.registry = Some(network.first.start_registry());
-        Some((network, hosts))
+        (network, hosts)
     }
 
-    /// Makes a network of some hosts without a registry, unless that is not possible here.
-    pub(crate) fn lay<const HOSTS: usize>(
-        rows: &'static str,
-        what: &'static str,
-    ) -> Option<(Self, [Host; HOSTS])> {
+    /// Makes a network of some hosts, without a registry.
+    pub(crate) fn lay<const COUNT: usize>() -> (Self, [Host; COUNT]) {
         let turn = beside_others();
-        if !is_possible("several hosts", what_is_there()) {
-            return None;
-        }
         let switch = format!("p2pfs-{}-{}", id(), NETWORKS.fetch_add(1, Ordering::Relaxed));
         let folder = TempDir::new().unwrap();
         let mut namespaces = Namespaces(Vec::new());
         namespaces.add(&switch);
         ip(&["-n", &switch, "link", "add", "switch", "type", "bridge"]);
         ip(&["-n", &switch, "link", "set", "switch", "up"]);
-        let hosts: [Host; HOSTS] = array::from_fn(|index| {
+        let hosts: [Host; COUNT] = array::from_fn(|index| {
             let number = index as u8 + 1;
             let host = Host {
                 namespace: format!("{switch}-{number}"),
@@ -103,15 +91,8 @@ impl Network {
             host
         });
         let first = hosts[0].clone();
-        let network = Self {
-            row: Row::new(rows, what),
-            registry: None,
-            first,
-            _namespaces: namespaces,
-            folder,
-            _turn: turn,
-        };
-        Some((network, hosts))
+        let network = Self { registry: None, first, _namespaces: namespaces, folder, _turn: turn };
+        (network, hosts)
     }
 
     /// Kills the registry and starts another one in its place.
@@ -126,19 +107,20 @@ impl Network {
     }
 }
 
-/// What making hosts takes.
-fn what_is_there() -> Result<(), String> {
-    if !geteuid().is_root() {
-        return Err("it takes root".to_owned());
-    }
-    for (tool, argument) in [("ip", "-V"), ("tc", "-V"), ("nft", "--version")] {
-        let ran = Command::new(tool).arg(argument).output();
-        if !ran.is_ok_and(|output| output.status.success()) {
-            return Err(format!("it takes {tool}"));
+/// Several hosts: root, the tools that make them, and a kernel that lets them.
+pub(crate) static HOSTS: Need = Need::new(|| {
+    is_root()?;
+    tools(&["ip", "tc", "nft"])?;
+    let name = format!("p2pfs-{}-try", id());
+    for verb in ["add", "del"] {
+        let output = Command::new("ip").args(["netns", verb, &name]).output().unwrap();
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Missing::Kernel("network namespaces", error));
         }
     }
     Ok(())
-}
+});
 
 /// The namespaces of a network.
 struct Namespaces(Vec<String>);

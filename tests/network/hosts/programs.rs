@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Host, OFFER_PORT, REGISTRY};
-use crate::account;
 use crate::harness::{Answer, Process, RegistryClient, await_until, is_timeout, offer_socket};
 use crate::messages::{OFFER_BYTES, int, text};
 
@@ -80,7 +79,6 @@ impl HostPeer {
             self.folder.join(name).exists()
         });
         let is_right = fs::read(self.folder.join(name)).unwrap() == content;
-        account::lost(usize::from(!is_right), 1);
         assert!(is_right, "{name} is wrong");
         assert_eq!(self.partial_bytes(), 0, "a partial file was left");
     }
