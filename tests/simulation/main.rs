@@ -58,8 +58,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::Instant;
 
-use faults::Counts;
 use kit::{quantity, setting};
+
+use faults::Counts;
 use trace::Text;
 use world::{Summary, World};
 
