@@ -46,7 +46,7 @@ fn every_row_names_a_test_and_every_test_that_is_named_is_there() {
         assert!(named.len() >= least, "{list}: {}", named.len());
         for name in named {
             let folders = ["tests", "src"].map(|folder| root().join(folder));
-            let is_there = match name.contains('/') {
+            let is_there = match name.contains(['/', '.']) {
                 true => root().join(&name).exists(),
                 false => folders.into_iter().any(|folder| is_in(folder, &name)),
             };
