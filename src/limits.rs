@@ -445,6 +445,12 @@ pub const METRICS_INTERVAL: Duration = Duration::from_secs(10);
 /// An answer, of which the program that gives it has the whole in hand.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// An answer of another program: keeps one that is not ours from filling memory. Ten times
+/// what a peer answers that names [`STATUS_NAMES_MAX`] files and offers and as many transfers.
+pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Why a file will not come, in words: several times the longest sentence that there is.
+pub const CONTROL_REASON_BYTES_MAX: usize = 1024;
+
 // ---- log ----
 
 /// Lines in one second about what one address did wrong.

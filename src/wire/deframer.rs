@@ -1,7 +1,7 @@
 //! Cuts a byte stream into messages, wherever the stream was cut before.
 //!
-//! Only a head that was cut is kept, 70 bytes at most; a whole one is decoded where it
-//! lies. The data of a chunk is never copied: it is reported as a range of the caller's
+//! Only a head that was cut is kept, as long as the longest of its protocol at most; a whole
+//! one is decoded where it lies. The data of a chunk is never copied: it is reported as a range of the caller's
 //! own buffer.
 //!
 //! Invariant: `head` is shorter than what the message in progress needs, and empty

@@ -54,6 +54,16 @@ pub enum Malformed {
         /// The value given.
         got: u32,
     },
+    /// A flag that is neither 0 nor 1.
+    Flag {
+        /// The value given.
+        got: u8,
+    },
+    /// A text that is longer than it may be.
+    TextLength {
+        /// The length claimed.
+        got: u32,
+    },
     /// A host that is neither a dotted IPv4 address nor `localhost`.
     Host,
 }
@@ -82,6 +92,8 @@ impl fmt::Display for Malformed {
             Self::Digest => f.write_str("a digest that is not 64 lower-case hexadecimal digits"),
             Self::Port { got } => write!(f, "a port of {got}, not within 1 to 65535"),
             Self::Success { got } => write!(f, "a success of {got}, neither 0 nor 1"),
+            Self::Flag { got } => write!(f, "a flag of {got}, neither 0 nor 1"),
+            Self::TextLength { got } => write!(f, "a text of {}", Count(*got, "byte")),
             Self::Host => f.write_str("a host that is neither an IPv4 address nor localhost"),
         }
     }

@@ -7,8 +7,10 @@
 //! | room | what is there |
 //! |---|---|
 //! | [`v0`] | the messages of protocol version 0 |
+//! | [`control`] | questions and answers of our own programs |
 //! | this one | what every protocol needs: fields, the deframer, text from outside |
 
+pub mod control;
 mod deframer;
 mod field;
 mod malformed;

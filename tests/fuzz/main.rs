@@ -90,6 +90,6 @@ macro_rules! tests {
 }
 
 tests! {
-    datagram deframer download file_name peer_node registration registry_node registry_session
-    shown upload
+    control datagram deframer download file_name peer_node registration registry_node
+    registry_session shown upload
 }

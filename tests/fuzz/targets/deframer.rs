@@ -37,7 +37,7 @@ enum Item<M> {
     Payload { bytes: Vec<u8>, is_whole: bool },
 }
 
-fn check<M: Message + Debug + PartialEq>(stream: &[u8], cuts: &[u8], encode: Encode<M>) {
+pub(super) fn check<M: Message + Debug + PartialEq>(stream: &[u8], cuts: &[u8], encode: Encode<M>) {
     let whole = read::<M>(&[stream]);
     assert_eq!(whole, read(&pieces(stream, cuts)), "two cuttings of one stream");
     check_heads(stream, encode);

@@ -6,6 +6,7 @@
 //! hostile content, and a mutation of it is another one.
 
 mod clock;
+mod control;
 mod datagram;
 mod deframer;
 mod download;
@@ -32,6 +33,7 @@ pub(crate) struct Target {
 
 /// Every target there is.
 pub(crate) const TARGETS: &[Target] = &[
+    Target { name: "control", run: control::run },
     Target { name: "datagram", run: datagram::run },
     Target { name: "deframer", run: deframer::run },
     Target { name: "download", run: download::run },
