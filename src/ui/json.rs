@@ -189,7 +189,12 @@ mod tests {
         let line = with_text(&"\u{e0001}".repeat(10_000));
         let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
         let chars = parsed["text"].as_str().unwrap().chars().count();
-        assert!((50..10_000).contains(&chars), "{chars}");
+        assert_eq!(chars, 86, "of 12 bytes each, the last of which is begun before the end");
+        assert!(with_text(&"a".repeat(1025)).contains(&format!(":\"{}\",", "a".repeat(1024))));
+        assert!(with_text(&"\"".repeat(513)).contains(&format!(":\"{}\",", "\\\"".repeat(512))));
+        assert!(
+            with_text(&"\u{e9}".repeat(513)).contains(&format!(":\"{}\",", "\u{e9}".repeat(512)))
+        );
         // Some objects have two of them.
         assert!(2 * line.len() < crate::limits::STDOUT_LINE_BYTES_MAX, "{}", line.len());
     }

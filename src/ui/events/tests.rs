@@ -1,0 +1,314 @@
+//! Every event, to the byte.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+use super::*;
+use crate::content::{Digest, FileError};
+use crate::node::{ConnectionId, Inventory, Snapshot};
+use crate::proto::CloseReason;
+use crate::ui::facts::{Facts, LoopCounts};
+use crate::ui::meter::Meter;
+use crate::ui::progress::Totals;
+use crate::ui::work::Work;
+use crate::wire::{FieldText, PeerId};
+
+/// What [`lines`] are, with the time of each cut out, and the number of the process 0.
+const EXPECTED: &[&str] = &[
+    r#"{"v":1,"time":"","event":"registered","registry":"192.0.2.1:5000"}"#,
+    r#"{"v":1,"time":"","event":"registry_unreachable","registry":"192.0.2.1:5000","reason":"\u001b[2J\u000a\"\\","retry_in":1.500}"#,
+    r#"{"v":1,"time":"","event":"registry_unreachable","registry":"192.0.2.1:5000","reason":"connection refused","retry_in":1.500}"#,
+    r#"{"v":1,"time":"","event":"offer_seen","name":"a é","peer":7}"#,
+    r#"{"v":1,"time":"","event":"offer_gone","name":"a é","peer":7}"#,
+    r#"{"v":1,"time":"","event":"already_there","name":"a é"}"#,
+    r#"{"v":1,"time":"","event":"waiting","name":"a é"}"#,
+    r#"{"v":1,"time":"","event":"download_started","name":"a é","peer":7,"address":"192.0.2.1:5000"}"#,
+    r#"{"v":1,"time":"","event":"checksum_failed","name":"a é","peer":7,"simulated":true}"#,
+    r#"{"v":1,"time":"","event":"source_failed","name":"a é","peer":7,"reason":"connection refused"}"#,
+    r#"{"v":1,"time":"","event":"source_failed","name":"a é","peer":7,"reason":"it is not known to the registry"}"#,
+    r#"{"v":1,"time":"","event":"retrying","name":"a é","retry_in":1.500}"#,
+    r#"{"v":1,"time":"","event":"verified","name":"a é","peer":7,"bytes":1152921504606846976,"seconds":12.346,"sha256":"0707070707070707070707070707070707070707070707070707070707070707"}"#,
+    r#"{"v":1,"time":"","event":"failed","name":"a é","reason":"no such regular file"}"#,
+    r#"{"v":1,"time":"","event":"saved_as","name":"a é (1)","wanted":"a é"}"#,
+    r#"{"v":1,"time":"","event":"identical","name":"a é"}"#,
+    r#"{"v":1,"time":"","event":"nothing_matched","pattern":"*\u000a"}"#,
+    r#"{"v":1,"time":"","event":"upload_started","name":"a é","address":"192.0.2.1:5000","bytes":1152921504606846976}"#,
+    r#"{"v":1,"time":"","event":"upload_done","name":"a é","address":"192.0.2.1:5000","bytes":1152921504606846976,"seconds":12.346}"#,
+    r#"{"v":1,"time":"","event":"upload_failed","name":"a é","address":"192.0.2.1:5000","reason":"connection refused"}"#,
+    r#"{"v":1,"time":"","event":"file_shared","name":"a é"}"#,
+    r#"{"v":1,"time":"","event":"file_changing","name":"a é"}"#,
+    r#"{"v":1,"time":"","event":"file_refused","name":"a é"}"#,
+    r#"{"v":1,"time":"","event":"file_lost","name":"a é","reason":"no such regular file"}"#,
+    r#"{"v":1,"time":"","event":"folder_lost"}"#,
+    r#"{"v":1,"time":"","event":"peer_entered","peer":7,"address":"192.0.2.1:5000"}"#,
+    r#"{"v":1,"time":"","event":"peer_left","peer":7,"reason":"connection refused"}"#,
+    r#"{"v":1,"time":"","event":"listening","address":"192.0.2.1:5000"}"#,
+    r#"{"v":1,"time":"","event":"sharing","folder":"a folder","files":3,"skipped":1}"#,
+    r#"{"v":1,"time":"","event":"file_skipped","name":"\u0000\u0009\u0008\u000c\u000d\u001f\u007f\u0085\u202e\udb40\udc01/😀","reason":"no such regular file"}"#,
+    r#"{"v":1,"time":"","event":"dropped","events":3}"#,
+    r#"{"v":1,"time":"","event":"offer","name":"a é","peer":7,"address":"192.0.2.1:5000","heard_ago":0.250,"listens_at":null}"#,
+    r#"{"v":1,"time":"","event":"offer","name":"a é","peer":7,"address":"192.0.2.1:5000","heard_ago":0.250,"listens_at":"192.0.2.1:5000"}"#,
+    r#"{"v":1,"time":"","event":"offer_gone","name":"a é","peer":7}"#,
+    r#"{"v":1,"time":"","event":"exit","code":0,"error":null}"#,
+    r#"{"v":1,"time":"","event":"exit","code":2,"error":"no \"file\""}"#,
+    r#"{"v":1,"time":"","event":"offer_port","port":8000,"ok":true,"error":null}"#,
+    r#"{"v":1,"time":"","event":"offer_port","port":8000,"ok":false,"error":"in use"}"#,
+    r#"{"v":1,"time":"","event":"registry","registry":"lab:5000","ok":true,"connected_us":1000000,"answered_us":2000000,"error":null}"#,
+    r#"{"v":1,"time":"","event":"registry","registry":"lab:5000","ok":false,"connected_us":null,"answered_us":null,"error":"gone"}"#,
+    r#"{"v":1,"time":"","event":"interface","name":"eth0","address":"192.0.2.1","prefix_length":24,"broadcast":null,"up":true,"offers_to":null,"ok":false,"error":"no","offers":3,"peers":1}"#,
+    r#"{"v":1,"time":"","event":"interface","name":"eth0","address":"192.0.2.1","prefix_length":24,"broadcast":"192.0.2.255","up":true,"offers_to":"192.0.2.1:5000","ok":false,"error":null,"offers":3,"peers":1}"#,
+    r#"{"v":1,"time":"","event":"peer","peer":7,"from":"192.0.2.1","offers":3,"address":"192.0.2.1:5000","ok":true,"connected_us":1000000,"error":null}"#,
+    r#"{"v":1,"time":"","event":"peer","peer":7,"from":"192.0.2.1","offers":3,"address":null,"ok":false,"connected_us":null,"error":"not known"}"#,
+    r#"{"v":1,"time":"","event":"verdict","code":1,"text":"it is late"}"#,
+    r#"{"v":1,"time":"","event":"status","name":"test","pid":0,"uptime_seconds":1.000,"files_shared":5,"offers_known":6,"peers_known":7,"connections":4,"downloads_running":1,"uploads_running":1,"wishes_open":8,"files_fetched":9,"bytes_fetched":10,"files_sent":11,"bytes_sent":12,"retries":13,"turns":14,"longest_turn_seconds":0.001,"syncs":15,"longest_sync_seconds":0.017}"#,
+    r#"{"v":1,"time":"","event":"transfer","name":"a é","upload":true,"address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000}"#,
+    r#"{"v":1,"time":"","event":"transfer","name":"a é","upload":false,"address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000}"#,
+    r#"{"v":1,"time":"","event":"shared_file","name":"a é","bytes":7}"#,
+    r#"{"v":1,"time":"","event":"offer","name":"a é","peer":7,"address":"192.0.2.1:5000","heard_ago":1.000,"listens_at":null}"#,
+    r#"{"v":1,"time":"","event":"upload_progress","name":"a é","address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000,"still_for":1.000,"limited_by":"other side"}"#,
+    r#"{"v":1,"time":"","event":"progress","name":"a é","peer":7,"bytes":3000,"bytes_per_second":3000,"seconds":1.000,"still_for":0.250,"limited_by":"network"}"#,
+];
+
+/// What is written as metrics, without the lines for people.
+const METRICS: &[&str] = &[
+    "# TYPE p2pfs_uptime_seconds gauge",
+    "p2pfs_uptime_seconds 1.000000",
+    "# TYPE p2pfs_files_shared gauge",
+    "p2pfs_files_shared 5",
+    "# TYPE p2pfs_offers_known gauge",
+    "p2pfs_offers_known 6",
+    "# TYPE p2pfs_peers_known gauge",
+    "p2pfs_peers_known 7",
+    "# TYPE p2pfs_connections gauge",
+    "p2pfs_connections 4",
+    "# TYPE p2pfs_downloads_running gauge",
+    "p2pfs_downloads_running 1",
+    "# TYPE p2pfs_uploads_running gauge",
+    "p2pfs_uploads_running 1",
+    "# TYPE p2pfs_wishes_open gauge",
+    "p2pfs_wishes_open 8",
+    "# TYPE p2pfs_files_fetched_total counter",
+    "p2pfs_files_fetched_total 9",
+    "# TYPE p2pfs_bytes_fetched_total counter",
+    "p2pfs_bytes_fetched_total 10",
+    "# TYPE p2pfs_files_sent_total counter",
+    "p2pfs_files_sent_total 11",
+    "# TYPE p2pfs_bytes_sent_total counter",
+    "p2pfs_bytes_sent_total 12",
+    "# TYPE p2pfs_retries_total counter",
+    "p2pfs_retries_total 13",
+    "# TYPE p2pfs_turns_total counter",
+    "p2pfs_turns_total 14",
+    "# TYPE p2pfs_longest_turn_seconds gauge",
+    "p2pfs_longest_turn_seconds 0.001499",
+    "# TYPE p2pfs_syncs_total counter",
+    "p2pfs_syncs_total 15",
+    "# TYPE p2pfs_longest_sync_seconds gauge",
+    "p2pfs_longest_sync_seconds 0.016500",
+];
+
+fn address() -> SocketAddrV4 {
+    SocketAddrV4::new([192, 0, 2, 1].into(), 5000)
+}
+
+/// The lines of all reports that have any.
+fn reported() -> Vec<String> {
+    let (name, peer) = (FileName::new("a \u{e9}").unwrap(), PeerId(7));
+    let [address, registry, from, to] = [address(); 4];
+    let reason = CloseReason::Broken(io::ErrorKind::ConnectionRefused);
+    let (retry_in, size_bytes) = (Duration::from_millis(1500), 1 << 60);
+    let elapsed = Duration::from_micros(12_345_678);
+    let text = FieldText::new("\u{1b}[2J\n\"\\");
+    let (digest, error) = (Digest([7; 32]), FileError::Missing);
+    let reports = [
+        Report::Registered { registry },
+        Report::RegistrationRefused { registry, text, retry_in },
+        Report::RegistryUnreachable { registry, reason, retry_in, again: false },
+        Report::OfferSeen { name, peer },
+        Report::OfferGone { name, peer },
+        Report::AlreadyThere { name },
+        Report::WaitingForOffer { name },
+        Report::DownloadStarted { name, peer, address },
+        Report::ChecksumFailed { name, peer, is_simulated: true },
+        Report::SourceFailed { name, peer, reason: Some(reason) },
+        Report::SourceFailed { name, peer, reason: None },
+        Report::AllSourcesFailed { name, retry_in },
+        Report::Verified { name, peer, size_bytes, digest, elapsed },
+        Report::WishFailed { name, error: error.into() },
+        Report::SavedAs { wanted: name, name: FileName::new("a \u{e9} (1)").unwrap() },
+        Report::Identical { name },
+        Report::NothingMatched { pattern: "*\n".to_owned() },
+        Report::UploadStarted { name, to, size_bytes },
+        Report::UploadDone { name, to, size_bytes, elapsed },
+        Report::UploadFailed { name, to, reason },
+        Report::FileShared { name },
+        Report::FileChanging { name },
+        Report::FileRefused { name },
+        Report::FileLost { name, error },
+        Report::FolderLost,
+        Report::PeerEntered { peer, address },
+        Report::PeerLeft { peer, reason },
+    ];
+    for told_otherwise in [
+        Report::PeerGone { peer },
+        Report::IdRefused { peer, text, next: peer },
+        Report::ConnectionClosed { from, reason },
+        Report::ConnectionRefused { from },
+        Report::ReadFailed { name, error },
+        Report::EntryRefused { peer, address, text },
+    ] {
+        assert!(of(&told_otherwise).is_none(), "{told_otherwise}");
+    }
+    reports.iter().map(|report| of(report).unwrap()).collect()
+}
+
+/// The lines of what is no report, but for those of the doctor and of a running program.
+fn told(heard: &HeardOffer) -> Vec<String> {
+    let now = heard.heard_at + Duration::from_millis(250);
+    vec![
+        listening(address()),
+        sharing("a folder", 3, 1),
+        file_skipped(
+            "\0\t\u{8}\u{c}\r\u{1f}\u{7f}\u{85}\u{202e}\u{e0001}/\u{1f600}",
+            &FileError::Missing,
+        ),
+        dropped(3),
+        offer(heard, None, now),
+        offer(heard, Some(address()), now),
+        offer_gone(&heard.offer),
+        exit(ExitCode::Done, None),
+        exit(ExitCode::Usage, Some("no \"file\"")),
+    ]
+}
+
+/// The lines of the doctor.
+fn examined() -> Vec<String> {
+    let (second, from) = (Duration::from_secs(1), *address().ip());
+    let interface = doctor::InterfaceEvent {
+        name: "eth0",
+        address: (from, 24),
+        broadcast: None,
+        is_up: true,
+        to: None,
+        error: Some("no"),
+        is_heard_back: false,
+        offers: (3, 1),
+    };
+    let (to, broadcast) = (Some(address()), Some([192, 0, 2, 255].into()));
+    vec![
+        doctor::offer_port(8000, None),
+        doctor::offer_port(8000, Some("in use")),
+        doctor::registry(&"lab:5000", Some(second), Some(second * 2), None),
+        doctor::registry(&"lab:5000", None, None, Some("gone")),
+        doctor::interface(&interface),
+        doctor::interface(&doctor::InterfaceEvent { to, broadcast, error: None, ..interface }),
+        doctor::peer((7, from, 3), Some(address()), Ok(second)),
+        doctor::peer((7, from, 3), None, Err("not known")),
+        doctor::verdict(ExitCode::Other, "it is late"),
+    ]
+}
+
+/// The lines of a program that sends a file and fetches it; and what it writes as metrics.
+fn running(heard: HeardOffer) -> (Vec<String>, String) {
+    let (name, began, second) = (heard.offer.name, heard.heard_at, Duration::from_secs(1));
+    let transfer = |connection, direction, moved_ms| Transfer {
+        connection: ConnectionId::from_bits(connection),
+        name,
+        direction,
+        address: address(),
+        began,
+        moved_at: began + Duration::from_millis(moved_ms),
+        bytes: 3000,
+    };
+    let upload = transfer(0, Direction::Out { size_bytes: 4000, waits_for_hash: false }, 0);
+    let download = transfer(1, Direction::In { peer: heard.offer.peer }, 750);
+    let snapshot = Snapshot {
+        transfers: vec![upload, download],
+        connections: 4,
+        files_shared: 5,
+        offers_known: 6,
+        peers_known: 7,
+        wishes_open: 8,
+    };
+    let now = began + second;
+    let mut meter = Meter::default();
+    meter.look(now, &snapshot, (&Work { idle: second, ..Work::default() }, second));
+    let mut totals = Totals::default();
+    (totals.files_in, totals.bytes_in) = (9, 10);
+    (totals.files_out, totals.bytes_out) = (11, 12);
+    totals.retries = 13;
+    let (longest_turn, longest_sync) = (Duration::from_micros(1499), Duration::from_micros(16_500));
+    let counts = LoopCounts { turns: 14, longest_turn, syncs: 15, longest_sync };
+    let (totals, snapshot, counts) = (&totals, &snapshot, &counts);
+    let facts = Facts { name: "test", began, now, totals, snapshot, counts };
+    let inventory = Inventory { shared: vec![(name, 7)], offers: vec![heard] };
+    let pid = format!("\"pid\":{},", std::process::id());
+    let answer = facts.json(&inventory).replace(&pid, "\"pid\":0,");
+    let mut lines: Vec<_> = answer.lines().map(|line| format!("{line}\n")).collect();
+    lines.extend(meter.running().map(progress));
+    (lines, facts.prometheus())
+}
+
+fn heard() -> HeardOffer {
+    let offer = Offer { name: FileName::new("a \u{e9}").unwrap(), peer: PeerId(7) };
+    HeardOffer { offer, from: address(), heard_at: Instant::now() }
+}
+
+fn lines() -> Vec<String> {
+    [reported(), told(&heard()), examined(), running(heard()).0].concat()
+}
+
+#[test]
+fn every_line_is_as_it_always_was() {
+    let without_time = |line: &String| {
+        let (start, rest) = line.split_once("\"time\":\"").unwrap();
+        let (time, rest) = rest.split_once('"').unwrap();
+        assert!(time.len() == 24 && time.ends_with('Z'), "{line}");
+        assert!(humantime::parse_rfc3339(time).is_ok(), "{line}");
+        format!("{start}\"time\":\"\"{rest}")
+    };
+    let lines: Vec<_> = lines().iter().map(without_time).collect();
+    for (n, line) in lines.iter().enumerate() {
+        assert_eq!(Some(&line.trim_end_matches('\n')), EXPECTED.get(n), "line {n}");
+    }
+    assert_eq!(lines.len(), EXPECTED.len());
+    assert!(lines.iter().all(|line| line.ends_with("}\n") && line.matches('\n').count() == 1));
+}
+
+/// Checks a line against the documentation of its event; returns the name of the event.
+fn check(line: &str) -> &'static str {
+    let object: serde_json::Map<_, _> = serde_json::from_str(line).unwrap();
+    let kind = EVENTS.iter().find(|kind| object["event"] == kind.name).unwrap();
+    let documented = COMMON.iter().chain(kind.fields);
+    assert_eq!(object.len(), documented.clone().count(), "{line}");
+    for field in documented {
+        let value = &object[field.name];
+        let fits = match field.kind {
+            FieldKind::Text => value.is_string(),
+            FieldKind::TextOrNull => value.is_string() || value.is_null(),
+            FieldKind::Number => value.is_u64(),
+            FieldKind::NumberOrNull => value.is_u64() || value.is_null(),
+            FieldKind::Decimal => value.is_f64(),
+            FieldKind::Flag => value.is_boolean(),
+        };
+        assert!(fits, "{} in {line}", field.name);
+    }
+    kind.name
+}
+
+#[test]
+fn metrics_have_the_numbers_of_the_status() {
+    let metrics = running(heard()).1;
+    let (help, rest): (Vec<_>, Vec<_>) =
+        metrics.lines().partition(|line| line.starts_with("# HELP p2pfs_"));
+    assert_eq!(rest, METRICS);
+    assert_eq!(help.len() * 2, METRICS.len());
+}
+
+#[test]
+fn every_event_is_as_it_is_documented() {
+    let checked: BTreeSet<_> = lines().iter().map(|line| check(line)).collect();
+    assert_eq!(checked, EVENTS.iter().map(|kind| kind.name).collect());
+    assert_eq!(checked.len(), EVENTS.len(), "no name twice");
+}
