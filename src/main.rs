@@ -5,7 +5,7 @@ use std::process::exit;
 
 use p2pfs::cli::{Cli, Command};
 use p2pfs::exit::{ExitCode, Failure};
-use p2pfs::ui::{events, stdout};
+use p2pfs::ui::{Event, stdout};
 use p2pfs::{logger, run};
 
 fn main() {
@@ -27,7 +27,7 @@ fn main() {
     }
     // This may wait for its reader.
     if json {
-        stdout::print_last(&events::exit(code, error));
+        stdout::print_last(&Event::of_exit(code, error).line());
     }
     exit(code as i32);
 }

@@ -24,7 +24,7 @@ use rustix::net::SendFlags;
 use crate::exit::ExitCode;
 use crate::limits::{ACCEPTS_PER_TURN, STATUS_CLIENTS_MAX, STATUS_REQUEST_BYTES_MAX};
 use crate::node::Report;
-use crate::ui;
+use crate::ui::Event;
 use crate::wire::v0::FileName;
 
 /// The token of the socket itself; those of its connections are below it.
@@ -162,7 +162,7 @@ impl StatusSocket {
                 continue;
             }
             let text = match json {
-                true => ui::events::of(report).unwrap_or_default(),
+                true => Event::of_report(report).map(|event| event.line()).unwrap_or_default(),
                 false => format!("{report}\n"),
             };
             let is_last = names.is_empty();

@@ -20,7 +20,7 @@ use crate::limits::{
 use crate::node::{HeardOffer, ListNode, Outcome};
 use crate::reactor::probe::RegistryProbe;
 use crate::reactor::{Reactor, Signals};
-use crate::ui::{Ui, events};
+use crate::ui::{Event, Ui};
 use crate::wire::PeerId;
 use crate::wire::v0::Offer;
 
@@ -145,7 +145,7 @@ impl Addresses {
     }
 
     fn event(&self, heard: &HeardOffer, now: Instant) -> String {
-        events::offer(heard, self.of(heard), now)
+        Event::of_offer(heard, self.of(heard), now).line()
     }
 }
 
@@ -186,7 +186,7 @@ fn changes(
     let mut text = String::new();
     for (offer, address) in shown.iter().filter(|(offer, _)| !now.contains_key(offer)) {
         text += &match json {
-            Some(_) => events::offer_gone(offer),
+            Some(_) => Event::of_offer_gone(offer).line(),
             None => line("gone", offer, address),
         };
     }

@@ -38,7 +38,7 @@ use crate::limits::{CONNECTIONS_MIN, Limits, SKIPPED_EVENTS_MAX, SPARE_DESCRIPTO
 use crate::node::{Input, Node, Outcome};
 use crate::reactor::Reactor;
 use crate::storage::{DigestCache, SharedFolder, Skipped};
-use crate::ui::{events, stdout};
+use crate::ui::{Event, stdout, text};
 use crate::wire::Shown;
 use crate::wire::v0::FileName;
 
@@ -75,7 +75,7 @@ fn with_descriptors(limits: Limits) -> Limits {
 /// The line that scripts wait for, and what a service manager waits for.
 fn say_listening(address: SocketAddrV4, output: &OutputArgs) {
     stdout::print(&match output.json {
-        true => events::listening(address),
+        true => Event::Listening { address: text(address) }.line(),
         false => format!("listening {address}\n"),
     });
     systemd::ready();
@@ -84,9 +84,10 @@ fn say_listening(address: SocketAddrV4, output: &OutputArgs) {
 /// What a folder holds at the start, as events.
 fn say_sharing(path: &Path, files: usize, skipped: &[Skipped], output: &OutputArgs) {
     if output.json {
-        stdout::print(&events::sharing(&path.to_string_lossy(), files, skipped.len()));
+        let folder = text(path.to_string_lossy());
+        stdout::print(&Event::Sharing { folder, files, skipped: skipped.len() }.line());
         for Skipped { name, why } in skipped.iter().take(SKIPPED_EVENTS_MAX) {
-            stdout::print(&events::file_skipped(name, why));
+            stdout::print(&Event::FileSkipped { name: text(name), reason: text(why) }.line());
         }
     }
 }

@@ -4,11 +4,13 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use super::events;
-use super::json::{Field, FieldKind, Value};
+use super::events::{EVENTS, Event};
+use super::json::{Counter, Gauge, Seconds, text};
 use super::progress::{Retries, Totals};
+use super::schema::Metric;
 use crate::count::{Bytes, Count};
 use crate::node::{Direction, Inventory, Snapshot, Transfer};
+use crate::wire::v0::FileName;
 
 /// What the loop of a program did so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,95 +35,65 @@ pub(super) struct Facts<'a> {
     pub(super) counts: &'a LoopCounts,
 }
 
-/// A fact that is a number.
-pub(super) struct Fact {
-    pub(super) field: Field,
-    /// Whether it only ever grows.
-    is_counter: bool,
-}
-
-const fn fact(name: &'static str, kind: FieldKind, is_counter: bool, what: &'static str) -> Fact {
-    Fact { field: Field { name, kind, what }, is_counter }
-}
-
-const fn gauge(name: &'static str, what: &'static str) -> Fact {
-    fact(name, FieldKind::Number, false, what)
-}
-
-const fn counter(name: &'static str, what: &'static str) -> Fact {
-    fact(name, FieldKind::Number, true, what)
-}
-
-/// The facts that are numbers, in the order of [`Facts::numbers`].
-pub(super) const FACTS: [Fact; 17] = [
-    fact("uptime_seconds", FieldKind::Decimal, false, "seconds since its start"),
-    gauge("files_shared", "files that it shares"),
-    gauge("offers_known", "offers of others that it knows"),
-    gauge("peers_known", "peers that these are from"),
-    gauge("connections", "open connections"),
-    gauge("downloads_running", "files that are coming in"),
-    gauge("uploads_running", "files that are going out"),
-    gauge("wishes_open", "files that it wants and does not have"),
-    counter("files_fetched", "files fetched and verified"),
-    counter("bytes_fetched", "their bytes"),
-    counter("files_sent", "files sent and acknowledged"),
-    counter("bytes_sent", "their bytes"),
-    counter("retries", "downloads that failed and were tried again"),
-    counter("turns", "turns of its loop"),
-    fact("longest_turn_seconds", FieldKind::Decimal, false, "the longest of them"),
-    counter("syncs", "waits for the disk, to make files safe"),
-    fact("longest_sync_seconds", FieldKind::Decimal, false, "the longest of them"),
-];
-
 impl Facts<'_> {
     fn uptime(&self) -> Duration {
         self.now.saturating_duration_since(self.began)
     }
 
-    /// The values of [`FACTS`].
-    fn numbers(&self) -> [Value<'static>; FACTS.len()] {
-        use Value::{Number, Seconds};
+    /// Returns the numbers as an event.
+    fn status(&self) -> Event {
         let Self { totals, snapshot, counts, .. } = self;
         let is_in = |transfer: &&Transfer| matches!(transfer.direction, Direction::In { .. });
         let downloads = snapshot.transfers.iter().filter(is_in).count();
-        let number = |number: usize| Number(number as u64);
-        [
-            Seconds(self.uptime()),
-            number(snapshot.files_shared),
-            number(snapshot.offers_known),
-            number(snapshot.peers_known),
-            number(snapshot.connections),
-            number(downloads),
-            number(snapshot.transfers.len() - downloads),
-            number(snapshot.wishes_open),
-            Number(totals.files_in),
-            Number(totals.bytes_in),
-            Number(totals.files_out),
-            Number(totals.bytes_out),
-            Number(totals.retries),
-            Number(counts.turns),
-            Seconds(counts.longest_turn),
-            Number(counts.syncs),
-            Seconds(counts.longest_sync),
-        ]
+        Event::Status {
+            name: text(self.name),
+            pid: std::process::id(),
+            uptime_seconds: Seconds(self.uptime()),
+            files_shared: Gauge(snapshot.files_shared),
+            offers_known: Gauge(snapshot.offers_known),
+            peers_known: Gauge(snapshot.peers_known),
+            connections: Gauge(snapshot.connections),
+            downloads_running: Gauge(downloads),
+            uploads_running: Gauge(snapshot.transfers.len() - downloads),
+            wishes_open: Gauge(snapshot.wishes_open),
+            files_fetched: Counter(totals.files_in),
+            bytes_fetched: Counter(totals.bytes_in),
+            files_sent: Counter(totals.files_out),
+            bytes_sent: Counter(totals.bytes_out),
+            retries: Counter(totals.retries),
+            turns: Counter(counts.turns),
+            longest_turn_seconds: Seconds(counts.longest_turn),
+            syncs: Counter(counts.syncs),
+            longest_sync_seconds: Seconds(counts.longest_sync),
+        }
     }
 
-    /// As objects: one with the numbers, then one for each transfer, file and offer.
+    /// Returns events: one with the numbers, then one for each transfer, file and offer.
     pub(super) fn json(&self, inventory: &Inventory) -> String {
-        let pid = Value::Number(std::process::id().into());
-        let mut values = vec![Value::Text(&self.name), pid];
-        values.extend(self.numbers());
-        let mut text = events::status(&values);
-        for transfer in &self.snapshot.transfers {
-            text += &events::transfer(transfer, self.now);
+        let shared =
+            |(name, bytes): &(FileName, u64)| Event::SharedFile { name: text(name), bytes: *bytes };
+        let events = std::iter::once(self.status())
+            .chain(self.snapshot.transfers.iter().map(|transfer| self.transfer(transfer)))
+            .chain(inventory.shared.iter().map(shared))
+            .chain(inventory.offers.iter().map(|heard| Event::of_offer(heard, None, self.now)));
+        events.map(|event| event.line()).collect()
+    }
+
+    fn transfer(&self, transfer: &Transfer) -> Event {
+        Event::Transfer {
+            name: text(transfer.name),
+            upload: matches!(transfer.direction, Direction::Out { .. }),
+            address: text(transfer.address),
+            bytes: transfer.bytes,
+            bytes_per_second: self.rate(transfer),
+            seconds: Seconds(self.now.saturating_duration_since(transfer.began)),
         }
-        for (name, size_bytes) in &inventory.shared {
-            text += &events::shared_file(name, *size_bytes);
-        }
-        for heard in &inventory.offers {
-            text += &events::offer(heard, None, self.now);
-        }
-        text
+    }
+
+    /// Returns the bytes of a transfer in each second since its start.
+    fn rate(&self, transfer: &Transfer) -> u64 {
+        let seconds = self.now.saturating_duration_since(transfer.began).as_secs_f64();
+        if seconds > 0.0 { (transfer.bytes as f64 / seconds) as u64 } else { 0 }
     }
 
     /// As text for people.
@@ -157,7 +129,7 @@ impl Facts<'_> {
         ));
         for transfer in &snapshot.transfers {
             let (name, bytes) = (transfer.name, Bytes(transfer.bytes));
-            let rate = Bytes(events::rate(transfer, self.now));
+            let rate = Bytes(self.rate(transfer));
             match transfer.direction {
                 Direction::In { peer } => {
                     line(format_args!("fetching {name} from peer {}: {bytes}, {rate}/s", peer.0));
@@ -185,19 +157,22 @@ impl Facts<'_> {
         text
     }
 
-    /// As Prometheus reads it.
+    /// Returns the numbers in the text format of Prometheus.
     pub(super) fn prometheus(&self) -> String {
         let mut text = String::new();
-        for (Fact { field, is_counter }, value) in FACTS.iter().zip(self.numbers()) {
-            let (kind, end) = if *is_counter { ("counter", "_total") } else { ("gauge", "") };
-            let name = format!("p2pfs_{}{end}", field.name);
-            let _ = writeln!(text, "# HELP {name} {}", field.what);
-            let _ = writeln!(text, "# TYPE {name} {kind}");
-            let _ = match value {
-                Value::Seconds(duration) => writeln!(text, "{name} {:.6}", duration.as_secs_f64()),
-                Value::Number(number) => writeln!(text, "{name} {number}"),
-                _ => unreachable!("facts are numbers"),
+        let kind = EVENTS.iter().find(|kind| kind.name == "status");
+        let fields = kind.into_iter().flat_map(|kind| kind.fields);
+        for (field, metric) in fields.zip(self.status().metrics()) {
+            let (metric_type, end, value) = match metric {
+                Some(Metric::Gauge(count)) => ("gauge", "", count.to_string()),
+                Some(Metric::Counter(count)) => ("counter", "_total", count.to_string()),
+                Some(Metric::Seconds(seconds)) => ("gauge", "", format!("{seconds:.6}")),
+                None => continue,
             };
+            let name = format!("p2pfs_{}{end}", field.name);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "# HELP {name} {}", field.meaning);
+            let _ = writeln!(text, "# TYPE {name} {metric_type}\n{name} {value}");
         }
         text
     }

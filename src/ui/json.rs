@@ -1,150 +1,138 @@
-//! JSON, as far as it is needed: objects, one to a line, whose keys come from their own
-//! documentation, so that the two cannot differ.
+//! How an event looks as JSON: one object a line, made by `serde_json`.
+//!
+//! Two things differ from what `serde_json` does by itself. Seconds have three decimals. A
+//! character that could deceive a reader ([`is_deceptive`]) is escaped as `\u....`: a line
+//! is safe to show on a terminal, and a parser returns the text as it was.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
+use serde::{Serialize, Serializer};
+use serde_json::ser::{CharEscape, Formatter};
+
+use super::events::Event;
 use crate::limits::JSON_TEXT_BYTES_MAX;
 use crate::wire::is_deceptive;
 
-/// The version of all objects. It changes with any change of shape that is not a new
-/// event or a new field at the end.
+/// The version of all events. It changes with any change of shape other than a new event or
+/// a new field.
 pub const VERSION: u64 = 1;
 
-/// A kind of object.
-#[derive(Debug)]
-pub struct Kind {
-    /// What stands in its field `event`.
-    pub name: &'static str,
-    /// When there is one.
-    pub what: &'static str,
-    /// Its own fields, after those that all have, in order.
-    pub fields: &'static [Field],
-}
+/// A text of up to [`JSON_TEXT_BYTES_MAX`] bytes with its escapes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Text(String);
 
-/// A field of an object.
+/// A time span.
 #[derive(Clone, Copy, Debug)]
-pub struct Field {
-    /// Its name.
-    pub name: &'static str,
-    /// What stands in it.
-    pub kind: FieldKind,
-    /// What that means, with its unit.
-    pub what: &'static str,
+pub struct Seconds(pub Duration);
+
+/// A count that is also a metric, and goes up and down.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Gauge(pub usize);
+
+/// A count that is also a metric, and never goes down while the program runs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Counter(pub u64);
+
+/// What a line holds: the fields that every event begins with, and its own.
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u64,
+    time: Text,
+    #[serde(flatten)]
+    event: &'a Event,
 }
 
-/// What stands in a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldKind {
-    /// A string.
-    Text,
-    /// A string, or null.
-    TextOrNull,
-    /// A whole number.
-    Number,
-    /// A whole number, or null.
-    NumberOrNull,
-    /// A number with decimals.
-    Decimal,
-    /// true or false.
-    Flag,
-}
-
-/// A value.
-#[derive(Clone, Copy)]
-pub enum Value<'a> {
-    /// A string. What could deceive a reader is escaped, and comes out again when the
-    /// line is parsed.
-    Text(&'a dyn fmt::Display),
-    /// A whole number.
-    Number(u64),
-    /// A time in seconds.
-    Seconds(Duration),
-    /// true or false.
-    Flag(bool),
-    /// Nothing.
-    Null,
-}
-
-/// The fields that every object has.
-pub const COMMON: &[Field] = &[
-    Field { name: "v", kind: FieldKind::Number, what: "the version of these objects, 1" },
-    Field { name: "time", kind: FieldKind::Text, what: "when, as in 2001-02-03T04:05:06.789Z" },
-    Field { name: "event", kind: FieldKind::Text, what: "the name of the event" },
-];
-
-/// An object with the values of its own fields, as a line.
-pub fn line(kind: &Kind, values: &[Value<'_>]) -> String {
-    debug_assert_eq!(kind.fields.len(), values.len(), "{}", kind.name);
+/// Returns an event as a line, with the current time.
+pub(super) fn line(event: &Event) -> String {
     let now = humantime::format_rfc3339_millis(SystemTime::now());
-    let common = [Value::Number(VERSION), Value::Text(&now), Value::Text(&kind.name)];
-    let fields = COMMON.iter().chain(kind.fields).zip(common.iter().chain(values));
-    let mut line = String::new();
-    for (n, (field, value)) in fields.enumerate() {
-        line.push_str(if n == 0 { "{\"" } else { ",\"" });
-        line.push_str(field.name);
-        line.push_str("\":");
-        value.push(&mut line);
-    }
-    line.push_str("}\n");
-    line
+    let line = Line { v: VERSION, time: text(now), event };
+    let mut bytes = Vec::new();
+    let written = line.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Safe));
+    debug_assert!(written.is_ok(), "writing to memory cannot fail: {written:?}");
+    bytes.push(b'\n');
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
-impl Value<'_> {
-    fn push(self, out: &mut String) {
-        // Writing to a string cannot fail; a text that is too long ends early.
-        let _ = match self {
-            Self::Text(text) => {
-                out.push('"');
-                let end = out.len() + JSON_TEXT_BYTES_MAX;
-                let _ = write!(Escaped { out, end }, "{text}");
-                out.write_char('"')
-            }
-            Self::Number(number) => write!(out, "{number}"),
-            Self::Seconds(duration) => write!(out, "{:.3}", duration.as_secs_f64()),
-            Self::Flag(flag) => write!(out, "{flag}"),
-            Self::Null => out.write_str("null"),
-        };
+/// Returns what `shown` displays, cut off where the bound is reached.
+pub fn text(shown: impl Display) -> Text {
+    let mut cut = Cut { text: String::new(), left_bytes: JSON_TEXT_BYTES_MAX };
+    // An error is the end of the room.
+    let _ = write!(cut, "{shown}");
+    Text(cut.text)
+}
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0.as_secs_f64())
     }
 }
 
-/// Escapes what JSON wants escaped, and what could deceive whoever looks at the line.
-struct Escaped<'a> {
-    out: &'a mut String,
-    /// Where it ends at the latest.
-    end: usize,
+/// A text that ends with the first character that reaches the bound.
+struct Cut {
+    text: String,
+    left_bytes: usize,
 }
 
-impl Write for Escaped<'_> {
+impl fmt::Write for Cut {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
-            if self.out.len() >= self.end {
+            if self.left_bytes == 0 {
                 return Err(fmt::Error);
             }
-            match c {
-                '"' | '\\' => self.out.extend(['\\', c]),
-                c if is_deceptive(c) => {
-                    for unit in c.encode_utf16(&mut [0; 2]) {
-                        write!(self.out, "\\u{unit:04x}")?;
-                    }
-                }
-                c => self.out.push(c),
-            }
+            self.text.push(c);
+            let escaped_bytes = match c {
+                '"' | '\\' => 2,
+                c if is_deceptive(c) => 6 * c.len_utf16(),
+                c => c.len_utf8(),
+            };
+            self.left_bytes = self.left_bytes.saturating_sub(escaped_bytes);
         }
         Ok(())
     }
 }
 
-impl fmt::Display for FieldKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text => "text",
-            Self::TextOrNull => "text or null",
-            Self::Number => "number",
-            Self::NumberOrNull => "number or null",
-            Self::Decimal => "decimal",
-            Self::Flag => "true or false",
-        })
+/// The format of a line.
+struct Safe;
+
+impl Formatter for Safe {
+    fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        write!(writer, "{value:.3}")
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        for part in fragment.split_inclusive(is_deceptive) {
+            let plain = part.trim_end_matches(is_deceptive);
+            writer.write_all(plain.as_bytes())?;
+            for unit in part[plain.len()..].encode_utf16() {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_char_escape<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
+        let control = match escape {
+            CharEscape::Quote => return writer.write_all(b"\\\""),
+            CharEscape::ReverseSolidus => return writer.write_all(b"\\\\"),
+            CharEscape::Solidus => return writer.write_all(b"/"),
+            CharEscape::Backspace => 0x08,
+            CharEscape::Tab => b'\t',
+            CharEscape::LineFeed => b'\n',
+            CharEscape::FormFeed => 0x0c,
+            CharEscape::CarriageReturn => b'\r',
+            CharEscape::AsciiControl(byte) => byte,
+        };
+        write!(writer, "\\u{control:04x}")
     }
 }
 
@@ -152,35 +140,18 @@ impl fmt::Display for FieldKind {
 mod tests {
     use super::*;
 
-    const KIND: Kind = Kind {
-        name: "test",
-        what: "",
-        fields: &[
-            Field { name: "text", kind: FieldKind::Text, what: "" },
-            Field { name: "number", kind: FieldKind::Number, what: "" },
-            Field { name: "seconds", kind: FieldKind::Decimal, what: "" },
-            Field { name: "flag", kind: FieldKind::Flag, what: "" },
-            Field { name: "nothing", kind: FieldKind::TextOrNull, what: "" },
-        ],
-    };
-
     fn with_text(text: &str) -> String {
-        let seconds = Value::Seconds(Duration::from_millis(1500));
-        let (number, flag) = (Value::Number(u64::MAX), Value::Flag(true));
-        line(&KIND, &[Value::Text(&text), number, seconds, flag, Value::Null])
+        Event::NothingMatched { pattern: super::text(text) }.line()
     }
 
     #[test]
-    fn every_text_comes_out_as_it_went_in_and_shows_nothing_that_deceives() {
+    fn every_text_is_parsed_as_it_was_and_its_line_shows_nothing_that_deceives() {
         let all: Vec<char> = ('\0'..=char::MAX).collect();
         for text in all.chunks(50).map(String::from_iter).chain(["".into(), "\"\\\n".into()]) {
             let line = with_text(&text);
             let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
-            assert_eq!(parsed["text"], text);
+            assert_eq!(parsed["pattern"], text);
             assert!(!line[..line.len() - 1].chars().any(is_deceptive), "{line:?}");
-            assert_eq!((&parsed["v"], &parsed["event"]), (&1.into(), &"test".into()));
-            assert_eq!((&parsed["number"], &parsed["seconds"]), (&u64::MAX.into(), &1.5.into()));
-            assert_eq!((&parsed["flag"], &parsed["nothing"]), (&true.into(), &().into()));
         }
     }
 
@@ -188,14 +159,15 @@ mod tests {
     fn a_text_without_end_is_cut_where_the_line_still_fits_a_pipe() {
         let line = with_text(&"\u{e0001}".repeat(10_000));
         let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let chars = parsed["text"].as_str().unwrap().chars().count();
+        let chars = parsed["pattern"].as_str().unwrap().chars().count();
         assert_eq!(chars, 86, "of 12 bytes each, the last of which is begun before the end");
-        assert!(with_text(&"a".repeat(1025)).contains(&format!(":\"{}\",", "a".repeat(1024))));
-        assert!(with_text(&"\"".repeat(513)).contains(&format!(":\"{}\",", "\\\"".repeat(512))));
-        assert!(
-            with_text(&"\u{e9}".repeat(513)).contains(&format!(":\"{}\",", "\u{e9}".repeat(512)))
-        );
-        // Some objects have two of them.
+        for (text, chars, escaped) in
+            [("a", 1024, "a"), ("\"", 512, "\\\""), ("\u{e9}", 512, "\u{e9}")]
+        {
+            let cut = format!(":\"{}\"}}\n", escaped.repeat(chars));
+            assert!(with_text(&text.repeat(chars + 1)).ends_with(&cut), "{text}");
+        }
+        // Some events have two of them.
         assert!(2 * line.len() < crate::limits::STDOUT_LINE_BYTES_MAX, "{}", line.len());
     }
 }

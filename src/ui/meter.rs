@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use super::events::Event;
+use super::json::{Seconds, text};
 use super::work::{Limit, Waits, Work};
 use crate::limits::{RATE_SHOWN_WINDOW, STALLED_AFTER};
 use crate::node::{ConnectionId, Direction, Snapshot, Transfer};
@@ -85,6 +87,35 @@ impl Running {
             bytes_per_second: if is_moving { moved / seconds } else { 0.0 },
             waits: self.waits.after(did, &transfer, next.still_for()),
             ..next
+        }
+    }
+
+    /// Returns what is told of it every second.
+    pub(super) fn event(&self) -> Event {
+        let Transfer { direction, bytes, .. } = self.transfer;
+        let [name, address] = [text(self.transfer.name), text(self.transfer.address)];
+        let bytes_per_second = self.bytes_per_second as u64;
+        let [seconds, still_for] = [self.elapsed(), self.still_for()].map(Seconds);
+        let limited_by = text(self.limit());
+        match direction {
+            Direction::In { peer } => Event::Progress {
+                name,
+                peer: peer.0,
+                bytes,
+                bytes_per_second,
+                seconds,
+                still_for,
+                limited_by,
+            },
+            Direction::Out { .. } => Event::UploadProgress {
+                name,
+                address,
+                bytes,
+                bytes_per_second,
+                seconds,
+                still_for,
+                limited_by,
+            },
         }
     }
 

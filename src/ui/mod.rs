@@ -4,19 +4,22 @@
 //! | room | what is shown there |
 //! |---|---|
 //! | `report_log` | lines of the log |
-//! | [`events`], [`doctor`], [`json`] | `--json`: an object a line on stdout, and their documentation |
+//! | [`events`] | the events of `--json`, an object a line on stdout, with their documentation |
+//! | `report_event` | which event a report is |
+//! | [`json`], [`schema`] | how an event is written; the types of the documentation |
 //! | `facts` | `status`, and what `--metrics` writes |
 //! | `progress` | how the transfers do, for people |
 //! | `meter`, `work` | how fast the running transfers are, and what keeps them from more |
 //! | [`stdout`] | a line is written there at once or not at all |
 
-pub mod doctor;
 pub mod events;
 mod facts;
 pub mod json;
 mod meter;
 mod progress;
+mod report_event;
 mod report_log;
+pub mod schema;
 pub mod stdout;
 mod work;
 
@@ -26,8 +29,10 @@ use std::time::Instant;
 
 use log::Level;
 
+pub use self::events::Event;
 use self::facts::Facts;
 pub use self::facts::LoopCounts;
+pub use self::json::text;
 use self::meter::{Meter, Running};
 use self::progress::{Progress, Totals, View};
 use self::report_log::ReportLog;
@@ -93,9 +98,9 @@ impl Ui {
     pub fn report(&mut self, now: Instant, report: &Report) {
         self.log.log(now, report);
         if self.json
-            && let Some(line) = events::of(report)
+            && let Some(event) = Event::of_report(report)
         {
-            stdout::print(&line);
+            stdout::print(&event.line());
         }
         let is_first = self.totals.busy_since.is_none();
         self.totals.count(now, report);
@@ -126,7 +131,7 @@ impl Ui {
     /// Something in the folder is not shared, of which there may be very much.
     pub fn skip(&mut self, now: Instant, name: &str, why: &dyn Display) {
         if self.json {
-            stdout::print(&events::file_skipped(name, why));
+            stdout::print(&Event::FileSkipped { name: text(name), reason: text(why) }.line());
         }
         self.log.warn(now, format_args!("not shared: {}: {why}", Shown(name)));
     }
@@ -167,7 +172,7 @@ impl Ui {
         let running: Vec<_> = self.meter.running().collect();
         let is_running = !running.is_empty();
         if is_due(&mut self.events_due, now) {
-            running.iter().for_each(|running| stdout::print(&events::progress(running)));
+            running.iter().for_each(|running| stdout::print(&running.event().line()));
             self.events_due = is_running.then_some(now + PROGRESS_LOOK_INTERVAL);
         }
         if let Some(progress) = &self.progress

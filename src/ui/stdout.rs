@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::events;
+use super::events::Event;
 use crate::limits::{LAST_LINE_PATIENCE, STDOUT_LINE_BYTES_MAX};
 use crate::logger::takes_a_line;
 
@@ -36,7 +36,7 @@ pub fn print_last(line: &str) {
 fn print_within(line: &str, patience: Duration) {
     let Ok(mut stdout) = STDOUT.lock() else { return };
     if stdout.dropped > 0 {
-        let told = events::dropped(stdout.dropped);
+        let told = Event::Dropped { events: stdout.dropped }.line();
         if stdout.write(&told, patience) {
             stdout.dropped = 0;
         }

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use p2pfs::ui::events::EVENTS;
-use p2pfs::ui::json::COMMON;
+use p2pfs::ui::schema::COMMON;
 use serde_json::Value;
 
 use crate::harness::{FakeSource, Process, Signal, World, await_until, content};
@@ -244,10 +244,10 @@ fn help_and_manual_page_have_every_event_and_field() {
     };
     for text in [text(&["--help"]), text(&["man"])] {
         for kind in EVENTS {
-            let begin = text.find(&flat(&format!("{}: {}", kind.name, kind.what)));
+            let begin = text.find(&flat(&format!("{}: {}", kind.name, kind.when)));
             let begin = begin.unwrap_or_else(|| panic!("no {} in {text}", kind.name));
             for field in kind.fields {
-                let line = flat(&format!("{} ({}): {}", field.name, field.kind, field.what));
+                let line = flat(&format!("{} ({}): {}", field.name, field.kind, field.meaning));
                 assert!(text[begin..].contains(&line), "no {line} of {}", kind.name);
             }
         }

@@ -10,13 +10,13 @@ use crate::count::Count;
 use crate::exit::ExitCode;
 use crate::node::Subnet;
 use crate::run::network::{Interface, why};
-use crate::ui::doctor::{self as events, InterfaceEvent};
+use crate::ui::{Event, text};
 use crate::wire::{PeerId, Shown};
 
 /// Something that was found: its `Display` is a line for people.
 pub(super) trait Finding: Display {
     /// The same as an event.
-    fn event(&self) -> String;
+    fn event(&self) -> Event;
 }
 
 /// Whether the offer port can be shared with other programs.
@@ -213,9 +213,9 @@ impl PeerFinding {
 }
 
 impl Finding for PortFinding {
-    fn event(&self) -> String {
-        let error = self.error.map(|kind| kind.to_string());
-        events::offer_port(self.port, error.as_deref())
+    fn event(&self) -> Event {
+        let Self { port, error } = *self;
+        Event::OfferPort { port, ok: error.is_none(), error: error.map(text) }
     }
 }
 
@@ -233,9 +233,15 @@ impl Display for PortFinding {
 }
 
 impl Finding for RegistryFinding {
-    fn event(&self) -> String {
-        let error = self.error.as_ref().map(|(why, _)| why.as_str());
-        events::registry(&self.registry, self.connected_in, self.answered_in, error)
+    fn event(&self) -> Event {
+        let [connected_us, answered_us] = [self.connected_in, self.answered_in].map(|t| t.map(us));
+        Event::Registry {
+            registry: text(&self.registry),
+            ok: self.error.is_none(),
+            connected_us,
+            answered_us,
+            error: self.error.as_ref().map(|(why, _)| text(why)),
+        }
     }
 }
 
@@ -253,18 +259,20 @@ impl Display for RegistryFinding {
 }
 
 impl Finding for InterfaceFinding {
-    fn event(&self) -> String {
+    fn event(&self) -> Event {
         let Interface { name, address, subnet, broadcast, is_up } = &self.interface;
-        events::interface(&InterfaceEvent {
-            name,
-            address: (*address, subnet.prefix_len),
-            broadcast: *broadcast,
-            is_up: *is_up,
-            to: self.to,
-            error: self.error.as_ref().map(why).as_deref(),
-            is_heard_back: self.is_heard_back,
-            offers: (self.offers, self.peers as u64),
-        })
+        Event::Interface {
+            name: text(name),
+            address: text(address),
+            prefix_length: subnet.prefix_len,
+            broadcast: broadcast.map(text),
+            up: *is_up,
+            offers_to: self.to.map(text),
+            ok: self.is_heard_back,
+            error: self.error.as_ref().map(|error| text(why(error))),
+            offers: self.offers,
+            peers: self.peers,
+        }
     }
 }
 
@@ -293,15 +301,21 @@ impl Display for InterfaceFinding {
 }
 
 impl Finding for PeerFinding {
-    fn event(&self) -> String {
-        let heard = (self.id.0, self.from, self.offers);
-        match &self.place {
-            PeerPlace::NotTold => events::peer(heard, None, Err("not looked up")),
-            PeerPlace::Unknown => events::peer(heard, None, Err("not known to the registry")),
-            PeerPlace::At(address, Ok(time)) => events::peer(heard, Some(*address), Ok(*time)),
-            PeerPlace::At(address, Err(error)) => {
-                events::peer(heard, Some(*address), Err(&why(error)))
-            }
+    fn event(&self) -> Event {
+        let (address, connected) = match &self.place {
+            PeerPlace::NotTold => (None, Err(text("not looked up"))),
+            PeerPlace::Unknown => (None, Err(text("not known to the registry"))),
+            PeerPlace::At(address, Ok(time)) => (Some(address), Ok(us(*time))),
+            PeerPlace::At(address, Err(error)) => (Some(address), Err(text(why(error)))),
+        };
+        Event::Peer {
+            peer: self.id.0,
+            from: text(self.from),
+            offers: self.offers,
+            address: address.map(text),
+            ok: connected.is_ok(),
+            connected_us: connected.as_ref().ok().copied(),
+            error: connected.err(),
         }
     }
 }
@@ -324,8 +338,8 @@ impl Display for PeerFinding {
 }
 
 impl Finding for Verdict {
-    fn event(&self) -> String {
-        events::verdict(self.code, &self.text)
+    fn event(&self) -> Event {
+        Event::Verdict { code: self.code as u8, text: text(&self.text) }
     }
 }
 
@@ -333,6 +347,10 @@ impl Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+fn us(time: Duration) -> u64 {
+    time.as_micros() as u64
 }
 
 fn ms(time: Duration) -> f64 {

@@ -143,7 +143,7 @@ fn what_next(registry: SocketAddrV4, error: &io::Error) -> String {
 
 fn tell(output: &OutputArgs, finding: &impl Finding) {
     if output.json {
-        stdout::print(&finding.event());
+        stdout::print(&finding.event().line());
     } else if !output.quiet {
         // Whoever closed stderr, or does not read it, does not want to know.
         let mut stderr = io::stderr();

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::content::{Digest, FileError};
-use crate::node::{ConnectionId, Inventory, Snapshot};
+use crate::node::{ConnectionId, Direction, Inventory, Report, Snapshot, Transfer};
 use crate::proto::CloseReason;
 use crate::ui::facts::{Facts, LoopCounts};
 use crate::ui::meter::Meter;
 use crate::ui::progress::Totals;
+use crate::ui::schema::{COMMON, FieldKind};
 use crate::ui::work::Work;
+use crate::wire::v0::FileName;
 use crate::wire::{FieldText, PeerId};
 
 /// What [`lines`] are, with the time of each cut out, and the number of the process 0.
@@ -158,55 +160,76 @@ fn reported() -> Vec<String> {
         Report::ReadFailed { name, error },
         Report::EntryRefused { peer, address, text },
     ] {
-        assert!(of(&told_otherwise).is_none(), "{told_otherwise}");
+        assert!(Event::of_report(&told_otherwise).is_none(), "{told_otherwise}");
     }
-    reports.iter().map(|report| of(report).unwrap()).collect()
+    reports.iter().map(|report| Event::of_report(report).unwrap().line()).collect()
 }
 
 /// The lines of what is no report, but for those of the doctor and of a running program.
 fn told(heard: &HeardOffer) -> Vec<String> {
     let now = heard.heard_at + Duration::from_millis(250);
-    vec![
-        listening(address()),
-        sharing("a folder", 3, 1),
-        file_skipped(
-            "\0\t\u{8}\u{c}\r\u{1f}\u{7f}\u{85}\u{202e}\u{e0001}/\u{1f600}",
-            &FileError::Missing,
-        ),
-        dropped(3),
-        offer(heard, None, now),
-        offer(heard, Some(address()), now),
-        offer_gone(&heard.offer),
-        exit(ExitCode::Done, None),
-        exit(ExitCode::Usage, Some("no \"file\"")),
-    ]
+    let odd = "\0\t\u{8}\u{c}\r\u{1f}\u{7f}\u{85}\u{202e}\u{e0001}/\u{1f600}";
+    let events = [
+        Event::Listening { address: text(address()) },
+        Event::Sharing { folder: text("a folder"), files: 3, skipped: 1 },
+        Event::FileSkipped { name: text(odd), reason: text(FileError::Missing) },
+        Event::Dropped { events: 3 },
+        Event::of_offer(heard, None, now),
+        Event::of_offer(heard, Some(address()), now),
+        Event::of_offer_gone(&heard.offer),
+        Event::of_exit(ExitCode::Done, None),
+        Event::of_exit(ExitCode::Usage, Some("no \"file\"")),
+    ];
+    events.iter().map(Event::line).collect()
 }
 
 /// The lines of the doctor.
 fn examined() -> Vec<String> {
-    let (second, from) = (Duration::from_secs(1), *address().ip());
-    let interface = doctor::InterfaceEvent {
-        name: "eth0",
-        address: (from, 24),
-        broadcast: None,
-        is_up: true,
-        to: None,
-        error: Some("no"),
-        is_heard_back: false,
-        offers: (3, 1),
+    let port = |error: Option<&str>| {
+        let ok = error.is_none();
+        Event::OfferPort { port: 8000, ok, error: error.map(text) }
     };
-    let (to, broadcast) = (Some(address()), Some([192, 0, 2, 255].into()));
-    vec![
-        doctor::offer_port(8000, None),
-        doctor::offer_port(8000, Some("in use")),
-        doctor::registry(&"lab:5000", Some(second), Some(second * 2), None),
-        doctor::registry(&"lab:5000", None, None, Some("gone")),
-        doctor::interface(&interface),
-        doctor::interface(&doctor::InterfaceEvent { to, broadcast, error: None, ..interface }),
-        doctor::peer((7, from, 3), Some(address()), Ok(second)),
-        doctor::peer((7, from, 3), None, Err("not known")),
-        doctor::verdict(ExitCode::Other, "it is late"),
-    ]
+    let registry = |us, error: Option<&str>| Event::Registry {
+        registry: text("lab:5000"),
+        ok: error.is_none(),
+        connected_us: us,
+        answered_us: us.map(|us| us * 2),
+        error: error.map(text),
+    };
+    let interface =
+        |broadcast: Option<&str>, to: Option<SocketAddrV4>, error: Option<&str>| Event::Interface {
+            name: text("eth0"),
+            address: text(address().ip()),
+            prefix_length: 24,
+            broadcast: broadcast.map(text),
+            up: true,
+            offers_to: to.map(text),
+            ok: false,
+            error: error.map(text),
+            offers: 3,
+            peers: 1,
+        };
+    let peer = |address: Option<SocketAddrV4>, connected_us, error: Option<&str>| Event::Peer {
+        peer: 7,
+        from: text("192.0.2.1"),
+        offers: 3,
+        address: address.map(text),
+        ok: error.is_none(),
+        connected_us,
+        error: error.map(text),
+    };
+    let events = [
+        port(None),
+        port(Some("in use")),
+        registry(Some(1_000_000), None),
+        registry(None, Some("gone")),
+        interface(None, None, Some("no")),
+        interface(Some("192.0.2.255"), Some(address()), None),
+        peer(Some(address()), Some(1_000_000), None),
+        peer(None, None, Some("not known")),
+        Event::Verdict { code: ExitCode::Other as u8, text: text("it is late") },
+    ];
+    events.iter().map(Event::line).collect()
 }
 
 /// The lines of a program that sends a file and fetches it; and what it writes as metrics.
@@ -246,7 +269,7 @@ fn running(heard: HeardOffer) -> (Vec<String>, String) {
     let pid = format!("\"pid\":{},", std::process::id());
     let answer = facts.json(&inventory).replace(&pid, "\"pid\":0,");
     let mut lines: Vec<_> = answer.lines().map(|line| format!("{line}\n")).collect();
-    lines.extend(meter.running().map(progress));
+    lines.extend(meter.running().map(|running| running.event().line()));
     (lines, facts.prometheus())
 }
 

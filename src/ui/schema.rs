@@ -1,0 +1,139 @@
+//! The documentation of the events of `--json`, as values: `p2pfs man json` prints it, and
+//! tests compare events with it.
+//!
+//! It is written beside each event in [`events`](super::events); this file holds its types.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use super::events::EVENTS;
+use super::json::{Counter, Gauge, Seconds, Text};
+
+/// A kind of event.
+#[derive(Debug)]
+pub struct Kind {
+    /// The value of its field `event`.
+    pub name: &'static str,
+    /// When it is printed.
+    pub when: &'static str,
+    /// Its fields after the [`COMMON`] ones, in order.
+    pub fields: &'static [Field],
+}
+
+/// A field of an event.
+#[derive(Debug)]
+pub struct Field {
+    /// Its key.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: FieldKind,
+    /// What the value means, with its unit.
+    pub meaning: &'static str,
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// A string.
+    Text,
+    /// A string, or null.
+    TextOrNull,
+    /// A whole number.
+    Number,
+    /// A whole number, or null.
+    NumberOrNull,
+    /// A number with decimals.
+    Decimal,
+    /// True or false.
+    Flag,
+}
+
+/// A number with the type and the unit that Prometheus wants.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Metric {
+    Gauge(usize),
+    Counter(u64),
+    /// A gauge, in seconds.
+    Seconds(f64),
+}
+
+/// A type that a field may have.
+pub(super) trait FieldType {
+    /// What such a field holds.
+    const KIND: FieldKind;
+
+    /// Returns the value, if it can be a metric.
+    fn metric(&self) -> Option<Metric> {
+        None
+    }
+}
+
+/// The fields that every event begins with.
+pub const COMMON: &[Field] = &[
+    Field { name: "v", kind: FieldKind::Number, meaning: "version of the events: 1" },
+    Field { name: "time", kind: FieldKind::Text, meaning: "time, as in 2001-02-03T04:05:06.789Z" },
+    Field { name: "event", kind: FieldKind::Text, meaning: "name of the event" },
+];
+
+macro_rules! field_types {
+    ($($Type:ty: $Kind:ident $(, $Metric:expr)?;)+) => {
+        $(impl FieldType for $Type {
+            const KIND: FieldKind = FieldKind::$Kind;
+            $(
+                fn metric(&self) -> Option<Metric> {
+                    Some($Metric(self.0))
+                }
+            )?
+        })+
+    };
+}
+
+field_types! {
+    Text: Text;
+    Option<Text>: TextOrNull;
+    u8: Number;
+    u16: Number;
+    u32: Number;
+    u64: Number;
+    usize: Number;
+    Option<u64>: NumberOrNull;
+    Gauge: Number, Metric::Gauge;
+    Counter: Number, Metric::Counter;
+    Seconds: Decimal, |time: Duration| Metric::Seconds(time.as_secs_f64());
+    bool: Flag;
+}
+
+impl fmt::Display for FieldKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::TextOrNull => "text or null",
+            Self::Number => "number",
+            Self::NumberOrNull => "number or null",
+            Self::Decimal => "decimal",
+            Self::Flag => "true or false",
+        })
+    }
+}
+
+/// The documentation of all events, for people.
+pub fn documentation() -> String {
+    let mut text = String::from(
+        "Events of --json, one object a line on stdout. New events and new fields may be \
+         added; what is there stays as it is. Each has the fields\n",
+    );
+    push_fields(&mut text, COMMON);
+    for kind in EVENTS {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n\n{}: {}\n", kind.name, kind.when);
+        push_fields(&mut text, kind.fields);
+    }
+    text
+}
+
+fn push_fields(text: &mut String, fields: &[Field]) {
+    for (n, Field { name, kind, meaning }) in fields.iter().enumerate() {
+        let end = if n == 0 { "" } else { "\n" };
+        let _ = write!(text, "{end}  {name} ({kind}): {meaning}");
+    }
+}
