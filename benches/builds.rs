@@ -30,7 +30,7 @@ use kit::{
     Entry, GIB, KIB, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, control,
     rounds, size, subfolder, turns,
 };
-use p2pfs::limits::{CONNECTION_TURN_BYTES_MAX, WINDOW_BYTES_MIN};
+use p2pfs::limits::{CONNECTION_TURN_BYTES_MAX, LOCAL_WINDOW_BYTES};
 
 /// Downloads beside which small answers are timed.
 const DOWNLOADS: usize = 8;
@@ -168,7 +168,7 @@ impl Bench<'_> {
         let files = Files::new(Place::fastest()?, 1, file_bytes)?;
         let start = |world: &World| -> Outcome<(Process, Entry)> {
             let chunk_bytes = (chunk_kib * KIB) as u32;
-            let (turn, window) = (CONNECTION_TURN_BYTES_MAX, WINDOW_BYTES_MIN);
+            let (turn, window) = (CONNECTION_TURN_BYTES_MAX, LOCAL_WINDOW_BYTES);
             let (sender, address) =
                 control::start_uploader(&files.shared, chunk_bytes, window, turn)?;
             Ok((sender, world.enter(1, address.port(), &files.names)?))

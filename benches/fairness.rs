@@ -12,7 +12,7 @@ use kit::turns::{self, Turns};
 use kit::{
     Bound, MIB, Outcome, Place, Report, Settings, Table, World, column, control, rounds, subfolder,
 };
-use p2pfs::limits::{CHUNKS_PER_WINDOW, CONNECTION_TURN_BYTES_MIN, WINDOW_BYTES_MIN};
+use p2pfs::limits::{CHUNK_BYTES, CONNECTION_TURN_BYTES_MIN, LOCAL_WINDOW_BYTES};
 
 const DOWNLOADS: usize = 8;
 const SMALL_BYTES: u64 = 15_000;
@@ -33,7 +33,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     write_noise(&large, 2, 64 * MIB)?;
     let world = World::new()?;
     let (_uploader, ours) = world.peer(1, &shared).listening()?;
-    let (chunk, window) = (WINDOW_BYTES_MIN / CHUNKS_PER_WINDOW, WINDOW_BYTES_MIN);
+    let (chunk, window) = (CHUNK_BYTES, LOCAL_WINDOW_BYTES);
     let turn = CONNECTION_TURN_BYTES_MIN;
     let (_control, theirs) = control::start_uploader(&shared, chunk, window, turn)?;
     let addresses = [ours.to_string(), theirs.to_string()];

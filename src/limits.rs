@@ -44,70 +44,19 @@ pub const WISHES_MAX: usize = 16_384;
 
 // ---- transfers ----
 
-/// File data in the first chunks that we send on a connection. At the minimum rate of
-/// 1 KiB/s one of them is acknowledged every 8 s, within [`PROGRESS_TIMEOUT`].
-pub const CHUNK_BYTES_MIN: u32 = 8 * 1024;
-/// File data in the largest chunks that we send. The reference took 64 KiB chunks at
-/// some 80 MB/s and 1 MiB chunks at 8 to 16; larger chunks cost us fewer system calls. See
-/// the table at [`SHORT_WINDOW_BYTES_MAX`].
-pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
-/// Chunks sent and not yet acknowledged on one connection, however small they are: as many
-/// as the largest window holds of the first size. We keep 32 bytes of each, 64 KiB of all.
-pub const CHUNKS_IN_FLIGHT_MAX: usize = (WINDOW_BYTES_MAX / CHUNK_BYTES_MIN) as usize;
-/// Chunks acknowledged sooner than this grow to the size that would have taken this long.
-pub const QUICK_ACKNOWLEDGMENT: Duration = Duration::from_secs(1);
-/// No more than so many times at once: a link may let the first bytes through faster than
-/// those that follow, and one of 2.2 KB/s takes the second size within [`PROGRESS_TIMEOUT`].
-pub const CHUNK_GROWTH_MAX: u32 = 4;
-/// Chunks acknowledged later than this become smaller.
-pub const SLOW_ACKNOWLEDGMENT: Duration = Duration::from_secs(4);
-/// File data sent and not yet acknowledged on one connection, to begin with, and for good on
-/// a short link that others share; see [`LONG_SHARED_ROUND_TRIP`].
-pub const WINDOW_BYTES_MIN: u32 = 256 * 1024;
-/// The same for who is alone on a short link. What is in flight should stay in the
-/// processor's cache: 1 GiB went to tmpfs at 0.78 of the rate with up to 512 KiB; 2 and 16 MiB
-/// made no difference that shows, and cost memory of the kernel. What one of many has, chunks of
-/// 128 KiB in 256, is at 0.92 of the best for one alone. From a bare sender, in MB/s
-/// (beside which our uploader gave 883; `cargo bench --bench chunk_window`):
-///
-/// | chunk | window 64 KiB | 256 KiB | 1 MiB | 4 MiB | 16 MiB | 64 MiB |
-/// |---|---|---|---|---|---|---|
-/// | 1 KiB | 369 | 395 | 396 | 393 | 403 | 401 |
-/// | 4 KiB | 529 | 651 | 666 | 637 | 642 | 640 |
-/// | 16 KiB | 405 | 720 | 666 | 537 | 554 | 529 |
-/// | 64 KiB | 403 | 738 | 582 | 547 | 563 | 564 |
-/// | 128 KiB |  | 730 |  |  |  |  |
-/// | 256 KiB |  | 666 | 808 | 607 | 618 | 629 |
-/// | 1 MiB |  |  | 769 | 637 | 645 | 657 |
-/// | 4 MiB |  |  |  | 725 | 632 | 642 |
-pub const SHORT_WINDOW_BYTES_MAX: u32 = 1024 * 1024;
-/// The same on a long link: 125 MB/s with a round trip of 100 ms hold 12.5 MB. From a bare
-/// sender with chunks of 256 KiB through a link of 125 MB/s, in MB/s (the whole table is in
-/// `benches/README.md`):
-///
-/// | delay each way | window 256 KiB | 1 MiB | 4 MiB | 16 MiB | 64 MiB |
-/// |---|---|---|---|---|---|
-/// | 1 ms | 57 | 124 | 124 | 124 | 124 |
-/// | 10 ms | 12 | 46 | 120 | 120 | 120 |
-/// | 50 ms | 2.6 | 10 | 39 | 105 | 105 |
-pub const WINDOW_BYTES_MAX: u32 = 16 * 1024 * 1024;
-/// A link on which no chunk is acknowledged sooner is long for who is alone: there the window
-/// is as large as may be at once: 256 MiB through 125 MB/s and a round trip of 100 ms go at 0.995
-/// of a bare sender's rate (`cargo bench --bench chunk_window`). A chunk takes some 0.1 ms on the
-/// loopback.
-pub const LONG_ROUND_TRIP: Duration = Duration::from_millis(1);
-/// The same for one of many: on a short link what one has more in flight others lose. Where
-/// many processes wait for a core, acknowledgments take milliseconds: with this, the last of 16
-/// downloaders on two cores takes 1.19 of the time of the first (`cargo bench --bench fan_out`).
-/// For who is alone, a link on which nothing was acknowledged for so long counts as long until
-/// acknowledgments tell.
-pub const LONG_SHARED_ROUND_TRIP: Duration = Duration::from_millis(10);
-/// A window holds at least so many chunks, so that one is sent while others are written. 1 GiB
-/// went to tmpfs at 1.01, 1.00 and 0.99 of the rate with 4, 8 and 16.
-pub const CHUNKS_PER_WINDOW: u32 = 2;
-/// A chunk acknowledged after so many round trips has waited in a queue: the window is
-/// too large. 4 and 16 made no difference that shows for 1 GiB to tmpfs.
-pub const QUEUED_ROUND_TRIPS: u32 = 8;
+/// File data in each chunk that we send; the last one of a file has the remainder. Large
+/// enough that its head and its acknowledgment cost little, and a quarter of the smallest
+/// window. See *Chunks and windows* in `benches/README.md`.
+pub const CHUNK_BYTES: u32 = 256 * 1024;
+/// File data in flight to a peer on this host: it stays in the processor's cache, beside that
+/// of other transfers. See *Chunks and windows* in `benches/README.md`.
+pub const LOCAL_WINDOW_BYTES: u32 = 1024 * 1024;
+/// File data in flight to any other peer: the bandwidth-delay product of 125 MB/s and a
+/// round-trip time of 128 ms. TCP does the rest.
+pub const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Bytes that a socket takes and has not sent yet: so bytes that it takes tell that others
+/// were sent. At the minimum rate they take 128 s, less than [`UPLOAD_RATE_WINDOW`].
+pub const NOT_SENT_BYTES_MAX: u32 = 128 * 1024;
 /// Copied bytes (message heads, acknowledgments, answers) waiting to be sent on one
 /// connection. No more is read than what can cause this much. Chunks of 1 KiB, each of which
 /// causes an acknowledgment, came at the same rate (1.00) with 64 KiB and with 1 MiB.
@@ -176,17 +125,22 @@ pub const NEWS_PAUSE: Duration = Duration::from_millis(10);
 
 /// Nothing at all received on a connection that was accepted.
 pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
-/// No progress in a transfer: a byte read or, for an uploader, an
-/// acknowledgment or bytes that the socket took.
+/// No progress in a download: no byte was read.
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(15);
+/// An upload has this many times the progress timeout of a download, by default 150 s. Its
+/// progress, an acknowledgment or bytes that the socket took, comes in steps of up to
+/// [`NOT_SENT_BYTES_MAX`]; [`TCP_USER_TIMEOUT`] notices a peer that is gone or reads nothing.
+pub const UPLOAD_TIMEOUTS: u32 = 10;
 /// A connection idle between requests. A registered client may be idle for ever.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Making a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An answer of the registry.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The window over which the minimum rate is measured.
+/// The window over which the minimum rate of a download is measured.
 pub const RATE_WINDOW: Duration = Duration::from_secs(30);
+/// The same for an upload, of which the socket holds back up to [`NOT_SENT_BYTES_MAX`].
+pub const UPLOAD_RATE_WINDOW: Duration = Duration::from_secs(150);
 /// The minimum rate of a transfer.
 pub const RATE_BYTES_PER_SECOND_MIN: u64 = 1024;
 /// First delay before something that failed is tried again; it doubles each time.
@@ -260,7 +214,7 @@ pub const KNOWN_OFFERS_MAX: usize = 65_536;
 
 /// The most that one connection moves in one direction in one turn: our largest chunk, with
 /// its head and the next one.
-pub const CONNECTION_TURN_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize + 2 * CHUNK_HEAD_BYTES;
+pub const CONNECTION_TURN_BYTES_MAX: usize = CHUNK_BYTES as usize + 2 * CHUNK_HEAD_BYTES;
 /// Bytes received in one turn over all connections, as far as their least shares allow; to
 /// hash and write them takes some 1 ms. One downloader took 8 files of 64 MiB
 /// at once in 1.04 of the time, and with 1.18 of the CPU time, with half of this, and in 0.98 and
@@ -283,8 +237,7 @@ pub const TURN_SENT_BYTES: usize = CONNECTION_TURN_BYTES_MAX;
 pub const CONNECTION_TURN_BYTES_MIN: usize = 64 * 1024;
 /// What is read of a file and sent at once to this machine, while no other file is open. With
 /// `sendfile` the receiver, who also hashes, has to fetch the pages from memory, which is slower
-/// (compare our uploader with a bare sender of the same sizes: `cargo bench --bench chunk_window
-/// -- straight`). Beside downloads whose data is thrown away, small answers would wait for the
+/// (compare our uploader with a bare sender of the same sizes). Beside downloads whose data is thrown away, small answers would wait for the
 /// pieces of all. Its size matters little: 16, 32, 128 and 256 KiB made no difference that shows
 /// for 1 GiB to tmpfs.
 pub const LOCAL_PIECE_BYTES: usize = 64 * 1024;
@@ -501,18 +454,24 @@ impl Limits {
         file_bytes_max: u64::MAX,
     };
 
+    /// How long an upload may be without progress: see [`UPLOAD_TIMEOUTS`].
+    pub fn upload_timeout(&self) -> Duration {
+        self.progress_timeout * UPLOAD_TIMEOUTS
+    }
+
     /// The usual bounds of a registry.
     pub const REGISTRY: Self = Self { connections_max: REGISTRY_CONNECTIONS_MAX, ..Self::PEER };
 }
 
 const _: () = {
-    assert!(CHUNK_BYTES_MIN > 0 && CHUNK_BYTES_MIN <= CHUNK_BYTES_MAX);
-    assert!(CHUNK_BYTES_MIN <= WINDOW_BYTES_MIN / CHUNKS_PER_WINDOW);
-    assert!(WINDOW_BYTES_MIN <= SHORT_WINDOW_BYTES_MAX);
-    assert!(SHORT_WINDOW_BYTES_MAX <= WINDOW_BYTES_MAX);
-    assert!(CHUNK_BYTES_MAX <= WINDOW_BYTES_MAX / CHUNKS_PER_WINDOW);
-    // A chunk at the minimum rate is acknowledged before the transfer counts as stalled.
-    assert!((CHUNK_BYTES_MIN as u64) < RATE_BYTES_PER_SECOND_MIN * PROGRESS_TIMEOUT.as_secs());
+    assert!(CHUNK_BYTES > 0 && LOCAL_WINDOW_BYTES <= WINDOW_BYTES);
+    assert!(LOCAL_WINDOW_BYTES.is_multiple_of(CHUNK_BYTES));
+    assert!(WINDOW_BYTES.is_multiple_of(CHUNK_BYTES));
+    // One chunk is sent while others are written.
+    assert!(CHUNK_BYTES <= LOCAL_WINDOW_BYTES / 2);
+    // At the minimum rate the socket takes bytes before the upload counts as stalled.
+    assert!((NOT_SENT_BYTES_MAX as u64) < RATE_BYTES_PER_SECOND_MIN * UPLOAD_RATE_WINDOW.as_secs());
+    assert!(PROGRESS_TIMEOUT.as_secs() * UPLOAD_TIMEOUTS as u64 == UPLOAD_RATE_WINDOW.as_secs());
     assert!(HEAD_BYTES_MAX < OUTBOX_BYTES_MAX);
     // An empty outbox allows a read, and takes all answers to it.
     assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX);

@@ -3,16 +3,13 @@
 //! legal is taken; what is not closes the connection, names what was expected and
 //! what came, and leaves the machine refusing everything.
 
-use std::collections::VecDeque;
-use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use p2pfs::content::Digest;
 use p2pfs::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_WINDOW, IDLE_TIMEOUT, LONG_ROUND_TRIP,
-    LONG_SHARED_ROUND_TRIP, Limits, PROGRESS_TIMEOUT, SHORT_WINDOW_BYTES_MAX, WINDOW_BYTES_MAX,
-    WINDOW_BYTES_MIN,
+    CHUNK_BYTES, IDLE_TIMEOUT, LOCAL_WINDOW_BYTES, Limits, RATE_BYTES_PER_SECOND_MIN,
+    UPLOAD_RATE_WINDOW, WINDOW_BYTES,
 };
 use p2pfs::proto::v0::legal::{
     self, DownloadState, Kind, PeerKind, RegistrationState, RequestKind, ResponseKind,
@@ -21,7 +18,7 @@ use p2pfs::proto::v0::legal::{
 use p2pfs::proto::v0::{
     Download, DownloadEvent, Registration, RegistrySession, Upload, UploadEvent,
 };
-use p2pfs::proto::{CloseReason, FileId, Transmit};
+use p2pfs::proto::{CloseReason, FileId, Timer, Transmit};
 use p2pfs::wire::v0::{FileName, PeerMessage, RegistryRequest, RegistryResponse};
 use p2pfs::wire::{FieldText, PeerId};
 
@@ -113,7 +110,7 @@ fn drain_upload(upload: &mut Upload, now: Instant) -> (usize, Option<UploadEvent
 /// An upload in this state, with one chunk that is not acknowledged where the state
 /// allows any to have been sent.
 fn upload_in(state: UploadState, now: Instant) -> Upload {
-    let mut upload = Upload::new(now, &limits());
+    let mut upload = Upload::new(now, &limits(), false);
     let feed = |upload: &mut Upload, kind| {
         upload.handle_bytes(now, &peer_message(kind), &mut 0).unwrap();
     };
@@ -134,8 +131,8 @@ fn upload_in(state: UploadState, now: Instant) -> Upload {
         }
         UploadState::Sending => {
             feed(&mut upload, PeerKind::Request);
-            upload.handle_source(now, FileId(1), u64::from(WINDOW_BYTES_MIN) * 2);
-            upload.handle_hashed(now, u64::from(CHUNK_BYTES_MIN), None);
+            upload.handle_source(now, FileId(1), u64::from(WINDOW_BYTES) * 2);
+            upload.handle_hashed(now, u64::from(CHUNK_BYTES), None);
             drain_upload(&mut upload, now);
         }
         UploadState::ExpectLastAcknowledgments => send_one_chunk_file(&mut upload),
@@ -174,260 +171,98 @@ fn an_acknowledgment_of_nothing_is_refused_in_every_state() {
     }
 }
 
+/// An upload of a file of this size, hashed whole, that was asked for now.
+fn upload_of(size_bytes: u64, now: Instant, is_local: bool) -> Upload {
+    let mut upload = Upload::new(now, &limits(), is_local);
+    upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
+    upload.handle_source(now, FileId(1), size_bytes);
+    upload.handle_hashed(now, size_bytes, Some(Digest([1; 32])));
+    upload
+}
+
+fn acknowledge(upload: &mut Upload, now: Instant) -> Result<Option<UploadEvent>, CloseReason> {
+    upload.handle_bytes(now, &peer_message(PeerKind::Acknowledgment), &mut 0)
+}
+
 #[test]
 fn a_slow_downloader_is_waited_for_after_the_eof_while_its_acknowledgments_come() {
     let start = Instant::now();
-    let chunks = WINDOW_BYTES_MIN / CHUNK_BYTES_MIN;
-    let mut upload = Upload::new(start, &limits());
-    upload.handle_bytes(start, &peer_message(PeerKind::Request), &mut 0).unwrap();
-    upload.handle_source(start, FileId(1), u64::from(WINDOW_BYTES_MIN));
-    upload.handle_hashed(start, u64::from(WINDOW_BYTES_MIN), Some(Digest([1; 32])));
+    let mut upload = upload_of(u64::from(WINDOW_BYTES), start, false);
     assert_eq!(drain_upload(&mut upload, start).1, Some(UploadEvent::Sent(FileId(1))));
-    // At 1.2 KiB/s, for most of an hour.
+    // At 1.7 KiB/s, for most of three hours.
     let mut now = start;
+    let chunks = WINDOW_BYTES / CHUNK_BYTES;
     for acknowledged in 1..=chunks {
-        now += Duration::from_secs(7);
+        now += UPLOAD_RATE_WINDOW - Duration::from_secs(1);
         assert_eq!(upload.handle_timeout(now), Ok(()), "after {acknowledged} acknowledgments");
-        let event = upload.handle_bytes(now, &peer_message(PeerKind::Acknowledgment), &mut 0);
         let last = (acknowledged == chunks).then_some(UploadEvent::Acknowledged);
-        assert_eq!(event, Ok(last));
+        assert_eq!(acknowledge(&mut upload, now), Ok(last));
     }
     assert_eq!(upload.poll_timeout(), Some(now + IDLE_TIMEOUT), "the rest begins now");
 }
 
 #[test]
+fn an_upload_goes_on_while_the_socket_takes_bytes_at_the_minimum_rate_and_no_longer() {
+    let (start, second) = (Instant::now(), Duration::from_secs(1));
+    let rate = RATE_BYTES_PER_SECOND_MIN as usize;
+    for (bytes_per_s, is_given_up) in [(rate, false), (rate - 1, true)] {
+        let (mut upload, mut now) = (upload_of(1 << 40, start, false), start);
+        let head_bytes = len_bytes_of(upload.transmit().unwrap());
+        upload.transmitted(now, head_bytes);
+        let mut ended = Ok(());
+        while ended.is_ok() && now < start + 2 * UPLOAD_RATE_WINDOW {
+            now += second;
+            // A chunk takes longer than the window, and is acknowledged at its end.
+            let mut left_bytes = bytes_per_s;
+            while left_bytes > 0 {
+                let transmit = upload.transmit().expect("there is room for another chunk");
+                let len_bytes = len_bytes_of(transmit).min(left_bytes);
+                left_bytes -= len_bytes;
+                upload.transmitted(now, len_bytes);
+            }
+            ended = upload.handle_timeout(now);
+        }
+        let too_slow = Err(CloseReason::TimedOut(Timer::MinimumRate));
+        assert_eq!(ended, if is_given_up { too_slow } else { Ok(()) }, "{bytes_per_s} bytes/s");
+    }
+}
+
+#[test]
+fn an_upload_in_which_nothing_moves_ends_at_its_own_deadline() {
+    let (now, deadline) = (Instant::now(), limits().upload_timeout());
+    let mut upload = upload_of(1 << 40, now, false);
+    drain_upload(&mut upload, now);
+    let last = now + Duration::from_secs(1);
+    assert_eq!(acknowledge(&mut upload, last), Ok(None));
+    assert_eq!(upload.handle_timeout(now + deadline), Ok(()), "an acknowledgment is progress");
+    let verdict = upload.handle_timeout(last + deadline);
+    assert_eq!(verdict, Err(CloseReason::TimedOut(Timer::Progress)));
+}
+
+#[test]
 fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
     let now = Instant::now();
-    let (window, chunk) = (u64::from(WINDOW_BYTES_MIN), u64::from(CHUNK_BYTES_MIN));
-    let mut upload = Upload::new(now, &limits());
-    upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
-    upload.handle_source(now, FileId(1), 3 * window + 1);
-    assert_eq!(drain_upload(&mut upload, now), (0, None), "nothing is hashed");
-    assert_eq!(upload.poll_timeout(), None, "the other side is not to blame for that");
-    upload.handle_hashed(now, chunk + 1, None);
-    assert_eq!(drain_upload(&mut upload, now).0 as u64, chunk + 5, "one chunk is hashed whole");
-    upload.handle_hashed(now, 3 * window + 1, Some(Digest([1; 32])));
-    let heads = 5 * (window / chunk - 1);
-    assert_eq!(drain_upload(&mut upload, now).0 as u64, window - chunk + heads, "the window");
-}
-
-#[test]
-fn who_is_alone_does_not_wait_for_the_first_acknowledgment_of_a_long_link() {
-    let start = Instant::now();
-    let later = start + LONG_SHARED_ROUND_TRIP;
-    let (size_bytes, window) = (1 << 30, WINDOW_BYTES_MAX as usize);
-    for (is_alone, is_acknowledged, is_limited) in
-        [(true, false, true), (false, false, true), (true, true, true), (true, false, false)]
-    {
-        let case = format!("{is_alone}, {is_acknowledged}, {is_limited}");
-        let is_due = is_alone && !is_acknowledged && is_limited;
-        let mut upload = Upload::new(start, &limits());
-        upload.set_alone(is_alone);
-        upload.handle_bytes(start, &peer_message(PeerKind::Request), &mut 0).unwrap();
-        upload.handle_source(start, FileId(1), size_bytes);
-        let hashed_bytes = if is_limited { size_bytes } else { u64::from(WINDOW_BYTES_MIN) / 2 };
-        upload.handle_hashed(start, hashed_bytes, None);
-        drain_upload(&mut upload, start);
-        if is_acknowledged {
-            let acknowledgment = peer_message(PeerKind::Acknowledgment);
-            upload.handle_bytes(start + LONG_ROUND_TRIP / 2, &acknowledgment, &mut 0).unwrap();
-            drain_upload(&mut upload, start + LONG_ROUND_TRIP / 2);
+    for (is_local, window) in [(true, LOCAL_WINDOW_BYTES), (false, WINDOW_BYTES)] {
+        let (window, chunk) = (u64::from(window), u64::from(CHUNK_BYTES));
+        let mut upload = Upload::new(now, &limits(), is_local);
+        upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
+        upload.handle_source(now, FileId(1), 3 * window + 1);
+        assert_eq!(drain_upload(&mut upload, now), (0, None), "nothing is hashed");
+        assert_eq!(upload.poll_timeout(), None, "the other side is not to blame for that");
+        upload.handle_hashed(now, chunk + 1, None);
+        assert_eq!(drain_upload(&mut upload, now).0 as u64, chunk + 5, "one chunk is hashed whole");
+        upload.handle_hashed(now, 3 * window + 1, Some(Digest([1; 32])));
+        let heads = 5 * (window / chunk - 1);
+        assert_eq!(drain_upload(&mut upload, now).0 as u64, window - chunk + heads, "the window");
+        // Each acknowledgment makes room for one more, up to the one byte that is left.
+        for _ in 0..2 * window / chunk {
+            assert_eq!(acknowledge(&mut upload, now), Ok(None));
+            assert_eq!(drain_upload(&mut upload, now).0 as u64, chunk + 5);
         }
-        assert_eq!(upload.poll_timeout() == Some(later), is_due, "{case}");
-        assert_eq!(upload.handle_timeout(later), Ok(()), "{case}");
-        let sent_bytes = drain_upload(&mut upload, later).0;
-        assert_eq!(sent_bytes > window / 2, is_due, "{case}: {sent_bytes}");
-        assert!(sent_bytes < window, "{case}: {sent_bytes}");
-        let deadline = upload.poll_timeout().unwrap();
-        assert!(deadline > later + LONG_SHARED_ROUND_TRIP, "{case}: once is enough");
+        assert_eq!(acknowledge(&mut upload, now), Ok(None));
+        let (last_bytes, event) = drain_upload(&mut upload, now);
+        assert_eq!((last_bytes, event), (1 + 5 + 65, Some(UploadEvent::Sent(FileId(1)))));
     }
-}
-
-/// A link behind a socket that holds much.
-struct Link {
-    bytes_per_s: u64,
-    round_trip: Duration,
-    socket_bytes: u64,
-    /// Nothing is acknowledged before.
-    pause: Duration,
-}
-
-/// How much is in flight when a file has been sent through a link for so long, alone.
-fn in_flight_after(link: &Link, time: Duration) -> u64 {
-    let (start, mut upload) = (Instant::now(), Upload::new(Instant::now(), &limits()));
-    in_flight_at(&mut upload, start, link, 1 << 40, time)
-}
-
-/// The same for a file of this size, on a connection that waits for a request.
-fn in_flight_at(
-    upload: &mut Upload,
-    start: Instant,
-    link: &Link,
-    size_bytes: u64,
-    time: Duration,
-) -> u64 {
-    let took = |bytes: u64| Duration::from_nanos(bytes * 1_000_000_000 / link.bytes_per_s);
-    upload.set_alone(true);
-    upload.handle_bytes(start, &peer_message(PeerKind::Request), &mut 0).unwrap();
-    upload.handle_source(start, FileId(1), size_bytes);
-    upload.handle_hashed(start, size_bytes, Some(Digest([1; 32])));
-    let (mut now, mut free_at) = (start, start);
-    let mut acknowledgments = VecDeque::new();
-    loop {
-        let mut writable_at = None;
-        while let Some(transmit) = upload.transmit() {
-            let len_bytes = len_bytes_of(transmit);
-            if free_at > now + took(link.socket_bytes) {
-                writable_at = Some(free_at - took(link.socket_bytes));
-                break;
-            }
-            free_at = free_at.max(now) + took(len_bytes as u64);
-            if matches!(transmit, Transmit::File { .. }) {
-                let at = (free_at + link.round_trip).max(start + link.pause);
-                acknowledgments.push_back((at, len_bytes as u64));
-            }
-            upload.transmitted(now, len_bytes);
-        }
-        let acknowledged_at = acknowledgments.front().map(|&(at, _)| at);
-        let next = [writable_at, acknowledged_at, upload.poll_timeout()].into_iter().flatten();
-        now = now.max(next.min().unwrap());
-        if now > start + time {
-            return acknowledgments.iter().map(|&(_, bytes)| bytes).sum();
-        }
-        while acknowledgments.front().is_some_and(|&(at, _)| at <= now) {
-            acknowledgments.pop_front();
-            let acknowledgment = peer_message(PeerKind::Acknowledgment);
-            upload.handle_bytes(now, &acknowledgment, &mut 0).unwrap();
-        }
-        upload.handle_timeout(now).unwrap();
-    }
-}
-
-#[test]
-fn a_window_that_silence_opened_is_given_up_where_the_link_is_not_long() {
-    let (ms, mega) = (Duration::from_millis, 1_000_000);
-    let after = |bytes_per_s, [round_trip_ms, pause_ms]: [u64; 2], socket_mib: u64, time_ms| {
-        let socket_bytes = socket_mib << 20;
-        let (round_trip, pause) = (ms(round_trip_ms), ms(pause_ms));
-        in_flight_after(&Link { bytes_per_s, round_trip, socket_bytes, pause }, ms(time_ms))
-    };
-    assert!(after(125 * mega, [100, 0], 4, 300) > 12 * mega, "a long link");
-    let short_max = u64::from(SHORT_WINDOW_BYTES_MAX);
-    for socket_mib in [4, 64] {
-        let window = after(1000 * mega, [0, 12], socket_mib, 100);
-        assert!(window <= short_max, "a pause on a short link: {window}");
-    }
-    let window = after(1000 * mega, [5, 12], 64, 100);
-    assert!(window > short_max, "a pause on a link that is long for who is alone: {window}");
-    // What was in the socket has to come through first.
-    for (bytes_per_s, time_ms) in [(mega, 20_000), (3 * mega, 8_000), (10 * mega, 12_000)] {
-        let window = after(bytes_per_s, [20, 0], 64, time_ms);
-        assert!(window <= short_max, "{bytes_per_s} bytes/s: {window}");
-    }
-}
-
-#[test]
-fn large_chunks_tell_nothing_by_silence() {
-    let (start, mut upload) = (Instant::now(), Upload::new(Instant::now(), &limits()));
-    let link = Link {
-        bytes_per_s: 1_000_000_000,
-        round_trip: LONG_SHARED_ROUND_TRIP * 2,
-        socket_bytes: 64 << 20,
-        pause: Duration::ZERO,
-    };
-    let (small, rest) = (u64::from(CHUNK_BYTES_MIN), Duration::from_secs(1));
-    assert_eq!(in_flight_at(&mut upload, start, &link, small, rest), 0);
-    let time = LONG_SHARED_ROUND_TRIP * 3 / 2;
-    let window = in_flight_at(&mut upload, start + rest, &link, 1 << 40, time);
-    assert!(window <= u64::from(WINDOW_BYTES_MIN), "{window}");
-}
-
-/// Acknowledges `at_once` chunks, or all in flight, after the `delay` for so many bytes, again
-/// and again, alone in the first rounds; gives the last chunk, and how much is in flight then.
-fn chunk_and_window(
-    rounds_alone: usize,
-    mut delay: impl FnMut(u64) -> Duration,
-    at_once: usize,
-    rounds: usize,
-) -> (u64, u64) {
-    let mut now = Instant::now();
-    let mut upload = Upload::new(now, &limits());
-    upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
-    upload.handle_source(now, FileId(1), 1 << 40);
-    upload.handle_hashed(now, 1 << 40, Some(Digest([1; 32])));
-    let mut in_flight = VecDeque::new();
-    for round in 0.. {
-        while let Some(transmit) = upload.transmit() {
-            let len_bytes = match transmit {
-                Transmit::Bytes { bytes, .. } => {
-                    let len: [u8; 4] = bytes[1..].try_into().unwrap();
-                    in_flight.push_back(u64::from(u32::from_be_bytes(len)));
-                    bytes.len()
-                }
-                Transmit::File { len_bytes, .. } => len_bytes as usize,
-            };
-            upload.transmitted(now, len_bytes);
-        }
-        let window = in_flight.iter().sum();
-        assert!(window <= u64::from(WINDOW_BYTES_MAX), "{window} bytes in flight");
-        if round == rounds {
-            return (*in_flight.back().unwrap(), window);
-        }
-        upload.set_alone(round < rounds_alone);
-        let acknowledged: Vec<u64> = in_flight.drain(..at_once.min(in_flight.len())).collect();
-        now += delay(acknowledged.iter().sum());
-        for _ in acknowledged {
-            let acknowledgment = peer_message(PeerKind::Acknowledgment);
-            upload.handle_bytes(now, &acknowledgment, &mut 0).unwrap();
-        }
-    }
-    unreachable!("it ends with the rounds")
-}
-
-#[test]
-fn chunks_grow_while_they_are_acknowledged_quickly_and_the_window_with_the_round_trip() {
-    let (chunk_min, window_min) = (u64::from(CHUNK_BYTES_MIN), u64::from(WINDOW_BYTES_MIN));
-    // A receiver that takes one after the other is not faster with more in flight.
-    let (chunk, window) = chunk_and_window(5000, Duration::from_nanos, 1, 5000);
-    assert_eq!(chunk, window_min / u64::from(CHUNKS_PER_WINDOW));
-    assert!(window <= window_min, "{window}");
-    // A short link: what one gains by more in flight, others lose.
-    let short = |_| LONG_SHARED_ROUND_TRIP * 9 / 10;
-    let (_, window) = chunk_and_window(0, short, usize::MAX, 100);
-    assert_eq!(window, window_min);
-    let short = |_| LONG_ROUND_TRIP * 9 / 10;
-    let (_, window) = chunk_and_window(100, short, usize::MAX, 100);
-    assert_eq!(window, u64::from(SHORT_WINDOW_BYTES_MAX));
-    let (_, window) = chunk_and_window(50, short, usize::MAX, 100);
-    assert_eq!(window, window_min, "company came");
-    // A long link brings all acknowledgments a round trip later.
-    let (chunk, window) = chunk_and_window(0, |_| Duration::from_millis(100), usize::MAX, 100);
-    assert_eq!((chunk, window), (u64::from(CHUNK_BYTES_MAX), u64::from(WINDOW_BYTES_MAX)));
-    let (_, window) = chunk_and_window(100, |_| Duration::from_millis(100), usize::MAX, 1);
-    let full = u64::from(WINDOW_BYTES_MAX - CHUNK_BYTES_MAX)..=u64::from(WINDOW_BYTES_MAX);
-    assert!(full.contains(&window), "{window}, alone, after one round trip");
-    let (chunk, _) = chunk_and_window(0, |_| Duration::from_secs(7), 1, 500);
-    assert_eq!(chunk, chunk_min, "a slow link");
-    // One that lets the first bytes through faster than those that follow.
-    let (mut is_first, mut longest) = (true, Duration::ZERO);
-    let burst = |bytes: u64| {
-        let milliseconds = if mem::take(&mut is_first) { 10 } else { bytes / 5 };
-        longest = longest.max(Duration::from_millis(milliseconds));
-        Duration::from_millis(milliseconds)
-    };
-    chunk_and_window(0, burst, 1, 500);
-    assert!(longest < PROGRESS_TIMEOUT, "{longest:?} without an acknowledgment");
-    // The same with a whole window.
-    let (mut quick_bytes, mut longest) = (u64::from(WINDOW_BYTES_MIN), Duration::ZERO);
-    let burst = |bytes: u64| {
-        let is_quick = quick_bytes > 0;
-        quick_bytes = quick_bytes.saturating_sub(bytes);
-        let delay = Duration::from_millis(if is_quick { 1 } else { bytes / 5 });
-        longest = longest.max(delay);
-        delay
-    };
-    chunk_and_window(0, burst, 1, 500);
-    assert!(longest < PROGRESS_TIMEOUT, "{longest:?} without an acknowledgment");
 }
 
 /// A download in this state, and how much it has received.

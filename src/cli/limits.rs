@@ -30,7 +30,7 @@ pub struct LimitArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct TransferArgs {
-    /// Give up a transfer in which nothing moved for so long.
+    /// Give up a download that stands still for this long, an upload after ten times this.
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = timeout)]
     progress_timeout: Duration,
 }

@@ -4,14 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::close_reason::{CloseReason, Timer};
 use crate::canary::{Canary, sings};
-use crate::limits::{RATE_BYTES_PER_SECOND_MIN, RATE_WINDOW};
+use crate::limits::RATE_BYTES_PER_SECOND_MIN;
 
 /// The two deadlines of a transfer: something has to move within
 /// `timeout`, and [`RATE_BYTES_PER_SECOND_MIN`] on average over each window.
 #[derive(Debug)]
 pub struct Progress {
     timeout: Duration,
-    /// [`RATE_WINDOW`], or `timeout` if that is longer.
     window: Duration,
     moved_at: Instant,
     window_began: Instant,
@@ -19,11 +18,11 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins to watch.
-    pub fn new(now: Instant, timeout: Duration) -> Self {
+    /// Begins to watch, over windows that are no shorter than `timeout`.
+    pub fn new(now: Instant, timeout: Duration, window: Duration) -> Self {
         Self {
             timeout,
-            window: RATE_WINDOW.max(timeout),
+            window: window.max(timeout),
             moved_at: now,
             window_began: now,
             window_bytes: 0,
@@ -67,17 +66,17 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::PROGRESS_TIMEOUT;
+    use crate::limits::{PROGRESS_TIMEOUT, RATE_WINDOW};
 
     #[test]
     fn a_trickle_is_too_slow_and_silence_is_noticed_sooner() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut silent = Progress::new(start, PROGRESS_TIMEOUT);
+        let progress = || Progress::new(start, PROGRESS_TIMEOUT, RATE_WINDOW);
+        let mut silent = progress();
         assert_eq!(silent.check(at(14)), Ok(()));
         assert_eq!(silent.check(at(15)), Err(CloseReason::TimedOut(Timer::Progress)));
-        let (mut trickle, mut steady) =
-            (Progress::new(start, PROGRESS_TIMEOUT), Progress::new(start, PROGRESS_TIMEOUT));
+        let (mut trickle, mut steady) = (progress(), progress());
         for second in 1..=29 {
             trickle.moved(at(second), 1000);
             steady.moved(at(second), 1060);

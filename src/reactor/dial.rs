@@ -8,8 +8,11 @@ use mio::net::TcpStream;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use socket2::SockRef;
 
-use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, TCP_USER_TIMEOUT};
+use crate::limits::{
+    KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, NOT_SENT_BYTES_MAX, TCP_USER_TIMEOUT,
+};
 
 /// Begins to make a connection from `host` to `to`.
 pub(super) fn dial(
@@ -45,10 +48,11 @@ pub(super) fn socket(kind: SocketType) -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(AddressFamily::INET, kind, flags, None)?)
 }
 
-/// Sends at once, and notices a dead counterpart within [`TCP_USER_TIMEOUT`], or within
-/// `progress_timeout` if that is longer, instead of the kernel's quarter of an hour.
-/// Connections that a listener accepts inherit its options.
-pub(super) fn set_options(socket: impl AsFd + Copy, progress_timeout: Duration) -> io::Result<()> {
+/// Sets what a listener passes on to the connections that it accepts, and what each connection
+/// that is made has: it sends at once, takes little more than it can send, and notices a peer
+/// that is gone or reads nothing within [`TCP_USER_TIMEOUT`], or within `progress_timeout` if
+/// that is longer, instead of the kernel's quarter of an hour.
+pub(super) fn set_options(socket: &OwnedFd, progress_timeout: Duration) -> io::Result<()> {
     let user_timeout = TCP_USER_TIMEOUT.max(progress_timeout);
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_keepalive(socket, true)?;
@@ -56,5 +60,5 @@ pub(super) fn set_options(socket: impl AsFd + Copy, progress_timeout: Duration) 
     sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
     sockopt::set_tcp_user_timeout(socket, user_timeout.as_millis() as u32)?;
-    Ok(())
+    SockRef::from(socket).set_tcp_notsent_lowat(NOT_SENT_BYTES_MAX)
 }

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use p2pfs::limits::{CHUNK_BYTES_MAX, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN};
+use p2pfs::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, WINDOW_BYTES};
 
 use crate::harness::{Heard, RawDownloader, World, content};
 use crate::messages::digest_of;
 
 const NAME: &str = "file";
-const SIZE: usize = 2 * WINDOW_BYTES_MAX as usize;
+const SIZE: usize = 2 * WINDOW_BYTES as usize;
 
 /// A transfer stands still in the middle, for want of acknowledgments, while the
 /// file becomes `new` in the way that `change` does it.
@@ -26,7 +26,7 @@ fn changes_while_it_is_sent(new: &[u8], change: impl FnOnce(&Path, &[u8])) {
     let (mut downloader, mut received) = (RawDownloader::connect(source.address), Vec::new());
     downloader.request(NAME);
     let mut chunks = 0;
-    while received.len() + CHUNK_BYTES_MAX as usize <= WINDOW_BYTES_MIN as usize {
+    while received.len() + CHUNK_BYTES as usize <= LOCAL_WINDOW_BYTES as usize {
         let Heard::Chunk(data) = downloader.listen() else { panic!("not a chunk") };
         received.extend_from_slice(&data);
         chunks += 1;

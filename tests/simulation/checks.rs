@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use p2pfs::content::{Sight, Version};
-use p2pfs::limits::{CHUNK_BYTES_MAX, Limits, OUTBOX_BYTES_MAX, REST_TIME, WINDOW_BYTES_MAX};
+use p2pfs::limits::{Limits, OUTBOX_BYTES_MAX, REST_TIME, WINDOW_BYTES};
 use p2pfs::node::{CloseHow, Input};
 use p2pfs::proto::{FileId, Timer};
 use p2pfs::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest, RegistryResponse};
@@ -415,8 +415,8 @@ impl UploadTalk {
                 assert!(speaker.ledger.shared.contains(name), "sends {name}, which it has not");
                 self.unacknowledged.push_back(data_bytes);
                 self.unacknowledged_bytes += u64::from(data_bytes);
-                let bound = u64::from(WINDOW_BYTES_MAX + CHUNK_BYTES_MAX);
-                assert!(self.unacknowledged_bytes <= bound, "the window is overrun");
+                let is_within = self.unacknowledged_bytes <= u64::from(WINDOW_BYTES);
+                assert!(is_within, "the window is overrun");
             }
             PeerMessage::Eof(digest) => {
                 let name = self.requested.pop_front().expect("an EOF without a request");
@@ -429,7 +429,7 @@ impl UploadTalk {
 
     /// Whether something it sent is not acknowledged.
     pub(crate) fn expects_acknowledgment(&self) -> bool {
-        !self.requested.is_empty() && !self.unacknowledged.is_empty()
+        !self.unacknowledged.is_empty()
     }
 
     /// Whether nothing is asked of it.

@@ -230,7 +230,9 @@ impl Outside {
             return Ok(0);
         }
         if len == 0 {
-            connection.end(side).wants_room = true;
+            if !std::mem::replace(&mut connection.end(side).wants_room, true) {
+                self.watch(key);
+            }
             return Ok(0);
         }
         match connection.end(side.other()).holder {
@@ -243,7 +245,10 @@ impl Outside {
     }
 
     fn send_pieces(&mut self, key: ConnectionKey, to: Side, bytes: &[u8]) {
-        let piece_bytes_max = self.network.connections[&key].piece_bytes_max;
+        let connection = &self.network.connections[&key];
+        // What passes a slow link arrives while the rest still waits for it.
+        let second_bytes = connection.link.bytes_per_s as usize;
+        let piece_bytes_max = connection.piece_bytes_max.min(second_bytes);
         for piece in bytes.chunks(piece_bytes_max) {
             let mut piece = piece.to_vec();
             if self.faults.hits(&mut self.rng, Fault::BitFlipped) {
@@ -297,8 +302,9 @@ impl Outside {
         len_max: usize,
         out: &mut Vec<u8>,
     ) {
+        let now_us = self.now_us;
         if let Some(connection) = self.network.connections.get_mut(&key) {
-            connection.end(side).read(len_max, out);
+            connection.end(side).read(now_us, len_max, out);
             self.give_room(key, side);
         }
     }

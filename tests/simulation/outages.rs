@@ -12,7 +12,7 @@ use crate::stream::{End, Holder, Item, Readable};
 
 /// How long the kernel watches a silent connection: probes after 6 s, three of
 /// them, 3 s apart, or a user timeout of 15 s.
-const KERNEL_PATIENCE_US: RangeInclusive<u64> = 15_000_000..=18_000_000;
+pub(crate) const KERNEL_PATIENCE_US: RangeInclusive<u64> = 15_000_000..=18_000_000;
 /// When a kernel sends its first probe at the latest.
 const PROBE_US: u64 = 6_000_000;
 
@@ -50,18 +50,30 @@ impl Outside {
         }
     }
 
-    fn watch(&mut self, key: ConnectionKey) {
+    /// Looks again at a connection once kernels have lost their patience with it.
+    pub(crate) fn watch(&mut self, key: ConnectionKey) {
         let patience_us = self.rng.u64(KERNEL_PATIENCE_US);
         self.queue.put(self.now_us + patience_us, Event::KernelGivesUp(key));
     }
 
-    /// A connection was silent for as long as kernels wait. Its ends break if it
-    /// still is.
+    /// A connection was silent for as long as kernels wait, or a process did not read what
+    /// fills its buffers. Its ends break if that is still so.
     pub(crate) fn kernel_gives_up(&mut self, key: ConnectionKey) {
         let Some(connection) = self.network.connections.get(&key) else { return };
         let is_dead = |end: &End| matches!(end.holder, Holder::DeadMachine(_));
-        if connection.stalled_until_us > self.now_us || connection.ends.iter().any(is_dead) {
+        let unread_since_us = self.now_us.saturating_sub(*KERNEL_PATIENCE_US.start());
+        let [dialer, acceptor] = &connection.ends;
+        let is_stuck = |writer: &End, reader: &End| {
+            writer.wants_room && reader.is_unread_since(unread_since_us)
+        };
+        if connection.stalled_until_us > self.now_us
+            || connection.ends.iter().any(is_dead)
+            || is_stuck(dialer, acceptor)
+            || is_stuck(acceptor, dialer)
+        {
             self.break_connection(key, ErrorKind::TimedOut);
+        } else if connection.ends.iter().any(|end| end.wants_room) {
+            self.watch(key);
         }
     }
 

@@ -126,7 +126,7 @@ impl Patience {
                 clock.check(self.message_us, limits.idle_timeout, "a request");
             }
             Conversation::Upload(upload) if upload.expects_acknowledgment() => {
-                clock.check(moved_us, limits.progress_timeout, "an acknowledgment");
+                clock.check(moved_us, limits.upload_timeout(), "an acknowledgment");
             }
             Conversation::Upload(upload) if upload.expects_request() => {
                 clock.check(moved_us, limits.idle_timeout, "the next request");

@@ -20,7 +20,7 @@ pub(crate) enum Event {
     Syn(ConnectionKey),
     /// What travels towards this side of a connection may have arrived.
     Deliver(ConnectionKey, Side),
-    /// The kernels give up a connection that has been silent since it was stalled.
+    /// The kernels give up a connection that has been silent or unread for so long.
     KernelGivesUp(ConnectionKey),
     /// A side that was closed in order stops listening to what still comes.
     LingerEnds(ConnectionKey, Side),

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use fastrand::Rng;
-use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, NAME_BYTES_MAX, WINDOW_BYTES_MIN};
+use p2pfs::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, Limits, NAME_BYTES_MAX};
 use p2pfs::node::{PeerKind, PeerSettings};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
@@ -114,16 +114,15 @@ fn draw_name(rng: &mut Rng) -> FileName {
 
 /// Lengths at every boundary, most of them small.
 fn draw_len(rng: &mut Rng) -> usize {
-    let (first_bytes, chunk_bytes) = (CHUNK_BYTES_MIN as usize, CHUNK_BYTES_MAX as usize);
+    let chunk_bytes = CHUNK_BYTES as usize;
     match rng.u32(..200) {
         0..20 => 0,
         20..30 => 1,
-        30..120 => rng.usize(2..first_bytes),
-        120..135 => first_bytes + rng.usize(..3) - 1,
-        135..175 => rng.usize(first_bytes..10 * first_bytes),
-        175..192 => rng.usize(10 * first_bytes..3 * chunk_bytes),
+        30..135 => rng.usize(2..8 * 1024),
+        135..175 => rng.usize(8 * 1024..chunk_bytes / 3),
+        175..192 => rng.usize(chunk_bytes / 3..3 * chunk_bytes),
         192..198 => chunk_bytes + rng.usize(..3) - 1,
-        _ => 8 * WINDOW_BYTES_MIN as usize + rng.usize(..chunk_bytes * 3),
+        _ => 2 * LOCAL_WINDOW_BYTES as usize + rng.usize(..chunk_bytes * 3),
     }
 }
 

@@ -6,6 +6,7 @@
 //! forward. The one look at the clock of the day is at the age of a file that changed, and
 //! has unit tests in `storage::hashing`.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -18,10 +19,11 @@ use p2pfs::wire::v0::FileName;
 
 use crate::host::{Host, Role};
 use crate::network::GOOD_LINK;
+use crate::outages::KERNEL_PATIENCE_US;
 use crate::outside::{Outside, digest_of};
 use crate::queue::{Event, HostIndex};
 use crate::scenario::draw_content;
-use crate::stream::Link;
+use crate::stream::{Link, Readable};
 use crate::world::World;
 
 const REGISTRY: HostIndex = 0;
@@ -187,9 +189,16 @@ fn a_source_that_stands_still_is_left_and_serves_again_when_it_wakes() {
 fn a_downloader_that_stands_still_is_dropped_and_asks_again_when_it_wakes() {
     let mut stage = Stage::new(2_000_000, 50_000);
     stage.stop_in_the_middle(DOWNLOADER);
-    let waited = stage.until_timed_out(SOURCE, Timer::Progress);
-    assert!(on_time(PROGRESS_TIMEOUT).contains(&waited), "dropped after {waited:?}");
+    // What it does not read fills its buffers, and the kernel of the source has less patience
+    // than the source.
+    let waited = stage.until("the kernel gives it up", |world| {
+        let ends = world.out.network.connections.values().flat_map(|connection| &connection.ends);
+        ends.into_iter().any(|end| end.finish == Some(Readable::Broken(ErrorKind::TimedOut)))
+    });
+    let patience = Duration::from_micros(*KERNEL_PATIENCE_US.start());
+    assert!((patience..2 * patience).contains(&waited), "dropped after {waited:?}");
     assert!(stage.stands_still(DOWNLOADER));
+    assert!(process_of(&stage.world, SOURCE).timeouts.is_empty());
     stage.until_fetched(stage.name);
 }
 

@@ -74,6 +74,8 @@ pub(crate) struct End {
     /// What is read of the first piece of `received`.
     received_used: usize,
     held_bytes: usize,
+    /// When its process last read, or something came for it to read.
+    unread_since_us: u64,
 }
 
 impl End {
@@ -90,6 +92,7 @@ impl End {
             received: VecDeque::new(),
             received_used: 0,
             held_bytes: 0,
+            unread_since_us: 0,
         }
     }
 
@@ -147,7 +150,12 @@ impl End {
             }
             has_news = true;
             match item {
-                Item::Bytes(bytes) => self.received.push_back(bytes),
+                Item::Bytes(bytes) => {
+                    if self.received.is_empty() {
+                        self.unread_since_us = now_us;
+                    }
+                    self.received.push_back(bytes);
+                }
                 Item::End => self.finish = self.finish.or(Some(Readable::End)),
                 Item::Reset => self.finish = Some(Readable::Broken(ErrorKind::ConnectionReset)),
             }
@@ -155,9 +163,15 @@ impl End {
         has_news
     }
 
+    /// Whether something waits to be read, and nothing was read since then.
+    pub(crate) fn is_unread_since(&self, us: u64) -> bool {
+        !self.received.is_empty() && self.unread_since_us <= us
+    }
+
     /// Reads what was received, at most so much, into `out`.
-    pub(crate) fn read(&mut self, len_max: usize, out: &mut Vec<u8>) {
+    pub(crate) fn read(&mut self, now_us: u64, len_max: usize, out: &mut Vec<u8>) {
         out.clear();
+        self.unread_since_us = now_us;
         while out.len() < len_max
             && let Some(piece) = self.received.front()
         {

@@ -8,7 +8,7 @@
 use std::net::SocketAddrV4;
 
 use p2pfs::content::Sight;
-use p2pfs::limits::IDLE_TIMEOUT;
+use p2pfs::limits::{PROGRESS_TIMEOUT, UPLOAD_TIMEOUTS};
 use p2pfs::node::Outcome;
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::{FileName, Offer};
@@ -27,8 +27,9 @@ use crate::trace::Text;
 /// dead machine; until then a registry refuses the peer that comes back, which tries
 /// again within 6 s, is heard of within 8 s, and is asked again within 6 s.
 const ARRIVAL_US_MAX: u64 = 60_000_000;
-/// How soon after that nothing may be left open: the idle timeout, and some.
-const TIDY_US_MAX: u64 = IDLE_TIMEOUT.as_micros() as u64 + 20_000_000;
+/// How soon after that nothing may be left open: the longest deadline, which is that of an
+/// upload whose last chunks are not acknowledged, and some.
+const TIDY_US_MAX: u64 = UPLOAD_TIMEOUTS as u64 * PROGRESS_TIMEOUT.as_micros() as u64 + 20_000_000;
 /// Steps at one moment before it is taken for a livelock.
 const STEPS_AT_ONCE_MAX: u32 = 20_000;
 /// How often it is looked whether the goal is reached.

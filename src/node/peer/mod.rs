@@ -347,8 +347,9 @@ impl Node for PeerNode {
         if self.guest().is_some() {
             return None;
         }
-        let upload =
-            Connection::Upload { from, upload: Upload::new(now, &self.limits), served: None };
+        // Another address of this host counts as another host: the window is then larger.
+        let upload = Upload::new(now, &self.limits, from.ip().is_loopback());
+        let upload = Connection::Upload { from, upload, served: None };
         let connection = self.connections.accept(from, upload);
         match connection {
             Some(connection) => self.after(connection),
@@ -547,13 +548,9 @@ impl PeerNode {
     }
 
     fn on_connection_timeout(&mut self, now: Instant, connection: ConnectionId) {
-        let is_alone = self.is_alone();
         let verdict = match self.connections.get_mut(connection) {
             Some(Connection::Registration(registration)) => registration.handle_timeout(now),
-            Some(Connection::Upload { upload, .. }) => {
-                upload.set_alone(is_alone);
-                upload.handle_timeout(now)
-            }
+            Some(Connection::Upload { upload, .. }) => upload.handle_timeout(now),
             Some(Connection::Download { download, .. }) => download.handle_timeout(now),
             None => return,
         };

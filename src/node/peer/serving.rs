@@ -22,10 +22,6 @@ use crate::wire::v0::FileName;
 impl PeerNode {
     pub(super) fn on_upload_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
         let mut at = 0;
-        let is_alone = self.is_alone();
-        if let Some(Connection::Upload { upload, .. }) = self.connections.get_mut(connection) {
-            upload.set_alone(is_alone);
-        }
         while let Some(Connection::Upload { upload, .. }) = self.connections.get_mut(connection) {
             match upload.handle_bytes(now, bytes, &mut at) {
                 Ok(None) => return,
@@ -33,11 +29,6 @@ impl PeerNode {
                 Err(reason) => return self.close(now, connection, reason),
             }
         }
-    }
-
-    /// Whether no more than one file is being moved.
-    pub(super) fn is_alone(&self) -> bool {
-        self.files.len() <= 1
     }
 
     pub(super) fn on_upload_event(

@@ -8,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 use crate::content::Digest;
 use crate::content::Version;
-use crate::limits::LONG_SHARED_ROUND_TRIP;
 use crate::node::{NamePattern, WishError};
 use crate::wire::FieldText;
 use crate::wire::v0::{Offer, PeerMessage, RegistryRequest, RegistryResponse};
@@ -308,44 +307,4 @@ fn a_disk_that_was_full_once_ends_no_wish() {
     hear(&mut node, now, 4, "a");
     assert!(!ends_with_an_unknown(&mut node, now, registry), "it was tried once");
     assert_eq!(node.open_wishes(), 1);
-}
-
-#[test]
-fn a_peer_wakes_to_send_more_when_a_long_link_stays_silent_unless_it_has_company() {
-    let now = Instant::now();
-    let mut node = node(now, PeerKind::Fixed);
-    let version =
-        Version { device: 1, inode: 1, size_bytes: 1 << 30, modified_ns: 1, changed_ns: 1 };
-    let upload = |node: &mut PeerNode, text| {
-        let (name, digest) = (name(text), Some(Digest([1; 32])));
-        node.handle(now, Input::FileFound { name, version, digest });
-        let connection = node.accept(now, PEER).unwrap();
-        let mut bytes = Vec::new();
-        PeerMessage::Request(name).encode(&mut bytes);
-        node.handle(now, Input::Received { connection, bytes: &bytes });
-        let opened = actions(node).into_iter().find_map(|action| match action {
-            Action::OpenSource { file, .. } => Some(file),
-            _ => None,
-        });
-        node.handle(now, Input::Opened { file: opened.unwrap(), version });
-        while let Some(transmit) = node.transmit(connection) {
-            let len_bytes = match transmit {
-                Transmit::Bytes { bytes, .. } => bytes.len(),
-                Transmit::File { len_bytes, .. } => len_bytes as usize,
-            };
-            node.transmitted(now, connection, len_bytes);
-        }
-        actions(node);
-        connection
-    };
-    let first = upload(&mut node, "a");
-    let silent = now + LONG_SHARED_ROUND_TRIP;
-    assert!(node.poll_timeout().is_some_and(|at| at <= silent), "it sleeps on");
-    node.handle_timeout(silent);
-    assert_eq!(actions(&mut node), [Action::Transmit(first)]);
-
-    upload(&mut node, "b");
-    upload(&mut node, "c");
-    node.handle_timeout(silent);
-    assert_eq!(actions(&mut node), []);
 }

@@ -32,7 +32,8 @@ use super::legal::{self, DownloadState, PeerKind};
 use crate::canary::{Canary, sings};
 use crate::content::Digest;
 use crate::limits::{
-    CHUNK_HEAD_BYTES, Limits, READ_BYTES_MIN, SMALL_CHUNKS_PER_READ, WHOLE_CHUNK_READ_BYTES_MIN,
+    CHUNK_HEAD_BYTES, Limits, RATE_WINDOW, READ_BYTES_MIN, SMALL_CHUNKS_PER_READ,
+    WHOLE_CHUNK_READ_BYTES_MIN,
 };
 use crate::proto::Transmit;
 use crate::proto::close_reason::{CloseReason, Timer};
@@ -118,8 +119,7 @@ impl Download {
         (self.received_bytes, self.written_bytes) = (0, 0);
         let request = PeerMessage::Request(name);
         self.outbox.push(|out| request.encode(out));
-        self.state =
-            State::ExpectChunk { progress: Progress::new(now, self.limits.progress_timeout) };
+        self.state = State::ExpectChunk { progress: self.progress(now) };
     }
 
     /// Whether this is not the first file of the connection, and nothing of it has come: if
@@ -227,13 +227,17 @@ impl Download {
     /// The file is right: only the last acknowledgments are still to be sent.
     pub fn finish(&mut self, now: Instant) {
         debug_assert_eq!(self.state(), DownloadState::ExpectWritten);
-        let progress = Progress::new(now, self.limits.progress_timeout);
+        let progress = self.progress(now);
         self.state = State::Finishing { progress };
     }
 
     /// How much of the file has come.
     pub fn received_bytes(&self) -> u64 {
         self.received_bytes
+    }
+
+    fn progress(&self, now: Instant) -> Progress {
+        Progress::new(now, self.limits.progress_timeout, RATE_WINDOW)
     }
 
     /// When something last came, while something is to come.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!                  Request                handle_source
-//!  ExpectRequest ───────────▶ ExpectSource ───────────▶ Sending  (Acknowledgment, silence:
+//!  ExpectRequest ───────────▶ ExpectSource ───────────▶ Sending  (Acknowledgment:
 //!        ▲                         ▲                       │      the window opens)
 //!        │                         │ Request               │ all sent and hashed:
 //!        │ all acknowledged        │                       ▼ the EOF is queued
@@ -12,25 +12,22 @@
 //!  any state ── violation, deadline, source changed ──▶ Closed
 //! ```
 //!
-//! Chunks go out without waiting for acknowledgments, as far as the window
-//! allows, and only as far as the file is hashed: so the digest is there when the
-//! last chunk is out, however large the file, and nobody waits in silence.
+//! A file is cut into chunks of [`CHUNK_BYTES`]; the last one has the remainder. Chunks go
+//! out without waiting for acknowledgments, as far as the window allows, and only as far as
+//! the file is hashed: so the digest is known when the last chunk is sent. Each
+//! acknowledgment is of the oldest chunk in flight; the window counts chunks, and so bounds
+//! the bytes as well.
 //!
 //! Invariant: a chunk is framed only when the one before it is sent whole.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::legal::{self, PeerKind, UploadState};
 use crate::canary::{Canary, sings};
 use crate::content::Digest;
-use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNK_GROWTH_MAX, CHUNKS_IN_FLIGHT_MAX, CHUNKS_PER_WINDOW,
-    LONG_ROUND_TRIP, LONG_SHARED_ROUND_TRIP, Limits, QUEUED_ROUND_TRIPS, QUICK_ACKNOWLEDGMENT,
-    SHORT_WINDOW_BYTES_MAX, SLOW_ACKNOWLEDGMENT, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN,
-};
+use crate::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, Limits, UPLOAD_RATE_WINDOW, WINDOW_BYTES};
 use crate::proto::close_reason::{CloseReason, Timer};
 use crate::proto::outbox::Outbox;
 use crate::proto::progress::Progress;
@@ -45,7 +42,10 @@ pub struct Upload {
     state: State,
     deframer: Deframer<PeerMessage>,
     outbox: Outbox,
-    in_flight: InFlight,
+    /// Chunks that may be in flight.
+    window_chunks: u32,
+    /// Chunks framed and not acknowledged, over all files of the connection.
+    in_flight_chunks: u32,
 }
 
 /// What an upload asks of its node, or tells it.
@@ -87,8 +87,9 @@ struct Sending {
 }
 
 impl Upload {
-    /// A connection that was just accepted.
-    pub fn new(now: Instant, limits: &Rc<Limits>) -> Self {
+    /// A connection that was just accepted, from a peer on this host or on another one.
+    pub fn new(now: Instant, limits: &Rc<Limits>, is_local: bool) -> Self {
+        let window_bytes = if is_local { LOCAL_WINDOW_BYTES } else { WINDOW_BYTES };
         Self {
             limits: Rc::clone(limits),
             state: State::ExpectRequest {
@@ -97,14 +98,9 @@ impl Upload {
             },
             deframer: Deframer::default(),
             outbox: Outbox::default(),
-            in_flight: InFlight::new(),
+            window_chunks: window_bytes / CHUNK_BYTES,
+            in_flight_chunks: 0,
         }
-    }
-
-    /// Whether no other file is being moved by this program: then the window may grow on a
-    /// short link too, and grows sooner on a long one.
-    pub fn set_alone(&mut self, is_alone: bool) {
-        self.in_flight.is_alone = is_alone;
     }
 
     /// The next event that `bytes` lead to from `*at` on; `None` once all are consumed.
@@ -150,13 +146,16 @@ impl Upload {
                 Ok(Some(UploadEvent::Requested(name)))
             }
             PeerMessage::Acknowledgment(_) => {
-                let chunk_bytes =
-                    self.in_flight.acknowledge(now).ok_or(CloseReason::PeerViolated {
+                self.in_flight_chunks =
+                    self.in_flight_chunks.checked_sub(1).ok_or(CloseReason::PeerViolated {
                         expected: "no acknowledgment",
                         got: "an acknowledgment of nothing",
                     })?;
+                // While a file is sent, the bytes that the socket takes are the rate.
+                let is_all_sent = matches!(self.state, State::ExpectLastAcknowledgments(_));
+                let rate_bytes = if is_all_sent { CHUNK_BYTES as usize } else { 0 };
                 if let Some(progress) = self.progress() {
-                    progress.moved(now, chunk_bytes as usize);
+                    progress.moved(now, rate_bytes);
                 }
                 Ok(self.go_on(now))
             }
@@ -177,7 +176,7 @@ impl Upload {
             digest: None,
             offset: 0,
             chunk_left_bytes: 0,
-            progress: Progress::new(now, self.limits.progress_timeout),
+            progress: progress(now, &self.limits),
         }));
     }
 
@@ -189,9 +188,9 @@ impl Upload {
         digest: Option<Digest>,
     ) -> Option<UploadEvent> {
         if let State::Sending(sending) = &mut self.state {
-            if sending.waits_for_hash(&self.in_flight) {
+            if self.in_flight_chunks == 0 && sending.waits_for_hash() {
                 // The wait was ours: the other side's time begins now.
-                sending.progress = Progress::new(now, self.limits.progress_timeout);
+                sending.progress = progress(now, &self.limits);
             }
             sending.hashed_bytes = hashed_bytes;
             sending.digest = digest;
@@ -200,21 +199,20 @@ impl Upload {
     }
 
     /// Frames the next chunk, or the EOF, if it is time for it.
-    fn fill(&mut self, now: Instant) -> Option<UploadEvent> {
+    fn fill(&mut self) -> Option<UploadEvent> {
         let State::Sending(sending) = &mut self.state else { return None };
         if sending.chunk_left_bytes > 0 || !self.outbox.is_empty() {
             return None;
         }
         let left_bytes = sending.size_bytes - sending.offset;
         if left_bytes > 0 {
-            let chunk_bytes = left_bytes.min(self.in_flight.chunk_bytes.into()) as u32;
-            if sending.offset + u64::from(chunk_bytes) <= sending.hashed_bytes
-                && self.in_flight.has_room_for(chunk_bytes)
-            {
-                let head = PeerMessage::Chunk { data_bytes: chunk_bytes };
+            let data_bytes = left_bytes.min(CHUNK_BYTES.into()) as u32;
+            let has_room = self.in_flight_chunks < self.window_chunks || sings(Canary::NoWindow);
+            if has_room && sending.offset + u64::from(data_bytes) <= sending.hashed_bytes {
+                let head = PeerMessage::Chunk { data_bytes };
                 self.outbox.push(|out| head.encode(out));
-                sending.chunk_left_bytes = chunk_bytes;
-                self.in_flight.send(now, chunk_bytes);
+                sending.chunk_left_bytes = data_bytes;
+                self.in_flight_chunks += 1;
             }
             return None;
         }
@@ -234,10 +232,9 @@ impl Upload {
     fn rest(&mut self, now: Instant) -> Option<UploadEvent> {
         let is_done = matches!(self.state, State::ExpectLastAcknowledgments(_))
             && self.outbox.is_empty()
-            && self.in_flight.unacknowledged.is_empty();
+            && self.in_flight_chunks == 0;
         is_done.then(|| {
             self.outbox.rest();
-            self.in_flight.rest();
             let deadline = now + self.limits.idle_timeout;
             self.state = State::ExpectRequest { deadline, timer: Timer::Idle };
             UploadEvent::Acknowledged
@@ -246,7 +243,7 @@ impl Upload {
 
     /// What follows once something was sent, acknowledged or hashed.
     fn go_on(&mut self, now: Instant) -> Option<UploadEvent> {
-        self.fill(now).or_else(|| self.rest(now))
+        self.fill().or_else(|| self.rest(now))
     }
 
     fn progress(&mut self) -> Option<&mut Progress> {
@@ -275,8 +272,7 @@ impl Upload {
     /// The socket took this much of it.
     pub fn transmitted(&mut self, now: Instant, len_bytes: usize) -> Option<UploadEvent> {
         if let Some(progress) = self.progress() {
-            // The socket may hold megabytes: what counts for the rate is acknowledged.
-            progress.moved(now, 0);
+            progress.moved(now, len_bytes);
         }
         if !self.outbox.is_empty() {
             self.outbox.advance(len_bytes);
@@ -291,12 +287,10 @@ impl Upload {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::ExpectRequest { deadline, .. } => Some(*deadline),
-            State::Sending(sending) if sending.waits_for_hash(&self.in_flight) => None,
-            State::Sending(sending) => {
-                let deadline = sending.progress.deadline();
-                Some(self.in_flight.silent_at().map_or(deadline, |at| at.min(deadline)))
+            State::Sending(_) if self.waits_for_hash() => None,
+            State::Sending(sending) | State::ExpectLastAcknowledgments(sending) => {
+                Some(sending.progress.deadline())
             }
-            State::ExpectLastAcknowledgments(sending) => Some(sending.progress.deadline()),
             State::ExpectSource | State::Closed => None,
         }
     }
@@ -320,20 +314,16 @@ impl Upload {
         }
     }
 
-    /// Whether nothing more can be sent before more of the file is hashed.
+    /// Whether nothing is in flight, and nothing can be sent before more of the file is hashed.
     pub fn waits_for_hash(&self) -> bool {
-        matches!(&self.state, State::Sending(sending) if sending.waits_for_hash(&self.in_flight))
+        self.in_flight_chunks == 0
+            && matches!(&self.state, State::Sending(sending) if sending.waits_for_hash())
     }
 
-    /// Checks the deadlines, and opens the window where silence tells of a long link.
+    /// Checks the deadlines.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
-        }
-        if self.in_flight.silent_at().is_some_and(|at| at <= now) {
-            self.in_flight.open();
-            let event = self.fill(now);
-            debug_assert_eq!(event, None, "the window held chunks back");
         }
         let verdict = match &mut self.state {
             State::ExpectRequest { timer, .. } => Err(CloseReason::TimedOut(*timer)),
@@ -361,174 +351,14 @@ impl Upload {
 }
 
 impl Sending {
-    /// Whether nothing is in flight and nothing can be sent before more is hashed.
-    fn waits_for_hash(&self, in_flight: &InFlight) -> bool {
-        let next = (self.size_bytes - self.offset).min(in_flight.chunk_bytes.into());
-        in_flight.unacknowledged.is_empty()
-            && self.chunk_left_bytes == 0
+    /// Whether nothing can be sent before more is hashed.
+    fn waits_for_hash(&self) -> bool {
+        let next = (self.size_bytes - self.offset).min(CHUNK_BYTES.into());
+        self.chunk_left_bytes == 0
             && (self.offset + next > self.hashed_bytes || next == 0 && self.digest.is_none())
     }
 }
 
-/// The chunks that are not acknowledged yet, over all files of the connection; how large
-/// the next one is to be, and how much may be in flight.
-///
-/// Large chunks cost less, but each is acknowledged only as a whole: on a slow link the
-/// acknowledgments would come so seldom that it looked stalled. So chunks begin small
-/// and grow while they are acknowledged quickly.
-///
-/// What is in flight lies in buffers of the kernel. More than fits its caches costs up to a
-/// third of the speed on a fast link, and less than the link holds costs speed on a long
-/// one. So the window begins small, and grows while a chunk behind a full window is
-/// acknowledged hardly later than a single one was: then the time is that of the link, not
-/// of a queue. On a long link it doubles, or is as large as may be at once for who is alone.
-/// On a short one it grows little, and only for who is alone: many windows that grew fit no
-/// cache, and one that grew before others came would get more than they. The first flight tells
-/// by its first and its last chunk; if something else made it late, so that a short link looked
-/// long, the next acknowledgment that is quicker sets that right.
-///
-/// Who is alone does not wait for the first acknowledgment of a long link: silence opens the
-/// window. If the end of the first flight is late, the link is narrow, and if any acknowledgment
-/// is quick, something else was late: then the window begins small again. Until a chunk has told,
-/// a link is long only where it is for many, as what was sent meanwhile makes a queue on a short
-/// one, too.
-#[derive(Debug)]
-struct InFlight {
-    unacknowledged: VecDeque<SentChunk>,
-    bytes: u32,
-    chunk_bytes: u32,
-    window_bytes: u32,
-    is_alone: bool,
-    /// Whether the window, not the file or the socket, was what held chunks back.
-    is_limited: bool,
-    /// The shortest time in which a chunk that was looked at was acknowledged.
-    round_trip: Duration,
-    /// Acknowledgments until that of the chunk whose time is looked at next: of the first one,
-    /// and then each time of the last one in flight, or of those in flight that were sent with
-    /// the same window as the chunk before. 0 if nothing is in flight.
-    probe_due: usize,
-    /// Whether silence opened the window, and no chunk that was sent since has told of it.
-    was_silent: bool,
-}
-
-/// A chunk on its way. How long it takes says something about the sizes it was sent with.
-#[derive(Debug)]
-struct SentChunk {
-    bytes: u32,
-    window_bytes: u32,
-    at: Instant,
-    /// Whether others were on their way before it.
-    is_behind_others: bool,
-}
-
-impl InFlight {
-    fn new() -> Self {
-        Self {
-            unacknowledged: VecDeque::new(),
-            bytes: 0,
-            chunk_bytes: CHUNK_BYTES_MIN,
-            window_bytes: WINDOW_BYTES_MIN,
-            is_alone: false,
-            is_limited: false,
-            round_trip: Duration::MAX,
-            probe_due: 0,
-            was_silent: false,
-        }
-    }
-
-    /// Nothing is in flight any more. Until the next file, the way may become another one.
-    fn rest(&mut self) {
-        self.unacknowledged = VecDeque::new();
-        (self.round_trip, self.is_limited) = (Duration::MAX, false);
-    }
-
-    fn has_room_for(&mut self, chunk_bytes: u32) -> bool {
-        let has_room = self.bytes + chunk_bytes <= self.window_bytes
-            && self.unacknowledged.len() < CHUNKS_IN_FLIGHT_MAX;
-        self.is_limited |= !has_room;
-        has_room || sings(Canary::NoWindow)
-    }
-
-    /// When the silence behind the first full window is long enough to open it. Only small
-    /// chunks tell: a large one keeps a narrow link busy for as long.
-    fn silent_at(&self) -> Option<Instant> {
-        let first = self.unacknowledged.front()?;
-        let tells = self.is_alone
-            && self.is_limited
-            && self.round_trip == Duration::MAX
-            && self.window_bytes == WINDOW_BYTES_MIN
-            && first.bytes == CHUNK_BYTES_MIN;
-        tells.then(|| first.at + LONG_SHARED_ROUND_TRIP)
-    }
-
-    /// Nothing was acknowledged for so long: opens the window until the acknowledgments tell.
-    fn open(&mut self) {
-        (self.window_bytes, self.was_silent) = (WINDOW_BYTES_MAX, true);
-    }
-
-    fn send(&mut self, now: Instant, chunk_bytes: u32) {
-        let is_behind_others = !self.unacknowledged.is_empty();
-        let (bytes, window_bytes) = (chunk_bytes, self.window_bytes);
-        let chunk = SentChunk { bytes, window_bytes, at: now, is_behind_others };
-        self.unacknowledged.push_back(chunk);
-        self.bytes += chunk_bytes;
-        self.probe_due = self.probe_due.max(1);
-    }
-
-    /// The oldest chunk is acknowledged; gives its size.
-    fn acknowledge(&mut self, now: Instant) -> Option<u32> {
-        let chunk = self.unacknowledged.pop_front()?;
-        self.bytes -= chunk.bytes;
-        self.probe_due -= 1;
-        let elapsed = now.saturating_duration_since(chunk.at);
-        if self.was_silent {
-            self.round_trip = self.round_trip.min(elapsed);
-        }
-        if self.probe_due == 0 {
-            self.adapt(&chunk, elapsed);
-            let is_alike = |other: &&SentChunk| other.window_bytes == chunk.window_bytes;
-            self.probe_due = match self.unacknowledged.iter().take_while(is_alike).count() {
-                0 => self.unacknowledged.len(),
-                alike => alike,
-            };
-        }
-        Some(chunk.bytes)
-    }
-
-    /// A chunk was acknowledged so long after it was sent.
-    fn adapt(&mut self, chunk: &SentChunk, elapsed: Duration) {
-        self.round_trip = self.round_trip.min(elapsed);
-        let was_silent = self.was_silent;
-        self.was_silent &= chunk.window_bytes != self.window_bytes;
-        let is_alone = self.is_alone && !was_silent;
-        let long = if is_alone { LONG_ROUND_TRIP } else { LONG_SHARED_ROUND_TRIP };
-        let is_long = self.round_trip >= long;
-        let window_bytes_max = match (is_long, is_alone) {
-            (true, _) => WINDOW_BYTES_MAX,
-            (false, true) => SHORT_WINDOW_BYTES_MAX,
-            (false, false) => WINDOW_BYTES_MIN,
-        };
-        if elapsed > self.round_trip * QUEUED_ROUND_TRIPS {
-            self.window_bytes = self.window_bytes.min(chunk.window_bytes / 2);
-        } else if elapsed >= self.round_trip * 2 {
-            if was_silent {
-                self.window_bytes = self.window_bytes.min(chunk.window_bytes);
-            }
-        } else if self.is_limited && chunk.is_behind_others {
-            let is_jump = is_long && is_alone;
-            let larger_bytes = if is_jump { WINDOW_BYTES_MAX } else { chunk.window_bytes * 2 };
-            self.window_bytes = self.window_bytes.max(larger_bytes);
-        }
-        self.window_bytes = self.window_bytes.clamp(WINDOW_BYTES_MIN, window_bytes_max);
-        self.is_limited = false;
-        if elapsed < QUICK_ACKNOWLEDGMENT {
-            let times = QUICK_ACKNOWLEDGMENT.as_micros() / elapsed.as_micros().max(1);
-            let larger_bytes = chunk.bytes * (times as u32).min(CHUNK_GROWTH_MAX);
-            self.chunk_bytes = self.chunk_bytes.max(larger_bytes);
-        } else if elapsed > SLOW_ACKNOWLEDGMENT {
-            self.chunk_bytes = self.chunk_bytes.min(chunk.bytes / 2);
-        }
-        let chunk_bytes_max = CHUNK_BYTES_MAX.min(self.window_bytes / CHUNKS_PER_WINDOW);
-        self.chunk_bytes = self.chunk_bytes.clamp(CHUNK_BYTES_MIN, chunk_bytes_max);
-    }
+fn progress(now: Instant, limits: &Limits) -> Progress {
+    Progress::new(now, limits.upload_timeout(), UPLOAD_RATE_WINDOW)
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use p2pfs::content::Digest;
-use p2pfs::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Limits, PROGRESS_TIMEOUT, WINDOW_BYTES_MAX};
+use p2pfs::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, Limits, WINDOW_BYTES};
 use p2pfs::proto::v0::legal::UploadState;
 use p2pfs::proto::v0::{Upload, UploadEvent};
 use p2pfs::proto::{FileId, Transmit};
@@ -21,13 +21,14 @@ use super::messages::{acknowledgment, eof, request};
 use super::script::Script;
 
 pub(super) fn run(data: &[u8]) {
-    let mut script = Script::new(data);
-    let mut rig = Rig::new();
-    while !script.is_over() && !rig.is_closed {
-        rig.step(&mut script);
-        rig.check();
+    for is_local in [false, true] {
+        let (mut script, mut rig) = (Script::new(data), Rig::new(is_local));
+        while !script.is_over() && !rig.is_closed {
+            rig.step(&mut script);
+            rig.check();
+        }
+        rig.check_closed();
     }
-    rig.check_closed();
 }
 
 struct Rig {
@@ -40,6 +41,7 @@ struct Rig {
     file: Option<File>,
     /// Chunks framed and not acknowledged.
     in_flight: VecDeque<u32>,
+    window_bytes: u32,
     /// What is known of the bytes to be sent: a head was noted, so much of it is sent.
     noted_head: Option<usize>,
     /// When anything last went on.
@@ -56,9 +58,9 @@ struct File {
 }
 
 impl Rig {
-    fn new() -> Self {
+    fn new(is_local: bool) -> Self {
         let clock = Clock::new();
-        let upload = Upload::new(clock.now(), &Rc::new(Limits::PEER));
+        let upload = Upload::new(clock.now(), &Rc::new(Limits::PEER), is_local);
         Self {
             moved_at: clock.now(),
             clock,
@@ -68,6 +70,7 @@ impl Rig {
             next_file: 0,
             file: None,
             in_flight: VecDeque::new(),
+            window_bytes: if is_local { LOCAL_WINDOW_BYTES } else { WINDOW_BYTES },
             noted_head: None,
         }
     }
@@ -260,12 +263,13 @@ impl Rig {
             [b'T', len @ ..] => {
                 let len = u32::from_be_bytes(len.try_into().expect("one integer"));
                 let left_bytes = file.size_bytes - file.framed_bytes;
-                assert!(more && (1..=CHUNK_BYTES_MAX).contains(&len));
-                assert!(len >= CHUNK_BYTES_MIN || u64::from(len) == left_bytes);
+                assert!(more);
+                assert_eq!(u64::from(len), left_bytes.min(CHUNK_BYTES.into()));
                 file.framed_bytes += u64::from(len);
                 assert!(file.framed_bytes <= file.hashed_bytes, "sent before it was hashed");
                 self.in_flight.push_back(len);
-                assert!(self.in_flight.iter().sum::<u32>() <= WINDOW_BYTES_MAX, "over the window");
+                let in_flight_bytes = self.in_flight.iter().sum::<u32>();
+                assert!(in_flight_bytes <= self.window_bytes, "over the window");
             }
             bytes => {
                 assert_eq!(file.sent_bytes, file.size_bytes, "the EOF comes too early");
@@ -284,7 +288,7 @@ impl Rig {
             UploadState::Sending | UploadState::ExpectLastAcknowledgments
         );
         let verdict = self.upload.handle_timeout(self.clock.now());
-        let is_still = self.clock.now() >= self.moved_at + PROGRESS_TIMEOUT;
+        let is_still = self.clock.now() >= self.moved_at + Limits::PEER.upload_timeout();
         let waits = is_moving && is_still && before.is_some();
         assert!(!waits || verdict.is_err(), "waits for ever");
         self.clock.check_timeout(before, verdict.is_ok(), self.upload.poll_timeout());
