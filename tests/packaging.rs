@@ -109,7 +109,7 @@ fn what_goes_into_the_package_is_there() {
         made += usize::from(path.starts_with(folder.path()));
         assert!(glob::glob(path.to_str().unwrap()).unwrap().count() > 0, "{}", path.display());
     }
-    assert_eq!(made, 4, "manual pages, and completions for three shells");
+    assert_eq!(made, 5, "two kinds of manual pages, and completions for three shells");
     for unit in deb["systemd-units"].as_array().unwrap() {
         let [unit_scripts, name] =
             ["unit-scripts", "unit-name"].map(|key| unit[key].as_str().unwrap());

@@ -37,7 +37,6 @@ pub use self::share::ShareArgs;
 pub use self::status::StatusArgs;
 pub use self::text::{CompletionsArgs, ManArgs};
 use crate::exit::{ExitCode, Failure};
-use crate::ui::schema;
 use crate::wire::Shown;
 
 const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and its name in capitals, \
@@ -52,10 +51,7 @@ const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and it
 #[derive(Debug, Parser)]
 #[command(name = "p2pfs", version, propagate_version = true)]
 #[command(arg_required_else_help = false)]
-#[command(
-    after_help = AFTER_HELP,
-    after_long_help = format!("{AFTER_HELP}\n\n{}", schema::documentation())
-)]
+#[command(after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to run.
     #[command(subcommand)]

@@ -13,7 +13,7 @@ use crate::ui::Show;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Print one JSON object a line on stdout for each event.
+    /// Print events on stdout, one JSON object a line; see `p2pfs man json`.
     #[arg(long, global = true)]
     pub json: bool,
     /// Log more: -v for details, -vv for everything.

@@ -13,6 +13,7 @@ pub struct CompletionsArgs {
 /// The command line of `man`.
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// Print the page of this command [default: that of the whole program].
-    pub command: Option<String>,
+    /// The page to print: a command, or `json` for the events of --json [default: p2pfs].
+    #[arg(value_name = "COMMAND")]
+    pub page: Option<String>,
 }

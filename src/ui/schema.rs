@@ -3,10 +3,9 @@
 //!
 //! It is written beside each event in [`events`](super::events); this file holds its types.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::time::Duration;
 
-use super::events::EVENTS;
 use super::json::{Counter, Gauge, Seconds, Text};
 
 /// A kind of event.
@@ -113,27 +112,5 @@ impl fmt::Display for FieldKind {
             Self::Decimal => "decimal",
             Self::Flag => "true or false",
         })
-    }
-}
-
-/// The documentation of all events, for people.
-pub fn documentation() -> String {
-    let mut text = String::from(
-        "Events of --json, one object a line on stdout. New events and new fields may be \
-         added; what is there stays as it is. Each has the fields\n",
-    );
-    push_fields(&mut text, COMMON);
-    for kind in EVENTS {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "\n\n{}: {}\n", kind.name, kind.when);
-        push_fields(&mut text, kind.fields);
-    }
-    text
-}
-
-fn push_fields(text: &mut String, fields: &[Field]) {
-    for (n, Field { name, kind, meaning }) in fields.iter().enumerate() {
-        let end = if n == 0 { "" } else { "\n" };
-        let _ = write!(text, "{end}  {name} ({kind}): {meaning}");
     }
 }

@@ -123,6 +123,7 @@ fn completions_and_the_manual_page_go_to_stdout() {
         (&["completions", "fish"], "on-conflict"),
         (&["man"], ".TH p2pfs"),
         (&["man", "get"], "on\\-conflict"),
+        (&["man", "json"], ".TH p2pfs-json 5"),
         (&["get", "--help"], "--on-conflict"),
         (&["help"], "doctor"),
         (&["help", "get"], "--on-conflict"),

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use p2pfs::ui::events::EVENTS;
-use p2pfs::ui::schema::COMMON;
+use p2pfs::ui::schema::{COMMON, Field, Kind};
 use serde_json::Value;
 
 use crate::harness::{FakeSource, Process, Signal, World, await_until, content};
@@ -234,22 +234,28 @@ fn a_reader_who_is_gone_stops_nothing() {
 }
 
 #[test]
-fn help_and_manual_page_have_every_event_and_field() {
-    // As they wrap it.
-    let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+fn the_manual_page_has_every_event_and_field_and_the_help_says_where_it_is() {
     let text = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_p2pfs")).args(arguments).output().unwrap();
         assert!(output.status.success());
-        flat(&String::from_utf8(output.stdout).unwrap().replace("\\-", "-"))
+        String::from_utf8(output.stdout).unwrap().replace("\\-", "-")
     };
-    for text in [text(&["--help"]), text(&["man"])] {
-        for kind in EVENTS {
-            let begin = text.find(&flat(&format!("{}: {}", kind.name, kind.when)));
-            let begin = begin.unwrap_or_else(|| panic!("no {} in {text}", kind.name));
-            for field in kind.fields {
-                let line = flat(&format!("{} ({}): {}", field.name, field.kind, field.meaning));
-                assert!(text[begin..].contains(&line), "no {line} of {}", kind.name);
-            }
-        }
+    let page = text(&["man", "json"]);
+    let lines_of = |fields: &[Field]| -> String {
+        let lines = |Field { name, kind, meaning }: &Field| {
+            format!(".TP\n\\fB{name}\\fR ({kind})\n{meaning}\n")
+        };
+        fields.iter().map(lines).collect()
+    };
+    let events =
+        |Kind { name, when, fields }: &Kind| format!(".SS {name}\n{when}\n{}", lines_of(fields));
+    let events: String = EVENTS.iter().map(events).collect();
+    assert!(page.starts_with(".ie ") && page.contains("\n.TH p2pfs-json 5 "), "{page}");
+    assert!(page.contains(&format!("{}.SH EVENTS\n{events}.SH ", lines_of(COMMON))), "{page}");
+    for help in [&["--help"][..], &["get", "--help"], &["man"], &["man", "get"]] {
+        let help = text(help);
+        let lines = help.lines().filter(|line| line.contains("`p2pfs man json`"));
+        assert_eq!(lines.count(), 1, "{help}");
+        assert!(!help.contains("offer_seen"), "{help}");
     }
 }
