@@ -20,6 +20,7 @@
 //! cleared only when the kernel says `WouldBlock` or a read brings less than it could,
 //! and no interest ever changes. An event for a connection that is gone carries an old generation and finds nothing.
 
+mod actions;
 mod connection;
 mod dial;
 mod files;
@@ -30,17 +31,17 @@ mod offer_socket;
 pub mod probe;
 mod signals;
 mod status_socket;
+mod streams;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::Level;
 use mio::{Events, Interest, Poll, Token};
-use rustix::io::Errno;
 
 use self::connection::{Connection, Connections};
 pub use self::files::Files;
@@ -51,11 +52,10 @@ pub use self::signals::Signals;
 use self::status_socket::STATUS;
 pub use self::status_socket::StatusSocket;
 use crate::limits::{
-    ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DATAGRAMS_PER_TURN,
-    FILE_CALL_COST_BYTES, HASH_TURN_BYTES, LOCAL_PIECE_BYTES, OFFER_BYTES, POLL_EVENTS,
-    POLL_TIMEOUT_MAX, STATUS_NAMES_MAX, TURN_RECEIVED_BYTES, TURN_SENT_BYTES,
+    ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, DATAGRAMS_PER_TURN, HASH_TURN_BYTES,
+    LOCAL_PIECE_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, STATUS_NAMES_MAX,
 };
-use crate::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
+use crate::node::{CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
 use crate::storage;
 use crate::ui::{Ui, Work};
 use crate::wire::Shown;
@@ -317,76 +317,10 @@ impl<N: Node> Reactor<N> {
         sleep.unwrap_or(POLL_TIMEOUT_MAX).min(POLL_TIMEOUT_MAX)
     }
 
-    /// Gives the node an input, and carries out what it wants done.
-    fn handle(&mut self, input: Input<'_>) {
-        let received = match &input {
-            Input::Received { bytes, .. } => *bytes,
-            _ => &[],
-        };
-        // Most of the time that bytes take here goes into their digest.
-        let began = if received.is_empty() { None } else { self.stopwatch() };
-        self.node.handle(self.now, input);
-        if let Some(began) = began {
-            self.work.hash += began.elapsed();
-        }
-        self.carry_out(received);
-    }
-
     /// The time, if it is of interest how long something takes: only while what runs is
     /// shown.
     fn stopwatch(&self) -> Option<Instant> {
         self.ui.next_look().map(|_| Instant::now())
-    }
-
-    /// Carries out the node's actions, and those that their outcomes lead to.
-    fn carry_out(&mut self, received: &[u8]) {
-        while let Some(action) = self.node.poll_action() {
-            let outcome = match action {
-                Action::Broadcast(datagram) => {
-                    self.offers.iter_mut().for_each(|offers| offers.broadcast(&datagram));
-                    None
-                }
-                Action::Dial { connection, to } => self.dial(connection, to),
-                Action::Transmit(connection) => {
-                    self.mark_sendable(connection);
-                    None
-                }
-                Action::Close { connection, how, .. } => {
-                    self.close(connection, how);
-                    None
-                }
-                Action::Report(report) => {
-                    self.ui.report(self.now, &report);
-                    if let Some(status) = &mut self.status {
-                        status.tell(&report);
-                    }
-                    None
-                }
-                Action::Exit(outcome) => {
-                    self.outcome = Some(outcome);
-                    None
-                }
-                Action::OpenSource { .. }
-                | Action::CreatePartial { .. }
-                | Action::Write { .. }
-                | Action::Commit(_)
-                | Action::Discard(_)
-                | Action::Hash(_)
-                | Action::Look(_) => {
-                    self.file_calls += 1;
-                    let began = self.stopwatch();
-                    let outcome =
-                        self.files.as_mut().and_then(|files| files.carry_out(action, received));
-                    if let Some(began) = began {
-                        self.work.disk += began.elapsed();
-                    }
-                    outcome
-                }
-            };
-            if let Some(input) = outcome {
-                self.node.handle(self.now, input);
-            }
-        }
     }
 
     fn stop(&mut self) {
@@ -490,198 +424,6 @@ impl<N: Node> Reactor<N> {
             self.handle(input);
         }
     }
-
-    fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
-        let host = if to.ip().is_loopback() { self.host_to_loopback } else { self.host };
-        let entered = dial::dial(host, to, self.progress_timeout)
-            .and_then(|stream| self.enter(id, Connection::dialing(stream)));
-        entered.err().map(|error| broken(id, kind_of(&error)))
-    }
-
-    fn enter(&mut self, id: ConnectionId, mut connection: Connection) -> io::Result<()> {
-        let token = Token(id.to_bits() as usize);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(connection.stream(), token, interest)?;
-        self.connections.insert(id, connection);
-        Ok(())
-    }
-
-    /// An event says that a connection is ready for something.
-    fn mark(
-        &mut self,
-        id: ConnectionId,
-        is_readable: bool,
-        is_writable: bool,
-        is_read_closed: bool,
-    ) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.is_dialing() {
-            if !is_writable {
-                return;
-            }
-            match connection.finish_dialing() {
-                Ok(true) => self.handle(Input::Connected(id)),
-                Ok(false) => return,
-                Err(error) => return self.lose(id, error.kind()),
-            }
-        }
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.can_read |= is_readable || is_read_closed;
-        connection.is_read_closed |= is_read_closed;
-        connection.can_write |= is_writable;
-        self.mark_readable(id);
-        if is_writable {
-            self.mark_sendable(id);
-        }
-    }
-
-    fn mark_readable(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(id)
-            && connection.can_read
-            && !mem::replace(&mut connection.is_queued_to_read, true)
-        {
-            self.readable.push_back(id);
-        }
-    }
-
-    fn mark_sendable(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(id)
-            && connection.can_write
-            && !mem::replace(&mut connection.is_queued_to_send, true)
-        {
-            self.sendable.push_back(id);
-        }
-    }
-
-    fn serve_connections(&mut self) {
-        let count = self.readable.len();
-        let budget_bytes = share_bytes(TURN_RECEIVED_BYTES, count);
-        for _ in 0..count {
-            let Some(id) = self.readable.pop_front() else { return };
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.is_queued_to_read = false;
-                self.receive(id, budget_bytes);
-            }
-        }
-    }
-
-    /// Reads from a connection until it is empty or its budget is used. No single read is
-    /// cut short by what is left of the budget, as that would cut chunks in two.
-    fn receive(&mut self, id: ConnectionId, budget_bytes: usize) {
-        let mut scratch = mem::take(&mut self.scratch);
-        let mut left_bytes = budget_bytes;
-        loop {
-            let room_bytes = budget_bytes.min(self.node.read_allowance_bytes(id));
-            let Some(connection) = self.connections.get_mut(id).filter(|c| c.can_read) else {
-                break;
-            };
-            if left_bytes == 0 || room_bytes == 0 {
-                // Out of budget: the next turn goes on. Not allowed: `send` will.
-                if left_bytes == 0 {
-                    self.mark_readable(id);
-                } else if let Some(kind) = connection.broken {
-                    self.lose(id, kind);
-                }
-                break;
-            }
-            match connection.receive(&mut scratch[..room_bytes]) {
-                Ok(Some(0)) => {
-                    // What it still waits for goes out before it is told to be over.
-                    self.send(id, CONNECTION_TURN_BYTES_MAX);
-                    self.handle(Input::ReadClosed(id));
-                    break;
-                }
-                Ok(Some(len)) => {
-                    let calls_before = self.file_calls;
-                    self.handle(Input::Received { connection: id, bytes: &scratch[..len] });
-                    // Many small chunks cost more than their bytes.
-                    let calls_cost = (self.file_calls - calls_before) * FILE_CALL_COST_BYTES;
-                    left_bytes = left_bytes.saturating_sub(len.max(calls_cost));
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    self.lose(id, error.kind());
-                    break;
-                }
-            }
-        }
-        self.scratch = scratch;
-    }
-
-    fn send_all(&mut self) {
-        // What is marked meanwhile waits for the next turn.
-        let count = self.sendable.len();
-        let budget_bytes = share_bytes(TURN_SENT_BYTES, count);
-        for _ in 0..count {
-            let Some(id) = self.sendable.pop_front() else { return };
-            self.send(id, budget_bytes);
-        }
-    }
-
-    /// Sends what a connection has to send until the socket is full or the budget used.
-    fn send(&mut self, id: ConnectionId, mut budget_bytes: usize) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.is_queued_to_send = false;
-        }
-        while let Some(connection) = self.connections.get_mut(id)
-            && connection.can_write
-            && let Some(transmit) = self.node.transmit(id)
-        {
-            if budget_bytes == 0 {
-                self.mark_sendable(id);
-                break;
-            }
-            let piece = &mut *self.piece;
-            match connection.send(&transmit, budget_bytes, self.files.as_ref(), piece) {
-                Ok(Some(len)) => {
-                    budget_bytes = budget_bytes.saturating_sub(len);
-                    self.node.transmitted(self.now, id, len);
-                    self.carry_out(&[]);
-                }
-                Ok(None) => {}
-                Err(connection::SendError::Source { file, error }) => {
-                    if let Some(files) = &mut self.files {
-                        files.close(file);
-                    }
-                    self.handle(Input::FileFailed { file, error });
-                }
-                Err(connection::SendError::Socket(kind)) => {
-                    // What came before the error may still be read, the EOF maybe among it.
-                    connection.broken = Some(kind);
-                    (connection.can_read, connection.can_write) = (true, false);
-                }
-            }
-        }
-        // What was sent may have made room for more to be read.
-        self.mark_readable(id);
-    }
-
-    fn lose(&mut self, id: ConnectionId, kind: io::ErrorKind) {
-        self.connections.remove(id);
-        self.handle(broken(id, kind));
-    }
-
-    fn close(&mut self, id: ConnectionId, how: CloseHow) {
-        if let Some(connection) = self.connections.remove(id) {
-            connection.close(how);
-        }
-    }
-}
-
-/// The kind of an error, with every want of this system's own (descriptors, buffers,
-/// memory) as `OutOfMemory`: std has no kind for most of them.
-fn kind_of(error: &io::Error) -> io::ErrorKind {
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-            io::ErrorKind::OutOfMemory
-        }
-        _ => error.kind(),
-    }
-}
-
-/// What each of `count` connections may move of what all may in one turn.
-fn share_bytes(turn_bytes: usize, count: usize) -> usize {
-    (turn_bytes / count.max(1)).clamp(CONNECTION_TURN_BYTES_MIN, CONNECTION_TURN_BYTES_MAX)
 }
 
 fn broken(connection: ConnectionId, kind: io::ErrorKind) -> Input<'static> {

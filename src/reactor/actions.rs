@@ -1,0 +1,111 @@
+//! Inputs to the node, and the actions that it answers them with.
+
+use std::io;
+use std::net::SocketAddrV4;
+
+use mio::{Interest, Token};
+use rustix::io::Errno;
+
+use super::connection::Connection;
+use super::{Reactor, broken, dial};
+use crate::node::{Action, CloseHow, ConnectionId, Input, Node};
+
+impl<N: Node> Reactor<N> {
+    /// Gives the node an input, and carries out what it wants done.
+    pub(super) fn handle(&mut self, input: Input<'_>) {
+        let received = match &input {
+            Input::Received { bytes, .. } => *bytes,
+            _ => &[],
+        };
+        // Most of the time that bytes take here goes into their digest.
+        let began = if received.is_empty() { None } else { self.stopwatch() };
+        self.node.handle(self.now, input);
+        if let Some(began) = began {
+            self.work.hash += began.elapsed();
+        }
+        self.carry_out(received);
+    }
+
+    /// Carries out the node's actions, and those that their outcomes lead to.
+    pub(super) fn carry_out(&mut self, received: &[u8]) {
+        while let Some(action) = self.node.poll_action() {
+            let outcome = match action {
+                Action::Broadcast(datagram) => {
+                    self.offers.iter_mut().for_each(|offers| offers.broadcast(&datagram));
+                    None
+                }
+                Action::Dial { connection, to } => self.dial(connection, to),
+                Action::Transmit(connection) => {
+                    self.mark_sendable(connection);
+                    None
+                }
+                Action::Close { connection, how, .. } => {
+                    self.close(connection, how);
+                    None
+                }
+                Action::Report(report) => {
+                    self.ui.report(self.now, &report);
+                    if let Some(status) = &mut self.status {
+                        status.tell(&report);
+                    }
+                    None
+                }
+                Action::Exit(outcome) => {
+                    self.outcome = Some(outcome);
+                    None
+                }
+                Action::OpenSource { .. }
+                | Action::CreatePartial { .. }
+                | Action::Write { .. }
+                | Action::Commit(_)
+                | Action::Discard(_)
+                | Action::Hash(_)
+                | Action::Look(_) => {
+                    self.file_calls += 1;
+                    let began = self.stopwatch();
+                    let outcome =
+                        self.files.as_mut().and_then(|files| files.carry_out(action, received));
+                    if let Some(began) = began {
+                        self.work.disk += began.elapsed();
+                    }
+                    outcome
+                }
+            };
+            if let Some(input) = outcome {
+                self.node.handle(self.now, input);
+            }
+        }
+    }
+
+    fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
+        let host = if to.ip().is_loopback() { self.host_to_loopback } else { self.host };
+        let entered = dial::dial(host, to, self.progress_timeout)
+            .and_then(|stream| self.enter(id, Connection::dialing(stream)));
+        entered.err().map(|error| broken(id, kind_of(&error)))
+    }
+
+    pub(super) fn enter(&mut self, id: ConnectionId, mut connection: Connection) -> io::Result<()> {
+        let token = Token(id.to_bits() as usize);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(connection.stream(), token, interest)?;
+        self.connections.insert(id, connection);
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, id: ConnectionId, how: CloseHow) {
+        if let Some(connection) = self.connections.remove(id) {
+            connection.close(how);
+        }
+    }
+}
+
+/// The kind of an error, with every want of this system's own (descriptors, buffers,
+/// memory) as `OutOfMemory`: std has no kind for most of them.
+fn kind_of(error: &io::Error) -> io::ErrorKind {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+            io::ErrorKind::OutOfMemory
+        }
+        _ => error.kind(),
+    }
+}
