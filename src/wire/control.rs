@@ -31,8 +31,8 @@
 use std::time::Duration;
 
 use super::PeerId;
-use super::deframer::Message;
-use super::field::{INT_BYTES, int};
+use super::deframer::{Message, head};
+use super::field::INT_BYTES;
 use super::malformed::Malformed;
 use super::v0::FileName;
 use crate::content::Digest;
@@ -43,8 +43,6 @@ const NAME_HEAD_BYTES: usize = 1 + 2;
 /// What follows the name of a verified file.
 const VERIFIED_TAIL_BYTES: usize = INT_BYTES + 8 + 8 + DIGEST_BYTES;
 const DIGEST_BYTES: usize = 32;
-/// A type byte, the exit code and two lengths.
-const FAILED_HEAD_BYTES: usize = 1 + 1 + 2 + 2;
 
 /// What a program is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,23 +117,16 @@ impl Question {
 }
 
 impl Message for Question {
-    fn head_len_bytes(prefix: &[u8]) -> Result<Option<usize>, Malformed> {
-        match prefix.first() {
-            None => Ok(None),
-            Some(b'S') => Ok(Some(2)),
-            Some(b'F' | b'A') => Ok(Some(1)),
-            Some(b'W') => name_len(prefix, 1).map(|len| len.map(|len| NAME_HEAD_BYTES + len)),
-            Some(&got) => Err(Malformed::UnknownType { got }),
-        }
-    }
+    const HEAD_BYTES_MAX: usize = NAME_HEAD_BYTES + NAME_BYTES_MAX;
 
-    fn decode(head: &[u8]) -> Result<Self, Malformed> {
-        match head[0] {
-            b'S' => Ok(Self::Status { json: flag(head[1])? }),
-            b'F' => Ok(Self::Fetches),
-            b'W' => name(&head[NAME_HEAD_BYTES..]).map(Self::Want),
-            b'A' => Ok(Self::Await),
-            got => Err(Malformed::UnknownType { got }),
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
+        match bytes {
+            [] | [b'S'] => Ok(None),
+            [b'S', json, ..] => Ok(Some((Self::Status { json: flag(*json)? }, 2))),
+            [b'F', ..] => Ok(Some((Self::Fetches, 1))),
+            [b'W', rest @ ..] => named(rest, Self::Want),
+            [b'A', ..] => Ok(Some((Self::Await, 1))),
+            &[got, ..] => Err(Malformed::UnknownType { got }),
         }
     }
 }
@@ -168,59 +159,36 @@ impl Answer {
             }
         }
     }
-
-    fn decode_fetched(head: &[u8]) -> Result<Fetched, Malformed> {
-        let (named, tail) = head.split_at(head.len() - VERIFIED_TAIL_BYTES);
-        let mut digest = Digest([0; DIGEST_BYTES]);
-        digest.0.copy_from_slice(&tail[INT_BYTES + 16..]);
-        Ok(Fetched {
-            name: name(&named[NAME_HEAD_BYTES..])?,
-            peer: PeerId(int(tail, 0)),
-            size_bytes: long(tail, INT_BYTES),
-            digest,
-            elapsed: Duration::from_micros(long(tail, INT_BYTES + 8)),
-        })
-    }
 }
 
 impl Message for Answer {
-    fn head_len_bytes(prefix: &[u8]) -> Result<Option<usize>, Malformed> {
-        let (head_bytes, tail_bytes, name_at) = match prefix.first() {
-            None => return Ok(None),
-            Some(b'T') => return Ok(Some(1 + INT_BYTES)),
-            Some(b'F') => return Ok(Some(2)),
-            Some(b'W' | b'O' | b'P') => (NAME_HEAD_BYTES, 0, 1),
-            Some(b'V') => (NAME_HEAD_BYTES, VERIFIED_TAIL_BYTES, 1),
-            Some(b'X') => (FAILED_HEAD_BYTES, 0, 4),
-            Some(&got) => return Err(Malformed::UnknownType { got }),
-        };
-        let len = name_len(prefix, name_at)?;
-        Ok(len.map(|len| head_bytes + len + tail_bytes))
-    }
+    const HEAD_BYTES_MAX: usize = NAME_HEAD_BYTES + NAME_BYTES_MAX + VERIFIED_TAIL_BYTES;
 
-    fn decode(head: &[u8]) -> Result<Self, Malformed> {
-        match head[0] {
-            b'T' => match int(head, 1) {
-                len if len as usize > CONTROL_ANSWER_BYTES_MAX => {
-                    Err(Malformed::TextLength { got: len })
-                }
-                len_bytes => Ok(Self::Text { len_bytes }),
-            },
-            b'F' => flag(head[1]).map(Self::Fetches),
-            b'W' => name(&head[NAME_HEAD_BYTES..]).map(Self::Waiting),
-            b'O' => name(&head[NAME_HEAD_BYTES..]).map(Self::Offered),
-            b'P' => name(&head[NAME_HEAD_BYTES..]).map(Self::Present),
-            b'V' => Self::decode_fetched(head).map(Self::Verified),
-            b'X' => match u16::from_be_bytes([head[2], head[3]]) {
-                len if usize::from(len) > CONTROL_REASON_BYTES_MAX => {
-                    Err(Malformed::TextLength { got: len.into() })
-                }
-                reason_bytes => {
-                    let name = name(&head[FAILED_HEAD_BYTES..])?;
-                    Ok(Self::Failed { name, code: head[1], reason_bytes })
-                }
-            },
-            got => Err(Malformed::UnknownType { got }),
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
+        match bytes {
+            [] | [b'F'] => Ok(None),
+            [b'T', ..] => head(bytes, |&[_, ref len @ ..]: &[u8; 1 + INT_BYTES]| {
+                let len_bytes = text_len(u32::from_be_bytes(*len), CONTROL_ANSWER_BYTES_MAX)?;
+                Ok(Self::Text { len_bytes })
+            }),
+            [b'F', yes, ..] => Ok(Some((Self::Fetches(flag(*yes)?), 2))),
+            [b'W', rest @ ..] => named(rest, Self::Waiting),
+            [b'O', rest @ ..] => named(rest, Self::Offered),
+            [b'P', rest @ ..] => named(rest, Self::Present),
+            [b'V', rest @ ..] => {
+                let Some((name, rest)) = name(rest)? else { return Ok(None) };
+                let Some((fetched, rest)) = Fetched::decode(name, rest) else { return Ok(None) };
+                Ok(Some((Self::Verified(fetched), bytes.len() - rest.len())))
+            }
+            &[b'X', code, len_high, len_low, ref rest @ ..] => {
+                let reason_bytes = u16::from_be_bytes([len_high, len_low]);
+                text_len(reason_bytes.into(), CONTROL_REASON_BYTES_MAX)?;
+                let Some((name, rest)) = name(rest)? else { return Ok(None) };
+                let failed = Self::Failed { name, code, reason_bytes };
+                Ok(Some((failed, bytes.len() - rest.len())))
+            }
+            [b'X', ..] => Ok(None),
+            &[got, ..] => Err(Malformed::UnknownType { got }),
         }
     }
 
@@ -233,17 +201,45 @@ impl Message for Answer {
     }
 }
 
-/// The length of a name, which stands at `at`; `None` if that has not come.
-fn name_len(prefix: &[u8], at: usize) -> Result<Option<usize>, Malformed> {
-    let Some(&[high, low]) = prefix.get(at..at + 2) else { return Ok(None) };
-    match usize::from(u16::from_be_bytes([high, low])) {
-        len @ 1..=NAME_BYTES_MAX => Ok(Some(len)),
-        len => Err(Malformed::NameLength { got: len as u32 }),
+impl Fetched {
+    /// Returns what `bytes` say behind the name, and the bytes behind that; `None` while it
+    /// is not whole.
+    fn decode(name: FileName, bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (peer, bytes) = bytes.split_first_chunk()?;
+        let (size, bytes) = bytes.split_first_chunk()?;
+        let (elapsed, bytes) = bytes.split_first_chunk()?;
+        let (digest, rest) = bytes.split_first_chunk()?;
+        let fetched = Self {
+            name,
+            peer: PeerId(u32::from_be_bytes(*peer)),
+            size_bytes: u64::from_be_bytes(*size),
+            digest: Digest(*digest),
+            elapsed: Duration::from_micros(u64::from_be_bytes(*elapsed)),
+        };
+        Some((fetched, rest))
     }
 }
 
-fn name(bytes: &[u8]) -> Result<FileName, Malformed> {
-    FileName::from_bytes(bytes).map_err(Malformed::Name)
+/// Decodes a message of a type byte and the name in `rest`: returns it and its length, or
+/// `None` while it is not whole.
+fn named<M>(
+    rest: &[u8],
+    message: impl FnOnce(FileName) -> M,
+) -> Result<Option<(M, usize)>, Malformed> {
+    let named = name(rest)?;
+    Ok(named.map(|(name, behind)| (message(name), 1 + rest.len() - behind.len())))
+}
+
+/// Returns the name that `bytes` begin with, after its length, and the bytes behind it;
+/// `None` while it is not whole.
+fn name(bytes: &[u8]) -> Result<Option<(FileName, &[u8])>, Malformed> {
+    let Some((len, rest)) = bytes.split_first_chunk() else { return Ok(None) };
+    let len = match usize::from(u16::from_be_bytes(*len)) {
+        len @ 1..=NAME_BYTES_MAX => len,
+        len => return Err(Malformed::NameLength { got: len as u32 }),
+    };
+    let Some((name, rest)) = rest.split_at_checked(len) else { return Ok(None) };
+    Ok(Some((FileName::from_bytes(name).map_err(Malformed::Name)?, rest)))
 }
 
 fn put_name(out: &mut Vec<u8>, kind: u8, name: &FileName) {
@@ -261,8 +257,12 @@ fn flag(byte: u8) -> Result<bool, Malformed> {
     }
 }
 
-fn long(bytes: &[u8], at: usize) -> u64 {
-    u64::from(int(bytes, at)) << 32 | u64::from(int(bytes, at + INT_BYTES))
+/// Returns the length of a text, if it may be as long as that.
+fn text_len(len_bytes: u32, bytes_max: usize) -> Result<u32, Malformed> {
+    match len_bytes as usize > bytes_max {
+        true => Err(Malformed::TextLength { got: len_bytes }),
+        false => Ok(len_bytes),
+    }
 }
 
 #[cfg(test)]
@@ -289,8 +289,7 @@ mod tests {
             let mut encoded = Vec::new();
             question.encode(&mut encoded);
             assert_eq!(encoded, bytes);
-            assert_eq!(Question::head_len_bytes(bytes), Ok(Some(bytes.len())));
-            assert_eq!(Question::decode(bytes), Ok(question));
+            assert_eq!(Question::decode(bytes), Ok(Some((question, bytes.len()))));
         }
     }
 
@@ -320,8 +319,7 @@ mod tests {
             let mut encoded = Vec::new();
             answer.encode(&mut encoded);
             assert_eq!(encoded, bytes);
-            assert_eq!(Answer::head_len_bytes(bytes), Ok(Some(bytes.len())));
-            assert_eq!(Answer::decode(bytes), Ok(answer));
+            assert_eq!(Answer::decode(bytes), Ok(Some((answer, bytes.len()))));
         }
     }
 

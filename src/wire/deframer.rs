@@ -1,8 +1,7 @@
 //! Cuts a byte stream into messages, wherever the stream was cut before.
 //!
-//! Only a head that was cut is kept, as long as the longest of its protocol at most; a whole
-//! one is decoded where it lies. The data of a chunk is never copied: it is reported as a range of the caller's
-//! own buffer.
+//! A whole head is decoded where it lies; only a head that was cut is kept. The data of
+//! a chunk is never copied: it is reported as a range of the caller's own buffer.
 //!
 //! Invariant: `head` is shorter than what the message in progress needs, and empty
 //! while payload is owed.
@@ -12,16 +11,12 @@ use std::ops::Range;
 
 use super::malformed::Malformed;
 
-/// A message that a stream can carry.
-pub trait Message: Sized {
-    /// How long the head is that begins with `prefix`; `None` if it cannot be told yet.
-    fn head_len_bytes(prefix: &[u8]) -> Result<Option<usize>, Malformed>;
-    /// Decodes a whole head, exactly as long as `head_len_bytes` said.
-    fn decode(head: &[u8]) -> Result<Self, Malformed>;
-    /// How many bytes of payload follow the head.
-    fn payload_bytes(&self) -> u32 {
-        0
-    }
+/// Cuts one direction of one connection into [`Frame`]s.
+#[derive(Debug)]
+pub struct Deframer<M> {
+    head: Vec<u8>,
+    payload_left_bytes: u32,
+    message: PhantomData<M>,
 }
 
 /// A piece of a stream.
@@ -38,12 +33,32 @@ pub enum Frame<M> {
     },
 }
 
-/// Cuts one direction of one connection into [`Frame`]s.
-#[derive(Debug)]
-pub struct Deframer<M> {
-    head: Vec<u8>,
-    payload_left_bytes: u32,
-    message: PhantomData<M>,
+/// A message that a stream can carry.
+pub trait Message: Sized {
+    /// Length of the longest head.
+    const HEAD_BYTES_MAX: usize;
+
+    /// Returns the message that `bytes` begin with and the length of its head, or `None`
+    /// while the head is not whole. Bytes behind the head make no difference.
+    ///
+    /// # Errors
+    /// If the type is unknown or a field is bad. Which error it is does not depend on where
+    /// the stream is cut.
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed>;
+
+    /// Returns how many bytes of payload follow the head.
+    fn payload_bytes(&self) -> u32 {
+        0
+    }
+}
+
+/// A kind of message: a message without its fields.
+pub trait Kind: Copy + std::fmt::Debug + PartialEq + 'static {
+    /// Every kind that this direction of a stream can carry.
+    const ALL: &'static [Self];
+
+    /// Returns the term for it, with its article, for the log.
+    fn term(self) -> &'static str;
 }
 
 impl<M> Default for Deframer<M> {
@@ -53,78 +68,64 @@ impl<M> Default for Deframer<M> {
 }
 
 impl<M: Message> Deframer<M> {
-    /// The next frame of `input` from `*at` on, which moves behind what was used;
-    /// `None` once all of it is used. After an error the stream is lost.
+    /// Returns the next frame of `input` from `*at` on, and moves `*at` behind it; returns
+    /// `None` when the input is used up.
+    ///
+    /// # Errors
+    /// If the stream holds no message there. It is lost from then on.
     pub fn next(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Frame<M>>, Malformed> {
+        let rest = input.get(*at..).unwrap_or_default();
         if self.payload_left_bytes > 0 {
-            return Ok(self.payload(input, at));
+            return Ok(self.payload(rest, at));
         }
-        let message = match self.head.is_empty() {
-            true => Self::whole_head(&input[*at..])?.inspect(|(_, len)| *at += len),
-            false => None,
+        let kept_bytes = self.head.len();
+        let decoded = if kept_bytes == 0 {
+            M::decode(rest)?
+        } else {
+            let lacking_bytes = M::HEAD_BYTES_MAX.saturating_sub(kept_bytes);
+            self.head.extend(rest.iter().take(lacking_bytes));
+            M::decode(&self.head)?
         };
-        let message = match message {
-            Some((message, _)) => message,
-            None if self.complete_head(input, at)? => {
-                let message = M::decode(&self.head)?;
-                self.head.clear();
-                message
+        let Some((message, head_bytes)) = decoded else {
+            if kept_bytes == 0 {
+                self.head.extend_from_slice(rest);
             }
-            None => return Ok(None),
+            *at = input.len();
+            return Ok(None);
         };
+        self.head.clear();
+        *at += head_bytes - kept_bytes;
         self.payload_left_bytes = message.payload_bytes();
         Ok(Some(Frame::Message(message)))
     }
 
-    /// The message whose head begins `input`, and how long that is, if all of it is there.
-    fn whole_head(input: &[u8]) -> Result<Option<(M, usize)>, Malformed> {
-        let mut known = input.len().min(1);
-        loop {
-            match M::head_len_bytes(&input[..known])? {
-                Some(len) if len <= input.len() => {
-                    return M::decode(&input[..len]).map(|message| Some((message, len)));
-                }
-                None if known < input.len() => known += 1,
-                _ => return Ok(None),
-            }
+    fn payload(&mut self, rest: &[u8], at: &mut usize) -> Option<Frame<M>> {
+        let taken_bytes = rest.len().min(self.payload_left_bytes as usize);
+        if taken_bytes == 0 {
+            return None;
         }
+        let range = *at..*at + taken_bytes;
+        *at = range.end;
+        self.payload_left_bytes -= taken_bytes as u32;
+        Some(Frame::Payload { range, last: self.payload_left_bytes == 0 })
     }
 
-    /// Adds to the head in progress; whether it is complete.
-    fn complete_head(&mut self, input: &[u8], at: &mut usize) -> Result<bool, Malformed> {
-        loop {
-            let wanted = match M::head_len_bytes(&self.head)? {
-                Some(len) if self.head.len() == len => return Ok(true),
-                Some(len) => len,
-                None => self.head.len() + 1,
-            };
-            let taken = (wanted - self.head.len()).min(input.len() - *at);
-            if taken == 0 {
-                return Ok(false);
-            }
-            self.head.extend_from_slice(&input[*at..][..taken]);
-            *at += taken;
-        }
-    }
-
-    /// Whether the stream stands between two messages.
+    /// Returns whether the stream stands between two messages.
     pub fn is_between_messages(&self) -> bool {
         self.head.is_empty() && self.payload_left_bytes == 0
     }
 
-    /// How much of the payload in progress is still to come.
+    /// Returns how much of the payload in progress is still to come.
     pub fn payload_left_bytes(&self) -> u32 {
         self.payload_left_bytes
     }
+}
 
-    fn payload(&mut self, input: &[u8], at: &mut usize) -> Option<Frame<M>> {
-        let taken = (input.len() - *at).min(self.payload_left_bytes as usize);
-        if taken == 0 {
-            return None;
-        }
-        let range = *at..*at + taken;
-        *at = range.end;
-        self.payload_left_bytes -= taken as u32;
-        Some(Frame::Payload { range, last: self.payload_left_bytes == 0 })
-    }
+/// Decodes a head of `N` bytes: returns the message and `N`, or `None` while `bytes` are
+/// fewer.
+pub(super) fn head<const N: usize, M>(
+    bytes: &[u8],
+    decode: impl FnOnce(&[u8; N]) -> Result<M, Malformed>,
+) -> Result<Option<(M, usize)>, Malformed> {
+    bytes.first_chunk().map(|head| Ok((decode(head)?, N))).transpose()
 }

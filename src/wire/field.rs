@@ -1,32 +1,41 @@
 //! The two kinds of field: an integer of 32 bits and a text of 64 bytes.
+//!
+//! Messages have a fixed length, so a head that is whole is an array, and its fields
+//! are taken from it by patterns: none can lie outside.
+
+use std::fmt;
 
 use super::malformed::Malformed;
 use crate::limits::TEXT_FIELD_BYTES;
 
 /// A text of at most 64 bytes, as a text field holds it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+///
+/// Invariant: the bytes behind the text are 0, so that the derived order of two texts
+/// without NUL is that of their bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FieldText {
     bytes: [u8; TEXT_FIELD_BYTES],
     len: u8,
 }
 
 impl FieldText {
-    /// A text of at most 64 bytes.
-    ///
-    /// # Panics
-    /// If it is longer: texts of ours are shorter, and a field holds no more.
+    /// Returns as many whole characters of `text` as fit the field.
     pub fn new(text: &str) -> Self {
+        let text = prefix(text, TEXT_FIELD_BYTES);
         let mut bytes = [0; TEXT_FIELD_BYTES];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        for (to, from) in bytes.iter_mut().zip(text.bytes()) {
+            *to = from;
+        }
         Self { bytes, len: text.len() as u8 }
     }
 
-    /// The text, as it came.
+    /// Returns the text, as it was received.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+        let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
     }
 
-    /// The field: the text, then NULs.
+    /// Returns the field: the text, then NULs.
     pub(super) fn field(&self) -> &[u8; TEXT_FIELD_BYTES] {
         &self.bytes
     }
@@ -38,43 +47,37 @@ impl AsRef<str> for FieldText {
     }
 }
 
-impl std::fmt::Debug for FieldText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Debug::fmt(self.as_str(), f)
+impl fmt::Debug for FieldText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
 /// Length of an integer field.
 pub(super) const INT_BYTES: usize = 4;
 
-/// The integer at `at`.
-///
-/// # Panics
-/// If `bytes` ends before `at + 4`: heads are decoded only when they are whole.
-pub(super) fn int(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-/// A port: 1 to 65535.
-pub(super) fn port(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
-    let got = int(bytes, at);
+/// Returns the port in an integer field: 1 to 65535.
+pub(super) fn port(field: [u8; INT_BYTES]) -> Result<u16, Malformed> {
+    let got = u32::from_be_bytes(field);
     match u16::try_from(got) {
         Ok(port) if port != 0 => Ok(port),
         _ => Err(Malformed::Port { got }),
     }
 }
 
-/// The text of the field at `at`, without the NULs behind it.
-pub(super) fn text(bytes: &[u8], at: usize) -> Result<&str, Malformed> {
-    let field = &bytes[at..at + TEXT_FIELD_BYTES];
-    let len = field.iter().position(|&b| b == 0).unwrap_or(TEXT_FIELD_BYTES);
-    if field[len..].iter().any(|&b| b != 0) {
+/// Returns the text of a field, without the NULs behind it.
+pub(super) fn text(field: &[u8; TEXT_FIELD_BYTES]) -> Result<&str, Malformed> {
+    let mut parts = field.splitn(2, |&byte| byte == 0);
+    let text = parts.next().unwrap_or_default();
+    if parts.next().is_some_and(|rest| rest.iter().any(|&byte| byte != 0)) {
         return Err(Malformed::BytesAfterNul);
     }
-    std::str::from_utf8(&field[..len]).map_err(|_| Malformed::NotUtf8)
+    std::str::from_utf8(text).map_err(|_| Malformed::NotUtf8)
 }
 
-/// Writes an integer at `at`.
-pub(super) fn put_int(bytes: &mut [u8], at: usize, value: u32) {
-    bytes[at..at + INT_BYTES].copy_from_slice(&value.to_be_bytes());
+/// Returns as many whole characters of `text` as fit `bytes_max`.
+pub(super) fn prefix(text: &str, bytes_max: usize) -> &str {
+    let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    let end = ends.take_while(|end| *end <= bytes_max).last().unwrap_or(0);
+    text.get(..end).unwrap_or_default()
 }

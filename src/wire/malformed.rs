@@ -5,8 +5,7 @@ use std::fmt;
 use super::v0::NameError;
 use crate::count::Count;
 
-/// What is wrong with a message. A datagram with one of these is dropped, a
-/// connection closed.
+/// The fault of a message. Its datagram is dropped, or its connection closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// A datagram that is not as long as an offer.
@@ -34,7 +33,7 @@ pub enum Malformed {
         /// The length claimed.
         got: u32,
     },
-    /// A text field with something else than NULs after its first NUL.
+    /// A text field with anything but NULs after its first NUL.
     BytesAfterNul,
     /// A text field that is not UTF-8.
     NotUtf8,

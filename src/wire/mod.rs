@@ -1,14 +1,27 @@
-//! What travels, to the byte, as pure functions.
+//! Messages, to the byte, as pure functions.
 //!
 //! Owns the layout of every message, the rules for names, how a stream is cut into
-//! messages, and how text from outside is shown. Does no I/O, keeps no state but a
-//! [`Deframer`]'s unfinished head, and allocates nothing.
+//! messages, and how text from outside is shown. Does no I/O and keeps no state but the
+//! head of a [`Deframer`] that is not whole yet.
 //!
-//! | room | what is there |
+//! | room | contents |
 //! |---|---|
 //! | [`v0`] | the messages of protocol version 0 |
 //! | [`control`] | questions and answers of our own programs |
-//! | this one | what every protocol needs: fields, the deframer, text from outside |
+//! | this one | the parts that every protocol needs: fields, the deframer, text from outside |
+
+// Bytes from outside reach all of this: nothing here may panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 pub mod control;
 mod deframer;
@@ -17,12 +30,12 @@ mod malformed;
 mod text;
 pub mod v0;
 
-pub use deframer::{Deframer, Frame, Message};
+pub use deframer::{Deframer, Frame, Kind, Message};
 pub use field::FieldText;
 pub use malformed::Malformed;
 pub use text::{Shown, is_deceptive};
 
-/// The number a peer is known by: 0 to 4294967295.
+/// The number by which a peer is known: 0 to 4294967295.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u32);
 

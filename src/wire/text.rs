@@ -25,7 +25,7 @@ impl<T: AsRef<str>> Display for Shown<T> {
     }
 }
 
-/// Whether a character shows nothing, breaks the line, steers the terminal or
+/// Returns whether a character shows nothing, breaks the line, steers the terminal or
 /// changes the order of what stands around it: Unicode's control (Cc), format
 /// (Cf), line and paragraph separator (Zl, Zp) characters, the fillers that
 /// render as nothing, and the code points that are no characters.

@@ -1,27 +1,23 @@
-//! The one rule for file names, for every way a name can come in: offer,
-//! request, command line, folder.
+//! The one rule for file names, whatever a name comes from: an offer, a request, the
+//! command line, a folder.
 //!
-//! A name that is a [`FileName`] can be joined to a folder and printed on a
-//! terminal without further thought, on any system.
+//! A [`FileName`] can be joined to a folder and printed on a terminal as it is, on any
+//! system.
 
 use std::fmt;
 
 use crate::canary::{Canary, sings};
 use crate::limits::{NAME_BYTES_MAX, TEXT_FIELD_BYTES};
-use crate::wire::field::{INT_BYTES, int, put_int, text};
+use crate::wire::field::{FieldText, INT_BYTES, prefix, text};
 use crate::wire::malformed::Malformed;
 use crate::wire::text::is_deceptive;
 
 /// A legal file name: one path component of 1 to 64 bytes of UTF-8.
 ///
-/// It holds its bytes itself, so it is copied freely and never allocates.
+/// It holds its bytes itself, so it is copied freely and never allocates. A legal name has
+/// no NUL, so the shorter of two names that begin alike comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileName {
-    // Bytes past `len` are 0, so that the derived comparisons hold; a legal name has
-    // no NUL, so the shorter of two names that begin alike comes first.
-    bytes: [u8; NAME_BYTES_MAX],
-    len: u8,
-}
+pub struct FileName(FieldText);
 
 /// Why a text is not a legal file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,37 +46,20 @@ pub enum NameError {
     DeviceName,
 }
 
-/// The file name at `at`: its length, then its text field.
-///
-/// The reference counts characters where the protocol says bytes; both pass.
-pub(super) fn name(bytes: &[u8], at: usize) -> Result<FileName, Malformed> {
-    let got = int(bytes, at);
-    if got == 0 || got as usize > NAME_BYTES_MAX {
-        return Err(Malformed::NameLength { got });
-    }
-    let text = text(bytes, at + INT_BYTES)?;
-    if got as usize != text.len() && got as usize != text.chars().count() {
-        return Err(Malformed::NameLengthMismatch { got });
-    }
-    FileName::new(text).map_err(Malformed::Name)
-}
-
-/// Writes a name and its length, in bytes, at `at`.
-pub(super) fn put_name(bytes: &mut [u8], at: usize, name: &FileName) {
-    put_int(bytes, at, name.as_str().len() as u32);
-    bytes[at + INT_BYTES..][..TEXT_FIELD_BYTES].copy_from_slice(&name.bytes);
-}
-
 impl FileName {
-    /// Checks a text against the rule.
+    /// Returns `text` as a name.
+    ///
+    /// # Errors
+    /// If it breaks the rule, with the first clause that it breaks.
     pub fn new(text: &str) -> Result<Self, NameError> {
         check(text)?;
-        let mut bytes = [0; NAME_BYTES_MAX];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Ok(Self { bytes, len: text.len() as u8 })
+        Ok(Self(FieldText::new(text)))
     }
 
-    /// Checks bytes from outside against the rule.
+    /// Returns bytes from outside as a name.
+    ///
+    /// # Errors
+    /// If they break the rule, with the first clause that they break.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NameError> {
         if bytes.len() > NAME_BYTES_MAX {
             return Err(NameError::TooLong);
@@ -88,7 +67,31 @@ impl FileName {
         Self::new(std::str::from_utf8(bytes).map_err(|_| NameError::NotUtf8)?)
     }
 
-    /// The name with a number before its extension, such as `x (1).txt`; cut if need be.
+    /// Returns the name in a text field, with `len` in the integer field before it.
+    ///
+    /// The reference counts characters where the protocol says bytes; both pass.
+    pub(super) fn from_field(
+        len: [u8; INT_BYTES],
+        field: &[u8; TEXT_FIELD_BYTES],
+    ) -> Result<Self, Malformed> {
+        let got = u32::from_be_bytes(len);
+        if got == 0 || got as usize > NAME_BYTES_MAX {
+            return Err(Malformed::NameLength { got });
+        }
+        let text = text(field)?;
+        if got as usize != text.len() && got as usize != text.chars().count() {
+            return Err(Malformed::NameLengthMismatch { got });
+        }
+        Self::new(text).map_err(Malformed::Name)
+    }
+
+    /// Returns the two fields of the name: its length in bytes, and its text.
+    pub(super) fn fields(&self) -> ([u8; INT_BYTES], &[u8; TEXT_FIELD_BYTES]) {
+        ((self.as_str().len() as u32).to_be_bytes(), self.0.field())
+    }
+
+    /// Returns the name with a number before its extension, such as `x (1).txt`; cut if
+    /// need be.
     pub fn numbered(&self, number: u32) -> Self {
         let name = self.as_str();
         let (stem, extension) = name.split_at(name.rfind('.').unwrap_or(name.len()));
@@ -96,15 +99,13 @@ impl FileName {
         // An extension that leaves no room for anything else is none.
         let fits = suffix.len() + extension.len() < NAME_BYTES_MAX;
         let (stem, extension) = if fits { (stem, extension) } else { (name, "") };
-        let room = NAME_BYTES_MAX - suffix.len() - extension.len();
-        let ends = stem.char_indices().map(|(at, c)| at + c.len_utf8());
-        let end = ends.take_while(|end| *end <= room).last().unwrap_or(0);
-        Self::new(&format!("{}{suffix}{extension}", &stem[..end])).unwrap_or(*self)
+        let stem = prefix(stem, NAME_BYTES_MAX - suffix.len() - extension.len());
+        Self::new(&format!("{stem}{suffix}{extension}")).unwrap_or(*self)
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+        self.0.as_str()
     }
 }
 
@@ -114,7 +115,7 @@ impl AsRef<str> for FileName {
     }
 }
 
-/// Shown as it is: the rule leaves nothing in a name that needs escaping.
+/// Shows the name as it is: the rule leaves nothing in it that needs escaping.
 impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -181,8 +182,8 @@ fn check(text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// Windows takes `NUL`, `nul.txt` and `nul .txt` all for the device. The list is
-/// that of Microsoft's "Naming Files, Paths, and Namespaces".
+/// Returns whether Windows takes the name for a device, as it does `NUL`, `nul.txt` and
+/// `nul .txt`. The list is that of Microsoft's "Naming Files, Paths, and Namespaces".
 fn is_device_name(text: &str) -> bool {
     let stem = text.split('.').next().unwrap_or(text).trim_end_matches(' ');
     let is = |name: &str| stem.eq_ignore_ascii_case(name);

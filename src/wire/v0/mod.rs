@@ -28,5 +28,7 @@ mod peer_message;
 mod registry_message;
 
 pub use file_name::{FileName, NameError};
-pub use peer_message::{Offer, PeerMessage};
-pub use registry_message::{RegistryRequest, RegistryResponse};
+pub use peer_message::{Offer, PeerMessage, PeerMessageKind};
+pub use registry_message::{
+    RegistryRequest, RegistryRequestKind, RegistryResponse, RegistryResponseKind,
+};

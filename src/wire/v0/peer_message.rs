@@ -1,23 +1,24 @@
-//! What travels between peers: the offer, a datagram, and the four messages of
-//! a transfer.
+//! The messages between peers: the offer, a datagram, and the four messages of a
+//! transfer.
 
-use super::file_name::{FileName, name, put_name};
+use std::array;
+
+use super::file_name::FileName;
 use crate::content::Digest;
-use crate::limits::{OFFER_BYTES, TEXT_FIELD_BYTES};
+use crate::limits::{CHUNK_HEAD_BYTES, OFFER_BYTES, TEXT_FIELD_BYTES};
 use crate::wire::PeerId;
-use crate::wire::deframer::Message;
-use crate::wire::field::{INT_BYTES, int, put_int};
+use crate::wire::deframer::{Kind, Message, head};
+use crate::wire::field::INT_BYTES;
 use crate::wire::malformed::Malformed;
 
 const REQUEST_BYTES: usize = 1 + INT_BYTES + TEXT_FIELD_BYTES;
-const CHUNK_HEAD_BYTES: usize = 1 + INT_BYTES;
 const ACKNOWLEDGMENT_BYTES: usize = 1 + INT_BYTES;
 const EOF_BYTES: usize = 1 + TEXT_FIELD_BYTES;
 
 /// "This peer has this file", broadcast to everyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offer {
-    /// Who has the file.
+    /// The peer that has the file.
     pub peer: PeerId,
     /// The name it goes by.
     pub name: FileName,
@@ -39,76 +40,101 @@ pub enum PeerMessage {
     Eof(Digest),
 }
 
+/// The kinds of [`PeerMessage`], each by its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PeerMessageKind {
+    /// File request.
+    Request = b'R',
+    /// File transfer.
+    Chunk = b'T',
+    /// Acknowledgment.
+    Acknowledgment = b'A',
+    /// EOF / checksum.
+    Eof = b'E',
+}
+
 impl Offer {
-    /// The offer in a datagram.
+    /// Returns the offer in a datagram.
+    ///
+    /// # Errors
+    /// If the datagram is none, or its name breaks the rule for file names.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
-        if datagram.len() != OFFER_BYTES {
+        let Ok(&[kind, p0, p1, p2, p3, l0, l1, l2, l3, ref name @ ..]) =
+            <&[u8; OFFER_BYTES]>::try_from(datagram)
+        else {
             return Err(Malformed::DatagramLength { got_bytes: datagram.len() });
+        };
+        if kind != b'O' {
+            return Err(Malformed::UnknownType { got: kind });
         }
-        if datagram[0] != b'O' {
-            return Err(Malformed::UnknownType { got: datagram[0] });
-        }
-        Ok(Self { peer: PeerId(int(datagram, 1)), name: name(datagram, 1 + INT_BYTES)? })
+        let name = FileName::from_field([l0, l1, l2, l3], name)?;
+        Ok(Self { peer: PeerId(u32::from_be_bytes([p0, p1, p2, p3])), name })
     }
 
-    /// The datagram for an offer.
+    /// Returns the datagram for the offer.
     pub fn encode(&self) -> [u8; OFFER_BYTES] {
-        let mut bytes = [0; OFFER_BYTES];
-        bytes[0] = b'O';
-        put_int(&mut bytes, 1, self.peer.0);
-        put_name(&mut bytes, 1 + INT_BYTES, &self.name);
-        bytes
+        let (len, name) = self.name.fields();
+        let peer = self.peer.0.to_be_bytes();
+        let mut bytes = [b'O'].into_iter().chain(peer).chain(len).chain(*name);
+        array::from_fn(|_| bytes.next().unwrap_or_default())
     }
 }
 
 impl PeerMessage {
     /// Appends the message; the data of a chunk is sent behind it by other means.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.kind() as u8);
         match self {
             Self::Request(name) => {
-                let mut bytes = [0; REQUEST_BYTES];
-                bytes[0] = b'R';
-                put_name(&mut bytes, 1, name);
-                out.extend_from_slice(&bytes);
+                let (len, name) = name.fields();
+                out.extend_from_slice(&len);
+                out.extend_from_slice(name);
             }
-            Self::Chunk { data_bytes } => {
-                out.push(b'T');
-                out.extend_from_slice(&data_bytes.to_be_bytes());
-            }
-            Self::Acknowledgment(peer) => {
-                out.push(b'A');
-                out.extend_from_slice(&peer.0.to_be_bytes());
-            }
-            Self::Eof(digest) => {
-                out.push(b'E');
-                out.extend_from_slice(&digest.to_hex());
-            }
+            Self::Chunk { data_bytes } => out.extend_from_slice(&data_bytes.to_be_bytes()),
+            Self::Acknowledgment(peer) => out.extend_from_slice(&peer.0.to_be_bytes()),
+            Self::Eof(digest) => out.extend_from_slice(&digest.to_hex()),
+        }
+    }
+
+    /// Returns its kind.
+    pub fn kind(&self) -> PeerMessageKind {
+        match self {
+            Self::Request(_) => PeerMessageKind::Request,
+            Self::Chunk { .. } => PeerMessageKind::Chunk,
+            Self::Acknowledgment(_) => PeerMessageKind::Acknowledgment,
+            Self::Eof(_) => PeerMessageKind::Eof,
         }
     }
 }
 
 impl Message for PeerMessage {
-    fn head_len_bytes(prefix: &[u8]) -> Result<Option<usize>, Malformed> {
-        Ok(match prefix.first() {
-            None => None,
-            Some(b'R') => Some(REQUEST_BYTES),
-            Some(b'T') => Some(CHUNK_HEAD_BYTES),
-            Some(b'A') => Some(ACKNOWLEDGMENT_BYTES),
-            Some(b'E') => Some(EOF_BYTES),
-            Some(&got) => return Err(Malformed::UnknownType { got }),
-        })
-    }
+    const HEAD_BYTES_MAX: usize = REQUEST_BYTES;
 
-    fn decode(head: &[u8]) -> Result<Self, Malformed> {
-        match head[0] {
-            b'R' => Ok(Self::Request(name(head, 1)?)),
-            b'T' => match int(head, 1) {
-                0 => Err(Malformed::EmptyChunk),
-                data_bytes => Ok(Self::Chunk { data_bytes }),
-            },
-            b'A' => Ok(Self::Acknowledgment(PeerId(int(head, 1)))),
-            b'E' => Ok(Self::Eof(Digest::from_hex(&head[1..]).ok_or(Malformed::Digest)?)),
-            got => Err(Malformed::UnknownType { got }),
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
+        let Some(&first) = bytes.first() else { return Ok(None) };
+        match PeerMessageKind::of_first_byte(first)? {
+            PeerMessageKind::Request => {
+                head(bytes, |&[_, l0, l1, l2, l3, ref name @ ..]: &[u8; REQUEST_BYTES]| {
+                    Ok(Self::Request(FileName::from_field([l0, l1, l2, l3], name)?))
+                })
+            }
+            PeerMessageKind::Chunk => {
+                head(bytes, |&[_, ref len @ ..]: &[u8; CHUNK_HEAD_BYTES]| match u32::from_be_bytes(
+                    *len,
+                ) {
+                    0 => Err(Malformed::EmptyChunk),
+                    data_bytes => Ok(Self::Chunk { data_bytes }),
+                })
+            }
+            PeerMessageKind::Acknowledgment => {
+                head(bytes, |&[_, ref peer @ ..]: &[u8; ACKNOWLEDGMENT_BYTES]| {
+                    Ok(Self::Acknowledgment(PeerId(u32::from_be_bytes(*peer))))
+                })
+            }
+            PeerMessageKind::Eof => head(bytes, |[_, digest @ ..]: &[u8; EOF_BYTES]| {
+                Ok(Self::Eof(Digest::from_hex(digest).ok_or(Malformed::Digest)?))
+            }),
         }
     }
 
@@ -116,6 +142,30 @@ impl Message for PeerMessage {
         match self {
             Self::Chunk { data_bytes } => *data_bytes,
             Self::Request(_) | Self::Acknowledgment(_) | Self::Eof(_) => 0,
+        }
+    }
+}
+
+impl PeerMessageKind {
+    /// Returns the kind of the messages that begin with this byte.
+    ///
+    /// # Errors
+    /// If no message between peers does.
+    pub fn of_first_byte(got: u8) -> Result<Self, Malformed> {
+        let kind = Self::ALL.iter().find(|kind| **kind as u8 == got);
+        kind.copied().ok_or(Malformed::UnknownType { got })
+    }
+}
+
+impl Kind for PeerMessageKind {
+    const ALL: &'static [Self] = &[Self::Request, Self::Chunk, Self::Acknowledgment, Self::Eof];
+
+    fn term(self) -> &'static str {
+        match self {
+            Self::Request => "a request",
+            Self::Chunk => "a chunk",
+            Self::Acknowledgment => "an acknowledgment",
+            Self::Eof => "an EOF",
         }
     }
 }

@@ -1,14 +1,14 @@
-//! What travels between the registry and its clients.
+//! The messages between the registry and its clients.
 //!
 //! A request and its response share their type bytes and differ in length, so
 //! each direction is a message type of its own.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::limits::TEXT_FIELD_BYTES;
+use crate::limits::{HEAD_BYTES_MAX, TEXT_FIELD_BYTES};
 use crate::wire::PeerId;
-use crate::wire::deframer::Message;
-use crate::wire::field::{FieldText, INT_BYTES, int, port, text};
+use crate::wire::deframer::{Kind, Message, head};
+use crate::wire::field::{FieldText, INT_BYTES, port, text};
 use crate::wire::malformed::Malformed;
 
 const REGISTER_REQUEST_BYTES: usize = 2 + 2 * INT_BYTES;
@@ -17,10 +17,12 @@ const LOOKUP_REQUEST_BYTES: usize = 2 + INT_BYTES;
 const LOOKUP_RESPONSE_BYTES: usize = 2 + TEXT_FIELD_BYTES + INT_BYTES;
 const ERROR_RESPONSE_BYTES: usize = 2 + TEXT_FIELD_BYTES;
 
-/// What a client asks of the registry.
+const _: () = assert!(LOOKUP_RESPONSE_BYTES == HEAD_BYTES_MAX);
+
+/// A question of a client to the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegistryRequest {
-    /// Enter me under this id; I listen on this port.
+    /// Register me under this id; I listen on this port.
     Register {
         /// The id wanted.
         peer: PeerId,
@@ -31,15 +33,35 @@ pub enum RegistryRequest {
     Lookup(PeerId),
 }
 
-/// What the registry answers.
+/// An answer of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegistryResponse {
     /// The registration was accepted (1) or refused (0).
     Registered(bool),
     /// The address of the peer that was asked for.
     Address(SocketAddrV4),
-    /// Why the last request failed; from anyone: print it through [`Shown`](crate::wire::Shown).
+    /// Why the last request failed; from outside: print it through [`Shown`](crate::wire::Shown).
     Error(FieldText),
+}
+
+/// The kinds of [`RegistryRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistryRequestKind {
+    /// Register request.
+    Register,
+    /// Lookup request.
+    Lookup,
+}
+
+/// The kinds of [`RegistryResponse`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistryResponseKind {
+    /// Register response.
+    Registered,
+    /// Lookup response.
+    Address,
+    /// Error response.
+    Error,
 }
 
 impl RegistryRequest {
@@ -57,24 +79,34 @@ impl RegistryRequest {
             }
         }
     }
+
+    /// Returns its kind.
+    pub fn kind(&self) -> RegistryRequestKind {
+        match self {
+            Self::Register { .. } => RegistryRequestKind::Register,
+            Self::Lookup(_) => RegistryRequestKind::Lookup,
+        }
+    }
 }
 
 impl Message for RegistryRequest {
-    fn head_len_bytes(prefix: &[u8]) -> Result<Option<usize>, Malformed> {
-        Ok(match registry_type(prefix)? {
-            None => None,
-            Some(b'R') => Some(REGISTER_REQUEST_BYTES),
-            Some(b'L') => Some(LOOKUP_REQUEST_BYTES),
-            Some(got) => return Err(Malformed::UnknownRegistryType { got }),
-        })
-    }
+    const HEAD_BYTES_MAX: usize = REGISTER_REQUEST_BYTES;
 
-    fn decode(head: &[u8]) -> Result<Self, Malformed> {
-        let peer = PeerId(int(head, 2));
-        match head[1] {
-            b'R' => Ok(Self::Register { peer, port: port(head, 2 + INT_BYTES)? }),
-            b'L' => Ok(Self::Lookup(peer)),
-            got => Err(Malformed::UnknownRegistryType { got }),
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
+        match bytes {
+            [b'S', b'R', ..] => {
+                type Head = [u8; REGISTER_REQUEST_BYTES];
+                head(bytes, |&[_, _, p0, p1, p2, p3, ref port_field @ ..]: &Head| {
+                    let peer = PeerId(u32::from_be_bytes([p0, p1, p2, p3]));
+                    Ok(Self::Register { peer, port: port(*port_field)? })
+                })
+            }
+            [b'S', b'L', ..] => {
+                head(bytes, |&[_, _, ref peer @ ..]: &[u8; LOOKUP_REQUEST_BYTES]| {
+                    Ok(Self::Lookup(PeerId(u32::from_be_bytes(*peer))))
+                })
+            }
+            _ => unknown(bytes),
         }
     }
 }
@@ -99,43 +131,77 @@ impl RegistryResponse {
             }
         }
     }
-}
 
-impl Message for RegistryResponse {
-    fn head_len_bytes(prefix: &[u8]) -> Result<Option<usize>, Malformed> {
-        Ok(match registry_type(prefix)? {
-            None => None,
-            Some(b'R') => Some(REGISTER_RESPONSE_BYTES),
-            Some(b'L') => Some(LOOKUP_RESPONSE_BYTES),
-            Some(b'E') => Some(ERROR_RESPONSE_BYTES),
-            Some(got) => return Err(Malformed::UnknownRegistryType { got }),
-        })
-    }
-
-    fn decode(head: &[u8]) -> Result<Self, Malformed> {
-        match head[1] {
-            b'R' => match int(head, 2) {
-                0 => Ok(Self::Registered(false)),
-                1 => Ok(Self::Registered(true)),
-                got => Err(Malformed::Success { got }),
-            },
-            b'L' => {
-                let ip = match text(head, 2)? {
-                    "localhost" => Ipv4Addr::LOCALHOST,
-                    host => host.parse().map_err(|_| Malformed::Host)?,
-                };
-                Ok(Self::Address(SocketAddrV4::new(ip, port(head, 2 + TEXT_FIELD_BYTES)?)))
-            }
-            b'E' => Ok(Self::Error(FieldText::new(text(head, 2)?))),
-            got => Err(Malformed::UnknownRegistryType { got }),
+    /// Returns its kind.
+    pub fn kind(&self) -> RegistryResponseKind {
+        match self {
+            Self::Registered(_) => RegistryResponseKind::Registered,
+            Self::Address(_) => RegistryResponseKind::Address,
+            Self::Error(_) => RegistryResponseKind::Error,
         }
     }
 }
 
-/// The second byte, once it is there; the first has to be `S`.
-fn registry_type(prefix: &[u8]) -> Result<Option<u8>, Malformed> {
-    match prefix.first() {
-        None | Some(b'S') => Ok(prefix.get(1).copied()),
-        Some(&got) => Err(Malformed::UnknownType { got }),
+impl Message for RegistryResponse {
+    const HEAD_BYTES_MAX: usize = LOOKUP_RESPONSE_BYTES;
+
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
+        match bytes {
+            [b'S', b'R', ..] => {
+                head(bytes, |&[_, _, ref success @ ..]: &[u8; REGISTER_RESPONSE_BYTES]| {
+                    match u32::from_be_bytes(*success) {
+                        0 => Ok(Self::Registered(false)),
+                        1 => Ok(Self::Registered(true)),
+                        got => Err(Malformed::Success { got }),
+                    }
+                })
+            }
+            [b'S', b'L', ..] => {
+                type Head = [u8; LOOKUP_RESPONSE_BYTES];
+                head(bytes, |&[_, _, ref host @ .., p0, p1, p2, p3]: &Head| {
+                    let ip = match text(host)? {
+                        "localhost" => Ipv4Addr::LOCALHOST,
+                        host => host.parse().map_err(|_| Malformed::Host)?,
+                    };
+                    Ok(Self::Address(SocketAddrV4::new(ip, port([p0, p1, p2, p3])?)))
+                })
+            }
+            [b'S', b'E', ..] => head(bytes, |[_, _, field @ ..]: &[u8; ERROR_RESPONSE_BYTES]| {
+                Ok(Self::Error(FieldText::new(text(field)?)))
+            }),
+            _ => unknown(bytes),
+        }
+    }
+}
+
+/// Refuses a message whose type is unknown, as soon as that is there.
+fn unknown<M>(bytes: &[u8]) -> Result<Option<M>, Malformed> {
+    match bytes {
+        [] | [b'S'] => Ok(None),
+        &[b'S', got, ..] => Err(Malformed::UnknownRegistryType { got }),
+        &[got, ..] => Err(Malformed::UnknownType { got }),
+    }
+}
+
+impl Kind for RegistryRequestKind {
+    const ALL: &'static [Self] = &[Self::Register, Self::Lookup];
+
+    fn term(self) -> &'static str {
+        match self {
+            Self::Register => "a register request",
+            Self::Lookup => "a lookup request",
+        }
+    }
+}
+
+impl Kind for RegistryResponseKind {
+    const ALL: &'static [Self] = &[Self::Registered, Self::Address, Self::Error];
+
+    fn term(self) -> &'static str {
+        match self {
+            Self::Registered => "a register response",
+            Self::Address => "a lookup response",
+            Self::Error => "an error response",
+        }
     }
 }
