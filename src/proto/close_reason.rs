@@ -7,32 +7,32 @@ use crate::content::FileError;
 use crate::wire::Malformed;
 use crate::wire::v0::FileName;
 
-/// Why a connection is, or is to be, closed.
+/// The reason why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// What it was made for is done.
+    /// Its purpose is fulfilled.
     Done,
     /// The other side closed it.
     ClosedByPeer,
-    /// The connection could not be made, or broke. `OutOfMemory` stands for every want of
+    /// The connection could not be made, or broke. `OutOfMemory` stands for every shortage of
     /// our own system: descriptors, buffers, memory.
     Broken(io::ErrorKind),
     /// A deadline of ours passed.
     TimedOut(Timer),
     /// The other side sent a message that is not legal in this state.
     PeerViolated {
-        /// What was legal.
+        /// The legal messages, in words.
         expected: &'static str,
-        /// What came.
+        /// The message received, in words.
         got: &'static str,
     },
     /// The other side sent bytes that are no message.
     Malformed(Malformed),
     /// The file is larger than the user allows.
     TooLarge,
-    /// The digest does not fit what was received.
+    /// The digest is not that of the bytes received.
     ChecksumWrong,
-    /// A file that we do not share was asked for.
+    /// The requested file is not shared here.
     NotShared(FileName),
     /// The file changed, or could not be read, while it was being sent.
     SourceChanged,
@@ -49,7 +49,7 @@ pub enum CloseReason {
 pub enum Timer {
     /// Nothing was received since the connection was accepted.
     FirstByte,
-    /// Nothing was asked for between two requests.
+    /// No request followed the one before.
     Idle,
     /// The connection was not made in time.
     Connect,
@@ -62,12 +62,12 @@ pub enum Timer {
 }
 
 impl CloseReason {
-    /// Whether it is a failure of our own system, for which no source is to blame.
+    /// Returns whether it is a failure of our own system, for which no source is to blame.
     pub fn is_our_fault(&self) -> bool {
         matches!(self, Self::WriteFailed(_) | Self::Broken(io::ErrorKind::OutOfMemory))
     }
 
-    /// Whether the other side is at fault, so that the log should say so.
+    /// Returns whether the other side is at fault, so that the log should say so.
     pub fn is_their_fault(&self) -> bool {
         matches!(
             self,

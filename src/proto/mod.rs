@@ -5,15 +5,33 @@
 //!
 //! Three rules hold for every machine. A `handle_*` method that fails returns the
 //! [`CloseReason`] of its connection, and the machine is in its `Closed` state
-//! from then on. `transmit` returns what to send next and `transmitted` says how
-//! much of it the socket took. `poll_timeout` is when `handle_timeout` wants to
-//! be called; being called early is harmless.
+//! from then on. `transmit` returns what to send next, and `transmitted` tells how much of
+//! it the socket took. `handle_timeout` is to be called when the time of `poll_timeout` has
+//! come; an early call is harmless.
 //!
-//! The machines of protocol version 0 are in [`v0`]; what is common above them is here.
+//! A transition takes the old state by value and leaves `Closed` behind until it has
+//! succeeded, so a state that failed is not used again. Which message is legal in which
+//! state, and which state follows, stands in the machine's own file: see [`table`].
+//!
+//! The machines of protocol version 0 are in [`v0`]; the common parts are here.
+
+// Bytes from outside reach all of this: nothing here may panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 mod close_reason;
 mod outbox;
 mod progress;
+pub mod table;
 pub mod v0;
 
 pub use close_reason::{CloseReason, Timer};
@@ -24,7 +42,7 @@ pub use progress::Progress;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileId(pub u64);
 
-/// What a connection wants to send next.
+/// The bytes that a connection is to send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transmit<'a> {
     /// These bytes.

@@ -11,7 +11,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Appends what `encode` writes.
+    /// Appends the bytes that `encode` writes.
     pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.sent > self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
@@ -21,22 +21,22 @@ impl Outbox {
         debug_assert!(self.pending().len() <= OUTBOX_BYTES_MAX);
     }
 
-    /// What is still to be sent.
+    /// Returns the bytes that are still to be sent.
     pub fn pending(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        self.bytes.get(self.sent..).unwrap_or_default()
     }
 
-    /// The same for the socket, if there is any; `more` if something follows at once.
+    /// Returns them for the socket, if there are any; `more` if something follows at once.
     pub fn transmit(&self, more: bool) -> Option<Transmit<'_>> {
         (!self.is_empty()).then(|| Transmit::Bytes { bytes: self.pending(), more })
     }
 
-    /// Whether nothing is to be sent.
+    /// Returns whether nothing is to be sent.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// How much more it may hold.
+    /// Returns how much more it may hold.
     pub fn room_bytes(&self) -> usize {
         OUTBOX_BYTES_MAX.saturating_sub(self.pending().len())
     }
@@ -47,7 +47,10 @@ impl Outbox {
         self.bytes = Vec::new();
     }
 
-    /// The socket took this many bytes.
+    /// Removes the first bytes, which the socket took.
+    ///
+    /// # Panics
+    /// If there are fewer.
     pub fn advance(&mut self, len_bytes: usize) {
         self.sent += len_bytes;
         assert!(self.sent <= self.bytes.len(), "more bytes were sent than there were");

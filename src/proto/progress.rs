@@ -1,4 +1,4 @@
-//! Whether a transfer still moves, and fast enough.
+//! The deadlines of a transfer: it has to move, and fast enough.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use super::close_reason::{CloseReason, Timer};
 use crate::canary::{Canary, sings};
 use crate::limits::RATE_BYTES_PER_SECOND_MIN;
 
-/// The two deadlines of a transfer: something has to move within
-/// `timeout`, and [`RATE_BYTES_PER_SECOND_MIN`] on average over each window.
+/// The two deadlines of a transfer: something has to move within `timeout`, and
+/// [`RATE_BYTES_PER_SECOND_MIN`] on average over each window.
 #[derive(Debug)]
 pub struct Progress {
     timeout: Duration,
@@ -29,23 +29,26 @@ impl Progress {
         }
     }
 
-    /// Something moved, `len_bytes` of it.
+    /// Counts `len_bytes` as moved; the first deadline begins anew.
     pub fn moved(&mut self, now: Instant, len_bytes: usize) {
         self.moved_at = now;
         self.window_bytes += len_bytes as u64;
     }
 
-    /// When something last moved, or it began.
+    /// Returns when something last moved, or else when the transfer began.
     pub fn moved_at(&self) -> Instant {
         self.moved_at
     }
 
-    /// When to check.
+    /// Returns when to check.
     pub fn deadline(&self) -> Instant {
         (self.moved_at + self.timeout).min(self.window_began + self.window)
     }
 
     /// Checks both deadlines, and begins a new window where one has ended well.
+    ///
+    /// # Errors
+    /// If a deadline has passed, or too little moved within the window.
     pub fn check(&mut self, now: Instant) -> Result<(), CloseReason> {
         if now >= self.moved_at + self.timeout {
             if !sings(Canary::NoProgressDeadline) {

@@ -15,11 +15,11 @@
 //!  any state ── violation, deadline ──▶ Closed
 //! ```
 //!
-//! The data is hashed as it passes by and handed on as ranges of the caller's
-//! buffer; an acknowledgment is queued once a whole chunk is written.
+//! Data is hashed as it is received, and handed on as ranges of the caller's buffer; an
+//! acknowledgment is queued once a whole chunk is written.
 //!
-//! Invariant: `written_bytes <= received_bytes`; while they differ no chunk that came since
-//! they were equal is acknowledged.
+//! Invariant: `written_bytes <= received_bytes`; while they differ, no chunk that was
+//! received since they were equal is acknowledged.
 
 use std::mem;
 use std::ops::Range;
@@ -28,7 +28,6 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
-use super::legal::{self, DownloadState, PeerKind};
 use crate::canary::{Canary, sings};
 use crate::content::Digest;
 use crate::limits::{
@@ -39,7 +38,8 @@ use crate::proto::Transmit;
 use crate::proto::close_reason::{CloseReason, Timer};
 use crate::proto::outbox::Outbox;
 use crate::proto::progress::Progress;
-use crate::wire::v0::{FileName, PeerMessage};
+use crate::proto::table::{self, Row, State as _};
+use crate::wire::v0::{FileName, PeerMessage, PeerMessageKind};
 use crate::wire::{Deframer, Frame, PeerId};
 
 /// The downloader's end of a connection.
@@ -53,7 +53,7 @@ pub struct Download {
     hasher: Sha256,
     received_bytes: u64,
     written_bytes: u64,
-    /// The smallest chunk that came.
+    /// The smallest chunk received.
     smallest_chunk_bytes: Option<u32>,
     /// Chunks received whole, with bytes that are not written yet.
     unwritten_chunks: u32,
@@ -61,7 +61,51 @@ pub struct Download {
     is_kept: bool,
 }
 
-/// What a download asks of its node, or tells it.
+/// The states of a [`Download`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DownloadState {
+    /// The connection is being made.
+    ExpectConnection,
+    /// The next chunk, or the EOF, is due.
+    ExpectChunk,
+    /// The data of a chunk is due. It is not a message: none can be received here.
+    ExpectData,
+    /// The EOF was received; the last bytes are on their way to the file.
+    ExpectWritten,
+    /// The file is verified; the last acknowledgments are being sent, and then there may be
+    /// another request.
+    Finishing,
+    /// The connection is over.
+    Closed,
+}
+
+impl table::State for DownloadState {
+    type Kind = PeerMessageKind;
+
+    const ALL: &'static [Self] = &[
+        Self::ExpectConnection,
+        Self::ExpectChunk,
+        Self::ExpectData,
+        Self::ExpectWritten,
+        Self::Finishing,
+        Self::Closed,
+    ];
+
+    fn row(self) -> Row<Self> {
+        use PeerMessageKind::{Chunk, Eof};
+        match self {
+            Self::ExpectChunk => Row {
+                expected: "a chunk or the EOF",
+                legal: &[(Chunk, &[Self::ExpectData]), (Eof, &[Self::ExpectWritten])],
+            },
+            Self::ExpectData => Row::silent("data of a chunk"),
+            Self::ExpectWritten | Self::Finishing => Row::silent("nothing after the EOF"),
+            Self::ExpectConnection | Self::Closed => Row::silent("nothing"),
+        }
+    }
+}
+
+/// The requests and reports of a download to its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DownloadEvent {
     /// Write these bytes of the input to the file, then call [`Download::handle_written`].
@@ -71,13 +115,13 @@ pub enum DownloadEvent {
         /// Where in the file they belong.
         offset: u64,
     },
-    /// Everything that came is written, and this is what it is worth.
+    /// Everything is received and written.
     Verdict {
-        /// The digest of what came.
+        /// The digest of the bytes received.
         digest: Digest,
         /// Whether it is the one that the uploader announced.
         matches: bool,
-        /// How many bytes came.
+        /// How many bytes were received.
         size_bytes: u64,
     },
 }
@@ -93,7 +137,7 @@ enum State {
 }
 
 impl Download {
-    /// A connection that is being made.
+    /// Returns the machine of a connection that is being made.
     pub fn new(now: Instant, limits: &Rc<Limits>, our_id: PeerId) -> Self {
         Self {
             limits: Rc::clone(limits),
@@ -110,9 +154,9 @@ impl Download {
         }
     }
 
-    /// The connection is made, or the file before is right: asks for this file. To the
-    /// reference the request goes out by itself, as it wants it: it sends the EOF only once
-    /// all acknowledgments are there. To others it may go out together with the last ones.
+    /// Requests a file: the connection is made, or the file before is verified. The reference
+    /// receives the request by itself, as it has to: it sends the EOF only after all
+    /// acknowledgments. To others it may be sent together with the last of them.
     pub fn request(&mut self, now: Instant, name: FileName) {
         self.is_kept = matches!(self.state, State::Finishing { .. });
         debug_assert!(self.is_kept || self.state() == DownloadState::ExpectConnection);
@@ -122,13 +166,17 @@ impl Download {
         self.state = State::ExpectChunk { progress: self.progress(now) };
     }
 
-    /// Whether this is not the first file of the connection, and nothing of it has come: if
-    /// the other side closes now, it may serve only one file on each connection.
+    /// Returns whether this is not the first file of the connection, and nothing of it was
+    /// received: if the uploader closes the connection, it may serve only one file on each.
     pub fn is_kept_in_vain(&self) -> bool {
         self.is_kept && self.received_bytes == 0 && self.deframer.is_between_messages()
     }
 
-    /// The next event that `bytes` lead to from `*at` on; `None` once all are consumed.
+    /// Returns the next event that `bytes` from `*at` on lead to, and moves `*at` behind
+    /// them; returns `None` when they are used up.
+    ///
+    /// # Errors
+    /// If they are no message, or one that is not legal here, or if the file is too large.
     pub fn handle_bytes(
         &mut self,
         now: Instant,
@@ -137,23 +185,18 @@ impl Download {
     ) -> Result<Option<DownloadEvent>, CloseReason> {
         loop {
             let before = *at;
-            let frame = match self.deframer.next(bytes, at) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => {
-                    self.moved(now, *at - before);
-                    return Ok(None);
+            let frame = self.deframer.next(bytes, at);
+            self.moved(now, *at - before);
+            match frame {
+                Ok(Some(Frame::Payload { range, last })) => {
+                    return self.on_data(bytes, range, last).map(Some);
                 }
+                Ok(Some(Frame::Message(message))) => self.on_message(message)?,
+                Ok(None) => return Ok(None),
                 Err(malformed) => {
                     self.state = State::Closed;
                     return Err(CloseReason::Malformed(malformed));
                 }
-            };
-            self.moved(now, *at - before);
-            match frame {
-                Frame::Payload { range, last } => {
-                    return Ok(Some(self.on_data(&bytes[range.clone()], range, last)));
-                }
-                Frame::Message(message) => self.on_message(message)?,
             }
             if let Some(verdict) = self.verdict() {
                 return Ok(Some(verdict));
@@ -161,31 +204,21 @@ impl Download {
         }
     }
 
-    fn on_data(&mut self, data: &[u8], range: Range<usize>, last: bool) -> DownloadEvent {
-        self.hasher.update(data);
-        let offset = self.received_bytes;
-        self.received_bytes += data.len() as u64;
-        if last {
-            self.unwritten_chunks += 1;
-            self.state = match mem::replace(&mut self.state, State::Closed) {
-                State::ExpectData { progress } => State::ExpectChunk { progress },
-                other => other,
-            };
+    fn moved(&mut self, now: Instant, len_bytes: usize) {
+        if let State::ExpectChunk { progress } | State::ExpectData { progress } = &mut self.state
+            && len_bytes > 0
+        {
+            progress.moved(now, len_bytes);
         }
-        DownloadEvent::Write { range, offset }
     }
 
     fn on_message(&mut self, message: PeerMessage) -> Result<(), CloseReason> {
-        let state = self.state();
-        let old = mem::replace(&mut self.state, State::Closed);
-        legal::check(legal::DOWNLOAD, state, PeerKind::from(&message))?;
-        self.state = match (old, message) {
-            (State::ExpectChunk { .. }, PeerMessage::Chunk { data_bytes })
-                if self.received_bytes + u64::from(data_bytes) > self.limits.file_bytes_max =>
-            {
-                return Err(CloseReason::TooLarge);
-            }
+        let (state, kind) = (self.state(), message.kind());
+        self.state = match (mem::replace(&mut self.state, State::Closed), message) {
             (State::ExpectChunk { progress }, PeerMessage::Chunk { data_bytes }) => {
+                if self.received_bytes + u64::from(data_bytes) > self.limits.file_bytes_max {
+                    return Err(CloseReason::TooLarge);
+                }
                 let smallest = self.smallest_chunk_bytes.unwrap_or(data_bytes);
                 self.smallest_chunk_bytes = Some(smallest.min(data_bytes));
                 State::ExpectData { progress }
@@ -193,12 +226,36 @@ impl Download {
             (State::ExpectChunk { .. }, PeerMessage::Eof(announced)) => {
                 State::ExpectWritten { announced }
             }
-            _ => unreachable!("the table allows chunk and EOF in ExpectChunk only"),
+            _ => return Err(state.violation(kind)),
         };
+        debug_assert!(state.next(kind).contains(&self.state()));
         Ok(())
     }
 
-    /// The bytes of one `Write` event are handed to the file.
+    fn on_data(
+        &mut self,
+        bytes: &[u8],
+        range: Range<usize>,
+        last: bool,
+    ) -> Result<DownloadEvent, CloseReason> {
+        let expected = self.state().row().expected;
+        let State::ExpectData { progress } = mem::replace(&mut self.state, State::Closed) else {
+            return Err(CloseReason::PeerViolated { expected, got: "data of a chunk" });
+        };
+        let data = bytes.get(range.clone()).unwrap_or_default();
+        self.hasher.update(data);
+        let offset = self.received_bytes;
+        self.received_bytes += data.len() as u64;
+        self.state = if last {
+            self.unwritten_chunks += 1;
+            State::ExpectChunk { progress }
+        } else {
+            State::ExpectData { progress }
+        };
+        Ok(DownloadEvent::Write { range, offset })
+    }
+
+    /// Counts the bytes of one `Write` event as written.
     pub fn handle_written(&mut self, len_bytes: usize) -> Option<DownloadEvent> {
         self.written_bytes += len_bytes as u64;
         debug_assert!(self.written_bytes <= self.received_bytes);
@@ -211,7 +268,7 @@ impl Download {
         self.verdict()
     }
 
-    /// The verdict, once the EOF is there and every byte is written.
+    /// Returns the verdict, once the EOF is received and every byte written.
     fn verdict(&mut self) -> Option<DownloadEvent> {
         match self.state {
             State::ExpectWritten { announced } if self.written_bytes == self.received_bytes => {
@@ -224,14 +281,15 @@ impl Download {
         }
     }
 
-    /// The file is right: only the last acknowledgments are still to be sent.
+    /// Ends the transfer of a file that is verified: only the last acknowledgments are still
+    /// to be sent.
     pub fn finish(&mut self, now: Instant) {
         debug_assert_eq!(self.state(), DownloadState::ExpectWritten);
         let progress = self.progress(now);
         self.state = State::Finishing { progress };
     }
 
-    /// How much of the file has come.
+    /// Returns how much of the file was received.
     pub fn received_bytes(&self) -> u64 {
         self.received_bytes
     }
@@ -240,7 +298,7 @@ impl Download {
         Progress::new(now, self.limits.progress_timeout, RATE_WINDOW)
     }
 
-    /// When something last came, while something is to come.
+    /// Returns when something was last received, while something is due.
     pub fn moved_at(&self) -> Option<Instant> {
         match &self.state {
             State::ExpectChunk { progress } | State::ExpectData { progress } => {
@@ -250,33 +308,25 @@ impl Download {
         }
     }
 
-    /// Whether the file is right and everything is sent.
+    /// Returns whether the file is verified and everything sent.
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Finishing { .. }) && self.outbox.is_empty()
     }
 
-    fn moved(&mut self, now: Instant, len_bytes: usize) {
-        if let State::ExpectChunk { progress } | State::ExpectData { progress } = &mut self.state
-            && len_bytes > 0
-        {
-            progress.moved(now, len_bytes);
-        }
-    }
-
-    /// What to send next.
+    /// Returns what to send next.
     pub fn transmit(&self) -> Option<Transmit<'_>> {
         self.outbox.transmit(false)
     }
 
-    /// The socket took this much of it.
+    /// Removes the bytes that the socket took from what is to be sent.
     pub fn transmitted(&mut self, len_bytes: usize) {
         self.outbox.advance(len_bytes);
     }
 
-    /// How many bytes may be read. Each can cause less than one byte of acknowledgment,
-    /// as a chunk of 6 bytes is answered with 5; and each chunk costs a write, so of small
-    /// ones fewer bytes are taken at once. Of a large one the rest is, and the next head:
-    /// so the data of the next chunk begins where a read begins, and is written as a whole.
+    /// Returns how many bytes may be read. Each can cause less than one byte of
+    /// acknowledgment, as a chunk of 6 bytes is answered with 5. Each chunk costs a write,
+    /// so fewer bytes of small ones are read at once. A read of a large one ends behind the
+    /// next head: so the data of the next chunk begins a read, and is written as a whole.
     pub fn read_allowance_bytes(&self) -> usize {
         let room_bytes = self.outbox.room_bytes();
         if room_bytes < READ_BYTES_MIN {
@@ -291,7 +341,7 @@ impl Download {
         room_bytes.min(of_small_chunks.max(READ_BYTES_MIN))
     }
 
-    /// When [`Download::handle_timeout`] wants to be called.
+    /// Returns when to call [`Download::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::ExpectConnection { deadline } => Some(*deadline),
@@ -303,6 +353,9 @@ impl Download {
     }
 
     /// Checks the deadlines.
+    ///
+    /// # Errors
+    /// If one has passed.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         let verdict = match &mut self.state {
             State::ExpectConnection { deadline } if now >= *deadline => {
@@ -319,7 +372,7 @@ impl Download {
         verdict
     }
 
-    /// The state it is in.
+    /// Returns its state.
     pub fn state(&self) -> DownloadState {
         match &self.state {
             State::ExpectConnection { .. } => DownloadState::ExpectConnection,

@@ -1,24 +1,22 @@
 //! The state machines of protocol version 0, and its schedule of offers.
 //!
-//! | machine | whose end | of what |
+//! | machine | side | connection |
 //! |---|---|---|
-//! | [`Upload`] | the peer that has the file | a connection it accepted |
-//! | [`Download`] | the peer that wants it | a connection it made |
+//! | [`Upload`] | the peer that has the file | one it accepted |
+//! | [`Download`] | the peer that wants the file | one it made |
 //! | [`Registration`] | the peer | its connection to the registry |
-//! | [`RegistrySession`] | the registry | a connection it accepted |
-//! | [`OfferSchedule`] | the peer | when which file is offered |
+//! | [`RegistrySession`] | the registry | one it accepted |
 //!
-//! Which message is legal in which state stands in one place, [`legal`].
+//! [`OfferSchedule`] is the order in which a peer offers its files, and when.
 
 mod download;
-pub mod legal;
 mod offer_schedule;
 mod registration;
 mod registry_session;
 mod upload;
 
-pub use download::{Download, DownloadEvent};
+pub use download::{Download, DownloadEvent, DownloadState};
 pub use offer_schedule::OfferSchedule;
-pub use registration::{Registration, RegistrationEvent};
-pub use registry_session::RegistrySession;
-pub use upload::{Upload, UploadEvent};
+pub use registration::{Registration, RegistrationEvent, RegistrationState};
+pub use registry_session::{RegistrySession, SessionState};
+pub use upload::{Upload, UploadEvent, UploadState};

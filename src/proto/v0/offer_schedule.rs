@@ -1,5 +1,5 @@
-//! When which file is offered: each once in an interval, in small batches spread
-//! over it, so that no receive buffer overflows and no one is woken in bursts.
+//! When each file is offered: once in an interval, in small batches spread over it, so
+//! that no receive buffer overflows and no peer is woken in bursts.
 
 use std::time::{Duration, Instant};
 
@@ -18,28 +18,29 @@ pub struct OfferSchedule {
 }
 
 impl OfferSchedule {
-    /// The first batch is due at `first_batch_at`.
+    /// Returns a schedule whose first batch is due at `first_batch_at`.
     pub fn new(first_batch_at: Instant, interval: Duration) -> Self {
         Self { interval, next_batch_at: first_batch_at, cursor: None }
     }
 
-    /// The next batch is due now.
+    /// Makes the next batch due now.
     pub fn hasten(&mut self, now: Instant) {
         self.next_batch_at = self.next_batch_at.min(now);
     }
 
-    /// When the next batch is due.
+    /// Returns when the next batch is due.
     pub fn next_batch_at(&self) -> Instant {
         self.next_batch_at
     }
 
-    /// The last name offered in this round, behind which the next batch begins.
+    /// Returns the last name offered in this round, behind which the next batch begins;
+    /// `None` before a round.
     pub fn cursor(&self) -> Option<FileName> {
         self.cursor
     }
 
-    /// A batch went out that ended with `last`, of `files` in all; `None` if it was
-    /// the last of its round.
+    /// Sets the time of the next batch. The one just sent ended with `last`, or its round
+    /// if that is `None`, and there are `files` in all.
     pub fn batch_sent(&mut self, now: Instant, files: usize, last: Option<FileName>) {
         let batches = files.div_ceil(OFFERS_PER_BATCH).max(1) as u32;
         self.cursor = last;

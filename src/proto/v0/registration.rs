@@ -11,10 +11,10 @@
 //!  any state ── violation, no answer in time ──▶ Closed
 //! ```
 //!
-//! A guest registers nothing and comes to `Registered` with the connection.
+//! A guest registers nothing and is `Registered` as soon as the connection is made.
 //!
-//! Answers carry no id, and the reference's registry dies of two requests that
-//! arrive together: one request is outstanding, the others wait in a queue.
+//! Answers carry no id, and the reference's registry dies of two requests that arrive
+//! together: so one request is outstanding, and the others are queued.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -22,12 +22,12 @@ use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::legal::{self, RegistrationState, ResponseKind};
 use crate::limits::{DOWNLOADS_MAX, Limits};
 use crate::proto::Transmit;
 use crate::proto::close_reason::{CloseReason, Timer};
 use crate::proto::outbox::Outbox;
-use crate::wire::v0::{RegistryRequest, RegistryResponse};
+use crate::proto::table::{self, Row, State as _};
+use crate::wire::v0::{RegistryRequest, RegistryResponse, RegistryResponseKind};
 use crate::wire::{Deframer, FieldText, Frame, PeerId};
 
 /// The peer's end of its connection to the registry.
@@ -36,24 +36,74 @@ pub struct Registration {
     limits: Rc<Limits>,
     state: State,
     was_accepted: bool,
-    /// Our id and port; `None` for a guest, who registers nothing and only looks up.
+    /// Our id and port; `None` for a guest, which registers nothing and only looks up.
     ours: Option<(PeerId, u16)>,
     deframer: Deframer<RegistryResponse>,
     outbox: Outbox,
-    /// Whom to look up next; at most one entry for each download.
+    /// The peers to look up next; at most one for each download.
     queue: VecDeque<PeerId>,
 }
 
-/// What the registry's answers mean.
+/// The states of a [`Registration`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistrationState {
+    /// The connection is being made.
+    ExpectConnection,
+    /// The answer to our registration is due.
+    ExpectRegistered,
+    /// Registered, and no answer is due.
+    Registered,
+    /// The answer to a lookup is due.
+    ExpectAddress,
+    /// The connection is over.
+    Closed,
+}
+
+impl table::State for RegistrationState {
+    type Kind = RegistryResponseKind;
+
+    const ALL: &'static [Self] = &[
+        Self::ExpectConnection,
+        Self::ExpectRegistered,
+        Self::Registered,
+        Self::ExpectAddress,
+        Self::Closed,
+    ];
+
+    /// One answer for each request; if another lookup is queued, it follows at once.
+    fn row(self) -> Row<Self> {
+        use RegistryResponseKind::{Address, Error, Registered};
+        match self {
+            Self::ExpectRegistered => Row {
+                expected: "a register response",
+                legal: &[
+                    (Registered, &[Self::Registered, Self::ExpectAddress, Self::Closed]),
+                    (Error, &[Self::Closed]),
+                ],
+            },
+            Self::ExpectAddress => Row {
+                expected: "a lookup response",
+                legal: &[
+                    (Address, &[Self::Registered, Self::ExpectAddress]),
+                    (Error, &[Self::Registered, Self::ExpectAddress]),
+                ],
+            },
+            Self::Registered => Row::silent("nothing, as nothing was asked,"),
+            Self::ExpectConnection | Self::Closed => Row::silent("nothing"),
+        }
+    }
+}
+
+/// The answers of the registry, by their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegistrationEvent {
     /// We are registered.
     Registered,
-    /// We are not; its words.
+    /// We are refused; the words of the registry.
     Refused(FieldText),
     /// A lookup is answered.
     Address {
-        /// Who was looked up.
+        /// The peer that was looked up.
         peer: PeerId,
         /// Where that peer is; `None` if the registry does not know it.
         address: Option<SocketAddrV4>,
@@ -70,12 +120,13 @@ enum State {
 }
 
 impl Registration {
-    /// A connection that is being made, to register `our_id` and `our_port`.
+    /// Returns the machine of a connection that is being made, to register `our_id` and
+    /// `our_port`.
     pub fn new(now: Instant, limits: &Rc<Limits>, our_id: PeerId, our_port: u16) -> Self {
         Self::of(now, limits, Some((our_id, our_port)))
     }
 
-    /// A connection that is being made, only to look others up.
+    /// Returns the machine of a connection that is being made only to look others up.
     pub fn guest(now: Instant, limits: &Rc<Limits>) -> Self {
         Self::of(now, limits, None)
     }
@@ -92,7 +143,7 @@ impl Registration {
         }
     }
 
-    /// The connection is made: the registration goes out. A guest can look up at once.
+    /// Sends the registration: the connection is made. A guest can look up at once.
     pub fn handle_connected(&mut self, now: Instant) {
         debug_assert_eq!(self.state(), RegistrationState::ExpectConnection);
         let Some((peer, port)) = self.ours else {
@@ -104,7 +155,7 @@ impl Registration {
         self.state = State::ExpectRegistered { deadline: now + self.limits.answer_timeout };
     }
 
-    /// Asks where `peer` is, once; the answer is an event.
+    /// Asks where `peer` is, unless that is asked already; the answer is an event.
     pub fn look_up(&mut self, now: Instant, peer: PeerId) {
         let is_outstanding =
             matches!(self.state, State::ExpectAddress { peer: asked, .. } if asked == peer);
@@ -124,71 +175,76 @@ impl Registration {
         }
     }
 
-    /// The next event that `bytes` lead to from `*at` on; `None` once all are consumed.
+    /// Returns the next event that `bytes` from `*at` on lead to, and moves `*at` behind
+    /// them; returns `None` when they are used up.
+    ///
+    /// # Errors
+    /// If they are no message, or one that is not legal here.
     pub fn handle_bytes(
         &mut self,
         now: Instant,
         bytes: &[u8],
         at: &mut usize,
     ) -> Result<Option<RegistrationEvent>, CloseReason> {
-        let event = match self.deframer.next(bytes, at) {
-            Ok(Some(Frame::Message(response))) => self.on_response(response).map(Some),
+        match self.deframer.next(bytes, at) {
+            Ok(Some(Frame::Message(response))) => self.on_response(now, response).map(Some),
             Ok(None | Some(Frame::Payload { .. })) => Ok(None),
-            Err(malformed) => Err(CloseReason::Malformed(malformed)),
-        };
-        match event {
-            Ok(_) => self.ask_next(now),
-            Err(_) => self.state = State::Closed,
+            Err(malformed) => {
+                self.state = State::Closed;
+                Err(CloseReason::Malformed(malformed))
+            }
         }
-        event
     }
 
     fn on_response(
         &mut self,
+        now: Instant,
         response: RegistryResponse,
     ) -> Result<RegistrationEvent, CloseReason> {
-        let state = self.state();
-        let old = mem::replace(&mut self.state, State::Closed);
-        legal::check(legal::REGISTRATION, state, ResponseKind::from(&response))?;
-        if !self.outbox.is_empty() {
-            let (expected, got) = ("no answer before the request is sent", "an answer");
-            return Err(CloseReason::PeerViolated { expected, got });
-        }
-        let (event, next) = match (old, response) {
+        let (state, kind) = (self.state(), response.kind());
+        let event = match (mem::replace(&mut self.state, State::Closed), response) {
+            (State::ExpectRegistered { .. } | State::ExpectAddress { .. }, _)
+                if !self.outbox.is_empty() =>
+            {
+                let (expected, got) = ("no answer before the request is sent", "an answer");
+                return Err(CloseReason::PeerViolated { expected, got });
+            }
             (State::ExpectRegistered { .. }, RegistryResponse::Registered(true)) => {
-                self.was_accepted = true;
-                (RegistrationEvent::Registered, State::Registered)
+                (self.state, self.was_accepted) = (State::Registered, true);
+                RegistrationEvent::Registered
             }
             (State::ExpectRegistered { .. }, RegistryResponse::Registered(false)) => {
-                (RegistrationEvent::Refused(FieldText::new("refused")), State::Closed)
+                RegistrationEvent::Refused(FieldText::new("refused"))
             }
             (State::ExpectRegistered { .. }, RegistryResponse::Error(text)) => {
-                (RegistrationEvent::Refused(text), State::Closed)
+                RegistrationEvent::Refused(text)
             }
             (State::ExpectAddress { peer, .. }, RegistryResponse::Address(address)) => {
-                let address = Some(address);
-                (RegistrationEvent::Address { peer, address }, State::Registered)
+                self.state = State::Registered;
+                RegistrationEvent::Address { peer, address: Some(address) }
             }
             (State::ExpectAddress { peer, .. }, RegistryResponse::Error(_)) => {
-                (RegistrationEvent::Address { peer, address: None }, State::Registered)
+                self.state = State::Registered;
+                RegistrationEvent::Address { peer, address: None }
             }
-            _ => unreachable!("the table allows nothing else"),
+            _ => return Err(state.violation(kind)),
         };
-        self.state = next;
+        self.ask_next(now);
+        debug_assert!(state.next(kind).contains(&self.state()));
         Ok(event)
     }
 
-    /// What to send next.
+    /// Returns what to send next.
     pub fn transmit(&self) -> Option<Transmit<'_>> {
         self.outbox.transmit(false)
     }
 
-    /// The socket took this much of it.
+    /// Removes the bytes that the socket took from what is to be sent.
     pub fn transmitted(&mut self, len_bytes: usize) {
         self.outbox.advance(len_bytes);
     }
 
-    /// When [`Registration::handle_timeout`] wants to be called.
+    /// Returns when to call [`Registration::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::ExpectConnection { deadline }
@@ -198,8 +254,11 @@ impl Registration {
         }
     }
 
-    /// Checks the deadlines. An answer that is late cannot be told from the next
-    /// one, so the connection is given up.
+    /// Checks the deadlines. An answer that is late cannot be told from the next one, so the
+    /// connection is given up.
+    ///
+    /// # Errors
+    /// If the deadline has passed.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
@@ -211,17 +270,18 @@ impl Registration {
         Err(CloseReason::TimedOut(timer))
     }
 
-    /// Whether the registry ever entered us on this connection, also after it has failed.
+    /// Returns whether the registry ever accepted us on this connection, also after it has
+    /// failed.
     pub fn was_accepted(&self) -> bool {
         self.was_accepted
     }
 
-    /// Whether the registry can be asked: it has entered us, or we are a guest.
+    /// Returns whether the registry can be asked: it has accepted us, or we are a guest.
     pub fn is_registered(&self) -> bool {
         matches!(self.state, State::Registered | State::ExpectAddress { .. })
     }
 
-    /// The state it is in.
+    /// Returns its state.
     pub fn state(&self) -> RegistrationState {
         match self.state {
             State::ExpectConnection { .. } => RegistrationState::ExpectConnection,

@@ -10,22 +10,20 @@
 //!  any state ── violation, deadline ──▶ Closed
 //! ```
 //!
-//! The first message has to begin in time; after that a client without
-//! registration may be idle for a while, a registered one for ever.
+//! The first request has to begin in time; after that a client that is not registered may
+//! be idle for a while, a registered one for ever.
 
+use std::mem;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::legal::{self, RequestKind, SessionState};
 use crate::limits::{Limits, REQUESTS_PER_READ};
 use crate::proto::Transmit;
 use crate::proto::close_reason::{CloseReason, Timer};
 use crate::proto::outbox::Outbox;
-use crate::wire::v0::{RegistryRequest, RegistryResponse};
+use crate::proto::table::{self, Row, State as _};
+use crate::wire::v0::{RegistryRequest, RegistryRequestKind, RegistryResponse};
 use crate::wire::{Deframer, Frame, PeerId};
-
-/// The shortest request, a lookup: 6 bytes.
-const REQUEST_BYTES_MIN: usize = 6;
 
 /// The registry's end of a client's connection.
 #[derive(Debug)]
@@ -38,6 +36,44 @@ pub struct RegistrySession {
     outbox: Outbox,
 }
 
+/// The shortest request, a lookup: 6 bytes.
+const REQUEST_BYTES_MIN: usize = 6;
+
+/// The states of a [`RegistrySession`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// The client has no registration.
+    Anonymous,
+    /// The client has one.
+    Registered,
+    /// The connection is over.
+    Closed,
+}
+
+impl table::State for SessionState {
+    type Kind = RegistryRequestKind;
+
+    const ALL: &'static [Self] = &[Self::Anonymous, Self::Registered, Self::Closed];
+
+    /// One registration for each connection, and any number of lookups, with or without it.
+    fn row(self) -> Row<Self> {
+        use RegistryRequestKind::{Lookup, Register};
+        match self {
+            Self::Anonymous => Row {
+                expected: "a request",
+                legal: &[
+                    (Register, &[Self::Anonymous, Self::Registered]),
+                    (Lookup, &[Self::Anonymous]),
+                ],
+            },
+            Self::Registered => {
+                Row { expected: "a lookup request", legal: &[(Lookup, &[Self::Registered])] }
+            }
+            Self::Closed => Row::silent("nothing"),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum State {
     Anonymous { deadline: Instant, timer: Timer },
@@ -46,7 +82,7 @@ enum State {
 }
 
 impl RegistrySession {
-    /// A connection that was just accepted.
+    /// Returns the machine of a connection that was just accepted.
     pub fn new(now: Instant, limits: &Rc<Limits>) -> Self {
         let deadline = now + limits.first_byte_timeout;
         Self {
@@ -58,8 +94,11 @@ impl RegistrySession {
         }
     }
 
-    /// The next request in `bytes` from `*at` on, to be answered before the one after it;
-    /// `None` once all are consumed.
+    /// Returns the next request in `bytes` from `*at` on, to be answered before the one after
+    /// it, and moves `*at` behind it; returns `None` when they are used up.
+    ///
+    /// # Errors
+    /// If they are no request, or one that is not legal here.
     pub fn handle_bytes(
         &mut self,
         now: Instant,
@@ -67,27 +106,36 @@ impl RegistrySession {
         at: &mut usize,
     ) -> Result<Option<RegistryRequest>, CloseReason> {
         if let State::Anonymous { timer: Timer::FirstByte, .. } = self.state {
-            self.rest(now);
+            self.expect_next(now);
         }
-        let event = match self.deframer.next(bytes, at) {
-            Ok(Some(Frame::Message(request))) => {
-                legal::check(legal::SESSION, self.state(), RequestKind::from(&request))
-                    .map(|()| Some(request))
-            }
+        match self.deframer.next(bytes, at) {
+            Ok(Some(Frame::Message(request))) => self.on_request(now, request).map(Some),
             Ok(None | Some(Frame::Payload { .. })) => Ok(None),
-            Err(malformed) => Err(CloseReason::Malformed(malformed)),
-        };
-        match event {
-            Ok(Some(_)) => self.rest(now),
-            Ok(None) => {}
-            Err(_) => self.state = State::Closed,
+            Err(malformed) => {
+                self.state = State::Closed;
+                Err(CloseReason::Malformed(malformed))
+            }
         }
-        event
     }
 
-    /// The wait for the next request begins; a request that dribbles in does not
-    /// prolong it.
-    fn rest(&mut self, now: Instant) {
+    fn on_request(
+        &mut self,
+        now: Instant,
+        request: RegistryRequest,
+    ) -> Result<RegistryRequest, CloseReason> {
+        let state = self.state();
+        self.state = match (mem::replace(&mut self.state, State::Closed), &request) {
+            (old @ State::Anonymous { .. }, _)
+            | (old @ State::Registered, RegistryRequest::Lookup(_)) => old,
+            _ => return Err(state.violation(request.kind())),
+        };
+        debug_assert!(state.next(request.kind()).contains(&self.state()));
+        self.expect_next(now);
+        Ok(request)
+    }
+
+    /// Begins the wait for the next request; one that dribbles in does not prolong it.
+    fn expect_next(&mut self, now: Instant) {
         if let State::Anonymous { deadline, timer } = &mut self.state {
             (*deadline, *timer) = (now + self.limits.idle_timeout, Timer::Idle);
         }
@@ -98,7 +146,7 @@ impl RegistrySession {
         self.outbox.push(|out| response.encode(out));
     }
 
-    /// Answers a registration: the client is entered as `peer`.
+    /// Answers a registration: the client is registered as `peer`.
     pub fn accept_registration(&mut self, peer: PeerId) {
         debug_assert_eq!(self.state(), SessionState::Anonymous);
         self.state = State::Registered;
@@ -106,17 +154,18 @@ impl RegistrySession {
         self.respond(&RegistryResponse::Registered(true));
     }
 
-    /// Whom the client was registered as, also after the connection has failed.
+    /// Returns the peer that the client was registered as, also after the connection has
+    /// failed.
     pub fn registered_as(&self) -> Option<PeerId> {
         self.registered_as
     }
 
-    /// What to send next.
+    /// Returns what to send next.
     pub fn transmit(&self) -> Option<Transmit<'_>> {
         self.outbox.transmit(false)
     }
 
-    /// The socket took this much of it.
+    /// Removes the bytes that the socket took from what is to be sent.
     pub fn transmitted(&mut self, len_bytes: usize) {
         self.outbox.advance(len_bytes);
         if self.outbox.is_empty() {
@@ -124,13 +173,13 @@ impl RegistrySession {
         }
     }
 
-    /// How many bytes may be read: none before the last answers are sent, so that a client
-    /// who does not read them holds no more than [`REQUESTS_PER_READ`] of them in memory.
+    /// Returns how many bytes may be read: none before the last answers are sent, so that a
+    /// client that does not read them keeps at most [`REQUESTS_PER_READ`] of them in memory.
     pub fn read_allowance_bytes(&self) -> usize {
         if self.outbox.is_empty() { REQUESTS_PER_READ * REQUEST_BYTES_MIN } else { 0 }
     }
 
-    /// When [`RegistrySession::handle_timeout`] wants to be called.
+    /// Returns when to call [`RegistrySession::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Anonymous { deadline, .. } => Some(deadline),
@@ -139,6 +188,9 @@ impl RegistrySession {
     }
 
     /// Checks the deadlines.
+    ///
+    /// # Errors
+    /// If one has passed.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         match self.state {
             State::Anonymous { deadline, timer } if now >= deadline => {
@@ -149,7 +201,7 @@ impl RegistrySession {
         }
     }
 
-    /// The state it is in.
+    /// Returns its state.
     pub fn state(&self) -> SessionState {
         match self.state {
             State::Anonymous { .. } => SessionState::Anonymous,

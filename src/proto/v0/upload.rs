@@ -24,15 +24,15 @@ use std::mem;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::legal::{self, PeerKind, UploadState};
 use crate::canary::{Canary, sings};
 use crate::content::Digest;
 use crate::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, Limits, UPLOAD_RATE_WINDOW, WINDOW_BYTES};
 use crate::proto::close_reason::{CloseReason, Timer};
 use crate::proto::outbox::Outbox;
 use crate::proto::progress::Progress;
+use crate::proto::table::{self, Row, State as _};
 use crate::proto::{FileId, Transmit};
-use crate::wire::v0::{FileName, PeerMessage};
+use crate::wire::v0::{FileName, PeerMessage, PeerMessageKind};
 use crate::wire::{Deframer, Frame};
 
 /// The uploader's end of a connection.
@@ -57,6 +57,58 @@ pub enum UploadEvent {
     Sent(FileId),
     /// All of it is acknowledged.
     Acknowledged,
+}
+
+/// The states of an [`Upload`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadState {
+    /// No file is being sent.
+    ExpectRequest,
+    /// A file was requested and is being opened.
+    ExpectSource,
+    /// Chunks are being sent.
+    Sending,
+    /// Everything is sent, the EOF too, and not all of it acknowledged.
+    ExpectLastAcknowledgments,
+    /// The connection is over.
+    Closed,
+}
+
+impl table::State for UploadState {
+    type Kind = PeerMessageKind;
+
+    const ALL: &'static [Self] = &[
+        Self::ExpectRequest,
+        Self::ExpectSource,
+        Self::Sending,
+        Self::ExpectLastAcknowledgments,
+        Self::Closed,
+    ];
+
+    /// An acknowledgment that no chunk is waiting for is refused by the count of the machine.
+    fn row(self) -> Row<Self> {
+        use PeerMessageKind::{Acknowledgment, Request};
+        match self {
+            Self::ExpectRequest => {
+                Row { expected: "a request", legal: &[(Request, &[Self::ExpectSource])] }
+            }
+            Self::ExpectSource => Row {
+                expected: "an acknowledgment",
+                legal: &[(Acknowledgment, &[Self::ExpectSource])],
+            },
+            Self::Sending => {
+                Row { expected: "an acknowledgment", legal: &[(Acknowledgment, &[Self::Sending])] }
+            }
+            Self::ExpectLastAcknowledgments => Row {
+                expected: "an acknowledgment or a request",
+                legal: &[
+                    (Acknowledgment, &[Self::ExpectLastAcknowledgments, Self::ExpectRequest]),
+                    (Request, &[Self::ExpectSource]),
+                ],
+            },
+            Self::Closed => Row::silent("nothing"),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -139,7 +191,10 @@ impl Upload {
         now: Instant,
         message: PeerMessage,
     ) -> Result<Option<UploadEvent>, CloseReason> {
-        legal::check(legal::UPLOAD, self.state(), PeerKind::from(&message))?;
+        let (state, kind) = (self.state(), message.kind());
+        if state.next(kind).is_empty() {
+            return Err(state.violation(kind));
+        }
         match message {
             PeerMessage::Request(name) => {
                 self.state = State::ExpectSource;
@@ -159,9 +214,7 @@ impl Upload {
                 }
                 Ok(self.go_on(now))
             }
-            PeerMessage::Chunk { .. } | PeerMessage::Eof(_) => {
-                unreachable!("never legal for an uploader")
-            }
+            PeerMessage::Chunk { .. } | PeerMessage::Eof(_) => Err(state.violation(kind)),
         }
     }
 
@@ -224,7 +277,7 @@ impl Upload {
                 self.state = State::ExpectLastAcknowledgments(sending);
                 Some(UploadEvent::Sent(file))
             }
-            _ => unreachable!("it was sending"),
+            _ => None,
         }
     }
 

@@ -11,8 +11,7 @@ use std::time::Instant;
 
 use p2pfs::limits::{Limits, OUTBOX_BYTES_MAX, PROGRESS_TIMEOUT};
 use p2pfs::proto::Transmit;
-use p2pfs::proto::v0::legal::DownloadState;
-use p2pfs::proto::v0::{Download, DownloadEvent};
+use p2pfs::proto::v0::{Download, DownloadEvent, DownloadState};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 use sha2::{Digest as _, Sha256};

@@ -8,8 +8,7 @@ use std::rc::Rc;
 
 use p2pfs::limits::{DOWNLOADS_MAX, Limits};
 use p2pfs::proto::Transmit;
-use p2pfs::proto::v0::legal::RegistrationState;
-use p2pfs::proto::v0::{Registration, RegistrationEvent};
+use p2pfs::proto::v0::{Registration, RegistrationEvent, RegistrationState};
 use p2pfs::wire::PeerId;
 
 use super::clock::Clock;

@@ -8,8 +8,7 @@ use std::rc::Rc;
 
 use p2pfs::limits::{Limits, OUTBOX_BYTES_MAX};
 use p2pfs::proto::Transmit;
-use p2pfs::proto::v0::RegistrySession;
-use p2pfs::proto::v0::legal::SessionState;
+use p2pfs::proto::v0::{RegistrySession, SessionState};
 use p2pfs::wire::v0::{RegistryRequest, RegistryResponse};
 use p2pfs::wire::{FieldText, PeerId};
 

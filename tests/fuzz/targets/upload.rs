@@ -11,8 +11,7 @@ use std::time::Instant;
 
 use p2pfs::content::Digest;
 use p2pfs::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, Limits, WINDOW_BYTES};
-use p2pfs::proto::v0::legal::UploadState;
-use p2pfs::proto::v0::{Upload, UploadEvent};
+use p2pfs::proto::v0::{Upload, UploadEvent, UploadState};
 use p2pfs::proto::{FileId, Transmit};
 use p2pfs::wire::v0::FileName;
 
