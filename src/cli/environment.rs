@@ -1,5 +1,4 @@
-//! Each option has an environment variable, made from its name in this one place, so
-//! that none is forgotten.
+//! Gives each option an environment variable, whose name is made from that of the option.
 
 use std::env;
 
@@ -7,8 +6,8 @@ use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, Error};
 use clap::{Arg, ArgAction, Command};
 
-/// Gives each option of `command`, and of the commands below it, its variable. One that
-/// is empty counts as not set.
+/// Returns `command` with a variable for each option, also those of its subcommands. A
+/// variable that is empty counts as not set.
 pub(super) fn with_variables(command: Command) -> Command {
     command.mut_args(with_variable).mut_subcommands(with_variables)
 }
@@ -16,7 +15,7 @@ pub(super) fn with_variables(command: Command) -> Command {
 fn with_variable(arg: Arg) -> Arg {
     let Some(name) = arg.get_long().map(variable_of) else { return arg };
     let arg = match arg.get_action() {
-        // Not only `true` and `false`, but also 1 and 0, yes and no.
+        // Accepts `true` and `false`, 1 and 0, yes and no.
         ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
         _ => arg,
     };
@@ -26,9 +25,9 @@ fn with_variable(arg: Arg) -> Arg {
     }
 }
 
-/// What clap says, with the variable in the place of the option if the value that is wrong
-/// is from there.
-pub(super) fn said(error: &Error) -> String {
+/// Returns the message of an error, which names the variable instead of the option if the
+/// wrong value is from the variable.
+pub(super) fn message(error: &Error) -> String {
     let text = error.to_string();
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text),
@@ -41,13 +40,13 @@ pub(super) fn said(error: &Error) -> String {
     };
     let option = arg.trim_start_matches('-').split([' ', '=', '[', '.']).next().unwrap_or_default();
     let variable = variable_of(option);
-    // Of several values with commas between, one is told.
-    let is_there = env::var(&variable)
+    // clap names one of several values that commas separate.
+    let is_from_variable = env::var(&variable)
         .is_ok_and(|values| values == *value || values.split(',').any(|one| one == value));
-    if is_there { text.replace(&format!("'{arg}'"), &variable) } else { text }
+    if is_from_variable { text.replace(&format!("'{arg}'"), &variable) } else { text }
 }
 
-/// Whether events are asked for, by a command line that may be wrong.
+/// Returns whether events are asked for, by a command line that may be wrong.
 pub(super) fn wants_events() -> bool {
     let variable = env::var_os(variable_of("json")).unwrap_or_default();
     env::args_os().any(|argument| argument == "--json")
@@ -74,7 +73,7 @@ mod tests {
     #[test]
     fn every_option_has_its_variable() {
         assert_eq!(variable_of("offer-interval"), "P2PFS_OFFER_INTERVAL");
-        // Before it is built: what clap adds then, --help and --version, has none.
+        // Not built yet: clap then adds --help and --version, which have no variable.
         check(&crate::cli::definition());
     }
 }

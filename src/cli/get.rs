@@ -20,33 +20,32 @@ use crate::wire::v0::FileName;
 
 /// The command line of `get`.
 #[derive(Debug, Args)]
-#[command(after_help = "A NAME with *, ? or [ in it is a pattern, to be quoted from the shell: \
-    `p2pfs get '*.iso'`. It waits for the first offer that matches; every name that matches and \
-    is heard within two more of --offer-interval is fetched.\n\n\
-    A file shows under its name only once it is verified. It goes to stdout with `-o -`, and \
-    also only then.")]
+#[command(after_help = "A NAME with *, ? or [ in it is a pattern; quote it from the shell: \
+    `p2pfs get '*.iso'`. The command waits for the first offer that matches. It then listens \
+    for two more of --offer-interval, and fetches every name that matches.\n\n\
+    A file appears under its final name only after its SHA-256 has been verified. With `-o -` \
+    it is written to stdout, also only then.")]
 #[command(mut_arg("interface", |arg| arg.help(CONNECT_FROM)))]
 #[command(mut_arg("broadcast", |arg| arg.help(HEARD_ON)))]
 #[command(mut_arg("offer_interval", |arg| arg.help(OTHERS_OFFER)))]
 pub struct GetArgs {
-    /// Fetch this file, or all whose names match this pattern.
+    /// Fetch this file, or every file whose name matches this pattern.
     #[arg(required = true, value_name = "NAME")]
     #[arg(value_parser = OsStringValueParser::new().try_map(wanted))]
     pub names: Vec<Wanted>,
-    /// Put the files into this folder; - writes one file to stdout.
+    /// Write the files to this folder; - writes one file to stdout.
     #[arg(short, long, value_name = "DIR|-", default_value = ".")]
     #[arg(value_parser = OsStringValueParser::new().try_map(output))]
     pub output: Output,
-    /// Give up after so long, be it that nobody offers it or that there is no registry
-    /// [default: wait for ever].
+    /// Give up after this time, also without an offer or a registry [default: never].
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub timeout: Option<Duration>,
-    /// Give a file up once all that offer it failed and were asked again so often. What
-    /// nobody offers, and a registry that cannot be reached, is waited for: see --timeout.
+    /// Retries per file after every source has failed. Waiting for an offer or for the
+    /// registry is no retry: see --timeout.
     #[arg(long, value_name = "N", default_value_t = RETRIES_MAX)]
     pub retries: u32,
-    /// What to do if there is something of that name: fail (unless it turns out to be the
-    /// same), skip it, rename the new one to `NAME (1)`, or replace the old one.
+    /// Choose what happens if the name is taken: fail (unless the content is the same), skip
+    /// the file, rename the new one to `NAME (1)`, or replace the old one.
     #[arg(
         long,
         value_name = "HOW",
@@ -55,8 +54,8 @@ pub struct GetArgs {
         hide_possible_values = true
     )]
     on_conflict: Conflict,
-    /// Have a running peer of yours fetch the files, into its own folder, and wait for them;
-    /// say which, if there are several.
+    /// Let a running peer of yours fetch the files into its own folder, and wait for them.
+    /// Name it if several run.
     #[arg(long, value_name = "PID|SOCKET", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "")]
     pub via: Option<String>,
@@ -71,19 +70,19 @@ pub struct GetArgs {
     pub transfer: TransferArgs,
 }
 
-/// What to fetch.
+/// A name or a pattern to fetch.
 #[derive(Clone, Debug)]
 pub enum Wanted {
     /// The file of this name.
     Name(FileName),
-    /// All whose names match.
+    /// Every file whose name matches.
     Matching(NamePattern),
 }
 
-/// Where to put it.
+/// Where the files are written.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Into this folder.
+    /// To this folder.
     Folder(PathBuf),
     /// To stdout.
     Stdout,
@@ -97,12 +96,12 @@ enum Conflict {
     Replace,
 }
 
-/// What `--interface` is for here: nothing is listened on, and nothing offered.
-const CONNECT_FROM: &str = "Connect from the address of this network interface; may be given many \
-    times, or with commas between. With several, the system chooses";
+/// The meaning of `--interface` for this command, which neither listens nor offers.
+const CONNECT_FROM: &str = "Connect from the address of this network interface. Repeat it, or \
+    separate several with commas; the system chooses among several";
 
-/// What says how this program is to fetch, and nothing to a running peer. In the
-/// environment it does no harm.
+/// Options that a running peer would not follow: an error together with `--via`. From the
+/// environment they are ignored.
 const NOT_WITH_VIA: [&str; 11] = [
     "output",
     "retries",
@@ -118,7 +117,7 @@ const NOT_WITH_VIA: [&str; 11] = [
 ];
 
 impl GetArgs {
-    /// What to do if something stands under the name of a file.
+    /// Returns what happens if the final name of a file is taken.
     pub fn on_conflict(&self) -> OnConflict {
         match self.on_conflict {
             Conflict::Fail => OnConflict::Compare,
@@ -128,7 +127,7 @@ impl GetArgs {
         }
     }
 
-    /// Checks what no option can check alone.
+    /// Checks options together.
     pub(super) fn check(&self, output: &OutputArgs, matches: &ArgMatches) -> Result<(), Failure> {
         let usage = |message: &str| Err(Failure::new(ExitCode::Usage, message));
         let is_pattern = |wanted: &Wanted| matches!(wanted, Wanted::Matching(_));
@@ -137,7 +136,7 @@ impl GetArgs {
             if let Some(id) = NOT_WITH_VIA.into_iter().find(is_given) {
                 let option = id.replace('_', "-");
                 let message = format!("--via cannot be used with --{option}: the running peer ");
-                return usage(&format!("{message}fetches as it was told; see --help"));
+                return usage(&format!("{message}fetches with its own options; see --help"));
             }
             return match self.names.iter().any(is_pattern) {
                 true => usage("--via takes names and no pattern; see --help"),

@@ -1,4 +1,4 @@
-//! Limits that a user may change.
+//! The limits that a user may change.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::limits::{CONNECTIONS_MIN, CONNECTIONS_PER_ADDRESS_MAX, Limits};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// Connections at once [default: 1024 for a peer, 16384 for a registry].
+    /// Limit the connections open at once [default: 1024 for a peer, 16384 for a registry].
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(CONNECTIONS_MIN as i64..=1_000_000))]
     connections_max: Option<u32>,
-    /// Connections accepted from one address at once; the loopback is exempt.
+    /// Limit the connections open at once from one address; the loopback is exempt.
     #[arg(long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS_MAX as u32)]
     #[arg(value_parser = value_parser!(u32).range(1..=1_000_000))]
     connections_per_address_max: u32,
-    /// Close a new connection on which nothing was received for so long.
+    /// Close a new connection that has received nothing for this time.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     first_byte_timeout: Duration,
-    /// Close a connection on which nothing was asked for so long.
+    /// Close a connection without a request for this time.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = timeout)]
     idle_timeout: Duration,
 }
@@ -35,22 +35,22 @@ pub struct TransferArgs {
     progress_timeout: Duration,
 }
 
-/// What holds for the files that are fetched.
+/// Options of commands that fetch.
 #[derive(Debug, Args)]
 pub struct WriteArgs {
-    /// Do not wait until a file would survive a loss of power before it is called done.
+    /// Do not flush files to the disk; they may be lost when the power fails.
     #[arg(long, help_heading = "Files")]
     pub no_sync: bool,
     /// Fetch no file larger than this, such as 500M or 4GiB.
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     max_file_size: Option<u64>,
-    /// Leave so much of the disk free [default: the larger of 64 MiB and 1 %].
+    /// Keep this much of the disk free [default: the larger of 64 MiB and 1 %].
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     pub disk_reserve: Option<u64>,
 }
 
 impl LimitArgs {
-    /// The limits, with `usual` for what is not said here.
+    /// Returns the limits; those without an option here are from `usual`.
     pub fn limits(&self, usual: Limits) -> Limits {
         Limits {
             connections_max: self.connections_max.map_or(usual.connections_max, |n| n as usize),
@@ -63,14 +63,14 @@ impl LimitArgs {
 }
 
 impl TransferArgs {
-    /// The limits, with `usual` for what is not said here.
+    /// Returns the limits; those without an option here are from `usual`.
     pub fn limits(&self, usual: Limits) -> Limits {
         Limits { progress_timeout: self.progress_timeout, ..usual }
     }
 }
 
 impl WriteArgs {
-    /// The limits, with `usual` for what is not said here.
+    /// Returns the limits; those without an option here are from `usual`.
     pub fn limits(&self, usual: Limits) -> Limits {
         Limits { file_bytes_max: self.max_file_size.unwrap_or(u64::MAX), ..usual }
     }

@@ -1,12 +1,12 @@
-//! The command line, turned once into settings that are known to be valid.
+//! Parses the command line, once, into settings that are valid.
 //!
-//! | room | what stands there |
+//! | module | content |
 //! |---|---|
-//! | this file | the commands, the reading of them, exit codes in the help |
+//! | this file | the commands, their parsing, the exit codes in the help |
 //! | [`network`], [`output`], [`limits`] | groups of options that commands share |
-//! | `registry`, `peer`, `share`, `get`, `list`, `doctor`, `text` | the options of one command each |
-//! | `environment` | each option's environment variable |
-//! | `value` | from text to one value: addresses, durations, sizes, names |
+//! | `registry`, `peer`, `share`, `get`, `list`, `doctor`, `status`, `text` | the options of one command each |
+//! | `environment` | the environment variable of each option |
+//! | `value` | parsers of single values: addresses, durations, sizes, names |
 
 mod doctor;
 mod environment;
@@ -40,12 +40,13 @@ use crate::exit::{ExitCode, Failure};
 use crate::wire::Shown;
 
 const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and its name in capitals, \
-    such as P2PFS_OFFER_INTERVAL for --offer-interval. An option that is given wins.\n\n\
-    Exit codes: 0 every file asked for is there and verified, 1 other, 2 usage, 3 nobody offered \
-    it, 4 neither registry nor peer could be reached, 5 offered but timed out or stalled, 6 \
-    checksum wrong, 7 id or port taken at the registry, 8 write error, 9 exists and may not be \
-    replaced or emptied, 10 some files done and some not, 11 address in use, 129, 130 \
-    and 143 interrupted.";
+    such as P2PFS_OFFER_INTERVAL for --offer-interval. An option on the command line overrides \
+    it.\n\n\
+    Exit codes: 0 every wanted file is there and verified, 1 other error, 2 usage, 3 not offered \
+    in time, 4 registry or peer unreachable, 5 offered, but timed out or stalled, 6 checksum \
+    wrong, 7 id or port taken at the registry, 8 write error, 9 exists and may not be replaced \
+    or emptied, 10 some files fetched and some not, 11 address in use, 129, 130 and 143 stopped \
+    by SIGHUP, SIGINT and SIGTERM.";
 
 /// Share files between the peers of a network, verified, at almost no cost.
 #[derive(Debug, Parser)]
@@ -53,64 +54,63 @@ const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and it
 #[command(arg_required_else_help = false)]
 #[command(after_help = AFTER_HELP)]
 pub struct Cli {
-    /// What to run.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
-    /// What is shown.
+    /// Options of every command.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
 impl Command {
-    /// Whether it runs for a while, so that there is something to tell.
+    /// Returns whether `--json` makes it print events.
     pub fn has_events(&self) -> bool {
         !matches!(self, Self::Completions(_) | Self::Man(_))
     }
 
-    /// Whether it is one that a person uses every day, who wants no dates in the log.
+    /// Returns whether people use it every day: its log has no dates.
     pub fn is_daily(&self) -> bool {
         matches!(self, Self::Share(_) | Self::Get(_) | Self::List(_) | Self::Status(_))
     }
 }
 
-/// What to run.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Share the files of a folder with everybody on the network.
+    /// Share the files of a folder with every machine of the network.
     Share(ShareArgs),
-    /// Fetch files that others share, verify them, and exit.
+    /// Fetch files that other peers share, verify them, and exit.
     Get(GetArgs),
-    /// Show what is on offer, from whom, and when it was last heard of.
+    /// Show which files are offered, by which peer, and when each offer was last heard.
     List(ListArgs),
-    /// Tell why nothing is found: look at interfaces, broadcasts, the registry and peers.
+    /// Tell why nothing is found: test interfaces, broadcasts, the registry and peers.
     Doctor(DoctorArgs),
-    /// Show how a share or peer of yours does that runs on this machine.
+    /// Show the state of your shares and peers on this machine.
     Status(StatusArgs),
-    /// Run the registry, which knows which peer listens where.
+    /// Run the registry, which tells peers where to find each other.
     Registry(RegistryArgs),
-    /// Run a peer, which shares a folder, and fetches and then shares what it wants.
+    /// Run a peer, which shares a folder, fetches wanted files, and shares them too.
     Peer(PeerArgs),
-    /// Print the completions of a shell.
+    /// Print the completions for a shell.
     Completions(CompletionsArgs),
-    /// Print the manual page.
+    /// Print a manual page.
     Man(ManArgs),
 }
 
 impl Cli {
-    /// Reads the command line.
+    /// Parses the command line. Prints `--help` and `--version`, and returns `None` for them.
     ///
     /// # Errors
-    /// What clap has to say, in one line. `--help` and `--version` are printed, and
-    /// are `Ok(None)`.
+    /// With the message of clap, in one line, if the command line is wrong.
     pub fn read() -> Result<Option<Self>, Failure> {
         let read = definition()
             .try_get_matches()
             .and_then(|matches| Self::from_arg_matches(&matches).map(|cli| (cli, matches)));
         match read {
             Ok((cli, matches)) => cli.check(&matches).map(Some),
-            Err(error) if error.use_stderr() => Err(usage(&environment::said(&error))),
+            Err(error) if error.use_stderr() => Err(usage(&environment::message(&error))),
             Err(help) => match help.print() {
-                // Who has read enough of it may go.
+                // A reader may close the pipe before the end.
                 Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                     let message = format_args!("cannot write to stdout: {error}");
                     Err(Failure::new(ExitCode::WriteFailed, message))
@@ -120,7 +120,7 @@ impl Cli {
         }
     }
 
-    /// Whether events are asked for, be it by a command line that cannot be read.
+    /// Returns whether events are asked for, also by a command line that is wrong.
     pub fn wants_events() -> bool {
         environment::wants_events()
     }
@@ -137,8 +137,8 @@ impl Cli {
     }
 }
 
-/// Which of two options that exclude each other does not count: of one that is given and
-/// one from the environment, that is the latter.
+/// Returns which of two options that exclude each other is ignored: an option on the command
+/// line overrides one from the environment.
 ///
 /// # Errors
 /// If both are from the same place.
@@ -163,12 +163,12 @@ fn loser<'a>(
     }
 }
 
-/// The whole definition, with the environment variables.
+/// Returns the definition of the command line, with the environment variables.
 pub fn definition() -> clap::Command {
     environment::with_variables(Cli::command())
 }
 
-/// The first paragraph of what clap says, in one line and without its hints.
+/// Returns the first paragraph of a message of clap, in one line and without its hints.
 fn usage(text: &str) -> Failure {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let paragraph = text.split("\n\n").next().unwrap_or(text);

@@ -1,4 +1,4 @@
-//! Where the others are: the registry, the offers, our own interfaces.
+//! Options about the network: the registry, offers, our own interfaces.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -10,26 +10,26 @@ use clap::Args;
 use super::value::{is_of_one_host, offer_interval, target};
 use crate::limits::REGISTRY_PORT;
 
-/// Where the registry is, and listens, if nothing else is said.
+/// The default address of the registry.
 pub(super) const REGISTRY_ADDRESS: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, REGISTRY_PORT);
 
-/// What `--broadcast` and `--offer-interval` are for where only the offers of others matter.
-pub(super) const HEARD_ON: &str = "Where others send offers to: heard on its port, on every \
-    interface, whatever its address; nothing is sent there [default: port 8000]";
+/// The meaning of `--broadcast` and `--offer-interval` for commands that offer nothing.
+pub(super) const HEARD_ON: &str = "Hear offers on the port of this address, on every interface; \
+    nothing is sent there [default: port 8000]";
 pub(super) const OTHERS_OFFER: &str =
-    "How often others offer each file, such as 5s or 500ms: how long to listen follows from it";
+    "Expect the offers of others this often, such as 5s or 500ms; sets how long to listen";
 
-/// Options of every command that looks for others by the registry and by offers.
+/// Options of every command that finds peers by the registry and by offers.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// Where the registry is: an address or a name, with a port unless that is 5000.
+    /// Use this registry. Give an address or a name, and a port unless it is 5000.
     #[arg(long, value_name = "HOST[:PORT]", default_value_t = HostPort::Address(REGISTRY_ADDRESS))]
     pub registry: HostPort,
-    /// Use this network interface: its address to listen on and to connect from, its
-    /// broadcast address for offers; may be given many times, or with commas between. With
-    /// several, others connect to the address from which we reach the registry.
+    /// Use this network interface: listen on its address, connect from it, and offer to its
+    /// broadcast address. Repeat it, or separate several with commas; other peers then connect
+    /// to the address from which we reach the registry.
     #[arg(long, value_name = "NAME|ADDRESS", value_delimiter = ',')]
     pub interface: Vec<InterfaceName>,
     /// Offers.
@@ -41,23 +41,23 @@ pub struct NetworkArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct OfferArgs {
-    /// Where offers are sent; heard on the same port, on every interface
+    /// Send offers to this address, and hear them on its port, on every interface
     /// [default: the broadcast address of each interface used, port 8000].
     #[arg(long, value_name = "ADDR:PORT", value_parser = target)]
     pub broadcast: Option<SocketAddrV4>,
-    /// How often each file is offered, such as 5s or 500ms.
+    /// Offer each file this often, such as 5s or 500ms.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = offer_interval)]
     pub offer_interval: Duration,
 }
 
-/// A host, by address or by name, and a port.
+/// A host, as an address or a name, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPort {
-    /// Known as it is.
+    /// An address.
     Address(SocketAddrV4),
-    /// To be resolved, once.
+    /// A name, which is resolved once.
     Name {
-        /// Of ASCII letters, digits, `-`, `_` and `.`; the last part is no number.
+        /// ASCII letters, digits, `-`, `_` and `.`; the last part is no number.
         host: String,
         /// The port.
         port: u16,
@@ -73,16 +73,16 @@ impl FromStr for HostPort {
             None => (text, REGISTRY_PORT),
         };
         if port == 0 {
-            return Err("port 0 is nowhere".into());
+            return Err("nobody can connect to port 0".into());
         }
         if let Ok(address) = host.parse::<Ipv4Addr>() {
             if !is_of_one_host(address) {
-                return Err("no machine has that address; give the one of the registry's".into());
+                return Err("no machine has that address; give that of the registry".into());
             }
             return Ok(Self::Address(SocketAddrV4::new(address, port)));
         }
         let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        // What ends in a number would be taken for an address, by some in surprising ways.
+        // A resolver may take a name that ends in a number for an address: 127.1 is 127.0.0.1.
         let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
         let is_number = last.chars().all(|c| c.is_ascii_digit());
         if host.is_empty() || !host.chars().all(is_legal) || is_number {
@@ -101,12 +101,12 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// One of our network interfaces, by its name or an address of it.
+/// One of our network interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InterfaceName {
-    /// By an address.
+    /// The interface that has this address.
     Address(Ipv4Addr),
-    /// By its name.
+    /// The interface of this name.
     Name(String),
 }
 

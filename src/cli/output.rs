@@ -1,4 +1,4 @@
-//! What is shown, and how.
+//! Options about output: events, the log, metrics.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub struct OutputArgs {
     /// Print events on stdout, one JSON object a line; see `p2pfs man json`.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Log more: -v for details, -vv for everything.
+    /// Log more: -v logs details, -vv everything.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub verbose: u8,
     /// Log errors only.
@@ -34,17 +34,17 @@ impl OutputArgs {
         Ok(())
     }
 
-    /// What a program that runs is to show.
+    /// Returns what a service shows.
     pub fn show(&self) -> Show {
         Show { json: self.json, has_progress: false, has_metrics: false }
     }
 
-    /// The same for a program that a person uses every day.
+    /// Returns what a command of every day shows.
     pub fn show_daily(&self) -> Show {
         Show { json: self.json, has_progress: !self.quiet, has_metrics: false }
     }
 
-    /// How much to log.
+    /// Returns how much is logged.
     pub fn log_level(&self) -> LevelFilter {
         match self.verbose {
             _ if self.quiet => LevelFilter::Error,
@@ -55,11 +55,11 @@ impl OutputArgs {
     }
 }
 
-/// Metrics.
+/// The option about metrics.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct MetricsArgs {
-    /// Write metrics into this file every 10 s, as Prometheus reads them.
+    /// Write metrics to this file every 10 s, in the text format of Prometheus.
     #[arg(long, value_name = "FILE")]
     pub metrics: Option<PathBuf>,
 }

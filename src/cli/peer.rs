@@ -15,37 +15,38 @@ use crate::exit::{ExitCode, Failure};
 use crate::limits::WISHES_MAX;
 use crate::wire::v0::FileName;
 
-/// The command line of a peer.
+/// The command line of `peer`.
 #[derive(Debug, Args)]
 pub struct PeerArgs {
-    /// Our number, which no other peer of the registry may have.
+    /// Register with this id, which no other peer may have.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub id: u32,
     /// Listen on this TCP port; 0 takes a free one.
     #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
     pub port: u16,
-    /// Our address: to listen on, to connect from and to broadcast on; or use --interface.
+    /// Listen on this address, connect from it, and broadcast on its network; or use
+    /// --interface.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", value_parser = host)]
     pub host: Ipv4Addr,
-    /// Network.
-    #[command(flatten)]
-    pub network: NetworkArgs,
-    /// Share this folder, as it is, and fetch into it
-    /// [default: a folder peer-N in the current one, made anew at each start].
+    /// Share this folder, and fetch into it
+    /// [default: peer-N in the current folder, emptied and filled at each start].
     #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(folder))]
     pub dir: Option<PathBuf>,
-    /// Fill the folder peer-N with the files of the folder peer-N in this one.
+    /// Fill the folder peer-N from the folder peer-N in this one.
     #[arg(long, value_name = "DIR", default_value = "initial_peer_folders")]
     pub initial_folders: PathBuf,
-    /// Fetch this file; may be given many times.
+    /// Fetch this file; repeat it for several.
     #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(file_name))]
     pub want: Vec<FileName>,
     /// Exit once every wanted file is there and verified.
     #[arg(long, requires = "want")]
     pub exit_when_done: bool,
-    /// Take the first download of each file for a wrong one, to show the recovery.
+    /// Fail the first checksum of each file, to show the recovery.
     #[arg(long)]
     pub simulate_checksum_failure: bool,
+    /// Network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
     /// Files.
     #[command(flatten)]
     pub writing: WriteArgs,
@@ -61,9 +62,9 @@ pub struct PeerArgs {
 }
 
 impl PeerArgs {
-    /// Checks what no option can check alone.
+    /// Checks options together, and drops those that others override.
     pub(super) fn settle(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
-        // Where both are there, the first of each two counts.
+        // The code that reads them lets --interface and --dir override the other ones.
         if loser(matches, "interface", "host")? == Some("interface") {
             self.network.interface.clear();
         }

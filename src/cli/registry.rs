@@ -8,7 +8,7 @@ use super::limits::LimitArgs;
 use super::network::REGISTRY_ADDRESS;
 use super::value::listen;
 
-/// The command line of the registry.
+/// The command line of `registry`.
 #[derive(Debug, Args)]
 pub struct RegistryArgs {
     /// Listen on this address; port 0 takes a free one.

@@ -12,14 +12,12 @@ use super::value::folder;
 
 /// The command line of `share`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Nothing is written into the folder. Which files are offered: regular ones \
-    directly in it, not hidden, with a name that is legal on every system.\n\n\
-    Without --interface, the address is that of the interface that reaches the registry or, if \
-    the registry is on this machine, of the one with the default route."
-)]
+#[command(after_help = "Nothing is written to the folder. The files offered are the regular ones \
+    directly in it that are not hidden and have a name that is legal on every system.\n\n\
+    Without --interface, the address is that of the interface that reaches the registry. If the \
+    registry is on this machine, it is that of the interface with the default route.")]
 pub struct ShareArgs {
-    /// The folder to share.
+    /// Share this folder.
     #[arg(default_value = ".", value_parser = PathBufValueParser::new().try_map(folder))]
     pub dir: PathBuf,
     /// Listen on this TCP port [default: a free one].

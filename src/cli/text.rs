@@ -6,14 +6,14 @@ use clap_complete::Shell;
 /// The command line of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
-    /// The shell.
+    /// Print the completions for this shell.
     pub shell: Shell,
 }
 
 /// The command line of `man`.
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// The page to print: a command, or `json` for the events of --json [default: p2pfs].
+    /// Print the page of this command, or of the events of --json: `json` [default: p2pfs].
     #[arg(value_name = "COMMAND")]
     pub page: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! From text to one value, or to why it is none.
+//! Parses one value; an error says what is wrong with it.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -12,12 +12,15 @@ use super::network::REGISTRY_ADDRESS;
 use crate::limits::{OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT, TIMEOUT_MAX, TIMEOUT_MIN};
 use crate::wire::v0::{FileName, NameError};
 
-/// An address that others can connect to.
+/// Parses an address that other peers can connect to.
 pub(super) fn host(text: &str) -> Result<Ipv4Addr, String> {
     usable(text.parse().map_err(|_| "not an IPv4 address".to_owned())?)
 }
 
-/// An address, if others can connect to it.
+/// Returns the address.
+///
+/// # Errors
+/// If other peers cannot connect to it.
 pub(super) fn usable(host: Ipv4Addr) -> Result<Ipv4Addr, String> {
     match is_of_one_host(host) {
         true => Ok(host),
@@ -27,12 +30,12 @@ pub(super) fn usable(host: Ipv4Addr) -> Result<Ipv4Addr, String> {
     }
 }
 
-/// Whether an address can be that of one machine.
+/// Returns whether an address can be that of one machine.
 pub(super) fn is_of_one_host(address: Ipv4Addr) -> bool {
     !address.is_unspecified() && !address.is_broadcast() && !address.is_multicast()
 }
 
-/// An address to listen on.
+/// Parses an address to listen on.
 pub(super) fn listen(text: &str) -> Result<SocketAddrV4, String> {
     match text.parse::<SocketAddrV4>() {
         Ok(address) if address.ip().is_broadcast() || address.ip().is_multicast() => {
@@ -43,10 +46,10 @@ pub(super) fn listen(text: &str) -> Result<SocketAddrV4, String> {
     }
 }
 
-/// An address to send to.
+/// Parses an address to send to.
 pub(super) fn target(text: &str) -> Result<SocketAddrV4, String> {
     match text.parse::<SocketAddrV4>() {
-        Ok(address) if address.port() == 0 => Err("port 0 is nowhere".into()),
+        Ok(address) if address.port() == 0 => Err("nobody hears port 0".into()),
         Ok(address) => Ok(address),
         Err(_) => Err(format!("not an IPv4 address and port, such as 192.0.2.1:{OFFER_PORT}")),
     }
@@ -74,7 +77,10 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     parse_size::parse_size(text).map_err(|_| "not a size, such as 500M or 4GiB".to_owned())
 }
 
-/// A folder that is there.
+/// Returns the path.
+///
+/// # Errors
+/// If it is no folder that exists.
 pub(super) fn folder(path: PathBuf) -> Result<PathBuf, String> {
     match std::fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => Ok(path),
@@ -83,7 +89,7 @@ pub(super) fn folder(path: PathBuf) -> Result<PathBuf, String> {
     }
 }
 
-/// The name of a file that others may offer.
+/// Parses the name of a file that peers may offer.
 pub(super) fn file_name(text: OsString) -> Result<FileName, NameError> {
     FileName::from_bytes(text.as_encoded_bytes())
 }
