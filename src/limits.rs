@@ -342,11 +342,11 @@ pub const DIGEST_CACHE_WRITE_BYTES: usize = 32 * 1024;
 
 // ---- what is shown ----
 
-/// Between two looks at the running transfers, and between two events about the progress of
+/// Between two samples of the running transfers, and between two events about the progress of
 /// one: scripts need no more.
-pub const PROGRESS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub const PROGRESS_SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two pictures of the progress on a terminal: quick enough for the eye. No two
-/// looks follow one another sooner.
+/// samples follow one another sooner.
 pub const PROGRESS_DRAW_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two lines about the progress where there is no terminal.
 pub const PROGRESS_LINE_INTERVAL: Duration = Duration::from_secs(5);

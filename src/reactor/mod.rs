@@ -280,9 +280,9 @@ impl<N: Node> Reactor<N> {
             return;
         }
         let snapshot = self.node.snapshot();
-        if self.ui.next_look().is_some_and(|at| at <= self.now) {
+        if self.ui.next_sample().is_some_and(|at| at <= self.now) {
             let work = mem::take(&mut self.work);
-            self.ui.look(self.now, &snapshot, &work);
+            self.ui.sample(self.now, &snapshot, &work);
         }
         if let Some(written) = self.write_metrics_if_due(&snapshot) {
             let error = written.err();
@@ -320,7 +320,7 @@ impl<N: Node> Reactor<N> {
     /// The time, if it is of interest how long something takes: only while what runs is
     /// shown.
     fn stopwatch(&self) -> Option<Instant> {
-        self.ui.next_look().map(|_| Instant::now())
+        self.ui.next_sample().map(|_| Instant::now())
     }
 
     fn stop(&mut self) {

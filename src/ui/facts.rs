@@ -1,5 +1,5 @@
-//! Everything that a program can tell of itself at one moment: for `status`, as text and
-//! as JSON, and for `--metrics`.
+//! The state of a program at one moment: the answers to `status`, as text and as JSON, and
+//! what `--metrics` writes.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -12,20 +12,20 @@ use crate::count::{Bytes, Count};
 use crate::node::{Direction, Inventory, Snapshot, Transfer};
 use crate::wire::v0::FileName;
 
-/// What the loop of a program did so far.
+/// What the loop of a program has done so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoopCounts {
     /// Its turns.
     pub turns: u64,
-    /// The longest of them, apart from waits for the disk.
+    /// The longest turn, without waits for the disk.
     pub longest_turn: Duration,
-    /// Waits for the disk, to make files safe.
+    /// Waits for the disk, to make files durable.
     pub syncs: u64,
-    /// The longest of them.
+    /// The longest of these waits.
     pub longest_sync: Duration,
 }
 
-/// The facts at one moment.
+/// The state at one moment.
 pub(super) struct Facts<'a> {
     pub(super) name: &'a str,
     pub(super) began: Instant,
@@ -40,7 +40,7 @@ impl Facts<'_> {
         self.now.saturating_duration_since(self.began)
     }
 
-    /// Returns the numbers as an event.
+    /// Returns the numbers, as an event.
     fn status(&self) -> Event {
         let Self { totals, snapshot, counts, .. } = self;
         let is_in = |transfer: &&Transfer| matches!(transfer.direction, Direction::In { .. });
@@ -90,13 +90,13 @@ impl Facts<'_> {
         }
     }
 
-    /// Returns the bytes of a transfer in each second since its start.
+    /// Returns the average rate of a transfer since its start, in bytes per second.
     fn rate(&self, transfer: &Transfer) -> u64 {
         let seconds = self.now.saturating_duration_since(transfer.began).as_secs_f64();
         if seconds > 0.0 { (transfer.bytes as f64 / seconds) as u64 } else { 0 }
     }
 
-    /// As text for people.
+    /// Returns the state as text for people.
     pub(super) fn text(&self, inventory: &Inventory) -> String {
         let Self { totals, snapshot, counts, .. } = self;
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! How fast the running transfers are, from one look at them to the next.
+//! The rate of each running transfer, from samples of how far it has come.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -11,29 +11,29 @@ use crate::limits::{RATE_SHOWN_WINDOW, STALLED_AFTER};
 use crate::node::{ConnectionId, Direction, Snapshot, Transfer};
 use crate::wire::v0::FileName;
 
-/// Remembers the last look.
+/// The running transfers, as of the last sample.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     running: BTreeMap<(ConnectionId, FileName), Running>,
 }
 
-/// A running transfer, and how it does.
+/// A running transfer with its rate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Running {
-    /// As it was at the last look.
+    /// Its state at the last sample.
     pub(super) transfer: Transfer,
-    /// Over the last seconds; 0 while it is stalled, and the time of that counts for nothing
-    /// later on.
+    /// Its rate over the last seconds; 0 while it is stalled. Later rates leave out the time
+    /// in which it was stalled.
     pub(super) bytes_per_second: f64,
-    /// What held it up.
+    /// What it waited for.
     waits: Waits,
-    /// When that look was.
-    looked_at: Instant,
-    /// The look that the rate is measured from, and the one that it will be next.
+    /// The time of that sample.
+    sampled_at: Instant,
+    /// The sample from which the rate is measured, and the one that will take its place.
     marks: [Mark; 2],
 }
 
-/// How far a transfer was.
+/// How far a transfer had come at some time.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     at: Instant,
@@ -41,8 +41,8 @@ struct Mark {
 }
 
 impl Meter {
-    /// Looks at what runs. The loop `did` this in the time since the last look.
-    pub(super) fn look(&mut self, now: Instant, snapshot: &Snapshot, did: (&Work, Duration)) {
+    /// Takes a sample. `did` is what the loop did since the last sample, and that time.
+    pub(super) fn sample(&mut self, now: Instant, snapshot: &Snapshot, did: (&Work, Duration)) {
         let before = mem::take(&mut self.running);
         let running = snapshot.transfers.iter().map(|&transfer| {
             let key = (transfer.connection, transfer.name);
@@ -52,20 +52,20 @@ impl Meter {
         self.running = running.collect();
     }
 
-    /// What runs.
+    /// Returns the running transfers.
     pub(super) fn running(&self) -> impl Iterator<Item = &Running> {
         self.running.values()
     }
 }
 
 impl Running {
-    /// At its very beginning.
+    /// Returns a transfer as it was at its start.
     fn new(transfer: Transfer) -> Self {
         Self {
             transfer: Transfer { bytes: 0, moved_at: transfer.began, ..transfer },
             bytes_per_second: 0.0,
             waits: Waits::default(),
-            looked_at: transfer.began,
+            sampled_at: transfer.began,
             marks: [Mark { at: transfer.began, bytes: 0 }; 2],
         }
     }
@@ -73,7 +73,7 @@ impl Running {
     fn after(self, now: Instant, transfer: Transfer, did: (&Work, Duration)) -> Self {
         let mut marks = self.marks;
         if self.is_stalled() {
-            marks = [Mark { at: self.looked_at, bytes: self.transfer.bytes }; 2];
+            marks = [Mark { at: self.sampled_at, bytes: self.transfer.bytes }; 2];
         }
         if now.saturating_duration_since(marks[1].at) * 2 >= RATE_SHOWN_WINDOW {
             marks = [marks[1], Mark { at: now, bytes: transfer.bytes }];
@@ -81,7 +81,7 @@ impl Running {
         let [Mark { at, bytes }, _] = marks;
         let seconds = now.saturating_duration_since(at).as_secs_f64();
         let moved = transfer.bytes.saturating_sub(bytes) as f64;
-        let next = Self { transfer, looked_at: now, marks, ..self };
+        let next = Self { transfer, sampled_at: now, marks, ..self };
         let is_moving = seconds > 0.0 && !next.is_stalled();
         Self {
             bytes_per_second: if is_moving { moved / seconds } else { 0.0 },
@@ -90,7 +90,7 @@ impl Running {
         }
     }
 
-    /// Returns what is told of it every second.
+    /// Returns the event that is printed every second.
     pub(super) fn event(&self) -> Event {
         let Transfer { direction, bytes, .. } = self.transfer;
         let [name, address] = [text(self.transfer.name), text(self.transfer.address)];
@@ -119,34 +119,34 @@ impl Running {
         }
     }
 
-    /// What limits it.
+    /// Returns what limits it.
     pub(super) fn limit(&self) -> Limit {
         self.waits.limit()
     }
 
-    /// How long it has been running.
+    /// Returns the time since its start.
     pub(super) fn elapsed(&self) -> Duration {
-        self.looked_at.saturating_duration_since(self.transfer.began)
+        self.sampled_at.saturating_duration_since(self.transfer.began)
     }
 
-    /// Whether nothing moved for so long that it is to be told.
+    /// Returns whether no byte has moved for [`STALLED_AFTER`].
     pub(super) fn is_stalled(&self) -> bool {
         self.still_for() >= STALLED_AFTER
     }
 
-    /// When that will be so, if it is not, and nothing moves until then.
+    /// Returns when it will be stalled if no byte moves until then; `None` if it is stalled.
     pub(super) fn stalls_at(&self) -> Option<Instant> {
         (!self.is_stalled()).then(|| self.transfer.moved_at + STALLED_AFTER)
     }
 
-    /// Whether it is coming in.
+    /// Returns whether it is a download.
     pub(super) fn is_download(&self) -> bool {
         matches!(self.transfer.direction, Direction::In { .. })
     }
 
-    /// For how long nothing moved.
+    /// Returns the time since a byte last moved.
     pub(super) fn still_for(&self) -> Duration {
-        self.looked_at.saturating_duration_since(self.transfer.moved_at)
+        self.sampled_at.saturating_duration_since(self.transfer.moved_at)
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
     fn the_rate_is_that_of_the_last_seconds_and_a_stall_leaves_no_trace_in_it() {
         let began = Instant::now();
         let at = |milliseconds| began + Duration::from_millis(milliseconds);
-        let look = |meter: &mut Meter, now, moved_at, bytes| {
+        let sample = |meter: &mut Meter, now, moved_at, bytes| {
             let transfer = Transfer {
                 connection: ConnectionId::from_bits(1),
                 name: FileName::new("file").unwrap(),
@@ -172,19 +172,19 @@ mod tests {
                 bytes,
             };
             let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
-            meter.look(at(now), &snapshot, (&Work::default(), Duration::ZERO));
+            meter.sample(at(now), &snapshot, (&Work::default(), Duration::ZERO));
             meter.running().next().unwrap().bytes_per_second
         };
         let mut meter = Meter::default();
-        // By when so many bytes had come, and the rate that is shown then.
+        // Until when so many bytes came, and the rate that is shown then.
         let story = [
             // A second at 8000, then 1000 for 4 s.
             (1000, 8000, 8000),
             (5000, 12_000, 1000),
-            // It stands for 10 s.
+            // It is stalled for 10 s.
             (10_000, 12_000, 0),
             (15_000, 12_000, 0),
-            // And goes on.
+            // It goes on.
             (16_000, 14_000, 2000),
         ];
         let (mut since, mut bytes, mut moved_at, mut rate) = (0, 0, 0, 0.0);
@@ -192,14 +192,14 @@ mod tests {
             for now in (since..=until).step_by(250).skip(1) {
                 let moved = (bytes_then - bytes) * (now - since) / (until - since);
                 moved_at = if moved > 0 { now } else { moved_at };
-                rate = look(&mut meter, now, moved_at, bytes + moved);
+                rate = sample(&mut meter, now, moved_at, bytes + moved);
             }
             assert!((rate - expected as f64).abs() < 1.0, "{rate} bytes/s after {until} ms");
             (since, bytes) = (until, bytes_then);
         }
-        // Nor is what stands said to move because the looks are far from one another.
+        // Samples far from one another do not make a stalled transfer move.
         let mut meter = Meter::default();
-        assert!(look(&mut meter, 1000, 1000, 1000) > 0.0);
-        assert_eq!(look(&mut meter, 7000, 1000, 1000), 0.0);
+        assert!(sample(&mut meter, 1000, 1000, 1000) > 0.0);
+        assert_eq!(sample(&mut meter, 7000, 1000, 1000), 0.0);
     }
 }

@@ -1,16 +1,16 @@
-//! What people and programs are shown: it is fed with [`Report`]s and, while something
-//! runs, with a [`Snapshot`] at its own pace. It decides nothing and waits for nobody.
+//! Shows people and programs what the node does. It takes every [`Report`], and a [`Snapshot`]
+//! from time to time while a transfer runs. It decides nothing, and never waits for a reader.
 //!
-//! | room | what is shown there |
+//! | module | content |
 //! |---|---|
-//! | `report_log` | lines of the log |
-//! | [`events`] | the events of `--json`, an object a line on stdout, with their documentation |
-//! | `report_event` | which event a report is |
-//! | [`json`], [`schema`] | how an event is written; the types of the documentation |
-//! | `facts` | `status`, and what `--metrics` writes |
-//! | `progress` | how the transfers do, for people |
-//! | `meter`, `work` | how fast the running transfers are, and what keeps them from more |
-//! | [`stdout`] | a line is written there at once or not at all |
+//! | `report_log` | log lines for reports, at a bounded rate |
+//! | [`events`], [`schema`] | the events of `--json` with their documentation, and its types |
+//! | `report_event` | from a report to its event |
+//! | [`json`] | from an event to its line |
+//! | `facts` | the answers to `status`, and `--metrics` |
+//! | `progress` | the progress of transfers, for people |
+//! | `meter`, `work` | the rate of each running transfer, and what limits it |
+//! | [`stdout`] | writes a line at once or not at all |
 
 pub mod events;
 mod facts;
@@ -38,44 +38,43 @@ use self::progress::{Progress, Totals, View};
 use self::report_log::ReportLog;
 pub use self::work::Work;
 use crate::limits::{
-    METRICS_INTERVAL, PROGRESS_DRAW_INTERVAL, PROGRESS_LOOK_INTERVAL, STALLED_AFTER,
+    METRICS_INTERVAL, PROGRESS_DRAW_INTERVAL, PROGRESS_SAMPLE_INTERVAL, STALLED_AFTER,
 };
 use crate::node::{Inventory, Report, Snapshot};
 use crate::wire::Shown;
 
-/// What a program is to show.
+/// What a program shows.
 #[derive(Clone, Debug, Default)]
 pub struct Show {
     /// Events, on stdout.
     pub json: bool,
-    /// How the transfers do, on stderr, in the place of some lines of the log.
+    /// The progress of transfers, on stderr, instead of some lines of the log.
     pub has_progress: bool,
-    /// Whether to write metrics.
+    /// Metrics, in a file.
     pub has_metrics: bool,
 }
 
-/// Shows what a program does. It is called from the loop, and wants to be called again
-/// only while something runs.
+/// Shows what a program does. It asks to be called again only while a transfer runs or
+/// metrics are written, so that an idle loop sleeps.
 pub struct Ui {
     name: String,
     began: Instant,
     log: ReportLog,
     totals: Totals,
     meter: Meter,
-    looked_at: Instant,
-    /// When to look at what runs, while something does that is to be shown.
-    look_due: Option<Instant>,
-    /// Whether events are shown, and when the running transfers are, if any are.
+    sampled_at: Instant,
+    /// When to sample the running transfers, while any of them is to be shown.
+    sample_due: Option<Instant>,
+    /// Whether events are printed, and when those of the running transfers are.
     json: bool,
     events_due: Option<Instant>,
-    /// The same for people.
     progress: Option<Progress>,
     progress_due: Option<Instant>,
     metrics_due: Option<Instant>,
 }
 
 impl Ui {
-    /// A program is called `name` in the log.
+    /// Shows a program that is called `name` in the log.
     pub fn new(name: String, show: Show) -> Self {
         let details_level = if show.has_progress { Level::Debug } else { Level::Info };
         Self {
@@ -84,8 +83,8 @@ impl Ui {
             began: Instant::now(),
             totals: Totals::default(),
             meter: Meter::default(),
-            looked_at: Instant::now(),
-            look_due: None,
+            sampled_at: Instant::now(),
+            sample_due: None,
             json: show.json,
             events_due: None,
             progress: show.has_progress.then(Progress::new),
@@ -94,7 +93,7 @@ impl Ui {
         }
     }
 
-    /// Something happened.
+    /// Logs and counts a report, and prints its event.
     pub fn report(&mut self, now: Instant, report: &Report) {
         self.log.log(now, report);
         if self.json
@@ -105,30 +104,30 @@ impl Ui {
         let is_first = self.totals.busy_since.is_none();
         self.totals.count(now, report);
         if is_first && self.totals.busy_since.is_some() {
-            self.looked_at = now;
-            self.events_due = self.json.then_some(now + PROGRESS_LOOK_INTERVAL);
+            self.sampled_at = now;
+            self.events_due = self.json.then_some(now + PROGRESS_SAMPLE_INTERVAL);
             self.progress_due = self.progress.as_ref().map(|progress| now + progress.interval());
             if self.json || self.progress.is_some() {
-                self.plan_look(now);
+                self.plan_sample(now);
             }
         }
     }
 
-    /// It is looked as often as something is shown, often enough to know how fast the
-    /// transfers are, and when one of them becomes stalled.
-    fn plan_look(&mut self, now: Instant) {
+    /// Plans the next sample: in time for what is shown next, for the rates, and for the moment
+    /// at which a transfer counts as stalled.
+    fn plan_sample(&mut self, now: Instant) {
         let stalls_at = self.meter.running().filter_map(Running::stalls_at).min();
         let dues = [self.events_due, self.progress_due, stalls_at];
-        let due = dues.into_iter().flatten().fold(now + PROGRESS_LOOK_INTERVAL, Instant::min);
-        self.look_due = Some(due.max(now + PROGRESS_DRAW_INTERVAL));
+        let due = dues.into_iter().flatten().fold(now + PROGRESS_SAMPLE_INTERVAL, Instant::min);
+        self.sample_due = Some(due.max(now + PROGRESS_DRAW_INTERVAL));
     }
 
-    /// Logs a line of the loop's own.
+    /// Logs a line about the loop itself.
     pub fn note(&self, level: Level, line: impl Display) {
         self.log.note(level, line);
     }
 
-    /// Something in the folder is not shared, of which there may be very much.
+    /// Reports an entry of the folder that is not shared. There may be very many.
     pub fn skip(&mut self, now: Instant, name: &str, why: &dyn Display) {
         if self.json {
             stdout::print(&Event::FileSkipped { name: text(name), reason: text(why) }.line());
@@ -136,18 +135,18 @@ impl Ui {
         self.log.warn(now, format_args!("not shared: {}: {why}", Shown(name)));
     }
 
-    /// When to call [`Ui::look`]; while there is such a time, it is of interest what the
-    /// loop does with its own.
-    pub fn next_look(&self) -> Option<Instant> {
-        self.look_due
+    /// Returns when to call [`Ui::sample`]; `None` while nothing that runs is shown. Then the
+    /// loop need not measure its work.
+    pub fn next_sample(&self) -> Option<Instant> {
+        self.sample_due
     }
 
-    /// When to call [`Ui::look`] or [`Ui::metrics`].
+    /// Returns when to call [`Ui::sample`] or [`Ui::metrics`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.next_look(), self.metrics_due].into_iter().flatten().min()
+        [self.next_sample(), self.metrics_due].into_iter().flatten().min()
     }
 
-    /// What is to be written as metrics, if it is time for it.
+    /// Returns the metrics to write, if they are due.
     pub fn metrics(
         &mut self,
         now: Instant,
@@ -162,10 +161,10 @@ impl Ui {
         Some(Facts { name, began, now, totals, snapshot, counts }.prometheus())
     }
 
-    /// Shows what runs. `work` is what the loop did since it was called last.
-    pub fn look(&mut self, now: Instant, snapshot: &Snapshot, work: &Work) {
-        let before = mem::replace(&mut self.looked_at, now);
-        self.meter.look(now, snapshot, (work, now.saturating_duration_since(before)));
+    /// Shows the running transfers. `work` is what the loop did since the last sample.
+    pub fn sample(&mut self, now: Instant, snapshot: &Snapshot, work: &Work) {
+        let before = mem::replace(&mut self.sampled_at, now);
+        self.meter.sample(now, snapshot, (work, now.saturating_duration_since(before)));
         let stalled = self.meter.running().filter(|running| running.is_stalled());
         let has_stalled =
             stalled.map(|running| running.transfer.moved_at).any(|at| at + STALLED_AFTER > before);
@@ -173,7 +172,7 @@ impl Ui {
         let is_running = !running.is_empty();
         if is_due(&mut self.events_due, now) {
             running.iter().for_each(|running| stdout::print(&running.event().line()));
-            self.events_due = is_running.then_some(now + PROGRESS_LOOK_INTERVAL);
+            self.events_due = is_running.then_some(now + PROGRESS_SAMPLE_INTERVAL);
         }
         if let Some(progress) = &self.progress
             && (is_due(&mut self.progress_due, now) || has_stalled || !is_running)
@@ -183,14 +182,14 @@ impl Ui {
             self.progress_due = is_running.then_some(now + progress.interval());
         }
         if is_running {
-            self.plan_look(now);
+            self.plan_sample(now);
         } else {
-            self.look_due = None;
-            self.totals.rest(now);
+            self.sample_due = None;
+            self.totals.pause(now);
         }
     }
 
-    /// Answers a question of another program of this user.
+    /// Returns the answer to a question of another program of this user.
     pub fn answer(
         &self,
         question: &str,
@@ -207,11 +206,11 @@ impl Ui {
         }
     }
 
-    /// The program ends; metrics are due once more.
+    /// Ends the progress with its last line. Metrics are due once more.
     pub fn end(&mut self, now: Instant) {
-        self.totals.rest(now);
+        self.totals.pause(now);
         self.metrics_due = self.metrics_due.map(|_| now);
-        (self.look_due, self.events_due, self.progress_due) = (None, None, None);
+        (self.sample_due, self.events_due, self.progress_due) = (None, None, None);
         if let Some(progress) = &self.progress {
             progress.end();
             if let Some(line) = self.totals.last_line() {
@@ -221,7 +220,7 @@ impl Ui {
     }
 }
 
-/// Whether the time has come, which it has only once.
+/// Returns whether the time has come, and clears it then.
 fn is_due(due: &mut Option<Instant>, now: Instant) -> bool {
     due.take_if(|due| *due <= now).is_some()
 }
@@ -256,35 +255,35 @@ mod tests {
                     Transfer { connection, name, direction, address, began, moved_at, bytes };
                 let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
                 assert!(ui.poll_timeout().is_some_and(|due| due > at(round)));
-                ui.look(at(round + 5), &snapshot, &Work::default());
+                ui.sample(at(round + 5), &snapshot, &Work::default());
                 assert!(ui.poll_timeout().is_some_and(|due| due > at(round + 5)));
-                ui.look(at(round + 10), &Snapshot::default(), &Work::default());
+                ui.sample(at(round + 10), &Snapshot::default(), &Work::default());
                 assert_eq!(ui.poll_timeout(), None);
             }
-            // Twice 10 s, and not the time between.
+            // Twice 10 s, without the time between.
             assert_eq!(ui.totals.busy, Duration::from_secs(20));
         }
     }
 
     #[test]
-    fn it_looks_when_a_transfer_becomes_stalled_and_often_enough_to_know_its_rate() {
+    fn it_samples_when_a_transfer_becomes_stalled_and_often_enough_to_know_its_rate() {
         let (name, peer) = (FileName::new("file").unwrap(), PeerId(1));
         let address = SocketAddrV4::new([192, 0, 2, 1].into(), 1);
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let show = Show { json: false, has_progress: true, has_metrics: false };
         let mut ui = Ui::new("test".into(), show);
-        ui.progress = Some(Progress::Told);
+        ui.progress = Some(Progress::Logged);
         ui.report(at(0), &Report::DownloadStarted { name, peer, address });
         let (direction, connection) = (Direction::In { peer }, ConnectionId::from_bits(1));
         let (began, moved_at, bytes) = (at(0), at(1300), 1000);
         let transfer = Transfer { connection, name, direction, address, began, moved_at, bytes };
         let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
-        let mut looks = Vec::new();
-        while let Some(due) = ui.next_look().filter(|due| *due <= at(7000)) {
+        let mut samples = Vec::new();
+        while let Some(due) = ui.next_sample().filter(|due| *due <= at(7000)) {
             let told_before = ui.progress_due;
-            ui.look(due, &snapshot, &Work::default());
-            looks.push(((due - start).as_millis(), ui.progress_due != told_before));
+            ui.sample(due, &snapshot, &Work::default());
+            samples.push(((due - start).as_millis(), ui.progress_due != told_before));
         }
         let expected = [
             (1000, false),
@@ -295,6 +294,6 @@ mod tests {
             (6000, false),
             (6300, true),
         ];
-        assert_eq!(looks, expected);
+        assert_eq!(samples, expected);
     }
 }

@@ -1,5 +1,5 @@
-//! How the transfers do, for people: on a terminal a line for each, drawn anew again and
-//! again; elsewhere a line of the log now and then.
+//! The progress of transfers, for people: on a terminal a line for each, which is redrawn;
+//! elsewhere a line of the log from time to time.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
@@ -15,66 +15,66 @@ use crate::node::{Direction, Report};
 use crate::terminal;
 use crate::wire::v0::FileName;
 
-/// From this width on there is room for who the other side is.
+/// From this width on, a line has room for the other side and the limit.
 const WIDE: usize = 72;
 
-/// Shows how the transfers do.
+/// Where the progress is shown.
 pub(super) enum Progress {
-    /// Drawn on a terminal.
+    /// On a terminal.
     Drawn,
-    /// Told in the log.
-    Told,
+    /// In the log.
+    Logged,
 }
 
-/// What has come of everything so far.
+/// What has been done so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
     pub(super) files_in: u64,
     pub(super) bytes_in: u64,
-    /// Wanted files that were fetched and then found to be there, the same.
+    /// Wanted files that were fetched, and were there already with the same content.
     identical: u64,
-    /// Wanted files that were not fetched, as something is there.
+    /// Wanted files that were not fetched: they are there already.
     already_there: u64,
     pub(super) files_out: u64,
     pub(super) bytes_out: u64,
-    /// Wishes that will not come true.
+    /// Wanted files that will not be fetched.
     pub(super) failed: u64,
     /// Downloads that failed and were tried again.
     pub(super) retries: u64,
-    /// Wishes whose last try failed, and which may be tried again.
+    /// Wanted files whose last download failed, and which may be tried again.
     failed_once: BTreeSet<FileName>,
-    /// Time with something running, before what runs now began.
+    /// The time with a running transfer, up to the last pause.
     pub(super) busy: Duration,
-    /// When what runs now began.
+    /// The start of the first transfer since the last pause.
     pub(super) busy_since: Option<Instant>,
-    /// When a transfer last came to its end, whichever.
+    /// The end of the transfer that ended last.
     pub(super) ended_at: Option<Instant>,
 }
 
-/// All that is shown at one moment.
+/// What is shown at one moment.
 pub(super) struct View<'a> {
     pub(super) now: Instant,
     pub(super) totals: &'a Totals,
-    /// Wishes that have not come to an end.
+    /// Wanted files that are neither there nor given up.
     pub(super) wishes_open: usize,
     pub(super) running: &'a [&'a Running],
 }
 
 impl Progress {
-    /// On the terminal, if stderr is one.
+    /// Chooses the terminal, if stderr is one.
     pub(super) fn new() -> Self {
-        if terminal::open() { Self::Drawn } else { Self::Told }
+        if terminal::open() { Self::Drawn } else { Self::Logged }
     }
 
-    /// How often it is shown.
+    /// Returns the time between two pictures or lines.
     pub(super) fn interval(&self) -> Duration {
         match self {
             Self::Drawn => PROGRESS_DRAW_INTERVAL,
-            Self::Told => PROGRESS_LINE_INTERVAL,
+            Self::Logged => PROGRESS_LINE_INTERVAL,
         }
     }
 
-    /// Shows how the transfers do.
+    /// Shows the progress.
     pub(super) fn show(&self, name: &str, view: &View<'_>) {
         match self {
             Self::Drawn if view.running.is_empty() => terminal::draw(String::new()),
@@ -83,12 +83,12 @@ impl Progress {
                 let lines = view.lines(width.into(), height.into());
                 terminal::draw(lines.iter().map(|line| format!("{line}\n")).collect());
             }
-            Self::Told if view.running.is_empty() => {}
-            Self::Told => log::info!(target: name, "{}{}", view.summary(), view.what_limits()),
+            Self::Logged if view.running.is_empty() => {}
+            Self::Logged => log::info!(target: name, "{}{}", view.summary(), view.what_limits()),
         }
     }
 
-    /// Nothing more is shown.
+    /// Clears the terminal of it.
     pub(super) fn end(&self) {
         if let Self::Drawn = self {
             terminal::draw(String::new());
@@ -97,7 +97,7 @@ impl Progress {
 }
 
 impl Totals {
-    /// Something happened.
+    /// Counts what a report tells.
     pub(super) fn count(&mut self, now: Instant, report: &Report) {
         if let Report::Verified { .. }
         | Report::UploadDone { .. }
@@ -124,7 +124,7 @@ impl Totals {
                 self.bytes_out += size_bytes;
             }
             Report::SourceFailed { name, .. } | Report::ChecksumFailed { name, .. } => {
-                // A try need not come as far as a download.
+                // An attempt may fail before its download starts.
                 self.retries += u64::from(!self.failed_once.insert(*name));
             }
             Report::Identical { .. } => self.identical += 1,
@@ -141,15 +141,15 @@ impl Totals {
         }
     }
 
-    /// Nothing runs any more, since the last transfer came to its end.
-    pub(super) fn rest(&mut self, now: Instant) {
+    /// Pauses the clock: no transfer runs since the last one ended.
+    pub(super) fn pause(&mut self, now: Instant) {
         if let Some(since) = self.busy_since.take() {
             let until = self.ended_at.filter(|at| *at >= since).unwrap_or(now);
             self.busy += until - since;
         }
     }
 
-    /// The last line of all, if anything was wanted or transferred.
+    /// Returns the last line, if any file was wanted or transferred.
     pub(super) fn last_line(&self) -> Option<String> {
         let mut text = String::new();
         let seconds = self.busy.as_secs_f64();
@@ -180,10 +180,10 @@ impl Totals {
 }
 
 impl View<'_> {
-    /// What a terminal shows: a line for each transfer, as far as there is room, and the
-    /// summary.
+    /// Returns the lines for a terminal: one for each transfer, as far as there is room, and
+    /// the summary.
     fn lines(&self, width: usize, height: usize) -> Vec<String> {
-        // A line as wide as the terminal would let some of them begin another.
+        // Some terminals begin another line after one of their full width.
         let width = width.saturating_sub(1);
         let room = PROGRESS_LINES_MAX.min(height.saturating_sub(3)).max(1);
         let shown = if self.running.len() > room { room - 1 } else { self.running.len() };
@@ -194,12 +194,12 @@ impl View<'_> {
             lines.push(format!("... and {more} more"));
         }
         lines.push(self.summary());
-        // The cursor stands on a line of its own below them.
+        // The cursor takes a line of its own below them.
         let lines = lines.iter().take(height.saturating_sub(1));
         lines.map(|line| fit(line, width)).collect()
     }
 
-    /// Files, bytes, rate, time and retries in all.
+    /// Returns the total of files, bytes, rate, time and retries.
     fn summary(&self) -> String {
         let totals = self.totals;
         let bytes: u64 = self.running.iter().map(|running| running.transfer.bytes).sum();
@@ -226,7 +226,7 @@ impl View<'_> {
         text
     }
 
-    /// What most of the transfers wait for, in words behind the summary.
+    /// Returns what limits most of the transfers, to follow the summary.
     fn what_limits(&self) -> String {
         let stalled = self.running.iter().filter(|running| running.is_stalled()).count();
         if stalled > 0 {
@@ -238,18 +238,18 @@ impl View<'_> {
     }
 }
 
-/// A transfer: its name, and then columns that stand below one another.
+/// Returns the line of a transfer: its name, then aligned columns.
 fn line(running: &Running, width: usize) -> String {
     let transfer = &running.transfer;
     let state =
         if running.is_stalled() { "stalled".to_owned() } else { running.limit().to_string() };
     let (bytes, rate) = (Bytes(transfer.bytes).to_string(), Rate(running.bytes_per_second));
     let columns = if width >= WIDE {
-        let who = match transfer.direction {
+        let other_side = match transfer.direction {
             Direction::In { peer } => format!("from peer {}", peer.0),
             Direction::Out { .. } => format!("to {}", transfer.address.ip()),
         };
-        format!(" {bytes:>11} {:>13} {who:<20} {state:<10}", rate.to_string())
+        format!(" {bytes:>11} {:>13} {other_side:<20} {state:<10}", rate.to_string())
     } else if running.is_stalled() {
         format!(" {bytes:>11} {state:>13}")
     } else {
@@ -259,13 +259,13 @@ fn line(running: &Running, width: usize) -> String {
     format!("{name}{columns}")
 }
 
-/// Cuts or fills a text to a width, in columns of the terminal.
+/// Returns a text that is cut or filled to a width in columns of the terminal.
 fn fit(text: &str, width: usize) -> String {
     let end = &"..."[..width.min(3)];
     pad_str(text, width, Alignment::Left, Some(end)).into_owned()
 }
 
-/// Bytes in a second.
+/// Bytes per second.
 struct Rate(f64);
 
 impl fmt::Display for Rate {
@@ -274,7 +274,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// How often something was tried again.
+/// A number of retries.
 pub(super) struct Retries(pub(super) u64);
 
 impl fmt::Display for Retries {
@@ -314,7 +314,7 @@ mod tests {
         let snapshot = Snapshot { transfers, ..Snapshot::default() };
         let elapsed = Duration::from_secs(2);
         let work = Work { idle: elapsed, ..Work::default() };
-        meter.look(began + elapsed, &snapshot, (&work, elapsed));
+        meter.sample(began + elapsed, &snapshot, (&work, elapsed));
         meter
     }
 
@@ -343,7 +343,7 @@ mod tests {
                     assert!(measure_text_width(&line) < width, "{width}: {line}");
                 }
             }
-            // One is left for the cursor.
+            // A line is left for the cursor.
             for height in [1, 2, 3, 5, 10] {
                 assert!(view.lines(80, height).len() < height);
             }
@@ -360,16 +360,16 @@ mod tests {
         totals.count(at(0), &Report::UploadStarted { name, to, size_bytes: 1 });
         let elapsed = Duration::from_millis(10);
         totals.count(at(10), &Report::UploadDone { name, to, size_bytes: 1, elapsed });
-        totals.rest(at(5000));
+        totals.pause(at(5000));
         assert_eq!(totals.busy, elapsed);
-        // One that is cut off by the end of the program ends there.
+        // A transfer that the end of the program cuts off ends there.
         totals.count(at(6000), &Report::UploadStarted { name, to, size_bytes: 1 });
-        totals.rest(at(6500));
+        totals.pause(at(6500));
         assert_eq!(totals.busy, elapsed + Duration::from_millis(500));
     }
 
     #[test]
-    fn a_wide_terminal_shows_who_and_why_and_a_narrow_one_how_much_and_how_fast() {
+    fn a_wide_terminal_shows_the_other_side_and_the_limit_and_a_narrow_one_only_the_rate() {
         let meter = meter(1, "talk.pdf", Direction::In { peer: PeerId(7) });
         let running: Vec<_> = meter.running().collect();
         let totals = Totals { files_in: 1, bytes_in: 1 << 20, ..Totals::default() };

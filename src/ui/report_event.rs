@@ -9,7 +9,8 @@ use super::json::{Seconds, text};
 use crate::node::Report;
 
 impl Event {
-    /// Returns the event of a report; `None` for faults of others, and for what other events tell.
+    /// Returns the event of a report. Reports about faults of other peers have none, nor have
+    /// those that repeat what another event says.
     pub fn of_report(report: &Report) -> Option<Self> {
         Some(match report {
             Report::Registered { registry } => Self::Registered { registry: text(registry) },

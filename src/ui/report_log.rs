@@ -1,5 +1,6 @@
-//! Reports become log lines, at a bounded rate: nobody on the network fills a disk
-//! or drowns a terminal, and what others offer hides nothing of our own.
+//! Logs reports at a bounded rate, so that no peer can fill a disk or flood a terminal. Lines
+//! about the offers of others and about each address have their own bounds: they hide no line
+//! about ourselves.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
@@ -18,26 +19,26 @@ use crate::limits::{
 use crate::node::Report;
 use crate::wire::Malformed;
 
-/// Logs reports under the name of the program. The counts begin anew each second.
+/// Logs reports under the name of the program. The counts start again each second.
 pub(super) struct ReportLog {
     name: String,
-    /// Of lines about what others offer, and of the loop's own.
+    /// The level of lines about offers and about the loop itself.
     details_level: Level,
     began: Instant,
-    /// Lines of our own.
+    /// Lines about ourselves.
     own: Lines,
-    /// Lines about what others offer.
+    /// Lines about the offers of others.
     offers: Lines,
-    /// Lines about what one other address did.
+    /// Lines about what other addresses did, and how many about each.
     others: Lines,
     by_address: BTreeMap<Ipv4Addr, u32>,
-    /// What was told of datagrams that were dropped, and since when.
+    /// The dropped datagrams that were logged since `complaints_since`.
     complaints: HashSet<Complaint, BuildHasherDefault<DefaultHasher>>,
     complaints_since: Instant,
 }
 
-/// Whose datagram, and what was wrong with it. In a set without random keys, as to ask the
-/// system for them may fail, and that would end the program; the set is small.
+/// The sender of a datagram, and what was wrong with it. Its set has no random keys: asking the
+/// system for them may fail, which would end the program, and the set is small.
 type Complaint = (Ipv4Addr, Discriminant<Malformed>);
 
 #[derive(Clone, Copy, Default)]
@@ -66,7 +67,7 @@ impl ReportLog {
     pub(super) fn log(&mut self, now: Instant, report: &Report) {
         let level = match report.is_about_offers() {
             true => self.details_level,
-            false if self.was_told(now, report) => Level::Debug,
+            false if self.was_logged(now, report) => Level::Debug,
             false => report.level(),
         };
         if level > log::max_level() {
@@ -78,8 +79,9 @@ impl ReportLog {
         }
     }
 
-    /// Whether the same was told of an address a while ago: that a datagram was dropped.
-    fn was_told(&mut self, now: Instant, report: &Report) -> bool {
+    /// Returns whether the report is about a dropped datagram of which the like was logged a
+    /// short while ago, and remembers it.
+    fn was_logged(&mut self, now: Instant, report: &Report) -> bool {
         let Report::DatagramDropped { from, malformed } = report else { return false };
         if now.saturating_duration_since(self.complaints_since) >= LOG_COMPLAINT_INTERVAL {
             self.complaints.clear();
@@ -89,12 +91,12 @@ impl ReportLog {
             || !self.complaints.insert((*from.ip(), discriminant(malformed)))
     }
 
-    /// Logs a line of the loop's own.
+    /// Logs a line about the loop itself.
     pub(super) fn note(&self, level: Level, line: impl Display) {
         log::log!(target: &self.name, level.max(self.details_level), "{line}");
     }
 
-    /// Logs a warning of the loop's own, of which there may be very many.
+    /// Logs a warning about ourselves, of which there may be very many.
     pub(super) fn warn(&mut self, now: Instant, line: impl Display) {
         self.begin_second_if_due(now);
         if self.own.take(LOG_LINES_PER_SECOND) {
@@ -143,7 +145,7 @@ impl ReportLog {
 }
 
 impl Lines {
-    /// Takes one of `lines_max` lines; false if they are used up.
+    /// Takes one of `lines_max` lines. Returns false if they are used up.
     fn take(&mut self, lines_max: u32) -> bool {
         let has_room = self.shown < lines_max;
         if has_room {
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_complaint_about_an_address_is_told_once_in_a_while() {
+    fn the_same_complaint_about_an_address_is_logged_once_in_a_while() {
         let mut log = ReportLog::new("test".into(), Level::Info);
         let start = Instant::now();
         let junk = |ip: u32, malformed| Report::DatagramDropped {
@@ -191,14 +193,14 @@ mod tests {
             malformed,
         };
         let [short, long] = [1, 99].map(|got_bytes| Malformed::DatagramLength { got_bytes });
-        assert!(!log.was_told(start, &junk(1, short)));
-        assert!(log.was_told(start, &junk(1, long)));
-        assert!(!log.was_told(start, &junk(2, short)));
-        assert!(!log.was_told(start, &junk(1, Malformed::NotUtf8)));
+        assert!(!log.was_logged(start, &junk(1, short)));
+        assert!(log.was_logged(start, &junk(1, long)));
+        assert!(!log.was_logged(start, &junk(2, short)));
+        assert!(!log.was_logged(start, &junk(1, Malformed::NotUtf8)));
         for ip in 0..2 * LOG_COMPLAINTS_MAX as u32 {
-            log.was_told(start, &junk(ip, Malformed::Host));
+            log.was_logged(start, &junk(ip, Malformed::Host));
         }
         assert_eq!(log.complaints.len(), LOG_COMPLAINTS_MAX);
-        assert!(!log.was_told(start + LOG_COMPLAINT_INTERVAL, &junk(1, short)));
+        assert!(!log.was_logged(start + LOG_COMPLAINT_INTERVAL, &junk(1, short)));
     }
 }

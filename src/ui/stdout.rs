@@ -1,5 +1,5 @@
-//! Lines on stdout for programs: each is written at once or not at all, so that a reader
-//! who is slow or gone neither blocks the loop nor ends it.
+//! Lines on stdout for programs. Each is written at once or dropped, so that a reader that is
+//! slow or gone neither blocks nor ends the loop.
 
 use std::io;
 use std::sync::Mutex;
@@ -11,24 +11,25 @@ use super::events::Event;
 use crate::limits::{LAST_LINE_PATIENCE, STDOUT_LINE_BYTES_MAX};
 use crate::logger::takes_a_line;
 
-/// stdout is one for the whole process, and so is what is known of it.
+/// The state of stdout, of which a process has one.
 static STDOUT: Mutex<Stdout> = Mutex::new(Stdout { dropped: 0, is_cut: false });
 
 #[derive(Debug)]
 struct Stdout {
-    /// Lines that were not written since the last one that was.
+    /// Lines dropped since the last one that was written.
     dropped: u64,
-    /// Whether only the beginning of the last one was written.
+    /// Whether only the beginning of the last line was written.
     is_cut: bool,
 }
 
-/// Prints a line, which has its end, or drops and counts it. How many were dropped is
-/// told before the next one that is not.
+/// Prints a line, which ends with its `\n`, or drops and counts it. The count is printed
+/// before the next line that is not dropped.
 pub fn print(line: &str) {
     print_within(line, Duration::ZERO);
 }
 
-/// Prints the last line of all. No loop runs any more, so a slow reader has some time for it.
+/// Prints the last line of the program, and waits up to [`LAST_LINE_PATIENCE`] for a slow
+/// reader: no loop runs then.
 pub fn print_last(line: &str) {
     print_within(line, LAST_LINE_PATIENCE);
 }
@@ -47,14 +48,14 @@ fn print_within(line: &str, patience: Duration) {
 }
 
 impl Stdout {
-    /// Whether all of it was written.
+    /// Returns whether all of the line was written.
     fn write(&mut self, line: &str, patience: Duration) -> bool {
-        // What is no longer than a page fits into every pipe that has room at all.
+        // A pipe that is writable has room for a page.
         debug_assert!(line.len() < STDOUT_LINE_BYTES_MAX, "{} bytes", line.len());
         let stdout = io::stdout();
         if !patience.is_zero() {
             let timeout = Timespec::try_from(patience).ok();
-            // What came of it is asked below.
+            // `takes_a_line` checks the outcome.
             let _ =
                 rustix::event::poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], timeout.as_ref());
         }

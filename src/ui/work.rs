@@ -1,9 +1,8 @@
-//! What the loop did with its time, and what that says of the transfers.
+//! What limits a transfer, from what the loop did with its time.
 //!
-//! The loop knows exactly how long it hashed, waited for the disk, and had nothing to do. What
-//! it waits for then, it cannot see: a slow way and a slow peer at its end look alike from
-//! here, and the system tells neither side of the other's disk. So *network* is said while
-//! bytes move and more of them could, and *other side* only if none do for a while.
+//! The loop knows exactly how long it hashed, waited for the disk, and was idle. It cannot know
+//! what it waited for while idle: a slow network and a slow peer look alike from here. So the
+//! limit is *network* while bytes move, and *other side* only after none has moved for a while.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,49 +10,49 @@ use std::time::Duration;
 use crate::limits::{LIMIT_LEAD_PERCENT, LIMIT_MEMORY, SILENT_AFTER};
 use crate::node::{Direction, Transfer};
 
-/// What the loop did with its time since the last look. What is left is the rest: moving
-/// bytes in and out of sockets above all.
+/// What the loop did with its time since the last sample. It spent the rest mostly on moving
+/// bytes in and out of sockets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Work {
-    /// Waiting for something to happen.
+    /// Waiting for events.
     pub idle: Duration,
-    /// Waiting for files to be written and made safe.
+    /// Waiting for files to be written and made durable.
     pub disk: Duration,
-    /// Hashing, and reading what is hashed.
+    /// Hashing, and reading for it.
     pub hash: Duration,
 }
 
-/// What keeps a transfer from being faster.
+/// What limits a transfer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Limit {
-    /// The way to the other side, with what that does at its end: bytes come or go, and we
-    /// wait for more, or are busy with moving them.
+    /// The network, or the rate of the other side: bytes move, and we wait for more or are
+    /// busy moving them.
     #[default]
     Network,
-    /// The other side: we wait, and nothing comes or goes at all.
+    /// The other side: we wait, and no byte moves.
     OtherSide,
-    /// Our disk: writing, and making files safe.
+    /// Our disk: files are written and made durable.
     Disk,
-    /// Our hashing, and the reading for it.
+    /// Our hashing, with the reading for it.
     Hashing,
 }
 
-/// What held a transfer up in the last seconds, and for how long.
+/// How long a transfer waited in the last seconds, and for what.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Waits {
-    /// In the order of [`Limit`]. What is longer ago counts for ever less.
+    /// In the order of [`Limit`]. Older time has less weight.
     seconds: [f64; 4],
     limit: Limit,
 }
 
 impl Waits {
-    /// What held it up most.
+    /// Returns what limited it most.
     pub(super) fn limit(&self) -> Limit {
         self.limit
     }
 
-    /// After another look: the loop did this in the `elapsed` time, and for so long nothing
-    /// has moved.
+    /// Returns the waits after another sample: what the loop did in the `elapsed` time, and
+    /// the time since a byte last moved.
     pub(super) fn after(
         self,
         (work, elapsed): (&Work, Duration),
@@ -69,8 +68,7 @@ impl Waits {
                 [rest, silent, work.disk, work.hash]
             }
         };
-        // Much like e^-age, without its library: a third after LIMIT_MEMORY, in one look or
-        // in many.
+        // Close to e^-age, without libm: a third after LIMIT_MEMORY, in one sample or many.
         let age = elapsed.as_secs_f64() / LIMIT_MEMORY.as_secs_f64();
         let weight = 1.0 / (1.0 + age + age * age);
         let mut seconds = self.seconds;
@@ -88,7 +86,7 @@ impl Waits {
 }
 
 impl Limit {
-    /// All there are, in order.
+    /// Every limit, in order.
     pub(super) const ALL: [Self; 4] = [Self::Network, Self::OtherSide, Self::Disk, Self::Hashing];
 }
 
@@ -128,8 +126,8 @@ mod tests {
         }
     }
 
-    /// After another second of which the loop spent these tenths waiting, with the disk and
-    /// hashing.
+    /// Returns the waits after a second in which the loop spent these tenths idle, on the disk
+    /// and hashing.
     fn after(waits: Waits, direction: Direction, still_ms: u64, tenths: [u64; 3]) -> Waits {
         let [idle, disk, hash] = tenths.map(|tenths| Duration::from_millis(tenths * 100));
         let did = (&Work { idle, disk, hash }, Duration::from_secs(1));
@@ -156,14 +154,13 @@ mod tests {
     #[test]
     fn it_is_the_same_through_one_steady_transfer_and_another_after_a_few_seconds() {
         let mut waits = Waits::default();
-        // Bytes come in bursts with pauses of less than a second, and disk and network take
-        // turns.
+        // Bytes come in bursts, with pauses of less than a second; disk and network alternate.
         for second in 0..100 {
             let tenths = if second % 2 == 0 { [4, 5, 1] } else { [5, 4, 1] };
             waits = after(waits, DOWNLOAD, second * 300 % 1000, tenths);
             assert_eq!(waits.limit(), Limit::Network, "after {second} s");
         }
-        // One slow second is no slow transfer.
+        // One slow second changes nothing.
         waits = (0..10).fold(waits, |waits, _| after(waits, DOWNLOAD, 0, [9, 1, 0]));
         waits = after(waits, DOWNLOAD, 0, [0, 10, 0]);
         assert_eq!(waits.limit(), Limit::Network);

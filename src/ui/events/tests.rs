@@ -256,7 +256,7 @@ fn running(heard: HeardOffer) -> (Vec<String>, String) {
     };
     let now = began + second;
     let mut meter = Meter::default();
-    meter.look(now, &snapshot, (&Work { idle: second, ..Work::default() }, second));
+    meter.sample(now, &snapshot, (&Work { idle: second, ..Work::default() }, second));
     let mut totals = Totals::default();
     (totals.files_in, totals.bytes_in) = (9, 10);
     (totals.files_out, totals.bytes_out) = (11, 12);
