@@ -28,12 +28,14 @@
     )
 )]
 
+mod accepted;
 mod close_reason;
 mod outbox;
 mod progress;
 pub mod table;
 pub mod v0;
 
+pub use accepted::{Accepted, Protocol};
 pub use close_reason::{CloseReason, Timer};
 pub use outbox::Outbox;
 pub use progress::Progress;

@@ -41,8 +41,8 @@ impl Outbox {
         OUTBOX_BYTES_MAX.saturating_sub(self.pending().len())
     }
 
-    /// Gives the memory back: nothing will be sent for a while.
-    pub fn rest(&mut self) {
+    /// Frees its memory: nothing will be sent for a while.
+    pub fn free(&mut self) {
         debug_assert!(self.is_empty());
         self.bytes = Vec::new();
     }

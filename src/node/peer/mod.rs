@@ -46,7 +46,7 @@ use crate::limits::{
     ACTIONS_KEPT, DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN,
 };
 use crate::proto::v0::{Download, OfferSchedule, Registration, Upload};
-use crate::proto::{CloseReason, FileId, Transmit};
+use crate::proto::{Accepted, CloseReason, FileId, Transmit};
 use crate::wire::PeerId;
 use crate::wire::v0::FileName;
 
@@ -138,6 +138,10 @@ pub struct PeerNode {
 #[derive(Debug)]
 enum Connection {
     Registration(Registration),
+    Accepted {
+        from: SocketAddrV4,
+        accepted: Accepted,
+    },
     Upload {
         from: SocketAddrV4,
         upload: Upload,
@@ -261,6 +265,7 @@ impl PeerNode {
     fn on_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
         match self.connections.get(connection) {
             Some(Connection::Registration(_)) => self.on_registry_bytes(now, connection, bytes),
+            Some(Connection::Accepted { .. }) => self.on_first_bytes(now, connection, bytes),
             Some(Connection::Upload { .. }) => self.on_upload_bytes(now, connection, bytes),
             Some(Connection::Download { .. }) => self.on_download_bytes(now, connection, bytes),
             None => {}
@@ -273,6 +278,7 @@ impl PeerNode {
     fn after(&mut self, connection: ConnectionId) {
         let Some(machine) = self.connections.get(connection) else { return };
         let (has_output, deadline) = match machine {
+            Connection::Accepted { accepted, .. } => (false, Some(accepted.poll_timeout())),
             Connection::Registration(m) => (m.transmit().is_some(), m.poll_timeout()),
             Connection::Upload { upload: m, .. } => (m.transmit().is_some(), m.poll_timeout()),
             Connection::Download { download: m, .. } => (m.transmit().is_some(), m.poll_timeout()),
@@ -307,6 +313,9 @@ impl PeerNode {
         let Some(machine) = self.connections.remove(connection) else { return };
         match machine {
             Connection::Registration(_) => self.on_registry_lost(now, reason),
+            Connection::Accepted { from, .. } => {
+                self.report(Report::ConnectionClosed { from, reason });
+            }
             Connection::Upload { from, served, .. } => {
                 self.on_upload_lost(connection, from, served, reason);
             }
@@ -347,10 +356,8 @@ impl Node for PeerNode {
         if self.guest().is_some() {
             return None;
         }
-        // Another address of this host counts as another host: the window is then larger.
-        let upload = Upload::new(now, &self.limits, from.ip().is_loopback());
-        let upload = Connection::Upload { from, upload, served: None };
-        let connection = self.connections.accept(from, upload);
+        let accepted = Accepted::new(now, &self.limits);
+        let connection = self.connections.accept(from, Connection::Accepted { from, accepted });
         match connection {
             Some(connection) => self.after(connection),
             None => self.actions.push_back(Action::Report(Report::ConnectionRefused { from })),
@@ -444,6 +451,7 @@ impl Node for PeerNode {
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {
         match self.connections.get(connection)? {
             Connection::Registration(registration) => registration.transmit(),
+            Connection::Accepted { .. } => None,
             Connection::Upload { upload, .. } => upload.transmit(),
             Connection::Download { download, .. } => download.transmit(),
         }
@@ -465,7 +473,7 @@ impl Node for PeerNode {
                 }
                 self.on_upload_event(now, connection, event);
             }
-            None => {}
+            Some(Connection::Accepted { .. }) | None => {}
         }
     }
 
@@ -473,7 +481,11 @@ impl Node for PeerNode {
         match self.connections.get(connection) {
             Some(Connection::Download { download, .. }) => download.read_allowance_bytes(),
             // What comes here queues nothing, or one answer at a time.
-            Some(Connection::Registration(_) | Connection::Upload { .. }) => usize::MAX,
+            Some(
+                Connection::Registration(_)
+                | Connection::Accepted { .. }
+                | Connection::Upload { .. },
+            ) => usize::MAX,
             None => 0,
         }
     }
@@ -526,7 +538,9 @@ impl PeerNode {
                     bytes: upload.sent_bytes().unwrap_or(size_bytes),
                 })
             }
-            Connection::Upload { served: None, .. } | Connection::Registration(_) => None,
+            Connection::Upload { served: None, .. }
+            | Connection::Accepted { .. }
+            | Connection::Registration(_) => None,
         }
     }
 
@@ -542,7 +556,7 @@ impl PeerNode {
                 let name = *name;
                 self.request(now, connection, name);
             }
-            Some(Connection::Upload { .. }) | None => {}
+            Some(Connection::Accepted { .. } | Connection::Upload { .. }) | None => {}
         }
         self.after(connection);
     }
@@ -550,6 +564,7 @@ impl PeerNode {
     fn on_connection_timeout(&mut self, now: Instant, connection: ConnectionId) {
         let verdict = match self.connections.get_mut(connection) {
             Some(Connection::Registration(registration)) => registration.handle_timeout(now),
+            Some(Connection::Accepted { accepted, .. }) => accepted.handle_timeout(now),
             Some(Connection::Upload { upload, .. }) => upload.handle_timeout(now),
             Some(Connection::Download { download, .. }) => download.handle_timeout(now),
             None => return,

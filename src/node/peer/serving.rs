@@ -15,11 +15,30 @@ use crate::content::Digest;
 use crate::content::{FileError, Version};
 use crate::node::connections::ConnectionId;
 use crate::node::{Action, Report};
-use crate::proto::v0::UploadEvent;
-use crate::proto::{CloseReason, FileId};
+use crate::proto::v0::{Upload, UploadEvent};
+use crate::proto::{CloseReason, FileId, Protocol};
 use crate::wire::v0::FileName;
 
 impl PeerNode {
+    /// Replaces an accepted connection with the machine that its first byte asks for.
+    pub(super) fn on_first_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        let Some(slot) = self.connections.get_mut(connection) else { return };
+        let (Connection::Accepted { from, accepted }, Some(&first)) = (&*slot, bytes.first())
+        else {
+            return;
+        };
+        match accepted.handle_first_byte(first) {
+            Ok(Protocol::V0Upload) => {
+                let from = *from;
+                // Another address of this host counts as another host: the window is then larger.
+                let upload = Upload::new(now, &self.limits, from.ip().is_loopback());
+                *slot = Connection::Upload { from, upload, served: None };
+                self.on_upload_bytes(now, connection, bytes);
+            }
+            Err(reason) => self.close(now, connection, reason),
+        }
+    }
+
     pub(super) fn on_upload_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
         let mut at = 0;
         while let Some(Connection::Upload { upload, .. }) = self.connections.get_mut(connection) {

@@ -238,9 +238,10 @@ impl Download {
         range: Range<usize>,
         last: bool,
     ) -> Result<DownloadEvent, CloseReason> {
-        let expected = self.state().row().expected;
+        let state = self.state();
         let State::ExpectData { progress } = mem::replace(&mut self.state, State::Closed) else {
-            return Err(CloseReason::PeerViolated { expected, got: "data of a chunk" });
+            // The data of a chunk that was refused.
+            return Err(state.violation(PeerMessageKind::Chunk));
         };
         let data = bytes.get(range.clone()).unwrap_or_default();
         self.hasher.update(data);

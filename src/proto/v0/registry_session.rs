@@ -169,7 +169,7 @@ impl RegistrySession {
     pub fn transmitted(&mut self, len_bytes: usize) {
         self.outbox.advance(len_bytes);
         if self.outbox.is_empty() {
-            self.outbox.rest();
+            self.outbox.free();
         }
     }
 

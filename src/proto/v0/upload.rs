@@ -1,5 +1,5 @@
-//! The uploader's end of a connection that it accepted: requests come in, files
-//! go out, one after the other.
+//! The uploader's end of a connection that it accepted: it receives requests and sends
+//! files, one after the other. It begins when the first byte of a request is there.
 //!
 //! ```text
 //!                  Request                handle_source
@@ -12,9 +12,9 @@
 //!  any state ── violation, deadline, source changed ──▶ Closed
 //! ```
 //!
-//! A file is cut into chunks of [`CHUNK_BYTES`]; the last one has the remainder. Chunks go
-//! out without waiting for acknowledgments, as far as the window allows, and only as far as
-//! the file is hashed: so the digest is known when the last chunk is sent. Each
+//! A file is cut into chunks of [`CHUNK_BYTES`]; the last one has the remainder. Chunks are
+//! sent without waiting for acknowledgments, as far as the window allows, and only as far
+//! as the file is hashed: so the digest is known when the last chunk is sent. Each
 //! acknowledgment is of the oldest chunk in flight; the window counts chunks, and so bounds
 //! the bytes as well.
 //!
@@ -46,17 +46,6 @@ pub struct Upload {
     window_chunks: u32,
     /// Chunks framed and not acknowledged, over all files of the connection.
     in_flight_chunks: u32,
-}
-
-/// What an upload asks of its node, or tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UploadEvent {
-    /// This file was asked for: answer with [`Upload::handle_source`], or close.
-    Requested(FileName),
-    /// All of the file is handed over, the EOF behind it: it is not needed any more.
-    Sent(FileId),
-    /// All of it is acknowledged.
-    Acknowledged,
 }
 
 /// The states of an [`Upload`].
@@ -111,11 +100,21 @@ impl table::State for UploadState {
     }
 }
 
+/// The requests and reports of an upload to its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadEvent {
+    /// This file is requested: answer with [`Upload::handle_source`], or close.
+    Requested(FileName),
+    /// The whole file is handed over, the EOF behind it: it is not needed any more.
+    Sent(FileId),
+    /// The whole file is acknowledged.
+    Acknowledged,
+}
+
 #[derive(Debug)]
 enum State {
     ExpectRequest {
         deadline: Instant,
-        timer: Timer,
     },
     ExpectSource,
     /// Boxed, so that a connection without a file is small.
@@ -131,23 +130,21 @@ struct Sending {
     /// How far the file is hashed, and its digest once that is done.
     hashed_bytes: u64,
     digest: Option<Digest>,
-    /// What was sent of the file so far.
+    /// How much of the file is sent.
     offset: u64,
-    /// What is left of the chunk in progress.
+    /// How much of the chunk in progress is still to be sent.
     chunk_left_bytes: u32,
     progress: Progress,
 }
 
 impl Upload {
-    /// A connection that was just accepted, from a peer on this host or on another one.
+    /// Returns the machine of a connection whose first byte is there, from a peer on this host
+    /// or on another one.
     pub fn new(now: Instant, limits: &Rc<Limits>, is_local: bool) -> Self {
         let window_bytes = if is_local { LOCAL_WINDOW_BYTES } else { WINDOW_BYTES };
         Self {
             limits: Rc::clone(limits),
-            state: State::ExpectRequest {
-                deadline: now + limits.first_byte_timeout,
-                timer: Timer::FirstByte,
-            },
+            state: State::ExpectRequest { deadline: now + limits.idle_timeout },
             deframer: Deframer::default(),
             outbox: Outbox::default(),
             window_chunks: window_bytes / CHUNK_BYTES,
@@ -155,32 +152,32 @@ impl Upload {
         }
     }
 
-    /// The next event that `bytes` lead to from `*at` on; `None` once all are consumed.
+    /// Returns the next event that `bytes` from `*at` on lead to, and moves `*at` behind
+    /// them; returns `None` when they are used up.
+    ///
+    /// # Errors
+    /// If they are no message, or one that is not legal here.
     pub fn handle_bytes(
         &mut self,
         now: Instant,
         bytes: &[u8],
         at: &mut usize,
     ) -> Result<Option<UploadEvent>, CloseReason> {
-        if let State::ExpectRequest { deadline, timer: timer @ Timer::FirstByte } = &mut self.state
-        {
-            (*deadline, *timer) = (now + self.limits.idle_timeout, Timer::Idle);
-        }
         loop {
-            let frame = self.deframer.next(bytes, at).map_err(CloseReason::Malformed);
-            let event = match frame {
+            match self.deframer.next(bytes, at) {
+                Ok(Some(Frame::Message(message))) => {
+                    if let Some(event) = self.on_message(now, message)? {
+                        return Ok(Some(event));
+                    }
+                }
+                // The data of a chunk that was refused.
+                Ok(Some(Frame::Payload { .. })) => {
+                    return Err(self.state().violation(PeerMessageKind::Chunk));
+                }
                 Ok(None) => return Ok(None),
-                Ok(Some(Frame::Message(message))) => self.on_message(now, message),
-                // Chunks are refused above, so no payload is ever reported.
-                Ok(Some(Frame::Payload { .. })) => Ok(None),
-                Err(reason) => Err(reason),
-            };
-            match event {
-                Ok(None) => {}
-                Ok(Some(event)) => return Ok(Some(event)),
-                Err(reason) => {
+                Err(malformed) => {
                     self.state = State::Closed;
-                    return Err(reason);
+                    return Err(CloseReason::Malformed(malformed));
                 }
             }
         }
@@ -192,34 +189,50 @@ impl Upload {
         message: PeerMessage,
     ) -> Result<Option<UploadEvent>, CloseReason> {
         let (state, kind) = (self.state(), message.kind());
-        if state.next(kind).is_empty() {
-            return Err(state.violation(kind));
-        }
-        match message {
-            PeerMessage::Request(name) => {
+        let event = match (mem::replace(&mut self.state, State::Closed), message) {
+            (
+                State::ExpectRequest { .. } | State::ExpectLastAcknowledgments(_),
+                PeerMessage::Request(name),
+            ) => {
                 self.state = State::ExpectSource;
-                Ok(Some(UploadEvent::Requested(name)))
+                Some(UploadEvent::Requested(name))
             }
-            PeerMessage::Acknowledgment(_) => {
-                self.in_flight_chunks =
-                    self.in_flight_chunks.checked_sub(1).ok_or(CloseReason::PeerViolated {
-                        expected: "no acknowledgment",
-                        got: "an acknowledgment of nothing",
-                    })?;
-                // While a file is sent, the bytes that the socket takes are the rate.
-                let is_all_sent = matches!(self.state, State::ExpectLastAcknowledgments(_));
-                let rate_bytes = if is_all_sent { CHUNK_BYTES as usize } else { 0 };
-                if let Some(progress) = self.progress() {
-                    progress.moved(now, rate_bytes);
-                }
-                Ok(self.go_on(now))
+            (
+                old @ (State::ExpectSource
+                | State::Sending(_)
+                | State::ExpectLastAcknowledgments(_)),
+                PeerMessage::Acknowledgment(_),
+            ) => {
+                self.acknowledge(now, old)?;
+                self.go_on(now)
             }
-            PeerMessage::Chunk { .. } | PeerMessage::Eof(_) => Err(state.violation(kind)),
-        }
+            _ => return Err(state.violation(kind)),
+        };
+        debug_assert!(state.next(kind).contains(&self.state()));
+        Ok(event)
     }
 
-    /// The file that was asked for is open. How far it is hashed comes with
-    /// [`Upload::handle_hashed`].
+    /// Counts the oldest chunk in flight as acknowledged, and goes back to the state before.
+    fn acknowledge(&mut self, now: Instant, mut state: State) -> Result<(), CloseReason> {
+        let Some(in_flight_chunks) = self.in_flight_chunks.checked_sub(1) else {
+            let (expected, got) = ("no acknowledgment", "an acknowledgment of nothing");
+            return Err(CloseReason::PeerViolated { expected, got });
+        };
+        self.in_flight_chunks = in_flight_chunks;
+        match &mut state {
+            // While a file is sent, the bytes that the socket takes are the rate.
+            State::Sending(sending) => sending.progress.moved(now, 0),
+            State::ExpectLastAcknowledgments(sending) => {
+                sending.progress.moved(now, CHUNK_BYTES as usize);
+            }
+            State::ExpectRequest { .. } | State::ExpectSource | State::Closed => {}
+        }
+        self.state = state;
+        Ok(())
+    }
+
+    /// Begins to send the file that was requested, which is open.
+    /// [`Upload::handle_hashed`] tells how far it is hashed.
     pub fn handle_source(&mut self, now: Instant, file: FileId, size_bytes: u64) {
         debug_assert_eq!(self.state(), UploadState::ExpectSource);
         self.state = State::Sending(Box::new(Sending {
@@ -233,7 +246,7 @@ impl Upload {
         }));
     }
 
-    /// The file is hashed this far; all of it once there is a digest.
+    /// Goes on sending: the file is hashed this far, as a whole if there is a digest.
     pub fn handle_hashed(
         &mut self,
         now: Instant,
@@ -251,52 +264,44 @@ impl Upload {
         self.go_on(now)
     }
 
-    /// Frames the next chunk, or the EOF, if it is time for it.
-    fn fill(&mut self) -> Option<UploadEvent> {
-        let State::Sending(sending) = &mut self.state else { return None };
-        if sending.chunk_left_bytes > 0 || !self.outbox.is_empty() {
-            return None;
-        }
-        let left_bytes = sending.size_bytes - sending.offset;
-        if left_bytes > 0 {
-            let data_bytes = left_bytes.min(CHUNK_BYTES.into()) as u32;
-            let has_room = self.in_flight_chunks < self.window_chunks || sings(Canary::NoWindow);
-            if has_room && sending.offset + u64::from(data_bytes) <= sending.hashed_bytes {
-                let head = PeerMessage::Chunk { data_bytes };
-                self.outbox.push(|out| head.encode(out));
-                sending.chunk_left_bytes = data_bytes;
-                self.in_flight_chunks += 1;
-            }
-            return None;
-        }
-        let eof = PeerMessage::Eof(sending.digest?);
-        self.outbox.push(|out| eof.encode(out));
-        match mem::replace(&mut self.state, State::Closed) {
-            State::Sending(sending) => {
-                let file = sending.file;
-                self.state = State::ExpectLastAcknowledgments(sending);
-                Some(UploadEvent::Sent(file))
-            }
-            _ => None,
-        }
-    }
-
-    /// Rests once the EOF is out and every chunk acknowledged.
-    fn rest(&mut self, now: Instant) -> Option<UploadEvent> {
-        let is_done = matches!(self.state, State::ExpectLastAcknowledgments(_))
-            && self.outbox.is_empty()
-            && self.in_flight_chunks == 0;
-        is_done.then(|| {
-            self.outbox.rest();
-            let deadline = now + self.limits.idle_timeout;
-            self.state = State::ExpectRequest { deadline, timer: Timer::Idle };
-            UploadEvent::Acknowledged
-        })
-    }
-
-    /// What follows once something was sent, acknowledged or hashed.
+    /// Takes the step that has become possible: something was sent, acknowledged or hashed.
     fn go_on(&mut self, now: Instant) -> Option<UploadEvent> {
-        self.fill().or_else(|| self.rest(now))
+        let (state, event) = match mem::replace(&mut self.state, State::Closed) {
+            State::Sending(sending) if self.outbox.is_empty() && sending.chunk_left_bytes == 0 => {
+                self.frame_next(sending)
+            }
+            State::ExpectLastAcknowledgments(_)
+                if self.outbox.is_empty() && self.in_flight_chunks == 0 =>
+            {
+                self.outbox.free();
+                let deadline = now + self.limits.idle_timeout;
+                (State::ExpectRequest { deadline }, Some(UploadEvent::Acknowledged))
+            }
+            same => (same, None),
+        };
+        self.state = state;
+        event
+    }
+
+    /// Frames the next chunk, if the window has room and it is hashed, or the EOF.
+    fn frame_next(&mut self, mut sending: Box<Sending>) -> (State, Option<UploadEvent>) {
+        let left_bytes = sending.size_bytes - sending.offset;
+        if left_bytes == 0
+            && let Some(digest) = sending.digest
+        {
+            self.outbox.push(|out| PeerMessage::Eof(digest).encode(out));
+            let sent = UploadEvent::Sent(sending.file);
+            return (State::ExpectLastAcknowledgments(sending), Some(sent));
+        }
+        let data_bytes = left_bytes.min(CHUNK_BYTES.into()) as u32;
+        let has_room = self.in_flight_chunks < self.window_chunks || sings(Canary::NoWindow);
+        let is_hashed = sending.offset + u64::from(data_bytes) <= sending.hashed_bytes;
+        if data_bytes > 0 && has_room && is_hashed {
+            self.outbox.push(|out| PeerMessage::Chunk { data_bytes }.encode(out));
+            sending.chunk_left_bytes = data_bytes;
+            self.in_flight_chunks += 1;
+        }
+        (State::Sending(sending), None)
     }
 
     fn progress(&mut self) -> Option<&mut Progress> {
@@ -308,7 +313,7 @@ impl Upload {
         }
     }
 
-    /// What to send next.
+    /// Returns what to send next.
     pub fn transmit(&self) -> Option<Transmit<'_>> {
         let chunk = match &self.state {
             State::Sending(sending) if sending.chunk_left_bytes > 0 => Some(sending),
@@ -322,7 +327,7 @@ impl Upload {
         self.outbox.transmit(file.is_some()).or(file)
     }
 
-    /// The socket took this much of it.
+    /// Removes the bytes that the socket took from what is to be sent.
     pub fn transmitted(&mut self, now: Instant, len_bytes: usize) -> Option<UploadEvent> {
         if let Some(progress) = self.progress() {
             progress.moved(now, len_bytes);
@@ -336,10 +341,10 @@ impl Upload {
         self.go_on(now)
     }
 
-    /// When [`Upload::handle_timeout`] wants to be called.
+    /// Returns when to call [`Upload::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::ExpectRequest { deadline, .. } => Some(*deadline),
+            State::ExpectRequest { deadline } => Some(*deadline),
             State::Sending(_) if self.waits_for_hash() => None,
             State::Sending(sending) | State::ExpectLastAcknowledgments(sending) => {
                 Some(sending.progress.deadline())
@@ -348,7 +353,7 @@ impl Upload {
         }
     }
 
-    /// How much of the file was handed over, while it is being sent.
+    /// Returns how much of the file was handed over, while it is being sent.
     pub fn sent_bytes(&self) -> Option<u64> {
         match &self.state {
             State::ExpectSource => Some(0),
@@ -357,7 +362,7 @@ impl Upload {
         }
     }
 
-    /// When something was last sent or acknowledged, while something is to be.
+    /// Returns when something was last sent or acknowledged, while something is to be.
     pub fn moved_at(&self) -> Option<Instant> {
         match &self.state {
             State::Sending(sending) | State::ExpectLastAcknowledgments(sending) => {
@@ -367,19 +372,23 @@ impl Upload {
         }
     }
 
-    /// Whether nothing is in flight, and nothing can be sent before more of the file is hashed.
+    /// Returns whether nothing is in flight, and nothing can be sent before more of the file
+    /// is hashed.
     pub fn waits_for_hash(&self) -> bool {
         self.in_flight_chunks == 0
             && matches!(&self.state, State::Sending(sending) if sending.waits_for_hash())
     }
 
     /// Checks the deadlines.
+    ///
+    /// # Errors
+    /// If one has passed.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
         let verdict = match &mut self.state {
-            State::ExpectRequest { timer, .. } => Err(CloseReason::TimedOut(*timer)),
+            State::ExpectRequest { .. } => Err(CloseReason::TimedOut(Timer::Idle)),
             State::Sending(sending) | State::ExpectLastAcknowledgments(sending) => {
                 sending.progress.check(now)
             }
@@ -391,7 +400,7 @@ impl Upload {
         verdict
     }
 
-    /// The state it is in.
+    /// Returns its state.
     pub fn state(&self) -> UploadState {
         match &self.state {
             State::ExpectRequest { .. } => UploadState::ExpectRequest,
@@ -404,7 +413,7 @@ impl Upload {
 }
 
 impl Sending {
-    /// Whether nothing can be sent before more is hashed.
+    /// Returns whether nothing can be sent before more is hashed.
     fn waits_for_hash(&self) -> bool {
         let next = (self.size_bytes - self.offset).min(CHUNK_BYTES.into());
         self.chunk_left_bytes == 0
