@@ -2,11 +2,6 @@
 
 use std::fmt;
 
-use crate::content::FileError;
-use crate::count::Count;
-use crate::node::{Outcome, Signal, WishError};
-use crate::wire::Shown;
-
 /// The exit codes. Scripts rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
@@ -58,22 +53,6 @@ impl ExitCode {
     }
 }
 
-impl From<WishError> for ExitCode {
-    fn from(error: WishError) -> Self {
-        match error {
-            WishError::File(FileError::Exists | FileError::Folder) | WishError::Different => {
-                Self::Exists
-            }
-            WishError::File(_) => Self::WriteFailed,
-            WishError::NotOffered => Self::NotOffered,
-            WishError::Unreachable => Self::Unreachable,
-            WishError::NotReached(_) | WishError::NotGiven(_) => Self::TimedOut,
-            WishError::ChecksumWrong => Self::ChecksumWrong,
-            WishError::TooMany | WishError::TooLarge => Self::Other,
-        }
-    }
-}
-
 /// Why the program ends without success, in one line: what happened, to what, and
 /// what to do next.
 #[derive(Debug)]
@@ -88,32 +67,5 @@ impl Failure {
     /// A failure with its line.
     pub fn new(code: ExitCode, message: impl fmt::Display) -> Self {
         Self { code, message: message.to_string() }
-    }
-}
-
-/// What an outcome means for the caller: a signal is no failure, but has its code.
-pub fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure> {
-    match outcome {
-        Outcome::AllDone => Ok(ExitCode::Done),
-        Outcome::Stopped(Signal::Interrupt) => Ok(ExitCode::Interrupted),
-        Outcome::Stopped(Signal::HangUp) => Ok(ExitCode::HungUp),
-        Outcome::Stopped(Signal::Terminate) => Ok(ExitCode::Terminated),
-        Outcome::SomeFailed { failed, done, error } => {
-            let code = match error {
-                _ if done > 0 => ExitCode::SomeDone,
-                error => ExitCode::from(error),
-            };
-            let what =
-                format_args!("{failed} of {} could not be fetched", Count(failed + done, "file"));
-            Err(Failure::new(code, format_args!("{what}; the last one: {error}")))
-        }
-        Outcome::Refused(text) => Err(Failure::new(
-            ExitCode::Refused,
-            format_args!(
-                "the registry refused peer {}: {}; choose another --id or --port",
-                id.unwrap_or_default(),
-                Shown(text)
-            ),
-        )),
     }
 }

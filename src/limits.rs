@@ -454,6 +454,10 @@ impl Limits {
         file_bytes_max: u64::MAX,
     };
 
+    /// The bounds of a program that looks at the network once.
+    pub const PROBE: Self =
+        Self { connect_timeout: PROBE_TIMEOUT, answer_timeout: PROBE_TIMEOUT, ..Self::PEER };
+
     /// How long an upload may be without progress: see [`UPLOAD_TIMEOUTS`].
     pub fn upload_timeout(&self) -> Duration {
         self.progress_timeout * UPLOAD_TIMEOUTS

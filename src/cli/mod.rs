@@ -70,7 +70,8 @@ impl Command {
 
     /// Returns whether people use it every day: its log has no dates.
     pub fn is_daily(&self) -> bool {
-        matches!(self, Self::Share(_) | Self::Get(_) | Self::List(_) | Self::Status(_))
+        use Command::{Doctor, Get, List, Share, Status};
+        matches!(self, Share(_) | Get(_) | List(_) | Doctor(_) | Status(_))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The two programs, peer and registry, as pure state.
+//! The programs as pure state: peer and registry, and the two that only look, list and doctor.
 //!
 //! This page is the whole contract between a node and whoever runs it: the
 //! reactor with real sockets and files, or the simulator with made-up ones.
@@ -31,8 +31,9 @@
 mod catalog;
 mod connections;
 mod deadlines;
+pub mod doctor;
 mod index;
-mod listening;
+mod listing;
 mod pattern;
 mod peer;
 mod registry;
@@ -42,16 +43,16 @@ mod snapshot;
 mod wish_error;
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
 use std::time::Instant;
 
 pub use connections::ConnectionId;
-pub use listening::{HeardOffer, ListNode, Subnet};
+pub use listing::{HeardOffer, ListNode, Subnet};
 pub use pattern::NamePattern;
 pub use peer::{GuestSettings, PeerKind, PeerNode, PeerSettings};
 pub use registry::RegistryNode;
-pub use report::Report;
+pub use report::{Report, Unanswered};
 pub use snapshot::{Direction, Inventory, Snapshot, Transfer};
 pub use wish_error::WishError;
 
@@ -60,7 +61,7 @@ use crate::limits::OFFER_BYTES;
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::v0::FileName;
 
-/// A program as pure state: a peer or a registry.
+/// A program as pure state.
 pub trait Node {
     /// A connection came in. `None` refuses it: the runner closes it.
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId>;
@@ -99,6 +100,13 @@ pub enum Input<'a> {
         from: SocketAddrV4,
         /// All of it, or its first 74 bytes.
         bytes: &'a [u8],
+    },
+    /// One [`Action::Send`] failed.
+    NotSent {
+        /// From this address.
+        from: Ipv4Addr,
+        /// Why.
+        kind: io::ErrorKind,
     },
     /// The connection asked for with [`Action::Dial`] is made.
     Connected(ConnectionId),
@@ -217,6 +225,15 @@ pub enum Action {
     /// Send this datagram to the broadcast address. Failure is not reported: the
     /// offer is repeated anyway.
     Broadcast([u8; OFFER_BYTES]),
+    /// Send one datagram from an address of ours. Answered with `NotSent` if that fails.
+    Send {
+        /// From here.
+        from: Ipv4Addr,
+        /// To here; may be a broadcast address.
+        to: SocketAddrV4,
+        /// All of it.
+        datagram: [u8; OFFER_BYTES],
+    },
     /// Make a connection. Answered with `Connected` or `Broken`.
     Dial {
         /// The id it will have.

@@ -1,15 +1,17 @@
 //! What the user is told, as values; their wording is here and nowhere else.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use log::Level;
 
+use super::doctor::Finding;
 use super::{FileError, WishError};
 use crate::content::Digest;
 use crate::count::Count;
-use crate::limits::SHARED_FILES_MAX;
+use crate::limits::{PROBE_TIMEOUT, SHARED_FILES_MAX};
 use crate::proto::CloseReason;
 use crate::wire::v0::FileName;
 use crate::wire::{FieldText, Malformed, PeerId, Shown};
@@ -230,6 +232,15 @@ pub enum Report {
         /// Why.
         error: FileError,
     },
+    /// List: the registry cannot be asked where the peers listen.
+    LookupsFailed {
+        /// The registry.
+        registry: SocketAddrV4,
+        /// Why the connection to it is over.
+        reason: CloseReason,
+    },
+    /// Doctor: something was found.
+    Finding(Box<Finding>),
     /// Registry: a peer is entered.
     PeerEntered {
         /// The peer.
@@ -267,6 +278,7 @@ impl Report {
             | Self::ConnectionRefused { .. }
             | Self::FileRefused { .. }
             | Self::FolderLost
+            | Self::LookupsFailed { .. }
             | Self::ReadFailed { .. } => Level::Warn,
             // Removed by its owner, who knows.
             Self::FileLost { error: FileError::Missing, .. } => Level::Info,
@@ -294,6 +306,11 @@ impl Report {
             Self::FileLost { error, .. } => *error == FileError::Missing,
             _ => false,
         }
+    }
+
+    /// Whether it is what the user runs the program for.
+    pub fn is_what_was_asked_for(&self) -> bool {
+        matches!(self, Self::Finding(_))
     }
 
     /// The address that caused it: the log limits the lines about each.
@@ -400,11 +417,35 @@ impl fmt::Display for Report {
             ),
             Self::FileLost { name, error } => write!(f, "{name} is no longer shared: {error}"),
             Self::ReadFailed { name, error } => write!(f, "cannot read {name}: {error}"),
+            Self::LookupsFailed { registry, reason } => {
+                let why = Unanswered(*reason);
+                write!(f, "no registry at {registry}: {why}; shown is where offers came from")
+            }
+            Self::Finding(finding) => finding.fmt(f),
             Self::PeerEntered { peer, address } => write!(f, "peer {peer} registered at {address}"),
             Self::PeerLeft { peer, reason } => write!(f, "peer {peer} left: {reason}"),
             Self::EntryRefused { peer, address, text } => {
                 write!(f, "refused peer {peer} at {address}: {}", Shown(text))
             }
+        }
+    }
+}
+
+/// Why something that was asked or connected to once did not answer as it should.
+#[derive(Clone, Copy, Debug)]
+pub struct Unanswered(pub CloseReason);
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NO_REGISTRY: &str = "that is no registry of p2pfs";
+        match self.0 {
+            CloseReason::TimedOut(_) | CloseReason::Broken(ErrorKind::TimedOut) => {
+                write!(f, "no answer in {} s", PROBE_TIMEOUT.as_secs())
+            }
+            CloseReason::ClosedByPeer => write!(f, "it closed the connection; {NO_REGISTRY}"),
+            CloseReason::Malformed(malformed) => write!(f, "it sent {malformed}; {NO_REGISTRY}"),
+            CloseReason::PeerViolated { .. } => write!(f, "it took us for a peer; {NO_REGISTRY}"),
+            reason => reason.fmt(f),
         }
     }
 }

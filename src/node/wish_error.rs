@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::FileError;
+use crate::exit::ExitCode;
 use crate::proto::CloseReason;
 
 /// Why a wish came to its end without the file.
@@ -32,6 +33,22 @@ pub enum WishError {
 impl From<FileError> for WishError {
     fn from(error: FileError) -> Self {
         Self::File(error)
+    }
+}
+
+impl From<WishError> for ExitCode {
+    fn from(error: WishError) -> Self {
+        match error {
+            WishError::File(FileError::Exists | FileError::Folder) | WishError::Different => {
+                Self::Exists
+            }
+            WishError::File(_) => Self::WriteFailed,
+            WishError::NotOffered => Self::NotOffered,
+            WishError::Unreachable => Self::Unreachable,
+            WishError::NotReached(_) | WishError::NotGiven(_) => Self::TimedOut,
+            WishError::ChecksumWrong => Self::ChecksumWrong,
+            WishError::TooMany | WishError::TooLarge => Self::Other,
+        }
     }
 }
 

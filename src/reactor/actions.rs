@@ -7,7 +7,7 @@ use mio::{Interest, Token};
 use rustix::io::Errno;
 
 use super::connection::Connection;
-use super::{Reactor, broken, dial};
+use super::{Reactor, broken, dial, offer_socket};
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node};
 
 impl<N: Node> Reactor<N> {
@@ -33,6 +33,10 @@ impl<N: Node> Reactor<N> {
                 Action::Broadcast(datagram) => {
                     self.offers.iter_mut().for_each(|offers| offers.broadcast(&datagram));
                     None
+                }
+                Action::Send { from, to, datagram } => {
+                    let sent = offer_socket::send(from, to, &datagram);
+                    sent.err().map(|error| Input::NotSent { from, kind: error.kind() })
                 }
                 Action::Dial { connection, to } => self.dial(connection, to),
                 Action::Transmit(connection) => {

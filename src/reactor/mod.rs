@@ -28,7 +28,6 @@ mod follower;
 mod listener;
 mod loop_times;
 mod offer_socket;
-pub mod probe;
 mod signals;
 mod status_socket;
 mod streams;

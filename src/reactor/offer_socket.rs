@@ -87,8 +87,13 @@ impl Sender {
     }
 }
 
+/// Sends one datagram, as a peer with this address sends its offers.
+pub(super) fn send(from: Ipv4Addr, to: SocketAddrV4, datagram: &[u8]) -> io::Result<()> {
+    sender(from)?.send_to(datagram, to).map(|_| ())
+}
+
 /// The socket that hears.
-pub(super) fn hear(port: u16) -> io::Result<std::net::UdpSocket> {
+fn hear(port: u16) -> io::Result<std::net::UdpSocket> {
     let heard = socket(SocketType::DGRAM)?;
     sockopt::set_socket_reuseaddr(&heard, true)?;
     // The kernel grants what it may; less only means that bursts overflow sooner.
@@ -98,7 +103,7 @@ pub(super) fn hear(port: u16) -> io::Result<std::net::UdpSocket> {
 }
 
 /// A socket that sends from an address of ours.
-pub(super) fn sender(from: Ipv4Addr) -> io::Result<std::net::UdpSocket> {
+fn sender(from: Ipv4Addr) -> io::Result<std::net::UdpSocket> {
     let sender = socket(SocketType::DGRAM)?;
     sockopt::set_socket_broadcast(&sender, true)?;
     rustix::net::bind(&sender, &SocketAddrV4::new(from, 0))?;

@@ -9,10 +9,10 @@ use rustix::fs::{Dev, OFlags, fcntl_getfl, fstat};
 
 use super::network::{self, Place};
 use super::via;
-use super::{cannot_read_folder, loop_failed, not_printed};
+use super::{cannot_read_folder, loop_failed, not_printed, result_of};
 use crate::cli::{GetArgs, Output, OutputArgs, Wanted};
 use crate::content::OnConflict;
-use crate::exit::{ExitCode, Failure, result_of};
+use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::{GuestSettings, Input, Outcome, PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Reactor, Signals};
@@ -72,7 +72,7 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         seed: fastrand::u64(..),
     };
     let node = PeerNode::new(Instant::now(), settings);
-    let sockets = place.sockets(limits.progress_timeout, None, offers);
+    let sockets = place.sockets(limits.progress_timeout, None, Some(offers));
     let files = Some(Files::new(folder, None));
     let ui = Ui::new("get".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;

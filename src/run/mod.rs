@@ -33,9 +33,10 @@ pub use self::status::status;
 pub use self::text::{completions, man};
 use crate::cli::OutputArgs;
 use crate::content::Version;
+use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{CONNECTIONS_MIN, Limits, SKIPPED_EVENTS_MAX, SPARE_DESCRIPTORS};
-use crate::node::{Input, Node, Outcome};
+use crate::node::{Input, Node, Outcome, Signal};
 use crate::reactor::Reactor;
 use crate::storage::{DigestCache, SharedFolder, Skipped};
 use crate::ui::{Event, stdout, text};
@@ -107,6 +108,33 @@ fn serve<N: Node>(reactor: &mut Reactor<N>, begin: &[Input<'_>]) -> Result<Outco
     let outcome = reactor.run(begin);
     systemd::stopping();
     outcome.map_err(loop_failed)
+}
+
+/// What an outcome means for the caller: a signal is no failure, but has its code.
+fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure> {
+    match outcome {
+        Outcome::AllDone => Ok(ExitCode::Done),
+        Outcome::Stopped(Signal::Interrupt) => Ok(ExitCode::Interrupted),
+        Outcome::Stopped(Signal::HangUp) => Ok(ExitCode::HungUp),
+        Outcome::Stopped(Signal::Terminate) => Ok(ExitCode::Terminated),
+        Outcome::SomeFailed { failed, done, error } => {
+            let code = match error {
+                _ if done > 0 => ExitCode::SomeDone,
+                error => ExitCode::from(error),
+            };
+            let what =
+                format_args!("{failed} of {} could not be fetched", Count(failed + done, "file"));
+            Err(Failure::new(code, format_args!("{what}; the last one: {error}")))
+        }
+        Outcome::Refused(text) => Err(Failure::new(
+            ExitCode::Refused,
+            format_args!(
+                "the registry refused peer {}: {}; choose another --id or --port",
+                id.unwrap_or_default(),
+                Shown(text)
+            ),
+        )),
+    }
 }
 
 /// Writes the data that a command is for to stdout.

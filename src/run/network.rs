@@ -1,6 +1,5 @@
 //! Which addresses a program uses: those of its interfaces, and that of the registry.
 
-use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
@@ -9,27 +8,15 @@ use rustix::io::Errno;
 use super::cannot_bind;
 use crate::cli::network::{HostPort, InterfaceName, OfferArgs};
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{OFFER_PORT, PROBE_TIMEOUT};
+use crate::limits::OFFER_PORT;
 use crate::node::Subnet;
+use crate::node::doctor::Interface;
 use crate::reactor::{Listener, OfferSocket, Sockets};
 use crate::storage::persist;
 use crate::wire::Shown;
 
 /// An address that only the default route leads to: one for documentation, which nobody has.
 const BEYOND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 9);
-
-/// An address of this machine.
-#[derive(Clone, Debug)]
-pub(super) struct Interface {
-    /// The interface that has it.
-    pub(super) name: String,
-    pub(super) address: Ipv4Addr,
-    /// The network it is in.
-    pub(super) subnet: Subnet,
-    pub(super) broadcast: Option<Ipv4Addr>,
-    /// Whether it is switched on and has a network at its other end.
-    pub(super) is_up: bool,
-}
 
 /// Where a program is to be found, and where its offers go.
 #[derive(Debug)]
@@ -65,14 +52,14 @@ impl Place {
         &self,
         progress_timeout: Duration,
         listener: Option<Listener>,
-        offers: OfferSocket,
+        offers: Option<OfferSocket>,
     ) -> Sockets {
         Sockets {
             host: self.host(),
             host_to_loopback: self.host_to_loopback(),
             progress_timeout,
             listener,
-            offers: Some(offers),
+            offers,
             status: None,
         }
     }
@@ -236,15 +223,6 @@ pub(super) fn resolve(registry: &HostPort) -> Result<SocketAddrV4, Failure> {
         SocketAddr::V6(_) => None,
     };
     addresses.filter_map(v4).next().ok_or_else(|| unknown("it has no IPv4 address"))
-}
-
-/// Why it was not reached, in few words.
-pub(super) fn why(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::TimedOut => format!("no answer in {} s", PROBE_TIMEOUT.as_secs()),
-        ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 fn loopback_broadcast(address: Ipv4Addr) -> Option<Ipv4Addr> {

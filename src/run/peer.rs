@@ -7,12 +7,12 @@ use std::time::Instant;
 use super::network::{self, Place};
 use super::sockets;
 use super::{
-    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening,
-    say_sharing, serve, warn_skipped, with_descriptors,
+    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, result_of,
+    say_listening, say_sharing, serve, warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, PeerArgs};
 use crate::content::OnConflict;
-use crate::exit::{ExitCode, Failure, result_of};
+use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::{Input, PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
@@ -84,7 +84,8 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     begin.push(Input::Want(&args.want));
     let files = Some(Files::new(folder, cache).following(watch));
     let status = sockets::own(true);
-    let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
+    let sockets =
+        Sockets { status, ..place.sockets(progress_timeout, Some(listener), Some(offers)) };
     let ui = Ui::new(name, Show { has_metrics: args.output.metrics.is_some(), ..output.show() });
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;

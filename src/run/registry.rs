@@ -1,8 +1,8 @@
 //! `p2pfs registry`.
 
-use super::{cannot_bind, loop_failed, say_listening, serve, with_descriptors};
+use super::{cannot_bind, loop_failed, result_of, say_listening, serve, with_descriptors};
 use crate::cli::{OutputArgs, RegistryArgs};
-use crate::exit::{ExitCode, Failure, result_of};
+use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::RegistryNode;
 use crate::reactor::{Listener, Reactor, Signals, Sockets};

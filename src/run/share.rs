@@ -6,12 +6,12 @@ use std::time::Instant;
 use super::network::{self, Place};
 use super::sockets;
 use super::{
-    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, say_listening,
-    say_sharing, serve, warn_skipped, with_descriptors,
+    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, result_of,
+    say_listening, say_sharing, serve, warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, ShareArgs};
 use crate::count::Count;
-use crate::exit::{ExitCode, Failure, result_of};
+use crate::exit::{ExitCode, Failure};
 use crate::limits::{Limits, SKIPPED_LINES_MAX};
 use crate::node::{PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
@@ -62,7 +62,8 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     let (cache, begin) = known_files(&folder, files, cache_folder());
     let status = sockets::own(false);
     let interfaces = place.addresses();
-    let sockets = Sockets { status, ..place.sockets(progress_timeout, Some(listener), offers) };
+    let sockets =
+        Sockets { status, ..place.sockets(progress_timeout, Some(listener), Some(offers)) };
     let files = Some(Files::new(folder, cache).following(watch));
     let ui = Ui::new(
         NAME.into(),

@@ -6,12 +6,14 @@
 //! | `report_log` | log lines for reports, at a bounded rate |
 //! | [`events`], [`schema`] | the events of `--json` with their documentation, and its types |
 //! | `report_event` | from a report to its event |
+//! | `doctor` | what the doctor found, as lines and as events |
 //! | [`json`] | from an event to its line |
 //! | `facts` | the answers to `status`, and `--metrics` |
 //! | `progress` | the progress of transfers, for people |
 //! | `meter`, `work` | the rate of each running transfer, and what limits it |
 //! | [`stdout`] | writes a line at once or not at all |
 
+mod doctor;
 pub mod events;
 mod facts;
 pub mod json;
@@ -95,6 +97,9 @@ impl Ui {
 
     /// Logs and counts a report, and prints its event.
     pub fn report(&mut self, now: Instant, report: &Report) {
+        if report.is_what_was_asked_for() {
+            return self.answer_user(report);
+        }
         self.log.log(now, report);
         if self.json
             && let Some(event) = Event::of_report(report)
@@ -110,6 +115,14 @@ impl Ui {
             if self.json || self.progress.is_some() {
                 self.plan_sample(now);
             }
+        }
+    }
+
+    /// Prints what the user runs the program for: as an event or as a line, and never hidden.
+    fn answer_user(&self, report: &Report) {
+        match Event::of_report(report).filter(|_| self.json) {
+            Some(event) => stdout::print(&event.line()),
+            None => log::info!(target: &self.name, "{report}"),
         }
     }
 

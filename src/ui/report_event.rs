@@ -72,6 +72,7 @@ impl Event {
             Report::FileLost { name, error } => {
                 Self::FileLost { name: text(name), reason: text(error) }
             }
+            Report::Finding(finding) => Self::of_finding(finding),
             Report::PeerEntered { peer, address } => {
                 Self::PeerEntered { peer: peer.0, address: text(address) }
             }
@@ -84,6 +85,7 @@ impl Event {
             | Report::ConnectionClosed { .. }
             | Report::ConnectionRefused { .. }
             | Report::ReadFailed { .. }
+            | Report::LookupsFailed { .. }
             | Report::EntryRefused { .. } => return None,
         })
     }

@@ -82,6 +82,7 @@ impl Host {
                 out.trace.fold_bytes(&bytes);
                 out.queue.put(out.now_us, Event::Broadcast(host, bytes.to_vec()));
             }
+            Action::Send { .. } => panic!("host {host} does not broadcast what it sends"),
             Action::Dial { connection, to } => self.dial(out, connection, to),
             Action::Transmit(connection) => {
                 out.trace.fold(connection.to_bits());
@@ -443,6 +444,7 @@ fn fold_input(out: &mut Outside, host: usize, input: &Input<'_>) {
     trace.fold(host as u64);
     match input {
         Input::Datagram { bytes, .. } => trace.fold_bytes(bytes),
+        Input::NotSent { .. } => trace.fold(13),
         Input::Connected(connection) => trace.fold(connection.to_bits() ^ 1),
         Input::Received { connection, bytes } => {
             trace.fold(connection.to_bits() ^ 2);

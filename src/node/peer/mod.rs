@@ -371,6 +371,7 @@ impl Node for PeerNode {
         }
         match input {
             Input::Datagram { from, bytes } => self.on_datagram(now, from, bytes),
+            Input::NotSent { .. } => debug_assert!(false, "offers are broadcast"),
             Input::Connected(connection) => self.on_connected(now, connection),
             Input::Received { connection, bytes } => self.on_bytes(now, connection, bytes),
             Input::ReadClosed(connection) => {

@@ -22,7 +22,7 @@ use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::limits::{DOWNLOADS_MAX, Limits};
+use crate::limits::{DOWNLOADS_MAX, Limits, PROBED_PEERS_MAX};
 use crate::proto::Transmit;
 use crate::proto::close_reason::{CloseReason, Timer};
 use crate::proto::outbox::Outbox;
@@ -40,7 +40,7 @@ pub struct Registration {
     ours: Option<(PeerId, u16)>,
     deframer: Deframer<RegistryResponse>,
     outbox: Outbox,
-    /// The peers to look up next; at most one for each download.
+    /// The peers to look up next; at most one for each download, or each peer that is listed.
     queue: VecDeque<PeerId>,
 }
 
@@ -148,7 +148,7 @@ impl Registration {
         debug_assert_eq!(self.state(), RegistrationState::ExpectConnection);
         let Some((peer, port)) = self.ours else {
             self.state = State::Registered;
-            return;
+            return self.ask_next(now);
         };
         let request = RegistryRequest::Register { peer, port };
         self.outbox.push(|out| request.encode(out));
@@ -162,7 +162,7 @@ impl Registration {
         if !is_outstanding && !self.queue.contains(&peer) {
             self.queue.push_back(peer);
         }
-        debug_assert!(self.queue.len() <= DOWNLOADS_MAX);
+        debug_assert!(self.queue.len() <= DOWNLOADS_MAX.max(PROBED_PEERS_MAX));
         self.ask_next(now);
     }
 

@@ -159,6 +159,7 @@ fn reported() -> Vec<String> {
         Report::ConnectionRefused { from },
         Report::ReadFailed { name, error },
         Report::EntryRefused { peer, address, text },
+        Report::LookupsFailed { registry, reason },
     ] {
         assert!(Event::of_report(&told_otherwise).is_none(), "{told_otherwise}");
     }

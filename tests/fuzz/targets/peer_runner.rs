@@ -298,6 +298,7 @@ impl Runner {
                 };
                 assert!(self.shared.keys().any(is_ours), "offers what it has not: {bytes:x?}");
             }
+            Action::Send { .. } => panic!("a peer does not broadcast what it sends"),
             Action::Dial { connection, to } => self.dial(connection, to),
             Action::Transmit(id) => assert!(self.sockets.contains_key(&id), "{id:?} is gone"),
             Action::Close { connection, .. } => {

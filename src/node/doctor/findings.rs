@@ -1,0 +1,275 @@
+//! What the doctor found, and what follows from all of it. The words are in `ui::doctor`.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use crate::exit::ExitCode;
+use crate::node::Subnet;
+use crate::proto::CloseReason;
+use crate::wire::PeerId;
+
+/// An address of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The interface that has it.
+    pub name: String,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The network that it is in.
+    pub subnet: Subnet,
+    /// The broadcast address of that network.
+    pub broadcast: Option<Ipv4Addr>,
+    /// Whether the interface is switched on and has a network at its other end.
+    pub is_up: bool,
+}
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// About the offer port.
+    Port(PortFinding),
+    /// About the registry.
+    Registry(RegistryFinding),
+    /// About an address of this machine.
+    Interface(InterfaceFinding),
+    /// About a peer that was heard.
+    Peer(PeerFinding),
+}
+
+/// Whether the offer port can be shared with other programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortFinding {
+    /// The port.
+    pub port: u16,
+    /// Why it cannot.
+    pub error: Option<ErrorKind>,
+}
+
+/// Whether there is a registry, and how fast it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryFinding {
+    /// Where it should be, as the user has it.
+    pub registry: String,
+    /// Its address; `None` if the name of its host has none.
+    pub address: Option<SocketAddrV4>,
+    /// How long connecting to it took.
+    pub connected_in: Option<Duration>,
+    /// How long a lookup took.
+    pub answered_in: Option<Duration>,
+    /// Why it did not answer.
+    pub failure: Option<CloseReason>,
+}
+
+/// What goes out and comes in on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceFinding {
+    /// The interface.
+    pub interface: Interface,
+    /// Where offers go.
+    pub to: Option<SocketAddrV4>,
+    /// Why they do not.
+    pub error: Option<NotSent>,
+    /// Whether our own datagram came back.
+    pub is_heard_back: bool,
+    /// Offers heard from its network.
+    pub offers: u64,
+    /// The peers that they came from.
+    pub peers: BTreeSet<PeerId>,
+}
+
+/// Why no datagram was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// The offer port could not be had, so nothing was tried.
+    NoPort,
+    /// The system refused it.
+    Refused(ErrorKind),
+}
+
+/// A peer that was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerFinding {
+    /// Its id.
+    pub id: PeerId,
+    /// Where its first offer came from.
+    pub from: Ipv4Addr,
+    /// Offers heard.
+    pub offers: u64,
+    /// Where it listens.
+    pub place: PeerPlace,
+}
+
+/// Where a peer listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerPlace {
+    /// No registry told.
+    NotTold,
+    /// The registry does not know it.
+    Unknown,
+    /// Here; how long connecting to it took, or why it failed.
+    At(SocketAddrV4, Result<Duration, CloseReason>),
+}
+
+/// Everything that was found.
+#[derive(Debug)]
+pub(super) struct Findings {
+    pub(super) port: PortFinding,
+    pub(super) registry: RegistryFinding,
+    pub(super) interfaces: Vec<InterfaceFinding>,
+    pub(super) peers: Vec<PeerFinding>,
+}
+
+/// What follows: whether files could be exchanged; if not, the first thing to mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The offer port cannot be shared.
+    NoPort(PortFinding),
+    /// There is no registry.
+    NoRegistry(RegistryFinding),
+    /// No address of this machine has a broadcast address.
+    NoBroadcastAddress,
+    /// No offer leaves this machine.
+    NothingSent(NothingSent),
+    /// No broadcast comes back.
+    NothingBack {
+        /// The names of the interfaces used.
+        interfaces: Vec<String>,
+        /// The offer port.
+        port: u16,
+    },
+    /// No peer was heard, though nothing is in the way here.
+    NobodyHeard {
+        /// The offer port.
+        port: u16,
+    },
+    /// The registry knows none of the peers heard.
+    NobodyKnown {
+        /// Where the registry is, as the user has it.
+        registry: String,
+        /// How many peers were heard.
+        peers: usize,
+    },
+    /// None of the peers that the registry knows was reached; the first of them.
+    NobodyReached {
+        /// Its id.
+        id: PeerId,
+        /// Where its first offer came from.
+        from: Ipv4Addr,
+        /// Where it should listen.
+        address: SocketAddrV4,
+        /// Why it was not reached.
+        reason: CloseReason,
+    },
+    /// Files can be exchanged.
+    Fine {
+        /// With so many peers.
+        reached: usize,
+        /// Of so many heard.
+        peers: usize,
+        /// What is shared here is not found, though.
+        problem: Option<NothingSent>,
+    },
+}
+
+/// Why no offer leaves this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NothingSent {
+    /// The names of the interfaces used.
+    pub interfaces: Vec<String>,
+    /// Why none leaves by the first of them.
+    pub error: NotSent,
+    /// The offer port.
+    pub port: u16,
+}
+
+impl Verdict {
+    /// Returns the exit code that scripts know it by.
+    pub fn code(&self) -> ExitCode {
+        match self {
+            Self::NoPort(PortFinding { error: Some(ErrorKind::AddrInUse), .. }) => {
+                ExitCode::AddressInUse
+            }
+            Self::NoRegistry(_) => ExitCode::Unreachable,
+            Self::NobodyHeard { .. } => ExitCode::NotOffered,
+            Self::Fine { .. } => ExitCode::Done,
+            Self::NoPort(_)
+            | Self::NoBroadcastAddress
+            | Self::NothingSent(_)
+            | Self::NothingBack { .. }
+            | Self::NobodyKnown { .. }
+            | Self::NobodyReached { .. } => ExitCode::Other,
+        }
+    }
+}
+
+impl Findings {
+    pub(super) fn verdict(&self) -> Verdict {
+        if self.port.error.is_some() {
+            return Verdict::NoPort(self.port.clone());
+        }
+        if self.registry.address.is_none() || self.registry.failure.is_some() {
+            return Verdict::NoRegistry(self.registry.clone());
+        }
+        let peers = self.peers.len();
+        if peers == 0 {
+            return self.nobody_heard();
+        }
+        let is_reached = |peer: &&PeerFinding| matches!(peer.place, PeerPlace::At(_, Ok(_)));
+        let reached = self.peers.iter().filter(is_reached).count();
+        if reached > 0 {
+            return Verdict::Fine { reached, peers, problem: self.nothing_sent() };
+        }
+        let failed = self.peers.iter().find_map(|peer| match peer.place {
+            PeerPlace::At(address, Err(reason)) => Some((peer, address, reason)),
+            _ => None,
+        });
+        match failed {
+            Some((&PeerFinding { id, from, .. }, address, reason)) => {
+                Verdict::NobodyReached { id, from, address, reason }
+            }
+            None => Verdict::NobodyKnown { registry: self.registry.registry.clone(), peers },
+        }
+    }
+
+    fn nobody_heard(&self) -> Verdict {
+        let (port, used) = (self.port.port, self.used_interfaces());
+        if used.is_empty() {
+            return Verdict::NoBroadcastAddress;
+        }
+        if let Some(problem) = self.nothing_sent() {
+            return Verdict::NothingSent(problem);
+        }
+        match used.iter().all(|used| !used.is_heard_back) {
+            true => Verdict::NothingBack { interfaces: names(&used), port },
+            false => Verdict::NobodyHeard { port },
+        }
+    }
+
+    /// Returns the interfaces on which others can be found. What the loopback does says nothing
+    /// about the others, if there are any.
+    fn used_interfaces(&self) -> Vec<&InterfaceFinding> {
+        let is_used = |used: &&InterfaceFinding| used.to.is_some() && used.interface.is_up;
+        let mut used: Vec<_> = self.interfaces.iter().filter(is_used).collect();
+        let is_loopback = |used: &InterfaceFinding| used.interface.address.is_loopback();
+        if !used.iter().all(|used| is_loopback(used)) {
+            used.retain(|used| !is_loopback(used));
+        }
+        used
+    }
+
+    /// Returns why no offer leaves this machine, if none does.
+    fn nothing_sent(&self) -> Option<NothingSent> {
+        let used = self.used_interfaces();
+        if used.iter().any(|used| used.error.is_none()) {
+            return None;
+        }
+        let error = used.first()?.error?;
+        Some(NothingSent { interfaces: names(&used), error, port: self.port.port })
+    }
+}
+
+fn names(interfaces: &[&InterfaceFinding]) -> Vec<String> {
+    interfaces.iter().map(|used| used.interface.name.clone()).collect()
+}

@@ -1,0 +1,460 @@
+//! The doctor: looks at the network once, tells what it finds, and leaves.
+//!
+//! ```text
+//!  AskRegistry ──▶ Hear ──▶ LookUp ──▶ Reach ──▶ Over
+//! ```
+//!
+//! It steps aside as far as it can:
+//!
+//! - To hear whether broadcasts come back it sends one datagram on each interface. It has
+//!   the layout of an offer, because the reference's listener dies of anything else, but
+//!   of a name that begins with a dot: our peers drop it with one line in their log, and
+//!   neither list nor fetch it; the reference's peers remember one name that they never
+//!   want.
+//! - It asks the registry where the peers are that it heard, and registers nothing.
+//! - It connects to each peer's port, and resets the connection without a word.
+//!
+//! A datagram counts as received on the interface in whose network its sender is.
+
+mod findings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use self::findings::Findings;
+pub use self::findings::{
+    Finding, Interface, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace,
+    PortFinding, RegistryFinding, Verdict,
+};
+use super::connections::Connections;
+use super::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Report};
+use crate::limits::{
+    DOCTOR_LISTENS_LONGER, Limits, OFFER_BYTES, PROBE_TIMEOUT, PROBED_PEERS_MAX, TEXT_FIELD_BYTES,
+};
+use crate::proto::v0::{Registration, RegistrationEvent};
+use crate::proto::{CloseReason, Timer, Transmit};
+use crate::wire::PeerId;
+use crate::wire::v0::{FileName, Offer};
+
+/// What the doctor is told at its start.
+#[derive(Debug)]
+pub struct DoctorSettings {
+    /// The offer port.
+    pub port: u16,
+    /// Why it cannot be heard.
+    pub port_error: Option<ErrorKind>,
+    /// The registry, as the user has it.
+    pub registry: String,
+    /// Where that is; `None` if the name is unknown.
+    pub registry_address: Option<SocketAddrV4>,
+    /// The addresses of this machine, and where offers go from each.
+    pub interfaces: Vec<(Interface, Option<SocketAddrV4>)>,
+    /// How often others repeat each offer.
+    pub offer_interval: Duration,
+    /// A random number: tells our datagram from those of others, and is an id that the
+    /// registry hardly knows.
+    pub number: u32,
+}
+
+/// The doctor as pure state. Its findings are reports; the verdict is there at its end.
+#[derive(Debug)]
+pub struct DoctorNode {
+    phase: Phase,
+    offer_interval: Duration,
+    number: PeerId,
+    datagram: [u8; OFFER_BYTES],
+    findings: Findings,
+    heard: BTreeMap<PeerId, PeerFinding>,
+    connections: Connections<Connection>,
+    registry: Option<ConnectionId>,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The registry is asked for a peer that it hardly knows.
+    AskRegistry { since: Instant },
+    /// Offers, and our own datagram, are heard.
+    Hear { until: Instant },
+    /// So many peers are still to be looked up.
+    LookUp { left: usize },
+    /// So many connections to peers are being made.
+    Reach { since: Instant, left: usize },
+    /// Everything is told.
+    Over,
+}
+
+#[derive(Debug)]
+enum Connection {
+    Registry(Registration),
+    Peer(PeerId),
+}
+
+impl DoctorNode {
+    /// A doctor that begins with the registry; offers are heard from the first moment on.
+    pub fn new(now: Instant, settings: DoctorSettings) -> Self {
+        let DoctorSettings { port, port_error, registry, registry_address, number, .. } = settings;
+        let unheard = |(interface, to)| InterfaceFinding {
+            interface,
+            to,
+            error: None,
+            is_heard_back: false,
+            offers: 0,
+            peers: BTreeSet::new(),
+        };
+        let findings = Findings {
+            port: PortFinding { port, error: port_error },
+            registry: RegistryFinding {
+                registry,
+                address: registry_address,
+                connected_in: None,
+                answered_in: None,
+                failure: None,
+            },
+            interfaces: settings.interfaces.into_iter().map(unheard).collect(),
+            peers: Vec::new(),
+        };
+        // One connection is that to the registry.
+        let limits = Limits { connections_max: PROBED_PEERS_MAX + 1, ..Limits::PROBE };
+        let mut node = Self {
+            phase: Phase::AskRegistry { since: now },
+            offer_interval: settings.offer_interval,
+            number: PeerId(number),
+            datagram: datagram(number),
+            findings,
+            heard: BTreeMap::new(),
+            connections: Connections::new(&limits, 0),
+            registry: None,
+            actions: VecDeque::new(),
+        };
+        node.tell(Finding::Port(node.findings.port.clone()));
+        if let Some(to) = registry_address {
+            let registration = Registration::guest(now, &Rc::new(limits));
+            node.registry = node.dial(now, Connection::Registry(registration), to);
+        }
+        if node.registry.is_none() {
+            node.hear(now);
+        }
+        node
+    }
+
+    /// Returns what follows from everything that was found.
+    pub fn verdict(&self) -> Verdict {
+        self.findings.verdict()
+    }
+
+    fn tell(&mut self, finding: Finding) {
+        self.actions.push_back(Action::Report(Report::Finding(Box::new(finding))));
+    }
+
+    fn dial(
+        &mut self,
+        now: Instant,
+        connection: Connection,
+        to: SocketAddrV4,
+    ) -> Option<ConnectionId> {
+        let connection = self.connections.dial(connection)?;
+        self.connections.arm(connection, now + PROBE_TIMEOUT);
+        self.actions.push_back(Action::Dial { connection, to });
+        Some(connection)
+    }
+
+    /// The registry has answered, or will not. Sends a datagram on each interface, and listens
+    /// for a little longer than the interval in which each peer repeats its offers.
+    fn hear(&mut self, now: Instant) {
+        self.tell(Finding::Registry(self.findings.registry.clone()));
+        if self.findings.port.error.is_some() {
+            for heard in &mut self.findings.interfaces {
+                heard.error = Some(NotSent::NoPort);
+            }
+            return self.look_up(now);
+        }
+        self.phase = Phase::Hear { until: now + self.offer_interval + DOCTOR_LISTENS_LONGER };
+        for heard in &self.findings.interfaces {
+            if let Some(to) = heard.to {
+                let (from, datagram) = (heard.interface.address, self.datagram);
+                self.actions.push_back(Action::Send { from, to, datagram });
+            }
+        }
+    }
+
+    fn on_datagram(&mut self, from: Ipv4Addr, bytes: &[u8]) {
+        let interfaces = &mut self.findings.interfaces;
+        if bytes == self.datagram {
+            let ours = interfaces.iter_mut().find(|heard| heard.interface.address == from);
+            ours.into_iter().for_each(|heard| heard.is_heard_back = true);
+            return;
+        }
+        let Ok(Offer { peer: id, .. }) = Offer::decode(bytes) else { return };
+        if self.heard.len() < PROBED_PEERS_MAX || self.heard.contains_key(&id) {
+            let new = PeerFinding { id, from, offers: 0, place: PeerPlace::NotTold };
+            self.heard.entry(id).or_insert(new).offers += 1;
+        }
+        let near = interfaces.iter_mut().find(|heard| heard.interface.subnet.contains(from));
+        if let Some(heard) = near {
+            heard.offers += 1;
+            if self.heard.contains_key(&id) {
+                heard.peers.insert(id);
+            }
+        }
+    }
+
+    fn on_not_sent(&mut self, from: Ipv4Addr, kind: ErrorKind) {
+        let interfaces = self.findings.interfaces.iter_mut();
+        for heard in interfaces.filter(|heard| heard.interface.address == from) {
+            heard.error = Some(NotSent::Refused(kind));
+        }
+    }
+
+    /// Enough was heard: asks the registry where these peers are.
+    fn look_up(&mut self, now: Instant) {
+        for heard in self.findings.interfaces.clone() {
+            self.tell(Finding::Interface(heard));
+        }
+        self.phase = Phase::LookUp { left: self.heard.len() };
+        let registry = self.registry.filter(|_| !self.heard.is_empty());
+        let Some(registry) = registry else { return self.reach(now) };
+        if let Some(Connection::Registry(registration)) = self.connections.get_mut(registry) {
+            self.heard.keys().for_each(|&peer| registration.look_up(now, peer));
+        }
+        self.after(registry);
+    }
+
+    /// All is known of where the peers are: connects to them at once.
+    fn reach(&mut self, now: Instant) {
+        let address = |heard: &PeerFinding| match heard.place {
+            PeerPlace::At(address, _) => Some((heard.id, address)),
+            PeerPlace::NotTold | PeerPlace::Unknown => None,
+        };
+        let known: Vec<_> = self.heard.values().filter_map(address).collect();
+        self.phase = Phase::Reach { since: now, left: known.len() };
+        for (peer, address) in known {
+            if self.dial(now, Connection::Peer(peer), address).is_none() {
+                self.on_reached(peer, Err(CloseReason::Broken(ErrorKind::OutOfMemory)));
+            }
+        }
+        self.end_if_reached();
+    }
+
+    fn on_reached(&mut self, peer: PeerId, outcome: Result<Duration, CloseReason>) {
+        let place = self.heard.get_mut(&peer).map(|heard| &mut heard.place);
+        if let (Some(PeerPlace::At(_, reached)), Phase::Reach { left, .. }) =
+            (place, &mut self.phase)
+        {
+            *reached = outcome;
+            *left -= 1;
+        }
+    }
+
+    fn end_if_reached(&mut self) {
+        if !matches!(self.phase, Phase::Reach { left: 0, .. }) {
+            return;
+        }
+        self.findings.peers = std::mem::take(&mut self.heard).into_values().collect();
+        for peer in self.findings.peers.clone() {
+            self.tell(Finding::Peer(peer));
+        }
+        self.end(Outcome::AllDone);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        self.phase = Phase::Over;
+        for connection in self.connections.ids() {
+            self.connections.remove(connection);
+            self.reset(connection, CloseReason::Done);
+        }
+        self.actions.push_back(Action::Exit(outcome));
+    }
+
+    fn on_connected(&mut self, now: Instant, connection: ConnectionId) {
+        match (self.connections.get_mut(connection), self.phase) {
+            (Some(Connection::Registry(registration)), Phase::AskRegistry { since }) => {
+                registration.handle_connected(now);
+                registration.look_up(now, self.number);
+                self.findings.registry.connected_in = Some(now - since);
+                self.phase = Phase::AskRegistry { since: now };
+                self.after(connection);
+            }
+            (Some(&mut Connection::Peer(peer)), Phase::Reach { since, .. }) => {
+                self.connections.remove(connection);
+                self.reset(connection, CloseReason::Done);
+                self.on_reached(peer, Ok(now - since));
+                self.end_if_reached();
+            }
+            _ => {}
+        }
+    }
+
+    fn on_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        let mut at = 0;
+        while let Some(Connection::Registry(registration)) = self.connections.get_mut(connection) {
+            match registration.handle_bytes(now, bytes, &mut at) {
+                Ok(Some(RegistrationEvent::Address { peer, address })) => {
+                    self.on_address(now, peer, address);
+                }
+                Ok(Some(_)) => debug_assert!(false, "nothing is registered"),
+                Ok(None) => break,
+                Err(reason) => return self.close(now, connection, reason),
+            }
+        }
+        self.after(connection);
+    }
+
+    fn on_address(&mut self, now: Instant, peer: PeerId, address: Option<SocketAddrV4>) {
+        match &mut self.phase {
+            Phase::AskRegistry { since } => {
+                self.findings.registry.answered_in = Some(now - *since);
+                self.hear(now);
+            }
+            Phase::LookUp { left } => {
+                *left -= 1;
+                let is_last = *left == 0;
+                if let Some(heard) = self.heard.get_mut(&peer) {
+                    let unanswered = Err(CloseReason::TimedOut(Timer::Connect));
+                    let at = |address| PeerPlace::At(address, unanswered);
+                    heard.place = address.map_or(PeerPlace::Unknown, at);
+                }
+                if is_last {
+                    self.reach(now);
+                }
+            }
+            Phase::Hear { .. } | Phase::Reach { .. } | Phase::Over => {}
+        }
+    }
+
+    /// Closes with a reset: the reference spins after an orderly close.
+    fn reset(&mut self, connection: ConnectionId, reason: CloseReason) {
+        self.actions.push_back(Action::Close { connection, how: CloseHow::Reset, reason });
+    }
+
+    fn close(&mut self, now: Instant, connection: ConnectionId, reason: CloseReason) {
+        if self.connections.get(connection).is_some() {
+            self.reset(connection, reason);
+            self.lose(now, connection, reason);
+        }
+    }
+
+    /// A connection is over, though not all was done for which it was made.
+    fn lose(&mut self, now: Instant, connection: ConnectionId, reason: CloseReason) {
+        match self.connections.remove(connection) {
+            Some(Connection::Registry(_)) => {
+                // A registry that does not answer once is not waited for again.
+                self.registry = None;
+                match self.phase {
+                    Phase::AskRegistry { .. } => {
+                        self.findings.registry.failure = Some(reason);
+                        self.hear(now);
+                    }
+                    Phase::LookUp { .. } => self.reach(now),
+                    Phase::Hear { .. } | Phase::Reach { .. } | Phase::Over => {}
+                }
+            }
+            Some(Connection::Peer(peer)) => {
+                self.on_reached(peer, Err(reason));
+                self.end_if_reached();
+            }
+            None => {}
+        }
+    }
+
+    /// What every input about the registry ends with.
+    fn after(&mut self, connection: ConnectionId) {
+        let Some(Connection::Registry(registration)) = self.connections.get(connection) else {
+            return;
+        };
+        if registration.transmit().is_some() {
+            self.actions.push_back(Action::Transmit(connection));
+        }
+        if let Some(deadline) = registration.poll_timeout() {
+            self.connections.arm(connection, deadline);
+        }
+    }
+}
+
+impl Node for DoctorNode {
+    fn accept(&mut self, _: Instant, _: SocketAddrV4) -> Option<ConnectionId> {
+        None
+    }
+
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        let hears = matches!(self.phase, Phase::AskRegistry { .. } | Phase::Hear { .. });
+        match input {
+            Input::Datagram { from, bytes } if hears => self.on_datagram(*from.ip(), bytes),
+            Input::NotSent { from, kind } => self.on_not_sent(from, kind),
+            Input::Connected(connection) => self.on_connected(now, connection),
+            Input::Received { connection, bytes } => self.on_bytes(now, connection, bytes),
+            Input::ReadClosed(connection) => self.close(now, connection, CloseReason::ClosedByPeer),
+            Input::Broken { connection, kind } => {
+                self.lose(now, connection, CloseReason::Broken(kind));
+            }
+            Input::Stop(signal) => self.end(Outcome::Stopped(signal)),
+            _ => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(connection) = self.connections.pop_due(now) {
+            let verdict = match self.connections.get_mut(connection) {
+                Some(Connection::Registry(registration)) => registration.handle_timeout(now),
+                Some(Connection::Peer(_)) => Err(CloseReason::TimedOut(Timer::Connect)),
+                None => continue,
+            };
+            match verdict {
+                Ok(()) => self.after(connection),
+                Err(reason) => self.close(now, connection, reason),
+            }
+        }
+        if let Phase::Hear { until } = self.phase
+            && now >= until
+        {
+            self.look_up(now);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let until = match self.phase {
+            Phase::Hear { until } => Some(until),
+            _ => None,
+        };
+        [until, self.connections.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {
+        match self.connections.get(connection)? {
+            Connection::Registry(registration) => registration.transmit(),
+            Connection::Peer(_) => None,
+        }
+    }
+
+    fn transmitted(&mut self, _: Instant, connection: ConnectionId, len_bytes: usize) {
+        if let Some(Connection::Registry(registration)) = self.connections.get_mut(connection) {
+            registration.transmitted(len_bytes);
+        }
+    }
+
+    fn read_allowance_bytes(&self, connection: ConnectionId) -> usize {
+        match self.connections.get(connection) {
+            // What comes queues nothing.
+            Some(Connection::Registry(_)) => usize::MAX,
+            // Nothing that a peer says matters.
+            Some(Connection::Peer(_)) | None => 0,
+        }
+    }
+}
+
+/// As long as an offer and laid out like one, but dropped by each of our peers.
+fn datagram(number: u32) -> [u8; OFFER_BYTES] {
+    let name = FileName::new("_p2pfs-doctor").expect("a legal name");
+    let mut datagram = Offer { peer: PeerId(number), name }.encode();
+    datagram[OFFER_BYTES - TEXT_FIELD_BYTES] = b'.';
+    datagram
+}

@@ -1,0 +1,368 @@
+use super::*;
+use crate::exit::ExitCode;
+use crate::node::{Signal, Subnet};
+use crate::wire::v0::{NameError, RegistryRequest, RegistryResponse};
+use crate::wire::{Deframer, FieldText, Frame, Malformed};
+
+const INTERVAL: Duration = Duration::from_secs(5);
+const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+const NUMBER: u32 = 7;
+
+/// What a registry does wrong.
+type Fail = fn(&mut Scene);
+
+/// A doctor, and what it wanted done.
+struct Scene {
+    now: Instant,
+    node: DoctorNode,
+    findings: Vec<Finding>,
+    dialed: Vec<(ConnectionId, SocketAddrV4)>,
+    sent: Vec<(Ipv4Addr, SocketAddrV4)>,
+    closed: Vec<ConnectionId>,
+    outcome: Option<Outcome>,
+}
+
+fn address(text: &str) -> SocketAddrV4 {
+    text.parse().unwrap()
+}
+
+fn registry() -> SocketAddrV4 {
+    address("192.0.2.1:5000")
+}
+
+fn interface(name: &str, address: Ipv4Addr) -> (Interface, Option<SocketAddrV4>) {
+    let subnet = Subnet { address, prefix_len: 24 };
+    let to = Some(SocketAddrV4::new(Ipv4Addr::from(u32::from(address) | 0xff), 8000));
+    (Interface { name: name.into(), address, subnet, broadcast: None, is_up: true }, to)
+}
+
+fn settings() -> DoctorSettings {
+    DoctorSettings {
+        port: 8000,
+        port_error: None,
+        registry: "lab:5000".into(),
+        registry_address: Some(registry()),
+        interfaces: vec![interface("lo", Ipv4Addr::LOCALHOST), interface("eth0", OURS)],
+        offer_interval: INTERVAL,
+        number: NUMBER,
+    }
+}
+
+impl Scene {
+    fn new(settings: DoctorSettings) -> Self {
+        let now = Instant::now();
+        let mut scene = Self {
+            now,
+            node: DoctorNode::new(now, settings),
+            findings: Vec::new(),
+            dialed: Vec::new(),
+            sent: Vec::new(),
+            closed: Vec::new(),
+            outcome: None,
+        };
+        scene.drain();
+        scene
+    }
+
+    /// One that is past the registry.
+    fn hearing(settings: DoctorSettings) -> Self {
+        let mut scene = Self::new(settings);
+        scene.connect(registry());
+        scene.answer(&[(NUMBER, None)]);
+        scene
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.node.poll_action() {
+            match action {
+                Action::Report(Report::Finding(finding)) => self.findings.push(*finding),
+                Action::Dial { connection, to } => self.dialed.push((connection, to)),
+                Action::Send { from, to, datagram } => {
+                    assert_eq!(datagram, self.node.datagram);
+                    self.sent.push((from, to));
+                }
+                Action::Close { connection, how, .. } => {
+                    assert_eq!(how, CloseHow::Reset);
+                    self.closed.push(connection);
+                }
+                Action::Transmit(_) => {}
+                Action::Exit(outcome) => self.outcome = Some(outcome),
+                other => panic!("a doctor does not {other:?}"),
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        self.node.handle(self.now, input);
+        self.drain();
+    }
+
+    fn id(&self, to: SocketAddrV4) -> ConnectionId {
+        self.dialed.iter().find(|(_, address)| *address == to).unwrap().0
+    }
+
+    fn connect(&mut self, to: SocketAddrV4) {
+        self.now += Duration::from_millis(1);
+        self.handle(Input::Connected(self.id(to)));
+    }
+
+    /// The registry answers the next lookups, each of which has to be for this peer.
+    fn answer(&mut self, known: &[(u32, Option<&str>)]) {
+        let connection = self.id(registry());
+        for &(peer, at) in known {
+            let Some(Transmit::Bytes { bytes, .. }) = self.node.transmit(connection) else {
+                panic!("nothing is asked");
+            };
+            let asked = Deframer::default().next(bytes, &mut 0);
+            let lookup = RegistryRequest::Lookup(PeerId(peer));
+            assert_eq!(asked, Ok(Some(Frame::Message(lookup))));
+            let len_bytes = bytes.len();
+            self.node.transmitted(self.now, connection, len_bytes);
+            let response = match at {
+                Some(at) => RegistryResponse::Address(address(at)),
+                None => RegistryResponse::Error(FieldText::new("no")),
+            };
+            let mut bytes = Vec::new();
+            response.encode(&mut bytes);
+            self.now += Duration::from_millis(1);
+            self.handle(Input::Received { connection, bytes: &bytes });
+        }
+    }
+
+    fn hear(&mut self, peer: u32, from: &str) {
+        let name = FileName::new("file").unwrap();
+        let bytes = Offer { peer: PeerId(peer), name }.encode();
+        self.handle(Input::Datagram { from: address(from), bytes: &bytes });
+    }
+
+    fn hear_back(&mut self, from: Ipv4Addr) {
+        let bytes = datagram(NUMBER);
+        self.handle(Input::Datagram { from: SocketAddrV4::new(from, 1), bytes: &bytes });
+    }
+
+    /// Deadlines come until one of them changes something.
+    fn time_out(&mut self) {
+        let told = (self.findings.len(), self.closed.len());
+        while told == (self.findings.len(), self.closed.len()) {
+            self.now = self.node.poll_timeout().expect("a deadline");
+            self.node.handle_timeout(self.now);
+            self.drain();
+        }
+    }
+
+    /// What the peers were found to be like.
+    fn places(&self) -> Vec<(u32, PeerPlace)> {
+        let peer = |finding: &Finding| match finding {
+            Finding::Peer(peer) => Some((peer.id.0, peer.place)),
+            _ => None,
+        };
+        self.findings.iter().filter_map(peer).collect()
+    }
+
+    #[track_caller]
+    fn ends(&self, code: ExitCode) -> Verdict {
+        assert_eq!(self.outcome, Some(Outcome::AllDone));
+        assert_eq!(self.dialed.len(), self.closed.len(), "{:?}", self.dialed);
+        let verdict = self.node.verdict();
+        assert_eq!(verdict.code(), code, "{verdict}");
+        verdict
+    }
+}
+
+#[test]
+fn our_datagram_is_no_offer_to_us() {
+    let dropped = Err(Malformed::Name(NameError::LeadingDot));
+    assert_eq!(Offer::decode(&datagram(7)).map(|_| ()), dropped);
+}
+
+#[test]
+fn everything_is_told_in_its_order_and_each_peer_is_tried_where_the_registry_has_it() {
+    let mut scene = Scene::new(settings());
+    assert!(matches!(scene.findings[..], [Finding::Port(PortFinding { error: None, .. })]));
+    // Offers count from the first moment on.
+    scene.hear(2, "192.0.2.2:1");
+    scene.connect(registry());
+    assert_eq!(scene.sent, []);
+    scene.answer(&[(NUMBER, None)]);
+    let Finding::Registry(found) = &scene.findings[1] else { panic!("{:?}", scene.findings) };
+    let millisecond = Some(Duration::from_millis(1));
+    assert_eq!((found.connected_in, found.answered_in), (millisecond, millisecond));
+    let sent =
+        [(Ipv4Addr::LOCALHOST, address("127.0.0.255:8000")), (OURS, address("192.0.2.255:8000"))];
+    assert_eq!(scene.sent, sent);
+    scene.hear_back(OURS);
+    for (peer, from) in [(1, "192.0.2.2:1"), (3, "198.51.100.1:1"), (2, "192.0.2.9:1")] {
+        scene.hear(peer, from);
+    }
+    let began = scene.now;
+    scene.time_out();
+    assert_eq!(scene.now - began, INTERVAL + DOCTOR_LISTENS_LONGER);
+    let interfaces: Vec<_> = scene.findings[2..]
+        .iter()
+        .map(|finding| match finding {
+            Finding::Interface(found) => (found.is_heard_back, found.offers, found.peers.len()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(interfaces, [(false, 0, 0), (true, 3, 2)]);
+    // What comes later does not count.
+    scene.hear(4, "192.0.2.4:1");
+    scene.answer(&[(1, Some("192.0.2.2:1001")), (2, Some("192.0.2.2:1002")), (3, None)]);
+    let (first, second) = (address("192.0.2.2:1001"), address("192.0.2.2:1002"));
+    scene.connect(second);
+    let kind = ErrorKind::ConnectionRefused;
+    assert_eq!(scene.places(), [], "told when all are known");
+    let broken = scene.id(first);
+    scene.closed.push(broken);
+    scene.handle(Input::Broken { connection: broken, kind });
+    let expected = [
+        (1, PeerPlace::At(first, Err(CloseReason::Broken(kind)))),
+        (2, PeerPlace::At(second, Ok(Duration::from_millis(1)))),
+        (3, PeerPlace::Unknown),
+    ];
+    assert_eq!(scene.places(), expected);
+    let verdict = scene.ends(ExitCode::Done);
+    assert_eq!(verdict, Verdict::Fine { reached: 1, peers: 3, problem: None });
+    assert!(scene.closed.contains(&scene.id(registry())));
+}
+
+#[test]
+fn a_registry_that_is_none_is_told_with_the_reason_and_offers_are_heard_all_the_same() {
+    let silent = |scene: &mut Scene| {
+        let began = scene.now;
+        scene.time_out();
+        assert_eq!(scene.now - began, PROBE_TIMEOUT);
+    };
+    let dumb = |scene: &mut Scene| {
+        scene.connect(registry());
+        scene.time_out();
+    };
+    let other = |scene: &mut Scene| {
+        scene.connect(registry());
+        let connection = scene.id(registry());
+        scene.handle(Input::Received { connection, bytes: b"220 mail.example\r\n" });
+    };
+    let closing = |scene: &mut Scene| {
+        scene.connect(registry());
+        let connection = scene.id(registry());
+        scene.handle(Input::ReadClosed(connection));
+    };
+    let cases: [(Fail, &str); 4] = [
+        (silent, "no answer in 3 s; is that the right host, and does it let TCP port 5000 in?"),
+        (dumb, "no answer in 3 s; is that the right host, and does it let TCP port 5000 in?"),
+        (
+            other,
+            "it sent a message of unknown type 0x32; that is no registry of p2pfs; say where \
+             the registry is with --registry",
+        ),
+        (
+            closing,
+            "it closed the connection; that is no registry of p2pfs; say where the registry is \
+             with --registry",
+        ),
+    ];
+    for (fail, why) in cases {
+        let mut scene = Scene::new(settings());
+        fail(&mut scene);
+        scene.hear(2, "192.0.2.2:1");
+        scene.time_out();
+        assert_eq!(scene.places(), [(2, PeerPlace::NotTold)]);
+        let verdict = scene.ends(ExitCode::Unreachable);
+        assert_eq!(verdict.to_string(), format!("no registry at lab:5000: {why}"));
+    }
+    let mut scene = Scene::new(DoctorSettings { registry_address: None, ..settings() });
+    scene.time_out();
+    scene.ends(ExitCode::Unreachable);
+}
+
+#[test]
+fn an_offer_port_that_is_taken_is_not_waited_on() {
+    let port_error = Some(ErrorKind::AddrInUse);
+    let scene = Scene::hearing(DoctorSettings { port_error, ..settings() });
+    assert_eq!(scene.sent, []);
+    let not_sent = |finding: &&Finding| matches!(finding, Finding::Interface(found) if found.error == Some(NotSent::NoPort));
+    assert_eq!(scene.findings.iter().filter(not_sent).count(), 2);
+    scene.ends(ExitCode::AddressInUse);
+}
+
+#[test]
+fn if_nobody_is_heard_it_tells_what_is_in_the_way() {
+    let verdict = |settings: DoctorSettings, happens: fn(&mut Scene)| {
+        let mut scene = Scene::hearing(settings);
+        happens(&mut scene);
+        scene.time_out();
+        scene.ends(scene.node.verdict().code())
+    };
+    let refuse = |scene: &mut Scene| {
+        let kind = ErrorKind::PermissionDenied;
+        scene.handle(Input::NotSent { from: OURS, kind });
+    };
+    let (error, interfaces) = (NotSent::Refused(ErrorKind::PermissionDenied), ["eth0".to_owned()]);
+    let interfaces = interfaces.to_vec();
+    let problem = NothingSent { interfaces: interfaces.clone(), error, port: 8000 };
+    assert_eq!(verdict(settings(), refuse), Verdict::NothingSent(problem));
+    // The loopback says nothing about the others.
+    let loopback = |scene: &mut Scene| scene.hear_back(Ipv4Addr::LOCALHOST);
+    assert_eq!(verdict(settings(), loopback), Verdict::NothingBack { interfaces, port: 8000 });
+    let back = |scene: &mut Scene| scene.hear_back(OURS);
+    assert_eq!(verdict(settings(), back), Verdict::NobodyHeard { port: 8000 });
+    let mut unusable = settings();
+    unusable.interfaces[0].1 = None;
+    unusable.interfaces[1].0.is_up = false;
+    assert_eq!(verdict(unusable, |_| {}), Verdict::NoBroadcastAddress);
+}
+
+#[test]
+fn peers_that_are_not_reached_are_given_up_together() {
+    let mut scene = Scene::hearing(settings());
+    scene.hear(2, "192.0.2.2:1");
+    scene.hear(3, "192.0.2.3:1");
+    scene.time_out();
+    scene.answer(&[(2, Some("192.0.2.2:1002")), (3, Some("192.0.2.3:1003"))]);
+    let began = scene.now;
+    scene.time_out();
+    assert_eq!(scene.now - began, PROBE_TIMEOUT);
+    let verdict = scene.ends(ExitCode::Other);
+    let said = "cannot reach peer 2 at 192.0.2.2:1002: no answer in 3 s; does it let TCP port \
+                1002 in?";
+    assert_eq!(verdict.to_string(), said);
+}
+
+#[test]
+fn a_registry_that_leaves_before_all_is_asked_is_not_waited_for_again() {
+    let mut scene = Scene::hearing(settings());
+    (2..5).for_each(|peer| scene.hear(peer, "192.0.2.2:1"));
+    scene.time_out();
+    scene.answer(&[(2, None)]);
+    scene.time_out();
+    let untold = PeerPlace::NotTold;
+    assert_eq!(scene.places(), [(2, PeerPlace::Unknown), (3, untold), (4, untold)]);
+    let verdict = scene.ends(ExitCode::Other);
+    assert_eq!(verdict, Verdict::NobodyKnown { registry: "lab:5000".into(), peers: 3 });
+}
+
+#[test]
+fn no_more_peers_than_may_be_are_looked_up() {
+    let mut scene = Scene::hearing(settings());
+    (0..2 * PROBED_PEERS_MAX as u32).for_each(|peer| scene.hear(peer, "192.0.2.2:1"));
+    scene.time_out();
+    let Finding::Interface(found) = &scene.findings[3] else { panic!("{:?}", scene.findings) };
+    assert_eq!((found.offers, found.peers.len()), (512, PROBED_PEERS_MAX));
+    let ports: Vec<_> =
+        (0..PROBED_PEERS_MAX).map(|peer| format!("192.0.2.2:{}", 1000 + peer)).collect();
+    let known: Vec<_> =
+        ports.iter().enumerate().map(|(peer, port)| (peer as u32, Some(&**port))).collect();
+    scene.answer(&known);
+    assert_eq!(scene.dialed.len(), 1 + PROBED_PEERS_MAX);
+    ports.iter().for_each(|port| scene.connect(address(port)));
+    scene.ends(ExitCode::Done);
+}
+
+#[test]
+fn a_signal_ends_it_at_any_time() {
+    for mut scene in [Scene::new(settings()), Scene::hearing(settings())] {
+        scene.handle(Input::Stop(Signal::Interrupt));
+        assert_eq!(scene.outcome, Some(Outcome::Stopped(Signal::Interrupt)));
+        assert_eq!(scene.dialed.len(), scene.closed.len());
+    }
+}

@@ -1,0 +1,410 @@
+//! The list: hears what is on offer, offers nothing, and asks the registry, if one is named,
+//! where the peers listen.
+//!
+//! ```text
+//!  Hear ── its time has come ──▶ LookUp ── all are told ──▶ Over
+//!   ▲                                                        │
+//!   └──────────────────── listen_until ──────────────────────┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::catalog::Catalog;
+use super::connections::Connections;
+use super::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Report};
+use crate::limits::{ADDRESS_MEMORY, Limits, PROBED_PEERS_MAX};
+use crate::proto::v0::{Registration, RegistrationEvent};
+use crate::proto::{CloseReason, Transmit};
+use crate::wire::PeerId;
+use crate::wire::v0::Offer;
+
+/// Hears offers, and ends when its time has come. It can be run again after that.
+#[derive(Debug)]
+pub struct ListNode {
+    phase: Phase,
+    catalog: Catalog,
+    /// Where offers have to come from; from anywhere if there is none.
+    subnets: Vec<Subnet>,
+    registry: Option<SocketAddrV4>,
+    /// Where the peers listen, as far as the registry was asked and knows it.
+    addresses: BTreeMap<PeerId, Option<SocketAddrV4>>,
+    /// When all of them are to be asked for anew.
+    fresh_until: Option<Instant>,
+    connections: Connections<Registration>,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Hear {
+        until: Instant,
+    },
+    /// So many peers are still to be looked up.
+    LookUp {
+        left: usize,
+    },
+    Over,
+}
+
+/// Something on offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeardOffer {
+    /// What, and who offers it.
+    pub offer: Offer,
+    /// Where the last datagram came from.
+    pub from: SocketAddrV4,
+    /// When it came.
+    pub heard_at: Instant,
+}
+
+/// The addresses that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// One of them.
+    pub address: Ipv4Addr,
+    /// How many bits, 32 at most.
+    pub prefix_len: u8,
+}
+
+impl Subnet {
+    /// Whether this is one of them.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let differs = u32::from(self.address) ^ u32::from(address);
+        differs.leading_zeros() >= self.prefix_len.into()
+    }
+}
+
+impl From<(Offer, SocketAddrV4, Instant)> for HeardOffer {
+    fn from((offer, from, heard_at): (Offer, SocketAddrV4, Instant)) -> Self {
+        Self { offer, from, heard_at }
+    }
+}
+
+impl ListNode {
+    /// Listens until then to these networks, or to all if there is none. Forgets an offer that
+    /// is not repeated for `expiry`.
+    pub fn new(
+        until: Instant,
+        expiry: Duration,
+        subnets: Vec<Subnet>,
+        registry: Option<SocketAddrV4>,
+    ) -> Self {
+        Self {
+            phase: Phase::Hear { until },
+            catalog: Catalog::new(expiry),
+            subnets,
+            registry,
+            addresses: BTreeMap::new(),
+            fresh_until: None,
+            connections: Connections::new(&Limits::PROBE, 0),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Listens on until then.
+    pub fn listen_until(&mut self, until: Instant) {
+        self.phase = Phase::Hear { until };
+    }
+
+    /// Returns what is on offer, by name and then by peer.
+    pub fn offers(&self) -> impl Iterator<Item = HeardOffer> {
+        self.catalog.offers().map(HeardOffer::from)
+    }
+
+    /// Returns where a peer listens, if the registry told that.
+    pub fn address(&self, peer: PeerId) -> Option<SocketAddrV4> {
+        self.addresses.get(&peer).copied().flatten()
+    }
+
+    /// Asks for the peers that were not asked for lately; forgets those that offer nothing.
+    fn look_up(&mut self, now: Instant) {
+        let Some(to) = self.registry else { return self.end() };
+        if self.fresh_until.is_none_or(|until| until <= now) {
+            self.addresses.clear();
+            self.fresh_until = Some(now + ADDRESS_MEMORY);
+        }
+        let peers: BTreeSet<_> = self.offers().map(|heard| heard.offer.peer).collect();
+        self.addresses.retain(|peer, _| peers.contains(peer));
+        let is_new = |peer: &PeerId| !self.addresses.contains_key(peer);
+        let new: Vec<_> = peers.into_iter().filter(is_new).take(PROBED_PEERS_MAX).collect();
+        if new.is_empty() {
+            return self.end();
+        }
+        self.phase = Phase::LookUp { left: new.len() };
+        let mut registration = Registration::guest(now, &Rc::new(Limits::PROBE));
+        for peer in new {
+            self.addresses.insert(peer, None);
+            registration.look_up(now, peer);
+        }
+        let Some(connection) = self.connections.dial(registration) else { return self.end() };
+        self.actions.push_back(Action::Dial { connection, to });
+        self.after(connection);
+    }
+
+    fn on_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        let mut at = 0;
+        while let Some(registration) = self.connections.get_mut(connection) {
+            match registration.handle_bytes(now, bytes, &mut at) {
+                Ok(Some(RegistrationEvent::Address { peer, address })) => {
+                    self.addresses.insert(peer, address);
+                    match &mut self.phase {
+                        Phase::LookUp { left } if *left > 1 => *left -= 1,
+                        _ => self.end(),
+                    }
+                }
+                Ok(Some(_)) => debug_assert!(false, "nothing is registered"),
+                Ok(None) => break,
+                Err(reason) => return self.close(connection, reason),
+            }
+        }
+        self.after(connection);
+    }
+
+    /// What every input about the registry ends with.
+    fn after(&mut self, connection: ConnectionId) {
+        let Some(registration) = self.connections.get(connection) else { return };
+        if registration.transmit().is_some() {
+            self.actions.push_back(Action::Transmit(connection));
+        }
+        if let Some(deadline) = registration.poll_timeout() {
+            self.connections.arm(connection, deadline);
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
+        if self.connections.get(connection).is_some() {
+            // The reference spins after an orderly close.
+            self.actions.push_back(Action::Close { connection, how: CloseHow::Reset, reason });
+            self.lose(connection, reason);
+        }
+    }
+
+    /// The connection is over, though not every peer was looked up.
+    fn lose(&mut self, connection: ConnectionId, reason: CloseReason) {
+        if let (Some(_), Some(registry)) = (self.connections.remove(connection), self.registry) {
+            self.actions.push_back(Action::Report(Report::LookupsFailed { registry, reason }));
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.exit(Outcome::AllDone);
+    }
+
+    fn exit(&mut self, outcome: Outcome) {
+        self.phase = Phase::Over;
+        for connection in self.connections.ids() {
+            self.connections.remove(connection);
+            let (how, reason) = (CloseHow::Reset, CloseReason::Done);
+            self.actions.push_back(Action::Close { connection, how, reason });
+        }
+        self.actions.push_back(Action::Exit(outcome));
+    }
+}
+
+impl Node for ListNode {
+    fn accept(&mut self, _: Instant, _: SocketAddrV4) -> Option<ConnectionId> {
+        None
+    }
+
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Datagram { from, bytes } => {
+                let is_near = |subnet: &Subnet| subnet.contains(*from.ip());
+                let counts = self.subnets.is_empty() || self.subnets.iter().any(is_near);
+                if counts && let Ok(offer) = Offer::decode(bytes) {
+                    self.catalog.hear(now, from, offer);
+                }
+            }
+            Input::Connected(connection) => {
+                if let Some(registration) = self.connections.get_mut(connection) {
+                    registration.handle_connected(now);
+                }
+                self.after(connection);
+            }
+            Input::Received { connection, bytes } => self.on_bytes(now, connection, bytes),
+            Input::ReadClosed(connection) => self.close(connection, CloseReason::ClosedByPeer),
+            Input::Broken { connection, kind } => self.lose(connection, CloseReason::Broken(kind)),
+            Input::Stop(signal) => self.exit(Outcome::Stopped(signal)),
+            _ => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(connection) = self.connections.pop_due(now) {
+            let Some(registration) = self.connections.get_mut(connection) else { continue };
+            match registration.handle_timeout(now) {
+                Ok(()) => self.after(connection),
+                Err(reason) => self.close(connection, reason),
+            }
+        }
+        if let Phase::Hear { until } = self.phase
+            && now >= until
+        {
+            self.catalog.expire(now);
+            self.look_up(now);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Hear { until } => Some(until),
+            Phase::LookUp { .. } | Phase::Over => self.connections.next_deadline(),
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {
+        self.connections.get(connection)?.transmit()
+    }
+
+    fn transmitted(&mut self, _: Instant, connection: ConnectionId, len_bytes: usize) {
+        if let Some(registration) = self.connections.get_mut(connection) {
+            registration.transmitted(len_bytes);
+        }
+    }
+
+    fn read_allowance_bytes(&self, connection: ConnectionId) -> usize {
+        // What comes queues one request at a time.
+        self.connections.get(connection).map_or(0, |_| usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::PROBE_TIMEOUT;
+    use crate::node::Signal;
+    use crate::proto::Timer;
+    use crate::wire::v0::{FileName, RegistryResponse};
+
+    #[test]
+    fn it_lists_what_it_heard_until_its_time_and_forgets_what_is_not_repeated() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut node = ListNode::new(at(6), Duration::from_secs(15), Vec::new(), None);
+        let from = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        let offer = |peer, name| Offer { peer: PeerId(peer), name: FileName::new(name).unwrap() };
+        let [a, b] = [offer(2, "a"), offer(1, "b")];
+        for (second, offer, port) in [(1, b, 1), (2, a, 2), (3, b, 3)] {
+            let bytes = offer.encode();
+            node.handle(at(second), Input::Datagram { from: from(port), bytes: &bytes });
+        }
+        node.handle(at(3), Input::Datagram { from: from(4), bytes: b"junk" });
+        node.handle_timeout(at(5));
+        assert_eq!((node.poll_action(), node.poll_timeout()), (None, Some(at(6))));
+        node.handle_timeout(at(6));
+        assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::AllDone)));
+        let heard =
+            |offer, port, second| HeardOffer { offer, from: from(port), heard_at: at(second) };
+        assert_eq!(node.offers().collect::<Vec<_>>(), [heard(a, 2, 2), heard(b, 3, 3)]);
+        node.listen_until(at(17));
+        node.handle_timeout(at(17));
+        assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::AllDone)));
+        assert_eq!(node.offers().collect::<Vec<_>>(), [heard(b, 3, 3)]);
+        node.handle(at(17), Input::Stop(Signal::Interrupt));
+        assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::Stopped(Signal::Interrupt))));
+    }
+
+    /// A list that heard of these peers, with a registry.
+    fn asking(start: Instant, peers: &[u32]) -> ListNode {
+        let registry = Some("192.0.2.1:5000".parse().unwrap());
+        let mut node = ListNode::new(start, Duration::from_secs(3600), Vec::new(), registry);
+        for &peer in peers {
+            let name = FileName::new("f").unwrap();
+            let bytes = Offer { peer: PeerId(peer), name }.encode();
+            let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+            node.handle(start, Input::Datagram { from, bytes: &bytes });
+        }
+        node
+    }
+
+    /// The time is up, and the registry is connected to.
+    fn connect(node: &mut ListNode, now: Instant) -> ConnectionId {
+        node.handle_timeout(now);
+        let Some(Action::Dial { connection, .. }) = node.poll_action() else {
+            panic!("asks nobody");
+        };
+        node.handle(now, Input::Connected(connection));
+        assert_eq!(node.poll_action(), Some(Action::Transmit(connection)));
+        connection
+    }
+
+    /// The registry answers the lookup that is sent, with the peer's number as its port.
+    fn answer(node: &mut ListNode, now: Instant, connection: ConnectionId) -> Vec<Action> {
+        let Some(Transmit::Bytes { bytes, .. }) = node.transmit(connection) else {
+            panic!("asks nothing");
+        };
+        let (len_bytes, peer) = (bytes.len(), u16::from(bytes[5]));
+        node.transmitted(now, connection, len_bytes);
+        let mut bytes = Vec::new();
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, peer);
+        RegistryResponse::Address(address).encode(&mut bytes);
+        node.handle(now, Input::Received { connection, bytes: &bytes });
+        std::iter::from_fn(|| node.poll_action()).collect()
+    }
+
+    fn reset(connection: ConnectionId, reason: CloseReason) -> Action {
+        Action::Close { connection, how: CloseHow::Reset, reason }
+    }
+
+    #[test]
+    fn each_peer_is_looked_up_and_anew_after_a_while() {
+        let (start, all_done) = (Instant::now(), Action::Exit(Outcome::AllDone));
+        let mut node = asking(start, &[1, 2]);
+        let connection = connect(&mut node, start);
+        assert_eq!(answer(&mut node, start, connection), [Action::Transmit(connection)]);
+        let closed = reset(connection, CloseReason::Done);
+        assert_eq!(answer(&mut node, start, connection), [closed, all_done.clone()]);
+        let ports = [1, 2, 3].map(|peer| node.address(PeerId(peer)).map(|at| at.port()));
+        assert_eq!(ports, [Some(1), Some(2), None]);
+        node.listen_until(start);
+        node.handle_timeout(start);
+        assert_eq!(node.poll_action(), Some(all_done), "all are known");
+        node.listen_until(start);
+        connect(&mut node, start + ADDRESS_MEMORY);
+    }
+
+    #[test]
+    fn a_registry_that_fails_is_told_once_and_keeps_nobody_waiting() {
+        let (start, all_done) = (Instant::now(), Action::Exit(Outcome::AllDone));
+        let mut node = asking(start, &[1, 2]);
+        let connection = connect(&mut node, start);
+        answer(&mut node, start, connection);
+        let late = node.poll_timeout().unwrap();
+        assert_eq!(late, start + PROBE_TIMEOUT);
+        node.handle_timeout(late);
+        let reason = CloseReason::TimedOut(Timer::Answer);
+        let registry = "192.0.2.1:5000".parse().unwrap();
+        let report = Action::Report(Report::LookupsFailed { registry, reason });
+        let actions: Vec<_> = std::iter::from_fn(|| node.poll_action()).collect();
+        assert_eq!(actions, [reset(connection, reason), report, all_done.clone()]);
+        assert!(node.address(PeerId(1)).is_some() && node.address(PeerId(2)).is_none());
+        node.listen_until(late);
+        node.handle_timeout(late);
+        assert_eq!(node.poll_action(), Some(all_done), "not asked for again so soon");
+    }
+
+    #[test]
+    fn only_the_networks_that_are_asked_for_count() {
+        let start = Instant::now();
+        let subnet = Subnet { address: Ipv4Addr::new(10, 78, 0, 1), prefix_len: 23 };
+        let mut node = ListNode::new(start, Duration::from_secs(15), vec![subnet], None);
+        let name = FileName::new("a").unwrap();
+        for (peer, host) in [(1, [10, 78, 1, 255]), (2, [10, 78, 2, 0]), (3, [10, 78, 0, 0])] {
+            let bytes = Offer { peer: PeerId(peer), name }.encode();
+            let from = SocketAddrV4::new(host.into(), 8000);
+            node.handle(start, Input::Datagram { from, bytes: &bytes });
+        }
+        let peers: Vec<_> = node.offers().map(|heard| heard.offer.peer.0).collect();
+        assert_eq!(peers, [1, 3]);
+        let all = Subnet { prefix_len: 0, ..subnet };
+        assert!(all.contains(Ipv4Addr::LOCALHOST));
+    }
+}

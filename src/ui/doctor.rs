@@ -1,0 +1,275 @@
+//! What the doctor found, in words and as events.
+
+use std::fmt::{self, Display};
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use super::events::Event;
+use super::json::text;
+use crate::count::Count;
+use crate::node::doctor::{
+    Finding, Interface, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace,
+    PortFinding, RegistryFinding, Verdict,
+};
+use crate::node::{Subnet, Unanswered};
+use crate::proto::CloseReason;
+use crate::wire::Shown;
+
+/// Why a registry whose name has no address was not asked.
+const NAME_UNKNOWN: &str = "its name is not known here";
+
+impl Event {
+    /// Returns the event of a finding.
+    pub(super) fn of_finding(finding: &Finding) -> Self {
+        match finding {
+            Finding::Port(PortFinding { port, error }) => {
+                Self::OfferPort { port: *port, ok: error.is_none(), error: error.map(text) }
+            }
+            Finding::Registry(finding) => {
+                let [connected_us, answered_us] =
+                    [finding.connected_in, finding.answered_in].map(|time| time.map(us));
+                let error = finding.why().map(text);
+                let (registry, ok) = (text(&finding.registry), error.is_none());
+                Self::Registry { registry, ok, connected_us, answered_us, error }
+            }
+            Finding::Interface(finding) => of_interface(finding),
+            Finding::Peer(finding) => of_peer(finding),
+        }
+    }
+
+    /// Returns the event of a verdict.
+    pub fn of_verdict(verdict: &Verdict) -> Self {
+        Self::Verdict { code: verdict.code() as u8, text: text(verdict) }
+    }
+}
+
+fn of_interface(finding: &InterfaceFinding) -> Event {
+    let Interface { name, address, subnet, broadcast, is_up } = &finding.interface;
+    Event::Interface {
+        name: text(name),
+        address: text(address),
+        prefix_length: subnet.prefix_len,
+        broadcast: broadcast.map(text),
+        up: *is_up,
+        offers_to: finding.to.map(text),
+        ok: finding.is_heard_back,
+        error: finding.error.map(text),
+        offers: finding.offers,
+        peers: finding.peers.len(),
+    }
+}
+
+fn of_peer(finding: &PeerFinding) -> Event {
+    let (address, connected) = match finding.place {
+        PeerPlace::NotTold => (None, Err(text("not looked up"))),
+        PeerPlace::Unknown => (None, Err(text("not known to the registry"))),
+        PeerPlace::At(address, Ok(time)) => (Some(address), Ok(us(time))),
+        PeerPlace::At(address, Err(reason)) => (Some(address), Err(text(Unanswered(reason)))),
+    };
+    Event::Peer {
+        peer: finding.id.0,
+        from: text(finding.from),
+        offers: finding.offers,
+        address: address.map(text),
+        ok: connected.is_ok(),
+        connected_us: connected.as_ref().ok().copied(),
+        error: connected.err(),
+    }
+}
+
+impl Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(finding) => finding.fmt(f),
+            Self::Registry(finding) => finding.fmt(f),
+            Self::Interface(finding) => finding.fmt(f),
+            Self::Peer(finding) => finding.fmt(f),
+        }
+    }
+}
+
+impl Display for PortFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = self.port;
+        match self.error {
+            None => write!(f, "offer port {port}: can be shared"),
+            Some(ErrorKind::AddrInUse) => {
+                write!(f, "offer port {port} is in use by a program that does not share it")
+            }
+            Some(kind) => write!(f, "offer port {port} cannot be heard: {kind}"),
+        }
+    }
+}
+
+impl RegistryFinding {
+    /// Returns why there is no registry.
+    fn why(&self) -> Option<String> {
+        match self.address {
+            None => Some(NAME_UNKNOWN.to_owned()),
+            Some(_) => self.failure.map(|reason| Unanswered(reason).to_string()),
+        }
+    }
+
+    /// Returns what to do if there is none.
+    fn what_next(&self) -> String {
+        let Some(address) = self.address else { return "give its IPv4 address".to_owned() };
+        let port = address.port();
+        match self.failure {
+            Some(
+                CloseReason::ClosedByPeer
+                | CloseReason::Malformed(_)
+                | CloseReason::PeerViolated { .. },
+            ) => "say where the registry is with --registry".to_owned(),
+            Some(CloseReason::Broken(ErrorKind::ConnectionRefused)) => {
+                match address.ip().is_loopback() {
+                    true => {
+                        "start one with p2pfs registry, or say where it is with --registry".into()
+                    }
+                    false => format!("does it run there, with --listen 0.0.0.0:{port}?"),
+                }
+            }
+            _ => format!("is that the right host, and does it let TCP port {port} in?"),
+        }
+    }
+}
+
+impl Display for RegistryFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "registry {}", self.registry)?;
+        if let Some(time) = self.connected_in {
+            write!(f, ": connected in {:.1} ms", ms(time))?;
+        }
+        if let Some(time) = self.answered_in {
+            write!(f, ", answered in {:.1} ms", ms(time))?;
+        }
+        self.why().iter().try_for_each(|why| write!(f, ": {why}"))
+    }
+}
+
+impl Display for InterfaceFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Interface { name, address, subnet: Subnet { prefix_len, .. }, .. } = &self.interface;
+        write!(f, "interface {}, {address}/{prefix_len}: ", Shown(name))?;
+        match (self.to, &self.error) {
+            _ if !self.interface.is_up => f.write_str("it is not connected")?,
+            (None, _) => {
+                f.write_str("no broadcast address; to use it, give one with --broadcast")?;
+            }
+            (Some(to), Some(error)) => write!(f, "offers cannot go to {to}: {error}")?,
+            (Some(to), None) if self.is_heard_back => {
+                write!(f, "offers go to {to}, and an own datagram came back")?;
+            }
+            (Some(to), None) => write!(f, "offers go to {to}, but no own datagram came back")?,
+        }
+        match self.offers {
+            0 => f.write_str("; no offers heard"),
+            _ => write!(f, "; heard offers of {}", Count(self.peers.len(), "peer")),
+        }
+    }
+}
+
+impl Display for NotSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPort => f.write_str("the offer port is not ours"),
+            Self::Refused(kind) => kind.fmt(f),
+        }
+    }
+}
+
+impl Display for PeerFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, from, .. } = self;
+        write!(f, "peer {id}, heard from {from}: ")?;
+        match self.place {
+            PeerPlace::NotTold => f.write_str("not looked up, without a registry"),
+            PeerPlace::Unknown => f.write_str("not known to the registry"),
+            PeerPlace::At(address, Ok(time)) => {
+                write!(f, "connected to {address} in {:.1} ms", ms(time))
+            }
+            PeerPlace::At(address, Err(reason)) => {
+                write!(f, "cannot be reached at {address}: {}", Unanswered(reason))
+            }
+        }
+    }
+}
+
+/// What is wrong, and what to do next.
+impl Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPort(finding @ PortFinding { error: Some(ErrorKind::AddrInUse), .. }) => {
+                write!(f, "{finding}; find it with ss -ulpn, or choose another port with ")?;
+                f.write_str("--broadcast, for every peer")
+            }
+            Self::NoPort(finding) => finding.fmt(f),
+            Self::NoRegistry(finding) => {
+                let (why, next) = (finding.why().unwrap_or_default(), finding.what_next());
+                write!(f, "no registry at {}: {why}; {next}", finding.registry)
+            }
+            Self::NoBroadcastAddress => f.write_str(
+                "no interface with a broadcast address; connect this machine to a network, or \
+                 name an address with --broadcast",
+            ),
+            Self::NothingSent(problem) => problem.fmt(f),
+            Self::NothingBack { interfaces, port } => {
+                let names = Shown(interfaces.join(", "));
+                write!(f, "broadcasts do not come back on {names}; ")?;
+                write!(f, "does a firewall here drop UDP port {port}?")
+            }
+            Self::NobodyHeard { port } => {
+                f.write_str("no offer was heard; share a file on another machine, and see that ")?;
+                write!(f, "its firewall and the network let broadcasts to UDP port {port} through")
+            }
+            Self::NobodyKnown { registry, peers } => {
+                let peers = Count(*peers, "peer");
+                write!(f, "the registry at {registry} knows none of {peers} heard; ")?;
+                f.write_str("do they use another?")
+            }
+            Self::NobodyReached { id, from, address, .. }
+                if address.ip().is_loopback() && !from.is_loopback() =>
+            {
+                write!(f, "the registry has peer {id} at {address}, which only its own machine ")?;
+                f.write_str("reaches; start it with --registry and the network's address of ")?;
+                f.write_str("the registry, not 127.0.0.1")
+            }
+            Self::NobodyReached { id, address, reason, .. } => {
+                let (why, port) = (Unanswered(*reason), address.port());
+                write!(f, "cannot reach peer {id} at {address}: {why}; ")?;
+                write!(f, "does it let TCP port {port} in?")
+            }
+            Self::Fine { reached, peers, problem } => {
+                let peers = Count(*peers, "peer");
+                write!(f, "files can be exchanged with {reached} of {peers}")?;
+                problem.iter().try_for_each(|problem| {
+                    write!(f, ", but what this machine shares is not found: {problem}")
+                })
+            }
+        }
+    }
+}
+
+impl Display for NothingSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Shown(self.interfaces.join(", "));
+        write!(f, "offers cannot leave by {names}: {}; ", self.error)?;
+        match self.error {
+            // What the system says of a datagram that a rule of its own drops.
+            NotSent::Refused(ErrorKind::PermissionDenied) => {
+                write!(f, "does a firewall here drop outgoing UDP port {}?", self.port)
+            }
+            _ => {
+                f.write_str("see that it has a route there, or name another address with ")?;
+                f.write_str("--broadcast")
+            }
+        }
+    }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn us(time: Duration) -> u64 {
+    time.as_micros() as u64
+}
