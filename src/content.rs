@@ -6,6 +6,27 @@
 use std::fmt;
 use std::io;
 
+/// A path that a node knows, by a small number. An id is never used for another path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PathId {
+    slot: u32,
+    generation: u32,
+}
+
+impl PathId {
+    pub(crate) fn new(slot: usize, generation: u32) -> Self {
+        Self { slot: slot as u32, generation }
+    }
+
+    pub(crate) fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 32]);
@@ -53,6 +74,13 @@ impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Which digest of a file is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashKind {
+    /// SHA-256, for protocol version 0.
+    Sha256,
 }
 
 /// What tells one content of a file from another without reading it.

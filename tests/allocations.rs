@@ -21,7 +21,8 @@ use p2pfs::content::Digest;
 use p2pfs::content::Version;
 use p2pfs::limits::Limits;
 use p2pfs::node::{
-    Action, ConnectionId, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings, RegistryNode,
+    Action, ConnectionId, Input, Node, Outcome, Paths, PeerKind, PeerNode, PeerSettings,
+    RegistryNode,
 };
 use p2pfs::proto::Transmit;
 use p2pfs::reactor::{Files, Listener, OfferSocket, Reactor, Signals, Sockets};
@@ -82,6 +83,10 @@ impl<N: Node> Node for Ended<N> {
             true => Some(Action::Exit(Outcome::AllDone)),
             false => self.node.poll_action(),
         }
+    }
+
+    fn paths(&self) -> &Paths {
+        self.node.paths()
     }
 
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {
@@ -158,7 +163,8 @@ fn run_peer(
     let offers = OfferSocket::bind(offer_port, &[(Ipv4Addr::LOCALHOST, broadcast)]).unwrap();
     let folder = SharedFolder::open(folder).unwrap();
     let found = folder.scan().unwrap().files.into_iter();
-    let begin = found.map(|(name, version)| Input::FileFound { name, version, digest: None });
+    let begin =
+        found.map(|(name, version)| Input::FileFound { path: name.into(), version, digest: None });
     let begin: Vec<_> = begin.chain([Input::Want(wanted)]).collect();
     let files = Files::new(folder, None);
     let node = Ended { node: PeerNode::new(Instant::now(), settings), is_to_end };
@@ -277,7 +283,7 @@ fn an_idle_connection_is_small_silent_or_kept() {
     let mut node = PeerNode::new(now, PeerSettings { limits, ..settings(1, 1, nowhere) });
     let version = Version { device: 1, inode: 1, size_bytes: 1000, modified_ns: 1, changed_ns: 1 };
     let (name, digest) = (FileName::new(NAME).unwrap(), Some(Digest([7; 32])));
-    node.handle(now, Input::FileFound { name, version, digest });
+    node.handle(now, Input::FileFound { path: name.into(), version, digest });
     while node.poll_action().is_some() {}
     // One is the registry's.
     let mut connections = Vec::with_capacity(IDLE_CONNECTIONS - 1);

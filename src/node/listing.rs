@@ -12,8 +12,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::catalog::Catalog;
 use super::connections::Connections;
+use super::paths::Paths;
+use super::peers::Catalog;
 use super::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Report};
 use crate::limits::{ADDRESS_MEMORY, Limits, PROBED_PEERS_MAX};
 use crate::proto::v0::{Registration, RegistrationEvent};
@@ -26,6 +27,7 @@ use crate::wire::v0::Offer;
 pub struct ListNode {
     phase: Phase,
     catalog: Catalog,
+    paths: Paths,
     /// Where offers have to come from; from anywhere if there is none.
     subnets: Vec<Subnet>,
     registry: Option<SocketAddrV4>,
@@ -77,12 +79,6 @@ impl Subnet {
     }
 }
 
-impl From<(Offer, SocketAddrV4, Instant)> for HeardOffer {
-    fn from((offer, from, heard_at): (Offer, SocketAddrV4, Instant)) -> Self {
-        Self { offer, from, heard_at }
-    }
-}
-
 impl ListNode {
     /// Listens until then to these networks, or to all if there is none. Forgets an offer that
     /// is not repeated for `expiry`.
@@ -95,6 +91,7 @@ impl ListNode {
         Self {
             phase: Phase::Hear { until },
             catalog: Catalog::new(expiry),
+            paths: Paths::default(),
             subnets,
             registry,
             addresses: BTreeMap::new(),
@@ -110,8 +107,8 @@ impl ListNode {
     }
 
     /// Returns what is on offer, by name and then by peer.
-    pub fn offers(&self) -> impl Iterator<Item = HeardOffer> {
-        self.catalog.offers().map(HeardOffer::from)
+    pub fn offers(&self) -> Vec<HeardOffer> {
+        self.catalog.offers(&self.paths)
     }
 
     /// Returns where a peer listens, if the registry told that.
@@ -126,7 +123,7 @@ impl ListNode {
             self.addresses.clear();
             self.fresh_until = Some(now + ADDRESS_MEMORY);
         }
-        let peers: BTreeSet<_> = self.offers().map(|heard| heard.offer.peer).collect();
+        let peers: BTreeSet<_> = self.catalog.peer_ids().collect();
         self.addresses.retain(|peer, _| peers.contains(peer));
         let is_new = |peer: &PeerId| !self.addresses.contains_key(peer);
         let new: Vec<_> = peers.into_iter().filter(is_new).take(PROBED_PEERS_MAX).collect();
@@ -216,7 +213,8 @@ impl Node for ListNode {
                 let is_near = |subnet: &Subnet| subnet.contains(*from.ip());
                 let counts = self.subnets.is_empty() || self.subnets.iter().any(is_near);
                 if counts && let Ok(offer) = Offer::decode(bytes) {
-                    self.catalog.hear(now, from, offer);
+                    let path = self.paths.intern_name(offer.name);
+                    self.catalog.hear(&mut self.paths, now, from, (offer.peer, path));
                 }
             }
             Input::Connected(connection) => {
@@ -244,7 +242,7 @@ impl Node for ListNode {
         if let Phase::Hear { until } = self.phase
             && now >= until
         {
-            self.catalog.expire(now);
+            self.catalog.expire(&mut self.paths, now);
             self.look_up(now);
         }
     }
@@ -257,7 +255,15 @@ impl Node for ListNode {
     }
 
     fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if action.is_none() {
+            self.paths.sweep();
+        }
+        action
+    }
+
+    fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {
@@ -303,11 +309,11 @@ mod tests {
         assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::AllDone)));
         let heard =
             |offer, port, second| HeardOffer { offer, from: from(port), heard_at: at(second) };
-        assert_eq!(node.offers().collect::<Vec<_>>(), [heard(a, 2, 2), heard(b, 3, 3)]);
+        assert_eq!(node.offers(), [heard(a, 2, 2), heard(b, 3, 3)]);
         node.listen_until(at(17));
         node.handle_timeout(at(17));
         assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::AllDone)));
-        assert_eq!(node.offers().collect::<Vec<_>>(), [heard(b, 3, 3)]);
+        assert_eq!(node.offers(), [heard(b, 3, 3)]);
         node.handle(at(17), Input::Stop(Signal::Interrupt));
         assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::Stopped(Signal::Interrupt))));
     }
@@ -402,7 +408,7 @@ mod tests {
             let from = SocketAddrV4::new(host.into(), 8000);
             node.handle(start, Input::Datagram { from, bytes: &bytes });
         }
-        let peers: Vec<_> = node.offers().map(|heard| heard.offer.peer.0).collect();
+        let peers: Vec<_> = node.offers().iter().map(|heard| heard.offer.peer.0).collect();
         assert_eq!(peers, [1, 3]);
         let all = Subnet { prefix_len: 0, ..subnet };
         assert!(all.contains(Ipv4Addr::LOCALHOST));

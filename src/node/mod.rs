@@ -22,23 +22,28 @@
 //!    already queued are ignored.
 //! 5. Changes of the shared folder are told in their order, and before anything else that
 //!    came in the same turn: who asks for a file gets none that is known to be changing.
-//! 6. After [`Action::Close`], or an input that says that the connection is gone,
+//! 6. A path is known by its [`PathId`]. One that an action or a report names can be looked
+//!    up with [`Node::paths`] until [`Node::poll_action`] gives `None`; ids in answers that
+//!    come later may be void, and are ignored then.
+//! 7. After [`Action::Close`], or an input that says that the connection is gone,
 //!    its id is never heard or used again: ids carry a generation.
 //!
 //! A node reads no clock, draws its jitter from the seed it was given and
 //! iterates only over ordered tables, so the same inputs give the same actions.
 
-mod catalog;
 mod connections;
 mod deadlines;
 pub mod doctor;
-mod index;
+mod fetch;
 mod listing;
+mod paths;
 mod pattern;
 mod peer;
+mod peers;
 mod registry;
 mod report;
 mod retry;
+mod share;
 mod snapshot;
 mod wish_error;
 
@@ -47,8 +52,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
 use std::time::Instant;
 
+pub use crate::content::PathId;
 pub use connections::ConnectionId;
 pub use listing::{HeardOffer, ListNode, Subnet};
+pub use paths::Paths;
 pub use pattern::NamePattern;
 pub use peer::{GuestSettings, PeerKind, PeerNode, PeerSettings};
 pub use registry::RegistryNode;
@@ -56,9 +63,10 @@ pub use report::{Report, Unanswered};
 pub use snapshot::{Direction, Inventory, Snapshot, Transfer};
 pub use wish_error::WishError;
 
-use crate::content::{Digest, FileError, Sight, Version};
+use crate::content::{Digest, FileError, HashKind, Sight, Version};
 use crate::limits::OFFER_BYTES;
 use crate::proto::{CloseReason, FileId, Transmit};
+use crate::wire::FilePath;
 use crate::wire::v0::FileName;
 
 /// A program as pure state.
@@ -73,6 +81,8 @@ pub trait Node {
     fn poll_timeout(&self) -> Option<Instant>;
     /// What to do next.
     fn poll_action(&mut self) -> Option<Action>;
+    /// The paths that actions and reports name.
+    fn paths(&self) -> &Paths;
     /// What to send next on a connection.
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>>;
     /// The socket took this many bytes of what `transmit` gave.
@@ -144,8 +154,9 @@ pub enum Input<'a> {
     Committed {
         /// It was this one, closed now.
         file: FileId,
-        /// Its final name: another than was wanted, with [`OnConflict::Rename`](crate::content::OnConflict::Rename).
-        name: FileName,
+        /// Its final name: another than was wanted, with
+        /// [`OnConflict::Rename`](crate::content::OnConflict::Rename).
+        path: FilePath,
         /// What it is now.
         version: Version,
     },
@@ -159,8 +170,8 @@ pub enum Input<'a> {
     },
     /// A complete file stands in the shared folder, at the start.
     FileFound {
-        /// Under this name.
-        name: FileName,
+        /// Under this path.
+        path: FilePath,
         /// As this version.
         version: Version,
         /// The digest of that version, if it is known.
@@ -169,8 +180,8 @@ pub enum Input<'a> {
     /// A file stands in the shared folder: something happened to it, or the runner was
     /// asked to look, or looks at all.
     FileSeen {
-        /// Under this name.
-        name: FileName,
+        /// Under this path.
+        path: FilePath,
         /// As this version, after what happened.
         version: Version,
         /// What happened.
@@ -178,8 +189,8 @@ pub enum Input<'a> {
     },
     /// No regular file stands in the shared folder under this name, or no longer.
     FileGone {
-        /// The name.
-        name: FileName,
+        /// The path.
+        path: FilePath,
     },
     /// Not all that happened in the shared folder was told. Each file known is to be
     /// looked at; others are told of without that, as [`Sight::Looked`].
@@ -188,8 +199,8 @@ pub enum Input<'a> {
     FolderLost,
     /// The hash asked for with [`Action::Hash`] goes on.
     HashProgress {
-        /// The file's name.
-        name: FileName,
+        /// The file.
+        path: PathId,
         /// The version that is being hashed.
         version: Version,
         /// How much of it is hashed.
@@ -197,8 +208,8 @@ pub enum Input<'a> {
     },
     /// The hash asked for is done, and the version was the same at both ends of it.
     Hashed {
-        /// The file's name.
-        name: FileName,
+        /// The file.
+        path: PathId,
         /// The version that was hashed.
         version: Version,
         /// Its digest.
@@ -206,8 +217,8 @@ pub enum Input<'a> {
     },
     /// The hash asked for failed.
     HashFailed {
-        /// The file's name.
-        name: FileName,
+        /// The file.
+        path: PathId,
         /// Why; `Changed` if the file did not rest.
         error: FileError,
     },
@@ -257,7 +268,7 @@ pub enum Action {
         /// The id it will have.
         file: FileId,
         /// Its name.
-        name: FileName,
+        path: PathId,
     },
     /// Create a partial file. Answered with `FileFailed` if that does not work, or if
     /// something stands under the final name, see [`OnConflict`](crate::content::OnConflict).
@@ -265,7 +276,7 @@ pub enum Action {
         /// The id it will have.
         file: FileId,
         /// The final name wanted.
-        name: FileName,
+        path: PathId,
     },
     /// Write bytes of the input `Received` that is being handled to a partial file.
     /// Answered with `Written` or `FileFailed`.
@@ -284,10 +295,15 @@ pub enum Action {
     Discard(FileId),
     /// Hash a file of the shared folder, in slices; a hash of it that is under way
     /// begins anew. Answered with `HashProgress` and `Hashed`, or `HashFailed`.
-    Hash(FileName),
+    Hash {
+        /// The file.
+        path: PathId,
+        /// Which digest is wanted.
+        kind: HashKind,
+    },
     /// Look what stands in the shared folder under a name. Answered with `FileSeen`, as
     /// [`Sight::Looked`], or `FileGone`.
-    Look(FileName),
+    Look(PathId),
     /// Tell the user.
     Report(Report),
     /// End the program with this outcome, once all actions before it are done.

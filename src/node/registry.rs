@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::connections::{ConnectionId, Connections};
-use super::{Action, CloseHow, Input, Node, Outcome, Report, Snapshot};
+use super::{Action, CloseHow, Input, Node, Outcome, Paths, Report, Snapshot};
 use crate::canary::{Canary, sings};
 use crate::limits::Limits;
 use crate::proto::v0::RegistrySession;
@@ -28,6 +28,8 @@ pub struct RegistryNode {
     peers: BTreeMap<PeerId, SocketAddrV4>,
     addresses: BTreeMap<SocketAddrV4, PeerId>,
     actions: VecDeque<Action>,
+    /// It knows no files.
+    paths: Paths,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,7 @@ impl RegistryNode {
             peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             actions: VecDeque::new(),
+            paths: Paths::default(),
         }
     }
 
@@ -194,6 +197,10 @@ impl Node for RegistryNode {
 
     fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {

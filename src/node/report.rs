@@ -8,13 +8,12 @@ use std::time::Duration;
 use log::Level;
 
 use super::doctor::Finding;
-use super::{FileError, WishError};
-use crate::content::Digest;
+use super::{Paths, WishError};
+use crate::content::{Digest, FileError, PathId};
 use crate::count::Count;
 use crate::limits::{PROBE_TIMEOUT, SHARED_FILES_MAX};
 use crate::proto::CloseReason;
-use crate::wire::v0::FileName;
-use crate::wire::{FieldText, Malformed, PeerId, Shown};
+use crate::wire::{FieldText, FilePath, Malformed, PeerId, Shown};
 
 /// Something the user may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,14 +55,14 @@ pub enum Report {
     /// A peer offers a file that it did not offer before.
     OfferSeen {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// The peer.
         peer: PeerId,
     },
     /// A peer no longer offers a file.
     OfferGone {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// The peer.
         peer: PeerId,
     },
@@ -82,17 +81,17 @@ pub enum Report {
     /// A wanted file is already in the folder.
     AlreadyThere {
         /// The file.
-        name: FileName,
+        path: PathId,
     },
     /// A wanted file is waited for.
     WaitingForOffer {
         /// The file.
-        name: FileName,
+        path: PathId,
     },
     /// A download began.
     DownloadStarted {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// From this peer.
         peer: PeerId,
         /// Which is here.
@@ -101,7 +100,7 @@ pub enum Report {
     /// What came does not fit its checksum, and was wiped.
     ChecksumFailed {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// From this peer.
         peer: PeerId,
         /// Whether this is only pretended.
@@ -110,7 +109,7 @@ pub enum Report {
     /// The file could not be taken from a source; another, or the same later, is asked.
     SourceFailed {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// The source.
         peer: PeerId,
         /// Why; `None` if the registry does not know it.
@@ -119,14 +118,14 @@ pub enum Report {
     /// Every source has failed; they are asked again.
     AllSourcesFailed {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// When they are asked.
         retry_in: Duration,
     },
     /// A wanted file is there, safe and verified.
     Verified {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// From this peer.
         peer: PeerId,
         /// Its size.
@@ -138,20 +137,20 @@ pub enum Report {
     },
     /// A file that was fetched has another name than that wanted: something stands there.
     SavedAs {
-        /// The name wanted.
-        wanted: FileName,
-        /// The name it has.
-        name: FileName,
+        /// The path wanted.
+        wanted: PathId,
+        /// The path it has.
+        path: PathId,
     },
     /// What was fetched is what stood there already.
     Identical {
         /// The file.
-        name: FileName,
+        path: PathId,
     },
     /// A wanted file will not come.
     WishFailed {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// Why.
         error: WishError,
     },
@@ -163,7 +162,7 @@ pub enum Report {
     /// Someone began to fetch a file from us.
     UploadStarted {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// To here.
         to: SocketAddrV4,
         /// Its size.
@@ -172,7 +171,7 @@ pub enum Report {
     /// A file was sent whole.
     UploadDone {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// To here.
         to: SocketAddrV4,
         /// Its size.
@@ -183,7 +182,7 @@ pub enum Report {
     /// A file was not sent whole. Why the connection is over is another report.
     UploadFailed {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// To here.
         to: SocketAddrV4,
         /// Why.
@@ -196,6 +195,13 @@ pub enum Report {
         /// Why it is closed.
         reason: CloseReason,
     },
+    /// A file was requested that we do not share.
+    NotShared {
+        /// The path requested.
+        path: PathId,
+        /// Who requested it.
+        from: SocketAddrV4,
+    },
     /// A connection that came in is refused: there are too many.
     ConnectionRefused {
         /// Who was there.
@@ -204,31 +210,31 @@ pub enum Report {
     /// A file was added to our folder or changed, and is at rest.
     FileShared {
         /// The file.
-        name: FileName,
+        path: PathId,
     },
     /// A file of ours is being written to.
     FileChanging {
         /// The file.
-        name: FileName,
+        path: PathId,
     },
     /// A file was added to our folder, which holds too many.
     FileRefused {
         /// The file.
-        name: FileName,
+        path: PathId,
     },
     /// Our folder itself is gone.
     FolderLost,
     /// A file of ours is no longer shared.
     FileLost {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// Why.
         error: FileError,
     },
     /// A file of ours cannot be read now.
     ReadFailed {
         /// The file.
-        name: FileName,
+        path: PathId,
         /// Why.
         error: FileError,
     },
@@ -267,6 +273,39 @@ pub enum Report {
 }
 
 impl Report {
+    /// The report in words; `paths` are those of the node that made it.
+    pub fn shown<'a>(&'a self, paths: &'a Paths) -> ShownReport<'a> {
+        ShownReport { report: self, paths }
+    }
+
+    /// The file that it is about, if it is about one.
+    pub fn path(&self) -> Option<PathId> {
+        match *self {
+            Self::OfferSeen { path, .. }
+            | Self::OfferGone { path, .. }
+            | Self::AlreadyThere { path }
+            | Self::WaitingForOffer { path }
+            | Self::DownloadStarted { path, .. }
+            | Self::ChecksumFailed { path, .. }
+            | Self::SourceFailed { path, .. }
+            | Self::AllSourcesFailed { path, .. }
+            | Self::Verified { path, .. }
+            | Self::SavedAs { path, .. }
+            | Self::Identical { path }
+            | Self::WishFailed { path, .. }
+            | Self::UploadStarted { path, .. }
+            | Self::UploadDone { path, .. }
+            | Self::UploadFailed { path, .. }
+            | Self::NotShared { path, .. }
+            | Self::FileShared { path }
+            | Self::FileChanging { path }
+            | Self::FileRefused { path }
+            | Self::FileLost { path, .. }
+            | Self::ReadFailed { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// How much it matters.
     pub fn level(&self) -> Level {
         match self {
@@ -286,6 +325,7 @@ impl Report {
             Self::WishFailed { .. } | Self::NothingMatched { .. } => Level::Error,
             Self::RegistryUnreachable { again: true, .. }
             | Self::OfferGone { .. }
+            | Self::NotShared { .. }
             | Self::UploadFailed { .. } => Level::Debug,
             Self::RegistryUnreachable { .. } => Level::Warn,
             Self::ConnectionClosed { reason, .. } if reason.is_their_fault() => Level::Warn,
@@ -318,6 +358,7 @@ impl Report {
         match self {
             Self::DatagramDropped { from, .. }
             | Self::ConnectionClosed { from, .. }
+            | Self::NotShared { from, .. }
             | Self::ConnectionRefused { from } => Some(*from),
             Self::UploadStarted { to, .. }
             | Self::UploadDone { to, .. }
@@ -330,18 +371,26 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+/// A report in words, with the paths that it names.
+pub struct ShownReport<'a> {
+    report: &'a Report,
+    paths: &'a Paths,
+}
+
+impl fmt::Display for ShownReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Registered { registry } => write!(f, "registered at {registry}"),
-            Self::IdRefused { peer, text, next } => {
+        let text = |path: PathId| self.paths.get(path).map_or("a file", FilePath::as_str);
+        let name = self.report.path().map_or("a file", text);
+        match self.report {
+            Report::Registered { registry } => write!(f, "registered at {registry}"),
+            Report::IdRefused { peer, text, next } => {
                 write!(f, "the registry refused id {peer}: {}; trying id {next}", Shown(text))
             }
-            Self::RegistrationRefused { text, retry_in, .. } => {
+            Report::RegistrationRefused { text, retry_in, .. } => {
                 let (text, retry_in) = (Shown(text), retry_in.as_secs_f32());
                 write!(f, "the registry refused us: {text}; trying again in {retry_in:.1} s")
             }
-            Self::RegistryUnreachable { registry, reason, retry_in, .. } => {
+            Report::RegistryUnreachable { registry, reason, retry_in, .. } => {
                 let retry_in = retry_in.as_secs_f32();
                 write!(
                     f,
@@ -349,82 +398,89 @@ impl fmt::Display for Report {
                 )?;
                 write!(f, "or say with --registry where it is; trying again in {retry_in:.1} s")
             }
-            Self::OfferSeen { name, peer } => write!(f, "peer {peer} offers {name}"),
-            Self::OfferGone { name, peer } => write!(f, "peer {peer} no longer offers {name}"),
-            Self::DatagramDropped { from, malformed } => {
+            Report::OfferSeen { peer, .. } => write!(f, "peer {peer} offers {name}"),
+            Report::OfferGone { peer, .. } => write!(f, "peer {peer} no longer offers {name}"),
+            Report::DatagramDropped { from, malformed } => {
                 write!(f, "dropped a datagram from {from}: {malformed}")
             }
-            Self::PeerGone { peer } => write!(f, "peer {peer} is gone: it offers nothing any more"),
-            Self::AlreadyThere { name } => write!(f, "{name} is already there"),
-            Self::WaitingForOffer { name } => write!(f, "waiting for someone to offer {name}"),
-            Self::DownloadStarted { name, peer, address } => {
+            Report::PeerGone { peer } => {
+                write!(f, "peer {peer} is gone: it offers nothing any more")
+            }
+            Report::AlreadyThere { .. } => write!(f, "{name} is already there"),
+            Report::WaitingForOffer { .. } => write!(f, "waiting for someone to offer {name}"),
+            Report::DownloadStarted { peer, address, .. } => {
                 write!(f, "downloading {name} from peer {peer} at {address}")
             }
-            Self::ChecksumFailed { name, peer, is_simulated } => {
+            Report::ChecksumFailed { peer, is_simulated, .. } => {
                 let simulated = if *is_simulated { " (simulated)" } else { "" };
                 write!(f, "checksum of {name} from peer {peer} failed{simulated}: ")?;
                 f.write_str("wiped, asking again from the start")
             }
-            Self::SourceFailed { name, peer, reason: Some(reason) } => {
+            Report::SourceFailed { peer, reason: Some(reason), .. } => {
                 match reason.is_our_fault() {
                     true => write!(f, "could not take {name} from peer {peer}: {reason}"),
                     false => write!(f, "peer {peer} could not give {name}: {reason}"),
                 }
             }
-            Self::SourceFailed { name, peer, reason: None } => {
+            Report::SourceFailed { peer, reason: None, .. } => {
                 write!(f, "peer {peer}, which offers {name}, is not known to the registry")
             }
-            Self::AllSourcesFailed { name, retry_in } => {
+            Report::AllSourcesFailed { retry_in, .. } => {
                 let retry_in = retry_in.as_secs_f32();
                 write!(f, "no source could give {name}; trying again in {retry_in:.1} s")
             }
-            Self::Verified { name, peer, size_bytes, digest, elapsed } => {
+            Report::Verified { peer, size_bytes, digest, elapsed, .. } => {
                 let elapsed = elapsed.as_secs_f32();
                 write!(f, "verified {name} from peer {peer}: ")?;
                 write!(f, "{} in {elapsed:.2} s, SHA-256 {digest}", Count(*size_bytes, "byte"))
             }
-            Self::SavedAs { wanted, name } => {
-                write!(f, "saved as {name}: something else stands under {wanted}")
+            Report::SavedAs { wanted, .. } => {
+                write!(f, "saved as {name}: something else stands under {}", text(*wanted))
             }
-            Self::Identical { name } => {
+            Report::Identical { .. } => {
                 write!(f, "{name} was there already, with the same content")
             }
-            Self::WishFailed { name, error } => write!(f, "{name} cannot be fetched: {error}"),
-            Self::NothingMatched { pattern } => {
+            Report::WishFailed { error, .. } => write!(f, "{name} cannot be fetched: {error}"),
+            Report::NothingMatched { pattern } => {
                 write!(f, "nobody offered anything that matches {}", Shown(pattern))
             }
-            Self::UploadStarted { name, to, .. } => write!(f, "sending {name} to {to}"),
-            Self::UploadDone { name, to, .. } => write!(f, "sent {name} to {to}"),
-            Self::UploadFailed { name, to, reason } => {
+            Report::UploadStarted { to, .. } => write!(f, "sending {name} to {to}"),
+            Report::UploadDone { to, .. } => write!(f, "sent {name} to {to}"),
+            Report::UploadFailed { to, reason, .. } => {
                 write!(f, "{name} did not get to {to}: {reason}")
             }
-            Self::ConnectionClosed { from, reason } => {
+            Report::ConnectionClosed { from, reason } => {
                 write!(f, "closed the connection from {from}: {reason}")
             }
-            Self::ConnectionRefused { from } => {
+            Report::NotShared { from, .. } => {
+                write!(f, "refused a request from {from}: {name} is not shared here")
+            }
+            Report::ConnectionRefused { from } => {
                 write!(f, "refused a connection from {from}: too many are open")
             }
-            Self::FileShared { name } => write!(f, "sharing {name}"),
-            Self::FileChanging { name } => {
+            Report::FileShared { .. } => write!(f, "sharing {name}"),
+            Report::FileChanging { .. } => {
                 write!(f, "{name} is changing: it is offered again once it rests")
             }
-            Self::FileRefused { name } => {
+            Report::FileRefused { .. } => {
                 write!(f, "not shared: {name}: there are more than {SHARED_FILES_MAX} files")
             }
-            Self::FolderLost => f.write_str(
+            Report::FolderLost => f.write_str(
                 "the shared folder is gone: it was removed, moved or unmounted; nothing of it is \
                  shared any more; start again when it is back",
             ),
-            Self::FileLost { name, error } => write!(f, "{name} is no longer shared: {error}"),
-            Self::ReadFailed { name, error } => write!(f, "cannot read {name}: {error}"),
-            Self::LookupsFailed { registry, reason } => {
+            Report::FileLost { error, .. } => write!(f, "{name} is no longer shared: {error}"),
+            Report::ReadFailed { error, .. } => write!(f, "cannot read {name}: {error}"),
+            Report::LookupsFailed { registry, reason } => {
                 let why = Unanswered(*reason);
                 write!(f, "no registry at {registry}: {why}; shown is where offers came from")
             }
-            Self::Finding(finding) => finding.fmt(f),
-            Self::PeerEntered { peer, address } => write!(f, "peer {peer} registered at {address}"),
-            Self::PeerLeft { peer, reason } => write!(f, "peer {peer} left: {reason}"),
-            Self::EntryRefused { peer, address, text } => {
+            Report::Finding(finding) => finding.fmt(f),
+            Report::PeerEntered { peer, address } => {
+                write!(f, "peer {peer} registered at {address}")
+            }
+            Report::PeerLeft { peer, reason } => write!(f, "peer {peer} left: {reason}"),
+            Report::EntryRefused { peer, address, text } => {
                 write!(f, "refused peer {peer} at {address}: {}", Shown(text))
             }
         }

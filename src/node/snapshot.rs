@@ -4,8 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use super::{ConnectionId, HeardOffer};
-use crate::wire::PeerId;
-use crate::wire::v0::FileName;
+use crate::wire::{FilePath, PeerId};
 
 /// What a node is doing at one moment. To make one costs time in proportion to the
 /// connections, not to the files or offers.
@@ -29,18 +28,18 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     /// The files that we share, with their sizes, by name.
-    pub shared: Vec<(FileName, u64)>,
+    pub shared: Vec<(FilePath, u64)>,
     /// What others offer, by name.
     pub offers: Vec<HeardOffer>,
 }
 
 /// A file that is on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
     /// On this connection.
     pub connection: ConnectionId,
     /// The file.
-    pub name: FileName,
+    pub path: FilePath,
     /// Whether it is coming in or going out.
     pub direction: Direction,
     /// Where the other side is.

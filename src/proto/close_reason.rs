@@ -5,7 +5,6 @@ use std::io;
 
 use crate::content::FileError;
 use crate::wire::Malformed;
-use crate::wire::v0::FileName;
 
 /// The reason why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +32,7 @@ pub enum CloseReason {
     /// The digest is not that of the bytes received.
     ChecksumWrong,
     /// The requested file is not shared here.
-    NotShared(FileName),
+    NotShared,
     /// The file changed, or could not be read, while it was being sent.
     SourceChanged,
     /// Our own file could not be written.
@@ -92,7 +91,7 @@ impl fmt::Display for CloseReason {
             Self::Malformed(malformed) => write!(f, "the other side sent {malformed}"),
             Self::TooLarge => f.write_str("the file is larger than --max-file-size"),
             Self::ChecksumWrong => f.write_str("the checksum is wrong"),
-            Self::NotShared(name) => write!(f, "{name} is not shared here"),
+            Self::NotShared => f.write_str("the file is not shared here"),
             Self::SourceChanged => {
                 f.write_str("the file changed, or could not be read, while it was sent")
             }

@@ -48,9 +48,9 @@ impl<N: Node> Reactor<N> {
                     None
                 }
                 Action::Report(report) => {
-                    self.ui.report(self.now, &report);
+                    self.ui.report(self.now, &report, self.node.paths());
                     if let Some(status) = &mut self.status {
-                        status.tell(&report);
+                        status.tell(&report, self.node.paths());
                     }
                     None
                 }
@@ -63,12 +63,14 @@ impl<N: Node> Reactor<N> {
                 | Action::Write { .. }
                 | Action::Commit(_)
                 | Action::Discard(_)
-                | Action::Hash(_)
+                | Action::Hash { .. }
                 | Action::Look(_) => {
                     self.file_calls += 1;
                     let began = self.stopwatch();
-                    let outcome =
-                        self.files.as_mut().and_then(|files| files.carry_out(action, received));
+                    let outcome = self
+                        .files
+                        .as_mut()
+                        .and_then(|files| files.carry_out(action, received, self.node.paths()));
                     if let Some(began) = began {
                         self.work.disk += began.elapsed();
                     }

@@ -5,10 +5,13 @@ use std::mem;
 use std::time::Instant;
 
 use super::follower::{Findings, Follower};
+use crate::content::PathId;
 use crate::content::Sight;
-use crate::node::{Action, Input};
+use crate::node::{Action, Input, Paths};
 use crate::proto::FileId;
 use crate::storage::{DigestCache, HashJobs, HashOutcome, Partial, SharedFolder, Source, Watch};
+use crate::wire::FilePath;
+use crate::wire::v0::FileName;
 
 /// The shared folder, as the node sees it.
 pub struct Files {
@@ -42,23 +45,32 @@ impl Files {
 
     /// Carries out an action about a file, and gives its outcome. `received` are the
     /// bytes that a `Write` speaks of.
-    pub(super) fn carry_out(&mut self, action: Action, received: &[u8]) -> Option<Input<'static>> {
+    pub(super) fn carry_out(
+        &mut self,
+        action: Action,
+        received: &[u8],
+        paths: &Paths,
+    ) -> Option<Input<'static>> {
         match action {
-            Action::OpenSource { file, name } => Some(match self.folder.open_source(&name) {
-                Ok(source) => {
-                    let version = source.version();
-                    self.open.insert(file, OpenFile::Source(source));
-                    Input::Opened { file, version }
+            Action::OpenSource { file, path } => {
+                Some(match self.folder.open_source(&name_of(paths, path)?) {
+                    Ok(source) => {
+                        let version = source.version();
+                        self.open.insert(file, OpenFile::Source(source));
+                        Input::Opened { file, version }
+                    }
+                    Err(error) => Input::FileFailed { file, error },
+                })
+            }
+            Action::CreatePartial { file, path } => {
+                match self.folder.create_partial(&name_of(paths, path)?) {
+                    Ok(partial) => {
+                        self.open.insert(file, OpenFile::Partial(partial));
+                        None
+                    }
+                    Err(error) => Some(Input::FileFailed { file, error }),
                 }
-                Err(error) => Input::FileFailed { file, error },
-            }),
-            Action::CreatePartial { file, name } => match self.folder.create_partial(&name) {
-                Ok(partial) => {
-                    self.open.insert(file, OpenFile::Partial(partial));
-                    None
-                }
-                Err(error) => Some(Input::FileFailed { file, error }),
-            },
+            }
             Action::Write { file, range, offset } => {
                 // Not there: it failed already, and the node knows.
                 let Some(OpenFile::Partial(partial)) = self.open.get_mut(&file) else {
@@ -83,16 +95,19 @@ impl Files {
                 self.close(file);
                 None
             }
-            Action::Hash(name) => {
-                self.hash_jobs.start(name);
+            Action::Hash { path, kind } => {
+                self.hash_jobs.start(path, paths.get(path)?.clone(), kind);
                 None
             }
-            Action::Look(name) => Some(match self.folder.look_at(name.as_str().as_bytes()) {
-                Ok(Some((name, version))) => {
-                    Input::FileSeen { name, version, sight: Sight::Looked }
-                }
-                Ok(None) | Err(_) => Input::FileGone { name },
-            }),
+            Action::Look(path) => {
+                let path = paths.get(path)?.clone();
+                Some(match self.folder.look_at(path.as_str().as_bytes()) {
+                    Ok(Some((_, version))) => {
+                        Input::FileSeen { path, version, sight: Sight::Looked }
+                    }
+                    Ok(None) | Err(_) => Input::FileGone { path },
+                })
+            }
             _ => unreachable!("the loop gives only actions about files"),
         }
     }
@@ -139,7 +154,7 @@ impl Files {
         let (ids, partials): (Vec<_>, Vec<_>) = mem::take(&mut self.commits).into_iter().unzip();
         let outcomes = ids.into_iter().zip(self.folder.commit(partials));
         let input = |(file, outcome)| match outcome {
-            Ok((name, version)) => Input::Committed { file, name, version },
+            Ok((name, version)) => Input::Committed { file, path: FilePath::from(name), version },
             Err(error) => Input::FileFailed { file, error },
         };
         outcomes.map(input).collect()
@@ -172,15 +187,20 @@ impl Files {
         scratch: &mut [u8],
     ) -> Option<(Option<Input<'static>>, usize)> {
         let step = self.hash_jobs.run_slice(now, scratch)?;
-        let name = step.name;
+        let path = step.path;
         let input = match step.outcome {
             HashOutcome::Asked => None,
             HashOutcome::Progress { version, hashed_bytes } => {
-                Some(Input::HashProgress { name, version, hashed_bytes })
+                Some(Input::HashProgress { path, version, hashed_bytes })
             }
-            HashOutcome::Done { version, digest } => Some(Input::Hashed { name, version, digest }),
-            HashOutcome::Failed(error) => Some(Input::HashFailed { name, error }),
+            HashOutcome::Done { version, digest } => Some(Input::Hashed { path, version, digest }),
+            HashOutcome::Failed(error) => Some(Input::HashFailed { path, error }),
         };
         Some((input, step.cost_bytes))
     }
+}
+
+/// The name of a path in the shared folder, which has no folders of its own.
+fn name_of(paths: &Paths, path: PathId) -> Option<FileName> {
+    paths.get(path).and_then(FilePath::name)
 }

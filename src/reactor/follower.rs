@@ -179,13 +179,13 @@ impl Findings {
     fn look_at(&mut self, folder: &SharedFolder, name: &[u8], sight: Sight, is_new: bool) {
         match folder.look_at(name) {
             Ok(Some((name, version))) => {
-                return self.inputs.push(Input::FileSeen { name, version, sight });
+                return self.inputs.push(Input::FileSeen { path: name.into(), version, sight });
             }
             Err(why) if is_new => self.skipped.push(Skipped::new(name, why)),
             Ok(None) | Err(_) => {}
         }
         if let Ok(name) = FileName::from_bytes(name) {
-            self.inputs.push(Input::FileGone { name });
+            self.inputs.push(Input::FileGone { path: name.into() });
         }
     }
 }

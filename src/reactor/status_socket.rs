@@ -23,7 +23,7 @@ use rustix::net::SendFlags;
 
 use crate::exit::ExitCode;
 use crate::limits::{ACCEPTS_PER_TURN, STATUS_CLIENTS_MAX, STATUS_REQUEST_BYTES_MAX};
-use crate::node::Report;
+use crate::node::{Paths, Report};
 use crate::ui::Event;
 use crate::wire::v0::FileName;
 
@@ -147,12 +147,17 @@ impl StatusSocket {
     }
 
     /// Tells those who wait for it what has become of a file.
-    pub(super) fn tell(&mut self, report: &Report) {
-        let (name, code) = match report {
-            Report::Verified { name, .. } | Report::AlreadyThere { name } => (name, ExitCode::Done),
-            Report::WishFailed { name, error } => (name, ExitCode::from(*error)),
-            Report::WaitingForOffer { name } => return self.tell_before_end(name, "waiting"),
-            Report::OfferSeen { name, .. } => return self.tell_before_end(name, "offered"),
+    pub(super) fn tell(&mut self, report: &Report, paths: &Paths) {
+        if self.clients.is_empty() {
+            return;
+        }
+        let name = report.path().and_then(|path| paths.get(path)?.name());
+        let Some(name) = &name else { return };
+        let code = match report {
+            Report::Verified { .. } | Report::AlreadyThere { .. } => ExitCode::Done,
+            Report::WishFailed { error, .. } => ExitCode::from(*error),
+            Report::WaitingForOffer { .. } => return self.tell_before_end(name, "waiting"),
+            Report::OfferSeen { .. } => return self.tell_before_end(name, "offered"),
             _ => return,
         };
         for at in (0..self.clients.len()).rev() {
@@ -162,8 +167,10 @@ impl StatusSocket {
                 continue;
             }
             let text = match json {
-                true => Event::of_report(report).map(|event| event.line()).unwrap_or_default(),
-                false => format!("{report}\n"),
+                true => {
+                    Event::of_report(report, paths).map(|event| event.line()).unwrap_or_default()
+                }
+                false => format!("{}\n", report.shown(paths)),
             };
             let is_last = names.is_empty();
             client.answer.extend_from_slice(format!("{} {text}", code as u8).as_bytes());

@@ -129,7 +129,9 @@ fn there_already(args: &GetArgs, folder: &SharedFolder) -> Result<Vec<Input<'sta
         })
     };
     let found = scan.files.into_iter().filter(|(name, _)| is_wanted(name));
-    Ok(found.map(|(name, version)| Input::FileFound { name, version, digest: None }).collect())
+    Ok(found
+        .map(|(name, version)| Input::FileFound { path: name.into(), version, digest: None })
+        .collect())
 }
 
 fn cannot_write_to_folder(path: &Path, error: &io::Error) -> Failure {

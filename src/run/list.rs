@@ -86,7 +86,7 @@ fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failur
 
 fn listed(node: &ListNode) -> Vec<Listed> {
     let listed = |heard: HeardOffer| Listed { heard, listens_at: node.address(heard.offer.peer) };
-    node.offers().map(listed).collect()
+    node.offers().into_iter().map(listed).collect()
 }
 
 impl Listed {

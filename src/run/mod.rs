@@ -55,7 +55,7 @@ fn known_files(
     let digests = digests.unwrap_or_default();
     let found = |(name, version)| {
         let digest = digests.get(&name).copied();
-        Input::FileFound { name, version, digest }
+        Input::FileFound { path: name.into(), version, digest }
     };
     (cache, files.into_iter().map(found).collect())
 }

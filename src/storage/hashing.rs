@@ -29,21 +29,20 @@ use sha2::{Digest as _, Sha256};
 use super::digest_cache::DigestCache;
 use super::folder::SharedFolder;
 use super::system::{self, refused};
-use crate::content::Digest;
-use crate::content::{FileError, Version};
+use crate::content::{Digest, FileError, HashKind, PathId, Version};
 use crate::limits::{
     DISK_LOOK_INTERVAL, DISK_LOOKS_MAX, DISK_LOOKS_PER_ASK, HASH_ASK_COST_BYTES,
     HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES, READ_AHEAD_BYTES, SETTLED_AGE,
 };
-use crate::wire::v0::FileName;
+use crate::wire::FilePath;
 
 /// The files of a folder that are being hashed, or wait for it.
 #[derive(Debug)]
 pub struct HashJobs {
     folder: Rc<OwnedFd>,
-    waiting: VecDeque<FileName>,
-    // The names in `waiting`, so that ten thousand are not searched for each new one.
-    waiting_names: BTreeSet<FileName>,
+    waiting: VecDeque<(PathId, FilePath)>,
+    // The ids in `waiting`, so that ten thousand are not searched for each new one.
+    waiting_ids: BTreeSet<PathId>,
     open: VecDeque<Job>,
     // Those whose next slice a disk is bringing, and when to look for it, the next first.
     asked: VecDeque<(Instant, Job)>,
@@ -54,7 +53,7 @@ pub struct HashJobs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashStep {
     /// Which file.
-    pub name: FileName,
+    pub path: PathId,
     /// What came of it.
     pub outcome: HashOutcome,
     /// What to take from a turn's budget of bytes: what was hashed or, if that is
@@ -87,7 +86,8 @@ pub enum HashOutcome {
 
 #[derive(Debug)]
 struct Job {
-    name: FileName,
+    id: PathId,
+    path: FilePath,
     file: File,
     version: Version,
     hasher: Sha256,
@@ -104,7 +104,7 @@ impl HashJobs {
         Self {
             folder: folder.descriptor(),
             waiting: VecDeque::new(),
-            waiting_names: BTreeSet::new(),
+            waiting_ids: BTreeSet::new(),
             open: VecDeque::new(),
             asked: VecDeque::new(),
             cache,
@@ -121,13 +121,14 @@ impl HashJobs {
         self.open.len() + self.asked.len() < HASH_OPEN_FILES_MAX && !self.waiting.is_empty()
     }
 
-    /// Hashes this file. A job of that name which is under way begins anew. It is
+    /// Hashes this file. A job of that path which is under way begins anew. It is
     /// opened by a later [`Self::run_slice`], which also reports if that fails.
-    pub fn start(&mut self, name: FileName) {
-        self.open.retain(|job| job.name != name);
-        self.asked.retain(|(_, job)| job.name != name);
-        if self.waiting_names.insert(name) {
-            self.waiting.push_back(name);
+    pub fn start(&mut self, id: PathId, path: FilePath, kind: HashKind) {
+        let HashKind::Sha256 = kind;
+        self.open.retain(|job| job.path != path);
+        self.asked.retain(|(_, job)| job.path != path);
+        if self.waiting_ids.insert(id) {
+            self.waiting.push_back((id, path));
         }
     }
 
@@ -140,19 +141,19 @@ impl HashJobs {
             self.open.push_back(job);
         }
         if self.can_open()
-            && let Some(name) = self.waiting.pop_front()
+            && let Some((path, text)) = self.waiting.pop_front()
         {
-            self.waiting_names.remove(&name);
-            match Job::open(&self.folder, name) {
+            self.waiting_ids.remove(&path);
+            match Job::open(&self.folder, path, text) {
                 Ok(job) => self.open.push_back(job),
                 Err(error) => {
                     let outcome = HashOutcome::Failed(error);
-                    return Some(HashStep { name, outcome, cost_bytes: HASH_STEP_COST_BYTES });
+                    return Some(HashStep { path, outcome, cost_bytes: HASH_STEP_COST_BYTES });
                 }
             }
         }
         let mut job = self.open.pop_front()?;
-        let (name, hashed_bytes, asked_bytes) = (job.name, job.hashed_bytes, job.asked_bytes);
+        let (path, hashed_bytes, asked_bytes) = (job.id, job.hashed_bytes, job.asked_bytes);
         let outcome = job.run(&self.folder, scratch).unwrap_or_else(HashOutcome::Failed);
         let ask_cost_bytes = if job.asked_bytes > asked_bytes { HASH_ASK_COST_BYTES } else { 0 };
         let cost_bytes = (job.hashed_bytes - hashed_bytes) as usize + ask_cost_bytes;
@@ -167,21 +168,21 @@ impl HashJobs {
             }
             HashOutcome::Failed(_) => {}
         }
-        Some(HashStep { name, outcome, cost_bytes })
+        Some(HashStep { path, outcome, cost_bytes })
     }
 }
 
 impl Job {
-    fn open(folder: &OwnedFd, name: FileName) -> Result<Self, FileError> {
+    fn open(folder: &OwnedFd, id: PathId, path: FilePath) -> Result<Self, FileError> {
         // Taken before the file is looked at: a change after that look is stamped later
         // than this, give or take the kernel's clock.
         let now = SystemTime::now();
-        let (file, version) = system::open_regular(folder, name.as_str())?;
+        let (file, version) = system::open_regular(folder, path.as_str())?;
         if !is_settled(&version, now) {
             return Err(FileError::Changed);
         }
         let hasher = Sha256::new();
-        Ok(Self { name, file, version, hasher, hashed_bytes: 0, asked_bytes: 0, looks: 0 })
+        Ok(Self { id, path, file, version, hasher, hashed_bytes: 0, asked_bytes: 0, looks: 0 })
     }
 
     fn run(&mut self, folder: &OwnedFd, scratch: &mut [u8]) -> Result<HashOutcome, FileError> {
@@ -236,7 +237,7 @@ impl Job {
 
     /// Looks at the name only: what stands there with this version is the file itself.
     fn check_unchanged(&self, folder: &OwnedFd) -> Result<(), FileError> {
-        match system::stat_name(folder, self.name.as_str()) {
+        match system::stat_name(folder, self.path.as_str()) {
             Ok(stat) if system::version(&stat) == self.version => Ok(()),
             Ok(_) => Err(FileError::Changed),
             Err(Errno::NOENT) => Err(FileError::Missing),
@@ -263,11 +264,18 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::wire::v0::FileName;
 
     const SMALL: usize = 1000;
 
-    fn name(text: &str) -> FileName {
-        FileName::new(text).unwrap()
+    /// Begins to hash a file of that name.
+    fn start(jobs: &mut HashJobs, text: &str) {
+        jobs.start(id(text), FileName::new(text).unwrap().into(), HashKind::Sha256);
+    }
+
+    /// The same for the same name.
+    fn id(text: &str) -> PathId {
+        PathId::new(text.bytes().fold(0, |id, byte| id << 8 | usize::from(byte)), 0)
     }
 
     fn sha256(bytes: &[u8]) -> Digest {
@@ -323,20 +331,18 @@ mod tests {
         let mut jobs = jobs_in(folder.path());
         let now = Instant::now();
         assert_eq!(jobs.next_slice_at(now), None);
-        jobs.start(name("f"));
-        jobs.start(name("f"));
-        jobs.start(name("empty"));
+        start(&mut jobs, "f");
+        start(&mut jobs, "f");
+        start(&mut jobs, "empty");
         assert_eq!(jobs.next_slice_at(now), Some(now));
         let steps = run(&mut jobs, SMALL);
         assert_eq!(jobs.next_slice_at(now), None);
         let brief: Vec<_> = steps
             .iter()
             .map(|step| match step.outcome {
-                HashOutcome::Progress { hashed_bytes, .. } => {
-                    (step.name.as_str(), hashed_bytes, None)
-                }
+                HashOutcome::Progress { hashed_bytes, .. } => (step.path, hashed_bytes, None),
                 HashOutcome::Done { version, digest } => {
-                    (step.name.as_str(), version.size_bytes, Some(digest))
+                    (step.path, version.size_bytes, Some(digest))
                 }
                 HashOutcome::Asked => unreachable!("left out"),
                 HashOutcome::Failed(error) => panic!("{error}"),
@@ -345,10 +351,10 @@ mod tests {
         assert!(
             brief
                 == [
-                    ("f", 1000, None),
-                    ("f", 2000, None),
-                    ("empty", 0, Some(sha256(b""))),
-                    ("f", 2500, Some(sha256(&bytes))),
+                    (id("f"), 1000, None),
+                    (id("f"), 2000, None),
+                    (id("empty"), 0, Some(sha256(b""))),
+                    (id("f"), 2500, Some(sha256(&bytes))),
                 ],
             "in turn: {steps:?}"
         );
@@ -361,7 +367,7 @@ mod tests {
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
         wait_until_settled(&path);
         let mut jobs = jobs_in(folder.path());
-        jobs.start(name("sparse"));
+        start(&mut jobs, "sparse");
         let mut scratch = vec![0; 2 * HASH_SLICE_BYTES];
         let step = next_step(&mut jobs, &mut scratch).unwrap();
         // A hole may have to be asked for too, where it is not in memory.
@@ -408,7 +414,7 @@ mod tests {
             let path = folder.path().join("f");
             write_settled(&path, &[b'x'; 2500]);
             let mut jobs = jobs_in(folder.path());
-            jobs.start(name("f"));
+            start(&mut jobs, "f");
             let first = next_step(&mut jobs, &mut [0; SMALL]).unwrap();
             assert!(matches!(first.outcome, HashOutcome::Progress { .. }), "{case}: {first:?}");
             change(&path);
@@ -423,10 +429,10 @@ mod tests {
         let path = folder.path().join("f");
         write_settled(&path, &[b'x'; 2500]);
         let mut jobs = jobs_in(folder.path());
-        jobs.start(name("f"));
+        start(&mut jobs, "f");
         next_step(&mut jobs, &mut [0; SMALL]).unwrap();
         write_settled(&path, &[b'y'; 1500]);
-        jobs.start(name("f"));
+        start(&mut jobs, "f");
         let steps = run(&mut jobs, SMALL);
         assert_eq!(steps.len(), 2, "the first job is gone: {steps:?}");
         let HashOutcome::Done { digest, .. } = steps[1].outcome else { panic!("{steps:?}") };
@@ -442,7 +448,7 @@ mod tests {
         // On a busy host the file may have settled before it is looked at.
         loop {
             fs::write(&path, b"x").unwrap();
-            jobs.start(name("f"));
+            start(&mut jobs, "f");
             let steps = run(&mut jobs, SMALL);
             if steps[0].outcome == HashOutcome::Failed(FileError::Changed) {
                 break;
@@ -450,7 +456,7 @@ mod tests {
             assert!(Instant::now() < deadline, "a young file is hashed: {steps:?}");
         }
         wait_until_settled(&path);
-        jobs.start(name("f"));
+        start(&mut jobs, "f");
         let steps = run(&mut jobs, SMALL);
         assert!(matches!(steps[0].outcome, HashOutcome::Done { .. }), "{steps:?}");
     }
@@ -474,7 +480,7 @@ mod tests {
         fs::create_dir(folder.path().join("folder")).unwrap();
         let mut jobs = jobs_in(folder.path());
         for there in ["absent", "folder"] {
-            jobs.start(name(there));
+            start(&mut jobs, there);
         }
         let steps = run(&mut jobs, SMALL);
         assert_eq!(steps.len(), 2);
@@ -492,7 +498,7 @@ mod tests {
         }
         let mut jobs = jobs_in(folder.path());
         let mut scratch = [0; SMALL];
-        jobs.start(name("asked"));
+        start(&mut jobs, "asked");
         let first = next_step(&mut jobs, &mut scratch).unwrap();
         assert!(matches!(first.outcome, HashOutcome::Progress { .. }));
         // As if the rest of it were not in memory.
@@ -503,14 +509,14 @@ mod tests {
         assert!(jobs.run_slice(now, &mut scratch).is_none());
         assert_eq!(jobs.next_slice_at(now), Some(look_at));
 
-        jobs.start(name("other"));
+        start(&mut jobs, "other");
         assert_eq!(jobs.next_slice_at(now), Some(now));
         while let Some(step) = jobs.run_slice(now, &mut scratch) {
-            assert_eq!(step.name, name("other"));
+            assert_eq!(step.path, id("other"));
         }
         assert_eq!(jobs.next_slice_at(now), Some(look_at));
         let last = jobs.run_slice(look_at, &mut scratch).unwrap();
-        assert_eq!(last.name, name("asked"));
+        assert_eq!(last.path, id("asked"));
     }
 
     #[test]
@@ -523,7 +529,7 @@ mod tests {
         wait_until_settled(&folder.path().join(format!("f{}", count - 1)));
         let mut jobs = jobs_in(folder.path());
         for n in 0..count {
-            jobs.start(name(&format!("f{n}")));
+            start(&mut jobs, &format!("f{n}"));
         }
         let mut scratch = [0; SMALL];
         let mut done = 0;
@@ -532,6 +538,6 @@ mod tests {
             done += usize::from(matches!(step.outcome, HashOutcome::Done { .. }));
         }
         assert_eq!(done, count);
-        assert!(jobs.waiting_names.is_empty());
+        assert!(jobs.waiting_ids.is_empty());
     }
 }

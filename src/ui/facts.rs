@@ -10,7 +10,7 @@ use super::progress::{Retries, Totals};
 use super::schema::Metric;
 use crate::count::{Bytes, Count};
 use crate::node::{Direction, Inventory, Snapshot, Transfer};
-use crate::wire::v0::FileName;
+use crate::wire::FilePath;
 
 /// What the loop of a program has done so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,7 +71,7 @@ impl Facts<'_> {
     /// Returns events: one with the numbers, then one for each transfer, file and offer.
     pub(super) fn json(&self, inventory: &Inventory) -> String {
         let shared =
-            |(name, bytes): &(FileName, u64)| Event::SharedFile { name: text(name), bytes: *bytes };
+            |(name, bytes): &(FilePath, u64)| Event::SharedFile { name: text(name), bytes: *bytes };
         let events = std::iter::once(self.status())
             .chain(self.snapshot.transfers.iter().map(|transfer| self.transfer(transfer)))
             .chain(inventory.shared.iter().map(shared))
@@ -81,7 +81,7 @@ impl Facts<'_> {
 
     fn transfer(&self, transfer: &Transfer) -> Event {
         Event::Transfer {
-            name: text(transfer.name),
+            name: text(&transfer.path),
             upload: matches!(transfer.direction, Direction::Out { .. }),
             address: text(transfer.address),
             bytes: transfer.bytes,
@@ -128,7 +128,7 @@ impl Facts<'_> {
             Count(counts.syncs, "wait"),
         ));
         for transfer in &snapshot.transfers {
-            let (name, bytes) = (transfer.name, Bytes(transfer.bytes));
+            let (name, bytes) = (&transfer.path, Bytes(transfer.bytes));
             let rate = Bytes(self.rate(transfer));
             match transfer.direction {
                 Direction::In { peer } => {

@@ -9,16 +9,16 @@ use super::json::{Seconds, text};
 use super::work::{Limit, Waits, Work};
 use crate::limits::{RATE_SHOWN_WINDOW, STALLED_AFTER};
 use crate::node::{ConnectionId, Direction, Snapshot, Transfer};
-use crate::wire::v0::FileName;
+use crate::wire::FilePath;
 
 /// The running transfers, as of the last sample.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    running: BTreeMap<(ConnectionId, FileName), Running>,
+    running: BTreeMap<(ConnectionId, FilePath), Running>,
 }
 
 /// A running transfer with its rate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Running {
     /// Its state at the last sample.
     pub(super) transfer: Transfer,
@@ -43,11 +43,12 @@ struct Mark {
 impl Meter {
     /// Takes a sample. `did` is what the loop did since the last sample, and that time.
     pub(super) fn sample(&mut self, now: Instant, snapshot: &Snapshot, did: (&Work, Duration)) {
-        let before = mem::take(&mut self.running);
-        let running = snapshot.transfers.iter().map(|&transfer| {
-            let key = (transfer.connection, transfer.name);
-            let running = before.get(&key).copied().filter(|r| r.transfer.began == transfer.began);
-            (key, running.unwrap_or_else(|| Running::new(transfer)).after(now, transfer, did))
+        let mut before = mem::take(&mut self.running);
+        let running = snapshot.transfers.iter().map(|transfer| {
+            let key = (transfer.connection, transfer.path.clone());
+            let running = before.remove(&key).filter(|r| r.transfer.began == transfer.began);
+            let running = running.unwrap_or_else(|| Running::new(transfer));
+            (key, running.after(now, transfer, did))
         });
         self.running = running.collect();
     }
@@ -60,9 +61,9 @@ impl Meter {
 
 impl Running {
     /// Returns a transfer as it was at its start.
-    fn new(transfer: Transfer) -> Self {
+    fn new(transfer: &Transfer) -> Self {
         Self {
-            transfer: Transfer { bytes: 0, moved_at: transfer.began, ..transfer },
+            transfer: Transfer { bytes: 0, moved_at: transfer.began, ..transfer.clone() },
             bytes_per_second: 0.0,
             waits: Waits::default(),
             sampled_at: transfer.began,
@@ -70,7 +71,7 @@ impl Running {
         }
     }
 
-    fn after(self, now: Instant, transfer: Transfer, did: (&Work, Duration)) -> Self {
+    fn after(self, now: Instant, transfer: &Transfer, did: (&Work, Duration)) -> Self {
         let mut marks = self.marks;
         if self.is_stalled() {
             marks = [Mark { at: self.sampled_at, bytes: self.transfer.bytes }; 2];
@@ -81,11 +82,12 @@ impl Running {
         let [Mark { at, bytes }, _] = marks;
         let seconds = now.saturating_duration_since(at).as_secs_f64();
         let moved = transfer.bytes.saturating_sub(bytes) as f64;
-        let next = Self { transfer, sampled_at: now, marks, ..self };
+        let waits = self.waits;
+        let next = Self { transfer: transfer.clone(), sampled_at: now, marks, ..self };
         let is_moving = seconds > 0.0 && !next.is_stalled();
         Self {
             bytes_per_second: if is_moving { moved / seconds } else { 0.0 },
-            waits: self.waits.after(did, &transfer, next.still_for()),
+            waits: waits.after(did, transfer, next.still_for()),
             ..next
         }
     }
@@ -93,7 +95,7 @@ impl Running {
     /// Returns the event that is printed every second.
     pub(super) fn event(&self) -> Event {
         let Transfer { direction, bytes, .. } = self.transfer;
-        let [name, address] = [text(self.transfer.name), text(self.transfer.address)];
+        let [name, address] = [text(&self.transfer.path), text(self.transfer.address)];
         let bytes_per_second = self.bytes_per_second as u64;
         let [seconds, still_for] = [self.elapsed(), self.still_for()].map(Seconds);
         let limited_by = text(self.limit());
@@ -156,6 +158,7 @@ mod tests {
 
     use super::*;
     use crate::wire::PeerId;
+    use crate::wire::v0::FileName;
 
     #[test]
     fn the_rate_is_that_of_the_last_seconds_and_a_stall_leaves_no_trace_in_it() {
@@ -164,7 +167,7 @@ mod tests {
         let sample = |meter: &mut Meter, now, moved_at, bytes| {
             let transfer = Transfer {
                 connection: ConnectionId::from_bits(1),
-                name: FileName::new("file").unwrap(),
+                path: FileName::new("file").unwrap().into(),
                 direction: Direction::In { peer: PeerId(1) },
                 address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
                 began,

@@ -42,7 +42,7 @@ pub use self::work::Work;
 use crate::limits::{
     METRICS_INTERVAL, PROGRESS_DRAW_INTERVAL, PROGRESS_SAMPLE_INTERVAL, STALLED_AFTER,
 };
-use crate::node::{Inventory, Report, Snapshot};
+use crate::node::{Inventory, Paths, Report, Snapshot};
 use crate::wire::Shown;
 
 /// What a program shows.
@@ -96,13 +96,13 @@ impl Ui {
     }
 
     /// Logs and counts a report, and prints its event.
-    pub fn report(&mut self, now: Instant, report: &Report) {
+    pub fn report(&mut self, now: Instant, report: &Report, paths: &Paths) {
         if report.is_what_was_asked_for() {
-            return self.answer_user(report);
+            return self.answer_user(report, paths);
         }
-        self.log.log(now, report);
+        self.log.log(now, report, paths);
         if self.json
-            && let Some(event) = Event::of_report(report)
+            && let Some(event) = Event::of_report(report, paths)
         {
             stdout::print(&event.line());
         }
@@ -119,10 +119,10 @@ impl Ui {
     }
 
     /// Prints what the user runs the program for: as an event or as a line, and never hidden.
-    fn answer_user(&self, report: &Report) {
-        match Event::of_report(report).filter(|_| self.json) {
+    fn answer_user(&self, report: &Report, paths: &Paths) {
+        match Event::of_report(report, paths).filter(|_| self.json) {
             Some(event) => stdout::print(&event.line()),
-            None => log::info!(target: &self.name, "{report}"),
+            None => log::info!(target: &self.name, "{}", report.shown(paths)),
         }
     }
 
@@ -251,21 +251,24 @@ mod tests {
     #[test]
     fn it_wakes_the_loop_only_while_something_runs() {
         let (name, peer) = (FileName::new("file").unwrap(), PeerId(1));
+        let mut paths = Paths::default();
+        let path = paths.intern_name(name);
         let address = SocketAddrV4::new([192, 0, 2, 1].into(), 1);
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         for (json, has_progress) in [(true, false), (false, true), (true, true)] {
             let show = Show { json, has_progress, has_metrics: false };
             let mut ui = Ui::new("test".into(), show);
-            ui.report(at(0), &Report::OfferSeen { name, peer });
+            ui.report(at(0), &Report::OfferSeen { path, peer }, &paths);
             assert_eq!(ui.poll_timeout(), None);
             for round in [10, 100] {
-                ui.report(at(round), &Report::DownloadStarted { name, peer, address });
+                ui.report(at(round), &Report::DownloadStarted { path, peer, address }, &paths);
                 let (direction, connection) = (Direction::In { peer }, ConnectionId::from_bits(1));
                 let (began, bytes) = (at(round), 1000);
                 let moved_at = began;
+                let path = name.into();
                 let transfer =
-                    Transfer { connection, name, direction, address, began, moved_at, bytes };
+                    Transfer { connection, path, direction, address, began, moved_at, bytes };
                 let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
                 assert!(ui.poll_timeout().is_some_and(|due| due > at(round)));
                 ui.sample(at(round + 5), &snapshot, &Work::default());
@@ -281,16 +284,19 @@ mod tests {
     #[test]
     fn it_samples_when_a_transfer_becomes_stalled_and_often_enough_to_know_its_rate() {
         let (name, peer) = (FileName::new("file").unwrap(), PeerId(1));
+        let mut paths = Paths::default();
+        let path = paths.intern_name(name);
         let address = SocketAddrV4::new([192, 0, 2, 1].into(), 1);
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let show = Show { json: false, has_progress: true, has_metrics: false };
         let mut ui = Ui::new("test".into(), show);
         ui.progress = Some(Progress::Logged);
-        ui.report(at(0), &Report::DownloadStarted { name, peer, address });
+        ui.report(at(0), &Report::DownloadStarted { path, peer, address }, &paths);
         let (direction, connection) = (Direction::In { peer }, ConnectionId::from_bits(1));
         let (began, moved_at, bytes) = (at(0), at(1300), 1000);
-        let transfer = Transfer { connection, name, direction, address, began, moved_at, bytes };
+        let path = name.into();
+        let transfer = Transfer { connection, path, direction, address, began, moved_at, bytes };
         let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
         let mut samples = Vec::new();
         while let Some(due) = ui.next_sample().filter(|due| *due <= at(7000)) {

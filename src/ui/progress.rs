@@ -9,11 +9,11 @@ use console::{Alignment, pad_str};
 
 use super::meter::Running;
 use super::work::Limit;
+use crate::content::PathId;
 use crate::count::{Bytes, Count};
 use crate::limits::{PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX};
 use crate::node::{Direction, Report};
 use crate::terminal;
-use crate::wire::v0::FileName;
 
 /// From this width on, a line has room for the other side and the limit.
 const WIDE: usize = 72;
@@ -42,7 +42,7 @@ pub(super) struct Totals {
     /// Downloads that failed and were tried again.
     pub(super) retries: u64,
     /// Wanted files whose last download failed, and which may be tried again.
-    failed_once: BTreeSet<FileName>,
+    failed_once: BTreeSet<PathId>,
     /// The time with a running transfer, up to the last pause.
     pub(super) busy: Duration,
     /// The start of the first transfer since the last pause.
@@ -110,9 +110,9 @@ impl Totals {
             self.ended_at = Some(now);
         }
         match report {
-            Report::DownloadStarted { name, .. } => {
+            Report::DownloadStarted { path, .. } => {
                 self.busy_since.get_or_insert(now);
-                self.retries += u64::from(self.failed_once.remove(name));
+                self.retries += u64::from(self.failed_once.remove(path));
             }
             Report::UploadStarted { .. } => _ = self.busy_since.get_or_insert(now),
             Report::Verified { size_bytes, .. } => {
@@ -123,17 +123,17 @@ impl Totals {
                 self.files_out += 1;
                 self.bytes_out += size_bytes;
             }
-            Report::SourceFailed { name, .. } | Report::ChecksumFailed { name, .. } => {
+            Report::SourceFailed { path, .. } | Report::ChecksumFailed { path, .. } => {
                 // An attempt may fail before its download starts.
-                self.retries += u64::from(!self.failed_once.insert(*name));
+                self.retries += u64::from(!self.failed_once.insert(*path));
             }
             Report::Identical { .. } => self.identical += 1,
-            Report::AlreadyThere { name } => {
-                self.failed_once.remove(name);
+            Report::AlreadyThere { path } => {
+                self.failed_once.remove(path);
                 self.already_there += 1;
             }
-            Report::WishFailed { name, .. } => {
-                self.failed_once.remove(name);
+            Report::WishFailed { path, .. } => {
+                self.failed_once.remove(path);
                 self.failed += 1;
             }
             Report::NothingMatched { .. } => self.failed += 1,
@@ -255,7 +255,7 @@ fn line(running: &Running, width: usize) -> String {
     } else {
         format!(" {bytes:>11} {:>13}", rate.to_string())
     };
-    let name = fit(transfer.name.as_str(), width.saturating_sub(columns.len()));
+    let name = fit(transfer.path.as_str(), width.saturating_sub(columns.len()));
     format!("{name}{columns}")
 }
 
@@ -293,16 +293,17 @@ mod tests {
     use console::measure_text_width;
 
     use super::*;
-    use crate::node::{ConnectionId, Snapshot, Transfer};
+    use crate::node::{ConnectionId, Paths, Snapshot, Transfer};
     use crate::ui::meter::Meter;
     use crate::ui::work::Work;
     use crate::wire::PeerId;
+    use crate::wire::v0::FileName;
 
     fn meter(count: usize, name: &str, direction: Direction) -> Meter {
         let began = Instant::now();
         let transfer = |n: usize| Transfer {
             connection: ConnectionId::from_bits(n as u64),
-            name: FileName::new(name).unwrap(),
+            path: FileName::new(name).unwrap().into(),
             direction,
             address: SocketAddrV4::new([192, 168, 100, 200].into(), 50_000),
             began,
@@ -354,16 +355,16 @@ mod tests {
     fn the_time_ends_with_the_last_transfer_not_when_that_is_noticed() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let name = FileName::new("f").unwrap();
+        let path = Paths::default().intern_name(FileName::new("f").unwrap());
         let to = SocketAddrV4::new([192, 0, 2, 1].into(), 1);
         let mut totals = Totals::default();
-        totals.count(at(0), &Report::UploadStarted { name, to, size_bytes: 1 });
+        totals.count(at(0), &Report::UploadStarted { path, to, size_bytes: 1 });
         let elapsed = Duration::from_millis(10);
-        totals.count(at(10), &Report::UploadDone { name, to, size_bytes: 1, elapsed });
+        totals.count(at(10), &Report::UploadDone { path, to, size_bytes: 1, elapsed });
         totals.pause(at(5000));
         assert_eq!(totals.busy, elapsed);
         // A transfer that the end of the program cuts off ends there.
-        totals.count(at(6000), &Report::UploadStarted { name, to, size_bytes: 1 });
+        totals.count(at(6000), &Report::UploadStarted { path, to, size_bytes: 1 });
         totals.pause(at(6500));
         assert_eq!(totals.busy, elapsed + Duration::from_millis(500));
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::events::Event;
 use super::json::{Seconds, text};
-use crate::node::Report;
+use crate::node::{Paths, Report};
 
 impl Event {
     /// Returns the event of a report. Reports about faults of other peers have none, nor have
     /// those that repeat what another event says.
-    pub fn of_report(report: &Report) -> Option<Self> {
+    pub fn of_report(report: &Report, paths: &Paths) -> Option<Self> {
+        let shown = |path| paths.get(path).map_or_else(|| text("a file"), text);
         Some(match report {
             Report::Registered { registry } => Self::Registered { registry: text(registry) },
             Report::RegistrationRefused { registry, text: reason, retry_in } => {
@@ -20,57 +21,61 @@ impl Event {
             Report::RegistryUnreachable { registry, reason, retry_in, .. } => {
                 registry_unreachable(registry, reason, *retry_in)
             }
-            Report::OfferSeen { name, peer } => Self::OfferSeen { name: text(name), peer: peer.0 },
-            Report::OfferGone { name, peer } => Self::OfferGone { name: text(name), peer: peer.0 },
-            Report::AlreadyThere { name } => Self::AlreadyThere { name: text(name) },
-            Report::WaitingForOffer { name } => Self::Waiting { name: text(name) },
-            Report::DownloadStarted { name, peer, address } => {
-                Self::DownloadStarted { name: text(name), peer: peer.0, address: text(address) }
+            Report::OfferSeen { path, peer } => {
+                Self::OfferSeen { name: shown(*path), peer: peer.0 }
             }
-            Report::ChecksumFailed { name, peer, is_simulated } => {
-                Self::ChecksumFailed { name: text(name), peer: peer.0, simulated: *is_simulated }
+            Report::OfferGone { path, peer } => {
+                Self::OfferGone { name: shown(*path), peer: peer.0 }
             }
-            Report::SourceFailed { name, peer, reason } => {
+            Report::AlreadyThere { path } => Self::AlreadyThere { name: shown(*path) },
+            Report::WaitingForOffer { path } => Self::Waiting { name: shown(*path) },
+            Report::DownloadStarted { path, peer, address } => {
+                Self::DownloadStarted { name: shown(*path), peer: peer.0, address: text(address) }
+            }
+            Report::ChecksumFailed { path, peer, is_simulated } => {
+                Self::ChecksumFailed { name: shown(*path), peer: peer.0, simulated: *is_simulated }
+            }
+            Report::SourceFailed { path, peer, reason } => {
                 let reason =
                     reason.as_ref().map_or_else(|| text("it is not known to the registry"), text);
-                Self::SourceFailed { name: text(name), peer: peer.0, reason }
+                Self::SourceFailed { name: shown(*path), peer: peer.0, reason }
             }
-            Report::AllSourcesFailed { name, retry_in } => {
-                Self::Retrying { name: text(name), retry_in: Seconds(*retry_in) }
+            Report::AllSourcesFailed { path, retry_in } => {
+                Self::Retrying { name: shown(*path), retry_in: Seconds(*retry_in) }
             }
-            Report::Verified { name, peer, size_bytes, digest, elapsed } => Self::Verified {
-                name: text(name),
+            Report::Verified { path, peer, size_bytes, digest, elapsed } => Self::Verified {
+                name: shown(*path),
                 peer: peer.0,
                 bytes: *size_bytes,
                 seconds: Seconds(*elapsed),
                 sha256: text(digest),
             },
-            Report::WishFailed { name, error } => {
-                Self::Failed { name: text(name), reason: text(error) }
+            Report::WishFailed { path, error } => {
+                Self::Failed { name: shown(*path), reason: text(error) }
             }
-            Report::SavedAs { wanted, name } => {
-                Self::SavedAs { name: text(name), wanted: text(wanted) }
+            Report::SavedAs { wanted, path } => {
+                Self::SavedAs { name: shown(*path), wanted: shown(*wanted) }
             }
-            Report::Identical { name } => Self::Identical { name: text(name) },
+            Report::Identical { path } => Self::Identical { name: shown(*path) },
             Report::NothingMatched { pattern } => Self::NothingMatched { pattern: text(pattern) },
-            Report::UploadStarted { name, to, size_bytes } => {
-                Self::UploadStarted { name: text(name), address: text(to), bytes: *size_bytes }
+            Report::UploadStarted { path, to, size_bytes } => {
+                Self::UploadStarted { name: shown(*path), address: text(to), bytes: *size_bytes }
             }
-            Report::UploadDone { name, to, size_bytes, elapsed } => Self::UploadDone {
-                name: text(name),
+            Report::UploadDone { path, to, size_bytes, elapsed } => Self::UploadDone {
+                name: shown(*path),
                 address: text(to),
                 bytes: *size_bytes,
                 seconds: Seconds(*elapsed),
             },
-            Report::UploadFailed { name, to, reason } => {
-                Self::UploadFailed { name: text(name), address: text(to), reason: text(reason) }
+            Report::UploadFailed { path, to, reason } => {
+                Self::UploadFailed { name: shown(*path), address: text(to), reason: text(reason) }
             }
-            Report::FileShared { name } => Self::FileShared { name: text(name) },
-            Report::FileChanging { name } => Self::FileChanging { name: text(name) },
-            Report::FileRefused { name } => Self::FileRefused { name: text(name) },
+            Report::FileShared { path } => Self::FileShared { name: shown(*path) },
+            Report::FileChanging { path } => Self::FileChanging { name: shown(*path) },
+            Report::FileRefused { path } => Self::FileRefused { name: shown(*path) },
             Report::FolderLost => Self::FolderLost {},
-            Report::FileLost { name, error } => {
-                Self::FileLost { name: text(name), reason: text(error) }
+            Report::FileLost { path, error } => {
+                Self::FileLost { name: shown(*path), reason: text(error) }
             }
             Report::Finding(finding) => Self::of_finding(finding),
             Report::PeerEntered { peer, address } => {
@@ -80,6 +85,7 @@ impl Event {
                 Self::PeerLeft { peer: peer.0, reason: text(reason) }
             }
             Report::PeerGone { .. }
+            | Report::NotShared { .. }
             | Report::IdRefused { .. }
             | Report::DatagramDropped { .. }
             | Report::ConnectionClosed { .. }

@@ -16,7 +16,7 @@ use crate::limits::{
     LOG_ADDRESSES_MAX, LOG_COMPLAINT_INTERVAL, LOG_COMPLAINTS_MAX,
     LOG_LINES_PER_ADDRESS_PER_SECOND, LOG_LINES_PER_SECOND, LOG_OFFER_LINES_PER_SECOND,
 };
-use crate::node::Report;
+use crate::node::{Paths, Report};
 use crate::wire::Malformed;
 
 /// Logs reports under the name of the program. The counts start again each second.
@@ -64,7 +64,7 @@ impl ReportLog {
         }
     }
 
-    pub(super) fn log(&mut self, now: Instant, report: &Report) {
+    pub(super) fn log(&mut self, now: Instant, report: &Report, paths: &Paths) {
         let level = match report.is_about_offers() {
             true => self.details_level,
             false if self.was_logged(now, report) => Level::Debug,
@@ -75,7 +75,7 @@ impl ReportLog {
         }
         self.begin_second_if_due(now);
         if level == Level::Error || self.has_room(report) {
-            log::log!(target: &self.name, level, "{report}");
+            log::log!(target: &self.name, level, "{}", report.shown(paths));
         }
     }
 
@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn a_flood_of_one_kind_leaves_room_for_the_others() {
         let mut log = ReportLog::new("test".into(), Level::Info);
-        let name = FileName::new("file").unwrap();
-        let offer = Report::OfferSeen { name, peer: PeerId(1) };
+        let path = Paths::default().intern_name(FileName::new("file").unwrap());
+        let offer = Report::OfferSeen { path, peer: PeerId(1) };
         let junk = |ip: u32| Report::DatagramDropped {
             from: std::net::SocketAddrV4::new(ip.into(), 1),
             malformed: Malformed::DatagramLength { got_bytes: 0 },
@@ -179,7 +179,7 @@ mod tests {
         let shown = (0..10_000).filter(|ip| log.has_room(&junk(*ip))).count();
         assert!(shown <= LOG_LINES_PER_SECOND as usize, "{shown} lines from many addresses");
         assert!(log.by_address.len() <= LOG_ADDRESSES_MAX);
-        assert!(log.has_room(&Report::WaitingForOffer { name }));
+        assert!(log.has_room(&Report::WaitingForOffer { path }));
         log.begin_second(Instant::now());
         assert!(log.has_room(&offer) && log.has_room(&junk(1)));
     }

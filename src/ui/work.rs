@@ -117,7 +117,7 @@ mod tests {
         let began = Instant::now();
         Transfer {
             connection: ConnectionId::from_bits(1),
-            name: FileName::new("file").unwrap(),
+            path: FileName::new("file").unwrap().into(),
             direction,
             address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
             began,

@@ -27,12 +27,14 @@ pub mod control;
 mod deframer;
 mod field;
 mod malformed;
+mod path;
 mod text;
 pub mod v0;
 
 pub use deframer::{Deframer, Frame, Kind, Message};
 pub use field::FieldText;
 pub use malformed::Malformed;
+pub use path::FilePath;
 pub use text::{Shown, is_deceptive};
 
 /// The number by which a peer is known: 0 to 4294967295.

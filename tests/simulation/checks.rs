@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use p2pfs::content::{Sight, Version};
 use p2pfs::limits::{Limits, OUTBOX_BYTES_MAX, REST_TIME, WINDOW_BYTES};
-use p2pfs::node::{CloseHow, Input};
+use p2pfs::node::{CloseHow, Input, Paths};
 use p2pfs::proto::{FileId, Timer};
 use p2pfs::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest, RegistryResponse};
 use p2pfs::wire::{Deframer, Frame, Message, PeerId};
@@ -68,9 +68,10 @@ impl Ledger {
     }
 
     /// It is told something of the folder.
-    pub(crate) fn learns(&mut self, now_us: u64, input: &Input<'_>) {
+    pub(crate) fn learns(&mut self, now_us: u64, input: &Input<'_>, paths: &Paths) {
         match *input {
-            Input::FileSeen { name, version, sight } => {
+            Input::FileSeen { ref path, version, sight } => {
+                let name = path.name().expect("a name");
                 self.shared.insert(name);
                 self.sees(now_us, name, version, sight);
             }
@@ -79,10 +80,13 @@ impl Ledger {
                     self.sees_by_the_way(now_us, name, version);
                 }
             }
-            Input::HashProgress { name, version, .. } | Input::Hashed { name, version, .. } => {
-                self.sees_by_the_way(now_us, name, version);
+            Input::HashProgress { path, version, .. } | Input::Hashed { path, version, .. } => {
+                if let Some(path) = paths.get(path) {
+                    self.sees_by_the_way(now_us, path.name().expect("a name"), version);
+                }
             }
-            Input::FileGone { name } => {
+            Input::FileGone { ref path } => {
+                let name = path.name().expect("a name");
                 if self.shared.remove(&name) {
                     self.gone_us.insert(name, now_us);
                 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 
-use p2pfs::content::{FileError, Sight};
+use p2pfs::content::{FileError, PathId, Sight};
 use p2pfs::limits::Limits;
 use p2pfs::node::{Input, Outcome, PeerNode, PeerSettings, RegistryNode, Signal};
 use p2pfs::wire::PeerId;
@@ -174,7 +174,7 @@ impl Host {
             let is_true = self.disk.digest(&name).is_some_and(|d| out.truth.holds(&name, &d));
             assert!(is_true, "host {} holds a {name} that never was", self.index);
             self.process_mut().ledger.found(name, version);
-            self.feed(out, Input::FileFound { name, version, digest: None });
+            self.feed(out, Input::FileFound { path: name.into(), version, digest: None });
         }
         let names: Vec<_> = self.wishes.iter().copied().collect();
         self.process_mut().ledger.wishes.extend(&names);
@@ -204,11 +204,18 @@ impl Host {
         files.all(|(name, _)| process.ledger.has_offered(&name, since_us))
     }
 
+    /// The name of a path that the node knows.
+    pub(crate) fn name_of(&self, path: PathId) -> FileName {
+        let node = self.process.as_ref().expect("it runs").program.node();
+        let path = node.paths().get(path).expect("a path that it knows");
+        path.name().expect("a name")
+    }
+
     /// What a look at a name shows.
     pub(crate) fn seen(&self, name: FileName, sight: Sight) -> Input<'static> {
         match self.disk.version(&name) {
-            Some(version) => Input::FileSeen { name, version, sight },
-            None => Input::FileGone { name },
+            Some(version) => Input::FileSeen { path: name.into(), version, sight },
+            None => Input::FileGone { path: name.into() },
         }
     }
 
@@ -309,7 +316,9 @@ impl Host {
             Happening::Datagram { from, bytes } => {
                 self.feed(out, Input::Datagram { from, bytes: &bytes });
             }
-            Happening::HashSlice(name, number) => self.on_hash_slice(out, name, number),
+            Happening::HashSlice(name, path, number) => {
+                self.on_hash_slice(out, name, path, number);
+            }
             Happening::SourceOpened(file) => {
                 if let Some(version) = self.disk.source_version(file) {
                     self.feed(out, Input::Opened { file, version });
@@ -424,27 +433,28 @@ impl Host {
         }
     }
 
-    fn on_hash_slice(&mut self, out: &mut Outside, name: FileName, number: u64) {
+    fn on_hash_slice(&mut self, out: &mut Outside, name: FileName, path: PathId, number: u64) {
         let Some(slice) = self.disk.hash_slice(name, number) else { return };
         let input = match slice {
             _ if out.faults.hits(&mut out.rng, Fault::HashFailed) => {
                 self.disk.end_hash(&name);
                 let error = some_error(&mut out.rng, "read");
-                Input::HashFailed { name, error }
+                Input::HashFailed { path, error }
             }
             Ok(Slice::Progress(version, hashed_bytes)) => {
                 let delay_us = out.hash_slice_us();
-                out.put(delay_us, self.index, self.incarnation, Happening::HashSlice(name, number));
-                Input::HashProgress { name, version, hashed_bytes }
+                let what = Happening::HashSlice(name, path, number);
+                out.put(delay_us, self.index, self.incarnation, what);
+                Input::HashProgress { path, version, hashed_bytes }
             }
             Ok(Slice::Done(version, digest)) => {
                 // Half a file may be hashed, but its digest is told to nobody.
                 let is_half = self.is_being_written(&name);
                 let is_true = out.truth.holds(&name, &digest);
                 assert!(is_half || is_true, "{name} was hashed in two states");
-                Input::Hashed { name, version, digest }
+                Input::Hashed { path, version, digest }
             }
-            Err(error) => Input::HashFailed { name, error },
+            Err(error) => Input::HashFailed { path, error },
         };
         self.feed(out, input);
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use p2pfs::content::Digest;
-use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Node};
+use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Node, Paths};
 use p2pfs::proto::{CloseReason, Transmit};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest};
@@ -73,6 +73,8 @@ pub(crate) struct Liar {
     next_act_at: Instant,
     is_silent: bool,
     actions: VecDeque<Action>,
+    /// It knows none.
+    paths: Paths,
     /// Lies told since the host last asked.
     pub(crate) told: Vec<Fault>,
 }
@@ -98,6 +100,7 @@ impl Liar {
             next_act_at: now,
             is_silent: false,
             actions: VecDeque::new(),
+            paths: Paths::default(),
             told: Vec::new(),
             brief,
         };
@@ -345,6 +348,10 @@ impl Node for Liar {
 
     fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {

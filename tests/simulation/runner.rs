@@ -1,8 +1,9 @@
 //! The process's side of the contract with its node: what the reactor does, done
 //! with a made-up network and disk.
 
-use p2pfs::content::Digest;
-use p2pfs::content::{FileError, Sight};
+use std::collections::BTreeSet;
+
+use p2pfs::content::{Digest, FileError, PathId, Sight};
 use p2pfs::node::{Action, Input, Outcome, Report};
 use p2pfs::proto::{CloseReason, FileId, Transmit};
 use p2pfs::wire::v0::FileName;
@@ -40,7 +41,7 @@ impl Host {
         if let Input::Datagram { bytes, .. } = &input {
             process.ledger.hears(out.now_us, bytes);
         }
-        process.ledger.learns(out.now_us, &input);
+        process.ledger.learns(out.now_us, &input, process.program.node().paths());
         if process.has_exited.is_none() {
             process.program.node_mut().handle(now, input);
         }
@@ -104,8 +105,14 @@ impl Host {
                     p2pfs::node::CloseHow::Reset => out.reset(socket.key, socket.side),
                 }
             }
-            Action::OpenSource { file, name } => self.open_source(out, file, name),
-            Action::CreatePartial { file, name } => self.create_partial(out, file, name),
+            Action::OpenSource { file, path } => {
+                let name = self.name_of(path);
+                self.open_source(out, file, name);
+            }
+            Action::CreatePartial { file, path } => {
+                let name = self.name_of(path);
+                self.create_partial(out, file, name);
+            }
             Action::Write { file, range, offset } => {
                 let bytes = received.get(range).expect("writes what did not come");
                 self.write(out, file, offset, bytes);
@@ -121,9 +128,9 @@ impl Host {
                     process.file_is_gone(file);
                 }
             }
-            Action::Hash(name) => self.hash(out, name),
-            Action::Look(name) => {
-                let input = self.seen(name, Sight::Looked);
+            Action::Hash { path, .. } => self.hash(out, path),
+            Action::Look(path) => {
+                let input = self.seen(self.name_of(path), Sight::Looked);
                 self.tell(out, input);
             }
             Action::Report(report) => self.note_report(&report),
@@ -226,7 +233,7 @@ impl Host {
                     let process = self.process_mut();
                     let name = process.ledger.committed(file, version);
                     process.file_is_gone(file);
-                    self.tell(out, Input::Committed { file, name, version });
+                    self.tell(out, Input::Committed { file, path: name.into(), version });
                     return self.folder_changes(out, name, Sight::Closed);
                 }
                 Ok(None) if out.faults.hits(&mut out.rng, Fault::DiskSlow) => {
@@ -249,7 +256,8 @@ impl Host {
         self.tell(out, Input::FileFailed { file, error });
     }
 
-    fn hash(&mut self, out: &mut Outside, name: FileName) {
+    fn hash(&mut self, out: &mut Outside, path: PathId) {
+        let name = self.name_of(path);
         let shares = self.process_mut().ledger.shared.contains(&name);
         assert!(shares, "hashes {name}, which it has not");
         let is_known = self.process_mut().ledger.knows_digest(&name);
@@ -262,29 +270,32 @@ impl Host {
         match begun {
             Ok(number) => {
                 let delay_us = out.hash_slice_us();
-                out.put(delay_us, self.index, self.incarnation, Happening::HashSlice(name, number));
+                let what = Happening::HashSlice(name, path, number);
+                out.put(delay_us, self.index, self.incarnation, what);
             }
-            Err(error) => self.tell(out, Input::HashFailed { name, error }),
+            Err(error) => self.tell(out, Input::HashFailed { path, error }),
         }
     }
 
     fn note_report(&mut self, report: &Report) {
+        let name = report.path().map(|path| self.name_of(path));
         let ledger = &mut self.process.as_mut().expect("it reports").ledger;
+        let has = |names: &BTreeSet<FileName>| name.is_some_and(|name| names.contains(&name));
         match report {
             Report::Registered { .. } => ledger.was_registered = true,
             Report::OfferSeen { peer, .. } => _ = ledger.offering.insert(*peer),
             Report::PeerGone { peer } => _ = ledger.offering.remove(peer),
-            Report::Verified { name, .. } => {
-                assert!(ledger.committed.contains(name), "{name} is called verified too early");
+            Report::Verified { .. } => {
+                assert!(has(&ledger.committed), "{name:?} is called verified too early");
             }
-            Report::AlreadyThere { name } => {
-                assert!(ledger.shared.contains(name), "{name} is called there and is not");
+            Report::AlreadyThere { .. } => {
+                assert!(has(&ledger.shared), "{name:?} is called there and is not");
             }
-            Report::WishFailed { name, .. } => _ = ledger.failed.insert(*name),
-            Report::FileLost { name, error } => {
-                ledger.shared.remove(name);
+            Report::WishFailed { .. } => ledger.failed.extend(name),
+            Report::FileLost { error, .. } => {
+                name.iter().for_each(|name| _ = ledger.shared.remove(name));
                 // Out of descriptors is no reason: that passes.
-                assert!(!is_passing(error), "{name} is lost for {error}");
+                assert!(!is_passing(error), "{name:?} is lost for {error}");
                 // Of one that comes back the kernel tells.
                 ledger.has_lost_a_file |= *error != FileError::Missing;
             }
@@ -456,20 +467,20 @@ fn fold_input(out: &mut Outside, host: usize, input: &Input<'_>) {
         Input::Written { file, len_bytes } => trace.fold(file.0 ^ (*len_bytes as u64) << 20 ^ 6),
         Input::Committed { file, .. } => trace.fold(file.0 ^ 7),
         Input::FileFailed { file, .. } => trace.fold(file.0 ^ 8),
-        Input::FileFound { name, version, .. } => {
-            trace.fold_bytes(name.as_str().as_bytes());
+        Input::FileFound { path, version, .. } => {
+            trace.fold_bytes(path.as_str().as_bytes());
             trace.fold(version.size_bytes);
         }
-        Input::FileSeen { name, version, sight } => {
-            trace.fold_bytes(name.as_str().as_bytes());
+        Input::FileSeen { path, version, sight } => {
+            trace.fold_bytes(path.as_str().as_bytes());
             trace.fold(version.size_bytes << 2 ^ *sight as u64);
         }
-        Input::FileGone { name } => trace.fold_bytes(name.as_str().as_bytes()),
+        Input::FileGone { path } => trace.fold_bytes(path.as_str().as_bytes()),
         Input::ChangesMissed => trace.fold(11),
         Input::FolderLost => trace.fold(12),
         Input::HashProgress { hashed_bytes, .. } => trace.fold(*hashed_bytes),
         Input::Hashed { digest: Digest(digest), .. } => trace.fold_bytes(digest),
-        Input::HashFailed { name, .. } => trace.fold_bytes(name.as_str().as_bytes()),
+        Input::HashFailed { .. } => trace.fold(13),
         Input::Want(names) => trace.fold(names.len() as u64 ^ 9),
         Input::WantMatching(patterns) => trace.fold(patterns.len() as u64 ^ 11),
         Input::Stop(_) => trace.fold(10),

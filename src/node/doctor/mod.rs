@@ -32,7 +32,7 @@ pub use self::findings::{
     PortFinding, RegistryFinding, Verdict,
 };
 use super::connections::Connections;
-use super::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Report};
+use super::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Paths, Report};
 use crate::limits::{
     DOCTOR_LISTENS_LONGER, Limits, OFFER_BYTES, PROBE_TIMEOUT, PROBED_PEERS_MAX, TEXT_FIELD_BYTES,
 };
@@ -73,6 +73,8 @@ pub struct DoctorNode {
     connections: Connections<Connection>,
     registry: Option<ConnectionId>,
     actions: VecDeque<Action>,
+    /// It knows no files.
+    paths: Paths,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +133,7 @@ impl DoctorNode {
             connections: Connections::new(&limits, 0),
             registry: None,
             actions: VecDeque::new(),
+            paths: Paths::default(),
         };
         node.tell(Finding::Port(node.findings.port.clone()));
         if let Some(to) = registry_address {
@@ -426,6 +429,10 @@ impl Node for DoctorNode {
 
     fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {

@@ -1,5 +1,6 @@
 //! What is about one kind of peer alone. The rest is shown by simulator and fuzzer.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
 
@@ -7,10 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::content::Digest;
-use crate::content::Version;
-use crate::node::{NamePattern, WishError};
+use crate::node::{CloseHow, NamePattern, Report, WishError};
 use crate::wire::FieldText;
-use crate::wire::v0::{Offer, PeerMessage, RegistryRequest, RegistryResponse};
+use crate::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest, RegistryResponse};
 
 const REGISTRY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000);
 const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6000);
@@ -85,28 +85,27 @@ fn who_may_have_any_id_tries_others_but_not_for_ever() {
     let now = Instant::now();
     let mut node = node(now, PeerKind::AnyId);
     let mut ids = BTreeSet::new();
+    let mut told = actions(&mut node);
     for left in (0..crate::limits::ID_TRIES_MAX).rev() {
-        let connection = dialed(&actions(&mut node), REGISTRY);
+        let connection = dialed(&told, REGISTRY);
         node.handle(now, Input::Connected(connection));
         let mut expected = Vec::new();
-        let (peer, port) = (node.settings.id, 1);
+        let (peer, port) = (node.context.settings.id, 1);
         RegistryRequest::Register { peer, port }.encode(&mut expected);
         assert_eq!(sent(&mut node, now, connection), expected);
         assert!(peer.0 > 0 && ids.insert(peer), "{peer} is tried twice");
         actions(&mut node);
         let text = FieldText::new("Existing peer ID");
         answer(&mut node, now, connection, RegistryResponse::Error(text));
+        told = actions(&mut node);
         if left == 0 {
-            assert_eq!(exit(&actions(&mut node)), Some(&Outcome::Refused(text)));
+            assert_eq!(exit(&told), Some(&Outcome::Refused(text)));
         } else {
             // Closed in order: the reference forgets the first holder at a reset.
             let how = CloseHow::Finish;
             let reason = CloseReason::Refused;
             let close = Action::Close { connection, how, reason };
-            assert_eq!(
-                node.actions.iter().find(|a| matches!(a, Action::Close { .. })),
-                Some(&close)
-            );
+            assert!(told.contains(&close), "{told:?}");
         }
     }
 }
@@ -127,13 +126,13 @@ fn a_guest_only_looks_up_and_offers_and_serves_nothing() {
     dialed(&actions(&mut node), PEER);
     assert_eq!(node.accept(now, PEER), None);
     let version = Version { device: 1, inode: 1, size_bytes: 1, modified_ns: 1, changed_ns: 1 };
-    node.handle(now, Input::FileFound { name: name("b"), version, digest: None });
+    node.handle(now, Input::FileFound { path: name("b").into(), version, digest: None });
     node.handle(now, Input::Broken { connection: registry, kind: io::ErrorKind::BrokenPipe });
     for seconds in 1..20 {
         node.handle_timeout(now + Duration::from_secs(seconds));
     }
     let rest = actions(&mut node);
-    let offers = |action: &&Action| matches!(action, Action::Broadcast(_) | Action::Hash(_));
+    let offers = |action: &&Action| matches!(action, Action::Broadcast(_) | Action::Hash { .. });
     assert_eq!(rest.iter().find(offers), None);
 }
 
@@ -174,7 +173,7 @@ fn the_next_request_goes_out_with_the_last_acknowledgments_and_those_are_never_l
     let now = Instant::now();
     let mut node = node(now, guest(None, 0));
     // So the second file waits for the first.
-    node.downloads_max = 1;
+    node.fetch.downloads_max = 1;
     let registry = dialed(&actions(&mut node), REGISTRY);
     node.handle(now, Input::Want(&[name("a"), name("b")]));
     ["a", "b"].iter().for_each(|name| hear(&mut node, now, 3, name));
@@ -190,7 +189,7 @@ fn the_next_request_goes_out_with_the_last_acknowledgments_and_those_are_never_l
     file.extend(encoded(&[PeerMessage::Eof(Digest(Sha256::digest(b"x").into()))]));
     let comes = |node: &mut PeerNode| {
         node.handle(now, Input::Received { connection: source, bytes: &file });
-        let partial = node.files.keys().next_back().copied().unwrap();
+        let partial = node.context.last_file().unwrap();
         node.handle(now, Input::Written { file: partial, len_bytes: 1 });
         let closes = actions(node).iter().any(|action| matches!(action, Action::Close { .. }));
         (closes, sent(node, now, source))
@@ -232,12 +231,15 @@ fn a_file_that_all_its_sources_have_too_large_is_wanted_no_longer() {
                 PeerMessage::Chunk { data_bytes: 11 }.encode(&mut bytes);
                 sent(&mut node, now, source);
                 node.handle(now, Input::Received { connection: source, bytes: &bytes });
-                let failed = Report::WishFailed { name: name("a"), error: WishError::TooLarge };
+                let failed = Report::WishFailed {
+                    path: node.paths().find("a").unwrap(),
+                    error: WishError::TooLarge,
+                };
                 actions(&mut node).contains(&Action::Report(failed))
             })
             .collect();
         assert_eq!(told, [false, true], "{kind:?}");
-        assert_eq!(node.open_wishes(), 0);
+        assert_eq!(node.fetch.open(), 0);
     }
 }
 
@@ -278,7 +280,8 @@ fn ends_with_an_unknown(node: &mut PeerNode, now: Instant, registry: ConnectionI
     sent(node, now, registry);
     let unknown = FieldText::new("Target peer not found.");
     answer(node, now, registry, RegistryResponse::Error(unknown));
-    let full = Report::WishFailed { name: name("a"), error: FileError::Full.into() };
+    let full =
+        Report::WishFailed { path: node.paths().find("a").unwrap(), error: FileError::Full.into() };
     actions(node).contains(&Action::Report(full))
 }
 
@@ -306,5 +309,5 @@ fn a_disk_that_was_full_once_ends_no_wish() {
     // Before the delay is over.
     hear(&mut node, now, 4, "a");
     assert!(!ends_with_an_unknown(&mut node, now, registry), "it was tried once");
-    assert_eq!(node.open_wishes(), 1);
+    assert_eq!(node.fetch.open(), 1);
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::OFFERS_PER_BATCH;
-use crate::wire::v0::FileName;
+use crate::wire::FilePath;
 
 /// Goes round the names in order, a batch at a time.
 ///
@@ -14,7 +14,7 @@ pub struct OfferSchedule {
     interval: Duration,
     next_batch_at: Instant,
     /// The last name offered in this round; `None` before a round.
-    cursor: Option<FileName>,
+    cursor: Option<FilePath>,
 }
 
 impl OfferSchedule {
@@ -35,13 +35,13 @@ impl OfferSchedule {
 
     /// Returns the last name offered in this round, behind which the next batch begins;
     /// `None` before a round.
-    pub fn cursor(&self) -> Option<FileName> {
-        self.cursor
+    pub fn cursor(&self) -> Option<FilePath> {
+        self.cursor.clone()
     }
 
     /// Sets the time of the next batch. The one just sent ended with `last`, or its round
     /// if that is `None`, and there are `files` in all.
-    pub fn batch_sent(&mut self, now: Instant, files: usize, last: Option<FileName>) {
+    pub fn batch_sent(&mut self, now: Instant, files: usize, last: Option<FilePath>) {
         let batches = files.div_ceil(OFFERS_PER_BATCH).max(1) as u32;
         self.cursor = last;
         // After a sleep of the whole machine the missed batches are not made up for.

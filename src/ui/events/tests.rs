@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::content::{Digest, FileError};
-use crate::node::{ConnectionId, Direction, Inventory, Report, Snapshot, Transfer};
+use crate::node::{ConnectionId, Direction, Inventory, Paths, Report, Snapshot, Transfer};
 use crate::proto::CloseReason;
 use crate::ui::facts::{Facts, LoopCounts};
 use crate::ui::meter::Meter;
@@ -116,7 +116,10 @@ fn address() -> SocketAddrV4 {
 
 /// The lines of all reports that have any.
 fn reported() -> Vec<String> {
-    let (name, peer) = (FileName::new("a \u{e9}").unwrap(), PeerId(7));
+    let mut paths = Paths::default();
+    let [path, other] =
+        ["a \u{e9}", "a \u{e9} (1)"].map(|n| paths.intern_name(FileName::new(n).unwrap()));
+    let peer = PeerId(7);
     let [address, registry, from, to] = [address(); 4];
     let reason = CloseReason::Broken(io::ErrorKind::ConnectionRefused);
     let (retry_in, size_bytes) = (Duration::from_millis(1500), 1 << 60);
@@ -127,27 +130,27 @@ fn reported() -> Vec<String> {
         Report::Registered { registry },
         Report::RegistrationRefused { registry, text, retry_in },
         Report::RegistryUnreachable { registry, reason, retry_in, again: false },
-        Report::OfferSeen { name, peer },
-        Report::OfferGone { name, peer },
-        Report::AlreadyThere { name },
-        Report::WaitingForOffer { name },
-        Report::DownloadStarted { name, peer, address },
-        Report::ChecksumFailed { name, peer, is_simulated: true },
-        Report::SourceFailed { name, peer, reason: Some(reason) },
-        Report::SourceFailed { name, peer, reason: None },
-        Report::AllSourcesFailed { name, retry_in },
-        Report::Verified { name, peer, size_bytes, digest, elapsed },
-        Report::WishFailed { name, error: error.into() },
-        Report::SavedAs { wanted: name, name: FileName::new("a \u{e9} (1)").unwrap() },
-        Report::Identical { name },
+        Report::OfferSeen { path, peer },
+        Report::OfferGone { path, peer },
+        Report::AlreadyThere { path },
+        Report::WaitingForOffer { path },
+        Report::DownloadStarted { path, peer, address },
+        Report::ChecksumFailed { path, peer, is_simulated: true },
+        Report::SourceFailed { path, peer, reason: Some(reason) },
+        Report::SourceFailed { path, peer, reason: None },
+        Report::AllSourcesFailed { path, retry_in },
+        Report::Verified { path, peer, size_bytes, digest, elapsed },
+        Report::WishFailed { path, error: error.into() },
+        Report::SavedAs { wanted: path, path: other },
+        Report::Identical { path },
         Report::NothingMatched { pattern: "*\n".to_owned() },
-        Report::UploadStarted { name, to, size_bytes },
-        Report::UploadDone { name, to, size_bytes, elapsed },
-        Report::UploadFailed { name, to, reason },
-        Report::FileShared { name },
-        Report::FileChanging { name },
-        Report::FileRefused { name },
-        Report::FileLost { name, error },
+        Report::UploadStarted { path, to, size_bytes },
+        Report::UploadDone { path, to, size_bytes, elapsed },
+        Report::UploadFailed { path, to, reason },
+        Report::FileShared { path },
+        Report::FileChanging { path },
+        Report::FileRefused { path },
+        Report::FileLost { path, error },
         Report::FolderLost,
         Report::PeerEntered { peer, address },
         Report::PeerLeft { peer, reason },
@@ -156,14 +159,15 @@ fn reported() -> Vec<String> {
         Report::PeerGone { peer },
         Report::IdRefused { peer, text, next: peer },
         Report::ConnectionClosed { from, reason },
+        Report::NotShared { path, from },
         Report::ConnectionRefused { from },
-        Report::ReadFailed { name, error },
+        Report::ReadFailed { path, error },
         Report::EntryRefused { peer, address, text },
         Report::LookupsFailed { registry, reason },
     ] {
-        assert!(Event::of_report(&told_otherwise).is_none(), "{told_otherwise}");
+        assert!(Event::of_report(&told_otherwise, &paths).is_none(), "{told_otherwise:?}");
     }
-    reports.iter().map(|report| Event::of_report(report).unwrap().line()).collect()
+    reports.iter().map(|report| Event::of_report(report, &paths).unwrap().line()).collect()
 }
 
 /// The lines of what is no report, but for those of the doctor and of a running program.
@@ -238,7 +242,7 @@ fn running(heard: HeardOffer) -> (Vec<String>, String) {
     let (name, began, second) = (heard.offer.name, heard.heard_at, Duration::from_secs(1));
     let transfer = |connection, direction, moved_ms| Transfer {
         connection: ConnectionId::from_bits(connection),
-        name,
+        path: name.into(),
         direction,
         address: address(),
         began,
@@ -266,7 +270,7 @@ fn running(heard: HeardOffer) -> (Vec<String>, String) {
     let counts = LoopCounts { turns: 14, longest_turn, syncs: 15, longest_sync };
     let (totals, snapshot, counts) = (&totals, &snapshot, &counts);
     let facts = Facts { name: "test", began, now, totals, snapshot, counts };
-    let inventory = Inventory { shared: vec![(name, 7)], offers: vec![heard] };
+    let inventory = Inventory { shared: vec![(name.into(), 7)], offers: vec![heard] };
     let pid = format!("\"pid\":{},", std::process::id());
     let answer = facts.json(&inventory).replace(&pid, "\"pid\":0,");
     let mut lines: Vec<_> = answer.lines().map(|line| format!("{line}\n")).collect();

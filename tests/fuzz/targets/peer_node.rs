@@ -105,12 +105,12 @@ fn step(runner: &mut Runner, script: &mut Script<'_>) {
             let (name, size_bytes) = (script.name(), script.size(24));
             let version = runner.version(size_bytes);
             let input = match script.below(8) {
-                0 => Input::FileSeen { name, version, sight: Sight::Looked },
-                1 => Input::FileSeen { name, version, sight: Sight::Written },
-                2 => Input::FileSeen { name, version, sight: Sight::Closed },
-                3 => Input::FileGone { name },
+                0 => Input::FileSeen { path: name.into(), version, sight: Sight::Looked },
+                1 => Input::FileSeen { path: name.into(), version, sight: Sight::Written },
+                2 => Input::FileSeen { path: name.into(), version, sight: Sight::Closed },
+                3 => Input::FileGone { path: name.into() },
                 4 => Input::ChangesMissed,
-                _ => Input::FileFound { name, version, digest: None },
+                _ => Input::FileFound { path: name.into(), version, digest: None },
             };
             runner.feed(input);
         }
@@ -212,8 +212,8 @@ fn want(runner: &mut Runner, script: &mut Script<'_>) {
 
 /// A hash that is under way goes on, ends or fails, perhaps of another version.
 fn hash(runner: &mut Runner, script: &mut Script<'_>) {
-    let under_way: Vec<_> = runner.hashing.iter().copied().collect();
-    let Some(name) = script.pick(&under_way) else { return };
+    let under_way: Vec<_> = runner.hashing.iter().map(|(path, name)| (*path, *name)).collect();
+    let Some((path, name)) = script.pick(&under_way) else { return };
     let choice = script.below(8);
     let known = runner.shared.get(&name).copied();
     let version = match known {
@@ -224,23 +224,23 @@ fn hash(runner: &mut Runner, script: &mut Script<'_>) {
         }
     };
     if choice >= 2 {
-        runner.hashing.remove(&name);
+        runner.hashing.remove(&path);
     }
     match choice {
         0 | 1 => {
             let hashed_bytes = script.size(24).min(version.size_bytes);
-            runner.feed(Input::HashProgress { name, version, hashed_bytes });
+            runner.feed(Input::HashProgress { path, version, hashed_bytes });
         }
         2 => {
             let error = error(script);
-            runner.feed(Input::HashFailed { name, error });
+            runner.feed(Input::HashFailed { path, error });
         }
         _ => {
             if known.is_some() {
                 runner.shared.insert(name, version);
             }
             let digest = runner.digest(version);
-            runner.feed(Input::Hashed { name, version, digest });
+            runner.feed(Input::Hashed { path, version, digest });
         }
     }
 }
@@ -302,7 +302,7 @@ fn repeat_what_is_gone(runner: &mut Runner, script: &mut Script<'_>) {
         (3, Some(connection), _) => Input::Broken { connection, kind: ErrorKind::BrokenPipe },
         (4, _, Some(file)) => Input::Opened { file, version },
         (5, _, Some(file)) => Input::Written { file, len_bytes: 1 },
-        (6, _, Some(file)) => Input::Committed { file, name: script.name(), version },
+        (6, _, Some(file)) => Input::Committed { file, path: script.name().into(), version },
         (7, _, Some(file)) => Input::FileFailed { file, error: FileError::Full },
         _ => return,
     };

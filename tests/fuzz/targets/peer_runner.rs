@@ -1,11 +1,10 @@
 //! What stands on the other side of a peer's contract: sockets, files and hashes of no
 //! substance, which carry out each action and hold it against what is there.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;
 
-use p2pfs::content::Digest;
-use p2pfs::content::{FileError, Sight, Version};
+use p2pfs::content::{Digest, FileError, PathId, Sight, Version};
 use p2pfs::limits::OUTBOX_BYTES_MAX;
 use p2pfs::node::{
     Action, ConnectionId, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings, Report,
@@ -37,7 +36,7 @@ pub(super) struct Runner {
     just_failed: Vec<FileId>,
     /// What the node knows to be in the folder.
     pub(super) shared: BTreeMap<FileName, Version>,
-    pub(super) hashing: BTreeSet<FileName>,
+    pub(super) hashing: BTreeMap<PathId, FileName>,
     /// The digest of what was written and committed.
     committed: BTreeMap<FileName, Digest>,
     /// The digest of each version of a file, by its inode.
@@ -127,7 +126,7 @@ impl Runner {
             gone_files: Vec::new(),
             just_failed: Vec::new(),
             shared: BTreeMap::new(),
-            hashing: BTreeSet::new(),
+            hashing: BTreeMap::new(),
             committed: BTreeMap::new(),
             digests: BTreeMap::new(),
             speaker: None,
@@ -165,10 +164,10 @@ impl Runner {
             Input::Want(names) => self.wishes += names.len(),
             // Each name that is heard of from now on may become a wish.
             Input::WantMatching(_) => self.wishes += NAMES_MAX,
-            Input::FileFound { name, version, .. } | Input::FileSeen { name, version, .. } => {
-                self.shared.insert(*name, *version);
+            Input::FileFound { path, version, .. } | Input::FileSeen { path, version, .. } => {
+                self.shared.insert(path.name().expect("a name"), *version);
             }
-            Input::FileGone { name } => _ = self.shared.remove(name),
+            Input::FileGone { path } => _ = self.shared.remove(&path.name().expect("a name")),
             Input::Broken { connection, .. } => self.forget_socket(*connection),
             _ => {}
         }
@@ -258,7 +257,7 @@ impl Runner {
         self.digests.insert(version.inode, digest);
         self.shared.insert(name, version);
         self.committed.insert(name, digest);
-        self.node.handle(self.clock.now(), Input::Committed { file, name, version });
+        self.node.handle(self.clock.now(), Input::Committed { file, path: name.into(), version });
     }
 
     /// What a hash of this version gives.
@@ -305,7 +304,8 @@ impl Runner {
                 assert!(self.sockets.contains_key(&connection), "{connection:?} is gone");
                 self.forget_socket(connection);
             }
-            Action::OpenSource { file, name } => {
+            Action::OpenSource { file, path } => {
+                let name = self.name_of(path);
                 assert!(self.shared.contains_key(&name), "opens {name}, which it has not");
                 let connection = self.speaker.expect("somebody asked for it");
                 self.enter_file(file, File::Opening { name, connection });
@@ -315,7 +315,8 @@ impl Runner {
                     Manner::Fails => self.fail(file, self.disk.error),
                 }
             }
-            Action::CreatePartial { file, name } => {
+            Action::CreatePartial { file, path } => {
+                let name = self.name_of(path);
                 let hasher = Sha256::new();
                 self.enter_file(file, File::Partial { name, written_bytes: 0, hasher });
                 if self.disk.create_fails {
@@ -333,19 +334,23 @@ impl Runner {
                     self.forget_file(file);
                 }
             }
-            Action::Hash(name) => {
+            Action::Hash { path, .. } => {
+                let name = self.name_of(path);
                 // A guest hashes what stands under the name of what it fetched.
                 let is_there = self.shared.contains_key(&name) || self.is_guest();
                 assert!(is_there, "hashes {name}, which it has not");
-                self.hashing.insert(name);
+                self.hashing.insert(path, name);
             }
-            Action::Look(name) => {
+            Action::Look(path) => {
+                let name = self.name_of(path);
                 let seen = self.shared.get(&name).copied();
                 self.node.handle(
                     self.clock.now(),
                     match seen {
-                        Some(version) => Input::FileSeen { name, version, sight: Sight::Looked },
-                        None => Input::FileGone { name },
+                        Some(version) => {
+                            Input::FileSeen { path: name.into(), version, sight: Sight::Looked }
+                        }
+                        None => Input::FileGone { path: name.into() },
                     },
                 );
             }
@@ -398,21 +403,33 @@ impl Runner {
         }
     }
 
+    /// The name of a path that the node knows.
+    fn name_of(&self, path: PathId) -> FileName {
+        let path = self.node.paths().get(path).expect("a path that it knows");
+        path.name().expect("a name")
+    }
+
     fn on_report(&mut self, report: &Report) {
-        oracle::assert_printable(&report.to_string());
+        oracle::assert_printable(&report.shown(self.node.paths()).to_string());
+        let name = report.path().map(|path| self.name_of(path));
         let _ = (report.level(), report.about());
         match report {
-            Report::Verified { name, digest, size_bytes, .. } => {
-                assert_eq!(self.committed.get(name), Some(digest), "{name} is not safe");
-                assert_eq!(self.shared[name].size_bytes, *size_bytes);
+            Report::Verified { digest, size_bytes, .. } => {
+                let name = name.expect("its name");
+                assert_eq!(self.committed.get(&name), Some(digest), "{name} is not safe");
+                assert_eq!(self.shared[&name].size_bytes, *size_bytes);
             }
-            Report::AlreadyThere { name } => assert!(self.shared.contains_key(name)),
+            Report::AlreadyThere { .. } => {
+                assert!(name.is_some_and(|name| self.shared.contains_key(&name)));
+            }
             Report::IdRefused { peer, next, .. } => {
                 assert!(*peer == self.settings.id && next.0 > 0, "takes {next} for {peer}");
                 self.settings.id = *next;
             }
             Report::OfferSeen { .. } => self.offers_seen += 1,
-            Report::FileLost { name, .. } => _ = self.shared.remove(name),
+            Report::FileLost { .. } => {
+                name.iter().for_each(|name| _ = self.shared.remove(name));
+            }
             _ => {}
         }
     }

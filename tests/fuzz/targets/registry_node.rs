@@ -219,7 +219,9 @@ impl Rig {
                     assert!(self.clients.contains_key(&connection), "{connection:?} is gone");
                     self.forget(connection);
                 }
-                Action::Report(report) => oracle::assert_printable(&report.to_string()),
+                Action::Report(report) => {
+                    oracle::assert_printable(&report.shown(self.node.paths()).to_string());
+                }
                 Action::Exit(_) => self.has_exited = true,
                 other => panic!("a registry does not {other:?}"),
             }

@@ -1,0 +1,120 @@
+//! Jobs end, and the program with the last of them if it was told so; a guest also gives
+//! up when its time is over.
+
+use super::job::{Job, State};
+use super::{Fetch, JobId, PeerWake, Wake};
+use crate::node::peer::Context;
+use crate::node::peers::Peers;
+use crate::node::{Outcome, Report, WishError};
+use crate::proto::CloseReason;
+
+/// How many jobs have come to which end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) done: usize,
+    pub(super) failed: usize,
+    /// Patterns that no name ever matched.
+    unmatched: usize,
+    /// Why the last one failed.
+    error: Option<WishError>,
+}
+
+impl Tally {
+    /// A job has failed.
+    pub(super) fn fail(&mut self, error: WishError) {
+        self.failed += 1;
+        self.error = Some(error);
+    }
+
+    fn fail_pattern(&mut self, error: WishError) {
+        self.unmatched += 1;
+        self.error = Some(error);
+    }
+}
+
+impl Fetch {
+    /// A job fails for good.
+    pub(super) fn fail(&mut self, ctx: &mut Context, id: JobId, error: WishError) {
+        if let Some(job) = self.jobs.get(&id) {
+            ctx.report(Report::WishFailed { path: job.path, error });
+        }
+        self.enter(id, State::Failed(error));
+        self.end_if_done(ctx);
+    }
+
+    /// How many jobs have not ended.
+    pub(in crate::node) fn open(&self) -> usize {
+        self.jobs.len() - self.tally.done - self.tally.failed
+    }
+
+    /// Ends the program if it is to end with the last job, and that has ended.
+    pub(in crate::node) fn end_if_done(&self, ctx: &mut Context) {
+        if !ctx.settings.exit_when_done || self.open() > 0 || !self.searches.is_empty() {
+            return;
+        }
+        let Tally { done, failed, unmatched, error } = self.tally;
+        let failed = failed + unmatched;
+        ctx.end(match error {
+            Some(error) if failed > 0 => Outcome::SomeFailed { failed, done, error },
+            _ => Outcome::AllDone,
+        });
+    }
+
+    /// The program ends: nothing more is tried.
+    pub(in crate::node) fn stop(&mut self) {
+        self.jobs.clear();
+        self.by_path.clear();
+        self.tally = Tally::default();
+    }
+
+    /// A guest's time is up: what is not there yet will not come. What is synced, or
+    /// compared, is there.
+    pub(super) fn give_all_up(&mut self, ctx: &mut Context, peers: &mut Peers) {
+        for search in std::mem::take(&mut self.searches) {
+            if !search.has_matched() {
+                ctx.report(Report::NothingMatched { pattern: search.into_pattern() });
+                self.tally.fail_pattern(why_nothing(peers));
+            }
+        }
+        let gives_up = |job: &Job| !job.state.is_end() && !job.state.is_arrived();
+        let open = self.jobs.iter().filter(|(_, job)| gives_up(job));
+        for (id, path, state) in
+            open.map(|(id, job)| (*id, job.path, job.state)).collect::<Vec<_>>()
+        {
+            let error = self.why_not(peers, id);
+            ctx.report(Report::WishFailed { path, error });
+            self.enter(id, State::Failed(error));
+            ctx.deadlines.disarm(PeerWake::Fetch(Wake::Retry(id)));
+            if let State::Downloading { connection, file, .. } = state {
+                file.into_iter().for_each(|file| ctx.discard(file));
+                self.close(ctx, peers, connection, CloseReason::Stopping);
+            }
+        }
+        self.end_if_done(ctx);
+    }
+
+    /// Why a job is not done by now.
+    pub(super) fn why_not(&self, peers: &Peers, id: JobId) -> WishError {
+        let Some(job) = self.jobs.get(&id).filter(|job| job.was_offered) else {
+            return why_nothing(peers);
+        };
+        match job.failures.last {
+            _ if !peers.was_registered() && !job.was_connected => WishError::Unreachable,
+            Some(CloseReason::ChecksumWrong) => WishError::ChecksumWrong,
+            Some(CloseReason::TooLarge) => WishError::TooLarge,
+            Some(CloseReason::WriteFailed(error)) => WishError::File(error),
+            reason if job.was_connected || reason.is_some_and(|it| it.is_our_fault()) => {
+                WishError::NotGiven(reason)
+            }
+            reason => WishError::NotReached(reason),
+        }
+    }
+}
+
+/// Why something was never offered.
+fn why_nothing(peers: &Peers) -> WishError {
+    match !peers.was_registered() && peers.catalog.paths().next().is_none() {
+        true => WishError::Unreachable,
+        false => WishError::NotOffered,
+    }
+}

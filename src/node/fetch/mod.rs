@@ -1,0 +1,363 @@
+//! What we want: jobs, each from a path to a verified file.
+//!
+//! Owns the jobs, the patterns that make jobs, and the connections of downloads that are
+//! kept for the next file. Does not know what we have.
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | [`job`] | the state of one job, and how its sources failed |
+//! | this file | the table of jobs, and which source is asked next |
+//! | [`download`] | a file comes in |
+//! | [`comparing`] | what stood under the final name is compared |
+//! | [`ending`] | jobs that end, and giving up |
+//! | [`searches`] | jobs for every name that matches a pattern |
+//!
+//! A file that is too large at all its sources is given up, and so is one that cannot be
+//! written; other failures end only a guest's job.
+//!
+//! A source that fails is not asked again for this file before every other one has
+//! been; then comes a delay that grows. Among sources, the ones with the fewest
+//! failures come first, then the least busy, then chance decides.
+
+mod comparing;
+mod download;
+mod ending;
+mod job;
+mod searches;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+
+use self::ending::Tally;
+pub(super) use self::job::JobId;
+use self::job::{Job, State};
+use self::searches::Search;
+use super::peer::{Context, Wake as PeerWake};
+use super::peers::Peers;
+use super::share::Share;
+use super::{ConnectionId, PathId, Report, WishError};
+use crate::limits::WISHES_MAX;
+use crate::proto::CloseReason;
+use crate::wire::PeerId;
+use crate::wire::v0::FileName;
+
+/// What we want.
+///
+/// Invariants: `by_path` has each job once. `active`, `waiting`, `arrived` and `tally` say
+/// by state what `jobs` says by id.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    jobs: BTreeMap<JobId, Job>,
+    by_path: BTreeMap<PathId, JobId>,
+    next_job: u64,
+    /// Patterns that names are held against as they are heard of.
+    searches: Vec<Search>,
+    /// Counts the jobs that have ended.
+    tally: Tally,
+    /// Jobs that take up a source: at most `downloads_max`.
+    active: BTreeMap<JobId, PeerId>,
+    /// Jobs whose file came whole, and is synced at the end of the turn, or compared.
+    arrived: BTreeSet<JobId>,
+    /// Jobs that could begin, but for that bound or for the registry.
+    waiting: BTreeSet<JobId>,
+    pub(super) downloads_max: usize,
+    /// Connections of downloads that are done, kept for the next file of the same source.
+    kept: BTreeSet<(PeerId, ConnectionId)>,
+}
+
+/// What a deadline wakes here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wake {
+    /// The delay of a job is over.
+    Retry(JobId),
+    /// What stands under a final name is hashed again.
+    Compare(JobId),
+    /// A search may have listened for long enough.
+    Searches,
+    /// The time of a guest is over.
+    GiveUp,
+}
+
+impl Fetch {
+    /// Wants nothing yet.
+    pub(super) fn new(ctx: &mut Context, downloads_max: usize) -> Self {
+        if let Some(timeout) = ctx.guest().and_then(|guest| guest.timeout) {
+            ctx.deadlines.arm(PeerWake::Fetch(Wake::GiveUp), ctx.now + timeout);
+        }
+        Self {
+            jobs: BTreeMap::new(),
+            by_path: BTreeMap::new(),
+            next_job: 0,
+            searches: Vec::new(),
+            tally: Tally::default(),
+            active: BTreeMap::new(),
+            arrived: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            downloads_max,
+            kept: BTreeSet::new(),
+        }
+    }
+
+    /// A deadline has come.
+    pub(super) fn on_wake(&mut self, ctx: &mut Context, peers: &mut Peers, wake: Wake) {
+        match wake {
+            Wake::Retry(job) => self.on_retry(ctx, peers, job),
+            Wake::Compare(job) => self.on_compare_due(ctx, job),
+            Wake::Searches => self.end_searches(ctx),
+            Wake::GiveUp => self.give_all_up(ctx, peers),
+        }
+    }
+
+    /// The user wants these files.
+    pub(super) fn want(
+        &mut self,
+        ctx: &mut Context,
+        peers: &mut Peers,
+        share: &Share,
+        names: &[FileName],
+    ) {
+        for &name in names {
+            let path = ctx.paths.intern_name(name);
+            self.want_one(ctx, peers, share, path);
+        }
+        self.end_if_done(ctx);
+    }
+
+    fn want_one(&mut self, ctx: &mut Context, peers: &mut Peers, share: &Share, path: PathId) {
+        if self.jobs.len() >= WISHES_MAX {
+            self.forget_ended_jobs(ctx);
+        }
+        if let Some(&job) = self.by_path.get(&path) {
+            match self.state(job) {
+                // A repeated request is reported again, and what has gone since is fetched again.
+                Some(State::Done | State::Failed(_)) => self.remove(ctx, job),
+                Some(State::ExpectOffer) => return ctx.report(Report::WaitingForOffer { path }),
+                _ => return,
+            }
+        } else if self.jobs.len() >= WISHES_MAX {
+            return ctx.report(Report::WishFailed { path, error: WishError::TooMany });
+        }
+        let job = self.insert(ctx, path);
+        if share.has(path) {
+            ctx.report(Report::AlreadyThere { path });
+            return self.enter(job, State::Done);
+        }
+        if peers.catalog.sources(path).next().is_none() {
+            ctx.report(Report::WaitingForOffer { path });
+        }
+        self.seek(ctx, peers, job);
+    }
+
+    fn insert(&mut self, ctx: &mut Context, path: PathId) -> JobId {
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        self.jobs.insert(id, Job::new(path, ctx.settings.simulate_checksum_failure));
+        self.by_path.insert(path, id);
+        ctx.paths.hold(path);
+        id
+    }
+
+    fn remove(&mut self, ctx: &mut Context, id: JobId) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        self.leave(id, job.state);
+        self.by_path.remove(&job.path);
+        ctx.paths.release(job.path);
+    }
+
+    /// Makes room for other jobs, unless the ends of all are still to be counted.
+    fn forget_ended_jobs(&mut self, ctx: &mut Context) {
+        if !ctx.settings.exit_when_done {
+            let ended = self.jobs.iter().filter(|(_, job)| job.state.is_end());
+            for job in ended.map(|(id, _)| *id).collect::<Vec<_>>() {
+                self.remove(ctx, job);
+            }
+        }
+    }
+
+    /// The state of a job.
+    fn state(&self, job: JobId) -> Option<State> {
+        self.jobs.get(&job).map(|job| job.state)
+    }
+
+    /// A job enters a state: the one place that writes it. What the tables say follows.
+    fn enter(&mut self, id: JobId, state: State) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut job.state, state);
+        self.leave(id, before);
+        match state {
+            State::Done => self.tally.done += 1,
+            State::Failed(error) => self.tally.fail(error),
+            State::Waiting => _ = self.waiting.insert(id),
+            state if state.is_arrived() => _ = self.arrived.insert(id),
+            state => {
+                if let Some(source) = state.source() {
+                    self.active.insert(id, source);
+                }
+            }
+        }
+    }
+
+    fn leave(&mut self, id: JobId, state: State) {
+        match state {
+            State::Done => self.tally.done -= 1,
+            State::Failed(_) => self.tally.failed -= 1,
+            _ => {}
+        }
+        self.active.remove(&id);
+        self.waiting.remove(&id);
+        self.arrived.remove(&id);
+    }
+
+    /// A peer was heard to offer a path.
+    pub(super) fn on_offer(
+        &mut self,
+        ctx: &mut Context,
+        peers: &mut Peers,
+        path: PathId,
+        source: PeerId,
+    ) {
+        let Some(&id) = self.by_path.get(&path) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        match job.state {
+            State::ExpectOffer => self.seek(ctx, peers, id),
+            State::BackedOff if !job.failures.contains(source) => {
+                job.failures.forget_disk_error();
+                self.seek(ctx, peers, id);
+            }
+            _ => {}
+        }
+    }
+
+    /// The delay after all sources failed is over: they are asked again.
+    fn on_retry(&mut self, ctx: &mut Context, peers: &mut Peers, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id)
+            && job.state == State::BackedOff
+        {
+            job.failures.forgive();
+            self.seek(ctx, peers, id);
+        }
+    }
+
+    /// Begins the jobs that wait for the registry or for room, as far as possible.
+    pub(super) fn begin_waiting(&mut self, ctx: &mut Context, peers: &mut Peers) {
+        while self.active.len() < self.downloads_max && peers.is_registered(ctx) {
+            let Some(&job) = self.waiting.first() else { break };
+            self.seek(ctx, peers, job);
+        }
+        if !self.has_more_to_fetch() {
+            while let Some(&(_, connection)) = self.kept.first() {
+                self.let_go(ctx, connection);
+            }
+        }
+    }
+
+    /// Whether there are jobs that have not begun.
+    fn has_more_to_fetch(&self) -> bool {
+        self.active.len() + self.arrived.len() < self.open()
+    }
+
+    /// Finds a source for a job that has none, and asks where it is.
+    fn seek(&mut self, ctx: &mut Context, peers: &mut Peers, id: JobId) {
+        ctx.deadlines.disarm(PeerWake::Fetch(Wake::Retry(id)));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let path = job.path;
+        let is_offered = peers.catalog.sources(path).next().is_some();
+        job.was_offered |= is_offered;
+        let has_room =
+            self.active.len() - usize::from(self.active.contains_key(&id)) < self.downloads_max;
+        if !is_offered {
+            job.failures.forgive();
+            self.enter(id, State::ExpectOffer);
+        } else if !has_room || !peers.is_registered(ctx) {
+            self.enter(id, State::Waiting);
+        } else if let Some(source) = self.choose_source(ctx, peers, id) {
+            if let Some(connection) = self.take_kept(source) {
+                return self.fetch_on(ctx, peers, id, source, connection);
+            }
+            self.enter(id, State::ExpectAddress { source });
+            peers.look_up(ctx, source);
+        } else {
+            self.back_off(ctx, peers, id);
+        }
+    }
+
+    /// All sources of a job have failed.
+    fn back_off(&mut self, ctx: &mut Context, peers: &Peers, id: JobId) {
+        let rounds_max = ctx.guest().map_or(u32::MAX, |guest| guest.retries_max);
+        let error = self.why_not(peers, id);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let path = job.path;
+        if let Err(error) = job.failures.end_round(rounds_max, || error) {
+            return self.fail(ctx, id, error);
+        }
+        let retry_in = job.failures.delay(&mut ctx.rng);
+        self.enter(id, State::BackedOff);
+        ctx.deadlines.arm(PeerWake::Fetch(Wake::Retry(id)), ctx.now + retry_in);
+        ctx.report(Report::AllSourcesFailed { path, retry_in });
+    }
+
+    fn choose_source(&self, ctx: &mut Context, peers: &Peers, id: JobId) -> Option<PeerId> {
+        let job = self.jobs.get(&id)?;
+        let candidates = peers.catalog.sources(job.path);
+        let ranked = candidates.filter(|peer| !job.failures.contains(*peer)).map(|peer| {
+            let is_other = |(job, source): &(&JobId, &PeerId)| **job != id && **source == peer;
+            let downloads = self.active.iter().filter(is_other).count();
+            (peers.catalog.failures(peer), downloads, ctx.rng.u32(..), peer)
+        });
+        ranked.min().map(|(.., peer)| peer)
+    }
+
+    /// The registry has answered a lookup.
+    pub(super) fn on_address(
+        &mut self,
+        ctx: &mut Context,
+        peers: &mut Peers,
+        peer: PeerId,
+        address: Option<SocketAddrV4>,
+    ) {
+        let asked = State::ExpectAddress { source: peer };
+        let is_asked = |id: &&JobId| self.state(**id) == Some(asked);
+        for id in self.active.keys().filter(is_asked).copied().collect::<Vec<_>>() {
+            match address.filter(|address| can_be_dialed(*address)) {
+                Some(address) => self.dial_source(ctx, peers, id, peer, address),
+                None => {
+                    let Some(path) = self.jobs.get(&id).map(|job| job.path) else { continue };
+                    ctx.report(Report::SourceFailed { path, peer, reason: None });
+                    peers.catalog.note_failure(peer);
+                    self.source_failed(ctx, peers, id, peer, None);
+                }
+            }
+        }
+    }
+
+    /// Goes on to the next source.
+    fn source_failed(
+        &mut self,
+        ctx: &mut Context,
+        peers: &mut Peers,
+        id: JobId,
+        source: PeerId,
+        reason: Option<CloseReason>,
+    ) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.failures.note(source, reason);
+        }
+        self.seek(ctx, peers, id);
+        self.begin_waiting(ctx, peers);
+    }
+
+    /// The registry is gone: what was asked of it waits until it is back.
+    pub(super) fn forget_lookups(&mut self) {
+        for id in self.active.keys().copied().collect::<Vec<_>>() {
+            if let Some(State::ExpectAddress { .. }) = self.state(id) {
+                self.enter(id, State::Waiting);
+            }
+        }
+    }
+}
+
+/// Whether an address from the registry can be that of a peer at all.
+fn can_be_dialed(address: SocketAddrV4) -> bool {
+    let ip = address.ip();
+    !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast()
+}

@@ -1,0 +1,428 @@
+//! A peer: shares its files, and fetches what it wants.
+//!
+//! Wires three parts together, each of which owns its tables: [`share`](super::share) what
+//! we have, [`peers`](super::peers) who is there, [`fetch`](super::fetch) what we want.
+//! Inputs are handed to the part that they concern; what follows from it for another part
+//! is seen to here.
+
+mod connection;
+mod context;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+pub(super) use self::connection::{
+    AcceptedConnection, Connection, DownloadConnection, Served, UploadConnection,
+};
+pub(super) use self::context::{Context, FileUse, Wake};
+use super::connections::ConnectionId;
+use super::fetch::Fetch;
+use super::paths::Paths;
+use super::peers::{LinkEvent, Peers};
+use super::share::Share;
+use super::{Action, Direction, Input, Inventory, Node, Outcome, Report, Snapshot, Transfer};
+use crate::content::{FileError, OnConflict, Version};
+use crate::limits::{DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN};
+use crate::proto::{CloseReason, FileId, Transmit};
+use crate::wire::{FilePath, PeerId};
+
+/// What a peer is told at its start.
+#[derive(Clone, Debug)]
+pub struct PeerSettings {
+    /// What kind of peer it is.
+    pub kind: PeerKind,
+    /// The id to register; 0 for a guest.
+    pub id: PeerId,
+    /// The TCP port on which the peer listens; 0 for a guest.
+    pub port: u16,
+    /// Where the registry is.
+    pub registry: SocketAddrV4,
+    /// How often each file is offered.
+    pub offer_interval: Duration,
+    /// Whether the first download of each file is taken for a wrong one.
+    pub simulate_checksum_failure: bool,
+    /// Whether to end once every wish has come to an end.
+    pub exit_when_done: bool,
+    /// The bounds of this peer.
+    pub limits: Limits,
+    /// Where jitter and the choice among equal sources come from.
+    pub seed: u64,
+}
+
+/// What kind of peer it is.
+#[derive(Clone, Copy, Debug)]
+pub enum PeerKind {
+    /// Known by its id; it ends if the registry refuses that.
+    Fixed,
+    /// Known by some id: it takes another if the registry refuses one.
+    AnyId,
+    /// Known to nobody: it registers nothing, offers nothing and serves nobody.
+    Guest(GuestSettings),
+}
+
+/// What a guest is told at its start.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestSettings {
+    /// Give up after this long.
+    pub timeout: Option<Duration>,
+    /// Give a wish up once all its sources were asked again this often.
+    pub retries_max: u32,
+    /// What to do if something stands under the name of a file.
+    pub on_conflict: OnConflict,
+}
+
+/// A peer as pure state.
+#[derive(Debug)]
+pub struct PeerNode {
+    pub(super) context: Context,
+    pub(super) share: Share,
+    peers: Peers,
+    fetch: Fetch,
+    /// Nothing is done any more, whatever is still told.
+    has_exited: bool,
+}
+
+impl PeerNode {
+    /// A peer that begins by looking for its registry.
+    pub fn new(now: Instant, settings: PeerSettings) -> Self {
+        let expiry = OFFER_EXPIRY_MIN.max(settings.offer_interval * OFFER_EXPIRY_INTERVALS);
+        // However few connections there may be, half of them are for fetching.
+        let reserved = (DOWNLOADS_MAX + 1).min(settings.limits.connections_max / 2);
+        // Before we are registered nobody could find us.
+        let offers_at = now + settings.limits.connect_timeout;
+        let mut context = Context::new(now, settings, reserved);
+        let share = Share::new(&context, offers_at);
+        let mut peers = Peers::new(expiry);
+        // One connection is for the registry.
+        let fetch = Fetch::new(&mut context, reserved.saturating_sub(1).max(1));
+        peers.dial_registry(&mut context);
+        Self { context, share, peers, fetch, has_exited: false }
+    }
+
+    fn on_datagram(&mut self, from: SocketAddrV4, bytes: &[u8]) {
+        let Self { context, share, peers, fetch, .. } = self;
+        if let Some((path, source)) = peers.on_datagram(context, from, bytes) {
+            peers.arm_expiry(context, share.offers_something(context));
+            fetch.on_offer(context, peers, path, source);
+            fetch.match_path(context, peers, share, path);
+        }
+    }
+
+    fn on_connected(&mut self, connection: ConnectionId) {
+        let Self { context, peers, fetch, .. } = self;
+        match context.connections.get(connection) {
+            Some(Connection::Registration(_)) => {
+                if let Some(event) = peers.on_connected(context, connection) {
+                    self.on_link_event(event);
+                }
+            }
+            Some(Connection::Download(_)) => fetch.request(context, connection),
+            Some(Connection::Accepted(_) | Connection::Upload(_)) | None => {}
+        }
+        self.context.pump(connection);
+    }
+
+    fn on_bytes(&mut self, connection: ConnectionId, bytes: &[u8]) {
+        let Self { context, share, peers, fetch, .. } = self;
+        match context.connections.get(connection) {
+            Some(Connection::Registration(_)) => {
+                let mut at = 0;
+                while let Some(event) =
+                    self.peers.on_bytes(&mut self.context, connection, bytes, &mut at)
+                {
+                    self.on_link_event(event);
+                }
+            }
+            Some(Connection::Accepted(_)) => share.on_first_bytes(context, connection, bytes),
+            Some(Connection::Upload(_)) => share.on_bytes(context, connection, bytes),
+            Some(Connection::Download(_)) => fetch.on_bytes(context, peers, connection, bytes),
+            None => {}
+        }
+        self.context.pump(connection);
+    }
+
+    /// The registry tells something.
+    fn on_link_event(&mut self, event: LinkEvent) {
+        let Self { context, share, peers, fetch, .. } = self;
+        match event {
+            LinkEvent::Registered => {
+                share.on_registered(context);
+                fetch.begin_waiting(context, peers);
+            }
+            LinkEvent::Address { peer, address } => {
+                fetch.on_address(context, peers, peer, address);
+            }
+            LinkEvent::Lost { is_first } => {
+                fetch.forget_lookups();
+                share.on_registry_lost(context, is_first);
+            }
+        }
+    }
+
+    /// Closes a connection, and does what follows from that.
+    fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
+        if let Some(closed) = self.context.close(connection, reason) {
+            self.on_lost(connection, closed, reason);
+        }
+    }
+
+    /// A connection, which has left the table, is over.
+    fn on_lost(&mut self, id: ConnectionId, connection: Connection, reason: CloseReason) {
+        let Self { context, share, peers, fetch, .. } = self;
+        match connection {
+            Connection::Registration(_) => {
+                let event = peers.on_lost(context, reason);
+                self.on_link_event(event);
+            }
+            Connection::Accepted(AcceptedConnection { from, .. }) => {
+                context.report(Report::ConnectionClosed { from, reason });
+            }
+            Connection::Upload(upload) => share.on_lost(context, id, upload, reason),
+            Connection::Download(download) => fetch.on_lost(context, peers, id, &download, reason),
+        }
+    }
+
+    fn on_file_failed(&mut self, file: FileId, error: FileError) {
+        let Self { context, share, peers, fetch, .. } = self;
+        match context.forget_file(file) {
+            Some(FileUse::Source(connection)) => share.on_source_failed(context, connection, error),
+            Some(FileUse::Partial(job)) => fetch.on_partial_failed(context, peers, job, error),
+            None => {}
+        }
+    }
+
+    fn on_committed(&mut self, file: FileId, path: &FilePath, version: Version) {
+        let Self { context, share, peers, fetch, .. } = self;
+        let Some(fetched) = fetch.on_committed(context, peers, file, path, version) else {
+            return;
+        };
+        if context.guest().is_none() {
+            share.add_fetched(context, fetched.path, fetched.version, fetched.digest);
+        }
+        fetch.begin_waiting(context, peers);
+        fetch.end_if_done(context);
+    }
+
+    /// What happened in our folder, or to a hash.
+    fn on_folder_input(&mut self, input: Input<'_>) {
+        let Self { context, share, fetch, .. } = self;
+        match input {
+            Input::FileFound { path, version, digest } => {
+                let path = context.paths.intern(&path);
+                share.on_file_found(context, path, version, digest);
+            }
+            Input::FileSeen { path, version, sight } => {
+                let path = context.paths.intern(&path);
+                share.on_file_seen(context, path, version, sight);
+            }
+            Input::FileGone { path } => {
+                if let Some(path) = context.paths.find(path.as_str()) {
+                    share.on_file_gone(context, path);
+                }
+            }
+            Input::ChangesMissed => share.on_changes_missed(context),
+            Input::FolderLost => share.on_folder_lost(context),
+            Input::HashProgress { path, version, hashed_bytes } => match fetch.comparing(path) {
+                Some(job) => fetch.on_comparing(context, job, version),
+                None => share.on_hashed(context, path, version, hashed_bytes, None),
+            },
+            Input::Hashed { path, version, digest } => match fetch.comparing(path) {
+                Some(job) => fetch.on_compared(context, job, digest),
+                None => {
+                    share.on_hashed(context, path, version, version.size_bytes, Some(digest));
+                }
+            },
+            Input::HashFailed { path, error } => match fetch.comparing(path) {
+                Some(job) => fetch.on_compare_failed(context, job, error),
+                None => share.on_hash_failed(context, path, error),
+            },
+            _ => {}
+        }
+    }
+
+    fn on_wake(&mut self, wake: Wake) {
+        let Self { context, share, peers, fetch, .. } = self;
+        match wake {
+            Wake::Registry => peers.dial_registry(context),
+            Wake::Expiry => self.expire_offers(),
+            Wake::Share(wake) => {
+                share.on_wake(context, wake);
+                if wake == super::share::Wake::Offers {
+                    // Together with our own offers, so that it costs no wake-up of its own.
+                    self.expire_offers();
+                }
+            }
+            Wake::Fetch(wake) => fetch.on_wake(context, peers, wake),
+        }
+    }
+
+    fn expire_offers(&mut self) {
+        let Self { context, share, peers, .. } = self;
+        peers.expire(context);
+        peers.arm_expiry(context, share.offers_something(context));
+    }
+
+    /// Ends the program if a part wants that.
+    fn exit_if_told(&mut self) {
+        if let Some(outcome) = self.context.take_outcome() {
+            self.exit(outcome);
+        }
+    }
+
+    /// Ends everything, so that nothing is left behind, and then the program.
+    fn exit(&mut self, outcome: Outcome) {
+        self.fetch.stop();
+        for connection in self.context.connections.ids() {
+            self.close(connection, CloseReason::Stopping);
+        }
+        self.context.discard_all();
+        self.context.deadlines = super::deadlines::Deadlines::new();
+        self.has_exited = true;
+        self.context.act(Action::Exit(outcome));
+    }
+
+    fn transfer(&self, id: ConnectionId, connection: &Connection) -> Option<Transfer> {
+        match connection {
+            Connection::Download(connection) => {
+                let (path, began) = self.fetch.download_on(connection.job, id)?;
+                Some(Transfer {
+                    connection: id,
+                    path: self.context.paths.get(path)?.clone(),
+                    direction: Direction::In { peer: connection.source },
+                    address: connection.address,
+                    began,
+                    moved_at: connection.download.moved_at().unwrap_or(began),
+                    bytes: connection.download.received_bytes(),
+                })
+            }
+            Connection::Upload(UploadConnection { from, upload, served: Some(served) }) => {
+                let Served { path, size_bytes, began, .. } = **served;
+                let waits_for_hash = upload.waits_for_hash();
+                Some(Transfer {
+                    connection: id,
+                    path: self.context.paths.get(path)?.clone(),
+                    direction: Direction::Out { size_bytes, waits_for_hash },
+                    address: *from,
+                    began,
+                    moved_at: upload.moved_at().unwrap_or(began),
+                    // Handed over, it may still be in flight.
+                    bytes: upload.sent_bytes().unwrap_or(size_bytes),
+                })
+            }
+            Connection::Upload(_) | Connection::Accepted(_) | Connection::Registration(_) => None,
+        }
+    }
+}
+
+impl Node for PeerNode {
+    fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId> {
+        if self.context.guest().is_some() {
+            return None;
+        }
+        self.context.now = now;
+        self.share.accept(&mut self.context, from)
+    }
+
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if self.has_exited {
+            return;
+        }
+        self.context.now = now;
+        let Self { context, share, peers, fetch, .. } = self;
+        match input {
+            Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
+            Input::NotSent { .. } => debug_assert!(false, "offers are broadcast"),
+            Input::Connected(connection) => self.on_connected(connection),
+            Input::Received { connection, bytes } => self.on_bytes(connection, bytes),
+            Input::ReadClosed(connection) => self.close(connection, CloseReason::ClosedByPeer),
+            Input::Broken { connection, kind } => {
+                if let Some(broken) = context.connections.remove(connection) {
+                    self.on_lost(connection, broken, CloseReason::Broken(kind));
+                }
+            }
+            Input::Opened { file, version } => share.on_opened(context, file, version),
+            Input::Written { file, len_bytes } => {
+                fetch.on_written(context, peers, file, len_bytes);
+            }
+            Input::Committed { file, path, version } => self.on_committed(file, &path, version),
+            Input::FileFailed { file, error } => self.on_file_failed(file, error),
+            Input::Want(names) => fetch.want(context, peers, share, names),
+            Input::WantMatching(patterns) => fetch.want_matching(context, peers, share, patterns),
+            Input::Stop(signal) => context.end(Outcome::Stopped(signal)),
+            input => self.on_folder_input(input),
+        }
+        self.exit_if_told();
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.context.now = now;
+        while let Some(id) = self.context.connections.pop_due(now) {
+            let Some(connection) = self.context.connections.get_mut(id) else { continue };
+            match connection.handle_timeout(now) {
+                Ok(()) => self.context.pump(id),
+                Err(reason) => self.close(id, reason),
+            }
+            self.exit_if_told();
+        }
+        while let Some(wake) = self.context.deadlines.pop(now) {
+            self.on_wake(wake);
+            self.exit_if_told();
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let Context { connections, deadlines, .. } = &self.context;
+        [connections.next_deadline(), deadlines.next()].into_iter().flatten().min()
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.context.poll_action()
+    }
+
+    fn paths(&self) -> &Paths {
+        &self.context.paths
+    }
+
+    fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {
+        self.context.connections.get(connection)?.transmit()
+    }
+
+    fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize) {
+        self.context.now = now;
+        let Self { context, share, peers, fetch, .. } = self;
+        match context.connections.get_mut(connection) {
+            Some(Connection::Registration(registration)) => registration.transmitted(len_bytes),
+            Some(Connection::Upload(_)) => share.on_transmitted(context, connection, len_bytes),
+            Some(Connection::Download(_)) => {
+                fetch.on_transmitted(context, peers, connection, len_bytes);
+            }
+            Some(Connection::Accepted(_)) | None => {}
+        }
+        self.exit_if_told();
+    }
+
+    fn read_allowance_bytes(&self, connection: ConnectionId) -> usize {
+        self.context.connections.get(connection).map_or(0, Connection::read_allowance_bytes)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let Context { connections, .. } = &self.context;
+        Snapshot {
+            transfers: connections.iter().filter_map(|(id, c)| self.transfer(id, c)).collect(),
+            connections: connections.len(),
+            files_shared: self.share.len(),
+            offers_known: self.peers.catalog.len(),
+            peers_known: self.peers.catalog.peers(),
+            wishes_open: self.fetch.open(),
+        }
+    }
+
+    fn inventory(&self, names_max: usize) -> Inventory {
+        Inventory {
+            shared: self.share.sizes().take(names_max).collect(),
+            offers: self.peers.offers(&self.context, names_max),
+        }
+    }
+}

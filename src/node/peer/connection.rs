@@ -1,0 +1,115 @@
+//! A connection of a peer, by what it is for: the one place that knows every kind.
+
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use crate::node::fetch::JobId;
+use crate::node::{CloseHow, PathId};
+use crate::proto::v0::{Download, Registration, Upload};
+use crate::proto::{Accepted, CloseReason, FileId, Transmit};
+use crate::wire::PeerId;
+
+/// A connection of a peer.
+#[derive(Debug)]
+pub(in crate::node) enum Connection {
+    /// To the registry.
+    Registration(Registration),
+    /// Accepted, and nothing received yet.
+    Accepted(AcceptedConnection),
+    /// Accepted: files go out.
+    Upload(UploadConnection),
+    /// Made by us: files come in. Boxed: it is large, and most connections are none.
+    Download(Box<DownloadConnection>),
+}
+
+/// A connection on which nothing was received yet.
+#[derive(Debug)]
+pub(in crate::node) struct AcceptedConnection {
+    pub(in crate::node) from: SocketAddrV4,
+    pub(in crate::node) accepted: Accepted,
+}
+
+/// A connection on which files go out.
+#[derive(Debug)]
+pub(in crate::node) struct UploadConnection {
+    pub(in crate::node) from: SocketAddrV4,
+    pub(in crate::node) upload: Upload,
+    /// The file requested last, until all of it is acknowledged. Boxed, as most
+    /// connections are idle.
+    pub(in crate::node) served: Option<Box<Served>>,
+}
+
+/// A connection on which files come in.
+#[derive(Debug)]
+pub(in crate::node) struct DownloadConnection {
+    pub(in crate::node) source: PeerId,
+    /// Where that peer listens.
+    pub(in crate::node) address: SocketAddrV4,
+    /// The job whose file was requested last.
+    pub(in crate::node) job: JobId,
+    pub(in crate::node) download: Download,
+}
+
+/// The file of an upload.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) struct Served {
+    pub(in crate::node) path: PathId,
+    /// Until all of it is handed over.
+    pub(in crate::node) file: Option<FileId>,
+    /// Known once it is open.
+    pub(in crate::node) size_bytes: u64,
+    pub(in crate::node) began: Instant,
+}
+
+impl Connection {
+    /// What to send next.
+    pub(super) fn transmit(&self) -> Option<Transmit<'_>> {
+        match self {
+            Self::Registration(registration) => registration.transmit(),
+            Self::Accepted(_) => None,
+            Self::Upload(connection) => connection.upload.transmit(),
+            Self::Download(connection) => connection.download.transmit(),
+        }
+    }
+
+    /// How many bytes may be read. What a registration or an upload receives queues
+    /// nothing, or one answer at a time.
+    pub(super) fn read_allowance_bytes(&self) -> usize {
+        match self {
+            Self::Registration(_) | Self::Accepted(_) | Self::Upload(_) => usize::MAX,
+            Self::Download(connection) => connection.download.read_allowance_bytes(),
+        }
+    }
+
+    /// When it wants to be woken.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Registration(registration) => registration.poll_timeout(),
+            Self::Accepted(connection) => Some(connection.accepted.poll_timeout()),
+            Self::Upload(connection) => connection.upload.poll_timeout(),
+            Self::Download(connection) => connection.download.poll_timeout(),
+        }
+    }
+
+    /// Checks its deadlines.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        match self {
+            Self::Registration(registration) => registration.handle_timeout(now),
+            Self::Accepted(connection) => connection.accepted.handle_timeout(now),
+            Self::Upload(connection) => connection.upload.handle_timeout(now),
+            Self::Download(connection) => connection.download.handle_timeout(now),
+        }
+    }
+
+    /// How it is closed. The reference hangs on an orderly close, and its registry forgets a
+    /// registration only at a reset; but at the reset of a connection that was refused it
+    /// forgets the *first* holder of that id. A guest has no registration.
+    pub(super) fn close_how(&self, is_guest: bool) -> CloseHow {
+        match self {
+            Self::Registration(registration) if !registration.was_accepted() && !is_guest => {
+                CloseHow::Finish
+            }
+            _ => CloseHow::Reset,
+        }
+    }
+}

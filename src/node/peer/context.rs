@@ -1,0 +1,196 @@
+//! What the parts of a peer have in common: the time, the connections, the open files, the
+//! deadlines, and what is to be done.
+//!
+//! Each part owns its tables and takes this as an argument. Nothing here decides anything.
+//!
+//! Invariants: `files` holds exactly the files that the runner has open for us; `now` is
+//! the time of the input that is being handled.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::connection::{Connection, DownloadConnection, UploadConnection};
+use super::{GuestSettings, PeerKind, PeerSettings};
+use crate::limits::{ACTIONS_KEPT, Limits};
+use crate::node::connections::{ConnectionId, Connections};
+use crate::node::deadlines::Deadlines;
+use crate::node::fetch::{self, JobId};
+use crate::node::paths::Paths;
+use crate::node::{Action, Outcome, Report, share};
+use crate::proto::{CloseReason, FileId};
+
+/// What the parts of a peer have in common.
+#[derive(Debug)]
+pub(in crate::node) struct Context {
+    pub(in crate::node) now: Instant,
+    pub(in crate::node) settings: PeerSettings,
+    pub(in crate::node) limits: Rc<Limits>,
+    pub(in crate::node) connections: Connections<Connection>,
+    pub(in crate::node) paths: Paths,
+    pub(in crate::node) deadlines: Deadlines<Wake>,
+    pub(in crate::node) rng: fastrand::Rng,
+    files: BTreeMap<FileId, FileUse>,
+    next_file: u64,
+    actions: VecDeque<Action>,
+    /// Set once the program is to end.
+    outcome: Option<Outcome>,
+}
+
+/// What an open file is for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) enum FileUse {
+    /// Sent on this connection.
+    Source(ConnectionId),
+    /// The partial file of this job.
+    Partial(JobId),
+}
+
+/// What a deadline wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::node) enum Wake {
+    /// The registry is to be dialed.
+    Registry,
+    /// Offers of others may have expired.
+    Expiry,
+    Share(share::Wake),
+    Fetch(fetch::Wake),
+}
+
+impl Context {
+    /// Nothing is open yet; connections that come in leave `reserved` places for ours.
+    pub(super) fn new(now: Instant, settings: PeerSettings, reserved: usize) -> Self {
+        Self {
+            now,
+            limits: Rc::new(settings.limits),
+            connections: Connections::new(&settings.limits, reserved),
+            paths: Paths::default(),
+            deadlines: Deadlines::new(),
+            rng: fastrand::Rng::with_seed(settings.seed),
+            files: BTreeMap::new(),
+            next_file: 0,
+            actions: VecDeque::new(),
+            outcome: None,
+            settings,
+        }
+    }
+
+    /// What sets a guest apart, if this is one.
+    pub(in crate::node) fn guest(&self) -> Option<GuestSettings> {
+        match self.settings.kind {
+            PeerKind::Guest(guest) => Some(guest),
+            PeerKind::Fixed | PeerKind::AnyId => None,
+        }
+    }
+
+    /// Something is to be done.
+    pub(in crate::node) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    /// Something is to be told.
+    pub(in crate::node) fn report(&mut self, report: Report) {
+        self.act(Action::Report(report));
+    }
+
+    /// The program is to end once this input is handled.
+    pub(in crate::node) fn end(&mut self, outcome: Outcome) {
+        self.outcome.get_or_insert(outcome);
+    }
+
+    pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
+        self.outcome.take()
+    }
+
+    /// The next action. Once there is none, paths that nobody holds are forgotten.
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
+        let action = self.actions.pop_front();
+        if action.is_none() {
+            self.actions.shrink_to(ACTIONS_KEPT);
+            self.paths.sweep();
+        }
+        action
+    }
+
+    /// A new id for a file that is to be opened.
+    pub(in crate::node) fn open_file(&mut self, file_use: FileUse) -> FileId {
+        let file = FileId(self.next_file);
+        self.next_file += 1;
+        self.files.insert(file, file_use);
+        file
+    }
+
+    /// What a file is for; `None` if it is not open.
+    pub(in crate::node) fn file_use(&self, file: FileId) -> Option<FileUse> {
+        self.files.get(&file).copied()
+    }
+
+    /// The runner has closed a file; returns what it was for.
+    pub(in crate::node) fn forget_file(&mut self, file: FileId) -> Option<FileUse> {
+        self.files.remove(&file)
+    }
+
+    /// Closes a file that is open.
+    pub(in crate::node) fn discard(&mut self, file: FileId) {
+        if self.forget_file(file).is_some() {
+            self.act(Action::Discard(file));
+        }
+    }
+
+    /// The file opened last.
+    #[cfg(test)]
+    pub(super) fn last_file(&self) -> Option<FileId> {
+        self.files.keys().next_back().copied()
+    }
+
+    pub(super) fn discard_all(&mut self) {
+        for file in self.files.keys().copied().collect::<Vec<_>>() {
+            self.discard(file);
+        }
+    }
+
+    /// What every input about a connection ends with: something may have to be sent, and
+    /// its deadline may have moved.
+    pub(in crate::node) fn pump(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let (has_output, deadline) = (connection.transmit().is_some(), connection.poll_timeout());
+        if has_output {
+            self.act(Action::Transmit(id));
+        }
+        if let Some(deadline) = deadline {
+            self.connections.arm(id, deadline);
+        }
+    }
+
+    /// Closes a connection, which leaves the table; what follows is the caller's business.
+    pub(in crate::node) fn close(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+    ) -> Option<Connection> {
+        let is_guest = self.guest().is_some();
+        let connection = self.connections.remove(id)?;
+        let how = connection.close_how(is_guest);
+        self.act(Action::Close { connection: id, how, reason });
+        Some(connection)
+    }
+
+    /// The connection of an upload.
+    pub(in crate::node) fn upload(&mut self, id: ConnectionId) -> Option<&mut UploadConnection> {
+        match self.connections.get_mut(id)? {
+            Connection::Upload(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// The connection of a download.
+    pub(in crate::node) fn download(
+        &mut self,
+        id: ConnectionId,
+    ) -> Option<&mut DownloadConnection> {
+        match self.connections.get_mut(id)? {
+            Connection::Download(connection) => Some(connection),
+            _ => None,
+        }
+    }
+}

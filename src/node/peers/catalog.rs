@@ -1,0 +1,384 @@
+//! What is on offer: paths, and the peers that offer them.
+//!
+//! Offers are hints from anyone on the network, so every table is bounded. When
+//! one is full the oldest offer of a peer that never served us is evicted; peers
+//! that did are never evicted.
+//!
+//! Invariants: each offer has one slot in `offers`, one entry in `queue` and one in
+//! `paths`; `peers` counts the offers of each peer and has none with 0. Each path in
+//! `paths` is held once in [`Paths`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::content::PathId;
+use crate::limits::{
+    EVICTION_TRIES, KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, KNOWN_PEERS_MAX, SOURCES_PER_NAME_MAX,
+};
+use crate::node::HeardOffer;
+use crate::node::paths::Paths;
+use crate::wire::PeerId;
+use crate::wire::v0::Offer;
+
+/// What is on offer.
+#[derive(Debug)]
+pub(in crate::node) struct Catalog {
+    expiry: Duration,
+    offers: Slab<Heard>,
+    paths: BTreeMap<PathId, BTreeMap<PeerId, usize>>,
+    peers: BTreeMap<PeerId, Peer>,
+    /// Every offer once, by a time when it was heard that need not be the last: one that
+    /// was repeated is put back when its turn comes.
+    queue: BTreeSet<(Instant, usize)>,
+}
+
+/// Whether an offer was news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::node) enum News {
+    /// This peer did not offer this path before.
+    New,
+    /// It did.
+    Repeated,
+    /// It is not remembered: the tables are full of better ones.
+    Dropped,
+}
+
+#[derive(Debug)]
+struct Heard {
+    peer: PeerId,
+    path: PathId,
+    /// Where its last datagram came from.
+    from: SocketAddrV4,
+    heard_at: Instant,
+}
+
+/// An offer that was forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::node) struct Gone {
+    pub(super) peer: PeerId,
+    pub(super) path: PathId,
+    /// Whether it was the last one of its peer.
+    pub(super) is_last: bool,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    offers: usize,
+    has_served: bool,
+    /// Failed downloads since the last good one.
+    failures: u32,
+}
+
+impl Catalog {
+    /// Remembers each offer for `expiry` after it was last heard.
+    pub(in crate::node) fn new(expiry: Duration) -> Self {
+        Self {
+            expiry,
+            offers: Slab::new(),
+            paths: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            queue: BTreeSet::new(),
+        }
+    }
+
+    /// A peer was heard to offer a path.
+    pub(in crate::node) fn hear(
+        &mut self,
+        paths: &mut Paths,
+        now: Instant,
+        from: SocketAddrV4,
+        (peer, path): (PeerId, PathId),
+    ) -> News {
+        let heard = Heard { peer, path, from, heard_at: now };
+        let sources = self.paths.get(&path);
+        if let Some(&slot) = sources.and_then(|sources| sources.get(&peer)) {
+            self.offers[slot] = heard;
+            return News::Repeated;
+        }
+        if !self.make_room(paths, peer, path) {
+            return News::Dropped;
+        }
+        let sources = self.paths.get(&path).map_or(0, BTreeMap::len);
+        let slot = if sources < SOURCES_PER_NAME_MAX {
+            let slot = self.offers.insert(heard);
+            self.queue.insert((now, slot));
+            slot
+        } else {
+            let Some(slot) = self.oldest_unproven_source(path) else {
+                return News::Dropped;
+            };
+            self.unlink(paths, self.offers[slot].peer, path);
+            self.offers[slot] = heard;
+            slot
+        };
+        let sources = self.paths.entry(path).or_insert_with(|| {
+            paths.hold(path);
+            BTreeMap::new()
+        });
+        sources.insert(peer, slot);
+        self.peers.entry(peer).or_default().offers += 1;
+        News::New
+    }
+
+    /// Evicts old offers until a new one fits. Returns false if that does not work.
+    fn make_room(&mut self, paths: &mut Paths, peer: PeerId, path: PathId) -> bool {
+        let is_full = |catalog: &Self| {
+            let (paths, peers) = (&catalog.paths, &catalog.peers);
+            catalog.offers.len() >= KNOWN_OFFERS_MAX
+                || paths.len() >= KNOWN_NAMES_MAX && !paths.contains_key(&path)
+                || peers.len() >= KNOWN_PEERS_MAX && !peers.contains_key(&peer)
+        };
+        for _ in 0..EVICTION_TRIES {
+            if !is_full(self) {
+                return true;
+            }
+            let is_unproven =
+                |&(_, slot): &(Instant, usize)| !self.peers[&self.offers[slot].peer].has_served;
+            let oldest = self.queue.iter().take(EVICTION_TRIES).copied().find(is_unproven);
+            let Some((queued_at, slot)) = oldest else { return false };
+            self.queue.remove(&(queued_at, slot));
+            let heard_at = self.offers[slot].heard_at;
+            if heard_at > queued_at {
+                // Repeated since: its turn is later.
+                self.queue.insert((heard_at, slot));
+            } else {
+                self.forget(paths, slot);
+            }
+        }
+        !is_full(self)
+    }
+
+    fn oldest_unproven_source(&self, path: PathId) -> Option<usize> {
+        let sources = self.paths.get(&path)?.iter();
+        let unproven = sources.filter(|(peer, _)| !self.peers[peer].has_served);
+        unproven.map(|(_, &slot)| slot).min_by_key(|&slot| self.offers[slot].heard_at)
+    }
+
+    /// Takes an offer that left the queue out of all tables.
+    fn forget(&mut self, paths: &mut Paths, slot: usize) -> Gone {
+        let Heard { peer, path, .. } = self.offers.remove(slot);
+        let is_last = self.unlink(paths, peer, path);
+        Gone { peer, path, is_last }
+    }
+
+    /// Takes an offer out of `paths` and `peers`. Returns whether its peer has no other.
+    fn unlink(&mut self, paths: &mut Paths, peer: PeerId, path: PathId) -> bool {
+        if let Some(sources) = self.paths.get_mut(&path) {
+            sources.remove(&peer);
+            if sources.is_empty() {
+                self.paths.remove(&path);
+                paths.release(path);
+            }
+        }
+        let Some(entry) = self.peers.get_mut(&peer) else { return false };
+        entry.offers -= 1;
+        if entry.offers > 0 {
+            return false;
+        }
+        self.peers.remove(&peer);
+        true
+    }
+
+    /// When the next offer may expire.
+    pub(in crate::node) fn next_expiry(&self) -> Option<Instant> {
+        self.queue.first().map(|&(at, _)| at + self.expiry)
+    }
+
+    /// Forgets what was not repeated in time, and returns that.
+    pub(in crate::node) fn expire(&mut self, paths: &mut Paths, now: Instant) -> Vec<Gone> {
+        let mut gone = Vec::new();
+        while let Some(&(at, slot)) = self.queue.first()
+            && now >= at + self.expiry
+        {
+            self.queue.pop_first();
+            let heard_at = self.offers[slot].heard_at;
+            if now < heard_at + self.expiry {
+                self.queue.insert((heard_at, slot));
+            } else {
+                gone.push(self.forget(paths, slot));
+            }
+        }
+        gone
+    }
+
+    /// How many offers are remembered.
+    pub(in crate::node) fn len(&self) -> usize {
+        self.offers.len()
+    }
+
+    /// How many peers they are from.
+    pub(in crate::node) fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// The peers that offer anything.
+    pub(in crate::node) fn peer_ids(&self) -> impl Iterator<Item = PeerId> + use<'_> {
+        self.peers.keys().copied()
+    }
+
+    /// The peers that offer a path, in order of their ids.
+    pub(in crate::node) fn sources(&self, path: PathId) -> impl Iterator<Item = PeerId> + use<'_> {
+        self.paths.get(&path).into_iter().flat_map(|sources| sources.keys().copied())
+    }
+
+    /// The paths on offer.
+    pub(in crate::node) fn paths(&self) -> impl Iterator<Item = PathId> + use<'_> {
+        self.paths.keys().copied()
+    }
+
+    /// Everything on offer, in order of the paths and then of the peers.
+    pub(in crate::node) fn offers(&self, paths: &Paths) -> Vec<HeardOffer> {
+        let heard = self.offers.iter().filter_map(|(_, heard)| {
+            let &Heard { peer, path, from, heard_at } = heard;
+            let name = paths.get(path)?.name()?;
+            Some(HeardOffer { offer: Offer { peer, name }, from, heard_at })
+        });
+        let mut offers: Vec<_> = heard.collect();
+        offers.sort_by_key(|heard| (heard.offer.name, heard.offer.peer));
+        offers
+    }
+
+    /// Failed downloads from a peer since the last good one.
+    pub(in crate::node) fn failures(&self, peer: PeerId) -> u32 {
+        self.peers.get(&peer).map_or(0, |peer| peer.failures)
+    }
+
+    /// A download from this peer failed.
+    pub(in crate::node) fn note_failure(&mut self, peer: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.failures = peer.failures.saturating_add(1);
+        }
+    }
+
+    /// A download from this peer was verified.
+    pub(in crate::node) fn note_success(&mut self, peer: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            (peer.failures, peer.has_served) = (0, true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::wire::v0::FileName;
+
+    const EXPIRY: Duration = Duration::from_secs(15);
+    const FROM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+
+    /// A catalog, and the paths that it knows.
+    struct Scene {
+        catalog: Catalog,
+        paths: Paths,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            Self { catalog: Catalog::new(EXPIRY), paths: Paths::default() }
+        }
+
+        fn hear(&mut self, now: Instant, peer: u32, name: &str) -> News {
+            let path = self.paths.intern_name(FileName::new(name).unwrap());
+            let news = self.catalog.hear(&mut self.paths, now, FROM, (PeerId(peer), path));
+            self.paths.sweep();
+            news
+        }
+
+        /// What expires: of which peer, under which name, and whether it was its last.
+        fn expire(&mut self, now: Instant) -> Vec<(u32, String, bool)> {
+            let gone = self.catalog.expire(&mut self.paths, now);
+            let name = |path| self.paths.get(path).unwrap().to_string();
+            let gone = gone.iter().map(|gone| (gone.peer.0, name(gone.path), gone.is_last));
+            let gone = gone.collect();
+            self.paths.sweep();
+            gone
+        }
+
+        fn sources(&self, name: &str) -> Vec<u32> {
+            let path = self.paths.find(name);
+            path.into_iter().flat_map(|path| self.catalog.sources(path)).map(|p| p.0).collect()
+        }
+    }
+
+    fn gone(peer: u32, name: &str, is_last: bool) -> (u32, String, bool) {
+        (peer, name.to_owned(), is_last)
+    }
+
+    fn check(scene: &Scene) {
+        let catalog = &scene.catalog;
+        assert_eq!(catalog.queue.len(), catalog.offers.len());
+        assert_eq!(catalog.paths.values().map(BTreeMap::len).sum::<usize>(), catalog.offers.len());
+        assert_eq!(catalog.peers.values().map(|p| p.offers).sum::<usize>(), catalog.offers.len());
+        assert!(catalog.peers.values().all(|peer| peer.offers > 0));
+        assert!(catalog.paths.values().all(|s| (1..=SOURCES_PER_NAME_MAX).contains(&s.len())));
+        assert!(catalog.offers.len() <= KNOWN_OFFERS_MAX);
+        assert!(catalog.paths.len() <= KNOWN_NAMES_MAX && catalog.peers.len() <= KNOWN_PEERS_MAX);
+    }
+
+    #[test]
+    fn an_offer_lives_from_when_it_was_last_heard() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut catalog = Scene::new();
+        assert_eq!(catalog.hear(at(0), 1, "a"), News::New);
+        assert_eq!(catalog.hear(at(1), 2, "a"), News::New);
+        assert_eq!(catalog.hear(at(9), 1, "a"), News::Repeated);
+        assert_eq!(catalog.expire(at(16)), [gone(2, "a", true)]);
+        assert_eq!(catalog.sources("a"), [1]);
+        assert_eq!(catalog.catalog.next_expiry(), Some(at(24)));
+        // Heard later but known longer: each goes when its own time has come.
+        catalog.hear(at(17), 3, "a");
+        catalog.hear(at(18), 4, "a");
+        catalog.hear(at(19), 3, "a");
+        catalog.hear(at(23), 4, "a");
+        assert_eq!(catalog.expire(at(24)), [gone(1, "a", true)]);
+        assert_eq!(catalog.expire(at(33)), []);
+        catalog.hear(at(33), 5, "a");
+        catalog.hear(at(40), 5, "b");
+        assert_eq!(catalog.expire(at(34)), [gone(3, "a", true)]);
+        assert_eq!(catalog.expire(at(38)), [gone(4, "a", true)]);
+        assert_eq!(catalog.expire(at(48)), [gone(5, "a", false)]);
+        assert_eq!(catalog.expire(at(55)), [gone(5, "b", true)]);
+        check(&catalog);
+        assert_eq!((catalog.catalog.offers.len(), catalog.catalog.next_expiry()), (0, None));
+    }
+
+    #[test]
+    fn a_flood_fills_no_table_over_its_bound_and_evicts_nobody_who_served() {
+        let start = Instant::now();
+        let mut catalog = Scene::new();
+        catalog.hear(start, 7, "wanted");
+        catalog.catalog.note_success(PeerId(7));
+        for i in 0..200_000_u32 {
+            catalog.hear(start, 1000 + i % 5000, &format!("file {}", i % 30_000));
+            catalog.hear(start, 10_000 + i % 100, "wanted");
+        }
+        check(&catalog);
+        assert!(catalog.sources("wanted").contains(&7));
+    }
+
+    #[test]
+    fn offers_that_are_repeated_outlive_a_flood_of_ones_that_are_not() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let mut catalog = Scene::new();
+        for i in 0..20_u32 {
+            catalog.hear(at(0), 7, &format!("honest {i}"));
+        }
+        for i in 0..200_000_u32 {
+            let now = at(1 + u64::from(i) / 100);
+            catalog.hear(now, 1000 + i % 4000, &format!("file {i}"));
+            if i % 10_000 == 0 {
+                (0..20).for_each(|i| _ = catalog.hear(now, 7, &format!("honest {i}")));
+            }
+        }
+        check(&catalog);
+        let is_there = |i: u32| !catalog.sources(&format!("honest {i}")).is_empty();
+        assert!((0..20).all(is_there));
+    }
+}

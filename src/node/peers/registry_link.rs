@@ -1,0 +1,177 @@
+//! The connection to the registry: made at the start, kept open for lookups, made
+//! again with growing delays when it is lost. Without it the peer carries on with
+//! what it has.
+
+use crate::limits::{ID_TRIES_MAX, RETRY_DELAY_MIN};
+use crate::node::peer::{Connection, Context, PeerKind, Wake};
+use crate::node::retry::Backoff;
+use crate::node::{Action, ConnectionId, Outcome, Report};
+use crate::proto::CloseReason;
+use crate::proto::v0::{Registration, RegistrationEvent};
+use crate::wire::{FieldText, PeerId};
+
+use super::LinkEvent;
+
+/// What is known of the registry.
+#[derive(Debug)]
+pub(super) struct RegistryLink {
+    /// The connection, made or being made.
+    connection: Option<ConnectionId>,
+    backoff: Backoff,
+    /// Whether a registration was ever accepted, or a guest ever got through: a refusal
+    /// after that is an old entry of our own that has yet to go, one before is for good.
+    pub(super) was_registered: bool,
+    /// Ids that were refused.
+    refused_ids: u32,
+    /// Reports of failure since the last registration.
+    failures: u32,
+}
+
+impl RegistryLink {
+    pub(super) fn new() -> Self {
+        Self {
+            connection: None,
+            backoff: Backoff::new(RETRY_DELAY_MIN),
+            was_registered: false,
+            refused_ids: 0,
+            failures: 0,
+        }
+    }
+
+    /// Makes the connection.
+    pub(super) fn dial(&mut self, ctx: &mut Context) {
+        debug_assert_eq!(self.connection, None);
+        let registration = match ctx.guest() {
+            Some(_) => Registration::guest(ctx.now, &ctx.limits),
+            None => {
+                let (id, port) = (ctx.settings.id, ctx.settings.port);
+                Registration::new(ctx.now, &ctx.limits, id, port)
+            }
+        };
+        let Some(connection) = ctx.connections.dial(Connection::Registration(registration)) else {
+            let retry_at = ctx.now + self.backoff.delay(&mut ctx.rng);
+            return ctx.deadlines.arm(Wake::Registry, retry_at);
+        };
+        self.connection = Some(connection);
+        ctx.act(Action::Dial { connection, to: ctx.settings.registry });
+        ctx.pump(connection);
+    }
+
+    /// The registration, if the registry has entered us.
+    fn registration<'a>(&self, ctx: &'a mut Context) -> Option<&'a mut Registration> {
+        match ctx.connections.get_mut(self.connection?)? {
+            Connection::Registration(registration) if registration.is_registered() => {
+                Some(registration)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the registry has entered us, so that it can be asked.
+    pub(super) fn is_registered(&self, ctx: &mut Context) -> bool {
+        self.registration(ctx).is_some()
+    }
+
+    /// Asks where a peer is, if we are registered.
+    pub(super) fn look_up(&self, ctx: &mut Context, peer: PeerId) {
+        let now = ctx.now;
+        if let Some(registration) = self.registration(ctx) {
+            registration.look_up(now, peer);
+            self.connection.into_iter().for_each(|connection| ctx.pump(connection));
+        }
+    }
+
+    /// The connection is made.
+    pub(super) fn on_connected(
+        &mut self,
+        ctx: &mut Context,
+        connection: ConnectionId,
+    ) -> Option<LinkEvent> {
+        let now = ctx.now;
+        if let Some(Connection::Registration(registration)) = ctx.connections.get_mut(connection) {
+            registration.handle_connected(now);
+        }
+        self.is_registered(ctx).then(|| self.on_registered(ctx))
+    }
+
+    /// The next event that bytes of the registry lead to; `None` once all are consumed.
+    pub(super) fn on_bytes(
+        &mut self,
+        ctx: &mut Context,
+        connection: ConnectionId,
+        bytes: &[u8],
+        at: &mut usize,
+    ) -> Option<LinkEvent> {
+        let now = ctx.now;
+        let Some(Connection::Registration(registration)) = ctx.connections.get_mut(connection)
+        else {
+            return None;
+        };
+        match registration.handle_bytes(now, bytes, at) {
+            Ok(Some(RegistrationEvent::Registered)) => Some(self.on_registered(ctx)),
+            Ok(Some(RegistrationEvent::Refused(text))) => {
+                self.on_refused(ctx, connection, text);
+                None
+            }
+            Ok(Some(RegistrationEvent::Address { peer, address })) => {
+                Some(LinkEvent::Address { peer, address })
+            }
+            Ok(None) => None,
+            Err(reason) => {
+                ctx.close(connection, reason);
+                Some(self.on_lost(ctx, reason))
+            }
+        }
+    }
+
+    fn on_registered(&mut self, ctx: &mut Context) -> LinkEvent {
+        self.was_registered = true;
+        self.failures = 0;
+        self.backoff.reset();
+        if ctx.guest().is_none() {
+            ctx.report(Report::Registered { registry: ctx.settings.registry });
+        }
+        LinkEvent::Registered
+    }
+
+    fn on_refused(&mut self, ctx: &mut Context, connection: ConnectionId, text: FieldText) {
+        if self.was_registered {
+            let retry_in = self.backoff.delay(&mut ctx.rng);
+            let registry = ctx.settings.registry;
+            ctx.report(Report::RegistrationRefused { registry, text, retry_in });
+            ctx.deadlines.arm(Wake::Registry, ctx.now + retry_in);
+            return self.close_refused(ctx, connection);
+        }
+        self.refused_ids += 1;
+        let may_change = matches!(ctx.settings.kind, PeerKind::AnyId);
+        if !may_change || self.refused_ids >= ID_TRIES_MAX {
+            return ctx.end(Outcome::Refused(text));
+        }
+        // 0 is what guests acknowledge with.
+        let next = PeerId(ctx.rng.u32(1..));
+        let peer = std::mem::replace(&mut ctx.settings.id, next);
+        ctx.report(Report::IdRefused { peer, text, next });
+        self.close_refused(ctx, connection);
+        self.dial(ctx);
+    }
+
+    /// Nothing was asked on a connection that was refused, so nothing follows.
+    fn close_refused(&mut self, ctx: &mut Context, connection: ConnectionId) {
+        ctx.close(connection, CloseReason::Refused);
+        self.connection = None;
+    }
+
+    /// The connection is over.
+    pub(super) fn on_lost(&mut self, ctx: &mut Context, reason: CloseReason) -> LinkEvent {
+        self.connection = None;
+        let is_first = self.failures == 0;
+        if reason != CloseReason::Stopping {
+            let retry_in = self.backoff.delay(&mut ctx.rng);
+            self.failures = self.failures.saturating_add(1);
+            let (registry, again) = (ctx.settings.registry, !is_first);
+            ctx.report(Report::RegistryUnreachable { registry, reason, retry_in, again });
+            ctx.deadlines.arm(Wake::Registry, ctx.now + retry_in);
+        }
+        LinkEvent::Lost { is_first }
+    }
+}

@@ -1,0 +1,180 @@
+//! The complete files of our own folder: what may be offered and sent.
+//!
+//! A request is answered from this table alone: a name that came over the wire
+//! is looked up here and never made into a path of the file system.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
+
+use crate::content::PathId;
+use crate::content::{Digest, Version};
+use crate::limits::{HASH_AHEAD_BYTES, HASH_AHEAD_FILES_MAX, REHASH_DELAY_MIN};
+use crate::node::ConnectionId;
+use crate::node::paths::Paths;
+use crate::node::retry::Backoff;
+use crate::wire::FilePath;
+
+/// One complete file.
+#[derive(Debug)]
+pub(super) struct LocalFile {
+    /// The version that the fields below speak of.
+    pub(super) version: Version,
+    /// How much of it is hashed.
+    pub(super) hashed_bytes: u64,
+    /// Its digest, once all is hashed.
+    pub(super) digest: Option<Digest>,
+    /// Uploads of this version that wait for the hash, or may have to.
+    pub(super) followers: BTreeSet<ConnectionId>,
+    /// When to hash it again if it does not settle.
+    pub(super) rehash: Backoff,
+}
+
+/// The complete files of our folder.
+///
+/// Invariants: `files` and `order` hold the same paths, each held once in [`Paths`]. A file
+/// without digest is in `unhashed` or in `hashing`, or waits for its rehash. There is no
+/// path in them that is not in `files`.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    files: BTreeMap<PathId, LocalFile>,
+    /// By path, so that what a folder holds stands together.
+    order: BTreeMap<FilePath, PathId>,
+    unhashed: BTreeSet<PathId>,
+    /// With the sizes that the files had when it began, in bytes.
+    hashing: BTreeMap<PathId, u64>,
+}
+
+impl Index {
+    /// Enters a file, or its new version.
+    pub(super) fn insert(
+        &mut self,
+        paths: &mut Paths,
+        path: PathId,
+        version: Version,
+        digest: Option<Digest>,
+    ) {
+        let Some(text) = paths.get(path) else { return };
+        if self.order.insert(text.clone(), path).is_none() {
+            paths.hold(path);
+        }
+        let hashed_bytes = if digest.is_some() { version.size_bytes } else { 0 };
+        let file = LocalFile {
+            version,
+            hashed_bytes,
+            digest,
+            followers: BTreeSet::new(),
+            rehash: Backoff::new(REHASH_DELAY_MIN),
+        };
+        self.files.insert(path, file);
+        if digest.is_some() {
+            self.unhashed.remove(&path);
+        } else if !self.hashing.contains_key(&path) {
+            self.unhashed.insert(path);
+        }
+    }
+
+    /// Takes a file out.
+    pub(super) fn remove(&mut self, paths: &mut Paths, path: PathId) -> Option<LocalFile> {
+        let file = self.files.remove(&path)?;
+        self.unhashed.remove(&path);
+        self.hashing.remove(&path);
+        if let Some(text) = paths.get(path) {
+            self.order.remove(text);
+        }
+        paths.release(path);
+        Some(file)
+    }
+
+    /// Begins to hash a file that has no digest, unless that is under way. Returns whether
+    /// the runner has to be told.
+    pub(super) fn begin_hash(&mut self, path: PathId) -> bool {
+        let Some(file) = self.files.get(&path).filter(|file| file.digest.is_none()) else {
+            return false;
+        };
+        self.unhashed.remove(&path);
+        self.hashing.insert(path, file.version.size_bytes).is_none()
+    }
+
+    /// The hash of a file has ended, in whichever way.
+    pub(super) fn end_hash(&mut self, path: PathId) {
+        self.hashing.remove(&path);
+    }
+
+    /// Whether the hash of a file is under way.
+    pub(super) fn is_hashing(&self, path: PathId) -> bool {
+        self.hashing.contains_key(&path)
+    }
+
+    /// The next file to hash for its own sake: when no other is hashed, or only a few small
+    /// ones, so that a disk is not waited for once for each of them.
+    pub(super) fn next_unhashed(&self) -> Option<PathId> {
+        let sizes_bytes = self.hashing.values().copied();
+        let has_room = self.hashing.is_empty()
+            || self.hashing.len() < HASH_AHEAD_FILES_MAX
+                && sizes_bytes.fold(0, u64::saturating_add) < HASH_AHEAD_BYTES;
+        self.unhashed.first().copied().filter(|_| has_room)
+    }
+
+    /// A complete file.
+    pub(super) fn get(&self, path: PathId) -> Option<&LocalFile> {
+        self.files.get(&path)
+    }
+
+    /// A complete file.
+    pub(super) fn get_mut(&mut self, path: PathId) -> Option<&mut LocalFile> {
+        self.files.get_mut(&path)
+    }
+
+    /// The files behind `cursor`, in order of their paths.
+    pub(super) fn after(
+        &self,
+        cursor: Option<FilePath>,
+    ) -> impl Iterator<Item = (&FilePath, PathId)> + use<'_> {
+        let from = cursor.map_or(Unbounded, Excluded);
+        self.order.range((from, Unbounded)).map(|(path, id)| (path, *id))
+    }
+
+    /// The files with their sizes, in order of their paths.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = (FilePath, u64)> {
+        self.order.iter().map(|(path, id)| (path.clone(), self.files[id].version.size_bytes))
+    }
+
+    /// How many files there are.
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::v0::FileName;
+
+    /// Enters files of so many bytes each, and gives how many of them are begun.
+    fn begins(count: usize, size_bytes: u64) -> usize {
+        let (mut index, mut paths) = (Index::default(), Paths::default());
+        for n in 0..count {
+            let path = paths.intern_name(FileName::new(&format!("f{n}")).unwrap());
+            let inode = n as u64;
+            let version = Version { device: 1, inode, size_bytes, modified_ns: 0, changed_ns: 0 };
+            index.insert(&mut paths, path, version, None);
+        }
+        let mut begun = 0;
+        while let Some(path) = index.next_unhashed() {
+            assert!(index.begin_hash(path) && !index.begin_hash(path));
+            begun += 1;
+        }
+        index.end_hash(paths.find("f0").unwrap());
+        assert_eq!(index.next_unhashed().is_some(), begun < count, "one ends, the next begins");
+        begun
+    }
+
+    #[test]
+    fn small_files_are_hashed_several_at_once_and_large_ones_one_by_one() {
+        assert_eq!(begins(3, 1), 3);
+        assert_eq!(begins(2 * HASH_AHEAD_FILES_MAX, 1), HASH_AHEAD_FILES_MAX);
+        assert_eq!(begins(9, HASH_AHEAD_BYTES / 4), 4);
+        assert_eq!(begins(2, HASH_AHEAD_BYTES), 1);
+        assert_eq!(begins(2, u64::MAX), 1);
+    }
+}

@@ -1,0 +1,142 @@
+//! What we have: the files of our folder, followed as they change, hashed, offered and sent.
+//!
+//! Owns the index, what is not settled yet, and the schedule of offers. Does not know who
+//! else is there, nor what we want.
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | [`index`] | the complete files |
+//! | [`settling`] | what changes in our folder is shared once it has settled |
+//! | [`hashing`] | each version of a file is hashed once |
+//! | [`serving`] | uploads |
+//! | [`offers`] | which file is offered when |
+
+mod hashing;
+mod index;
+mod offers;
+mod serving;
+mod settling;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use self::index::Index;
+use self::settling::Settling;
+use super::peer::Context;
+use super::{PathId, Report};
+use crate::content::{Digest, FileError, Version};
+use crate::limits::SHARED_FILES_MAX;
+use crate::proto::CloseReason;
+use crate::proto::v0::OfferSchedule;
+use crate::wire::FilePath;
+
+/// What we have.
+///
+/// Invariant: a path is in `index` or in `settling`, never in both.
+#[derive(Debug)]
+pub(super) struct Share {
+    index: Index,
+    settling: Settling,
+    schedule: OfferSchedule,
+    /// Files that are new, and not offered yet.
+    news: BTreeSet<PathId>,
+    /// When the last of them were offered.
+    news_at: Option<Instant>,
+    /// Whether others can learn where we are, so that news is worth an offer of its own.
+    can_be_found: bool,
+    /// How many files may be shared or settling.
+    files_max: usize,
+}
+
+/// What a deadline wakes here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wake {
+    /// The next batch of offers is due.
+    Offers,
+    /// New files may be offered again.
+    News,
+    /// A file may have settled.
+    Settled(PathId),
+    /// A file that changed under the hash is hashed again.
+    Rehash(PathId),
+    /// The next files are looked at, as changes were missed.
+    LookAtAll,
+}
+
+impl Share {
+    /// Shares nothing yet; without a registry the first offer goes out at `offers_at`.
+    pub(super) fn new(ctx: &Context, offers_at: Instant) -> Self {
+        Self {
+            index: Index::default(),
+            settling: Settling::default(),
+            schedule: OfferSchedule::new(offers_at, ctx.settings.offer_interval),
+            news: BTreeSet::new(),
+            news_at: None,
+            can_be_found: false,
+            files_max: SHARED_FILES_MAX,
+        }
+    }
+
+    /// Whether a file stands in our folder under this path, complete or not.
+    pub(super) fn has(&self, path: PathId) -> bool {
+        self.index.get(path).is_some() || self.settling.contains(path)
+    }
+
+    /// How many files are shared.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The files that are shared, with their sizes in bytes, in order of their paths.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = (FilePath, u64)> {
+        self.index.sizes()
+    }
+
+    /// A deadline has come.
+    pub(super) fn on_wake(&mut self, ctx: &mut Context, wake: Wake) {
+        match wake {
+            Wake::Offers => self.offer_batch(ctx),
+            Wake::News => self.offer_news(ctx),
+            Wake::Settled(path) => self.on_settle_due(ctx, path),
+            Wake::Rehash(path) => _ = self.begin_hash(ctx, path),
+            Wake::LookAtAll => self.look_at_all(ctx),
+        }
+    }
+
+    /// A file was fetched: what stood there for a moment is gone.
+    pub(super) fn add_fetched(
+        &mut self,
+        ctx: &mut Context,
+        path: PathId,
+        version: Version,
+        digest: Digest,
+    ) {
+        self.end_settling(ctx, path);
+        self.withdraw(ctx, path);
+        self.index.insert(&mut ctx.paths, path, version, Some(digest));
+        self.arm_offers(ctx);
+        self.announce(ctx, path);
+    }
+
+    /// Takes a file out of those that are shared, and cuts its uploads off. Returns whether
+    /// it was among them.
+    fn withdraw(&mut self, ctx: &mut Context, path: PathId) -> bool {
+        ctx.deadlines.disarm(rehash(path));
+        let Some(local) = self.index.remove(&mut ctx.paths, path) else { return false };
+        for follower in local.followers {
+            self.close(ctx, follower, CloseReason::SourceChanged);
+        }
+        true
+    }
+
+    /// A file can no longer be shared.
+    fn lose_file(&mut self, ctx: &mut Context, path: PathId, error: FileError) {
+        if self.withdraw(ctx, path) {
+            ctx.report(Report::FileLost { path, error });
+        }
+    }
+}
+
+fn rehash(path: PathId) -> super::peer::Wake {
+    super::peer::Wake::Share(Wake::Rehash(path))
+}

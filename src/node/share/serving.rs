@@ -1,0 +1,225 @@
+//! Uploads: a request is answered from the index, and an upload goes no further than the
+//! hash has come.
+
+use std::net::SocketAddrV4;
+
+use super::Share;
+use crate::content::{Digest, FileError, Version};
+use crate::node::peer::{
+    AcceptedConnection, Connection, Context, FileUse, Served, UploadConnection,
+};
+use crate::node::{Action, ConnectionId, Report};
+use crate::proto::v0::{Upload, UploadEvent};
+use crate::proto::{Accepted, CloseReason, FileId, Protocol};
+use crate::wire::v0::FileName;
+
+impl Share {
+    /// A connection came in. `None` if there are too many.
+    pub(in crate::node) fn accept(
+        &mut self,
+        ctx: &mut Context,
+        from: SocketAddrV4,
+    ) -> Option<ConnectionId> {
+        let accepted = Accepted::new(ctx.now, &ctx.limits);
+        let connection = Connection::Accepted(AcceptedConnection { from, accepted });
+        let id = ctx.connections.accept(from, connection);
+        match id {
+            Some(id) => ctx.pump(id),
+            None => ctx.report(Report::ConnectionRefused { from }),
+        }
+        id
+    }
+
+    /// The first bytes came: replaces an accepted connection with the machine that its first
+    /// byte asks for.
+    pub(in crate::node) fn on_first_bytes(
+        &mut self,
+        ctx: &mut Context,
+        id: ConnectionId,
+        bytes: &[u8],
+    ) {
+        let (Some(slot), Some(&first)) = (ctx.connections.get_mut(id), bytes.first()) else {
+            return;
+        };
+        let Connection::Accepted(AcceptedConnection { from, accepted }) = slot else { return };
+        let from = *from;
+        match accepted.handle_first_byte(first) {
+            Ok(Protocol::V0Upload) => {
+                // Another address of this host counts as another host: the window is then larger.
+                let upload = Upload::new(ctx.now, &ctx.limits, from.ip().is_loopback());
+                *slot = Connection::Upload(UploadConnection { from, upload, served: None });
+                self.on_bytes(ctx, id, bytes);
+            }
+            Err(reason) => {
+                ctx.close(id, reason);
+                ctx.report(Report::ConnectionClosed { from, reason });
+            }
+        }
+    }
+
+    /// Bytes came on the connection of an upload.
+    pub(in crate::node) fn on_bytes(&mut self, ctx: &mut Context, id: ConnectionId, bytes: &[u8]) {
+        let mut at = 0;
+        let now = ctx.now;
+        while let Some(connection) = ctx.upload(id) {
+            match connection.upload.handle_bytes(now, bytes, &mut at) {
+                Ok(None) => return,
+                Ok(event) => self.on_event(ctx, id, event),
+                Err(reason) => return self.close(ctx, id, reason),
+            }
+        }
+    }
+
+    /// The socket took some bytes of an upload.
+    pub(in crate::node) fn on_transmitted(
+        &mut self,
+        ctx: &mut Context,
+        id: ConnectionId,
+        len_bytes: usize,
+    ) {
+        let now = ctx.now;
+        let Some(connection) = ctx.upload(id) else { return };
+        let event = connection.upload.transmitted(now, len_bytes);
+        if let Some(deadline) = connection.upload.poll_timeout() {
+            ctx.connections.arm(id, deadline);
+        }
+        self.on_event(ctx, id, event);
+    }
+
+    fn on_event(&mut self, ctx: &mut Context, id: ConnectionId, event: Option<UploadEvent>) {
+        match event {
+            Some(UploadEvent::Requested(name)) => self.on_requested(ctx, id, name),
+            Some(UploadEvent::Sent(_)) => {
+                if let Some(served) = ctx.upload(id).and_then(|it| it.served.as_mut())
+                    && let Some(file) = served.file.take()
+                {
+                    let served = **served;
+                    self.release(ctx, id, file, served);
+                }
+            }
+            Some(UploadEvent::Acknowledged) => self.on_acknowledged(ctx, id),
+            None => {}
+        }
+    }
+
+    fn on_acknowledged(&mut self, ctx: &mut Context, id: ConnectionId) {
+        let now = ctx.now;
+        let Some(connection) = ctx.upload(id) else { return };
+        let to = connection.from;
+        if let Some(served) = connection.served.take() {
+            let Served { path, size_bytes, began, .. } = *served;
+            let elapsed = now.saturating_duration_since(began);
+            ctx.report(Report::UploadDone { path, to, size_bytes, elapsed });
+            ctx.paths.release(path);
+        }
+    }
+
+    fn on_requested(&mut self, ctx: &mut Context, id: ConnectionId, name: FileName) {
+        // A peer that requests the next file has the last one, acknowledged or not.
+        self.on_acknowledged(ctx, id);
+        let path = ctx.paths.intern_name(name);
+        if self.index.get(path).is_none() {
+            let from = ctx.upload(id).map(|connection| connection.from);
+            from.into_iter().for_each(|from| ctx.report(Report::NotShared { path, from }));
+            return self.close(ctx, id, CloseReason::NotShared);
+        }
+        let file = ctx.open_file(FileUse::Source(id));
+        let began = ctx.now;
+        if let Some(connection) = ctx.upload(id) {
+            let served = Served { path, file: Some(file), size_bytes: 0, began };
+            connection.served = Some(Box::new(served));
+            ctx.paths.hold(path);
+        }
+        ctx.act(Action::OpenSource { file, path });
+    }
+
+    /// The file of an upload is open.
+    pub(in crate::node) fn on_opened(&mut self, ctx: &mut Context, file: FileId, version: Version) {
+        let Some(FileUse::Source(id)) = ctx.file_use(file) else { return };
+        let now = ctx.now;
+        let Some(connection) = ctx.upload(id) else { return };
+        let Some(served) = &mut connection.served else { return };
+        let (to, path, size_bytes) = (connection.from, served.path, version.size_bytes);
+        served.size_bytes = size_bytes;
+        connection.upload.handle_source(now, file, size_bytes);
+        ctx.report(Report::UploadStarted { path, to, size_bytes });
+        self.note_version(ctx, path, version);
+        let Some(local) = self.index.get_mut(path) else {
+            return self.close(ctx, id, CloseReason::SourceChanged);
+        };
+        local.followers.insert(id);
+        let (hashed_bytes, digest) = (local.hashed_bytes, local.digest);
+        if digest.is_none() {
+            self.begin_hash(ctx, path);
+        }
+        self.tell_hashed(ctx, id, hashed_bytes, digest);
+    }
+
+    /// The file of an upload is hashed this far; all of it once there is a digest.
+    pub(super) fn tell_hashed(
+        &mut self,
+        ctx: &mut Context,
+        id: ConnectionId,
+        hashed_bytes: u64,
+        digest: Option<Digest>,
+    ) {
+        let now = ctx.now;
+        let Some(connection) = ctx.upload(id) else { return };
+        let event = connection.upload.handle_hashed(now, hashed_bytes, digest);
+        self.on_event(ctx, id, event);
+        ctx.pump(id);
+    }
+
+    /// The file of an upload cannot be opened or read.
+    pub(in crate::node) fn on_source_failed(
+        &mut self,
+        ctx: &mut Context,
+        id: ConnectionId,
+        error: FileError,
+    ) {
+        let served = ctx.upload(id).and_then(|connection| connection.served.as_ref());
+        let Some(path) = served.map(|served| served.path) else { return };
+        self.close(ctx, id, CloseReason::SourceChanged);
+        match error {
+            FileError::Missing => self.lose_file(ctx, path, error),
+            FileError::NoRoom(_) | FileError::Shortage(_) | FileError::Io(_) => {
+                ctx.report(Report::ReadFailed { path, error });
+            }
+            FileError::Changed | FileError::Exists | FileError::Folder | FileError::Full => {}
+        }
+    }
+
+    /// Closes the connection of an upload.
+    pub(super) fn close(&mut self, ctx: &mut Context, id: ConnectionId, reason: CloseReason) {
+        if let Some(Connection::Upload(connection)) = ctx.close(id, reason) {
+            self.on_lost(ctx, id, connection, reason);
+        }
+    }
+
+    /// The connection of an upload is over.
+    pub(in crate::node) fn on_lost(
+        &mut self,
+        ctx: &mut Context,
+        id: ConnectionId,
+        connection: UploadConnection,
+        reason: CloseReason,
+    ) {
+        let from = connection.from;
+        if let Some(served) = connection.served {
+            if let Some(file) = served.file {
+                self.release(ctx, id, file, *served);
+            }
+            ctx.report(Report::UploadFailed { path: served.path, to: from, reason });
+            ctx.paths.release(served.path);
+        }
+        ctx.report(Report::ConnectionClosed { from, reason });
+    }
+
+    /// The file of an upload is not needed any more.
+    fn release(&mut self, ctx: &mut Context, id: ConnectionId, file: FileId, served: Served) {
+        ctx.discard(file);
+        if let Some(local) = self.index.get_mut(served.path) {
+            local.followers.remove(&id);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What is added to our folder, changes in it or goes, while we run.
+//!
+//! ```text
+//!               closed by its writer
+//!   unknown ──────────────────────────────▶ shared
+//!      │                                     │  ▲
+//!      │ seen, perhaps not whole     written │  │ closed by its writer, or unchanged
+//!      │                    or found changed │  │ for 2 s
+//!      │                                     ▼  │
+//!      └─────────────────────────────────▶ settling
+//! ```
+//!
+//! A file is shared or settling, never both. A settling file is neither offered nor
+//! sent. The kernel need not report each change: a file that was not closed is observed
+//! once more when its time has come.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::{Share, Wake};
+use crate::content::{Digest, FileError, Sight, Version};
+use crate::limits::{LOOK_PAUSE, LOOKS_PER_TURN, REST_TIME};
+use crate::node::peer::{Context, Wake as PeerWake};
+use crate::node::{Action, PathId, Report};
+use crate::wire::FilePath;
+
+const LOOK_AT_ALL: PeerWake = PeerWake::Share(Wake::LookAtAll);
+
+/// What may still change in our folder.
+#[derive(Debug, Default)]
+pub(super) struct Settling {
+    files: BTreeMap<PathId, SettlingFile>,
+    /// Under way while changes may have been missed.
+    look: Option<LookAtAll>,
+}
+
+/// A file that may still be written to. Its path is held.
+#[derive(Debug)]
+struct SettlingFile {
+    version: Version,
+    /// If it does not change before.
+    settled_at: Instant,
+}
+
+/// All files that are shared are observed, in the order of their paths.
+#[derive(Debug, Default)]
+struct LookAtAll {
+    /// The last one that was.
+    cursor: Option<FilePath>,
+    /// Whether it begins once more after the end.
+    again: bool,
+}
+
+impl Settling {
+    /// Whether a file stands in our folder and has yet to settle.
+    pub(super) fn contains(&self, path: PathId) -> bool {
+        self.files.contains_key(&path)
+    }
+}
+
+impl Share {
+    /// A complete file stands in our folder, at the start.
+    pub(in crate::node) fn on_file_found(
+        &mut self,
+        ctx: &mut Context,
+        path: PathId,
+        version: Version,
+        digest: Option<Digest>,
+    ) {
+        self.share(ctx, path, version, digest);
+    }
+
+    /// A file of our folder was observed.
+    pub(in crate::node) fn on_file_seen(
+        &mut self,
+        ctx: &mut Context,
+        path: PathId,
+        version: Version,
+        sight: Sight,
+    ) {
+        if ctx.guest().is_some() {
+            // It shares nothing.
+            return;
+        }
+        match (sight, self.index.get(path).map(|local| local.version)) {
+            (Sight::Closed, _) => self.share_news(ctx, path, version),
+            // Attributes are no content: until somebody requests the file, all stays as it is.
+            (Sight::Looked, Some(known)) if known.is_alike(&version) => {}
+            (Sight::Looked | Sight::Written, Some(_)) => {
+                self.withdraw(ctx, path);
+                ctx.report(Report::FileChanging { path });
+                self.settle(ctx, path, version);
+                self.hash_next(ctx);
+            }
+            (Sight::Written, None) => self.settle(ctx, path, version),
+            (Sight::Looked, None) => match self.settling.files.get(&path) {
+                Some(settling) if settling.version != version => self.settle(ctx, path, version),
+                Some(settling) if ctx.now < settling.settled_at => {}
+                Some(_) => self.share_news(ctx, path, version),
+                None => self.settle(ctx, path, version),
+            },
+        }
+    }
+
+    /// No file stands in our folder under this path.
+    pub(in crate::node) fn on_file_gone(&mut self, ctx: &mut Context, path: PathId) {
+        self.end_settling(ctx, path);
+        self.lose_file(ctx, path, FileError::Missing);
+        self.hash_next(ctx);
+    }
+
+    /// Waits until a file that is not shared has settled.
+    pub(super) fn settle(&mut self, ctx: &mut Context, path: PathId, version: Version) {
+        if !self.has_room_for(path) {
+            return ctx.report(Report::FileRefused { path });
+        }
+        let settled_at = ctx.now + REST_TIME;
+        if self.settling.files.insert(path, SettlingFile { version, settled_at }).is_none() {
+            ctx.paths.hold(path);
+        }
+        ctx.deadlines.arm(settled(path), settled_at);
+    }
+
+    /// A file no longer waits until it has settled.
+    pub(super) fn end_settling(&mut self, ctx: &mut Context, path: PathId) {
+        if self.settling.files.remove(&path).is_some() {
+            ctx.deadlines.disarm(settled(path));
+            ctx.paths.release(path);
+        }
+    }
+
+    /// A file may have settled.
+    pub(super) fn on_settle_due(&mut self, ctx: &mut Context, path: PathId) {
+        let Some(settling) = self.settling.files.get(&path) else { return };
+        if ctx.now < settling.settled_at {
+            ctx.deadlines.arm(settled(path), settling.settled_at);
+        } else {
+            ctx.act(Action::Look(path));
+        }
+    }
+
+    /// Shares a file, or its new version. Returns whether it is new.
+    fn share(
+        &mut self,
+        ctx: &mut Context,
+        path: PathId,
+        version: Version,
+        digest: Option<Digest>,
+    ) -> bool {
+        self.end_settling(ctx, path);
+        if self.index.get(path).is_some_and(|local| local.version == version) {
+            return false;
+        }
+        self.withdraw(ctx, path);
+        if !self.has_room_for(path) {
+            ctx.report(Report::FileRefused { path });
+            return false;
+        }
+        self.index.insert(&mut ctx.paths, path, version, digest);
+        // A guest needs to know only that it is there.
+        if ctx.guest().is_none() {
+            self.arm_offers(ctx);
+            self.hash_next(ctx);
+        }
+        true
+    }
+
+    /// Shares a file, and offers it without waiting for its turn.
+    fn share_news(&mut self, ctx: &mut Context, path: PathId, version: Version) {
+        if self.share(ctx, path, version, None) {
+            ctx.report(Report::FileShared { path });
+            self.announce(ctx, path);
+        }
+    }
+
+    /// Observes all files that are shared. The settling ones are observed anyway.
+    pub(in crate::node) fn on_changes_missed(&mut self, ctx: &mut Context) {
+        match &mut self.settling.look {
+            Some(look) => look.again = true,
+            None => {
+                self.settling.look = Some(LookAtAll::default());
+                ctx.deadlines.arm(LOOK_AT_ALL, ctx.now);
+            }
+        }
+    }
+
+    /// Observes the next files.
+    pub(super) fn look_at_all(&mut self, ctx: &mut Context) {
+        let Some(look) = &mut self.settling.look else { return };
+        let mut last = None;
+        for (path, id) in self.index.after(look.cursor.take()).take(LOOKS_PER_TURN) {
+            ctx.act(Action::Look(id));
+            last = Some(path.clone());
+        }
+        if last.is_none() && !std::mem::take(&mut look.again) {
+            self.settling.look = None;
+            return;
+        }
+        look.cursor = last;
+        ctx.deadlines.arm(LOOK_AT_ALL, ctx.now + LOOK_PAUSE);
+    }
+
+    /// The folder itself is gone: nothing of it is shared any more.
+    pub(in crate::node) fn on_folder_lost(&mut self, ctx: &mut Context) {
+        ctx.report(Report::FolderLost);
+        for path in self.index.after(None).map(|(_, id)| id).collect::<Vec<_>>() {
+            self.withdraw(ctx, path);
+        }
+        for path in self.settling.files.keys().copied().collect::<Vec<_>>() {
+            self.end_settling(ctx, path);
+        }
+        self.settling.look = None;
+        self.news.clear();
+        self.news_at = None;
+        ctx.deadlines.disarm(PeerWake::Share(Wake::News));
+        ctx.deadlines.disarm(LOOK_AT_ALL);
+    }
+
+    /// Whether this file, which is not shared, may be.
+    fn has_room_for(&self, path: PathId) -> bool {
+        self.settling.contains(path)
+            || self.index.len() + self.settling.files.len() < self.files_max
+    }
+}
+
+fn settled(path: PathId) -> PeerWake {
+    PeerWake::Share(Wake::Settled(path))
+}
+
+#[cfg(test)]
+mod tests;

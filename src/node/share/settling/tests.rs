@@ -1,0 +1,428 @@
+//! A folder that changes, as a registered peer follows it.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use super::*;
+use crate::content::HashKind;
+use crate::limits::{HASH_AHEAD_BYTES, Limits, NEWS_PAUSE, OFFERS_PER_BATCH, SETTLED_AGE};
+use crate::node::peer::Connection;
+use crate::node::{ConnectionId, Input, Node, PeerKind, PeerNode, PeerSettings};
+use crate::proto::{CloseReason, Transmit};
+use crate::wire::PeerId;
+use crate::wire::v0::{FileName, Offer, PeerMessage, RegistryResponse};
+
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// A registered peer, the time, and what stands in its folder.
+struct Scene {
+    node: PeerNode,
+    now: Instant,
+    folder: BTreeMap<FileName, Version>,
+    /// Looks that were asked for.
+    looks: usize,
+    /// Every name that was offered, in order.
+    offered: Vec<FileName>,
+    actions: Vec<Action>,
+    /// Every name that was refused.
+    refused: Vec<String>,
+}
+
+fn name(text: &str) -> FileName {
+    FileName::new(text).unwrap()
+}
+
+fn version(number: u64) -> Version {
+    Version {
+        device: 1,
+        inode: 1,
+        size_bytes: number,
+        modified_ns: number.into(),
+        changed_ns: number.into(),
+    }
+}
+
+impl Scene {
+    fn new() -> Self {
+        let now = Instant::now();
+        let settings = PeerSettings {
+            kind: PeerKind::Fixed,
+            id: PeerId(1),
+            port: 1,
+            registry: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000),
+            offer_interval: Duration::from_secs(3600),
+            simulate_checksum_failure: false,
+            exit_when_done: false,
+            limits: Limits::PEER,
+            seed: 1,
+        };
+        let mut scene = Self {
+            node: PeerNode::new(now, settings),
+            now,
+            folder: BTreeMap::new(),
+            looks: 0,
+            offered: Vec::new(),
+            actions: Vec::new(),
+            refused: Vec::new(),
+        };
+        scene.drain();
+        let dialed = scene.actions.iter().find_map(|action| match action {
+            Action::Dial { connection, .. } => Some(*connection),
+            _ => None,
+        });
+        let connection = dialed.unwrap();
+        scene.feed(Input::Connected(connection));
+        while let Some(transmit) = scene.node.transmit(connection) {
+            let Transmit::Bytes { bytes, .. } = transmit else { panic!() };
+            let len_bytes = bytes.len();
+            scene.node.transmitted(now, connection, len_bytes);
+        }
+        let mut bytes = Vec::new();
+        RegistryResponse::Registered(true).encode(&mut bytes);
+        scene.feed(Input::Received { connection, bytes: &bytes });
+        scene.time_out();
+        scene
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        self.node.handle(self.now, input);
+        self.drain();
+    }
+
+    fn time_out(&mut self) {
+        for _ in 0..3 {
+            self.node.handle_timeout(self.now);
+            self.drain();
+        }
+    }
+
+    /// Lets time pass, waking the node whenever it wants to be.
+    fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.node.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.time_out();
+        }
+        self.now = end;
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.node.poll_action() {
+            match action {
+                Action::Look(path) => {
+                    self.looks += 1;
+                    let name = self.node.paths().get(path).unwrap().name().unwrap();
+                    let input = self.shows(name, Sight::Looked);
+                    self.node.handle(self.now, input);
+                }
+                Action::Broadcast(bytes) => {
+                    self.offered.push(Offer::decode(&bytes).unwrap().name);
+                }
+                Action::Report(Report::FileRefused { path }) => {
+                    self.refused.push(self.node.paths().get(path).unwrap().to_string());
+                }
+                action => self.actions.push(action),
+            }
+        }
+    }
+
+    fn shows(&self, name: FileName, sight: Sight) -> Input<'static> {
+        match self.folder.get(&name) {
+            Some(&version) => Input::FileSeen { path: name.into(), version, sight },
+            None => Input::FileGone { path: name.into() },
+        }
+    }
+
+    /// The file is this version now, or gone, and the kernel tells.
+    fn change(&mut self, text: &str, version: Option<Version>, sight: Sight) {
+        let name = name(text);
+        match version {
+            Some(version) => self.folder.insert(name, version),
+            None => self.folder.remove(&name),
+        };
+        let input = self.shows(name, sight);
+        self.feed(input);
+        self.time_out();
+    }
+
+    /// The id of a file that is known.
+    fn id(&self, text: &str) -> PathId {
+        self.node.paths().find(text).unwrap()
+    }
+
+    fn takes_offers(&mut self) -> Vec<String> {
+        self.offered.drain(..).map(|name| name.as_str().to_owned()).collect()
+    }
+
+    /// Someone asks for a file, which is opened; the connection.
+    fn upload(&mut self, text: &str) -> ConnectionId {
+        let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7);
+        let connection = self.node.accept(self.now, from).unwrap();
+        let mut bytes = Vec::new();
+        PeerMessage::Request(name(text)).encode(&mut bytes);
+        self.feed(Input::Received { connection, bytes: &bytes });
+        let opened = self.actions.iter().rev().find_map(|action| match action {
+            Action::OpenSource { file, .. } => Some(*file),
+            _ => None,
+        });
+        let (file, version) = (opened.unwrap(), self.folder[&name(text)]);
+        self.feed(Input::Opened { file, version });
+        connection
+    }
+
+    fn close_reason(&self, of: ConnectionId) -> Option<CloseReason> {
+        self.actions.iter().find_map(|action| match action {
+            Action::Close { connection, reason, .. } if *connection == of => Some(*reason),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn a_file_is_offered_as_soon_as_its_writer_closes_it() {
+    let mut scene = Scene::new();
+    scene.change("f", Some(version(0)), Sight::Looked);
+    for size in 1..100 {
+        scene.wait(REST_TIME - MOMENT);
+        scene.change("f", Some(version(size)), Sight::Written);
+    }
+    assert_eq!(scene.takes_offers(), [""; 0]);
+    scene.wait(MOMENT);
+    scene.change("f", Some(version(99)), Sight::Closed);
+    assert_eq!(scene.takes_offers()[0], "f");
+    assert!(scene.looks <= 100, "{} looks", scene.looks);
+}
+
+#[test]
+fn a_file_that_nobody_closes_is_offered_once_it_has_settled() {
+    let mut scene = Scene::new();
+    scene.change("f", Some(version(1)), Sight::Looked);
+    scene.wait(REST_TIME / 2);
+    scene.change("f", Some(version(2)), Sight::Written);
+    scene.wait(REST_TIME - MOMENT);
+    assert_eq!(scene.takes_offers(), [""; 0]);
+    scene.wait(MOMENT);
+    assert_eq!(scene.takes_offers()[0], "f");
+    // Idle from then on, but for the offers of each interval.
+    scene.actions.clear();
+    scene.looks = 0;
+    let path = scene.id("f");
+    scene.feed(Input::Hashed { path, version: version(2), digest: Digest([1; 32]) });
+    scene.wait(REST_TIME * 100);
+    assert_eq!((scene.looks, scene.takes_offers().len()), (0, 0));
+}
+
+#[test]
+fn a_change_that_no_event_told_of_is_found_by_the_last_look() {
+    let mut scene = Scene::new();
+    scene.change("f", Some(version(1)), Sight::Looked);
+    scene.wait(REST_TIME - MOMENT);
+    scene.folder.insert(name("f"), version(2));
+    scene.wait(REST_TIME);
+    assert_eq!(scene.takes_offers(), [""; 0]);
+    scene.wait(MOMENT);
+    assert_eq!(scene.takes_offers()[0], "f");
+}
+
+#[test]
+fn a_shared_file_that_is_written_to_is_neither_offered_nor_sent() {
+    for told in [true, false] {
+        let mut scene = Scene::new();
+        scene.change("f", Some(version(1)), Sight::Closed);
+        let upload = scene.upload("f");
+        assert_eq!(scene.close_reason(upload), None);
+        scene.folder.insert(name("f"), version(2));
+        if told {
+            scene.change("f", Some(version(2)), Sight::Written);
+        } else {
+            // The one who asks first brings it to light.
+            let other = scene.upload("f");
+            assert_eq!(scene.close_reason(other), Some(CloseReason::SourceChanged));
+        }
+        assert_eq!(scene.close_reason(upload), Some(CloseReason::SourceChanged));
+        scene.takes_offers();
+        scene.wait(REST_TIME - MOMENT);
+        assert_eq!(scene.takes_offers(), [""; 0]);
+        scene.wait(MOMENT);
+        assert_eq!(scene.takes_offers()[0], "f");
+        let upload = scene.upload("f");
+        assert_eq!(scene.close_reason(upload), None, "told: {told}");
+    }
+}
+
+#[test]
+fn writing_counts_even_if_the_look_came_too_late_to_show_it() {
+    let mut scene = Scene::new();
+    // Of the one before; the next has begun and its event is still to come.
+    scene.change("f", Some(version(2)), Sight::Closed);
+    scene.takes_offers();
+    scene.change("f", Some(version(2)), Sight::Written);
+    scene.wait(REST_TIME - MOMENT);
+    assert_eq!(scene.takes_offers(), [""; 0]);
+    let path = scene.id("f");
+    let known = scene.node.share.index.get(path).is_some();
+    assert!(!known && scene.node.share.settling.contains(path));
+}
+
+#[test]
+fn the_hash_of_an_old_version_is_not_heeded() {
+    let mut scene = Scene::new();
+    scene.change("f", Some(version(1000)), Sight::Closed);
+    // While it is being hashed, it is replaced, and another comes first.
+    scene.change("a", Some(version(HASH_AHEAD_BYTES)), Sight::Closed);
+    scene.change("f", Some(version(2000)), Sight::Written);
+    scene.change("f", Some(version(2000)), Sight::Closed);
+    let hashes = scene.actions.iter().filter(|action| matches!(action, Action::Hash { .. }));
+    assert_eq!(hashes.count(), 2, "one large file at a time");
+    let (path, a) = (scene.id("f"), scene.id("a"));
+    scene.feed(Input::HashProgress { path, version: version(1000), hashed_bytes: 500 });
+    scene.feed(Input::HashFailed { path, error: FileError::Missing });
+    let local = scene.node.share.index.get(path).unwrap();
+    assert_eq!((local.version, local.hashed_bytes), (version(2000), 0));
+    // It is hashed once that one is done.
+    scene.actions.clear();
+    let version = version(HASH_AHEAD_BYTES);
+    scene.feed(Input::Hashed { path: a, version, digest: Digest([1; 32]) });
+    assert_eq!(scene.actions, [Action::Hash { path, kind: HashKind::Sha256 }]);
+}
+
+#[test]
+fn the_hash_of_a_file_that_went_takes_no_digest_from_what_came_in_its_place() {
+    let mut scene = Scene::new();
+    scene.change("f", Some(version(1000)), Sight::Closed);
+    let path = scene.id("f");
+    scene.change("f", None, Sight::Looked);
+    let (name, digest) = (name("f"), Some(Digest([2; 32])));
+    scene.folder.insert(name, version(2000));
+    scene.feed(Input::FileFound { path: name.into(), version: version(2000), digest });
+    let upload = scene.upload("f");
+    // Its job runs on, and may even come to its end.
+    scene.feed(Input::HashProgress { path, version: version(1000), hashed_bytes: 500 });
+    let (old, other) = (version(1000), Digest([1; 32]));
+    scene.feed(Input::Hashed { path, version: old, digest: other });
+    let local = scene.node.share.index.get(scene.id("f")).unwrap();
+    assert_eq!((local.version, local.digest), (version(2000), digest));
+    let sends = matches!(scene.node.transmit(upload), Some(Transmit::Bytes { .. }));
+    assert!(sends && scene.close_reason(upload).is_none(), "the upload goes on");
+    let Some(Connection::Upload(connection)) = scene.node.context.connections.get(upload) else {
+        panic!("it is gone");
+    };
+    assert!(connection.upload.poll_timeout().is_some(), "it waits for no hash");
+}
+
+#[test]
+fn events_about_what_is_known_change_nothing() {
+    let mut scene = Scene::new();
+    scene.change("f", Some(version(1)), Sight::Closed);
+    let path = scene.id("f");
+    scene.feed(Input::Hashed { path, version: version(1), digest: Digest([1; 32]) });
+    let upload = scene.upload("f");
+    scene.takes_offers();
+    scene.actions.clear();
+    scene.change("f", Some(version(1)), Sight::Closed);
+    scene.change("f", Some(version(1)), Sight::Looked);
+    // Another link to it, or other permissions.
+    scene.change("f", Some(Version { changed_ns: 9, ..version(1) }), Sight::Looked);
+    scene.change("g", None, Sight::Looked);
+    scene.wait(REST_TIME * 2);
+    assert_eq!((scene.takes_offers().len(), scene.actions.len()), (0, 0));
+    assert_eq!(scene.close_reason(upload), None);
+}
+
+#[test]
+fn a_file_that_goes_is_forgotten_wherever_it_was() {
+    let mut scene = Scene::new();
+    scene.change("shared", Some(version(1)), Sight::Closed);
+    scene.change("restless", Some(version(1)), Sight::Written);
+    let upload = scene.upload("shared");
+    scene.change("shared", None, Sight::Looked);
+    scene.change("restless", None, Sight::Looked);
+    assert_eq!(scene.close_reason(upload), Some(CloseReason::SourceChanged));
+    scene.takes_offers();
+    scene.wait(Duration::from_secs(4000));
+    assert_eq!((scene.takes_offers().len(), scene.looks), (0, 0));
+    assert_eq!(scene.node.share.index.len() + scene.node.share.settling.files.len(), 0);
+}
+
+#[test]
+fn after_missed_changes_each_file_is_looked_at() {
+    let mut scene = Scene::new();
+    let names: Vec<_> = (0..3 * LOOKS_PER_TURN).map(|n| format!("f{n:05}")).collect();
+    for name in &names {
+        scene.change(name, Some(version(1)), Sight::Closed);
+    }
+    scene.wait(Duration::from_secs(10));
+    scene.takes_offers();
+    scene.folder.remove(&name(&names[0]));
+    scene.folder.insert(name(&names[700]), version(2));
+    scene.feed(Input::ChangesMissed);
+    scene.time_out();
+    assert!(scene.looks <= LOOKS_PER_TURN, "all in one step");
+    scene.folder.remove(&name(&names[1]));
+    scene.feed(Input::ChangesMissed);
+    scene.wait(REST_TIME - MOMENT);
+    assert_eq!(scene.looks, 2 * names.len() - 2, "each twice, but for two");
+    assert_eq!(scene.node.share.index.len(), names.len() - 3);
+    assert_eq!(scene.takes_offers(), [""; 0]);
+    scene.wait(SETTLED_AGE);
+    assert_eq!(scene.takes_offers(), [&*names[700]]);
+}
+
+#[test]
+fn many_new_files_are_offered_in_batches() {
+    const FILES: usize = 1000;
+    let mut scene = Scene::new();
+    scene.change("first", Some(version(1)), Sight::Closed);
+    scene.wait(Duration::from_secs(1));
+    scene.takes_offers();
+    for n in 0..FILES {
+        scene.change(&format!("f{n}"), Some(version(1)), Sight::Closed);
+    }
+    assert_eq!(scene.offered.len(), OFFERS_PER_BATCH.min(1), "{:?}", scene.offered);
+    let mut batches = 0;
+    while scene.offered.len() < FILES {
+        let before = scene.offered.len();
+        scene.wait(NEWS_PAUSE);
+        assert!(scene.offered.len() - before <= OFFERS_PER_BATCH);
+        batches += 1;
+    }
+    assert_eq!(batches, (FILES - 1).div_ceil(OFFERS_PER_BATCH));
+    let offered: std::collections::BTreeSet<_> = scene.offered.iter().collect();
+    assert_eq!(offered.len(), FILES, "each once");
+}
+
+#[test]
+fn a_folder_that_is_gone_is_told_once_and_nothing_of_it_is_left() {
+    let mut scene = Scene::new();
+    scene.change("shared", Some(version(1)), Sight::Closed);
+    scene.change("restless", Some(version(1)), Sight::Written);
+    let upload = scene.upload("shared");
+    scene.feed(Input::ChangesMissed);
+    scene.actions.clear();
+    scene.folder.clear();
+    scene.feed(Input::FolderLost);
+    assert_eq!(scene.close_reason(upload), Some(CloseReason::SourceChanged));
+    let lost = |action: &&Action| **action == Action::Report(Report::FolderLost);
+    assert_eq!(scene.actions.iter().filter(lost).count(), 1);
+    scene.takes_offers();
+    scene.wait(Duration::from_secs(4000));
+    assert_eq!((scene.takes_offers().len(), scene.looks), (0, 0));
+}
+
+#[test]
+fn no_more_files_than_may_be_are_taken() {
+    let mut scene = Scene::new();
+    scene.node.share.files_max = 8;
+    for n in 0..8 {
+        scene.change(&n.to_string(), Some(version(1)), Sight::Closed);
+    }
+    for (text, sight) in [("a", Sight::Closed), ("b", Sight::Written), ("c", Sight::Looked)] {
+        scene.change(text, Some(version(1)), sight);
+        assert!(scene.refused.iter().any(|refused| refused == text), "{text}");
+    }
+    assert_eq!(scene.node.share.index.len() + scene.node.share.settling.files.len(), 8);
+    // Those that are shared may still change.
+    scene.change("7", Some(version(2)), Sight::Written);
+    scene.change("7", Some(version(2)), Sight::Closed);
+    assert!(scene.node.share.index.get(scene.id("7")).is_some());
+}
