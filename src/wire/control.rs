@@ -1,5 +1,5 @@
-//! What travels between programs of one user over the control socket: questions about a
-//! program, wishes for files, and the answers.
+//! The messages between programs of one user over the control socket: questions about a
+//! program, requests for files, and the answers.
 //!
 //! From the program that asks ([`Question`]):
 //!
@@ -40,11 +40,11 @@ use crate::limits::{CONTROL_ANSWER_BYTES_MAX, CONTROL_REASON_BYTES_MAX, NAME_BYT
 
 /// A type byte and the length of a name.
 const NAME_HEAD_BYTES: usize = 1 + 2;
-/// What follows the name of a verified file.
+/// The fields behind the name of a verified file.
 const VERIFIED_TAIL_BYTES: usize = INT_BYTES + 8 + 8 + DIGEST_BYTES;
 const DIGEST_BYTES: usize = 32;
 
-/// What a program is asked.
+/// A question to a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
     /// How does the program do? Answered with a text.
@@ -56,11 +56,11 @@ pub enum Question {
     Fetches,
     /// Fetch this file; more names or [`Question::Await`] follow.
     Want(FileName),
-    /// That was the last name: tell what becomes of each file.
+    /// There are no more names: tell what becomes of each file.
     Await,
 }
 
-/// What a program answers.
+/// An answer of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A text follows as payload; it is the whole answer.

@@ -158,8 +158,11 @@ impl Download {
     /// receives the request by itself, as it has to: it sends the EOF only after all
     /// acknowledgments. To others it may be sent together with the last of them.
     pub fn request(&mut self, now: Instant, name: FileName) {
-        self.is_kept = matches!(self.state, State::Finishing { .. });
-        debug_assert!(self.is_kept || self.state() == DownloadState::ExpectConnection);
+        self.is_kept = match self.state {
+            State::ExpectConnection { .. } => false,
+            State::Finishing { .. } => true,
+            _ => return debug_assert!(false, "no request is due"),
+        };
         (self.received_bytes, self.written_bytes) = (0, 0);
         let request = PeerMessage::Request(name);
         self.outbox.push(|out| request.encode(out));
@@ -286,8 +289,9 @@ impl Download {
     /// to be sent.
     pub fn finish(&mut self, now: Instant) {
         debug_assert_eq!(self.state(), DownloadState::ExpectWritten);
-        let progress = self.progress(now);
-        self.state = State::Finishing { progress };
+        if let State::ExpectWritten { .. } = self.state {
+            self.state = State::Finishing { progress: self.progress(now) };
+        }
     }
 
     /// Returns how much of the file was received.

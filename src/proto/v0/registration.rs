@@ -146,13 +146,15 @@ impl Registration {
     /// Sends the registration: the connection is made. A guest can look up at once.
     pub fn handle_connected(&mut self, now: Instant) {
         debug_assert_eq!(self.state(), RegistrationState::ExpectConnection);
-        let Some((peer, port)) = self.ours else {
-            self.state = State::Registered;
-            return self.ask_next(now);
+        self.state = match (mem::replace(&mut self.state, State::Closed), self.ours) {
+            (State::ExpectConnection { .. }, Some((peer, port))) => {
+                self.outbox.push(|out| RegistryRequest::Register { peer, port }.encode(out));
+                State::ExpectRegistered { deadline: now + self.limits.answer_timeout }
+            }
+            (State::ExpectConnection { .. }, None) => State::Registered,
+            (other, _) => other,
         };
-        let request = RegistryRequest::Register { peer, port };
-        self.outbox.push(|out| request.encode(out));
-        self.state = State::ExpectRegistered { deadline: now + self.limits.answer_timeout };
+        self.ask_next(now);
     }
 
     /// Asks where `peer` is, unless that is asked already; the answer is an event.

@@ -125,8 +125,10 @@ impl RegistrySession {
     ) -> Result<RegistryRequest, CloseReason> {
         let state = self.state();
         self.state = match (mem::replace(&mut self.state, State::Closed), &request) {
-            (old @ State::Anonymous { .. }, _)
-            | (old @ State::Registered, RegistryRequest::Lookup(_)) => old,
+            (old @ State::Anonymous { .. }, RegistryRequest::Register { .. })
+            | (old @ (State::Anonymous { .. } | State::Registered), RegistryRequest::Lookup(_)) => {
+                old
+            }
             _ => return Err(state.violation(request.kind())),
         };
         debug_assert!(state.next(request.kind()).contains(&self.state()));
@@ -149,9 +151,11 @@ impl RegistrySession {
     /// Answers a registration: the client is registered as `peer`.
     pub fn accept_registration(&mut self, peer: PeerId) {
         debug_assert_eq!(self.state(), SessionState::Anonymous);
-        self.state = State::Registered;
-        self.registered_as = Some(peer);
-        self.respond(&RegistryResponse::Registered(true));
+        if let State::Anonymous { .. } = self.state {
+            self.state = State::Registered;
+            self.registered_as = Some(peer);
+            self.respond(&RegistryResponse::Registered(true));
+        }
     }
 
     /// Returns the peer that the client was registered as, also after the connection has

@@ -235,15 +235,17 @@ impl Upload {
     /// [`Upload::handle_hashed`] tells how far it is hashed.
     pub fn handle_source(&mut self, now: Instant, file: FileId, size_bytes: u64) {
         debug_assert_eq!(self.state(), UploadState::ExpectSource);
-        self.state = State::Sending(Box::new(Sending {
-            file,
-            size_bytes,
-            hashed_bytes: 0,
-            digest: None,
-            offset: 0,
-            chunk_left_bytes: 0,
-            progress: progress(now, &self.limits),
-        }));
+        if let State::ExpectSource = self.state {
+            self.state = State::Sending(Box::new(Sending {
+                file,
+                size_bytes,
+                hashed_bytes: 0,
+                digest: None,
+                offset: 0,
+                chunk_left_bytes: 0,
+                progress: progress(now, &self.limits),
+            }));
+        }
     }
 
     /// Goes on sending: the file is hashed this far, as a whole if there is a digest.
