@@ -90,7 +90,6 @@ pub struct Version {
     pub device: u64,
     /// Its number there.
     pub inode: u64,
-    /// Its size.
     pub size_bytes: u64,
     /// When its content was last changed, in nanoseconds since 1970.
     pub modified_ns: i128,
@@ -156,7 +155,6 @@ pub enum FileError {
 /// A system call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailedCall {
-    /// Which.
     pub call: &'static str,
     /// Its error number, as in errno(3): shown, and read by storage alone.
     pub errno: i32,

@@ -57,7 +57,6 @@ impl ExitCode {
 /// what to do next.
 #[derive(Debug)]
 pub struct Failure {
-    /// What it exits with.
     pub code: ExitCode,
     /// The line, without the program's name.
     pub message: String,

@@ -106,23 +106,16 @@ pub trait Node {
 pub enum Input<'a> {
     /// A datagram came to the offer port.
     Datagram {
-        /// Who sent it.
         from: SocketAddrV4,
         /// All of it, or its first 74 bytes.
         bytes: &'a [u8],
     },
     /// One [`Action::Send`] failed.
-    NotSent {
-        /// From this address.
-        from: Ipv4Addr,
-        /// Why.
-        kind: io::ErrorKind,
-    },
+    NotSent { from: Ipv4Addr, kind: io::ErrorKind },
     /// The connection asked for with [`Action::Dial`] is made.
     Connected(ConnectionId),
     /// Bytes came.
     Received {
-        /// On this connection.
         connection: ConnectionId,
         /// The bytes, all of which are consumed; never empty.
         bytes: &'a [u8],
@@ -130,22 +123,15 @@ pub enum Input<'a> {
     /// The other side sends no more.
     ReadClosed(ConnectionId),
     /// The connection could not be made, or broke; it is gone.
-    Broken {
-        /// This connection.
-        connection: ConnectionId,
-        /// How.
-        kind: io::ErrorKind,
-    },
+    Broken { connection: ConnectionId, kind: io::ErrorKind },
     /// The answer to [`Action::OpenSource`].
     Opened {
         /// The file that is open now.
         file: FileId,
-        /// What was found.
         version: Version,
     },
     /// One [`Action::Write`] is carried out.
     Written {
-        /// This file.
         file: FileId,
         /// All the bytes of the action.
         len_bytes: usize,
@@ -157,22 +143,14 @@ pub enum Input<'a> {
         /// Its final name: another than was wanted, with
         /// [`OnConflict::Rename`](crate::content::OnConflict::Rename).
         path: FilePath,
-        /// What it is now.
         version: Version,
     },
     /// An open, create, write, read or commit failed; the file is closed and, if it
     /// was partial, removed.
-    FileFailed {
-        /// This file.
-        file: FileId,
-        /// Why.
-        error: FileError,
-    },
+    FileFailed { file: FileId, error: FileError },
     /// A complete file stands in the shared folder, at the start.
     FileFound {
-        /// Under this path.
         path: FilePath,
-        /// As this version.
         version: Version,
         /// The digest of that version, if it is known.
         digest: Option<Digest>,
@@ -180,44 +158,24 @@ pub enum Input<'a> {
     /// A file stands in the shared folder: something happened to it, or the runner was
     /// asked to look, or looks at all.
     FileSeen {
-        /// Under this path.
         path: FilePath,
         /// As this version, after what happened.
         version: Version,
-        /// What happened.
         sight: Sight,
     },
     /// No regular file stands in the shared folder under this name, or no longer.
-    FileGone {
-        /// The path.
-        path: FilePath,
-    },
+    FileGone { path: FilePath },
     /// Not all that happened in the shared folder was told. Each file known is to be
     /// looked at; others are told of without that, as [`Sight::Looked`].
     ChangesMissed,
     /// The shared folder itself is removed, moved or unmounted. Nothing more is told of it.
     FolderLost,
     /// The hash asked for with [`Action::Hash`] goes on.
-    HashProgress {
-        /// The file.
-        path: PathId,
-        /// The version that is being hashed.
-        version: Version,
-        /// How much of it is hashed.
-        hashed_bytes: u64,
-    },
+    HashProgress { path: PathId, version: Version, hashed_bytes: u64 },
     /// The hash asked for is done, and the version was the same at both ends of it.
-    Hashed {
-        /// The file.
-        path: PathId,
-        /// The version that was hashed.
-        version: Version,
-        /// Its digest.
-        digest: Digest,
-    },
+    Hashed { path: PathId, version: Version, digest: Digest },
     /// The hash asked for failed.
     HashFailed {
-        /// The file.
         path: PathId,
         /// Why; `Changed` if the file did not rest.
         error: FileError,
@@ -238,7 +196,6 @@ pub enum Action {
     Broadcast([u8; OFFER_BYTES]),
     /// Send one datagram from an address of ours. Answered with `NotSent` if that fails.
     Send {
-        /// From here.
         from: Ipv4Addr,
         /// To here; may be a broadcast address.
         to: SocketAddrV4,
@@ -246,48 +203,19 @@ pub enum Action {
         datagram: [u8; OFFER_BYTES],
     },
     /// Make a connection. Answered with `Connected` or `Broken`.
-    Dial {
-        /// The id it will have.
-        connection: ConnectionId,
-        /// Where to.
-        to: SocketAddrV4,
-    },
+    Dial { connection: ConnectionId, to: SocketAddrV4 },
     /// This connection has something to send.
     Transmit(ConnectionId),
     /// Close a connection, at once.
-    Close {
-        /// This one.
-        connection: ConnectionId,
-        /// How.
-        how: CloseHow,
-        /// Why.
-        reason: CloseReason,
-    },
+    Close { connection: ConnectionId, how: CloseHow, reason: CloseReason },
     /// Open a file of the shared folder for sending. Answered with `Opened` or `FileFailed`.
-    OpenSource {
-        /// The id it will have.
-        file: FileId,
-        /// Its name.
-        path: PathId,
-    },
+    OpenSource { file: FileId, path: PathId },
     /// Create a partial file. Answered with `FileFailed` if that does not work, or if
     /// something stands under the final name, see [`OnConflict`](crate::content::OnConflict).
-    CreatePartial {
-        /// The id it will have.
-        file: FileId,
-        /// The final name wanted.
-        path: PathId,
-    },
+    CreatePartial { file: FileId, path: PathId },
     /// Write bytes of the input `Received` that is being handled to a partial file.
     /// Answered with `Written` or `FileFailed`.
-    Write {
-        /// This file.
-        file: FileId,
-        /// Which bytes of the input.
-        range: Range<usize>,
-        /// Where to.
-        offset: u64,
-    },
+    Write { file: FileId, range: Range<usize>, offset: u64 },
     /// Make a partial file safe and give it its final name, replacing nothing unless the
     /// user wants that. Answered with `Committed` or `FileFailed`.
     Commit(FileId),
@@ -295,12 +223,7 @@ pub enum Action {
     Discard(FileId),
     /// Hash a file of the shared folder, in slices; a hash of it that is under way
     /// begins anew. Answered with `HashProgress` and `Hashed`, or `HashFailed`.
-    Hash {
-        /// The file.
-        path: PathId,
-        /// Which digest is wanted.
-        kind: HashKind,
-    },
+    Hash { path: PathId, kind: HashKind },
     /// Look what stands in the shared folder under a name. Answered with `FileSeen`, as
     /// [`Sight::Looked`], or `FileGone`.
     Look(PathId),
@@ -338,7 +261,6 @@ pub enum Outcome {
     AllDone,
     /// Every wish has come to an end, `failed` of them without the file.
     SomeFailed {
-        /// How many failed.
         failed: usize,
         /// How many are there.
         done: usize,

@@ -31,21 +31,17 @@ use crate::wire::{FilePath, PeerId};
 /// What a peer is told at its start.
 #[derive(Clone, Debug)]
 pub struct PeerSettings {
-    /// What kind of peer it is.
     pub kind: PeerKind,
     /// The id to register; 0 for a guest.
     pub id: PeerId,
     /// The TCP port on which the peer listens; 0 for a guest.
     pub port: u16,
-    /// Where the registry is.
     pub registry: SocketAddrV4,
-    /// How often each file is offered.
     pub offer_interval: Duration,
     /// Whether the first download of each file is taken for a wrong one.
     pub simulate_checksum_failure: bool,
     /// Whether to end once every wish has come to an end.
     pub exit_when_done: bool,
-    /// The bounds of this peer.
     pub limits: Limits,
     /// Where jitter and the choice among equal sources come from.
     pub seed: u64,

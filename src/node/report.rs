@@ -19,228 +19,85 @@ use crate::wire::{FieldText, FilePath, Malformed, PeerId, Shown};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// A peer: the registry has entered us.
-    Registered {
-        /// The registry.
-        registry: SocketAddrV4,
-    },
+    Registered { registry: SocketAddrV4 },
     /// A peer that may have any id: the registry refused one; we try another.
-    IdRefused {
-        /// The one refused.
-        peer: PeerId,
-        /// The registry's words.
-        text: FieldText,
-        /// The one tried next.
-        next: PeerId,
-    },
+    IdRefused { peer: PeerId, text: FieldText, next: PeerId },
     /// A peer: the registry refused us; we try again.
-    RegistrationRefused {
-        /// The registry.
-        registry: SocketAddrV4,
-        /// Its words.
-        text: FieldText,
-        /// When we try again.
-        retry_in: Duration,
-    },
+    RegistrationRefused { registry: SocketAddrV4, text: FieldText, retry_in: Duration },
     /// A peer: no connection to the registry; we try again.
     RegistryUnreachable {
-        /// The registry.
         registry: SocketAddrV4,
-        /// Why.
         reason: CloseReason,
-        /// When we try again.
         retry_in: Duration,
         /// Whether this is not the first such report since the last registration.
         again: bool,
     },
     /// A peer offers a file that it did not offer before.
-    OfferSeen {
-        /// The file.
-        path: PathId,
-        /// The peer.
-        peer: PeerId,
-    },
+    OfferSeen { path: PathId, peer: PeerId },
     /// A peer no longer offers a file.
-    OfferGone {
-        /// The file.
-        path: PathId,
-        /// The peer.
-        peer: PeerId,
-    },
+    OfferGone { path: PathId, peer: PeerId },
     /// A datagram on the offer port is not an offer.
-    DatagramDropped {
-        /// Who sent it.
-        from: SocketAddrV4,
-        /// What is wrong with it.
-        malformed: Malformed,
-    },
+    DatagramDropped { from: SocketAddrV4, malformed: Malformed },
     /// A peer offers nothing any more.
-    PeerGone {
-        /// The peer.
-        peer: PeerId,
-    },
+    PeerGone { peer: PeerId },
     /// A wanted file is already in the folder.
-    AlreadyThere {
-        /// The file.
-        path: PathId,
-    },
+    AlreadyThere { path: PathId },
     /// A wanted file is waited for.
-    WaitingForOffer {
-        /// The file.
-        path: PathId,
-    },
+    WaitingForOffer { path: PathId },
     /// A download began.
-    DownloadStarted {
-        /// The file.
-        path: PathId,
-        /// From this peer.
-        peer: PeerId,
-        /// Which is here.
-        address: SocketAddrV4,
-    },
+    DownloadStarted { path: PathId, peer: PeerId, address: SocketAddrV4 },
     /// What came does not fit its checksum, and was wiped.
     ChecksumFailed {
-        /// The file.
         path: PathId,
-        /// From this peer.
         peer: PeerId,
         /// Whether this is only pretended.
         is_simulated: bool,
     },
     /// The file could not be taken from a source; another, or the same later, is asked.
     SourceFailed {
-        /// The file.
         path: PathId,
-        /// The source.
         peer: PeerId,
         /// Why; `None` if the registry does not know it.
         reason: Option<CloseReason>,
     },
     /// Every source has failed; they are asked again.
-    AllSourcesFailed {
-        /// The file.
-        path: PathId,
-        /// When they are asked.
-        retry_in: Duration,
-    },
+    AllSourcesFailed { path: PathId, retry_in: Duration },
     /// A wanted file is there, safe and verified.
-    Verified {
-        /// The file.
-        path: PathId,
-        /// From this peer.
-        peer: PeerId,
-        /// Its size.
-        size_bytes: u64,
-        /// Its digest.
-        digest: Digest,
-        /// How long the download took.
-        elapsed: Duration,
-    },
+    Verified { path: PathId, peer: PeerId, size_bytes: u64, digest: Digest, elapsed: Duration },
     /// A file that was fetched has another name than that wanted: something stands there.
-    SavedAs {
-        /// The path wanted.
-        wanted: PathId,
-        /// The path it has.
-        path: PathId,
-    },
+    SavedAs { wanted: PathId, path: PathId },
     /// What was fetched is what stood there already.
-    Identical {
-        /// The file.
-        path: PathId,
-    },
+    Identical { path: PathId },
     /// A wanted file will not come.
-    WishFailed {
-        /// The file.
-        path: PathId,
-        /// Why.
-        error: WishError,
-    },
+    WishFailed { path: PathId, error: WishError },
     /// Nothing that matches was offered in time.
-    NothingMatched {
-        /// The pattern.
-        pattern: String,
-    },
+    NothingMatched { pattern: String },
     /// Someone began to fetch a file from us.
-    UploadStarted {
-        /// The file.
-        path: PathId,
-        /// To here.
-        to: SocketAddrV4,
-        /// Its size.
-        size_bytes: u64,
-    },
+    UploadStarted { path: PathId, to: SocketAddrV4, size_bytes: u64 },
     /// A file was sent whole.
-    UploadDone {
-        /// The file.
-        path: PathId,
-        /// To here.
-        to: SocketAddrV4,
-        /// Its size.
-        size_bytes: u64,
-        /// How long it took.
-        elapsed: Duration,
-    },
+    UploadDone { path: PathId, to: SocketAddrV4, size_bytes: u64, elapsed: Duration },
     /// A file was not sent whole. Why the connection is over is another report.
-    UploadFailed {
-        /// The file.
-        path: PathId,
-        /// To here.
-        to: SocketAddrV4,
-        /// Why.
-        reason: CloseReason,
-    },
+    UploadFailed { path: PathId, to: SocketAddrV4, reason: CloseReason },
     /// A connection that came in is over, but not as it should be.
-    ConnectionClosed {
-        /// Who was there.
-        from: SocketAddrV4,
-        /// Why it is closed.
-        reason: CloseReason,
-    },
+    ConnectionClosed { from: SocketAddrV4, reason: CloseReason },
     /// A file was requested that we do not share.
-    NotShared {
-        /// The path requested.
-        path: PathId,
-        /// Who requested it.
-        from: SocketAddrV4,
-    },
+    NotShared { path: PathId, from: SocketAddrV4 },
     /// A connection that came in is refused: there are too many.
-    ConnectionRefused {
-        /// Who was there.
-        from: SocketAddrV4,
-    },
+    ConnectionRefused { from: SocketAddrV4 },
     /// A file was added to our folder or changed, and is at rest.
-    FileShared {
-        /// The file.
-        path: PathId,
-    },
+    FileShared { path: PathId },
     /// A file of ours is being written to.
-    FileChanging {
-        /// The file.
-        path: PathId,
-    },
+    FileChanging { path: PathId },
     /// A file was added to our folder, which holds too many.
-    FileRefused {
-        /// The file.
-        path: PathId,
-    },
+    FileRefused { path: PathId },
     /// Our folder itself is gone.
     FolderLost,
     /// A file of ours is no longer shared.
-    FileLost {
-        /// The file.
-        path: PathId,
-        /// Why.
-        error: FileError,
-    },
+    FileLost { path: PathId, error: FileError },
     /// A file of ours cannot be read now.
-    ReadFailed {
-        /// The file.
-        path: PathId,
-        /// Why.
-        error: FileError,
-    },
+    ReadFailed { path: PathId, error: FileError },
     /// List: the registry cannot be asked where the peers listen.
     LookupsFailed {
-        /// The registry.
         registry: SocketAddrV4,
         /// Why the connection to it is over.
         reason: CloseReason,
@@ -248,28 +105,11 @@ pub enum Report {
     /// Doctor: something was found.
     Finding(Box<Finding>),
     /// Registry: a peer is entered.
-    PeerEntered {
-        /// The peer.
-        peer: PeerId,
-        /// Where it listens.
-        address: SocketAddrV4,
-    },
+    PeerEntered { peer: PeerId, address: SocketAddrV4 },
     /// Registry: a peer's entry is removed.
-    PeerLeft {
-        /// The peer.
-        peer: PeerId,
-        /// Why its connection ended.
-        reason: CloseReason,
-    },
+    PeerLeft { peer: PeerId, reason: CloseReason },
     /// Registry: a registration is refused.
-    EntryRefused {
-        /// The id that was wanted.
-        peer: PeerId,
-        /// Where it would have listened.
-        address: SocketAddrV4,
-        /// What it was told.
-        text: FieldText,
-    },
+    EntryRefused { peer: PeerId, address: SocketAddrV4, text: FieldText },
 }
 
 impl Report {

@@ -36,15 +36,12 @@ pub struct Inventory {
 /// A file that is on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
-    /// On this connection.
     pub connection: ConnectionId,
-    /// The file.
     pub path: FilePath,
     /// Whether it is coming in or going out.
     pub direction: Direction,
     /// Where the other side is.
     pub address: SocketAddrV4,
-    /// When it began.
     pub began: Instant,
     /// When anything of it last moved, or it began.
     pub moved_at: Instant,
@@ -56,13 +53,9 @@ pub struct Transfer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// A download. Its size is not known before its end.
-    In {
-        /// From this peer.
-        peer: PeerId,
-    },
+    In { peer: PeerId },
     /// An upload.
     Out {
-        /// The size of the file.
         size_bytes: u64,
         /// Whether it goes no further before more of the file is hashed.
         waits_for_hash: bool,

@@ -56,7 +56,6 @@ pub enum Transmit<'a> {
     },
     /// This range of an open file.
     File {
-        /// The file.
         file: FileId,
         /// Where the range begins.
         offset: u64,

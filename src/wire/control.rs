@@ -64,10 +64,7 @@ pub enum Question {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A text follows as payload; it is the whole answer.
-    Text {
-        /// Its length.
-        len_bytes: u32,
-    },
+    Text { len_bytes: u32 },
     /// Whether the program can be asked for files.
     Fetches(bool),
     /// Nobody offers a wanted file so far.
@@ -80,7 +77,6 @@ pub enum Answer {
     Verified(Fetched),
     /// A wanted file will not come. The reason follows as payload. The wish has come to its end.
     Failed {
-        /// The file.
         name: FileName,
         /// The exit code that tells the reason to scripts.
         code: u8,
@@ -92,13 +88,10 @@ pub enum Answer {
 /// A file that was fetched and verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetched {
-    /// The file.
     pub name: FileName,
     /// The peer that it came from.
     pub peer: PeerId,
-    /// Its size.
     pub size_bytes: u64,
-    /// Its digest.
     pub digest: Digest,
     /// How long the download took, in whole microseconds.
     pub elapsed: Duration,

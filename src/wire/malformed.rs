@@ -9,30 +9,15 @@ use crate::count::Count;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// A datagram that is not as long as an offer.
-    DatagramLength {
-        /// Its length.
-        got_bytes: usize,
-    },
+    DatagramLength { got_bytes: usize },
     /// The first byte names no message that may come here.
-    UnknownType {
-        /// That byte.
-        got: u8,
-    },
+    UnknownType { got: u8 },
     /// The second byte of a registry message names none that may come here.
-    UnknownRegistryType {
-        /// That byte.
-        got: u8,
-    },
+    UnknownRegistryType { got: u8 },
     /// A name length of 0 or over 64.
-    NameLength {
-        /// The length claimed.
-        got: u32,
-    },
+    NameLength { got: u32 },
     /// A name length that counts neither the bytes nor the characters of the name.
-    NameLengthMismatch {
-        /// The length claimed.
-        got: u32,
-    },
+    NameLengthMismatch { got: u32 },
     /// A text field with anything but NULs after its first NUL.
     BytesAfterNul,
     /// A text field that is not UTF-8.
@@ -44,25 +29,13 @@ pub enum Malformed {
     /// A digest that is not 64 lower-case hexadecimal digits.
     Digest,
     /// A port outside 1 to 65535.
-    Port {
-        /// The port claimed.
-        got: u32,
-    },
+    Port { got: u32 },
     /// A success that is neither 0 nor 1.
-    Success {
-        /// The value given.
-        got: u32,
-    },
+    Success { got: u32 },
     /// A flag that is neither 0 nor 1.
-    Flag {
-        /// The value given.
-        got: u8,
-    },
+    Flag { got: u8 },
     /// A text that is longer than it may be.
-    TextLength {
-        /// The length claimed.
-        got: u32,
-    },
+    TextLength { got: u32 },
     /// A host that is neither a dotted IPv4 address nor `localhost`.
     Host,
 }

@@ -15,7 +15,6 @@ use crate::wire::PeerId;
 pub struct Interface {
     /// The interface that has it.
     pub name: String,
-    /// The address.
     pub address: Ipv4Addr,
     /// The network that it is in.
     pub subnet: Subnet,
@@ -41,7 +40,6 @@ pub enum Finding {
 /// Whether the offer port can be shared with other programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortFinding {
-    /// The port.
     pub port: u16,
     /// Why it cannot.
     pub error: Option<ErrorKind>,
@@ -65,7 +63,6 @@ pub struct RegistryFinding {
 /// What goes out and comes in on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceFinding {
-    /// The interface.
     pub interface: Interface,
     /// Where offers go.
     pub to: Option<SocketAddrV4>,
@@ -91,13 +88,11 @@ pub enum NotSent {
 /// A peer that was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerFinding {
-    /// Its id.
     pub id: PeerId,
     /// Where its first offer came from.
     pub from: Ipv4Addr,
     /// Offers heard.
     pub offers: u64,
-    /// Where it listens.
     pub place: PeerPlace,
 }
 
@@ -136,14 +131,10 @@ pub enum Verdict {
     NothingBack {
         /// The names of the interfaces used.
         interfaces: Vec<String>,
-        /// The offer port.
         port: u16,
     },
     /// No peer was heard, though nothing is in the way here.
-    NobodyHeard {
-        /// The offer port.
-        port: u16,
-    },
+    NobodyHeard { port: u16 },
     /// The registry knows none of the peers heard.
     NobodyKnown {
         /// Where the registry is, as the user has it.
@@ -153,7 +144,6 @@ pub enum Verdict {
     },
     /// None of the peers that the registry knows was reached; the first of them.
     NobodyReached {
-        /// Its id.
         id: PeerId,
         /// Where its first offer came from.
         from: Ipv4Addr,
@@ -180,7 +170,6 @@ pub struct NothingSent {
     pub interfaces: Vec<String>,
     /// Why none leaves by the first of them.
     pub error: NotSent,
-    /// The offer port.
     pub port: u16,
 }
 

@@ -44,7 +44,6 @@ use crate::wire::v0::{FileName, Offer};
 /// What the doctor is told at its start.
 #[derive(Debug)]
 pub struct DoctorSettings {
-    /// The offer port.
     pub port: u16,
     /// Why it cannot be heard.
     pub port_error: Option<ErrorKind>,

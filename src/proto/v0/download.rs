@@ -109,19 +109,12 @@ impl table::State for DownloadState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DownloadEvent {
     /// Write these bytes of the input to the file, then call [`Download::handle_written`].
-    Write {
-        /// Which bytes of the input.
-        range: Range<usize>,
-        /// Where in the file they belong.
-        offset: u64,
-    },
+    Write { range: Range<usize>, offset: u64 },
     /// Everything is received and written.
     Verdict {
-        /// The digest of the bytes received.
         digest: Digest,
         /// Whether it is the one that the uploader announced.
         matches: bool,
-        /// How many bytes were received.
         size_bytes: u64,
     },
 }

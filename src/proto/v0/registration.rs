@@ -103,7 +103,6 @@ pub enum RegistrationEvent {
     Refused(FieldText),
     /// A lookup is answered.
     Address {
-        /// The peer that was looked up.
         peer: PeerId,
         /// Where that peer is; `None` if the registry does not know it.
         address: Option<SocketAddrV4>,

@@ -18,9 +18,7 @@ const EOF_BYTES: usize = 1 + TEXT_FIELD_BYTES;
 /// "This peer has this file", broadcast to everyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offer {
-    /// The peer that has the file.
     pub peer: PeerId,
-    /// The name it goes by.
     pub name: FileName,
 }
 
@@ -30,10 +28,7 @@ pub enum PeerMessage {
     /// Downloader to uploader: send this file.
     Request(FileName),
     /// Uploader to downloader: this many bytes of the file follow; at least 1.
-    Chunk {
-        /// How many bytes.
-        data_bytes: u32,
-    },
+    Chunk { data_bytes: u32 },
     /// Downloader to uploader: one chunk was handed to the file.
     Acknowledgment(PeerId),
     /// Uploader to downloader: that was all; its digest.

@@ -24,7 +24,6 @@ const _: () = assert!(LOOKUP_RESPONSE_BYTES == HEAD_BYTES_MAX);
 pub enum RegistryRequest {
     /// Register me under this id; I listen on this port.
     Register {
-        /// The id wanted.
         peer: PeerId,
         /// 1 to 65535.
         port: u16,
