@@ -119,15 +119,15 @@ pub enum Sight {
 /// What to do if something stands under the name of a file that is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnConflict {
-    /// Do not fetch it: the wish fails.
+    /// Does not fetch it: the job fails.
     Refuse,
-    /// Fetch it all the same: if both are equal the wish is fulfilled, else it fails.
+    /// Fetches it all the same: the job is done if both are equal, else it fails.
     Compare,
-    /// Do not fetch it: the wish counts as fulfilled.
+    /// Does not fetch it: the job counts as done.
     Skip,
-    /// Give the new one a name with a number.
+    /// Gives the new one a name with a number.
     Rename,
-    /// Put the new one in the place of the old one.
+    /// Replaces the old one.
     Replace,
 }
 

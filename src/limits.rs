@@ -39,8 +39,8 @@ pub const OFFER_INTERVAL_MAX: Duration = Duration::from_secs(3600);
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 /// The longest timeout that may be asked for.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Wishes (`--want`) of one peer.
-pub const WISHES_MAX: usize = 16_384;
+/// Jobs of one peer: files wanted, ended ones among them.
+pub const JOBS_MAX: usize = 16_384;
 
 // ---- transfers ----
 
@@ -95,7 +95,7 @@ pub const PATTERN_INTERVALS: u32 = 2;
 /// How often all sources of a file are asked again before `get` gives it up, if nothing
 /// else is said: with the growing delays, for some 12 s.
 pub const RETRIES_MAX: u32 = 5;
-/// Downloads running at once; further wishes wait their turn. From one peer on the same
+/// Downloads running at once; further jobs wait their turn. From one peer on the same
 /// machine, 10,000 files of 4 KiB took 2.74 and 1.09 of the time with 1 (one connection, kept)
 /// and 4, and 0.98, 1.01, 1.00 and 1.01 with 16, 32, 48 and 256; over a long way, more at once hide
 /// more of the waits.
@@ -494,6 +494,6 @@ const _: () = {
     assert!(REST_TIME.as_millis() < RESCAN_INTERVAL.as_millis());
     // What changes with one time stamp does not count as at rest.
     assert!(SETTLED_AGE.as_millis() < REST_TIME.as_millis());
-    assert!(STATUS_REQUEST_BYTES_MAX / (NAME_BYTES_MAX + 1) < WISHES_MAX);
+    assert!(STATUS_REQUEST_BYTES_MAX / (NAME_BYTES_MAX + 1) < JOBS_MAX);
     assert!(JSON_TEXT_BYTES_MAX * 2 + 1024 < STDOUT_LINE_BYTES_MAX);
 };

@@ -14,7 +14,7 @@ use super::network::{HEARD_ON, NetworkArgs, OTHERS_OFFER};
 use super::value::{file_name, folder, timeout};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{RETRIES_MAX, WISHES_MAX};
+use crate::limits::{JOBS_MAX, RETRIES_MAX};
 use crate::node::NamePattern;
 use crate::wire::v0::FileName;
 
@@ -149,8 +149,8 @@ impl GetArgs {
             }
             (Output::Stdout, [Wanted::Name(_)]) => Ok(()),
             (Output::Stdout, _) => usage("-o - takes one name and no pattern; see --help"),
-            (_, names) if names.len() > WISHES_MAX => {
-                usage(&format!("more than {WISHES_MAX} names; use a pattern"))
+            (_, names) if names.len() > JOBS_MAX => {
+                usage(&format!("more than {JOBS_MAX} names; use a pattern"))
             }
             _ => Ok(()),
         }

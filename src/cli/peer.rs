@@ -12,7 +12,7 @@ use super::network::NetworkArgs;
 use super::output::MetricsArgs;
 use super::value::{file_name, folder, host};
 use crate::exit::{ExitCode, Failure};
-use crate::limits::WISHES_MAX;
+use crate::limits::JOBS_MAX;
 use crate::wire::v0::FileName;
 
 /// The command line of `peer`.
@@ -71,8 +71,8 @@ impl PeerArgs {
         if loser(matches, "dir", "initial_folders")? == Some("dir") {
             self.dir = None;
         }
-        if self.want.len() > WISHES_MAX {
-            let message = format_args!("--want is given more than {WISHES_MAX} times");
+        if self.want.len() > JOBS_MAX {
+            let message = format_args!("--want is given more than {JOBS_MAX} times");
             return Err(Failure::new(ExitCode::Usage, message));
         }
         Ok(())

@@ -35,6 +35,7 @@ mod connections;
 mod deadlines;
 pub mod doctor;
 mod fetch;
+mod fetch_error;
 mod listing;
 mod paths;
 mod pattern;
@@ -45,7 +46,6 @@ mod report;
 mod retry;
 mod share;
 mod snapshot;
-mod wish_error;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -54,6 +54,7 @@ use std::time::Instant;
 
 pub use crate::content::PathId;
 pub use connections::ConnectionId;
+pub use fetch_error::FetchError;
 pub use listing::{HeardOffer, ListNode, Subnet};
 pub use paths::Paths;
 pub use pattern::NamePattern;
@@ -61,7 +62,6 @@ pub use peer::{GuestSettings, PeerKind, PeerNode, PeerSettings};
 pub use registry::RegistryNode;
 pub use report::{Report, Unanswered};
 pub use snapshot::{Direction, Inventory, Snapshot, Transfer};
-pub use wish_error::WishError;
 
 use crate::content::{Digest, FileError, HashKind, Sight, Version};
 use crate::limits::OFFER_BYTES;
@@ -259,13 +259,13 @@ pub enum Signal {
 pub enum Outcome {
     /// Every file that was wanted is there.
     AllDone,
-    /// Every wish has come to an end, `failed` of them without the file.
+    /// Every job has ended, `failed` of them without the file.
     SomeFailed {
         failed: usize,
         /// How many are there.
         done: usize,
         /// Why the last one failed.
-        error: WishError,
+        error: FetchError,
     },
     /// The registry refused the registration; its words.
     Refused(crate::wire::FieldText),

@@ -40,7 +40,7 @@ pub struct PeerSettings {
     pub offer_interval: Duration,
     /// Whether the first download of each file is taken for a wrong one.
     pub simulate_checksum_failure: bool,
-    /// Whether to end once every wish has come to an end.
+    /// Whether to end once every job has ended.
     pub exit_when_done: bool,
     pub limits: Limits,
     /// Where jitter and the choice among equal sources come from.
@@ -63,7 +63,7 @@ pub enum PeerKind {
 pub struct GuestSettings {
     /// Give up after this long.
     pub timeout: Option<Duration>,
-    /// Give a wish up once all its sources were asked again this often.
+    /// How often all sources of a file are asked again before it is given up.
     pub retries_max: u32,
     /// What to do if something stands under the name of a file.
     pub on_conflict: OnConflict,
@@ -411,7 +411,7 @@ impl Node for PeerNode {
             files_shared: self.share.len(),
             offers_known: self.peers.catalog.len(),
             peers_known: self.peers.catalog.peers(),
-            wishes_open: self.fetch.open(),
+            jobs_open: self.fetch.open(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use log::Level;
 
 use super::doctor::Finding;
-use super::{Paths, WishError};
+use super::{FetchError, Paths};
 use crate::content::{Digest, FileError, PathId};
 use crate::count::Count;
 use crate::limits::{PROBE_TIMEOUT, SHARED_FILES_MAX};
@@ -69,7 +69,7 @@ pub enum Report {
     /// What was fetched is what stood there already.
     Identical { path: PathId },
     /// A wanted file will not come.
-    WishFailed { path: PathId, error: WishError },
+    FetchFailed { path: PathId, error: FetchError },
     /// Nothing that matches was offered in time.
     NothingMatched { pattern: String },
     /// Someone began to fetch a file from us.
@@ -132,7 +132,7 @@ impl Report {
             | Self::Verified { path, .. }
             | Self::SavedAs { path, .. }
             | Self::Identical { path }
-            | Self::WishFailed { path, .. }
+            | Self::FetchFailed { path, .. }
             | Self::UploadStarted { path, .. }
             | Self::UploadDone { path, .. }
             | Self::UploadFailed { path, .. }
@@ -162,7 +162,7 @@ impl Report {
             // Removed by its owner, who knows.
             Self::FileLost { error: FileError::Missing, .. } => Level::Info,
             Self::FileLost { .. } => Level::Warn,
-            Self::WishFailed { .. } | Self::NothingMatched { .. } => Level::Error,
+            Self::FetchFailed { .. } | Self::NothingMatched { .. } => Level::Error,
             Self::RegistryUnreachable { again: true, .. }
             | Self::OfferGone { .. }
             | Self::NotShared { .. }
@@ -280,7 +280,7 @@ impl fmt::Display for ShownReport<'_> {
             Report::Identical { .. } => {
                 write!(f, "{name} was there already, with the same content")
             }
-            Report::WishFailed { error, .. } => write!(f, "{name} cannot be fetched: {error}"),
+            Report::FetchFailed { error, .. } => write!(f, "{name} cannot be fetched: {error}"),
             Report::NothingMatched { pattern } => {
                 write!(f, "nobody offered anything that matches {}", Shown(pattern))
             }

@@ -20,8 +20,8 @@ pub struct Snapshot {
     pub offers_known: usize,
     /// Peers that these are from; at a registry, the peers that are entered.
     pub peers_known: usize,
-    /// Wishes that have not come to an end.
-    pub wishes_open: usize,
+    /// Jobs that have not ended.
+    pub jobs_open: usize,
 }
 
 /// What a node has and knows, or the beginning of that.

@@ -155,7 +155,7 @@ impl StatusSocket {
         let Some(name) = &name else { return };
         let code = match report {
             Report::Verified { .. } | Report::AlreadyThere { .. } => ExitCode::Done,
-            Report::WishFailed { error, .. } => ExitCode::from(*error),
+            Report::FetchFailed { error, .. } => ExitCode::from(*error),
             Report::WaitingForOffer { .. } => return self.tell_before_end(name, "waiting"),
             Report::OfferSeen { .. } => return self.tell_before_end(name, "offered"),
             _ => return,

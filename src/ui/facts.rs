@@ -55,7 +55,7 @@ impl Facts<'_> {
             connections: Gauge(snapshot.connections),
             downloads_running: Gauge(downloads),
             uploads_running: Gauge(snapshot.transfers.len() - downloads),
-            wishes_open: Gauge(snapshot.wishes_open),
+            wishes_open: Gauge(snapshot.jobs_open),
             files_fetched: Counter(totals.files_in),
             bytes_fetched: Counter(totals.bytes_in),
             files_sent: Counter(totals.files_out),
@@ -112,7 +112,7 @@ impl Facts<'_> {
             Count(snapshot.offers_known, "offer"),
             Count(snapshot.peers_known, "peer"),
             Count(snapshot.connections, "connection"),
-            Count(snapshot.wishes_open, "file"),
+            Count(snapshot.jobs_open, "file"),
         ));
         let files = [totals.files_in, totals.files_out].map(|files| Count(files, "file"));
         let ([files_in, files_out], retries) = (files, Retries(totals.retries));

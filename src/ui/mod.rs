@@ -190,8 +190,8 @@ impl Ui {
         if let Some(progress) = &self.progress
             && (is_due(&mut self.progress_due, now) || has_stalled || !is_running)
         {
-            let (totals, wishes_open) = (&self.totals, snapshot.wishes_open);
-            progress.show(&self.name, &View { now, totals, wishes_open, running: &running });
+            let (totals, jobs_open) = (&self.totals, snapshot.jobs_open);
+            progress.show(&self.name, &View { now, totals, jobs_open, running: &running });
             self.progress_due = is_running.then_some(now + progress.interval());
         }
         if is_running {

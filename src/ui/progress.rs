@@ -56,7 +56,7 @@ pub(super) struct View<'a> {
     pub(super) now: Instant,
     pub(super) totals: &'a Totals,
     /// Wanted files that are neither there nor given up.
-    pub(super) wishes_open: usize,
+    pub(super) jobs_open: usize,
     pub(super) running: &'a [&'a Running],
 }
 
@@ -105,7 +105,7 @@ impl Totals {
         | Report::SourceFailed { .. }
         | Report::ChecksumFailed { .. }
         | Report::Identical { .. }
-        | Report::WishFailed { .. } = report
+        | Report::FetchFailed { .. } = report
         {
             self.ended_at = Some(now);
         }
@@ -132,7 +132,7 @@ impl Totals {
                 self.failed_once.remove(path);
                 self.already_there += 1;
             }
-            Report::WishFailed { path, .. } => {
+            Report::FetchFailed { path, .. } => {
                 self.failed_once.remove(path);
                 self.failed += 1;
             }
@@ -207,7 +207,7 @@ impl View<'_> {
         let since = totals.busy_since.map_or(Duration::ZERO, |since| self.now - since);
         let mut text = String::new();
         let done = totals.files_in + totals.identical + totals.already_there;
-        let wanted = done + totals.failed + self.wishes_open as u64;
+        let wanted = done + totals.failed + self.jobs_open as u64;
         if wanted > 0 {
             let _ = write!(text, "{done} of {}, ", Count(wanted, "file"));
         }
@@ -336,7 +336,7 @@ mod tests {
             let running: Vec<_> = meter.running().collect();
             let totals = Totals { retries: 3, failed: 1, ..Totals::default() };
             let view =
-                View { now: Instant::now(), totals: &totals, wishes_open: 40, running: &running };
+                View { now: Instant::now(), totals: &totals, jobs_open: 40, running: &running };
             for width in [80, 40, 200, 20, 1] {
                 let lines = view.lines(width, 24);
                 assert_eq!(lines.len(), PROGRESS_LINES_MAX + 1);
@@ -374,7 +374,7 @@ mod tests {
         let meter = meter(1, "talk.pdf", Direction::In { peer: PeerId(7) });
         let running: Vec<_> = meter.running().collect();
         let totals = Totals { files_in: 1, bytes_in: 1 << 20, ..Totals::default() };
-        let view = View { now: Instant::now(), totals: &totals, wishes_open: 2, running: &running };
+        let view = View { now: Instant::now(), totals: &totals, jobs_open: 2, running: &running };
         let lines = view.lines(80, 24);
         let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
         assert_eq!(

@@ -50,7 +50,7 @@ impl Event {
                 seconds: Seconds(*elapsed),
                 sha256: text(digest),
             },
-            Report::WishFailed { path, error } => {
+            Report::FetchFailed { path, error } => {
                 Self::Failed { name: shown(*path), reason: text(error) }
             }
             Report::SavedAs { wanted, path } => {

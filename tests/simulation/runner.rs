@@ -291,7 +291,7 @@ impl Host {
             Report::AlreadyThere { .. } => {
                 assert!(has(&ledger.shared), "{name:?} is called there and is not");
             }
-            Report::WishFailed { .. } => ledger.failed.extend(name),
+            Report::FetchFailed { .. } => ledger.failed.extend(name),
             Report::FileLost { error, .. } => {
                 name.iter().for_each(|name| _ = ledger.shared.remove(name));
                 // Out of descriptors is no reason: that passes.

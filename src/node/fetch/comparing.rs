@@ -6,7 +6,7 @@ use super::job::State;
 use super::{Fetch, JobId, Wake};
 use crate::content::{Digest, FileError, HashKind, Version};
 use crate::node::peer::{Context, Wake as PeerWake};
-use crate::node::{Action, PathId, Report, WishError};
+use crate::node::{Action, FetchError, PathId, Report};
 
 impl Fetch {
     /// Hashes what stands under the final name of this job.
@@ -38,7 +38,7 @@ impl Fetch {
         let Some(job) = self.jobs.get(&id) else { return };
         let (path, State::Comparing { digest, .. }) = (job.path, job.state) else { return };
         if digest != there {
-            return self.fail(ctx, id, WishError::Different);
+            return self.fail(ctx, id, FetchError::Different);
         }
         ctx.report(Report::Identical { path });
         self.enter(id, State::Done);
@@ -50,7 +50,7 @@ impl Fetch {
         if let Some(State::Comparing { size_bytes, .. }) = self.state(id)
             && version.size_bytes != size_bytes
         {
-            self.fail(ctx, id, WishError::Different);
+            self.fail(ctx, id, FetchError::Different);
         }
     }
 
@@ -64,7 +64,7 @@ impl Fetch {
         let rounds_max = ctx.guest().map_or(0, |guest| guest.retries_max);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if error != FileError::Changed || job.failures.begin_round(rounds_max).is_err() {
-            return self.fail(ctx, id, WishError::Different);
+            return self.fail(ctx, id, FetchError::Different);
         }
         let retry_in = job.failures.delay(&mut ctx.rng);
         ctx.deadlines.arm(PeerWake::Fetch(Wake::Compare(id)), ctx.now + retry_in);

@@ -266,7 +266,7 @@ impl Fetch {
                 State::Committing { digest, size_bytes, .. },
             ) => self.compare(ctx, id, digest, size_bytes),
             _ => {
-                ctx.report(Report::WishFailed { path, error: error.into() });
+                ctx.report(Report::FetchFailed { path, error: error.into() });
                 self.enter(id, State::Failed(error.into()));
             }
         }

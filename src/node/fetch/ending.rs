@@ -5,7 +5,7 @@ use super::job::{Job, State};
 use super::{Fetch, JobId, PeerWake, Wake};
 use crate::node::peer::Context;
 use crate::node::peers::Peers;
-use crate::node::{Outcome, Report, WishError};
+use crate::node::{FetchError, Outcome, Report};
 use crate::proto::CloseReason;
 
 /// How many jobs have come to which end.
@@ -16,17 +16,17 @@ pub(super) struct Tally {
     /// Patterns that no name ever matched.
     unmatched: usize,
     /// Why the last one failed.
-    error: Option<WishError>,
+    error: Option<FetchError>,
 }
 
 impl Tally {
     /// A job has failed.
-    pub(super) fn fail(&mut self, error: WishError) {
+    pub(super) fn fail(&mut self, error: FetchError) {
         self.failed += 1;
         self.error = Some(error);
     }
 
-    fn fail_pattern(&mut self, error: WishError) {
+    fn fail_pattern(&mut self, error: FetchError) {
         self.unmatched += 1;
         self.error = Some(error);
     }
@@ -34,9 +34,9 @@ impl Tally {
 
 impl Fetch {
     /// A job fails for good.
-    pub(super) fn fail(&mut self, ctx: &mut Context, id: JobId, error: WishError) {
+    pub(super) fn fail(&mut self, ctx: &mut Context, id: JobId, error: FetchError) {
         if let Some(job) = self.jobs.get(&id) {
-            ctx.report(Report::WishFailed { path: job.path, error });
+            ctx.report(Report::FetchFailed { path: job.path, error });
         }
         self.enter(id, State::Failed(error));
         self.end_if_done(ctx);
@@ -82,7 +82,7 @@ impl Fetch {
             open.map(|(id, job)| (*id, job.path, job.state)).collect::<Vec<_>>()
         {
             let error = self.why_not(peers, id);
-            ctx.report(Report::WishFailed { path, error });
+            ctx.report(Report::FetchFailed { path, error });
             self.enter(id, State::Failed(error));
             ctx.deadlines.disarm(PeerWake::Fetch(Wake::Retry(id)));
             if let State::Downloading { connection, file, .. } = state {
@@ -94,27 +94,27 @@ impl Fetch {
     }
 
     /// Why a job is not done by now.
-    pub(super) fn why_not(&self, peers: &Peers, id: JobId) -> WishError {
+    pub(super) fn why_not(&self, peers: &Peers, id: JobId) -> FetchError {
         let Some(job) = self.jobs.get(&id).filter(|job| job.was_offered) else {
             return why_nothing(peers);
         };
         match job.failures.last {
-            _ if !peers.was_registered() && !job.was_connected => WishError::Unreachable,
-            Some(CloseReason::ChecksumWrong) => WishError::ChecksumWrong,
-            Some(CloseReason::TooLarge) => WishError::TooLarge,
-            Some(CloseReason::WriteFailed(error)) => WishError::File(error),
+            _ if !peers.was_registered() && !job.was_connected => FetchError::Unreachable,
+            Some(CloseReason::ChecksumWrong) => FetchError::ChecksumWrong,
+            Some(CloseReason::TooLarge) => FetchError::TooLarge,
+            Some(CloseReason::WriteFailed(error)) => FetchError::File(error),
             reason if job.was_connected || reason.is_some_and(|it| it.is_our_fault()) => {
-                WishError::NotGiven(reason)
+                FetchError::NotGiven(reason)
             }
-            reason => WishError::NotReached(reason),
+            reason => FetchError::NotReached(reason),
         }
     }
 }
 
 /// Why something was never offered.
-fn why_nothing(peers: &Peers) -> WishError {
+fn why_nothing(peers: &Peers) -> FetchError {
     match !peers.was_registered() && peers.catalog.paths().next().is_none() {
-        true => WishError::Unreachable,
-        false => WishError::NotOffered,
+        true => FetchError::Unreachable,
+        false => FetchError::NotOffered,
     }
 }

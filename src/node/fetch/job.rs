@@ -27,7 +27,7 @@ use std::time::Instant;
 use crate::content::{Digest, FileError};
 use crate::limits::{LIED_RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use crate::node::retry::Backoff;
-use crate::node::{ConnectionId, PathId, WishError};
+use crate::node::{ConnectionId, FetchError, PathId};
 use crate::proto::{CloseReason, FileId};
 use crate::wire::PeerId;
 
@@ -77,7 +77,7 @@ pub(super) enum State {
     },
     BackedOff,
     Done,
-    Failed(WishError),
+    Failed(FetchError),
 }
 
 /// How the sources of a job failed.
@@ -179,11 +179,11 @@ impl Failures {
     pub(super) fn end_round(
         &mut self,
         rounds_max: u32,
-        or_else: impl FnOnce() -> WishError,
-    ) -> Result<(), WishError> {
+        or_else: impl FnOnce() -> FetchError,
+    ) -> Result<(), FetchError> {
         match self.disk_error {
             Some(error) if self.was_full => return Err(error.into()),
-            _ if self.are_too_large => return Err(WishError::TooLarge),
+            _ if self.are_too_large => return Err(FetchError::TooLarge),
             _ => self.begin_round(rounds_max).map_err(|_| or_else())?,
         }
         self.was_full = self.disk_error.is_some();

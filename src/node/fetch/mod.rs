@@ -35,8 +35,8 @@ use self::searches::Search;
 use super::peer::{Context, Wake as PeerWake};
 use super::peers::Peers;
 use super::share::Share;
-use super::{ConnectionId, PathId, Report, WishError};
-use crate::limits::WISHES_MAX;
+use super::{ConnectionId, FetchError, PathId, Report};
+use crate::limits::JOBS_MAX;
 use crate::proto::CloseReason;
 use crate::wire::PeerId;
 use crate::wire::v0::FileName;
@@ -124,7 +124,7 @@ impl Fetch {
     }
 
     fn want_one(&mut self, ctx: &mut Context, peers: &mut Peers, share: &Share, path: PathId) {
-        if self.jobs.len() >= WISHES_MAX {
+        if self.jobs.len() >= JOBS_MAX {
             self.forget_ended_jobs(ctx);
         }
         if let Some(&job) = self.by_path.get(&path) {
@@ -134,8 +134,8 @@ impl Fetch {
                 Some(State::ExpectOffer) => return ctx.report(Report::WaitingForOffer { path }),
                 _ => return,
             }
-        } else if self.jobs.len() >= WISHES_MAX {
-            return ctx.report(Report::WishFailed { path, error: WishError::TooMany });
+        } else if self.jobs.len() >= JOBS_MAX {
+            return ctx.report(Report::FetchFailed { path, error: FetchError::TooMany });
         }
         let job = self.insert(ctx, path);
         if share.has(path) {

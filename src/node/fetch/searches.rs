@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::{Fetch, PeerWake, Wake};
-use crate::limits::{PATTERN_INTERVALS, WISHES_MAX};
+use crate::limits::{JOBS_MAX, PATTERN_INTERVALS};
 use crate::node::peer::Context;
 use crate::node::peers::Peers;
 use crate::node::share::Share;
@@ -40,7 +40,7 @@ impl Fetch {
         share: &Share,
         patterns: &[NamePattern],
     ) {
-        let room = WISHES_MAX.saturating_sub(self.searches.len());
+        let room = JOBS_MAX.saturating_sub(self.searches.len());
         let search = |pattern: &NamePattern| Search { pattern: pattern.clone(), ends_at: None };
         self.searches.extend(patterns.iter().take(room).map(search));
         for path in peers.catalog.paths().collect::<Vec<_>>() {

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::content::Digest;
-use crate::node::{CloseHow, NamePattern, Report, WishError};
+use crate::node::{CloseHow, FetchError, NamePattern, Report};
 use crate::wire::FieldText;
 use crate::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest, RegistryResponse};
 
@@ -157,10 +157,10 @@ fn a_guest_says_why_it_gives_up() {
             outcome => panic!("{outcome:?}"),
         }
     };
-    assert_eq!(wants(&[], false), (2, WishError::Unreachable));
-    assert_eq!(wants(&[], true), (2, WishError::NotOffered));
-    assert_eq!(wants(&["b"], false), (2, WishError::NotOffered));
-    assert_eq!(wants(&["a"], false), (2, WishError::Unreachable));
+    assert_eq!(wants(&[], false), (2, FetchError::Unreachable));
+    assert_eq!(wants(&[], true), (2, FetchError::NotOffered));
+    assert_eq!(wants(&["b"], false), (2, FetchError::NotOffered));
+    assert_eq!(wants(&["a"], false), (2, FetchError::Unreachable));
 }
 
 #[test]
@@ -231,9 +231,9 @@ fn a_file_that_all_its_sources_have_too_large_is_wanted_no_longer() {
                 PeerMessage::Chunk { data_bytes: 11 }.encode(&mut bytes);
                 sent(&mut node, now, source);
                 node.handle(now, Input::Received { connection: source, bytes: &bytes });
-                let failed = Report::WishFailed {
+                let failed = Report::FetchFailed {
                     path: node.paths().find("a").unwrap(),
-                    error: WishError::TooLarge,
+                    error: FetchError::TooLarge,
                 };
                 actions(&mut node).contains(&Action::Report(failed))
             })
@@ -275,18 +275,20 @@ fn finds_the_disk_full(node: &mut PeerNode, now: Instant, registry: ConnectionId
     node.handle(now, Input::FileFailed { file, error: FileError::Full });
 }
 
-/// The next source is not known any more; whether the wish has ended because the disk is full.
+/// The next source is not known any more; whether the job has ended because the disk is full.
 fn ends_with_an_unknown(node: &mut PeerNode, now: Instant, registry: ConnectionId) -> bool {
     sent(node, now, registry);
     let unknown = FieldText::new("Target peer not found.");
     answer(node, now, registry, RegistryResponse::Error(unknown));
-    let full =
-        Report::WishFailed { path: node.paths().find("a").unwrap(), error: FileError::Full.into() };
+    let full = Report::FetchFailed {
+        path: node.paths().find("a").unwrap(),
+        error: FileError::Full.into(),
+    };
     actions(node).contains(&Action::Report(full))
 }
 
 #[test]
-fn a_full_disk_ends_a_wish_though_another_source_is_gone() {
+fn a_full_disk_ends_a_job_though_another_source_is_gone() {
     let mut now = Instant::now();
     let (mut node, registry) = wanting(now, &[3, 4]);
     finds_the_disk_full(&mut node, now, registry);
@@ -302,7 +304,7 @@ fn a_full_disk_ends_a_wish_though_another_source_is_gone() {
 }
 
 #[test]
-fn a_disk_that_was_full_once_ends_no_wish() {
+fn a_disk_that_was_full_once_ends_no_job() {
     let now = Instant::now();
     let (mut node, registry) = wanting(now, &[3]);
     finds_the_disk_full(&mut node, now, registry);

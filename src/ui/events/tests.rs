@@ -140,7 +140,7 @@ fn reported() -> Vec<String> {
         Report::SourceFailed { path, peer, reason: None },
         Report::AllSourcesFailed { path, retry_in },
         Report::Verified { path, peer, size_bytes, digest, elapsed },
-        Report::WishFailed { path, error: error.into() },
+        Report::FetchFailed { path, error: error.into() },
         Report::SavedAs { wanted: path, path: other },
         Report::Identical { path },
         Report::NothingMatched { pattern: "*\n".to_owned() },
@@ -257,7 +257,7 @@ fn running(heard: HeardOffer) -> (Vec<String>, String) {
         files_shared: 5,
         offers_known: 6,
         peers_known: 7,
-        wishes_open: 8,
+        jobs_open: 8,
     };
     let now = began + second;
     let mut meter = Meter::default();

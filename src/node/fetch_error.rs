@@ -1,4 +1,4 @@
-//! Why a wish came to its end without the file.
+//! Why a job ended without the file.
 
 use std::fmt;
 
@@ -6,9 +6,9 @@ use super::FileError;
 use crate::exit::ExitCode;
 use crate::proto::CloseReason;
 
-/// Why a wish came to its end without the file.
+/// Why a job ended without the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WishError {
+pub enum FetchError {
     /// Something with a file of ours failed.
     File(FileError),
     /// Something with other content stands under its name.
@@ -30,29 +30,29 @@ pub enum WishError {
     TooMany,
 }
 
-impl From<FileError> for WishError {
+impl From<FileError> for FetchError {
     fn from(error: FileError) -> Self {
         Self::File(error)
     }
 }
 
-impl From<WishError> for ExitCode {
-    fn from(error: WishError) -> Self {
+impl From<FetchError> for ExitCode {
+    fn from(error: FetchError) -> Self {
         match error {
-            WishError::File(FileError::Exists | FileError::Folder) | WishError::Different => {
+            FetchError::File(FileError::Exists | FileError::Folder) | FetchError::Different => {
                 Self::Exists
             }
-            WishError::File(_) => Self::WriteFailed,
-            WishError::NotOffered => Self::NotOffered,
-            WishError::Unreachable => Self::Unreachable,
-            WishError::NotReached(_) | WishError::NotGiven(_) => Self::TimedOut,
-            WishError::ChecksumWrong => Self::ChecksumWrong,
-            WishError::TooMany | WishError::TooLarge => Self::Other,
+            FetchError::File(_) => Self::WriteFailed,
+            FetchError::NotOffered => Self::NotOffered,
+            FetchError::Unreachable => Self::Unreachable,
+            FetchError::NotReached(_) | FetchError::NotGiven(_) => Self::TimedOut,
+            FetchError::ChecksumWrong => Self::ChecksumWrong,
+            FetchError::TooMany | FetchError::TooLarge => Self::Other,
         }
     }
 }
 
-impl fmt::Display for WishError {
+impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(error) => error.fmt(f),
