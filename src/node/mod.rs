@@ -31,6 +31,19 @@
 //! A node reads no clock, draws its jitter from the seed it was given and
 //! iterates only over ordered tables, so the same inputs give the same actions.
 
+// Bytes from outside reach all of this: nothing here may panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 mod connections;
 mod deadlines;
 pub mod doctor;

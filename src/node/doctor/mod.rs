@@ -457,7 +457,9 @@ impl Node for DoctorNode {
     }
 }
 
-/// As long as an offer and laid out like one, but dropped by each of our peers.
+/// Returns a datagram as long as an offer and laid out like one, but dropped by each of our
+/// peers.
+#[expect(clippy::expect_used, reason = "the name is a constant")]
 fn datagram(number: u32) -> [u8; OFFER_BYTES] {
     let name = FileName::new("_p2pfs-doctor").expect("a legal name");
     let mut datagram = Offer { peer: PeerId(number), name }.encode();

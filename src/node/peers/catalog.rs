@@ -1,18 +1,16 @@
-//! What is on offer: paths, and the peers that offer them.
+//! The offers heard: paths, and the peers that offer them.
 //!
 //! Offers are hints from anyone on the network, so every table is bounded. When
 //! one is full the oldest offer of a peer that never served us is evicted; peers
 //! that did are never evicted.
 //!
-//! Invariants: each offer has one slot in `offers`, one entry in `queue` and one in
-//! `paths`; `peers` counts the offers of each peer and has none with 0. Each path in
-//! `paths` is held once in [`Paths`].
+//! Invariants: each offer is once in `offers` and once in `queue`, there as its `queued_at`;
+//! `paths` and `peers` count the offers of each path and each peer, and have none with 0.
+//! Each path in `paths` is held once in [`Paths`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
-
-use slab::Slab;
 
 use crate::content::PathId;
 use crate::limits::{
@@ -23,17 +21,19 @@ use crate::node::paths::Paths;
 use crate::wire::PeerId;
 use crate::wire::v0::Offer;
 
-/// What is on offer.
+/// The offers heard.
 #[derive(Debug)]
 pub(in crate::node) struct Catalog {
     expiry: Duration,
-    offers: Slab<Heard>,
-    paths: BTreeMap<PathId, BTreeMap<PeerId, usize>>,
+    offers: BTreeMap<(PathId, PeerId), Heard>,
+    paths: BTreeMap<PathId, usize>,
     peers: BTreeMap<PeerId, Peer>,
     /// Every offer once, by a time when it was heard that need not be the last: one that
     /// was repeated is put back when its turn comes.
-    queue: BTreeSet<(Instant, usize)>,
+    queue: BTreeSet<Queued>,
 }
+
+type Queued = (Instant, PathId, PeerId);
 
 /// Whether an offer was news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +48,10 @@ pub(in crate::node) enum News {
 
 #[derive(Debug)]
 struct Heard {
-    peer: PeerId,
-    path: PathId,
     /// Where its last datagram came from.
     from: SocketAddrV4,
     heard_at: Instant,
+    queued_at: Instant,
 }
 
 /// An offer that was forgotten.
@@ -73,18 +72,18 @@ struct Peer {
 }
 
 impl Catalog {
-    /// Remembers each offer for `expiry` after it was last heard.
+    /// Returns a catalog that remembers each offer for `expiry` after it was last heard.
     pub(in crate::node) fn new(expiry: Duration) -> Self {
         Self {
             expiry,
-            offers: Slab::new(),
+            offers: BTreeMap::new(),
             paths: BTreeMap::new(),
             peers: BTreeMap::new(),
             queue: BTreeSet::new(),
         }
     }
 
-    /// A peer was heard to offer a path.
+    /// Remembers that a peer was heard to offer a path.
     pub(in crate::node) fn hear(
         &mut self,
         paths: &mut Paths,
@@ -92,33 +91,19 @@ impl Catalog {
         from: SocketAddrV4,
         (peer, path): (PeerId, PathId),
     ) -> News {
-        let heard = Heard { peer, path, from, heard_at: now };
-        let sources = self.paths.get(&path);
-        if let Some(&slot) = sources.and_then(|sources| sources.get(&peer)) {
-            self.offers[slot] = heard;
+        if let Some(heard) = self.offers.get_mut(&(path, peer)) {
+            (heard.from, heard.heard_at) = (from, now);
             return News::Repeated;
         }
-        if !self.make_room(paths, peer, path) {
+        if !self.make_room(paths, peer, path) || !self.make_room_among_sources(paths, path) {
             return News::Dropped;
         }
-        let sources = self.paths.get(&path).map_or(0, BTreeMap::len);
-        let slot = if sources < SOURCES_PER_NAME_MAX {
-            let slot = self.offers.insert(heard);
-            self.queue.insert((now, slot));
-            slot
-        } else {
-            let Some(slot) = self.oldest_unproven_source(path) else {
-                return News::Dropped;
-            };
-            self.unlink(paths, self.offers[slot].peer, path);
-            self.offers[slot] = heard;
-            slot
-        };
-        let sources = self.paths.entry(path).or_insert_with(|| {
+        self.offers.insert((path, peer), Heard { from, heard_at: now, queued_at: now });
+        self.queue.insert((now, path, peer));
+        *self.paths.entry(path).or_insert_with(|| {
             paths.hold(path);
-            BTreeMap::new()
-        });
-        sources.insert(peer, slot);
+            0
+        }) += 1;
         self.peers.entry(peer).or_default().offers += 1;
         News::New
     }
@@ -135,104 +120,123 @@ impl Catalog {
             if !is_full(self) {
                 return true;
             }
-            let is_unproven =
-                |&(_, slot): &(Instant, usize)| !self.peers[&self.offers[slot].peer].has_served;
-            let oldest = self.queue.iter().take(EVICTION_TRIES).copied().find(is_unproven);
-            let Some((queued_at, slot)) = oldest else { return false };
-            self.queue.remove(&(queued_at, slot));
-            let heard_at = self.offers[slot].heard_at;
-            if heard_at > queued_at {
-                // Repeated since: its turn is later.
-                self.queue.insert((heard_at, slot));
-            } else {
-                self.forget(paths, slot);
+            let mut oldest = self.queue.iter().take(EVICTION_TRIES).copied();
+            let Some(queued) = oldest.find(|&(.., peer)| !self.has_served(peer)) else {
+                return false;
+            };
+            if !self.put_back(queued) {
+                self.forget(paths, queued);
             }
         }
         !is_full(self)
     }
 
-    fn oldest_unproven_source(&self, path: PathId) -> Option<usize> {
-        let sources = self.paths.get(&path)?.iter();
-        let unproven = sources.filter(|(peer, _)| !self.peers[peer].has_served);
-        unproven.map(|(_, &slot)| slot).min_by_key(|&slot| self.offers[slot].heard_at)
+    /// Evicts a source of a path that has too many. Returns false if that does not work.
+    fn make_room_among_sources(&mut self, paths: &mut Paths, path: PathId) -> bool {
+        if self.paths.get(&path).is_none_or(|sources| *sources < SOURCES_PER_NAME_MAX) {
+            return true;
+        }
+        let unproven = self.of_path(path).filter(|&(peer, _)| !self.has_served(peer));
+        let Some((peer, heard)) = unproven.min_by_key(|(_, heard)| heard.heard_at) else {
+            return false;
+        };
+        let queued = (heard.queued_at, path, peer);
+        self.forget(paths, queued);
+        true
     }
 
-    /// Takes an offer that left the queue out of all tables.
-    fn forget(&mut self, paths: &mut Paths, slot: usize) -> Gone {
-        let Heard { peer, path, .. } = self.offers.remove(slot);
-        let is_last = self.unlink(paths, peer, path);
-        Gone { peer, path, is_last }
+    fn has_served(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| peer.has_served)
     }
 
-    /// Takes an offer out of `paths` and `peers`. Returns whether its peer has no other.
-    fn unlink(&mut self, paths: &mut Paths, peer: PeerId, path: PathId) -> bool {
+    /// Puts an offer whose turn has come back into the queue. Returns false if it was not
+    /// heard since it was queued.
+    fn put_back(&mut self, queued: Queued) -> bool {
+        let (queued_at, path, peer) = queued;
+        let Some(heard) = self.offers.get_mut(&(path, peer)) else { return false };
+        if heard.heard_at <= queued_at {
+            return false;
+        }
+        heard.queued_at = heard.heard_at;
+        self.queue.remove(&queued);
+        self.queue.insert((heard.queued_at, path, peer))
+    }
+
+    /// Takes an offer out of all tables.
+    fn forget(&mut self, paths: &mut Paths, queued: Queued) -> Gone {
+        let (_, path, peer) = queued;
+        self.queue.remove(&queued);
+        self.offers.remove(&(path, peer));
         if let Some(sources) = self.paths.get_mut(&path) {
-            sources.remove(&peer);
-            if sources.is_empty() {
+            *sources -= 1;
+            if *sources == 0 {
                 self.paths.remove(&path);
                 paths.release(path);
             }
         }
-        let Some(entry) = self.peers.get_mut(&peer) else { return false };
-        entry.offers -= 1;
-        if entry.offers > 0 {
-            return false;
+        let mut is_last = false;
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.offers -= 1;
+            is_last = entry.offers == 0;
         }
-        self.peers.remove(&peer);
-        true
+        if is_last {
+            self.peers.remove(&peer);
+        }
+        Gone { peer, path, is_last }
     }
 
-    /// When the next offer may expire.
+    /// Returns when the next offer may expire.
     pub(in crate::node) fn next_expiry(&self) -> Option<Instant> {
-        self.queue.first().map(|&(at, _)| at + self.expiry)
+        self.queue.first().map(|&(at, ..)| at + self.expiry)
     }
 
-    /// Forgets what was not repeated in time, and returns that.
+    /// Forgets the offers that were not repeated in time, and returns them.
     pub(in crate::node) fn expire(&mut self, paths: &mut Paths, now: Instant) -> Vec<Gone> {
         let mut gone = Vec::new();
-        while let Some(&(at, slot)) = self.queue.first()
-            && now >= at + self.expiry
+        while let Some(&queued) = self.queue.first()
+            && now >= queued.0 + self.expiry
         {
-            self.queue.pop_first();
-            let heard_at = self.offers[slot].heard_at;
-            if now < heard_at + self.expiry {
-                self.queue.insert((heard_at, slot));
-            } else {
-                gone.push(self.forget(paths, slot));
+            if !self.put_back(queued) {
+                gone.push(self.forget(paths, queued));
             }
         }
         gone
     }
 
-    /// How many offers are remembered.
+    /// Returns how many offers are remembered.
     pub(in crate::node) fn len(&self) -> usize {
         self.offers.len()
     }
 
-    /// How many peers they are from.
+    /// Returns how many peers they are from.
     pub(in crate::node) fn peers(&self) -> usize {
         self.peers.len()
     }
 
-    /// The peers that offer anything.
+    /// Returns the peers that offer anything.
     pub(in crate::node) fn peer_ids(&self) -> impl Iterator<Item = PeerId> + use<'_> {
         self.peers.keys().copied()
     }
 
-    /// The peers that offer a path, in order of their ids.
+    /// Returns the peers that offer a path, in order of their ids.
     pub(in crate::node) fn sources(&self, path: PathId) -> impl Iterator<Item = PeerId> + use<'_> {
-        self.paths.get(&path).into_iter().flat_map(|sources| sources.keys().copied())
+        self.of_path(path).map(|(peer, _)| peer)
     }
 
-    /// The paths on offer.
+    fn of_path(&self, path: PathId) -> impl Iterator<Item = (PeerId, &Heard)> + use<'_> {
+        let sources = self.offers.range((path, PeerId(0))..=(path, PeerId(u32::MAX)));
+        sources.map(|(&(_, peer), heard)| (peer, heard))
+    }
+
+    /// Returns the paths on offer.
     pub(in crate::node) fn paths(&self) -> impl Iterator<Item = PathId> + use<'_> {
         self.paths.keys().copied()
     }
 
-    /// Everything on offer, in order of the paths and then of the peers.
+    /// Returns everything on offer, in order of the paths and then of the peers.
     pub(in crate::node) fn offers(&self, paths: &Paths) -> Vec<HeardOffer> {
-        let heard = self.offers.iter().filter_map(|(_, heard)| {
-            let &Heard { peer, path, from, heard_at } = heard;
+        let heard = self.offers.iter().filter_map(|(&(path, peer), heard)| {
+            let &Heard { from, heard_at, .. } = heard;
             let name = paths.get(path)?.name()?;
             Some(HeardOffer { offer: Offer { peer, name }, from, heard_at })
         });
@@ -241,19 +245,19 @@ impl Catalog {
         offers
     }
 
-    /// Failed downloads from a peer since the last good one.
+    /// Returns how many downloads from a peer have failed since the last good one.
     pub(in crate::node) fn failures(&self, peer: PeerId) -> u32 {
         self.peers.get(&peer).map_or(0, |peer| peer.failures)
     }
 
-    /// A download from this peer failed.
+    /// Counts a failed download from a peer.
     pub(in crate::node) fn note_failure(&mut self, peer: PeerId) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.failures = peer.failures.saturating_add(1);
         }
     }
 
-    /// A download from this peer was verified.
+    /// Counts a verified download from a peer, which is never evicted from then on.
     pub(in crate::node) fn note_success(&mut self, peer: PeerId) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             (peer.failures, peer.has_served) = (0, true);
@@ -312,10 +316,12 @@ mod tests {
     fn check(scene: &Scene) {
         let catalog = &scene.catalog;
         assert_eq!(catalog.queue.len(), catalog.offers.len());
-        assert_eq!(catalog.paths.values().map(BTreeMap::len).sum::<usize>(), catalog.offers.len());
+        let queued = |(at, path, peer)| catalog.offers[&(path, peer)].queued_at == at;
+        assert!(catalog.queue.iter().copied().all(queued));
+        assert_eq!(catalog.paths.values().sum::<usize>(), catalog.offers.len());
         assert_eq!(catalog.peers.values().map(|p| p.offers).sum::<usize>(), catalog.offers.len());
         assert!(catalog.peers.values().all(|peer| peer.offers > 0));
-        assert!(catalog.paths.values().all(|s| (1..=SOURCES_PER_NAME_MAX).contains(&s.len())));
+        assert!(catalog.paths.values().all(|s| (1..=SOURCES_PER_NAME_MAX).contains(s)));
         assert!(catalog.offers.len() <= KNOWN_OFFERS_MAX);
         assert!(catalog.paths.len() <= KNOWN_NAMES_MAX && catalog.peers.len() <= KNOWN_PEERS_MAX);
     }

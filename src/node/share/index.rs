@@ -136,7 +136,10 @@ impl Index {
 
     /// The files with their sizes, in order of their paths.
     pub(super) fn sizes(&self) -> impl Iterator<Item = (FilePath, u64)> {
-        self.order.iter().map(|(path, id)| (path.clone(), self.files[id].version.size_bytes))
+        let size = |(path, id): (&FilePath, &PathId)| {
+            Some((path.clone(), self.files.get(id)?.version.size_bytes))
+        };
+        self.order.iter().filter_map(size)
     }
 
     /// How many files there are.
