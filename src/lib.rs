@@ -14,7 +14,7 @@
 //!                  │  ▲
 //!   sockets, files │  │ actions
 //!   and time       ▼  │ bytes to send
-//!                 node                     what to do: peer or registry
+//!                 node                     what to do: peer, registry, list, doctor
 //!                  │
 //!                  ▼
 //!                proto                     one state machine for each connection
@@ -25,21 +25,50 @@
 //!
 //! | room | what it knows |
 //! |---|---|
-//! | [`wire`] | the protocol to the byte, as pure functions |
-//! | [`proto`] | who may say what when, for one connection each |
-//! | [`node`] | the two programs as pure state; its first page is the contract with the loop |
+//! | [`wire`] | the messages to the byte, as pure functions |
+//! | [`proto`] | which message is legal when, on one connection |
+//! | [`node`] | the programs as pure state; its first page is the contract with the loop |
 //! | [`reactor`] | the loop: sockets, readiness, the clock |
-//! | [`ui`] | what people and programs are shown: log, events, progress, status |
 //! | [`storage`] | the shared folder: scan, watch, hash, partial file to final name |
+//! | [`ui`] | what people and programs are shown: log, events, progress, status |
 //! | [`content`] | the vocabulary of files that storage, node and ui share |
 //! | [`limits`] | every bound, with its unit |
 //! | [`count`] | numbers of things, as people say them |
-//! | [`canary`] | seeded bugs, in test builds alone, to test the tests |
 //!
 //! Everything down from `node` does no I/O, so that the same code runs under the real
-//! loop, under a simulator with made-up time and faults, and under a fuzzer. A
-//! second protocol would be another set of machines in `proto`, chosen by the first
-//! byte of a connection.
+//! loop, under a simulator with virtual time and faults, and under a fuzzer. What belongs
+//! to one version of the protocol is in a room of that name, `wire::v0` and `proto::v0`; the
+//! first byte of a connection chooses among them.
+//!
+//! # Glossary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | peer, registry | a program that shares or fetches files; one that knows where peers listen |
+//! | reference | the older implementation of version 0, in Python |
+//! | offer | a datagram: this peer has this file |
+//! | source | a peer that has a file which we want |
+//! | guest | a peer that fetches, and registers, offers and serves nothing |
+//! | job | the work to fetch one file, from its name to its final name |
+//! | request | the message that asks an uploader for a file |
+//! | upload, download | a connection on which files go out, come in |
+//! | chunk, acknowledgment | a piece of a file on the wire; the answer to each |
+//! | verdict | whether what came has the digest that the uploader announced |
+//! | verified | received whole, with the announced digest |
+//! | final name, temporary name | the name of a verified file; of one that is still coming in |
+//! | partial file | a file under its temporary name |
+//! | commit | to sync a partial file and give it its final name |
+//! | version | what tells one state of a file from another without reading it |
+//! | settle | to stay unchanged for long enough to be shared |
+//! | node | a program as pure state |
+//! | runner | what drives a node: the reactor, the simulator, a fuzzer |
+//! | input, action | what a runner tells a node; what a node wants done |
+//! | report | what a node tells the user |
+//! | turn | one round of the loop, from a poll to the next |
+//! | budget | how much of one kind of work a turn may do |
+//! | path id, job id, file id, connection id | the small number that a thing is known by inside |
+//! | evict, expire | to forget something to make room; because its time is over |
+//! | back off | to wait, each time longer, before something is tried again |
 #![forbid(unsafe_code)]
 
 pub mod canary;
