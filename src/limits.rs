@@ -385,24 +385,28 @@ pub const ADDRESS_MEMORY: Duration = Duration::from_secs(30);
 /// How often `list --watch` looks for changes.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-// ---- status ----
+// ---- control socket ----
 
-/// Programs that ask at once how this one does.
-pub const STATUS_CLIENTS_MAX: usize = 8;
+/// Programs that ask this one at once. A new one evicts the oldest; what none of them reads
+/// is bounded by [`CONTROL_TIMEOUT`] and by the wishes of each.
+pub const CONTROL_CLIENTS_MAX: usize = 8;
+/// Files that one program asks for at once. Each causes at most three answers, of which the
+/// longest has [`CONTROL_REASON_BYTES_MAX`]: some 5 MB for a program that reads none of them.
+pub const CONTROL_WISHES_MAX: usize = 4096;
+/// A whole question, an answer that begins, and each piece of an answer that is not read: both
+/// programs are on this host, and have everything in hand.
+pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
+/// An answer of another program: keeps one that is not ours from filling memory. Ten times
+/// what a peer answers that names [`STATUS_NAMES_MAX`] files and offers and as many transfers.
+pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Why a file will not come, in words: several times the longest sentence that there is.
+pub const CONTROL_REASON_BYTES_MAX: usize = 1024;
 /// A question: a wish for some thousand files.
 pub const STATUS_REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// Files, and as many offers, that are named in an answer: some 150 bytes of JSON each.
 pub const STATUS_NAMES_MAX: usize = 1000;
 /// Between two times that `--metrics` writes: what collects them comes every 15 s or more.
 pub const METRICS_INTERVAL: Duration = Duration::from_secs(10);
-/// An answer, of which the program that gives it has the whole in hand.
-pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// An answer of another program: keeps one that is not ours from filling memory. Ten times
-/// what a peer answers that names [`STATUS_NAMES_MAX`] files and offers and as many transfers.
-pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Why a file will not come, in words: several times the longest sentence that there is.
-pub const CONTROL_REASON_BYTES_MAX: usize = 1024;
 
 // ---- log ----
 
@@ -494,6 +498,7 @@ const _: () = {
     assert!(REST_TIME.as_millis() < RESCAN_INTERVAL.as_millis());
     // What changes with one time stamp does not count as at rest.
     assert!(SETTLED_AGE.as_millis() < REST_TIME.as_millis());
-    assert!(STATUS_REQUEST_BYTES_MAX / (NAME_BYTES_MAX + 1) < JOBS_MAX);
+    assert!(CONTROL_WISHES_MAX < JOBS_MAX);
+    assert!(CONTROL_REASON_BYTES_MAX <= u16::MAX as usize);
     assert!(JSON_TEXT_BYTES_MAX * 2 + 1024 < STDOUT_LINE_BYTES_MAX);
 };

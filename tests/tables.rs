@@ -10,12 +10,14 @@ use p2pfs::limits::{
     CHUNK_BYTES, IDLE_TIMEOUT, LOCAL_WINDOW_BYTES, Limits, RATE_BYTES_PER_SECOND_MIN,
     UPLOAD_RATE_WINDOW, WINDOW_BYTES,
 };
+use p2pfs::proto::control::{self, Ask, Inquiry, InquiryState};
 use p2pfs::proto::table::State;
 use p2pfs::proto::v0::{
     Download, DownloadEvent, DownloadState, Registration, RegistrationState, RegistrySession,
     SessionState, Upload, UploadEvent, UploadState,
 };
 use p2pfs::proto::{CloseReason, FileId, Timer, Transmit};
+use p2pfs::wire::control::{Answer, AnswerKind, Fetched, Question, QuestionKind};
 use p2pfs::wire::v0::{
     FileName, PeerMessage, PeerMessageKind as PeerKind, RegistryRequest,
     RegistryRequestKind as RequestKind, RegistryResponse, RegistryResponseKind as ResponseKind,
@@ -513,6 +515,118 @@ fn registry_session_takes_what_the_table_allows_and_nothing_else() {
                 Err(_) => {}
             }
             table.check((state, kind), got.map(|_| ()), session.state());
+        }
+    }
+    table.assert_reached();
+}
+
+fn question(kind: QuestionKind) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match kind {
+        QuestionKind::Status => Question::Status { json: false },
+        QuestionKind::Fetches => Question::Fetches,
+        QuestionKind::Want => Question::Want(name()),
+        QuestionKind::Await => Question::Await,
+    }
+    .encode(&mut bytes);
+    bytes
+}
+
+/// An answer, with its payload.
+fn answer(kind: AnswerKind) -> Vec<u8> {
+    let (size_bytes, elapsed, payload) = (1, Duration::from_secs(1), b"why");
+    let (digest, peer) = (Digest([7; 32]), PeerId(1));
+    let (answer, payload) = match kind {
+        AnswerKind::Text => (Answer::Text { len_bytes: 3 }, &payload[..]),
+        AnswerKind::Fetches => (Answer::Fetches(true), &[][..]),
+        AnswerKind::Waiting => (Answer::Waiting(name()), &[][..]),
+        AnswerKind::Offered => (Answer::Offered(name()), &[][..]),
+        AnswerKind::Present => (Answer::Present(name()), &[][..]),
+        AnswerKind::Verified => {
+            let name = name();
+            (Answer::Verified(Fetched { name, peer, size_bytes, digest, elapsed }), &[][..])
+        }
+        AnswerKind::Failed => {
+            (Answer::Failed { name: name(), code: 5, reason_bytes: 3 }, &payload[..])
+        }
+    };
+    let mut bytes = Vec::new();
+    answer.encode(&mut bytes);
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// A session of the control socket in this state.
+fn control_session_in(state: control::SessionState, now: Instant) -> control::Session {
+    use control::SessionState::{
+        Answered, Closed, ExpectAnswer, ExpectQuestion, ExpectWish, Following,
+    };
+    let mut session = control::Session::new(now);
+    let questions: &[QuestionKind] = match state {
+        ExpectQuestion => &[],
+        ExpectWish => &[QuestionKind::Want],
+        ExpectAnswer | Answered | Closed => &[QuestionKind::Fetches],
+        Following => &[QuestionKind::Want, QuestionKind::Await],
+    };
+    for &kind in questions {
+        session.handle_bytes(&question(kind), &mut 0).unwrap();
+    }
+    match state {
+        Answered => session.answer_fetches(now, true),
+        Closed => {
+            assert!(session.handle_bytes(&question(QuestionKind::Await), &mut 0).is_err());
+        }
+        ExpectQuestion | ExpectWish | ExpectAnswer | Following => {}
+    }
+    assert_eq!(session.state(), state);
+    session
+}
+
+#[test]
+fn control_session_takes_what_the_table_allows_and_nothing_else() {
+    let now = Instant::now();
+    let mut table = Table::new(control::SessionState::Closed);
+    for (state, kind) in Table::pairs() {
+        let mut session = control_session_in(state, now);
+        let got = session.handle_bytes(&question(kind), &mut 0).map(|_| ());
+        table.check((state, kind), got, session.state());
+    }
+    table.assert_reached();
+}
+
+/// An inquiry in this state, for one file or for two where it is for files.
+fn inquiry_in(state: InquiryState, now: Instant, is_for_two: bool) -> Inquiry {
+    let ask = match state {
+        InquiryState::ExpectText => Ask::Status { json: false },
+        InquiryState::ExpectNews => {
+            let second = is_for_two.then(|| FileName::new("second").unwrap());
+            Ask::Want(second.into_iter().chain([name()]).collect())
+        }
+        _ => Ask::Fetches,
+    };
+    let mut inquiry = Inquiry::new(now, ask);
+    if state != InquiryState::ExpectConnection {
+        inquiry.handle_connected(now);
+    }
+    if matches!(state, InquiryState::Done | InquiryState::Closed) {
+        inquiry.handle_bytes(now, &answer(AnswerKind::Fetches), &mut 0).unwrap();
+    }
+    if state == InquiryState::Closed {
+        assert!(inquiry.handle_bytes(now, &answer(AnswerKind::Fetches), &mut 0).is_err());
+    }
+    assert_eq!(inquiry.state(), state);
+    inquiry
+}
+
+#[test]
+fn inquiry_takes_what_the_table_allows_and_nothing_else() {
+    let now = Instant::now();
+    let mut table = Table::new(InquiryState::Closed);
+    for (state, kind) in Table::pairs() {
+        for is_for_two in [false, true] {
+            let mut inquiry = inquiry_in(state, now, is_for_two);
+            let got = inquiry.handle_bytes(now, &answer(kind), &mut 0).map(|_| ());
+            table.check((state, kind), got, inquiry.state());
         }
     }
     table.assert_reached();

@@ -13,7 +13,8 @@
 //! succeeded, so a state that failed is not used again. Which message is legal in which
 //! state, and which state follows, stands in the machine's own file: see [`table`].
 //!
-//! The machines of protocol version 0 are in [`v0`]; the common parts are here.
+//! The machines of protocol version 0 are in [`v0`], those between our own programs in
+//! [`control`]; the common parts are here.
 
 // Bytes from outside reach all of this: nothing here may panic.
 #![cfg_attr(
@@ -30,6 +31,7 @@
 
 mod accepted;
 mod close_reason;
+pub mod control;
 mod outbox;
 mod progress;
 pub mod table;

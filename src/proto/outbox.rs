@@ -11,14 +11,19 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Appends the bytes that `encode` writes.
+    /// Appends the bytes that `encode` writes, up to [`OUTBOX_BYTES_MAX`] in all.
     pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.push_unbounded(encode);
+        debug_assert!(self.pending().len() <= OUTBOX_BYTES_MAX);
+    }
+
+    /// Appends the bytes that `encode` writes; the caller sees to it that they are bounded.
+    pub fn push_unbounded(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.sent > self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
         encode(&mut self.bytes);
-        debug_assert!(self.pending().len() <= OUTBOX_BYTES_MAX);
     }
 
     /// Returns the bytes that are still to be sent.

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use crate::exit::ExitCode;
-use crate::limits::{ACCEPTS_PER_TURN, STATUS_CLIENTS_MAX, STATUS_REQUEST_BYTES_MAX};
+use crate::limits::{ACCEPTS_PER_TURN, CONTROL_CLIENTS_MAX, STATUS_REQUEST_BYTES_MAX};
 use crate::node::{Paths, Report};
 use crate::ui::Event;
 use crate::wire::v0::FileName;
@@ -83,21 +83,21 @@ impl StatusSocket {
 
     /// Whether a token is one of a connection.
     pub(super) fn is_client(token: Token) -> bool {
-        (STATUS.0 - STATUS_CLIENTS_MAX * 2..STATUS.0).contains(&token.0)
+        (STATUS.0 - CONTROL_CLIENTS_MAX * 2..STATUS.0).contains(&token.0)
     }
 
     /// Takes in who came.
     pub(super) fn accept(&mut self, registry: &Registry) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Ok((mut stream, _)) = self.listener.accept() else { return };
-            if self.clients.len() == STATUS_CLIENTS_MAX {
+            if self.clients.len() == CONTROL_CLIENTS_MAX {
                 let idle = |client: &Client| !matches!(client.state, State::Awaits { .. });
                 let at = self.clients.iter().position(idle).unwrap_or(0);
                 self.clients.remove(at);
             }
             // There are twice as many tokens as places, so one is not in use.
             let token = loop {
-                self.next_token = (self.next_token + 1) % (STATUS_CLIENTS_MAX * 2);
+                self.next_token = (self.next_token + 1) % (CONTROL_CLIENTS_MAX * 2);
                 let token = Token(STATUS.0 - 1 - self.next_token);
                 if self.clients.iter().all(|client| client.token != token) {
                     break token;

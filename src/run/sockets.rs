@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 
 use crate::exit::{ExitCode, Failure};
-use crate::limits::STATUS_TIMEOUT;
+use crate::limits::CONTROL_TIMEOUT;
 use crate::reactor::StatusSocket;
 use crate::storage::names_in;
 use crate::wire::Shown;
@@ -58,8 +58,8 @@ pub(super) fn named(text: &str) -> PathBuf {
 /// The whole answer to a question that is answered at once.
 pub(super) fn ask(path: &Path, question: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(STATUS_TIMEOUT))?;
-    stream.set_write_timeout(Some(STATUS_TIMEOUT))?;
+    stream.set_read_timeout(Some(CONTROL_TIMEOUT))?;
+    stream.set_write_timeout(Some(CONTROL_TIMEOUT))?;
     stream.write_all(question.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

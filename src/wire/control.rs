@@ -31,7 +31,7 @@
 use std::time::Duration;
 
 use super::PeerId;
-use super::deframer::{Message, head};
+use super::deframer::{Kind, Message, head};
 use super::field::INT_BYTES;
 use super::malformed::Malformed;
 use super::v0::FileName;
@@ -85,6 +85,38 @@ pub enum Answer {
     },
 }
 
+/// The kinds of [`Question`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuestionKind {
+    /// A question for the status.
+    Status,
+    /// A question whether files can be asked for.
+    Fetches,
+    /// A wish.
+    Want,
+    /// The end of the wishes.
+    Await,
+}
+
+/// The kinds of [`Answer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerKind {
+    /// A text.
+    Text,
+    /// Whether files can be asked for.
+    Fetches,
+    /// News: nobody offers it.
+    Waiting,
+    /// News: it is offered.
+    Offered,
+    /// News: it was there before.
+    Present,
+    /// News: it is verified.
+    Verified,
+    /// News: it will not come.
+    Failed,
+}
+
 /// A file that was fetched and verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetched {
@@ -105,6 +137,16 @@ impl Question {
             Self::Fetches => out.push(b'F'),
             Self::Want(name) => put_name(out, b'W', name),
             Self::Await => out.push(b'A'),
+        }
+    }
+
+    /// Returns its kind.
+    pub fn kind(&self) -> QuestionKind {
+        match self {
+            Self::Status { .. } => QuestionKind::Status,
+            Self::Fetches => QuestionKind::Fetches,
+            Self::Want(_) => QuestionKind::Want,
+            Self::Await => QuestionKind::Await,
         }
     }
 }
@@ -150,6 +192,29 @@ impl Answer {
                 out.extend((name.len() as u16).to_be_bytes());
                 out.extend_from_slice(name);
             }
+        }
+    }
+
+    /// Returns the file that it is about, if it is about one.
+    pub fn name(&self) -> Option<&FileName> {
+        match self {
+            Self::Waiting(name) | Self::Offered(name) | Self::Present(name) => Some(name),
+            Self::Verified(fetched) => Some(&fetched.name),
+            Self::Failed { name, .. } => Some(name),
+            Self::Text { .. } | Self::Fetches(_) => None,
+        }
+    }
+
+    /// Returns its kind.
+    pub fn kind(&self) -> AnswerKind {
+        match self {
+            Self::Text { .. } => AnswerKind::Text,
+            Self::Fetches(_) => AnswerKind::Fetches,
+            Self::Waiting(_) => AnswerKind::Waiting,
+            Self::Offered(_) => AnswerKind::Offered,
+            Self::Present(_) => AnswerKind::Present,
+            Self::Verified(_) => AnswerKind::Verified,
+            Self::Failed { .. } => AnswerKind::Failed,
         }
     }
 }
@@ -210,6 +275,43 @@ impl Fetched {
             elapsed: Duration::from_micros(u64::from_be_bytes(*elapsed)),
         };
         Some((fetched, rest))
+    }
+}
+
+impl Kind for QuestionKind {
+    const ALL: &'static [Self] = &[Self::Status, Self::Fetches, Self::Want, Self::Await];
+
+    fn term(self) -> &'static str {
+        match self {
+            Self::Status => "a question for the status",
+            Self::Fetches => "a question whether files can be asked for",
+            Self::Want => "a wish",
+            Self::Await => "an end of wishes",
+        }
+    }
+}
+
+impl Kind for AnswerKind {
+    const ALL: &'static [Self] = &[
+        Self::Text,
+        Self::Fetches,
+        Self::Waiting,
+        Self::Offered,
+        Self::Present,
+        Self::Verified,
+        Self::Failed,
+    ];
+
+    fn term(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Fetches => "an answer whether files can be asked for",
+            Self::Waiting => "news that a file is waited for",
+            Self::Offered => "news that a file is offered",
+            Self::Present => "news that a file is present",
+            Self::Verified => "news that a file is verified",
+            Self::Failed => "news that a file will not come",
+        }
     }
 }
 

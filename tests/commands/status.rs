@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use p2pfs::limits::STATUS_CLIENTS_MAX;
+use p2pfs::limits::CONTROL_CLIENTS_MAX;
 use p2pfs::ui::events::EVENTS;
 use serde_json::Value;
 
@@ -130,7 +130,7 @@ fn who_does_not_ask_or_read_harms_nobody() {
     let mut share = share(&world, &[]);
     let path = socket(&world, &share);
     let mut silent: Vec<_> =
-        (0..3 * STATUS_CLIENTS_MAX).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        (0..3 * CONTROL_CLIENTS_MAX).map(|_| UnixStream::connect(&path).unwrap()).collect();
     for (n, stream) in silent.iter_mut().enumerate() {
         // Some of them have been closed by now to make room.
         let _ = match n % 3 {

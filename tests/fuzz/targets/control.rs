@@ -1,19 +1,201 @@
-//! The messages of the control socket: however a stream is cut, it is the same messages,
-//! and each is encoded to the bytes that it was decoded from.
+//! The control socket. Its messages: however a stream is cut, it is the same messages, and
+//! each is encoded to the bytes that it was decoded from. Its machines: the one that is asked
+//! is fed with anything, and what it answers is all that the other one, that asks, believes.
 
-use p2pfs::wire::control::{Answer, Question};
+use std::collections::BTreeSet;
 
-use super::deframer::check;
+use p2pfs::content::Digest;
+use p2pfs::limits::CONTROL_REASON_BYTES_MAX;
+use p2pfs::proto::Transmit;
+use p2pfs::proto::control::{
+    Ask, Asked, Inquiry, InquiryState, News, Reply, Session, SessionState,
+};
+use p2pfs::wire::control::{Answer, Fetched, Question};
+use p2pfs::wire::v0::FileName;
+
+use super::clock::Clock;
+use super::deframer;
 use super::script::Script;
 
-/// The first byte chooses the direction, the next ones how the rest is cut.
+/// Each wish is told of at most three times, with this much each.
+const NEWS_BYTES_MAX: usize = 128 + CONTROL_REASON_BYTES_MAX;
+
+/// The first byte chooses what is tried.
 pub(super) fn run(data: &[u8]) {
     let mut script = Script::new(data);
-    let is_question = script.flag();
-    let cuts = script.bytes();
-    let stream = script.remainder();
-    match is_question {
-        true => check::<Question>(stream, cuts, Question::encode),
-        false => check::<Answer>(stream, cuts, Answer::encode),
+    match script.below(4) {
+        kind @ (0 | 1) => {
+            let cuts = script.bytes();
+            let stream = script.remainder();
+            match kind {
+                0 => deframer::check::<Answer>(stream, cuts, Answer::encode),
+                _ => deframer::check::<Question>(stream, cuts, Question::encode),
+            }
+        }
+        2 => ask(&mut script),
+        _ => answer(&mut script),
     }
+}
+
+/// A session is asked anything, and told of files, known and unknown.
+fn ask(script: &mut Script<'_>) {
+    let mut clock = Clock::new();
+    let mut session = Session::new(clock.now());
+    let mut wanted = BTreeSet::new();
+    let mut is_asked = false;
+    while !script.is_over() && session.state() != SessionState::Closed {
+        match script.below(6) {
+            0 | 1 => {
+                let (bytes, mut at) = (script.bytes(), 0);
+                match session.handle_bytes(bytes, &mut at) {
+                    Ok(None) => assert_eq!(at, bytes.len(), "bytes are left over"),
+                    Ok(Some(asked)) => {
+                        assert!(!is_asked, "asked twice");
+                        is_asked = true;
+                        match asked {
+                            Asked::Status { json } => {
+                                session.answer_text(clock.now(), if json { "{}" } else { "" });
+                            }
+                            Asked::Fetches => session.answer_fetches(clock.now(), true),
+                            Asked::Want(names) => wanted = names,
+                        }
+                    }
+                    Err(_) => assert_eq!(session.state(), SessionState::Closed),
+                }
+            }
+            2 | 3 => {
+                let news = news(script);
+                let before = pending(&session).len();
+                session.tell(clock.now(), &news);
+                let is_told = pending(&session).len() > before;
+                assert!(!is_told || wanted.contains(news.name()), "tells what nobody asked for");
+                if is_told && news.is_end() {
+                    wanted.remove(news.name());
+                }
+                let is_over = is_asked && wanted.is_empty();
+                assert_eq!(session.state() == SessionState::Following, is_asked && !is_over);
+            }
+            4 => {
+                let len = (script.size(12) as usize).min(pending(&session).len());
+                if len > 0 {
+                    session.transmitted(clock.now(), len);
+                }
+            }
+            _ => {
+                clock.wait(script.wait());
+                let before = session.poll_timeout();
+                let verdict = session.handle_timeout(clock.now());
+                clock.check_timeout(before, verdict.is_ok(), session.poll_timeout());
+            }
+        }
+        assert!(pending(&session).len() <= 3 * NEWS_BYTES_MAX * 8, "an outbox without bounds");
+        assert!(!session.is_done() || is_asked);
+    }
+}
+
+/// An inquiry is answered anything.
+fn answer(script: &mut Script<'_>) {
+    let mut clock = Clock::new();
+    let names: BTreeSet<_> = (0..script.below(4)).map(|_| script.name()).collect();
+    let ask = match names.is_empty() {
+        true if script.flag() => Ask::Fetches,
+        true => Ask::Status { json: false },
+        false => Ask::Want(names.clone()),
+    };
+    let mut inquiry = Inquiry::new(clock.now(), ask.clone());
+    if script.flag() {
+        inquiry.handle_connected(clock.now());
+    }
+    let mut left = names;
+    while !script.is_over() && inquiry.state() != InquiryState::Closed {
+        match script.below(3) {
+            0 => hear(&mut inquiry, &clock, &ask, &mut left, script.bytes()),
+            1 => {
+                let mut bytes = Vec::new();
+                told(script).iter().for_each(|part| bytes.extend_from_slice(part));
+                hear(&mut inquiry, &clock, &ask, &mut left, &bytes);
+            }
+            _ => {
+                clock.wait(script.wait());
+                let before = inquiry.poll_timeout();
+                let verdict = inquiry.handle_timeout(clock.now());
+                clock.check_timeout(before, verdict.is_ok(), inquiry.poll_timeout());
+            }
+        }
+        if matches!(ask, Ask::Want(_)) && inquiry.is_done() {
+            assert!(left.is_empty(), "done before every file has its end");
+        }
+    }
+}
+
+fn hear(
+    inquiry: &mut Inquiry,
+    clock: &Clock,
+    ask: &Ask,
+    left: &mut BTreeSet<FileName>,
+    bytes: &[u8],
+) {
+    let mut at = 0;
+    loop {
+        match (inquiry.handle_bytes(clock.now(), bytes, &mut at), ask) {
+            (Ok(None), _) => return assert_eq!(at, bytes.len(), "bytes are left over"),
+            (Ok(Some(Reply::Text(_))), Ask::Status { .. })
+            | (Ok(Some(Reply::Fetches(_))), Ask::Fetches) => assert!(inquiry.is_done()),
+            (Ok(Some(Reply::News(news))), Ask::Want(_)) => {
+                assert!(left.contains(news.name()), "news of what was not asked for, or has ended");
+                if news.is_end() {
+                    left.remove(news.name());
+                }
+            }
+            (Ok(Some(reply)), _) => panic!("{reply:?} to {ask:?}"),
+            (Err(_), _) => return assert_eq!(inquiry.state(), InquiryState::Closed),
+        }
+    }
+}
+
+fn pending(session: &Session) -> &[u8] {
+    match session.transmit() {
+        Some(Transmit::Bytes { bytes, .. }) => bytes,
+        Some(Transmit::File { .. }) => panic!("a session sends no file"),
+        None => &[],
+    }
+}
+
+fn news(script: &mut Script<'_>) -> News {
+    let name = script.name();
+    match script.below(5) {
+        0 => News::Waiting(name),
+        1 => News::Offered(name),
+        2 => News::Present(name),
+        3 => News::Verified(fetched(name, script)),
+        _ => {
+            let reason = "why ".repeat(script.size(9) as usize);
+            News::Failed { name, code: script.byte(), reason }
+        }
+    }
+}
+
+fn fetched(name: FileName, script: &mut Script<'_>) -> Fetched {
+    let (peer, size_bytes, elapsed) = (script.peer(), script.size(63), script.wait());
+    Fetched { name, peer, size_bytes, digest: Digest([7; 32]), elapsed }
+}
+
+/// A whole answer, with its payload or less.
+fn told(script: &mut Script<'_>) -> [Vec<u8>; 2] {
+    let (mut head, payload) = (Vec::new(), vec![b'x'; script.below(16)]);
+    match script.below(7) {
+        0 => Answer::Text { len_bytes: payload.len() as u32 },
+        1 => Answer::Fetches(script.flag()),
+        2 => Answer::Waiting(script.name()),
+        3 => Answer::Offered(script.name()),
+        4 => Answer::Present(script.name()),
+        5 => Answer::Verified(fetched(script.name(), script)),
+        _ => {
+            let (name, reason_bytes) = (script.name(), payload.len() as u16);
+            Answer::Failed { name, code: script.byte(), reason_bytes }
+        }
+    }
+    .encode(&mut head);
+    let has_payload = matches!(head[0], b'T' | b'X');
+    [head, if has_payload { payload } else { Vec::new() }]
 }

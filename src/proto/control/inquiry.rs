@@ -1,0 +1,328 @@
+//! The end of the program that asks.
+//!
+//! ```text
+//!                   handle_connected: Status            Text
+//!  ExpectConnection ─────────────────────▶ ExpectText ─────────────────▶ Done
+//!   │  │              Fetches                            Fetches          ▲ ▲
+//!   │  └─────────────────────────────────▶ ExpectFetches ─────────────────┘ │
+//!   │                 Want, Await                        the last file's end│
+//!   └────────────────────────────────────▶ ExpectNews ──────────────────────┘
+//!                                           │     ▲
+//!                                           └─────┘
+//!                                           Waiting, Offered, another file's end
+//!
+//!  any state ── violation, deadline ──▶ Closed
+//! ```
+//!
+//! An answer has to begin in time and to go on; files are waited for without a deadline.
+
+use std::collections::BTreeSet;
+use std::mem;
+use std::time::Instant;
+
+use super::News;
+use crate::limits::CONTROL_TIMEOUT;
+use crate::proto::table::{self, Row, State as _};
+use crate::proto::{CloseReason, Outbox, Timer, Transmit};
+use crate::wire::control::{Answer, AnswerKind, Question};
+use crate::wire::v0::FileName;
+use crate::wire::{Deframer, Frame, Kind};
+
+/// The end of the program that asks: one question.
+#[derive(Debug)]
+pub struct Inquiry {
+    state: State,
+    deframer: Deframer<Answer>,
+    /// Bounded by the wishes.
+    outbox: Outbox,
+    /// The text or reason that is being received.
+    payload: Vec<u8>,
+    /// Whose reason that is, with its exit code.
+    failed: Option<(FileName, u8)>,
+}
+
+/// What to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// How the program does.
+    Status {
+        /// Whether the text is to be JSON.
+        json: bool,
+    },
+    /// Whether files can be asked for.
+    Fetches,
+    /// For these files; not for none.
+    Want(BTreeSet<FileName>),
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// How the program does.
+    Text(String),
+    /// Whether files can be asked for.
+    Fetches(bool),
+    /// What becomes of a file.
+    News(News),
+}
+
+/// The states of an [`Inquiry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InquiryState {
+    /// The connection is being made.
+    ExpectConnection,
+    /// How the program does has not come, or not whole.
+    ExpectText,
+    /// Whether files can be asked for has not come.
+    ExpectFetches,
+    /// Not every file has its end.
+    ExpectNews,
+    /// All is answered.
+    Done,
+    /// The connection is over.
+    Closed,
+}
+
+impl table::State for InquiryState {
+    type Kind = AnswerKind;
+
+    const ALL: &'static [Self] = &[
+        Self::ExpectConnection,
+        Self::ExpectText,
+        Self::ExpectFetches,
+        Self::ExpectNews,
+        Self::Done,
+        Self::Closed,
+    ];
+
+    fn row(self) -> Row<Self> {
+        use AnswerKind::{Failed, Fetches, Offered, Present, Text, Verified, Waiting};
+        match self {
+            Self::ExpectConnection | Self::Closed => Row::silent("nothing"),
+            Self::ExpectText => Row { expected: "a text", legal: &[(Text, &[Self::Done])] },
+            Self::ExpectFetches => Row {
+                expected: "an answer whether files can be asked for",
+                legal: &[(Fetches, &[Self::Done])],
+            },
+            Self::ExpectNews => Row {
+                expected: "news of a file",
+                legal: &[
+                    (Waiting, &[Self::ExpectNews]),
+                    (Offered, &[Self::ExpectNews]),
+                    (Present, &[Self::ExpectNews, Self::Done]),
+                    (Verified, &[Self::ExpectNews, Self::Done]),
+                    (Failed, &[Self::ExpectNews, Self::Done]),
+                ],
+            },
+            Self::Done => Row::silent("nothing after the answer"),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    ExpectConnection { ask: Ask, deadline: Instant },
+    ExpectText { deadline: Instant },
+    ExpectFetches { deadline: Instant },
+    ExpectNews { names: BTreeSet<FileName> },
+    Done,
+    Closed,
+}
+
+impl Inquiry {
+    /// Returns the machine of a connection that is being made to ask this.
+    pub fn new(now: Instant, ask: Ask) -> Self {
+        Self {
+            state: State::ExpectConnection { ask, deadline: now + CONTROL_TIMEOUT },
+            deframer: Deframer::default(),
+            outbox: Outbox::default(),
+            payload: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Sends the question: the connection is made.
+    pub fn handle_connected(&mut self, now: Instant) {
+        debug_assert_eq!(self.state(), InquiryState::ExpectConnection);
+        let old = mem::replace(&mut self.state, State::Closed);
+        let State::ExpectConnection { ask, .. } = old else { return };
+        let deadline = now + CONTROL_TIMEOUT;
+        self.state = match ask {
+            Ask::Status { json } => {
+                self.send(Question::Status { json });
+                State::ExpectText { deadline }
+            }
+            Ask::Fetches => {
+                self.send(Question::Fetches);
+                State::ExpectFetches { deadline }
+            }
+            Ask::Want(names) => {
+                names.iter().for_each(|name| self.send(Question::Want(*name)));
+                self.send(Question::Await);
+                State::ExpectNews { names }
+            }
+        };
+    }
+
+    fn send(&mut self, question: Question) {
+        self.outbox.push_unbounded(|out| question.encode(out));
+    }
+
+    /// Returns the next reply that `bytes` from `*at` on complete, and moves `*at` behind it;
+    /// returns `None` when they are used up.
+    ///
+    /// # Errors
+    /// If they are no message, or one that is not legal here.
+    pub fn handle_bytes(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<Reply>, CloseReason> {
+        loop {
+            let reply = match self.deframer.next(bytes, at) {
+                Ok(Some(Frame::Message(answer))) => self.on_answer(answer)?,
+                Ok(Some(Frame::Payload { range, last })) => {
+                    self.payload.extend_from_slice(bytes.get(range).unwrap_or_default());
+                    if last { self.on_payload() } else { None }
+                }
+                Ok(None) => {
+                    self.put_off(now);
+                    return Ok(None);
+                }
+                Err(malformed) => {
+                    self.state = State::Closed;
+                    return Err(CloseReason::Malformed(malformed));
+                }
+            };
+            if reply.is_some() {
+                return Ok(reply);
+            }
+        }
+    }
+
+    fn on_answer(&mut self, answer: Answer) -> Result<Option<Reply>, CloseReason> {
+        let (state, kind) = (self.state(), answer.kind());
+        match (mem::replace(&mut self.state, State::Closed), answer) {
+            (State::ExpectNews { names }, answer)
+                if answer.name().is_some_and(|name| !names.contains(name)) =>
+            {
+                let expected = "news of a file that was asked for";
+                Err(CloseReason::PeerViolated { expected, got: kind.term() })
+            }
+            (old @ State::ExpectText { .. }, Answer::Text { len_bytes }) => {
+                self.state = old;
+                Ok(if len_bytes == 0 { self.on_payload() } else { None })
+            }
+            (State::ExpectFetches { .. }, Answer::Fetches(yes)) => {
+                self.state = State::Done;
+                Ok(Some(Reply::Fetches(yes)))
+            }
+            (State::ExpectNews { names }, Answer::Waiting(name)) => {
+                Ok(Some(self.news(names, News::Waiting(name))))
+            }
+            (State::ExpectNews { names }, Answer::Offered(name)) => {
+                Ok(Some(self.news(names, News::Offered(name))))
+            }
+            (State::ExpectNews { names }, Answer::Present(name)) => {
+                Ok(Some(self.news(names, News::Present(name))))
+            }
+            (State::ExpectNews { names }, Answer::Verified(fetched)) => {
+                Ok(Some(self.news(names, News::Verified(fetched))))
+            }
+            (old @ State::ExpectNews { .. }, Answer::Failed { name, code, reason_bytes }) => {
+                self.state = old;
+                self.failed = Some((name, code));
+                Ok(if reason_bytes == 0 { self.on_payload() } else { None })
+            }
+            _ => Err(state.violation(kind)),
+        }
+    }
+
+    /// All of a text, or of a reason, is there.
+    fn on_payload(&mut self) -> Option<Reply> {
+        let payload = mem::take(&mut self.payload);
+        let text = String::from_utf8_lossy(&payload).into_owned();
+        match (mem::replace(&mut self.state, State::Closed), self.failed.take()) {
+            (State::ExpectNews { names }, Some((name, code))) => {
+                Some(self.news(names, News::Failed { name, code, reason: text }))
+            }
+            (State::ExpectText { .. }, None) => {
+                self.state = State::Done;
+                Some(Reply::Text(text))
+            }
+            _ => None,
+        }
+    }
+
+    fn news(&mut self, mut names: BTreeSet<FileName>, news: News) -> Reply {
+        if news.is_end() {
+            names.remove(news.name());
+        }
+        self.state = match names.is_empty() {
+            true => State::Done,
+            false => State::ExpectNews { names },
+        };
+        Reply::News(news)
+    }
+
+    /// Something came: what follows it has time again.
+    fn put_off(&mut self, now: Instant) {
+        if let State::ExpectText { deadline } | State::ExpectFetches { deadline } = &mut self.state
+        {
+            *deadline = now + CONTROL_TIMEOUT;
+        }
+    }
+
+    /// Returns what to send next.
+    pub fn transmit(&self) -> Option<Transmit<'_>> {
+        self.outbox.transmit(false)
+    }
+
+    /// Removes the bytes that the socket took from what is to be sent.
+    pub fn transmitted(&mut self, len_bytes: usize) {
+        self.outbox.advance(len_bytes);
+    }
+
+    /// Returns whether all is answered.
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Returns when to call [`Inquiry::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::ExpectConnection { deadline, .. }
+            | State::ExpectText { deadline }
+            | State::ExpectFetches { deadline } => Some(deadline),
+            State::ExpectNews { .. } | State::Done | State::Closed => None,
+        }
+    }
+
+    /// Checks the deadlines.
+    ///
+    /// # Errors
+    /// If the connection is not made, or the answer does not come, in time.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        let timer = match mem::replace(&mut self.state, State::Closed) {
+            State::ExpectConnection { .. } => Timer::Connect,
+            _ => Timer::Answer,
+        };
+        Err(CloseReason::TimedOut(timer))
+    }
+
+    /// Returns the state that it is in.
+    pub fn state(&self) -> InquiryState {
+        match self.state {
+            State::ExpectConnection { .. } => InquiryState::ExpectConnection,
+            State::ExpectText { .. } => InquiryState::ExpectText,
+            State::ExpectFetches { .. } => InquiryState::ExpectFetches,
+            State::ExpectNews { .. } => InquiryState::ExpectNews,
+            State::Done => InquiryState::Done,
+            State::Closed => InquiryState::Closed,
+        }
+    }
+}
