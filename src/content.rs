@@ -32,7 +32,7 @@ impl PathId {
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest in 64 lower-case hexadecimal digits; `None` for anything else.
+    /// Returns the digest in 64 lower-case hexadecimal digits; `None` for anything else.
     pub fn from_hex(digits: &[u8]) -> Option<Self> {
         let mut digest = [0; 32];
         if digits.len() != 2 * digest.len() {
@@ -98,7 +98,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// Whether nothing but attributes tells them apart, by all that a look can show: the
+    /// Returns whether nothing but attributes tells them apart, by all that a look can show: the
     /// content may have been changed and its time been set back.
     pub fn is_alike(&self, other: &Self) -> bool {
         *self == Self { changed_ns: self.changed_ns, ..*other }
@@ -161,7 +161,7 @@ pub struct FailedCall {
 }
 
 impl FileError {
-    /// Whether there is no room for a file, or for one so large.
+    /// Returns whether there is no room for a file, or for one so large.
     pub fn is_full(self) -> bool {
         matches!(self, Self::Full | Self::NoRoom(_))
     }

@@ -38,7 +38,7 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
-    /// The code with this number, if it is one that a job can end with.
+    /// Returns the code with this number, if it is one that a job can end with.
     pub fn from_number(number: u8) -> Self {
         let all = [
             Self::Done,

@@ -50,7 +50,7 @@ pub fn init(level: LevelFilter, style: Style) {
     }
 }
 
-/// Whether a line can be written without waiting. A pipe that says so has room for 4096
+/// Returns whether a line can be written without waiting. A pipe that says so has room for 4096
 /// bytes; one that is closed says something else too.
 pub fn takes_a_line(output: impl AsFd) -> bool {
     let mut polled = [PollFd::new(&output, PollFlags::OUT)];

@@ -24,7 +24,7 @@ struct Terminal {
     drawn: usize,
 }
 
-/// Whether stderr is a terminal, on which pictures are drawn from now on.
+/// Returns whether stderr is a terminal, on which pictures are drawn from now on.
 pub(crate) fn open() -> bool {
     if !Term::stderr().is_term() {
         return false;

@@ -33,7 +33,7 @@ impl ConnectionId {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
-    /// The id that [`ConnectionId::to_bits`] came from.
+    /// Returns the id that [`ConnectionId::to_bits`] came from.
     pub fn from_bits(bits: u64) -> Self {
         Self { slot: bits as u32, generation: (bits >> 32) as u32 }
     }
@@ -107,7 +107,7 @@ impl<M> Connections<M> {
         Some(ConnectionId { slot: slot as u32, generation })
     }
 
-    /// The machine of an open connection.
+    /// Returns the machine of an open connection.
     pub(super) fn get(&self, id: ConnectionId) -> Option<&M> {
         let entry = self.slots.get(id.slot())?;
         (entry.generation == id.generation || sings(Canary::NoGeneration)).then_some(&entry.machine)
@@ -118,7 +118,7 @@ impl<M> Connections<M> {
         (entry.generation == id.generation || sings(Canary::NoGeneration)).then_some(entry)
     }
 
-    /// The machine of an open connection.
+    /// Returns the machine of an open connection.
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut M> {
         self.entry_mut(id).map(|entry| &mut entry.machine)
     }
@@ -158,12 +158,12 @@ impl<M> Connections<M> {
         }
     }
 
-    /// When the next connection wants to be woken.
+    /// Returns when the next connection wants to be woken.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.queue.first().map(|&(at, _)| at)
     }
 
-    /// A connection whose time has come; it has to be armed anew.
+    /// Returns a connection whose time has come; it has to be armed anew.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<ConnectionId> {
         self.next_deadline().filter(|&at| at <= now)?;
         let (_, id) = self.queue.pop_first()?;
@@ -171,19 +171,19 @@ impl<M> Connections<M> {
         Some(id)
     }
 
-    /// How many are open.
+    /// Returns how many are open.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// The machines of all open connections.
+    /// Returns the machines of all open connections.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &M)> {
         self.slots.iter().map(|(slot, entry)| {
             (ConnectionId { slot: slot as u32, generation: entry.generation }, &entry.machine)
         })
     }
 
-    /// All open connections.
+    /// Returns all open connections.
     pub(super) fn ids(&self) -> Vec<ConnectionId> {
         self.iter().map(|(id, _)| id).collect()
     }

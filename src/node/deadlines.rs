@@ -36,12 +36,12 @@ impl<K: Copy + Ord> Deadlines<K> {
         }
     }
 
-    /// When the next key wants to be woken.
+    /// Returns when the next key wants to be woken.
     pub(super) fn next(&self) -> Option<Instant> {
         self.queue.first().map(|&(at, _)| at)
     }
 
-    /// A key whose time has come; it has to be armed anew.
+    /// Returns a key whose time has come; it has to be armed anew.
     pub(super) fn pop(&mut self, now: Instant) -> Option<K> {
         let &(at, key) = self.queue.first()?;
         if now < at {

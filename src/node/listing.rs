@@ -72,7 +72,7 @@ pub struct Subnet {
 }
 
 impl Subnet {
-    /// Whether this is one of them.
+    /// Returns whether this is one of them.
     pub fn contains(&self, address: Ipv4Addr) -> bool {
         let differs = u32::from(self.address) ^ u32::from(address);
         differs.leading_zeros() >= self.prefix_len.into()
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::Stopped(Signal::Interrupt))));
     }
 
-    /// A list that heard of these peers, with a registry.
+    /// Returns a list that heard of these peers, with a registry.
     fn asking(start: Instant, peers: &[u32]) -> ListNode {
         let registry = Some("192.0.2.1:5000".parse().unwrap());
         let mut node = ListNode::new(start, Duration::from_secs(3600), Vec::new(), registry);

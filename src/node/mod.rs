@@ -1,7 +1,7 @@
 //! The programs as pure state: peer and registry, and the two that only look, list and doctor.
 //!
-//! This page is the whole contract between a node and whoever runs it: the
-//! reactor with real sockets and files, or the simulator with made-up ones.
+//! This page is the whole contract between a node and its runner: the reactor with real
+//! sockets and files, or the simulator with made-up ones.
 //!
 //! ```text
 //!            accept, handle(Input), handle_timeout, transmitted
@@ -16,15 +16,16 @@
 //!    give it while it drains, as soon as the action was carried out.
 //! 2. Bytes to send are pulled: after [`Action::Transmit`], and whenever the
 //!    connection can take more, the runner calls [`Node::transmit`] until it
-//!    gives `None`, and answers each with [`Node::transmitted`].
+//!    returns `None`, and answers each with [`Node::transmitted`].
 //! 3. Before each read the runner asks [`Node::read_allowance_bytes`] and reads no more.
 //! 4. A file for which the runner gave `FileFailed` is closed: actions for it that were
 //!    already queued are ignored.
 //! 5. Changes of the shared folder are told in their order, and before anything else that
-//!    came in the same turn: who asks for a file gets none that is known to be changing.
+//!    came in the same turn: a peer that requests a file never gets one that is known to be
+//!    changing.
 //! 6. A path is known by its [`PathId`]. One that an action or a report names can be looked
-//!    up with [`Node::paths`] until [`Node::poll_action`] gives `None`; ids in answers that
-//!    come later may be void, and are ignored then.
+//!    up with [`Node::paths`] until [`Node::poll_action`] returns `None`; ids in later
+//!    answers may be void, and are ignored then.
 //! 7. After [`Action::Close`], or an input that says that the connection is gone,
 //!    its id is never heard or used again: ids carry a generation.
 //!
@@ -84,31 +85,31 @@ use crate::wire::v0::FileName;
 
 /// A program as pure state.
 pub trait Node {
-    /// A connection came in. `None` refuses it: the runner closes it.
+    /// Takes a connection in. Returns `None` if it is refused: the runner closes it.
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId>;
-    /// Something happened. Inputs about ids that are gone are ignored.
+    /// Takes an input. Inputs about ids that are gone are ignored.
     fn handle(&mut self, now: Instant, input: Input<'_>);
-    /// The time that [`Node::poll_timeout`] gave has come. Early calls are harmless.
+    /// Acts on the deadlines that have passed. Early calls are harmless.
     fn handle_timeout(&mut self, now: Instant);
-    /// When to call [`Node::handle_timeout`].
+    /// Returns when to call [`Node::handle_timeout`].
     fn poll_timeout(&self) -> Option<Instant>;
-    /// What to do next.
+    /// Returns the next action.
     fn poll_action(&mut self) -> Option<Action>;
-    /// The paths that actions and reports name.
+    /// Returns the paths that actions and reports name.
     fn paths(&self) -> &Paths;
-    /// What to send next on a connection.
+    /// Returns what to send next on a connection.
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>>;
-    /// The socket took this many bytes of what `transmit` gave.
+    /// The socket took this many bytes of what `transmit` returned.
     fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize);
-    /// How many bytes may be read from the connection now, given at once or in pieces:
-    /// what they can cause to be sent is bounded. 0 pauses reading, until
-    /// `transmitted` or an [`Action::Transmit`] has changed that.
+    /// Returns how many bytes may be read from the connection now, at once or in pieces, so
+    /// that what they can cause to be sent is bounded. 0 pauses reading, until `transmitted`
+    /// or an [`Action::Transmit`] has changed that.
     fn read_allowance_bytes(&self, connection: ConnectionId) -> usize;
-    /// What it is doing now, to be shown.
+    /// Returns what it is doing now, to be shown.
     fn snapshot(&self) -> Snapshot {
         Snapshot::default()
     }
-    /// What it has and knows, at most so many of each.
+    /// Returns what it has and knows, at most `names_max` of each.
     fn inventory(&self, _names_max: usize) -> Inventory {
         Inventory::default()
     }

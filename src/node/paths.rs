@@ -35,7 +35,7 @@ struct Entry {
 }
 
 impl Paths {
-    /// The id of a path, which is new if the path is. It lasts until the next
+    /// Returns the id of a path, which is new if the path is. It lasts until the next
     /// [`Paths::sweep`], or for as long as it is held.
     pub(super) fn intern(&mut self, path: &FilePath) -> PathId {
         if let Some(id) = self.find(path.as_str()) {
@@ -58,12 +58,12 @@ impl Paths {
         }
     }
 
-    /// The id of a path that is known.
+    /// Returns the id of a path that is known.
     pub fn find(&self, path: &str) -> Option<PathId> {
         self.ids.get(path).copied()
     }
 
-    /// The path of an id; `None` if it is forgotten.
+    /// Returns the path of an id; `None` if it is forgotten.
     pub fn get(&self, id: PathId) -> Option<&FilePath> {
         let entry = self.slots.get(id.slot())?;
         (entry.generation == id.generation()).then_some(&entry.path)

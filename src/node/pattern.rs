@@ -10,7 +10,7 @@ use crate::wire::v0::FileName;
 pub struct NamePattern(Pattern);
 
 impl NamePattern {
-    /// Whether this is a pattern at all, and no name.
+    /// Returns whether this is a pattern at all, and no name.
     pub fn is_pattern(text: &str) -> bool {
         text.contains(['*', '?', '['])
     }
@@ -23,7 +23,7 @@ impl NamePattern {
         Pattern::new(text).map(Self).map_err(|error| error.msg)
     }
 
-    /// Whether it matches this name.
+    /// Returns whether it matches this name.
     pub fn matches(&self, name: &FileName) -> bool {
         let name = name.as_str();
         self.0.as_str() == name || self.0.matches_with(name, MatchOptions::new())

@@ -51,17 +51,17 @@ impl RegistryNode {
         }
     }
 
-    /// Where a peer listens, if it is entered.
+    /// Returns where a peer listens, if it is entered.
     pub fn address(&self, peer: PeerId) -> Option<SocketAddrV4> {
         self.peers.get(&peer).copied()
     }
 
-    /// How many peers are entered.
+    /// Returns how many peers are entered.
     pub fn len(&self) -> usize {
         self.peers.len()
     }
 
-    /// Whether nobody is entered.
+    /// Returns whether nobody is entered.
     pub fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }

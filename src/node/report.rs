@@ -113,12 +113,12 @@ pub enum Report {
 }
 
 impl Report {
-    /// The report in words; `paths` are those of the node that made it.
+    /// Returns the report in words; `paths` are those of the node that made it.
     pub fn shown<'a>(&'a self, paths: &'a Paths) -> ShownReport<'a> {
         ShownReport { report: self, paths }
     }
 
-    /// The file that it is about, if it is about one.
+    /// Returns the file that it is about, if it is about one.
     pub fn path(&self) -> Option<PathId> {
         match *self {
             Self::OfferSeen { path, .. }
@@ -146,7 +146,7 @@ impl Report {
         }
     }
 
-    /// How much it matters.
+    /// Returns how much it matters.
     pub fn level(&self) -> Level {
         match self {
             Self::RegistrationRefused { .. }
@@ -174,7 +174,7 @@ impl Report {
         }
     }
 
-    /// Whether it is about what is on offer: of that there may be very much.
+    /// Returns whether it is about what is on offer: of that there may be very much.
     pub fn is_about_offers(&self) -> bool {
         match self {
             Self::OfferSeen { .. }
@@ -188,12 +188,12 @@ impl Report {
         }
     }
 
-    /// Whether it is what the user runs the program for.
+    /// Returns whether it is what the user runs the program for.
     pub fn is_what_was_asked_for(&self) -> bool {
         matches!(self, Self::Finding(_))
     }
 
-    /// The address that caused it: the log limits the lines about each.
+    /// Returns the address that caused it: the log limits the lines about each.
     pub fn about(&self) -> Option<SocketAddrV4> {
         match self {
             Self::DatagramDropped { from, .. }

@@ -1,4 +1,4 @@
-//! What a node is doing at one moment, for whoever shows it.
+//! A node at one moment, to be shown.
 
 use std::net::SocketAddrV4;
 use std::time::Instant;
@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::{ConnectionId, HeardOffer};
 use crate::wire::{FilePath, PeerId};
 
-/// What a node is doing at one moment. To make one costs time in proportion to the
-/// connections, not to the files or offers.
+/// A node at one moment. Making one costs time in proportion to the connections, not to the
+/// files or offers.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The transfers under way.
@@ -24,16 +24,16 @@ pub struct Snapshot {
     pub jobs_open: usize,
 }
 
-/// What a node has and knows, or the beginning of that.
+/// The files and offers that a node knows, or the first of them.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
-    /// The files that we share, with their sizes, by name.
+    /// The files that we share, with their sizes in bytes, in order of their paths.
     pub shared: Vec<(FilePath, u64)>,
-    /// What others offer, by name.
+    /// The offers of others, in order of their paths.
     pub offers: Vec<HeardOffer>,
 }
 
-/// A file that is on its way.
+/// A file that is being moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
     pub connection: ConnectionId,
@@ -43,13 +43,13 @@ pub struct Transfer {
     /// Where the other side is.
     pub address: SocketAddrV4,
     pub began: Instant,
-    /// When anything of it last moved, or it began.
+    /// When any byte of it last moved, or it began.
     pub moved_at: Instant,
-    /// How much of it has come, or was sent.
+    /// How much of it was received or sent.
     pub bytes: u64,
 }
 
-/// Which way a file goes, and what is known of it for that.
+/// The direction of a transfer, and what is known because of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// A download. Its size is not known before its end.
@@ -57,7 +57,7 @@ pub enum Direction {
     /// An upload.
     Out {
         size_bytes: u64,
-        /// Whether it goes no further before more of the file is hashed.
+        /// Whether nothing more can be sent before more of the file is hashed.
         waits_for_hash: bool,
     },
 }

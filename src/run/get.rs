@@ -115,7 +115,7 @@ fn sorted(wanted: &[Wanted]) -> (Vec<FileName>, Vec<crate::node::NamePattern>) {
     (names, patterns)
 }
 
-/// What is there already of what is wanted, if that is to be skipped.
+/// Returns what is there already of what is wanted, if that is to be skipped.
 fn there_already(args: &GetArgs, folder: &SharedFolder) -> Result<Vec<Input<'static>>, Failure> {
     let path = match &args.output {
         Output::Folder(path) if args.on_conflict() == OnConflict::Skip => path,
@@ -157,7 +157,7 @@ fn check_stdout() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A file without a name, where temporary files go.
+/// Returns a file without a name, where temporary files go.
 fn unnamed_file() -> Result<(SharedFolder, File), Failure> {
     let path = std::env::var_os("TMPDIR").filter(|path| !path.is_empty());
     let path = path.map_or_else(|| Path::new("/tmp").to_owned(), PathBuf::from);

@@ -100,14 +100,14 @@ impl Listed {
     }
 }
 
-/// Whether nobody reads there any more: what waits for something to write would not notice.
+/// Returns whether nobody reads there any more: what waits for something to write would not notice.
 fn is_closed(output: impl AsFd) -> bool {
     let mut polled = [PollFd::new(&output, PollFlags::empty())];
     rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok()
         && polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// A line for each offer. The name is last: how wide it shows is not known.
+/// Returns a line for each offer. The name is last: how wide it shows is not known.
 fn table(offers: &[Listed], now: Instant, with_heading: bool) -> String {
     let mut text = String::new();
     if with_heading {
@@ -122,7 +122,7 @@ fn table(offers: &[Listed], now: Instant, with_heading: bool) -> String {
     text
 }
 
-/// What changed since the last time; as JSON, if that is to be told as of some time.
+/// Returns what changed since the last time; as JSON, if that is to be told as of some time.
 fn changes(
     shown: &mut BTreeMap<Offer, SocketAddrV4>,
     offers: &[Listed],

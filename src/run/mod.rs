@@ -43,7 +43,7 @@ use crate::ui::{Event, stdout, text};
 use crate::wire::Shown;
 use crate::wire::v0::FileName;
 
-/// The files of a folder as first inputs, with the digests that an earlier run has kept in
+/// Returns the files of a folder as first inputs, with the digests that an earlier run has kept in
 /// the folder of caches, if there is one.
 fn known_files(
     folder: &SharedFolder,
@@ -110,7 +110,7 @@ fn serve<N: Node>(reactor: &mut Reactor<N>, begin: &[Input<'_>]) -> Result<Outco
     outcome.map_err(loop_failed)
 }
 
-/// What an outcome means for the caller: a signal is no failure, but has its code.
+/// Returns what an outcome means for the caller: a signal is no failure, but has its code.
 fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure> {
     match outcome {
         Outcome::AllDone => Ok(ExitCode::Done),

@@ -32,7 +32,7 @@ impl Place {
         Self { interfaces, broadcast: offers.broadcast }
     }
 
-    /// The address to listen on and to connect from: 0.0.0.0 if there is not just one.
+    /// Returns the address to listen on and to connect from: 0.0.0.0 if there is not just one.
     pub(super) fn host(&self) -> Ipv4Addr {
         match self.interfaces.as_slice() {
             [one] => one.address,
@@ -40,14 +40,14 @@ impl Place {
         }
     }
 
-    /// The address that connections to this machine's loopback come from: one of ours that
+    /// Returns the address that connections to this machine's loopback come from: one of ours that
     /// others can reach, if there is one.
     fn host_to_loopback(&self) -> Ipv4Addr {
         let others = self.interfaces.iter().map(|interface| interface.address);
         others.into_iter().find(|address| !address.is_loopback()).unwrap_or_else(|| self.host())
     }
 
-    /// The sockets of a program that is here.
+    /// Returns the sockets of a program that is here.
     pub(super) fn sockets(
         &self,
         progress_timeout: Duration,
@@ -64,17 +64,17 @@ impl Place {
         }
     }
 
-    /// The address of each interface.
+    /// Returns the address of each interface.
     pub(super) fn addresses(&self) -> Vec<Ipv4Addr> {
         self.interfaces.iter().map(|interface| interface.address).collect()
     }
 
-    /// The networks that its interfaces are in.
+    /// Returns the networks that its interfaces are in.
     pub(super) fn subnets(&self) -> Vec<Subnet> {
         self.interfaces.iter().map(|interface| interface.subnet).collect()
     }
 
-    /// The port on which offers are heard.
+    /// Returns the port on which offers are heard.
     pub(super) fn offer_port(&self) -> u16 {
         self.broadcast.map_or(OFFER_PORT, |to| to.port())
     }
@@ -87,12 +87,12 @@ impl Place {
         })
     }
 
-    /// The socket of the offer port, only to hear.
+    /// Returns the socket of the offer port, only to hear.
     pub(super) fn hear_offers(&self) -> Result<OfferSocket, Failure> {
         self.offer_socket(&[])
     }
 
-    /// The socket of the offer port, on which offers are sent from each interface.
+    /// Returns the socket of the offer port, on which offers are sent from each interface.
     pub(super) fn bind_offers(&self) -> Result<OfferSocket, Failure> {
         let route = |(interface, to): (&Interface, Option<SocketAddrV4>)| {
             let to = to.ok_or_else(|| no_broadcast_address(interface.address))?;
@@ -112,7 +112,7 @@ impl Place {
     }
 }
 
-/// The IPv4 addresses of this machine.
+/// Returns the IPv4 addresses of this machine.
 pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
     let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     let found = persist(|| if_addrs::get_if_addrs().map_err(errno)).map_err(|error| {
@@ -132,7 +132,7 @@ pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
     Ok(found.into_iter().filter_map(interface).collect())
 }
 
-/// The interface with this address. The machine need not have it.
+/// Returns the interface with this address. The machine need not have it.
 pub(super) fn interface_at(address: Ipv4Addr) -> Result<Interface, Failure> {
     let there = interfaces()?.into_iter().find(|interface| interface.address == address);
     Ok(there.unwrap_or_else(|| {
@@ -143,7 +143,7 @@ pub(super) fn interface_at(address: Ipv4Addr) -> Result<Interface, Failure> {
     }))
 }
 
-/// The interface that others are most likely to be found on, if the user names none: the one
+/// Returns the interface that others are most likely to be found on, if the user names none: the one
 /// that reaches the registry or, if that is on this machine, the one with the default
 /// route; else any with a broadcast address, and the loopback if there is nothing else.
 pub(super) fn usual(registry: SocketAddrV4) -> Result<Interface, Failure> {
@@ -161,7 +161,7 @@ pub(super) fn usual(registry: SocketAddrV4) -> Result<Interface, Failure> {
     }
 }
 
-/// The address that a connection to `to` would come from. Nothing is sent.
+/// Returns the address that a connection to `to` would come from. Nothing is sent.
 fn source_address(to: SocketAddrV4) -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect(to).ok()?;
@@ -171,7 +171,7 @@ fn source_address(to: SocketAddrV4) -> Option<Ipv4Addr> {
     }
 }
 
-/// The interfaces that the user names, each once: all addresses of one named by its name.
+/// Returns the interfaces that the user names, each once: all addresses of one named by its name.
 ///
 /// # Errors
 /// If the machine has no such interface.
@@ -203,7 +203,7 @@ pub(super) fn named(names: &[InterfaceName]) -> Result<Vec<Interface>, Failure> 
     Ok(named)
 }
 
-/// The address of the registry. A name is resolved now, and never again.
+/// Returns the address of the registry. A name is resolved now, and never again.
 ///
 /// # Errors
 /// If the name has no IPv4 address.

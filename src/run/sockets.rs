@@ -18,7 +18,7 @@ use crate::wire::Shown;
 
 const SUFFIX: &str = ".sock";
 
-/// The socket of this process, on which files can be asked for if it fetches any; `None` if
+/// Returns the socket of this process, on which files can be asked for if it fetches any; `None` if
 /// there can be no socket.
 pub(super) fn own(takes_wishes: bool) -> Option<StatusSocket> {
     let folder = folder();
@@ -36,7 +36,7 @@ pub(super) fn own(takes_wishes: bool) -> Option<StatusSocket> {
     bound.inspect_err(|error| log::debug!("`p2pfs status` will not find us: {error}")).ok()
 }
 
-/// The sockets of all programs of this user that run.
+/// Returns the sockets of all programs of this user that run.
 pub(super) fn all() -> Vec<PathBuf> {
     let folder = folder();
     if !is_ours(&folder) {
@@ -47,7 +47,7 @@ pub(super) fn all() -> Vec<PathBuf> {
     alive.into_iter().map(|(path, _)| path).collect()
 }
 
-/// The socket of a process, or at a path.
+/// Returns the socket of a process, or at a path.
 pub(super) fn named(text: &str) -> PathBuf {
     match text.parse::<u32>() {
         Ok(pid) => folder().join(format!("{pid}{SUFFIX}")),
@@ -55,7 +55,7 @@ pub(super) fn named(text: &str) -> PathBuf {
     }
 }
 
-/// The whole answer to a question that is answered at once.
+/// Returns the whole answer to a question that is answered at once.
 pub(super) fn ask(path: &Path, question: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(CONTROL_TIMEOUT))?;
@@ -66,7 +66,7 @@ pub(super) fn ask(path: &Path, question: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-/// A program that was asked did not answer.
+/// Reports that a program that was asked did not answer.
 pub(super) fn no_answer(path: &Path, error: &io::Error) -> Failure {
     let path = Shown(path.to_string_lossy());
     let why = match error.kind() {
@@ -94,7 +94,7 @@ fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether nobody else can have put anything there, not even a link in its place.
+/// Returns whether nobody else can have put anything there, not even a link in its place.
 fn is_ours(folder: &Path) -> bool {
     fs::symlink_metadata(folder).is_ok_and(|metadata| {
         metadata.is_dir() && metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 == 0
@@ -108,7 +108,7 @@ fn sockets(folder: &Path) -> impl Iterator<Item = (PathBuf, u32)> {
     })
 }
 
-/// Whether nobody listens there any more; then it is removed.
+/// Returns whether nobody listens there any more; then it is removed.
 fn remove_if_dead(path: &Path) -> bool {
     let refused = UnixStream::connect(path)
         .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);

@@ -70,7 +70,7 @@ pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<
     }
 }
 
-/// The socket of a program, or of the only one that fetches.
+/// Returns the socket of a program, or of the only one that fetches.
 fn peer(program: &str) -> Result<PathBuf, Failure> {
     if !program.is_empty() {
         return Ok(sockets::named(program));

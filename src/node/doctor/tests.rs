@@ -150,7 +150,7 @@ impl Scene {
         }
     }
 
-    /// What the peers were found to be like.
+    /// Returns what the peers were found to be like.
     fn places(&self) -> Vec<(u32, PeerPlace)> {
         let peer = |finding: &Finding| match finding {
             Finding::Peer(peer) => Some((peer.id.0, peer.place)),

@@ -27,7 +27,7 @@ impl Fetch {
         }
     }
 
-    /// The job that compares what stands under this path.
+    /// Returns the job that compares what stands under this path.
     pub(in crate::node) fn comparing(&self, path: PathId) -> Option<JobId> {
         let id = *self.by_path.get(&path)?;
         matches!(self.state(id), Some(State::Comparing { .. })).then_some(id)

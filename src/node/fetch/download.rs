@@ -205,7 +205,7 @@ impl Fetch {
         }
     }
 
-    /// A connection to this source that waits for its next file.
+    /// Returns a connection to this source that waits for its next file.
     pub(super) fn take_kept(&mut self, source: PeerId) -> Option<ConnectionId> {
         let kept = *self.kept.iter().find(|(kept, _)| *kept == source)?;
         self.kept.remove(&kept);
@@ -333,7 +333,7 @@ impl Fetch {
         self.source_failed(ctx, peers, id, source, Some(reason));
     }
 
-    /// Since when a file is being fetched on this connection, and which, if one is.
+    /// Returns since when a file is being fetched on this connection, and which, if one is.
     pub(in crate::node) fn download_on(
         &self,
         id: JobId,

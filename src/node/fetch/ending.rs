@@ -42,7 +42,7 @@ impl Fetch {
         self.end_if_done(ctx);
     }
 
-    /// How many jobs have not ended.
+    /// Returns how many jobs have not ended.
     pub(in crate::node) fn open(&self) -> usize {
         self.jobs.len() - self.tally.done - self.tally.failed
     }
@@ -93,7 +93,7 @@ impl Fetch {
         self.end_if_done(ctx);
     }
 
-    /// Why a job is not done by now.
+    /// Returns why a job is not done by now.
     pub(super) fn why_not(&self, peers: &Peers, id: JobId) -> FetchError {
         let Some(job) = self.jobs.get(&id).filter(|job| job.was_offered) else {
             return why_nothing(peers);
@@ -111,7 +111,7 @@ impl Fetch {
     }
 }
 
-/// Why something was never offered.
+/// Returns why something was never offered.
 fn why_nothing(peers: &Peers) -> FetchError {
     match !peers.was_registered() && peers.catalog.paths().next().is_none() {
         true => FetchError::Unreachable,

@@ -121,17 +121,17 @@ impl Job {
 }
 
 impl State {
-    /// Whether the job is over.
+    /// Returns whether the job is over.
     pub(super) fn is_end(self) -> bool {
         matches!(self, Self::Done | Self::Failed(_))
     }
 
-    /// Whether the file came whole, and is synced or compared.
+    /// Returns whether the file came whole, and is synced or compared.
     pub(super) fn is_arrived(self) -> bool {
         matches!(self, Self::Committing { .. } | Self::Comparing { .. })
     }
 
-    /// The source that it takes up: one whose address is asked for, or that sends.
+    /// Returns the source that it takes up: one whose address is asked for, or that sends.
     pub(super) fn source(self) -> Option<PeerId> {
         match self {
             Self::ExpectAddress { source } | Self::Downloading { source, .. } => Some(source),
@@ -141,7 +141,7 @@ impl State {
 }
 
 impl Failures {
-    /// Whether this source failed since the last delay.
+    /// Returns whether this source failed since the last delay.
     pub(super) fn contains(&self, source: PeerId) -> bool {
         self.sources.contains(&source)
     }
@@ -199,7 +199,7 @@ impl Failures {
         Ok(())
     }
 
-    /// The delay before the next round.
+    /// Returns the delay before the next round.
     pub(super) fn delay(&mut self, rng: &mut fastrand::Rng) -> std::time::Duration {
         self.backoff.delay(rng)
     }

@@ -174,7 +174,7 @@ impl Fetch {
         }
     }
 
-    /// The state of a job.
+    /// Returns the state of a job.
     fn state(&self, job: JobId) -> Option<State> {
         self.jobs.get(&job).map(|job| job.state)
     }
@@ -251,7 +251,7 @@ impl Fetch {
         }
     }
 
-    /// Whether there are jobs that have not begun.
+    /// Returns whether there are jobs that have not begun.
     fn has_more_to_fetch(&self) -> bool {
         self.active.len() + self.arrived.len() < self.open()
     }
@@ -356,7 +356,7 @@ impl Fetch {
     }
 }
 
-/// Whether an address from the registry can be that of a peer at all.
+/// Returns whether an address from the registry can be that of a peer at all.
 fn can_be_dialed(address: SocketAddrV4) -> bool {
     let ip = address.ip();
     !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast()

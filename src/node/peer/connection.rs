@@ -62,7 +62,7 @@ pub(in crate::node) struct Served {
 }
 
 impl Connection {
-    /// What to send next.
+    /// Returns what to send next.
     pub(super) fn transmit(&self) -> Option<Transmit<'_>> {
         match self {
             Self::Registration(registration) => registration.transmit(),
@@ -72,7 +72,7 @@ impl Connection {
         }
     }
 
-    /// How many bytes may be read. What a registration or an upload receives queues
+    /// Returns how many bytes may be read. What a registration or an upload receives queues
     /// nothing, or one answer at a time.
     pub(super) fn read_allowance_bytes(&self) -> usize {
         match self {
@@ -81,7 +81,7 @@ impl Connection {
         }
     }
 
-    /// When it wants to be woken.
+    /// Returns when it wants to be woken.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self {
             Self::Registration(registration) => registration.poll_timeout(),

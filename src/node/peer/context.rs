@@ -75,7 +75,7 @@ impl Context {
         }
     }
 
-    /// What sets a guest apart, if this is one.
+    /// Returns what sets a guest apart, if this is one.
     pub(in crate::node) fn guest(&self) -> Option<GuestSettings> {
         match self.settings.kind {
             PeerKind::Guest(guest) => Some(guest),
@@ -102,7 +102,7 @@ impl Context {
         self.outcome.take()
     }
 
-    /// The next action. Once there is none, paths that nobody holds are forgotten.
+    /// Returns the next action. Once there is none, paths that nobody holds are forgotten.
     pub(super) fn poll_action(&mut self) -> Option<Action> {
         let action = self.actions.pop_front();
         if action.is_none() {
@@ -112,7 +112,7 @@ impl Context {
         action
     }
 
-    /// A new id for a file that is to be opened.
+    /// Returns a new id for a file that is to be opened.
     pub(in crate::node) fn open_file(&mut self, file_use: FileUse) -> FileId {
         let file = FileId(self.next_file);
         self.next_file += 1;
@@ -120,7 +120,7 @@ impl Context {
         file
     }
 
-    /// What a file is for; `None` if it is not open.
+    /// Returns what a file is for; `None` if it is not open.
     pub(in crate::node) fn file_use(&self, file: FileId) -> Option<FileUse> {
         self.files.get(&file).copied()
     }
@@ -137,7 +137,7 @@ impl Context {
         }
     }
 
-    /// The file opened last.
+    /// Returns the file opened last.
     #[cfg(test)]
     pub(super) fn last_file(&self) -> Option<FileId> {
         self.files.keys().next_back().copied()
@@ -175,7 +175,7 @@ impl Context {
         Some(connection)
     }
 
-    /// The connection of an upload.
+    /// Returns the connection of an upload.
     pub(in crate::node) fn upload(&mut self, id: ConnectionId) -> Option<&mut UploadConnection> {
         match self.connections.get_mut(id)? {
             Connection::Upload(connection) => Some(connection),
@@ -183,7 +183,7 @@ impl Context {
         }
     }
 
-    /// The connection of a download.
+    /// Returns the connection of a download.
     pub(in crate::node) fn download(
         &mut self,
         id: ConnectionId,

@@ -45,7 +45,7 @@ fn actions(node: &mut PeerNode) -> Vec<Action> {
     std::iter::from_fn(|| node.poll_action()).collect()
 }
 
-/// The connection that is being made.
+/// Returns the connection that is being made.
 fn dialed(actions: &[Action], to: SocketAddrV4) -> ConnectionId {
     let dialed = actions.iter().find_map(|action| match action {
         Action::Dial { connection, to: there } if *there == to => Some(*connection),
@@ -65,7 +65,7 @@ fn answer(node: &mut PeerNode, now: Instant, connection: ConnectionId, response:
     node.handle(now, Input::Received { connection, bytes: &bytes });
 }
 
-/// What goes out on a connection.
+/// Returns what goes out on a connection.
 fn sent(node: &mut PeerNode, now: Instant, connection: ConnectionId) -> Vec<u8> {
     let Some(Transmit::Bytes { bytes, .. }) = node.transmit(connection) else { return Vec::new() };
     let bytes = bytes.to_vec();
@@ -243,7 +243,7 @@ fn a_file_that_all_its_sources_have_too_large_is_wanted_no_longer() {
     }
 }
 
-/// A node that is registered, wants a file and hears these peers offer it; and the
+/// Returns a node that is registered, wants a file and hears these peers offer it; and the
 /// connection to the registry.
 fn wanting(now: Instant, sources: &[u32]) -> (PeerNode, ConnectionId) {
     let mut node = node(now, PeerKind::Fixed);

@@ -293,7 +293,7 @@ mod tests {
             news
         }
 
-        /// What expires: of which peer, under which name, and whether it was its last.
+        /// Returns what expires: of which peer, under which name, and whether it was its last.
         fn expire(&mut self, now: Instant) -> Vec<(u32, String, bool)> {
             let gone = self.catalog.expire(&mut self.paths, now);
             let name = |path| self.paths.get(path).unwrap().to_string();

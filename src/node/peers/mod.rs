@@ -50,12 +50,12 @@ impl Peers {
         self.link.dial(ctx);
     }
 
-    /// Whether the registry can be asked.
+    /// Returns whether the registry can be asked.
     pub(super) fn is_registered(&self, ctx: &mut Context) -> bool {
         self.link.is_registered(ctx)
     }
 
-    /// Whether the registry could ever be asked.
+    /// Returns whether the registry could ever be asked.
     pub(super) fn was_registered(&self) -> bool {
         self.link.was_registered
     }
@@ -74,7 +74,7 @@ impl Peers {
         self.link.on_connected(ctx, connection)
     }
 
-    /// The next event that bytes of the registry lead to; `None` once all are consumed.
+    /// Returns the next event that bytes of the registry lead to; `None` once all are consumed.
     pub(super) fn on_bytes(
         &mut self,
         ctx: &mut Context,
@@ -133,7 +133,7 @@ impl Peers {
         }
     }
 
-    /// At most `offers_max` of what others offer, in order of the paths.
+    /// Returns at most `offers_max` of what others offer, in order of the paths.
     pub(super) fn offers(&self, ctx: &Context, offers_max: usize) -> Vec<HeardOffer> {
         let mut offers = self.catalog.offers(&ctx.paths);
         offers.truncate(offers_max);

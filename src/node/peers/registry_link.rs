@@ -57,7 +57,7 @@ impl RegistryLink {
         ctx.pump(connection);
     }
 
-    /// The registration, if the registry has entered us.
+    /// Returns the registration, if the registry has entered us.
     fn registration<'a>(&self, ctx: &'a mut Context) -> Option<&'a mut Registration> {
         match ctx.connections.get_mut(self.connection?)? {
             Connection::Registration(registration) if registration.is_registered() => {
@@ -67,7 +67,7 @@ impl RegistryLink {
         }
     }
 
-    /// Whether the registry has entered us, so that it can be asked.
+    /// Returns whether the registry has entered us, so that it can be asked.
     pub(super) fn is_registered(&self, ctx: &mut Context) -> bool {
         self.registration(ctx).is_some()
     }
@@ -94,7 +94,7 @@ impl RegistryLink {
         self.is_registered(ctx).then(|| self.on_registered(ctx))
     }
 
-    /// The next event that bytes of the registry lead to; `None` once all are consumed.
+    /// Returns the next event that bytes of the registry lead to; `None` once all are consumed.
     pub(super) fn on_bytes(
         &mut self,
         ctx: &mut Context,

@@ -100,12 +100,12 @@ impl Index {
         self.hashing.remove(&path);
     }
 
-    /// Whether the hash of a file is under way.
+    /// Returns whether the hash of a file is under way.
     pub(super) fn is_hashing(&self, path: PathId) -> bool {
         self.hashing.contains_key(&path)
     }
 
-    /// The next file to hash for its own sake: when no other is hashed, or only a few small
+    /// Returns the next file to hash for its own sake: when no other is hashed, or only a few small
     /// ones, so that a disk is not waited for once for each of them.
     pub(super) fn next_unhashed(&self) -> Option<PathId> {
         let sizes_bytes = self.hashing.values().copied();
@@ -115,17 +115,17 @@ impl Index {
         self.unhashed.first().copied().filter(|_| has_room)
     }
 
-    /// A complete file.
+    /// Returns a complete file.
     pub(super) fn get(&self, path: PathId) -> Option<&LocalFile> {
         self.files.get(&path)
     }
 
-    /// A complete file.
+    /// Returns a complete file.
     pub(super) fn get_mut(&mut self, path: PathId) -> Option<&mut LocalFile> {
         self.files.get_mut(&path)
     }
 
-    /// The files behind `cursor`, in order of their paths.
+    /// Returns the files behind `cursor`, in order of their paths.
     pub(super) fn after(
         &self,
         cursor: Option<FilePath>,
@@ -134,7 +134,7 @@ impl Index {
         self.order.range((from, Unbounded)).map(|(path, id)| (path, *id))
     }
 
-    /// The files with their sizes, in order of their paths.
+    /// Returns the files with their sizes, in order of their paths.
     pub(super) fn sizes(&self) -> impl Iterator<Item = (FilePath, u64)> {
         let size = |(path, id): (&FilePath, &PathId)| {
             Some((path.clone(), self.files.get(id)?.version.size_bytes))
@@ -142,7 +142,7 @@ impl Index {
         self.order.iter().filter_map(size)
     }
 
-    /// How many files there are.
+    /// Returns how many files there are.
     pub(super) fn len(&self) -> usize {
         self.files.len()
     }

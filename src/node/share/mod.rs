@@ -77,17 +77,17 @@ impl Share {
         }
     }
 
-    /// Whether a file stands in our folder under this path, complete or not.
+    /// Returns whether a file stands in our folder under this path, complete or not.
     pub(super) fn has(&self, path: PathId) -> bool {
         self.index.get(path).is_some() || self.settling.contains(path)
     }
 
-    /// How many files are shared.
+    /// Returns how many files are shared.
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// The files that are shared, with their sizes in bytes, in order of their paths.
+    /// Returns the files that are shared, with their sizes in bytes, in order of their paths.
     pub(super) fn sizes(&self) -> impl Iterator<Item = (FilePath, u64)> {
         self.index.sizes()
     }

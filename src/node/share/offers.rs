@@ -10,7 +10,7 @@ const OFFERS: PeerWake = PeerWake::Share(Wake::Offers);
 const NEWS: PeerWake = PeerWake::Share(Wake::News);
 
 impl Share {
-    /// Whether anything is offered.
+    /// Returns whether anything is offered.
     pub(in crate::node) fn offers_something(&self, ctx: &Context) -> bool {
         ctx.guest().is_none() && self.index.len() > 0
     }

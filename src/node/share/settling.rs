@@ -52,7 +52,7 @@ struct LookAtAll {
 }
 
 impl Settling {
-    /// Whether a file stands in our folder and has yet to settle.
+    /// Returns whether a file stands in our folder and has yet to settle.
     pub(super) fn contains(&self, path: PathId) -> bool {
         self.files.contains_key(&path)
     }
@@ -216,7 +216,7 @@ impl Share {
         ctx.deadlines.disarm(LOOK_AT_ALL);
     }
 
-    /// Whether this file, which is not shared, may be.
+    /// Returns whether this file, which is not shared, may be.
     fn has_room_for(&self, path: PathId) -> bool {
         self.settling.contains(path)
             || self.index.len() + self.settling.files.len() < self.files_max

@@ -145,7 +145,7 @@ impl Scene {
         self.time_out();
     }
 
-    /// The id of a file that is known.
+    /// Returns the id of a file that is known.
     fn id(&self, text: &str) -> PathId {
         self.node.paths().find(text).unwrap()
     }
