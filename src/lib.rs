@@ -71,7 +71,6 @@
 //! | back off | to wait, each time longer, before something is tried again |
 #![forbid(unsafe_code)]
 
-pub mod canary;
 pub mod cli;
 pub mod content;
 pub mod count;

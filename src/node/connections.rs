@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use crate::canary::{Canary, sings};
 use crate::limits::Limits;
 
 /// A connection of a node. Its slot is used again after it is closed, with
@@ -110,12 +109,12 @@ impl<M> Connections<M> {
     /// Returns the machine of an open connection.
     pub(super) fn get(&self, id: ConnectionId) -> Option<&M> {
         let entry = self.slots.get(id.slot())?;
-        (entry.generation == id.generation || sings(Canary::NoGeneration)).then_some(&entry.machine)
+        (entry.generation == id.generation).then_some(&entry.machine)
     }
 
     fn entry_mut(&mut self, id: ConnectionId) -> Option<&mut Entry<M>> {
         let entry = self.slots.get_mut(id.slot())?;
-        (entry.generation == id.generation || sings(Canary::NoGeneration)).then_some(entry)
+        (entry.generation == id.generation).then_some(entry)
     }
 
     /// Returns the machine of an open connection.

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use super::connections::{ConnectionId, Connections};
 use super::{Action, CloseHow, Input, Node, Outcome, Paths, Report, Snapshot};
-use crate::canary::{Canary, sings};
 use crate::limits::Limits;
 use crate::proto::v0::RegistrySession;
 use crate::proto::{CloseReason, Transmit};
@@ -140,9 +139,7 @@ impl RegistryNode {
         let Some(client) = self.connections.remove(connection) else { return };
         let report = match client.session.registered_as() {
             Some(peer) => {
-                if !sings(Canary::EntriesStay)
-                    && let Some(address) = self.peers.remove(&peer)
-                {
+                if let Some(address) = self.peers.remove(&peer) {
                     self.addresses.remove(&address);
                 }
                 Report::PeerLeft { peer, reason }
@@ -225,4 +222,33 @@ impl Node for RegistryNode {
 
 fn error_response(text: &str) -> RegistryResponse {
     RegistryResponse::Error(FieldText::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_goes_with_its_connection_however_it_ends() {
+        let (now, peer) = (Instant::now(), PeerId(1));
+        let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6000);
+        let mut node = RegistryNode::new(Limits::REGISTRY);
+        let mut bytes = Vec::new();
+        RegistryRequest::Register { peer, port: 4001 }.encode(&mut bytes);
+        let kind = io::ErrorKind::ConnectionReset;
+        for is_reset in [false, true] {
+            let connection = node.accept(now, from).unwrap();
+            node.handle(now, Input::Received { connection, bytes: &bytes });
+            assert_eq!(node.address(peer), Some(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4001)));
+            let end = match is_reset {
+                true => Input::Broken { connection, kind },
+                false => Input::ReadClosed(connection),
+            };
+            node.handle(now, end);
+            assert!(node.is_empty() && node.addresses.is_empty(), "{node:?}");
+        }
+    }
 }

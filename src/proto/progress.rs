@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::close_reason::{CloseReason, Timer};
-use crate::canary::{Canary, sings};
 use crate::limits::RATE_BYTES_PER_SECOND_MIN;
 
 /// The two deadlines of a transfer: something has to move within `timeout`, and
@@ -51,10 +50,7 @@ impl Progress {
     /// If a deadline has passed, or too little moved within the window.
     pub fn check(&mut self, now: Instant) -> Result<(), CloseReason> {
         if now >= self.moved_at + self.timeout {
-            if !sings(Canary::NoProgressDeadline) {
-                return Err(CloseReason::TimedOut(Timer::Progress));
-            }
-            self.moved_at = now;
+            return Err(CloseReason::TimedOut(Timer::Progress));
         }
         if now >= self.window_began + self.window {
             if self.window_bytes < RATE_BYTES_PER_SECOND_MIN * self.window.as_secs() {

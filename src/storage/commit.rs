@@ -15,7 +15,6 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::partial::Partial;
 use super::system::refused;
-use crate::canary::{Canary, sings};
 use crate::content::{FileError, Version};
 use crate::wire::v0::FileName;
 
@@ -27,7 +26,6 @@ pub(super) fn commit(
     mut partials: Vec<Partial>,
     sync: bool,
 ) -> Vec<Result<(FileName, Version), FileError>> {
-    let sync = sync && !sings(Canary::NoSync);
     if sync {
         partials.iter_mut().for_each(Partial::begin_sync);
     }

@@ -25,7 +25,6 @@ use rustix::io::{Errno, retry_on_intr};
 use super::folder::WriteSettings;
 use super::space::Space;
 use super::system::{self, persist, refused};
-use crate::canary::{Canary, sings};
 use crate::content::{FileError, OnConflict, Version};
 use crate::limits::{PARTIAL_NAME_TRIES_MAX, RENAME_TRIES_MAX, WRITE_BACK_BYTES};
 use crate::wire::v0::FileName;
@@ -187,7 +186,7 @@ impl Partial {
     fn take_name(&mut self, name: FileName) -> Result<(), FileError> {
         let Some(from) = &self.stands_as else { return Ok(()) };
         let to = name.as_str();
-        let replaces = self.settings.on_conflict == OnConflict::Replace || sings(Canary::Replace);
+        let replaces = self.settings.on_conflict == OnConflict::Replace;
         let renamed = persist(|| {
             let flags = match replaces {
                 true => RenameFlags::empty(),
@@ -224,7 +223,6 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if let Some(name) = self.stands_as.take()
-            && !sings(Canary::PartialsStay)
             && !self.was_replaced(&name)
         {
             // What cannot be removed now is removed at the next start.
@@ -501,6 +499,36 @@ mod tests {
         assert!(names_in(path).contains(&living_name));
         SharedFolder::open(path).unwrap();
         assert_eq!(names_in(path), not_ours);
+    }
+
+    /// The same file or folder, by a descriptor on which fsync fails, and nothing else that a
+    /// commit does.
+    fn without_fsync(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    }
+
+    #[test]
+    fn a_file_whose_fsync_failed_takes_no_final_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = SharedFolder::open(folder.path()).unwrap();
+        let [mut lost, kept] = ["lost", "kept"].map(|n| shared.create_partial(&name(n)).unwrap());
+        let stands_as = lost.stands_as.clone().unwrap();
+        lost.file = without_fsync(&folder.path().join(stands_as)).into();
+        let outcomes = shared.commit(vec![lost, kept]);
+        assert_eq!(outcomes[0], Err(refused("fsync")(Errno::BADF)));
+        assert!(outcomes[1].is_ok(), "{outcomes:?}");
+        assert_eq!(names_in(folder.path()), ["kept"]);
+    }
+
+    #[test]
+    fn no_final_name_stays_if_the_fsync_of_the_folder_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = SharedFolder::open(folder.path()).unwrap();
+        let partials = ["a", "b"].map(|n| shared.create_partial(&name(n)).unwrap());
+        let failing = without_fsync(folder.path());
+        let outcomes = crate::storage::commit::commit(&failing, partials.into(), true);
+        assert_eq!(outcomes, [Err(refused("fsync")(Errno::BADF)); 2]);
+        assert_eq!(names_in(folder.path()), [""; 0]);
     }
 
     #[test]

@@ -14,7 +14,6 @@ use rustix::fs::{Access, Advice, AtFlags, Dir, FileType, FlockOperation, Mode, O
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::path::Arg;
 
-use crate::canary::{Canary, sings};
 use crate::content::{FailedCall, FileError, Version};
 use crate::limits::{DISTURBED_CALLS_MAX, READ_AHEAD_PIECE_BYTES};
 
@@ -111,8 +110,7 @@ pub(super) fn create_unnamed(folder: impl AsFd) -> Result<File, Errno> {
 
 /// The flags without which nothing is opened whose kind is not known yet.
 pub(super) fn no_surprise() -> OFlags {
-    let follow = if sings(Canary::FollowLinks) { OFlags::empty() } else { OFlags::NOFOLLOW };
-    follow | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC
+    OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC
 }
 
 /// Whether this user may not read what stands under a name.

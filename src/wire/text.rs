@@ -3,8 +3,6 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::canary::{Canary, sings};
-
 /// Shows text from outside on one line, with everything that a terminal or an
 /// eye could take for something else escaped as `\u{...}`, and `\` as `\\`.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +13,7 @@ impl<T: AsRef<str>> Display for Shown<T> {
         for c in self.0.as_ref().chars() {
             match c {
                 '\\' => f.write_str("\\\\")?,
-                c if is_deceptive(c) && !sings(Canary::RawText) => {
+                c if is_deceptive(c) => {
                     write!(f, "{}", c.escape_unicode())?;
                 }
                 c => f.write_char(c)?,

@@ -24,7 +24,6 @@ use std::mem;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::canary::{Canary, sings};
 use crate::content::Digest;
 use crate::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, Limits, UPLOAD_RATE_WINDOW, WINDOW_BYTES};
 use crate::proto::close_reason::{CloseReason, Timer};
@@ -296,7 +295,7 @@ impl Upload {
             return (State::ExpectLastAcknowledgments(sending), Some(sent));
         }
         let data_bytes = left_bytes.min(CHUNK_BYTES.into()) as u32;
-        let has_room = self.in_flight_chunks < self.window_chunks || sings(Canary::NoWindow);
+        let has_room = self.in_flight_chunks < self.window_chunks;
         let is_hashed = sending.offset + u64::from(data_bytes) <= sending.hashed_bytes;
         if data_bytes > 0 && has_room && is_hashed {
             self.outbox.push(|out| PeerMessage::Chunk { data_bytes }.encode(out));
