@@ -251,6 +251,19 @@ fn a_shared_file_that_is_written_to_is_neither_offered_nor_sent() {
 }
 
 #[test]
+fn a_file_that_another_one_is_moved_onto_is_offered_as_that_at_once() {
+    let mut scene = Scene::new();
+    scene.change("f", Some(version(1)), Sight::Closed);
+    let upload = scene.upload("f");
+    scene.takes_offers();
+    scene.change("f", Some(version(2)), Sight::Closed);
+    assert_eq!(scene.close_reason(upload), Some(CloseReason::SourceChanged));
+    scene.wait(NEWS_PAUSE);
+    assert_eq!(scene.takes_offers(), ["f"]);
+    assert_eq!(scene.node.share.index.get(scene.id("f")).unwrap().version, version(2));
+}
+
+#[test]
 fn writing_counts_even_if_the_look_came_too_late_to_show_it() {
     let mut scene = Scene::new();
     // Of the one before; the next has begun and its event is still to come.
