@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use kit::content::{names, write_noise};
@@ -48,6 +49,7 @@ type Column = (&'static str, &'static str);
 const RATE: Column = ("rate", "MB/s");
 const TIME: Column = ("time", "s");
 const CPU: Column = ("CPU of both sides", "s");
+const LONGEST_TURN: Column = ("longest turn by its own count", "ms");
 
 /// What is compared, and where it reports.
 struct Bench<'a> {
@@ -88,6 +90,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     for (place, is_synced) in [(Place::Tmpfs, false), (Place::Disk, false), (Place::Disk, true)] {
         bench.one_large_file(place, is_synced)?;
     }
+    bench.file_not_in_memory()?;
     for chunk_kib in [1, 4, 16] {
         bench.small_chunks(chunk_kib)?;
     }
@@ -154,6 +157,37 @@ impl Bench<'_> {
         self.compare(files.table(&title, BESIDE_TWO), [RATE, CPU], start, |world, uploader| {
             let run = one_file(world, uploader, &files.names[0], files.folders(), is_synced)?;
             Ok([files.mb_per_s(run.seconds()), run.cpu_s()])
+        })
+    }
+
+    /// The uploader knows its digest from before, and reads it from a disk.
+    fn file_not_in_memory(&mut self) -> Outcome<()> {
+        let file_bytes = self.scaled(GIB);
+        let title = format!("one file of {} served, not in memory", size(file_bytes));
+        if !self.settings.wants(&title) {
+            return Ok(());
+        }
+        let files = Files::new((Place::Disk, Place::disk()?), 1, file_bytes)?;
+        if !files.can_forget()? {
+            self.report.say(&format!("{title}: this file system keeps files in memory"));
+            return Ok(());
+        }
+        let start = |world: &World| {
+            let (mut uploader, _) = world.peer(1, &files.shared).listening()?;
+            uploader.await_read(files.bytes)?;
+            // A moment later it has the digest, and a peer that ends keeps it.
+            one_file(world, &uploader, &files.names[0], files.folders(), false)?;
+            uploader.signal(Signal::TERM)?;
+            uploader.await_end()
+        };
+        let columns = [RATE, CPU, LONGEST_TURN];
+        self.compare(files.table(&title, BESIDE_TWO), columns, start, |world, _| {
+            let plan = world.peer(1, &files.shared).flag("--verbose");
+            let (mut uploader, _) = plan.listening()?;
+            files.forget()?;
+            let run = one_file(world, &uploader, &files.names[0], files.folders(), false)?;
+            let longest_ms = turns::end_and_longest_turn_ms(&mut uploader)?;
+            Ok([files.mb_per_s(run.seconds()), run.cpu_s(), longest_ms])
         })
     }
 
@@ -253,7 +287,7 @@ impl Bench<'_> {
             self.report.say(&format!("{title}: this file system keeps files in memory"));
             return Ok(());
         }
-        let columns = [TIME, ("CPU", "s"), ("longest turn by its own count", "ms")];
+        let columns = [TIME, ("CPU", "s"), LONGEST_TURN];
         let table = files.table(&title, "a registry, which sleeps");
         self.compare(
             table,

@@ -235,12 +235,6 @@ pub const TURN_SENT_BYTES: usize = CONNECTION_TURN_BYTES_MAX;
 /// | p50 of small answers, ms | 0.041 | 0.041 | 0.041 | 0.046 | 0.047 |
 /// | the same in the slowest of 11 runs | 0.049 | 0.046 | 0.043 | 0.273 | 0.766 |
 pub const CONNECTION_TURN_BYTES_MIN: usize = 64 * 1024;
-/// What is read of a file and sent at once to this machine, while no other file is open. With
-/// `sendfile` the receiver, who also hashes, has to fetch the pages from memory, which is slower
-/// (compare our uploader with a bare sender of the same sizes). Beside downloads whose data is thrown away, small answers would wait for the
-/// pieces of all. Its size matters little: 16, 32, 128 and 256 KiB made no difference that shows
-/// for 1 GiB to tmpfs.
-pub const LOCAL_PIECE_BYTES: usize = 64 * 1024;
 /// File data hashed in one turn, in all: some 0.2 ms. 1,000 files of 1 MiB took 1.01 of the time
 /// with 1 MiB, and the longest turn was 1.08 ms and not 0.47.
 pub const HASH_TURN_BYTES: usize = 256 * 1024;
@@ -261,25 +255,17 @@ pub const HASH_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 /// What the least step of hashing costs, in bytes hashed in the same time: opening,
 /// looking at and closing a file takes some 10 us, and a byte some 0.7 ns.
 pub const HASH_STEP_COST_BYTES: usize = 16 * 1024;
-/// What asking a disk for some of a file costs, in bytes hashed in the same time: some 0.2 ms.
-pub const HASH_ASK_COST_BYTES: usize = HASH_TURN_BYTES;
-/// What a disk is asked to read before it is hashed: twice as much as is hashed between two
+/// What a disk is asked to read before it is hashed or sent: twice as much as is hashed between two
 /// looks. It is asked for more once half of that is left. A file of 1 GiB that was not in memory
 /// took 1.86 and 1.52 of the time with 512 KiB in two runs, and 0.85, 0.67 and 1.08 with 8 MiB in
 /// three, where the longest turn was 1.0 to 1.1 ms, and 0.4 to 1.0 with this.
 pub const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
-/// What it is asked for in one call: the usual `read_ahead_kb`, to which the kernel may cut
-/// the range.
-pub const READ_AHEAD_PIECE_BYTES: u64 = 128 * 1024;
-/// Between two looks whether a disk has brought file data to be hashed: no poll sleeps for
-/// less. Those 10,000 files took 2.98 of the time with 4 ms.
+/// Between two looks whether a disk has brought file data to be hashed or sent: no poll sleeps
+/// for less. Those 10,000 files took 2.98 of the time with 4 ms.
 pub const DISK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
-/// Looks in a row after which the disk is asked anew: where memory is short, what was read
-/// may be gone before it is looked for.
-pub const DISK_LOOKS_PER_ASK: u32 = 128;
-/// Looks in a row after which a read waits for the disk: one that sleeps takes seconds, and
-/// one with 64 files to read over a second.
-pub const DISK_LOOKS_MAX: u32 = 2000;
+/// How long a disk may take for file data before reads of that file wait for it: longer than
+/// one with 64 files to read takes, and no reason to hold the loop up for less.
+pub const DISK_PATIENCE: Duration = Duration::from_secs(2);
 /// Connections that the kernel makes before we accept them: a burst of more in one turn of
 /// the loop waits a second for its next try. The kernel caps it (`somaxconn`, 4096).
 pub const LISTEN_BACKLOG: i32 = 4096;

@@ -1,17 +1,13 @@
 //! One TCP connection, and what is known of its readiness.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::SocketAddrV4;
 
 use mio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, sockopt};
 
-use super::files::Files;
-use crate::content::FileError;
 use crate::node::{CloseHow, ConnectionId};
-use crate::proto::{FileId, Transmit};
-use crate::storage::Source;
+use crate::storage::Sent;
 
 /// The open connections, by the slots of their ids.
 #[derive(Default)]
@@ -27,8 +23,6 @@ pub(super) struct Connections {
 pub(super) struct Connection {
     stream: TcpStream,
     is_dialing: bool,
-    /// Whether the other side is on this machine.
-    is_local: bool,
     pub(super) can_read: bool,
     pub(super) can_write: bool,
     /// The end of the stream, or an error, is there to be read: there is no other event.
@@ -37,14 +31,6 @@ pub(super) struct Connection {
     pub(super) is_queued_to_send: bool,
     /// How sending failed; reported once all that came before is read.
     pub(super) broken: Option<ErrorKind>,
-}
-
-/// Why sending failed.
-pub(super) enum SendError {
-    /// The connection broke.
-    Socket(ErrorKind),
-    /// The file ended early or could not be read.
-    Source { file: FileId, error: FileError },
 }
 
 impl Connections {
@@ -71,8 +57,8 @@ impl Connections {
 
 impl Connection {
     /// A connection that came in.
-    pub(super) fn accepted(stream: TcpStream, from: SocketAddrV4) -> Self {
-        Self { is_local: from.ip().is_loopback(), ..Self::new(stream, false) }
+    pub(super) fn accepted(stream: TcpStream) -> Self {
+        Self::new(stream, false)
     }
 
     /// A connection that is being made.
@@ -84,7 +70,6 @@ impl Connection {
         Self {
             stream,
             is_dialing,
-            is_local: false,
             can_read: false,
             can_write: false,
             is_read_closed: false,
@@ -140,82 +125,14 @@ impl Connection {
         }
     }
 
-    /// Sends, at most `budget_bytes` of a file; `None` if there is no room now.
-    ///
-    /// To this machine the only open file goes through `piece`: what was just read is in a
-    /// cache, where the receiver finds it. Otherwise it is not copied at all.
-    pub(super) fn send(
-        &mut self,
-        transmit: &Transmit<'_>,
-        budget_bytes: usize,
-        files: Option<&Files>,
-        piece: &mut [u8],
-    ) -> Result<Option<usize>, SendError> {
-        let sent = match *transmit {
-            Transmit::Bytes { bytes, more } => {
-                let more = if more { SendFlags::MORE } else { SendFlags::empty() };
-                self.send_bytes(bytes, more)
-            }
-            Transmit::File { file, offset, len_bytes } => {
-                let len_bytes = budget_bytes.min(len_bytes as usize);
-                let source = files.and_then(|files| files.source(file));
-                let is_copied = self.is_local && files.is_some_and(Files::is_one_open);
-                source
-                    .ok_or(FileError::Changed)
-                    .and_then(|source| match is_copied {
-                        true => self.copy_file(source, offset, len_bytes, piece),
-                        false => self.send_file(source, offset, len_bytes),
-                    })
-                    .map_err(|error| SendError::Source { file, error })?
-            }
-        };
-        match sent {
-            Ok(len) => Ok(Some(len)),
-            Err(Errno::AGAIN) => {
-                self.can_write = false;
-                Ok(None)
-            }
-            Err(errno) => Err(SendError::Socket(io::Error::from(errno).kind())),
-        }
-    }
-
-    fn send_bytes(&self, bytes: &[u8], more: SendFlags) -> Result<usize, Errno> {
+    /// Sends bytes; with `more`, something follows at once.
+    pub(super) fn send_bytes(&self, bytes: &[u8], more: bool) -> Sent {
+        let more = if more { SendFlags::MORE } else { SendFlags::empty() };
         let flags = SendFlags::NOSIGNAL | more;
-        rustix::io::retry_on_intr(|| rustix::net::send(&self.stream, bytes, flags))
-    }
-
-    /// Gives what the socket says; an error is the file's.
-    fn copy_file(
-        &self,
-        source: &Source,
-        offset: u64,
-        len_bytes: usize,
-        piece: &mut [u8],
-    ) -> Result<Result<usize, Errno>, FileError> {
-        let piece_bytes = len_bytes.min(piece.len());
-        match source.read_at(&mut piece[..piece_bytes], offset)? {
-            0 => Err(FileError::Changed),
-            len => Ok(self.send_bytes(&piece[..len], SendFlags::empty())),
-        }
-    }
-
-    /// The same, without a copy.
-    fn send_file(
-        &self,
-        source: &Source,
-        offset: u64,
-        len_bytes: usize,
-    ) -> Result<Result<usize, Errno>, FileError> {
-        match source.send_to(&self.stream, offset, len_bytes) {
-            Ok(0) => Err(FileError::Changed),
-            Ok(len) => Ok(Ok(len)),
-            Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
-                // What sendfile says of the file; all else is about the socket.
-                errno @ (Errno::IO | Errno::INVAL | Errno::OVERFLOW) => {
-                    Err(crate::storage::refused("sendfile")(errno))
-                }
-                errno => Ok(Err(errno)),
-            },
+        match rustix::io::retry_on_intr(|| rustix::net::send(&self.stream, bytes, flags)) {
+            Ok(len_bytes) => Sent::Bytes(len_bytes),
+            Err(Errno::AGAIN) => Sent::Full,
+            Err(errno) => Sent::Broken(errno),
         }
     }
 

@@ -161,17 +161,11 @@ impl Files {
     }
 
     /// A file that is open for sending.
-    pub(super) fn source(&self, file: FileId) -> Option<&Source> {
-        match self.open.get(&file) {
+    pub(super) fn source(&mut self, file: FileId) -> Option<&mut Source> {
+        match self.open.get_mut(&file) {
             Some(OpenFile::Source(source)) => Some(source),
             _ => None,
         }
-    }
-
-    /// Whether no more than one file is open, to be sent or written; what is hashed, or waits
-    /// to be committed, does not count.
-    pub(super) fn is_one_open(&self) -> bool {
-        self.open.len() <= 1
     }
 
     /// When there is something to hash.

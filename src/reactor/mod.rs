@@ -51,8 +51,8 @@ pub use self::signals::Signals;
 use self::status_socket::STATUS;
 pub use self::status_socket::StatusSocket;
 use crate::limits::{
-    ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, DATAGRAMS_PER_TURN, HASH_TURN_BYTES,
-    LOCAL_PIECE_BYTES, OFFER_BYTES, POLL_EVENTS, POLL_TIMEOUT_MAX, STATUS_NAMES_MAX,
+    ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, DATAGRAMS_PER_TURN, HASH_TURN_BYTES, OFFER_BYTES,
+    POLL_EVENTS, POLL_TIMEOUT_MAX, STATUS_NAMES_MAX,
 };
 use crate::node::{CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
 use crate::storage;
@@ -103,9 +103,9 @@ pub struct Reactor<N> {
     readable: VecDeque<ConnectionId>,
     /// Connections with something to send and room for it.
     sendable: VecDeque<ConnectionId>,
+    /// Connections for which a disk is bringing what to send, and when to look for it.
+    awaiting_disk: VecDeque<(Instant, ConnectionId)>,
     scratch: Vec<u8>,
-    /// What is on its way from a file to this machine.
-    piece: Vec<u8>,
     ui: Ui,
     /// What the loop did since something was last shown.
     work: Work,
@@ -160,8 +160,8 @@ impl<N: Node> Reactor<N> {
             connections: Connections::default(),
             readable: VecDeque::new(),
             sendable: VecDeque::new(),
+            awaiting_disk: VecDeque::new(),
             scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
-            piece: vec![0; LOCAL_PIECE_BYTES],
             ui,
             work: Work::default(),
             loop_times: LoopTimes::default(),
@@ -309,6 +309,7 @@ impl<N: Node> Reactor<N> {
             self.listener.as_ref().and_then(|listener| listener.next_try(self.now)),
             self.files.as_ref().and_then(Files::next_look_at),
             self.files.as_ref().and_then(|files| files.next_hash_at(self.now)),
+            self.awaiting_disk.front().map(|(look_at, _)| *look_at),
             self.ui.poll_timeout(),
         ];
         let next = timers.into_iter().flatten().min();
@@ -358,7 +359,7 @@ impl<N: Node> Reactor<N> {
         for _ in 0..ACCEPTS_PER_TURN {
             let accepted = self.listener.as_mut().and_then(|listener| listener.accept(self.now));
             let Some((stream, from)) = accepted else { return };
-            let connection = Connection::accepted(stream, from);
+            let connection = Connection::accepted(stream);
             match self.node.accept(self.now, from) {
                 Some(id) => {
                     if self.enter(id, connection).is_err() {

@@ -3,12 +3,15 @@
 
 use std::{io, mem};
 
-use super::{Reactor, broken, connection};
+use super::{Reactor, broken};
+use crate::content::FileError;
 use crate::limits::{
-    CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, FILE_CALL_COST_BYTES,
+    CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DISK_LOOK_INTERVAL, FILE_CALL_COST_BYTES,
     TURN_RECEIVED_BYTES, TURN_SENT_BYTES,
 };
 use crate::node::{ConnectionId, Input, Node};
+use crate::proto::{FileId, Transmit};
+use crate::storage::Sent;
 
 impl<N: Node> Reactor<N> {
     /// An event says that a connection is ready for something.
@@ -114,6 +117,11 @@ impl<N: Node> Reactor<N> {
     }
 
     pub(super) fn send_all(&mut self) {
+        while self.awaiting_disk.front().is_some_and(|(look_at, _)| *look_at <= self.now)
+            && let Some((_, id)) = self.awaiting_disk.pop_front()
+        {
+            self.sendable.push_back(id);
+        }
         // What is marked meanwhile waits for the next turn.
         let count = self.sendable.len();
         let budget_bytes = share_bytes(TURN_SENT_BYTES, count);
@@ -123,7 +131,8 @@ impl<N: Node> Reactor<N> {
         }
     }
 
-    /// Sends what a connection has to send until the socket is full or the budget used.
+    /// Sends what a connection has to send until the socket is full or the budget used, or a
+    /// disk has to bring it first.
     pub(super) fn send(&mut self, id: ConnectionId, mut budget_bytes: usize) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.is_queued_to_send = false;
@@ -136,29 +145,51 @@ impl<N: Node> Reactor<N> {
                 self.mark_sendable(id);
                 break;
             }
-            let piece = &mut *self.piece;
-            match connection.send(&transmit, budget_bytes, self.files.as_ref(), piece) {
-                Ok(Some(len)) => {
-                    budget_bytes = budget_bytes.saturating_sub(len);
-                    self.node.transmitted(self.now, id, len);
+            let sent = match transmit {
+                Transmit::Bytes { bytes, more } => connection.send_bytes(bytes, more),
+                Transmit::File { file, offset, len_bytes } => {
+                    let len_bytes = budget_bytes.min(len_bytes as usize);
+                    let source = self.files.as_mut().and_then(|files| files.source(file));
+                    let sent = source.ok_or(FileError::Changed).and_then(|source| {
+                        source.send_to(self.now, connection.stream(), offset, len_bytes)
+                    });
+                    match sent {
+                        Ok(sent) => sent,
+                        Err(error) => {
+                            self.fail_source(file, error);
+                            continue;
+                        }
+                    }
+                }
+            };
+            match sent {
+                Sent::Bytes(len_bytes) => {
+                    budget_bytes = budget_bytes.saturating_sub(len_bytes);
+                    self.node.transmitted(self.now, id, len_bytes);
                     self.carry_out(&[]);
                 }
-                Ok(None) => {}
-                Err(connection::SendError::Source { file, error }) => {
-                    if let Some(files) = &mut self.files {
-                        files.close(file);
-                    }
-                    self.handle(Input::FileFailed { file, error });
+                Sent::Full => connection.can_write = false,
+                Sent::Awaited => {
+                    connection.is_queued_to_send = true;
+                    self.awaiting_disk.push_back((self.now + DISK_LOOK_INTERVAL, id));
+                    break;
                 }
-                Err(connection::SendError::Socket(kind)) => {
+                Sent::Broken(errno) => {
                     // What came before the error may still be read, the EOF maybe among it.
-                    connection.broken = Some(kind);
+                    connection.broken = Some(io::Error::from(errno).kind());
                     (connection.can_read, connection.can_write) = (true, false);
                 }
             }
         }
         // What was sent may have made room for more to be read.
         self.mark_readable(id);
+    }
+
+    fn fail_source(&mut self, file: FileId, error: FileError) {
+        if let Some(files) = &mut self.files {
+            files.close(file);
+        }
+        self.handle(Input::FileFailed { file, error });
     }
 
     pub(super) fn lose(&mut self, id: ConnectionId, kind: io::ErrorKind) {

@@ -180,7 +180,7 @@ impl SharedFolder {
     /// Opens a file for sending.
     pub fn open_source(&self, name: &FileName) -> Result<Source, FileError> {
         let (file, version) = system::open_regular(&self.descriptor, name.as_str())?;
-        Ok(Source { file, version })
+        Ok(Source::new(file, version))
     }
 
     /// Creates a partial file that is to get this name. `Exists` if anything stands

@@ -11,8 +11,7 @@
 //!                       asked
 //! ```
 //!
-//! A slice that is not in memory is asked for, and looked for a little later: only a disk
-//! that is very slow is waited for, or where the file system cannot tell what is in memory.
+//! A slice that is not in memory is asked for, and looked for a little later (`read_ahead`).
 //!
 //! A digest is given only for a version: the file was the same, and stood under
 //! its name, when its first byte was read and after its last.
@@ -28,11 +27,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::digest_cache::DigestCache;
 use super::folder::SharedFolder;
+use super::read_ahead::ReadAhead;
 use super::system::{self, refused};
 use crate::content::{Digest, FileError, HashKind, PathId, Version};
 use crate::limits::{
-    DISK_LOOK_INTERVAL, DISK_LOOKS_MAX, DISK_LOOKS_PER_ASK, HASH_ASK_COST_BYTES,
-    HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES, READ_AHEAD_BYTES, SETTLED_AGE,
+    DISK_LOOK_INTERVAL, HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES, SETTLED_AGE,
 };
 use crate::wire::FilePath;
 
@@ -92,10 +91,7 @@ struct Job {
     version: Version,
     hasher: Sha256,
     hashed_bytes: u64,
-    // Up to where a disk was asked to read; 0 as long as all was in memory.
-    asked_bytes: u64,
-    // How often in a row the next slice was not in memory.
-    looks: u32,
+    ahead: ReadAhead,
 }
 
 impl HashJobs {
@@ -153,11 +149,9 @@ impl HashJobs {
             }
         }
         let mut job = self.open.pop_front()?;
-        let (path, hashed_bytes, asked_bytes) = (job.id, job.hashed_bytes, job.asked_bytes);
-        let outcome = job.run(&self.folder, scratch).unwrap_or_else(HashOutcome::Failed);
-        let ask_cost_bytes = if job.asked_bytes > asked_bytes { HASH_ASK_COST_BYTES } else { 0 };
-        let cost_bytes = (job.hashed_bytes - hashed_bytes) as usize + ask_cost_bytes;
-        let cost_bytes = cost_bytes.max(HASH_STEP_COST_BYTES);
+        let (path, hashed_bytes) = (job.id, job.hashed_bytes);
+        let outcome = job.run(now, &self.folder, scratch).unwrap_or_else(HashOutcome::Failed);
+        let cost_bytes = ((job.hashed_bytes - hashed_bytes) as usize).max(HASH_STEP_COST_BYTES);
         match &outcome {
             HashOutcome::Asked => self.asked.push_back((now + DISK_LOOK_INTERVAL, job)),
             HashOutcome::Progress { .. } => self.open.push_back(job),
@@ -181,18 +175,24 @@ impl Job {
         if !is_settled(&version, now) {
             return Err(FileError::Changed);
         }
-        let hasher = Sha256::new();
-        Ok(Self { id, path, file, version, hasher, hashed_bytes: 0, asked_bytes: 0, looks: 0 })
+        let (hasher, ahead) = (Sha256::new(), ReadAhead::new(version.size_bytes));
+        Ok(Self { id, path, file, version, hasher, hashed_bytes: 0, ahead })
     }
 
-    fn run(&mut self, folder: &OwnedFd, scratch: &mut [u8]) -> Result<HashOutcome, FileError> {
+    fn run(
+        &mut self,
+        now: Instant,
+        folder: &OwnedFd,
+        scratch: &mut [u8],
+    ) -> Result<HashOutcome, FileError> {
         debug_assert!(!scratch.is_empty());
         let rest_bytes = self.version.size_bytes - self.hashed_bytes;
         if rest_bytes > 0 {
             let slice_bytes_max = scratch.len().min(HASH_SLICE_BYTES);
             let slice_bytes = rest_bytes.min(slice_bytes_max as u64) as usize;
             let slice = &mut scratch[..slice_bytes];
-            let Some(read_bytes) = self.read(slice)? else { return Ok(HashOutcome::Asked) };
+            let read_bytes = self.ahead.read(now, &self.file, slice, self.hashed_bytes)?;
+            let Some(read_bytes) = read_bytes else { return Ok(HashOutcome::Asked) };
             if read_bytes == 0 {
                 return Err(FileError::Changed);
             }
@@ -206,33 +206,6 @@ impl Job {
         self.check_unchanged(folder)?;
         let digest = Digest(self.hasher.finalize_reset().into());
         Ok(HashOutcome::Done { version: self.version, digest })
-    }
-
-    /// Reads on; `None` if that is not in memory yet. The disk is asked for what comes next
-    /// while what it has brought is hashed.
-    fn read(&mut self, slice: &mut [u8]) -> Result<Option<usize>, FileError> {
-        let read_bytes = match system::read_at_once(&self.file, slice, self.hashed_bytes)? {
-            None if self.looks < DISK_LOOKS_MAX => None,
-            // It takes too long. Or it is the end, if not Linux 5.9 or 5.10, which give 0 for
-            // what is not in memory.
-            None | Some(0) => Some(system::read_at(&self.file, slice, self.hashed_bytes)?),
-            read_bytes => read_bytes,
-        };
-        let next_bytes = self.hashed_bytes + read_bytes.unwrap_or(0) as u64;
-        if read_bytes.is_none() && self.asked_bytes == 0 {
-            system::expect_no_order(&self.file);
-        } else if read_bytes.is_none() && (self.looks + 1).is_multiple_of(DISK_LOOKS_PER_ASK) {
-            system::forget(&self.file, next_bytes..next_bytes + slice.len() as u64);
-            self.asked_bytes = next_bytes;
-        }
-        self.looks = if read_bytes.is_some() { 0 } else { self.looks + 1 };
-        let to_bytes = self.version.size_bytes.min(next_bytes + READ_AHEAD_BYTES);
-        let is_enough = self.asked_bytes >= to_bytes.min(next_bytes + READ_AHEAD_BYTES / 2);
-        if (read_bytes.is_none() || self.asked_bytes > 0) && !is_enough {
-            system::read_ahead(&self.file, self.asked_bytes.max(next_bytes)..to_bytes);
-            self.asked_bytes = to_bytes;
-        }
-        Ok(read_bytes)
     }
 
     /// Looks at the name only: what stands there with this version is the file itself.
@@ -370,9 +343,7 @@ mod tests {
         start(&mut jobs, "sparse");
         let mut scratch = vec![0; 2 * HASH_SLICE_BYTES];
         let step = next_step(&mut jobs, &mut scratch).unwrap();
-        // A hole may have to be asked for too, where it is not in memory.
-        let costs = [HASH_SLICE_BYTES, HASH_SLICE_BYTES + HASH_ASK_COST_BYTES];
-        assert!(costs.contains(&step.cost_bytes), "{step:?}");
+        assert_eq!(step.cost_bytes, HASH_SLICE_BYTES, "{step:?}");
         let HashOutcome::Progress { hashed_bytes, version } = step.outcome else {
             panic!("{step:?}")
         };

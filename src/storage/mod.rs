@@ -19,8 +19,9 @@
 //!    it is renamed or replaced, nothing is ever written elsewhere.
 //! 2. No link is followed, no FIFO or device is read, nothing is replaced.
 //! 3. Each call handles a bounded number of bytes. The `fsync` in
-//!    [`SharedFolder::commit`] is the one call that may block for longer. Hashing waits
-//!    for a disk only if it is very slow, or the file system cannot tell what is in memory.
+//!    [`SharedFolder::commit`] is the one call that may block for longer. Hashing and
+//!    sending wait for a disk only if it is very slow, or the file system cannot tell what is
+//!    in memory.
 //! 4. A [`Partial`] that is not committed is removed, whatever way it ends; one
 //!    whose process died is removed by the next [`SharedFolder::open`].
 
@@ -29,6 +30,7 @@ mod digest_cache;
 mod folder;
 mod hashing;
 mod partial;
+mod read_ahead;
 mod replace;
 mod simulated;
 mod source;
@@ -42,6 +44,6 @@ pub use hashing::{HashJobs, HashOutcome, HashStep};
 pub use partial::Partial;
 pub use replace::replace;
 pub use simulated::{PrepareError, SimulatedFolder, prepare};
-pub use source::Source;
+pub use source::{Sent, Source};
 pub use system::{names_in, persist, refused};
 pub use watch::{Changes, Touch, Watch};

@@ -1,9 +1,12 @@
 //! A file that is open for sending.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
+use rustix::io::Errno;
+
+use super::read_ahead::ReadAhead;
 use super::system;
 use crate::content::{FileError, Version};
 
@@ -11,29 +14,65 @@ use crate::content::{FileError, Version};
 /// opened, whatever happens to its name.
 #[derive(Debug)]
 pub struct Source {
-    pub(super) file: File,
-    pub(super) version: Version,
+    file: File,
+    version: Version,
+    ahead: ReadAhead,
+}
+
+/// What came of sending some of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The socket took so many bytes, at least one.
+    Bytes(usize),
+    /// The socket takes nothing now.
+    Full,
+    /// A disk is bringing the bytes: try again in [`DISK_LOOK_INTERVAL`].
+    ///
+    /// [`DISK_LOOK_INTERVAL`]: crate::limits::DISK_LOOK_INTERVAL
+    Awaited,
+    /// The connection broke.
+    Broken(Errno),
 }
 
 impl Source {
+    pub(super) fn new(file: File, version: Version) -> Self {
+        Self { file, version, ahead: ReadAhead::new(version.size_bytes) }
+    }
+
     /// What was found when it was opened.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Reads from `offset` on; gives how many bytes there were, 0 at the end of the file.
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, FileError> {
-        system::read_at(&self.file, buffer, offset)
-    }
-
-    /// Sends at most `len_bytes` from `offset` on; gives how many bytes the socket took.
-    /// `Ok(0)` means that the file ends at or before `offset`: it is shorter than it was.
-    /// `WouldBlock` if the socket takes nothing now.
-    pub fn send_to(&self, socket: impl AsFd, offset: u64, len_bytes: usize) -> io::Result<usize> {
-        let sent_bytes = rustix::io::retry_on_intr(|| {
+    /// Sends at most `len_bytes` from `offset` on, and waits for no disk if it can be helped.
+    ///
+    /// # Errors
+    /// [`FileError::Changed`] if the file ends at or before `offset`: it is shorter than it
+    /// was. Others if it cannot be read.
+    pub fn send_to(
+        &mut self,
+        now: Instant,
+        socket: impl AsFd,
+        offset: u64,
+        len_bytes: usize,
+    ) -> Result<Sent, FileError> {
+        let next = offset..offset + len_bytes as u64;
+        if !self.ahead.is_ready(now, &self.file, &next)? {
+            return Ok(Sent::Awaited);
+        }
+        let sent = rustix::io::retry_on_intr(|| {
             rustix::fs::sendfile(&socket, &self.file, Some(&mut offset.clone()), len_bytes)
-        })?;
-        Ok(sent_bytes)
+        });
+        match sent {
+            Ok(0) => Err(FileError::Changed),
+            Ok(sent_bytes) => Ok(Sent::Bytes(sent_bytes)),
+            Err(Errno::AGAIN) => Ok(Sent::Full),
+            // What sendfile says of the file; all else is about the socket.
+            Err(errno @ (Errno::IO | Errno::INVAL | Errno::OVERFLOW)) => {
+                Err(system::refused("sendfile")(errno))
+            }
+            Err(errno) => Ok(Sent::Broken(errno)),
+        }
     }
 }
 
@@ -52,38 +91,38 @@ mod tests {
         let path = folder.path().join("f");
         std::fs::write(&path, b"0123456789").unwrap();
         let shared = SharedFolder::open(folder.path()).unwrap();
-        let source = shared.open_source(&FileName::new("f").unwrap()).unwrap();
+        let mut source = shared.open_source(&FileName::new("f").unwrap()).unwrap();
         assert_eq!(source.version().size_bytes, 10);
 
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        assert_eq!(source.send_to(&ours, 3, 4).unwrap(), 4);
-        assert_eq!(source.send_to(&ours, 8, 100).unwrap(), 2);
+        let now = Instant::now();
+        assert_eq!(source.send_to(now, &ours, 3, 4), Ok(Sent::Bytes(4)));
+        assert_eq!(source.send_to(now, &ours, 8, 100), Ok(Sent::Bytes(2)));
         let mut received = [0; 6];
         theirs.read_exact(&mut received).unwrap();
         assert_eq!(&received, b"345689");
 
         File::options().write(true).open(&path).unwrap().set_len(5).unwrap();
-        assert_eq!(source.send_to(&ours, 5, 5).unwrap(), 0, "the file shrank");
+        let sent = source.send_to(now, &ours, 5, 5);
+        assert_eq!(sent, Err(FileError::Changed), "the file shrank");
     }
 
     #[test]
-    fn a_full_socket_would_block_and_a_closed_one_is_an_error() {
+    fn a_full_socket_takes_nothing_and_a_closed_one_is_broken() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("f"), vec![1; 4 << 20]).unwrap();
         let shared = SharedFolder::open(folder.path()).unwrap();
-        let source = shared.open_source(&FileName::new("f").unwrap()).unwrap();
+        let mut source = shared.open_source(&FileName::new("f").unwrap()).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let mut sent_bytes = 0;
-        let error = loop {
-            match source.send_to(&ours, sent_bytes, 1 << 20) {
-                Ok(len_bytes) => sent_bytes += len_bytes as u64,
-                Err(error) => break error,
-            }
+        let (now, mut sent_bytes) = (Instant::now(), 0);
+        while let Sent::Bytes(len_bytes) = source.send_to(now, &ours, sent_bytes, 1 << 20).unwrap()
+        {
+            sent_bytes += len_bytes as u64;
             assert!(sent_bytes < 4 << 20, "a socket without a limit");
-        };
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        }
+        assert_eq!(source.send_to(now, &ours, sent_bytes, 1 << 20), Ok(Sent::Full));
         drop(theirs);
-        assert_eq!(source.send_to(&ours, 0, 1).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(source.send_to(now, &ours, 0, 1), Ok(Sent::Broken(Errno::PIPE)));
     }
 }

@@ -4,18 +4,16 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::num::NonZeroU64;
-use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use rustix::fs::{Access, Advice, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::path::Arg;
 
 use crate::content::{FailedCall, FileError, Version};
-use crate::limits::{DISTURBED_CALLS_MAX, READ_AHEAD_PIECE_BYTES};
+use crate::limits::DISTURBED_CALLS_MAX;
 
 /// Makes a call again that was merely disturbed.
 pub fn persist<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
@@ -124,8 +122,8 @@ pub(super) fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> Result
     persist(|| rustix::io::pread(&file, &mut *buffer, offset)).map_err(refused("read"))
 }
 
-/// The same, but does not wait for a disk: `None` if nothing of it is in memory. Waits after
-/// all on a file system that cannot tell (ext2, FAT, FUSE, NFS and others).
+/// The same without waiting for a disk: `None` if nothing of it is in memory. Waits where a
+/// file system cannot tell.
 pub(super) fn read_at_once(
     file: impl AsFd,
     buffer: &mut [u8],
@@ -138,27 +136,6 @@ pub(super) fn read_at_once(
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => read_at(file, buffer, offset).map(Some),
         read => read.map(Some).map_err(refused("read")),
     }
-}
-
-/// Asks a disk to read this much of a file, and does not wait for it. If that is not heeded,
-/// the bytes come by a read that waits.
-pub(super) fn read_ahead(file: impl AsFd, range: Range<u64>) {
-    for offset in range.step_by(READ_AHEAD_PIECE_BYTES as usize) {
-        let len_bytes = NonZeroU64::new(READ_AHEAD_PIECE_BYTES);
-        let _ = rustix::fs::fadvise(&file, offset, len_bytes, Advice::WillNeed);
-    }
-}
-
-/// Asks the kernel to read nothing of a file ahead by itself. What it reads ahead it marks,
-/// and before 6.12 nothing of a page with a mark can be read without waiting.
-pub(super) fn expect_no_order(file: impl AsFd) {
-    let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
-}
-
-/// Makes the kernel forget what is in memory of this much of a file, marks among it.
-pub(super) fn forget(file: impl AsFd, range: Range<u64>) {
-    let len_bytes = NonZeroU64::new(range.end - range.start);
-    let _ = rustix::fs::fadvise(&file, range.start, len_bytes, Advice::DontNeed);
 }
 
 /// What an open file is.

@@ -1,9 +1,11 @@
-//! A disk that is slow to bring what is to be hashed. All others are served meanwhile: the
-//! loop looks again and again, and sleeps in between, instead of waiting in a read.
+//! A disk that is slow to bring what is to be hashed and sent. All others are served
+//! meanwhile: the loop looks again and again, and sleeps in between, instead of waiting in a
+//! read.
 
 use std::fs;
+use std::time::Instant;
 
-use p2pfs::limits::{DISK_LOOK_INTERVAL, DISK_LOOKS_MAX};
+use p2pfs::limits::{DISK_LOOK_INTERVAL, DISK_PATIENCE};
 use tempfile::TempDir;
 
 use crate::harness::{RawDownloader, World, content};
@@ -21,14 +23,19 @@ fn a_file_is_looked_for_again_and_waited_for_in_the_end() {
     let source = world.peer(SOURCE, registry.address).has("file", &file);
     let launcher = strace::failing_always(&log, "preadv2", "EAGAIN");
     let mut source = source.under(launcher).start();
-    let mut downloader = RawDownloader::connect(source.address);
+    let (mut downloader, began) = (RawDownloader::connect(source.address), Instant::now());
     let (received, digest) = downloader.fetch("file").unwrap();
     assert!(received == file && digest == digest_of(&file));
+    let elapsed = began.elapsed();
     source.stop();
 
     let log = fs::read_to_string(log).unwrap();
     let looks = log.lines().filter(|line| line.contains(" preadv2(")).count();
-    assert_eq!(looks, DISK_LOOKS_MAX as usize + 1, "before a read that waits");
+    // Once to hash it, and once more to send it.
+    let patience = 2 * DISK_PATIENCE;
+    assert!((patience..2 * patience).contains(&elapsed), "sent after {elapsed:?}");
+    let looks_max = (patience.as_millis() / DISK_LOOK_INTERVAL.as_millis()) as usize + 2;
+    assert!((looks_max / 4..=looks_max).contains(&looks), "it looked {looks} times");
     let pause_ms = DISK_LOOK_INTERVAL.as_millis();
     // The end of the arguments of epoll_wait, and of epoll_pwait.
     let ends = [format!(", {pause_ms}) = "), format!(", {pause_ms}, NULL, 8) = ")];
