@@ -348,6 +348,28 @@ fn the_data_of_a_chunk_that_was_refused_is_refused_too() {
 }
 
 #[test]
+fn a_file_may_be_as_large_as_allowed_and_not_a_byte_larger() {
+    let now = Instant::now();
+    let limits = Rc::new(Limits { file_bytes_max: 10, ..Limits::PEER });
+    for last_bytes in [4, 5] {
+        let mut download = Download::new(now, &limits, OUR_ID);
+        download.request(now, name());
+        let mut comes = |data_bytes: usize| {
+            let mut bytes = Vec::new();
+            PeerMessage::Chunk { data_bytes: data_bytes as u32 }.encode(&mut bytes);
+            bytes.resize(5 + data_bytes, 7);
+            download.handle_bytes(now, &bytes, &mut 0)
+        };
+        assert!(matches!(comes(6), Ok(Some(DownloadEvent::Write { .. }))));
+        let outcome = comes(last_bytes);
+        match last_bytes {
+            4 => assert_eq!(outcome, Ok(Some(DownloadEvent::Write { range: 5..9, offset: 6 }))),
+            _ => assert_eq!(outcome, Err(CloseReason::TooLarge)),
+        }
+    }
+}
+
+#[test]
 fn within_a_chunk_every_message_is_just_data() {
     let now = Instant::now();
     for &kind in PeerKind::ALL {

@@ -84,4 +84,21 @@ mod tests {
         assert_eq!(trickle.check(at(30)), Err(CloseReason::TimedOut(Timer::MinimumRate)));
         assert_eq!(steady.check(at(30)), Ok(()));
     }
+
+    #[test]
+    fn each_window_is_measured_by_itself() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut progress = Progress::new(start, PROGRESS_TIMEOUT, RATE_WINDOW);
+        let window_bytes = (RATE_BYTES_PER_SECOND_MIN * RATE_WINDOW.as_secs()) as usize;
+        // What is too much in one window makes up for nothing in the next.
+        for (end, moved_bytes) in [(30, 10 * window_bytes), (60, window_bytes)] {
+            progress.moved(at(end - 10), moved_bytes);
+            assert_eq!((progress.deadline(), progress.check(at(end - 1))), (at(end), Ok(())));
+            assert_eq!(progress.check(at(end)), Ok(()));
+        }
+        progress.moved(at(80), window_bytes - 1);
+        assert_eq!(progress.deadline(), at(90));
+        assert_eq!(progress.check(at(90)), Err(CloseReason::TimedOut(Timer::MinimumRate)));
+    }
 }

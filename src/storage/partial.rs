@@ -301,7 +301,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
-    use rustix::fs::{CWD, FileType};
+    use rustix::fs::{CWD, FileType, MemfdFlags, SealFlags};
 
     use super::*;
     use crate::storage::SharedFolder;
@@ -449,6 +449,23 @@ mod tests {
     }
 
     #[test]
+    fn the_last_number_is_taken_and_none_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let mut shared = SharedFolder::open(path).unwrap();
+        let on_conflict = OnConflict::Rename;
+        shared.set(WriteSettings { sync: false, disk_reserve_bytes: Some(0), on_conflict });
+        fs::write(path.join("f"), b"theirs").unwrap();
+        (1..RENAME_TRIES_MAX).for_each(|n| fs::write(path.join(format!("f ({n})")), b"").unwrap());
+        let commit = || {
+            let partial = shared.create_partial(&name("f"))?;
+            shared.commit(vec![partial]).remove(0).map(|(name, _)| name.as_str().to_owned())
+        };
+        assert_eq!(commit(), Ok(format!("f ({RENAME_TRIES_MAX})")));
+        assert_eq!(commit(), Err(FileError::Exists));
+    }
+
+    #[test]
     fn an_unnamed_file_is_never_in_the_folder_and_begins_anew_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let (shared, mut file) = SharedFolder::open_unnamed(folder.path()).unwrap();
@@ -559,6 +576,25 @@ mod tests {
         assert_eq!(write_back.wrote(4 * PIECE, PIECE), None);
         assert_eq!(write_back.wrote(100 * PIECE, 3 * PIECE), None, "elsewhere it begins anew");
         assert_eq!(write_back.wrote(103 * PIECE, PIECE), Some(100 * PIECE..104 * PIECE));
+    }
+
+    #[test]
+    fn what_a_short_write_left_over_is_written_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = SharedFolder::open(folder.path()).unwrap();
+        let mut partial = shared.create_partial(&name("f")).unwrap();
+        // A file that cannot grow takes what it has room for, and refuses the rest.
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = rustix::fs::memfd_create("f", flags).unwrap();
+        let room_bytes = 1 << 20;
+        rustix::fs::ftruncate(&file, room_bytes).unwrap();
+        rustix::fs::fcntl_add_seals(&file, SealFlags::GROW).unwrap();
+        partial.file = file.into();
+        let outcome = partial.write(&[7; 2 << 20], 0);
+        assert_eq!(outcome, Err(refused("write")(Errno::PERM)));
+        let mut last = [0];
+        assert_eq!(system::read_at(&partial.file, &mut last, room_bytes - 1), Ok(1));
+        assert_eq!(last, [7], "the first write was short, not refused");
     }
 
     #[test]

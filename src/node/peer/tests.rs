@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 use crate::content::Digest;
 use crate::node::{CloseHow, FetchError, NamePattern, Report};
+use crate::proto::Timer;
 use crate::wire::FieldText;
 use crate::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest, RegistryResponse};
 
@@ -312,4 +313,85 @@ fn a_disk_that_was_full_once_ends_no_job() {
     hear(&mut node, now, 4, "a");
     assert!(!ends_with_an_unknown(&mut node, now, registry), "it was tried once");
     assert_eq!(node.fetch.open(), 1);
+}
+
+/// Answers the next lookup, and returns whose address was asked for.
+fn look_up(node: &mut PeerNode, now: Instant, registry: ConnectionId, at: SocketAddrV4) -> u32 {
+    let bytes = sent(node, now, registry);
+    let asked = (0..10).find(|peer| {
+        let mut lookup = Vec::new();
+        RegistryRequest::Lookup(PeerId(*peer)).encode(&mut lookup);
+        bytes == lookup
+    });
+    answer(node, now, registry, RegistryResponse::Address(at));
+    asked.unwrap_or_else(|| panic!("no lookup of a peer that is known: {bytes:?}"))
+}
+
+#[test]
+fn a_source_that_failed_comes_last_until_it_has_served() {
+    let now = Instant::now();
+    for seed in 0..8 {
+        let mut node = PeerNode::new(now, PeerSettings { seed, ..settings(PeerKind::Fixed) });
+        let registry = dialed(&actions(&mut node), REGISTRY);
+        node.handle(now, Input::Connected(registry));
+        sent(&mut node, now, registry);
+        answer(&mut node, now, registry, RegistryResponse::Registered(true));
+        // Peer 3 fails twice, by itself.
+        ["a", "b"].iter().for_each(|file| hear(&mut node, now, 3, file));
+        node.handle(now, Input::Want(&[name("a"), name("b")]));
+        assert_eq!(look_up(&mut node, now, registry, PEER), 3);
+        let dials = actions(&mut node).into_iter().filter_map(|action| match action {
+            Action::Dial { connection, .. } => Some(connection),
+            _ => None,
+        });
+        let kind = io::ErrorKind::ConnectionRefused;
+        for connection in dials.collect::<Vec<_>>() {
+            node.handle(now, Input::Broken { connection, kind });
+        }
+        actions(&mut node);
+
+        // So peer 4 is asked first. It fails, too, but once; then peer 3 serves the file.
+        [3, 4].iter().for_each(|peer| hear(&mut node, now, *peer, "c"));
+        node.handle(now, Input::Want(&[name("c")]));
+        assert_eq!(look_up(&mut node, now, registry, PEER), 4, "seed {seed}");
+        let connection = dialed(&actions(&mut node), PEER);
+        node.handle(now, Input::Broken { connection, kind });
+        assert_eq!(look_up(&mut node, now, registry, PEER), 3);
+        let connection = dialed(&actions(&mut node), PEER);
+        node.handle(now, Input::Connected(connection));
+        sent(&mut node, now, connection);
+        let mut bytes = Vec::new();
+        PeerMessage::Eof(Digest(Sha256::digest(b"").into())).encode(&mut bytes);
+        node.handle(now, Input::Received { connection, bytes: &bytes });
+        let file = node.context.last_file().unwrap();
+        assert!(actions(&mut node).contains(&Action::Commit(file)));
+        let version = Version { device: 1, inode: 1, size_bytes: 0, modified_ns: 1, changed_ns: 1 };
+        node.handle(now, Input::Committed { file, path: name("c").into(), version });
+        node.handle(now, Input::ReadClosed(connection));
+        actions(&mut node);
+
+        // Now peer 3 has failed less often.
+        [3, 4].iter().for_each(|peer| hear(&mut node, now, *peer, "d"));
+        node.handle(now, Input::Want(&[name("d")]));
+        assert_eq!(look_up(&mut node, now, registry, PEER), 3, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_accepted_connection_that_stays_silent_is_closed_when_its_first_byte_is_due() {
+    let now = Instant::now();
+    let mut node = node(now, PeerKind::Fixed);
+    let connection = node.accept(now, PEER).unwrap();
+    let due = now + Limits::PEER.first_byte_timeout;
+    let mut closes_at = |at| {
+        node.handle_timeout(at);
+        actions(&mut node).into_iter().find_map(|action| match action {
+            Action::Close { connection: closed, reason, .. } if closed == connection => {
+                Some(reason)
+            }
+            _ => None,
+        })
+    };
+    assert_eq!(closes_at(due - Duration::from_nanos(1)), None);
+    assert_eq!(closes_at(due), Some(CloseReason::TimedOut(Timer::FirstByte)));
 }

@@ -214,3 +214,53 @@ impl RegistrySession {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::wire::FieldText;
+
+    fn lookup() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        RegistryRequest::Lookup(PeerId(2)).encode(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn nothing_is_read_until_the_last_byte_of_an_answer_is_sent() {
+        let now = Instant::now();
+        let mut session = RegistrySession::new(now, &Rc::new(Limits::REGISTRY));
+        assert_eq!(session.read_allowance_bytes(), REQUESTS_PER_READ * REQUEST_BYTES_MIN);
+        assert!(session.handle_bytes(now, &lookup(), &mut 0).unwrap().is_some());
+        session.respond(&RegistryResponse::Error(FieldText::new("no")));
+        while let Some(Transmit::Bytes { bytes, .. }) = session.transmit() {
+            assert_eq!(session.read_allowance_bytes(), 0, "{} bytes are unsent", bytes.len());
+            session.transmitted(1);
+        }
+        assert_eq!(session.read_allowance_bytes(), REQUESTS_PER_READ * REQUEST_BYTES_MIN);
+    }
+
+    #[test]
+    fn the_first_byte_has_a_deadline_and_the_request_that_it_begins_has_another() {
+        let begin = Instant::now();
+        let limits = Rc::new(Limits::REGISTRY);
+        let first_byte_at = begin + limits.first_byte_timeout;
+        let mut silent = RegistrySession::new(begin, &limits);
+        assert_eq!(silent.poll_timeout(), Some(first_byte_at));
+        assert_eq!(silent.handle_timeout(first_byte_at - Duration::from_nanos(1)), Ok(()));
+        let timed_out = Err(CloseReason::TimedOut(Timer::FirstByte));
+        assert_eq!(silent.handle_timeout(first_byte_at), timed_out);
+
+        let mut slow = RegistrySession::new(begin, &limits);
+        let request = lookup();
+        let idle_at = begin + limits.idle_timeout;
+        for bytes in request.chunks(1).take(request.len() - 1) {
+            assert_eq!(slow.handle_bytes(begin, bytes, &mut 0), Ok(None));
+            assert_eq!(slow.poll_timeout(), Some(idle_at), "one that dribbles in is no longer");
+        }
+        assert_eq!(slow.handle_timeout(first_byte_at), Ok(()));
+        assert_eq!(slow.handle_timeout(idle_at), Err(CloseReason::TimedOut(Timer::Idle)));
+    }
+}

@@ -221,6 +221,10 @@ mod tests {
         );
         let long = format!("a.{}", "b".repeat(62));
         assert_eq!(numbered(&long), format!("a.{} (7)", "b".repeat(58)));
+        // The longest extension that leaves room for one more character, and one longer.
+        let (kept, cut) = ("b".repeat(58), "b".repeat(59));
+        assert_eq!(numbered(&format!("aa.{kept}")), format!("a (7).{kept}"));
+        assert_eq!(numbered(&format!("aa.{cut}")), format!("aa.{} (7)", &cut[..57]));
     }
 
     #[test]
