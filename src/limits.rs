@@ -387,8 +387,6 @@ pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Why a file will not come, in words: several times the longest sentence that there is.
 pub const CONTROL_REASON_BYTES_MAX: usize = 1024;
-/// A question: a wish for some thousand files.
-pub const STATUS_REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// Files, and as many offers, that are named in an answer: some 150 bytes of JSON each.
 pub const STATUS_NAMES_MAX: usize = 1000;
 /// Between two times that `--metrics` writes: what collects them comes every 15 s or more.

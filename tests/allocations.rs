@@ -117,7 +117,8 @@ fn run<N: Node>(
         progress_timeout: Limits::PEER.progress_timeout,
         listener: Some(listener),
         offers,
-        status: None,
+        control: None,
+        programs: Vec::new(),
     };
     let ui = Ui::new("test".into(), Show::default());
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).unwrap();

@@ -51,15 +51,28 @@ pub(super) struct Connections<M> {
     reserved_for_dialing: usize,
     next_generation: u32,
     accepted_from: BTreeMap<Ipv4Addr, usize>,
+    /// Connections that the bounds do not count.
+    uncounted: usize,
     queue: BTreeSet<(Instant, ConnectionId)>,
 }
 
 #[derive(Debug)]
 struct Entry<M> {
     generation: u32,
-    accepted_from: Option<Ipv4Addr>,
+    counted: Counted,
     armed: Option<Instant>,
     machine: M,
+}
+
+/// The bounds that count a connection.
+#[derive(Clone, Copy, Debug)]
+enum Counted {
+    /// That of an address, and that of all.
+    From(Ipv4Addr),
+    /// That of all.
+    Dialed,
+    /// None here: the node has a bound of its own.
+    Not,
 }
 
 impl<M> Connections<M> {
@@ -73,6 +86,7 @@ impl<M> Connections<M> {
             reserved_for_dialing,
             next_generation: 0,
             accepted_from: BTreeMap::new(),
+            uncounted: 0,
             queue: BTreeSet::new(),
         }
     }
@@ -82,28 +96,31 @@ impl<M> Connections<M> {
         let ip = *from.ip();
         let count = self.accepted_from.get(&ip).copied().unwrap_or(0);
         if count >= self.connections_per_address_max && !ip.is_loopback()
-            || self.slots.len() + self.reserved_for_dialing >= self.connections_max
+            || self.len() + self.reserved_for_dialing >= self.connections_max
         {
             return None;
         }
-        let id = self.enter(machine, Some(ip))?;
         self.accepted_from.insert(ip, count + 1);
-        Some(id)
+        Some(self.enter(machine, Counted::From(ip)))
+    }
+
+    /// Enters a connection that came in by another way than the network: it takes the place of
+    /// no other.
+    pub(super) fn accept_uncounted(&mut self, machine: M) -> ConnectionId {
+        self.uncounted += 1;
+        self.enter(machine, Counted::Not)
     }
 
     /// Enters a connection that is being made; `None` if the table is full.
     pub(super) fn dial(&mut self, machine: M) -> Option<ConnectionId> {
-        self.enter(machine, None)
+        (self.len() < self.connections_max).then(|| self.enter(machine, Counted::Dialed))
     }
 
-    fn enter(&mut self, machine: M, accepted_from: Option<Ipv4Addr>) -> Option<ConnectionId> {
-        if self.slots.len() >= self.connections_max {
-            return None;
-        }
+    fn enter(&mut self, machine: M, counted: Counted) -> ConnectionId {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let slot = self.slots.insert(Entry { generation, accepted_from, armed: None, machine });
-        Some(ConnectionId { slot: slot as u32, generation })
+        let slot = self.slots.insert(Entry { generation, counted, armed: None, machine });
+        ConnectionId { slot: slot as u32, generation }
     }
 
     /// Returns the machine of an open connection.
@@ -127,13 +144,17 @@ impl<M> Connections<M> {
         self.disarm(id);
         self.get(id)?;
         let entry = self.slots.remove(id.slot());
-        if let Some(ip) = entry.accepted_from
-            && let Some(count) = self.accepted_from.get_mut(&ip)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.accepted_from.remove(&ip);
+        match entry.counted {
+            Counted::From(ip) => {
+                if let Some(count) = self.accepted_from.get_mut(&ip) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.accepted_from.remove(&ip);
+                    }
+                }
             }
+            Counted::Dialed => {}
+            Counted::Not => self.uncounted -= 1,
         }
         Some(entry.machine)
     }
@@ -170,9 +191,9 @@ impl<M> Connections<M> {
         Some(id)
     }
 
-    /// Returns how many are open.
+    /// Returns how many are open, as far as the bounds count them.
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() - self.uncounted
     }
 
     /// Returns the machines of all open connections.
@@ -220,6 +241,19 @@ mod tests {
             (0..=Limits::PEER.connections_per_address_max)
                 .all(|_| table.accept(loopback, ()).is_some())
         );
+    }
+
+    #[test]
+    fn what_the_bounds_do_not_count_takes_no_place() {
+        let mut table = Connections::new(&Limits { connections_max: 1, ..Limits::PEER }, 0);
+        let uncounted = table.accept_uncounted('a');
+        let counted = table.dial('b').unwrap();
+        assert_eq!((table.dial('c'), table.len()), (None, 1));
+        assert_eq!(table.remove(uncounted), Some('a'));
+        assert_eq!((table.dial('c'), table.len()), (None, 1));
+        table.remove(counted);
+        assert_eq!(table.len(), 0);
+        assert!(table.dial('c').is_some());
     }
 
     #[test]

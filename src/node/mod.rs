@@ -1,4 +1,5 @@
-//! The programs as pure state: peer and registry, and the two that only look, list and doctor.
+//! The programs as pure state: peer and registry, those that only look, list and doctor, and
+//! the one that asks other programs of the same user.
 //!
 //! This page is the whole contract between a node and its runner: the reactor with real
 //! sockets and files, or the simulator with made-up ones.
@@ -45,6 +46,7 @@
     )
 )]
 
+mod asking;
 mod connections;
 mod deadlines;
 pub mod doctor;
@@ -67,6 +69,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 pub use crate::content::PathId;
+pub use asking::{Answered, AskNode};
 pub use connections::ConnectionId;
 pub use fetch_error::FetchError;
 pub use listing::{HeardOffer, ListNode, Subnet};
@@ -87,6 +90,11 @@ use crate::wire::v0::FileName;
 pub trait Node {
     /// Takes a connection in. Returns `None` if it is refused: the runner closes it.
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId>;
+    /// Takes a program of the same user in, which came by the control socket. Returns `None` if
+    /// it is refused: the runner closes it.
+    fn accept_program(&mut self, _now: Instant) -> Option<ConnectionId> {
+        None
+    }
     /// Takes an input. Inputs about ids that are gone are ignored.
     fn handle(&mut self, now: Instant, input: Input<'_>);
     /// Acts on the deadlines that have passed. Early calls are harmless.
@@ -126,7 +134,7 @@ pub enum Input<'a> {
     },
     /// One [`Action::Send`] failed.
     NotSent { from: Ipv4Addr, kind: io::ErrorKind },
-    /// The connection asked for with [`Action::Dial`] is made.
+    /// The connection asked for with [`Action::Dial`] or [`Action::DialProgram`] is made.
     Connected(ConnectionId),
     /// Bytes came.
     Received {
@@ -138,6 +146,8 @@ pub enum Input<'a> {
     ReadClosed(ConnectionId),
     /// The connection could not be made, or broke; it is gone.
     Broken { connection: ConnectionId, kind: io::ErrorKind },
+    /// The answer to [`Action::Describe`].
+    Described { connection: ConnectionId, text: &'a str },
     /// The answer to [`Action::OpenSource`].
     Opened {
         /// The file that is open now.
@@ -218,6 +228,16 @@ pub enum Action {
     },
     /// Make a connection. Answered with `Connected` or `Broken`.
     Dial { connection: ConnectionId, to: SocketAddrV4 },
+    /// Make a connection to another program of the same user, by its number among those that
+    /// the runner knows. Answered with `Connected` or `Broken`.
+    DialProgram { connection: ConnectionId, program: usize },
+    /// Put into words, for the program on this connection, how this one does: by its
+    /// [`Node::snapshot`] and [`Node::inventory`]. Answered with `Described`.
+    Describe {
+        connection: ConnectionId,
+        /// Whether the text is to be JSON.
+        json: bool,
+    },
     /// This connection has something to send.
     Transmit(ConnectionId),
     /// Close a connection, at once.
@@ -243,7 +263,8 @@ pub enum Action {
     Look(PathId),
     /// Tell the user.
     Report(Report),
-    /// End the program with this outcome, once all actions before it are done.
+    /// End the program with this outcome, once all actions before it are done, and what the
+    /// connections that are left have to send is sent, as far as there is room for it.
     Exit(Outcome),
 }
 

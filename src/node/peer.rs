@@ -7,6 +7,7 @@
 
 mod connection;
 mod context;
+mod programs;
 #[cfg(test)]
 mod tests;
 
@@ -115,7 +116,8 @@ impl PeerNode {
                 }
             }
             Some(Connection::Download(_)) => fetch.request(context, connection),
-            Some(Connection::Accepted(_) | Connection::Upload(_)) | None => {}
+            Some(Connection::Accepted(_) | Connection::Upload(_) | Connection::Program(_))
+            | None => {}
         }
         self.context.pump(connection);
     }
@@ -134,6 +136,7 @@ impl PeerNode {
             Some(Connection::Accepted(_)) => share.on_first_bytes(context, connection, bytes),
             Some(Connection::Upload(_)) => share.on_bytes(context, connection, bytes),
             Some(Connection::Download(_)) => fetch.on_bytes(context, peers, connection, bytes),
+            Some(Connection::Program(_)) => self.on_program_bytes(connection, bytes),
             None => {}
         }
         self.context.pump(connection);
@@ -177,6 +180,7 @@ impl PeerNode {
             }
             Connection::Upload(upload) => share.on_lost(context, id, upload, reason),
             Connection::Download(download) => fetch.on_lost(context, peers, id, &download, reason),
+            Connection::Program(_) => context.programs.remove(id),
         }
     }
 
@@ -271,7 +275,10 @@ impl PeerNode {
     fn exit(&mut self, outcome: Outcome) {
         self.fetch.stop();
         for connection in self.context.connections.ids() {
-            self.close(connection, CloseReason::Stopping);
+            // A program is still told how its files have ended.
+            if !self.context.is_telling(connection) {
+                self.close(connection, CloseReason::Stopping);
+            }
         }
         self.context.discard_all();
         self.context.deadlines = super::deadlines::Deadlines::new();
@@ -307,7 +314,10 @@ impl PeerNode {
                     bytes: upload.sent_bytes().unwrap_or(size_bytes),
                 })
             }
-            Connection::Upload(_) | Connection::Accepted(_) | Connection::Registration(_) => None,
+            Connection::Upload(_)
+            | Connection::Accepted(_)
+            | Connection::Registration(_)
+            | Connection::Program(_) => None,
         }
     }
 }
@@ -321,6 +331,11 @@ impl Node for PeerNode {
         self.share.accept(&mut self.context, from)
     }
 
+    fn accept_program(&mut self, now: Instant) -> Option<ConnectionId> {
+        self.context.now = now;
+        self.context.accept_program()
+    }
+
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         if self.has_exited {
             return;
@@ -331,6 +346,7 @@ impl Node for PeerNode {
             Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
             Input::NotSent { .. } => debug_assert!(false, "offers are broadcast"),
             Input::Connected(connection) => self.on_connected(connection),
+            Input::Described { connection, text } => context.on_described(connection, text),
             Input::Received { connection, bytes } => self.on_bytes(connection, bytes),
             Input::ReadClosed(connection) => self.close(connection, CloseReason::ClosedByPeer),
             Input::Broken { connection, kind } => {
@@ -394,6 +410,7 @@ impl Node for PeerNode {
             Some(Connection::Download(_)) => {
                 fetch.on_transmitted(context, peers, connection, len_bytes);
             }
+            Some(Connection::Program(_)) => self.on_program_read(connection, len_bytes),
             Some(Connection::Accepted(_)) | None => {}
         }
         self.exit_if_told();

@@ -13,6 +13,8 @@ use crate::content::{Digest, FileError, PathId};
 use crate::count::Count;
 use crate::limits::{PROBE_TIMEOUT, SHARED_FILES_MAX};
 use crate::proto::CloseReason;
+use crate::proto::control::News;
+use crate::wire::control::Fetched;
 use crate::wire::{FieldText, FilePath, Malformed, PeerId, Shown};
 
 /// Something the user may want to know.
@@ -104,6 +106,8 @@ pub enum Report {
     },
     /// Doctor: something was found.
     Finding(Box<Finding>),
+    /// Another program, which was asked for a file, tells what becomes of it.
+    News(Box<News>),
     /// Registry: a peer is entered.
     PeerEntered { peer: PeerId, address: SocketAddrV4 },
     /// Registry: a peer's entry is removed.
@@ -190,7 +194,7 @@ impl Report {
 
     /// Returns whether it is what the user runs the program for.
     pub fn is_what_was_asked_for(&self) -> bool {
-        matches!(self, Self::Finding(_))
+        matches!(self, Self::Finding(_) | Self::News(_))
     }
 
     /// Returns the address that caused it: the log limits the lines about each.
@@ -270,9 +274,7 @@ impl fmt::Display for ShownReport<'_> {
                 write!(f, "no source could give {name}; trying again in {retry_in:.1} s")
             }
             Report::Verified { peer, size_bytes, digest, elapsed, .. } => {
-                let elapsed = elapsed.as_secs_f32();
-                write!(f, "verified {name} from peer {peer}: ")?;
-                write!(f, "{} in {elapsed:.2} s, SHA-256 {digest}", Count(*size_bytes, "byte"))
+                verified(f, name, *peer, *size_bytes, *digest, *elapsed)
             }
             Report::SavedAs { wanted, .. } => {
                 write!(f, "saved as {name}: something else stands under {}", text(*wanted))
@@ -316,6 +318,17 @@ impl fmt::Display for ShownReport<'_> {
                 write!(f, "no registry at {registry}: {why}; shown is where offers came from")
             }
             Report::Finding(finding) => finding.fmt(f),
+            Report::News(news) => match &**news {
+                News::Waiting(name) => write!(f, "waiting for someone to offer {name}"),
+                News::Offered(name) => write!(f, "{name} is offered"),
+                News::Present(name) => write!(f, "{name} is already there"),
+                News::Verified(Fetched { name, peer, size_bytes, digest, elapsed }) => {
+                    verified(f, name.as_str(), *peer, *size_bytes, *digest, *elapsed)
+                }
+                News::Failed { name, reason, .. } => {
+                    write!(f, "{name} cannot be fetched: {}", Shown(reason))
+                }
+            },
             Report::PeerEntered { peer, address } => {
                 write!(f, "peer {peer} registered at {address}")
             }
@@ -325,6 +338,18 @@ impl fmt::Display for ShownReport<'_> {
             }
         }
     }
+}
+
+fn verified(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    peer: PeerId,
+    size_bytes: u64,
+    digest: Digest,
+    elapsed: Duration,
+) -> fmt::Result {
+    let (bytes, elapsed) = (Count(size_bytes, "byte"), elapsed.as_secs_f32());
+    write!(f, "verified {name} from peer {peer}: {bytes} in {elapsed:.2} s, SHA-256 {digest}")
 }
 
 /// Why something that was asked or connected to once did not answer as it should.

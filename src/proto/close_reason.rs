@@ -39,6 +39,8 @@ pub enum CloseReason {
     WriteFailed(FileError),
     /// The registry refused us.
     Refused,
+    /// A new client needs its place.
+    Evicted,
     /// This program is stopping.
     Stopping,
 }
@@ -97,6 +99,7 @@ impl fmt::Display for CloseReason {
             }
             Self::WriteFailed(error) => write!(f, "it cannot be written: {error}"),
             Self::Refused => f.write_str("the registry refused"),
+            Self::Evicted => f.write_str("a new client needs its place"),
             Self::Stopping => f.write_str("this program is stopping"),
         }
     }

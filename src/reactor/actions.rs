@@ -3,11 +3,12 @@
 use std::io;
 use std::net::SocketAddrV4;
 
-use mio::{Interest, Token};
+use mio::Token;
 use rustix::io::Errno;
 
 use super::connection::Connection;
-use super::{Reactor, broken, dial, offer_socket};
+use super::{Reactor, broken, control_socket, dial, offer_socket};
+use crate::limits::STATUS_NAMES_MAX;
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node};
 
 impl<N: Node> Reactor<N> {
@@ -39,6 +40,13 @@ impl<N: Node> Reactor<N> {
                     sent.err().map(|error| Input::NotSent { from, kind: error.kind() })
                 }
                 Action::Dial { connection, to } => self.dial(connection, to),
+                Action::DialProgram { connection, program } => {
+                    self.dial_program(connection, program)
+                }
+                Action::Describe { connection, json } => {
+                    self.describe(connection, json);
+                    None
+                }
                 Action::Transmit(connection) => {
                     self.mark_sendable(connection);
                     None
@@ -49,9 +57,6 @@ impl<N: Node> Reactor<N> {
                 }
                 Action::Report(report) => {
                     self.ui.report(self.now, &report, self.node.paths());
-                    if let Some(status) = &mut self.status {
-                        status.tell(&report, self.node.paths());
-                    }
                     None
                 }
                 Action::Exit(outcome) => {
@@ -90,10 +95,24 @@ impl<N: Node> Reactor<N> {
         entered.err().map(|error| broken(id, kind_of(&error)))
     }
 
-    pub(super) fn enter(&mut self, id: ConnectionId, mut connection: Connection) -> io::Result<()> {
+    fn dial_program(&mut self, id: ConnectionId, program: usize) -> Option<Input<'static>> {
+        let path = self.programs.get(program).ok_or_else(|| io::ErrorKind::NotFound.into());
+        let entered = path
+            .and_then(|path| control_socket::dial(path))
+            .and_then(|stream| self.enter(id, Connection::dialing(stream)));
+        entered.err().map(|error| broken(id, kind_of(&error)))
+    }
+
+    /// Puts into words how this program does.
+    fn describe(&mut self, connection: ConnectionId, json: bool) {
+        let told = (&self.node.snapshot(), &self.node.inventory(STATUS_NAMES_MAX));
+        let text = self.ui.describe(json, self.now, told, &self.loop_times.counts());
+        self.node.handle(self.now, Input::Described { connection, text: &text });
+    }
+
+    pub(super) fn enter(&mut self, id: ConnectionId, connection: Connection) -> io::Result<()> {
         let token = Token(id.to_bits() as usize);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(connection.stream(), token, interest)?;
+        connection.register(self.poll.registry(), token)?;
         self.connections.insert(id, connection);
         Ok(())
     }

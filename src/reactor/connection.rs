@@ -1,8 +1,10 @@
-//! One TCP connection, and what is known of its readiness.
+//! One connection, and what is known of its readiness.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 
-use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, sockopt};
 
@@ -21,7 +23,7 @@ pub(super) struct Connections {
 /// that brings less than it could: then the socket is empty, and what comes later is
 /// another event.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: OwnedFd,
     is_dialing: bool,
     pub(super) can_read: bool,
     pub(super) can_write: bool,
@@ -57,16 +59,16 @@ impl Connections {
 
 impl Connection {
     /// A connection that came in.
-    pub(super) fn accepted(stream: TcpStream) -> Self {
+    pub(super) fn accepted(stream: OwnedFd) -> Self {
         Self::new(stream, false)
     }
 
     /// A connection that is being made.
-    pub(super) fn dialing(stream: TcpStream) -> Self {
+    pub(super) fn dialing(stream: OwnedFd) -> Self {
         Self::new(stream, true)
     }
 
-    fn new(stream: TcpStream, is_dialing: bool) -> Self {
+    fn new(stream: OwnedFd, is_dialing: bool) -> Self {
         Self {
             stream,
             is_dialing,
@@ -79,49 +81,50 @@ impl Connection {
         }
     }
 
-    pub(super) fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+    pub(super) fn stream(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    /// Asks to be told of its readiness.
+    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut SourceFd(&self.stream.as_raw_fd()), token, interest)
     }
 
     pub(super) fn is_dialing(&self) -> bool {
         self.is_dialing
     }
 
-    /// Whether the connection is made, after an event said that it is writable.
+    /// Returns whether the connection is made, after an event said that it is writable.
     pub(super) fn finish_dialing(&mut self) -> io::Result<bool> {
-        if let Some(error) = self.stream.take_error()? {
-            return Err(error);
-        }
-        match self.stream.peer_addr() {
+        sockopt::socket_error(&self.stream)??;
+        match rustix::net::getpeername(&self.stream) {
             Ok(_) => {
                 self.is_dialing = false;
                 Ok(true)
             }
-            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
-            Err(error) => Err(error),
+            Err(Errno::NOTCONN) => Ok(false),
+            Err(errno) => Err(errno.into()),
         }
     }
 
     /// Reads; `None` if there is nothing now, 0 at the end of the stream.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
-            match self.stream.read(buffer) {
-                Ok(len) => {
-                    if len < buffer.len() && !self.is_read_closed && self.broken.is_none() {
-                        self.can_read = false;
-                    }
-                    return Ok(Some(len));
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.stream, &mut *buffer)) {
+            Ok(len) => {
+                if len < buffer.len() && !self.is_read_closed && self.broken.is_none() {
                     self.can_read = false;
-                    return match self.broken {
-                        Some(kind) => Err(kind.into()),
-                        None => Ok(None),
-                    };
                 }
-                Err(error) => return Err(error),
+                Ok(Some(len))
             }
+            Err(Errno::AGAIN) => {
+                self.can_read = false;
+                match self.broken {
+                    Some(kind) => Err(kind.into()),
+                    None => Ok(None),
+                }
+            }
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -154,6 +157,6 @@ mod tests {
     #[test]
     fn a_slot_is_hardly_larger_than_its_socket() {
         let slot = size_of::<Option<(ConnectionId, Connection)>>();
-        assert!(slot <= size_of::<TcpStream>() + 16, "{slot} bytes");
+        assert!(slot <= size_of::<mio::net::TcpStream>() + 16, "{slot} bytes");
     }
 }

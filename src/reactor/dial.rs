@@ -4,7 +4,6 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use mio::net::TcpStream;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -19,15 +18,13 @@ pub(super) fn dial(
     host: Ipv4Addr,
     to: SocketAddrV4,
     progress_timeout: Duration,
-) -> io::Result<TcpStream> {
+) -> io::Result<OwnedFd> {
     let socket = socket(SocketType::STREAM)?;
     set_options(&socket, progress_timeout)?;
     spare_loopback(&socket, to)?;
     rustix::net::bind(&socket, &SocketAddrV4::new(host, 0))?;
     match rustix::net::connect(&socket, &to) {
-        Ok(()) | Err(Errno::INPROGRESS) => {
-            Ok(TcpStream::from_std(std::net::TcpStream::from(socket)))
-        }
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -1,24 +1,28 @@
-//! The socket that takes connections in.
+//! The socket that takes connections in, and the rule by which every such socket does.
 
-use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::io;
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use mio::event::Source;
-use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::net::{SocketType, sockopt};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, SocketFlags, SocketType, sockopt};
 
 use super::dial::{set_options, socket, spare_loopback};
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG};
 
-/// A listening socket.
-///
-/// After it could not accept, for want of a descriptor say, no event would ever come
-/// again: it is tried again after a pause.
+/// A socket that takes in connections of peers, or of clients of a registry.
 pub struct Listener {
-    socket: TcpListener,
+    acceptor: Acceptor,
     address: SocketAddrV4,
+}
+
+/// Accepts by the rule of every listening socket: until there is nothing more, and after a
+/// pause if that does not work. For want of a descriptor, say, no event would ever come again.
+pub(super) struct Acceptor {
+    socket: OwnedFd,
     is_ready: bool,
     paused_until: Option<Instant>,
     /// Whether the user was told why, since the last connection that was accepted.
@@ -36,72 +40,97 @@ impl Listener {
         sockopt::set_socket_reuseaddr(&socket, true)?;
         rustix::net::bind(&socket, &address)?;
         rustix::net::listen(&socket, LISTEN_BACKLOG)?;
-        let socket = TcpListener::from_std(socket.into());
-        let address = SocketAddrV4::new(*address.ip(), socket.local_addr()?.port());
-        Ok(Self { socket, address, is_ready: false, paused_until: None, was_told: false })
+        let address = SocketAddrV4::try_from(rustix::net::getsockname(&socket)?)?;
+        Ok(Self { acceptor: Acceptor::new(socket), address })
     }
 
-    /// Where it listens.
+    /// Returns where it listens.
     pub fn address(&self) -> SocketAddrV4 {
         self.address
+    }
+
+    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.acceptor.register(registry, token)
+    }
+
+    pub(super) fn set_ready(&mut self) {
+        self.acceptor.set_ready();
+    }
+
+    /// Returns when to call [`Listener::accept`] though no event came.
+    pub(super) fn next_try(&self, now: Instant) -> Option<Instant> {
+        self.acceptor.next_try(now)
+    }
+
+    /// Returns the next connection that came in, if there is one.
+    pub(super) fn accept(&mut self, now: Instant) -> Option<(OwnedFd, SocketAddrV4)> {
+        let address = self.address;
+        loop {
+            let (stream, from) = self.acceptor.accept(now, || address.to_string())?;
+            // It listens for IPv4: there is nothing else.
+            if let Some(from) = from.and_then(|from| SocketAddrV4::try_from(from).ok()) {
+                // A connection for which that fails is gone: its first read will tell.
+                let _ = spare_loopback(&stream, from);
+                return Some((stream, from));
+            }
+        }
+    }
+}
+
+impl Acceptor {
+    /// Accepts from a socket that listens and never blocks.
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self { socket, is_ready: false, paused_until: None, was_told: false }
+    }
+
+    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        let socket = self.socket.as_raw_fd();
+        registry.register(&mut SourceFd(&socket), token, Interest::READABLE)
     }
 
     pub(super) fn set_ready(&mut self) {
         self.is_ready = true;
     }
 
-    /// When to call [`Listener::accept`] again though no event came.
+    /// Returns when to call [`Acceptor::accept`] though no event came.
     pub(super) fn next_try(&self, now: Instant) -> Option<Instant> {
         self.is_ready.then(|| self.paused_until.unwrap_or(now))
     }
 
-    /// The next connection that came in, if there is one.
-    pub(super) fn accept(&mut self, now: Instant) -> Option<(TcpStream, SocketAddrV4)> {
+    /// Returns the next connection that came in, if there is one. `place` is where, for the
+    /// log.
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        place: impl FnOnce() -> String,
+    ) -> Option<(OwnedFd, Option<SocketAddrAny>)> {
         if !self.is_ready || self.paused_until.is_some_and(|until| now < until) {
             return None;
         }
         self.paused_until = None;
         loop {
-            match self.socket.accept() {
-                Ok((stream, SocketAddr::V4(from))) => {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            match rustix::net::acceptfrom_with(&self.socket, flags) {
+                Ok(accepted) => {
                     self.was_told = false;
-                    // A connection for which that fails is gone: its first read will tell.
-                    let _ = spare_loopback(&stream, from);
-                    return Some((stream, from));
+                    return Some(accepted);
                 }
-                Ok((_, SocketAddr::V6(_))) => {}
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => {
-                        self.is_ready = false;
-                        return None;
+                Err(Errno::AGAIN) => {
+                    self.is_ready = false;
+                    return None;
+                }
+                // The one that failed is gone; the next may be well.
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => {
+                    if !std::mem::replace(&mut self.was_told, true) {
+                        let (place, error) = (place(), io::Error::from(errno));
+                        log::warn!("cannot accept connections on {place} now: {error}");
                     }
-                    // The one that failed is gone; the next may be well.
-                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
-                    _ => {
-                        if !std::mem::replace(&mut self.was_told, true) {
-                            let address = self.address;
-                            log::warn!("cannot accept connections on {address} now: {error}");
-                        }
-                        self.paused_until = Some(now + ACCEPT_PAUSE);
-                        return None;
-                    }
-                },
+                    self.paused_until = Some(now + ACCEPT_PAUSE);
+                    return None;
+                }
             }
         }
-    }
-}
-
-impl Source for Listener {
-    fn register(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.socket.register(r, token, interest)
-    }
-
-    fn reregister(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.socket.reregister(r, token, interest)
-    }
-
-    fn deregister(&mut self, r: &Registry) -> io::Result<()> {
-        self.socket.deregister(r)
     }
 }
 
@@ -115,7 +144,7 @@ mod tests {
     fn silent_connections_are_probed_but_on_the_loopback() {
         let any_port = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
         let mut listener = Listener::bind(any_port, Duration::ZERO).unwrap();
-        assert!(sockopt::socket_keepalive(&listener.socket).unwrap());
+        assert!(sockopt::socket_keepalive(&listener.acceptor.socket).unwrap());
         let _caller = std::net::TcpStream::connect(listener.address()).unwrap();
         listener.set_ready();
         let (stream, _) = listener.accept(Instant::now()).unwrap();

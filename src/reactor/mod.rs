@@ -22,6 +22,7 @@
 
 mod actions;
 mod connection;
+mod control_socket;
 mod dial;
 mod files;
 mod follower;
@@ -29,10 +30,9 @@ mod listener;
 mod loop_times;
 mod offer_socket;
 mod signals;
-mod status_socket;
 mod streams;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::net::Ipv4Addr;
@@ -43,27 +43,26 @@ use log::Level;
 use mio::{Events, Interest, Poll, Token};
 
 use self::connection::{Connection, Connections};
+pub use self::control_socket::ControlSocket;
 pub use self::files::Files;
 pub use self::listener::Listener;
 use self::loop_times::LoopTimes;
 pub use self::offer_socket::OfferSocket;
 pub use self::signals::Signals;
-use self::status_socket::STATUS;
-pub use self::status_socket::StatusSocket;
 use crate::limits::{
     ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, DATAGRAMS_PER_TURN, HASH_TURN_BYTES, OFFER_BYTES,
-    POLL_EVENTS, POLL_TIMEOUT_MAX, STATUS_NAMES_MAX,
+    POLL_EVENTS, POLL_TIMEOUT_MAX,
 };
 use crate::node::{CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
 use crate::storage;
 use crate::ui::{Ui, Work};
 use crate::wire::Shown;
-use crate::wire::v0::FileName;
 
 const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 const FOLDER: Token = Token(usize::MAX - 3);
+const CONTROL: Token = Token(usize::MAX - 4);
 
 /// The sockets that a program has from its start on.
 pub struct Sockets {
@@ -78,8 +77,10 @@ pub struct Sockets {
     pub listener: Option<Listener>,
     /// Sends and hears offers.
     pub offers: Option<OfferSocket>,
-    /// Tells others of this user how the program does.
-    pub status: Option<StatusSocket>,
+    /// Takes in other programs of this user.
+    pub control: Option<ControlSocket>,
+    /// The control sockets of other programs, by their numbers.
+    pub programs: Vec<PathBuf>,
 }
 
 /// Runs one node.
@@ -95,7 +96,8 @@ pub struct Reactor<N> {
     signals: Signals,
     /// Not for a registry.
     offers: Option<OfferSocket>,
-    status: Option<StatusSocket>,
+    control: Option<ControlSocket>,
+    programs: Vec<PathBuf>,
     /// Not for who has no files.
     files: Option<Files>,
     connections: Connections,
@@ -132,8 +134,8 @@ impl<N: Node> Reactor<N> {
         let poll = Poll::new()?;
         let registry = poll.registry();
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
-        if let Some(listener) = &mut sockets.listener {
-            registry.register(listener, LISTENER, Interest::READABLE)?;
+        if let Some(listener) = &sockets.listener {
+            listener.register(registry, LISTENER)?;
         }
         if let Some(offers) = &mut sockets.offers {
             registry.register(offers, OFFERS, Interest::READABLE)?;
@@ -141,11 +143,11 @@ impl<N: Node> Reactor<N> {
         if let Some(follower) = files.as_mut().and_then(Files::follower) {
             follower.register(registry, FOLDER)?;
         }
-        if let Some(status) = &mut sockets.status {
-            status.register(registry)?;
+        if let Some(control) = &sockets.control {
+            control.register(registry, CONTROL)?;
         }
-        let Sockets { host, host_to_loopback, progress_timeout, listener, offers, status } =
-            sockets;
+        let Sockets { host, host_to_loopback, progress_timeout, .. } = sockets;
+        let Sockets { listener, offers, control, programs, .. } = sockets;
         Ok(Self {
             node,
             poll,
@@ -155,7 +157,8 @@ impl<N: Node> Reactor<N> {
             listener,
             signals,
             offers,
-            status,
+            control,
+            programs,
             files,
             connections: Connections::default(),
             readable: VecDeque::new(),
@@ -208,6 +211,8 @@ impl<N: Node> Reactor<N> {
         let mut events = Events::with_capacity(POLL_EVENTS);
         loop {
             if let Some(outcome) = self.outcome.take() {
+                // What the last inputs led to has not been sent.
+                self.send_all();
                 self.ui.end(self.now);
                 self.show();
                 if self.loop_times.has_waited() {
@@ -235,28 +240,18 @@ impl<N: Node> Reactor<N> {
             match event.token() {
                 LISTENER => self.listener.iter_mut().for_each(Listener::set_ready),
                 OFFERS => self.offers.iter_mut().for_each(OfferSocket::set_ready),
-                SIGNALS => self.stop(),
+                SIGNALS => self.signals.set_ready(),
                 FOLDER => {
                     if let Some(follower) = self.files.as_mut().and_then(Files::follower) {
                         follower.set_ready();
                     }
                 }
-                STATUS => {
-                    if let Some(status) = &mut self.status {
-                        status.accept(self.poll.registry());
-                    }
-                }
-                token if StatusSocket::is_client(token) => {
-                    self.answer(token, event.is_write_closed() || event.is_error());
-                }
-                Token(bits) => {
-                    let id = ConnectionId::from_bits(bits as u64);
-                    let is_read_closed = event.is_read_closed() || event.is_error();
-                    self.mark(id, event.is_readable(), event.is_writable(), is_read_closed);
-                }
+                CONTROL => self.control.iter_mut().for_each(ControlSocket::set_ready),
+                Token(bits) => self.mark(ConnectionId::from_bits(bits as u64), event),
             }
         }
-        // First, so that nobody is sent what is known to have changed.
+        self.stop();
+        // Before the connections, so that nobody is sent what is known to have changed.
         self.follow_folder();
         self.serve_connections();
         self.accept();
@@ -307,6 +302,7 @@ impl<N: Node> Reactor<N> {
         let timers = [
             self.node.poll_timeout(),
             self.listener.as_ref().and_then(|listener| listener.next_try(self.now)),
+            self.control.as_ref().and_then(|control| control.next_try(self.now)),
             self.files.as_ref().and_then(Files::next_look_at),
             self.files.as_ref().and_then(|files| files.next_hash_at(self.now)),
             self.awaiting_disk.front().map(|(look_at, _)| *look_at),
@@ -329,48 +325,35 @@ impl<N: Node> Reactor<N> {
         }
     }
 
-    /// Another program of this user may have asked something.
-    fn answer(&mut self, token: Token, is_gone: bool) {
-        let Some(status) = &mut self.status else { return };
-        let Some(question) = status.serve(token, is_gone) else { return };
-        if question == "fetches" {
-            let answer = if status.takes_wishes() { "yes" } else { "no" };
-            return status.answer(token, answer);
-        }
-        let wish = question.strip_prefix("get ").and_then(|wish| wish.split_once(' '));
-        let Some((style, names)) = wish else {
-            let told = (&self.node.snapshot(), &self.node.inventory(STATUS_NAMES_MAX));
-            let answer = self.ui.answer(&question, self.now, told, &self.loop_times.counts());
-            return status.answer(token, &answer);
-        };
-        // No name has a slash in it.
-        let names: Result<BTreeSet<_>, _> = names.split('/').map(FileName::new).collect();
-        match names {
-            Ok(names) if status.takes_wishes() => {
-                let wanted: Vec<_> = names.iter().copied().collect();
-                status.answer_later(token, names, style == "json");
-                self.handle(Input::Want(&wanted));
-            }
-            _ => status.answer(token, ""),
-        }
-    }
-
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
             let accepted = self.listener.as_mut().and_then(|listener| listener.accept(self.now));
-            let Some((stream, from)) = accepted else { return };
+            let Some((stream, from)) = accepted else { break };
             let connection = Connection::accepted(stream);
-            match self.node.accept(self.now, from) {
-                Some(id) => {
-                    if self.enter(id, connection).is_err() {
-                        self.handle(broken(id, io::ErrorKind::OutOfMemory));
-                    }
-                }
-                // The reference hangs on an orderly close.
-                None => connection.close(CloseHow::Reset),
-            }
-            self.carry_out(&[]);
+            let id = self.node.accept(self.now, from);
+            self.take_in(id, connection);
         }
+        for _ in 0..ACCEPTS_PER_TURN {
+            let accepted = self.control.as_mut().and_then(|control| control.accept(self.now));
+            let Some(stream) = accepted else { break };
+            let connection = Connection::accepted(stream);
+            let id = self.node.accept_program(self.now);
+            self.take_in(id, connection);
+        }
+    }
+
+    /// A connection that came in has this id, or is refused.
+    fn take_in(&mut self, id: Option<ConnectionId>, connection: Connection) {
+        match id {
+            Some(id) => {
+                if self.enter(id, connection).is_err() {
+                    self.handle(broken(id, io::ErrorKind::OutOfMemory));
+                }
+            }
+            // The reference hangs on an orderly close.
+            None => connection.close(CloseHow::Reset),
+        }
+        self.carry_out(&[]);
     }
 
     fn receive_datagrams(&mut self) {

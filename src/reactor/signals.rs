@@ -19,6 +19,8 @@ pub struct Signals {
     signals: signal_hook_mio::v1_0::Signals,
     /// Whether the next signal ends the program at once.
     at_once: Arc<AtomicBool>,
+    /// Whether one may have come.
+    is_ready: bool,
 }
 
 impl Signals {
@@ -46,7 +48,7 @@ impl Signals {
         // A limit on the size of files is an error of one write, not the end of the program.
         flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         before.thread_set_mask()?;
-        Ok(Self { signals, at_once })
+        Ok(Self { signals, at_once, is_ready: false })
     }
 
     /// Whether the next signal ends the program at once: while no loop runs to see it.
@@ -54,9 +56,15 @@ impl Signals {
         self.at_once.store(at_once, Ordering::SeqCst);
     }
 
-    /// The next signal that came.
+    pub(super) fn set_ready(&mut self) {
+        self.is_ready = true;
+    }
+
+    /// Returns the next signal that came.
     pub(super) fn next(&mut self) -> Option<Signal> {
-        self.signals.pending().next().map(|signal| match signal {
+        let next = if self.is_ready { self.signals.pending().next() } else { None };
+        self.is_ready = next.is_some();
+        next.map(|signal| match signal {
             SIGINT => Signal::Interrupt,
             SIGHUP => Signal::HangUp,
             _ => Signal::Terminate,

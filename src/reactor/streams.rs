@@ -3,6 +3,9 @@
 
 use std::{io, mem};
 
+use mio::event::Event;
+
+use super::connection::Connection;
 use super::{Reactor, broken};
 use crate::content::FileError;
 use crate::limits::{
@@ -15,37 +18,24 @@ use crate::storage::Sent;
 
 impl<N: Node> Reactor<N> {
     /// An event says that a connection is ready for something.
-    pub(super) fn mark(
-        &mut self,
-        id: ConnectionId,
-        is_readable: bool,
-        is_writable: bool,
-        is_read_closed: bool,
-    ) {
+    pub(super) fn mark(&mut self, id: ConnectionId, event: &Event) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.is_dialing() {
-            if !is_writable {
-                return;
-            }
-            match connection.finish_dialing() {
-                Ok(true) => self.handle(Input::Connected(id)),
-                Ok(false) => return,
-                Err(error) => return self.lose(id, error.kind()),
-            }
+        if connection.is_dialing() && !event.is_writable() {
+            return;
         }
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.can_read |= is_readable || is_read_closed;
+        let is_read_closed = event.is_read_closed() || event.is_error();
+        connection.can_read |= event.is_readable() || is_read_closed;
         connection.is_read_closed |= is_read_closed;
-        connection.can_write |= is_writable;
+        connection.can_write |= event.is_writable();
         self.mark_readable(id);
-        if is_writable {
+        if event.is_writable() {
             self.mark_sendable(id);
         }
     }
 
     pub(super) fn mark_readable(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id)
-            && connection.can_read
+            && (connection.can_read || connection.is_dialing())
             && !mem::replace(&mut connection.is_queued_to_read, true)
         {
             self.readable.push_back(id);
@@ -68,9 +58,22 @@ impl<N: Node> Reactor<N> {
             let Some(id) = self.readable.pop_front() else { return };
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.is_queued_to_read = false;
-                self.receive(id, budget_bytes);
+                if !connection.is_dialing() || self.finish_dialing(id) {
+                    self.receive(id, budget_bytes);
+                }
             }
         }
+    }
+
+    /// Returns whether the connection is made.
+    fn finish_dialing(&mut self, id: ConnectionId) -> bool {
+        let dialed = self.connections.get_mut(id).map(Connection::finish_dialing);
+        match dialed {
+            Some(Ok(true)) => self.handle(Input::Connected(id)),
+            Some(Ok(false)) | None => return false,
+            Some(Err(error)) => self.lose(id, error.kind()),
+        }
+        true
     }
 
     /// Reads from a connection until it is empty or its budget is used. No single read is

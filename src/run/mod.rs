@@ -4,6 +4,7 @@
 //! Each command has its room here. The order matters in all of them: nothing is written
 //! before the ports are ours.
 
+mod ask;
 mod doctor;
 mod get;
 mod list;

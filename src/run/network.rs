@@ -60,7 +60,8 @@ impl Place {
             progress_timeout,
             listener,
             offers,
-            status: None,
+            control: None,
+            programs: Vec::new(),
         }
     }
 

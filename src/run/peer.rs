@@ -83,9 +83,9 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let (cache, mut begin) = known_files(&folder, scan.files, caches);
     begin.push(Input::Want(&args.want));
     let files = Some(Files::new(folder, cache).following(watch));
-    let status = sockets::own(true);
+    let control = sockets::own();
     let sockets =
-        Sockets { status, ..place.sockets(progress_timeout, Some(listener), Some(offers)) };
+        Sockets { control, ..place.sockets(progress_timeout, Some(listener), Some(offers)) };
     let ui = Ui::new(name, Show { has_metrics: args.output.metrics.is_some(), ..output.show() });
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;

@@ -24,7 +24,8 @@ pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Fa
         progress_timeout,
         listener: Some(listener),
         offers: None,
-        status: None,
+        control: None,
+        programs: Vec::new(),
     };
     let node = RegistryNode::new(limits);
     let ui = Ui::new("registry".into(), output.show());

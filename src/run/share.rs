@@ -60,10 +60,10 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     tell_skipped(&skipped);
     let count = files.len();
     let (cache, begin) = known_files(&folder, files, cache_folder());
-    let status = sockets::own(false);
+    let control = sockets::own();
     let interfaces = place.addresses();
     let sockets =
-        Sockets { status, ..place.sockets(progress_timeout, Some(listener), Some(offers)) };
+        Sockets { control, ..place.sockets(progress_timeout, Some(listener), Some(offers)) };
     let files = Some(Files::new(folder, cache).following(watch));
     let ui = Ui::new(
         NAME.into(),

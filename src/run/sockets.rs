@@ -1,26 +1,21 @@
-//! Where the programs of a user can be asked how they do: a folder of sockets, each named
-//! after its process.
+//! Where the control sockets of a user's programs are: in a folder, each named after its
+//! process.
 
 use std::env;
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-use crate::exit::{ExitCode, Failure};
-use crate::limits::CONTROL_TIMEOUT;
-use crate::reactor::StatusSocket;
+use crate::reactor::ControlSocket;
 use crate::storage::names_in;
-use crate::wire::Shown;
 
 const SUFFIX: &str = ".sock";
 
-/// Returns the socket of this process, on which files can be asked for if it fetches any; `None` if
-/// there can be no socket.
-pub(super) fn own(takes_wishes: bool) -> Option<StatusSocket> {
+/// Returns the control socket of this process; `None` if there can be none.
+pub(super) fn own() -> Option<ControlSocket> {
     let folder = folder();
     let bound = make(&folder).and_then(|()| {
         for (path, pid) in sockets(&folder) {
@@ -31,7 +26,7 @@ pub(super) fn own(takes_wishes: bool) -> Option<StatusSocket> {
         }
         let path = folder.join(format!("{}{SUFFIX}", std::process::id()));
         remove_if_dead(&path);
-        StatusSocket::bind(path, takes_wishes)
+        ControlSocket::bind(path)
     });
     bound.inspect_err(|error| log::debug!("`p2pfs status` will not find us: {error}")).ok()
 }
@@ -53,29 +48,6 @@ pub(super) fn named(text: &str) -> PathBuf {
         Ok(pid) => folder().join(format!("{pid}{SUFFIX}")),
         Err(_) => PathBuf::from(text),
     }
-}
-
-/// Returns the whole answer to a question that is answered at once.
-pub(super) fn ask(path: &Path, question: &str) -> io::Result<String> {
-    let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(CONTROL_TIMEOUT))?;
-    stream.set_write_timeout(Some(CONTROL_TIMEOUT))?;
-    stream.write_all(question.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-/// Reports that a program that was asked did not answer.
-pub(super) fn no_answer(path: &Path, error: &io::Error) -> Failure {
-    let path = Shown(path.to_string_lossy());
-    let why = match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it took too long".to_owned(),
-        _ => error.to_string(),
-    };
-    let message = format_args!("no answer at {path}: {why}; does it still run? ");
-    let message = format_args!("{message}`p2pfs status` finds those that do");
-    Failure::new(ExitCode::Unreachable, message)
 }
 
 fn folder() -> PathBuf {
@@ -110,10 +82,9 @@ fn sockets(folder: &Path) -> impl Iterator<Item = (PathBuf, u32)> {
 
 /// Returns whether nobody listens there any more; then it is removed.
 fn remove_if_dead(path: &Path) -> bool {
-    let refused = UnixStream::connect(path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    if refused {
+    let is_dead = ControlSocket::is_dead(path);
+    if is_dead {
         let _ = fs::remove_file(path);
     }
-    refused
+    is_dead
 }

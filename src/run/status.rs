@@ -1,8 +1,9 @@
 //! `p2pfs status`.
 
-use super::{print, sockets};
+use super::{ask, print, sockets};
 use crate::cli::{OutputArgs, StatusArgs};
 use crate::exit::{ExitCode, Failure};
+use crate::proto::control::{Ask, Reply};
 
 /// Shows how the programs of this user do.
 pub fn status(args: &StatusArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
@@ -14,17 +15,20 @@ pub fn status(args: &StatusArgs, output: &OutputArgs) -> Result<ExitCode, Failur
         let message = "no share or peer of yours is running here; start one with `p2pfs share`";
         return Err(Failure::new(ExitCode::Unreachable, message));
     }
-    let question = if output.json { "status json\n" } else { "status text\n" };
+    let mut asker = ask::Asker::new("status", &paths, output)?;
+    if let Some(code) = asker.ask(&Ask::Status { json: output.json }, None)? {
+        return Ok(code);
+    }
     let (mut shown, mut failure) = (0, None);
-    for path in &paths {
-        match sockets::ask(path, question) {
-            Ok(answer) => {
+    for (path, answered) in asker.answers() {
+        match answered.replies.as_slice() {
+            [Reply::Text(text)] => {
                 let separator = if shown > 0 && !output.json { "\n" } else { "" };
-                print(format!("{separator}{answer}").as_bytes())?;
+                print(format!("{separator}{text}").as_bytes())?;
                 shown += 1;
             }
             // It may have ended just now; others may answer.
-            Err(error) => failure = Some(sockets::no_answer(path, &error)),
+            _ => failure = Some(ask::no_answer(path, answered.reason)),
         }
     }
     failure.filter(|_| shown == 0).map_or(Ok(ExitCode::Done), Err)

@@ -202,21 +202,17 @@ impl Ui {
         }
     }
 
-    /// Returns the answer to a question of another program of this user.
-    pub fn answer(
+    /// Returns how the program does, for another program of this user.
+    pub fn describe(
         &self,
-        question: &str,
+        json: bool,
         now: Instant,
         (snapshot, inventory): (&Snapshot, &Inventory),
         counts: &LoopCounts,
     ) -> String {
         let (name, began, totals) = (&self.name, self.began, &self.totals);
         let facts = Facts { name, began, now, totals, snapshot, counts };
-        match question {
-            "status json" => facts.json(inventory),
-            "status text" => facts.text(inventory),
-            _ => String::new(),
-        }
+        if json { facts.json(inventory) } else { facts.text(inventory) }
     }
 
     /// Ends the progress with its last line. Metrics are due once more.

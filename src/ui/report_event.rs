@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::events::Event;
 use super::json::{Seconds, text};
 use crate::node::{Paths, Report};
+use crate::proto::control::News;
+use crate::wire::control::Fetched;
 
 impl Event {
     /// Returns the event of a report. Reports about faults of other peers have none, nor have
@@ -78,6 +80,23 @@ impl Event {
                 Self::FileLost { name: shown(*path), reason: text(error) }
             }
             Report::Finding(finding) => Self::of_finding(finding),
+            Report::News(news) => match &**news {
+                News::Waiting(name) => Self::Waiting { name: text(name) },
+                News::Offered(_) => return None,
+                News::Present(name) => Self::AlreadyThere { name: text(name) },
+                News::Verified(Fetched { name, peer, size_bytes, digest, elapsed }) => {
+                    Self::Verified {
+                        name: text(name),
+                        peer: peer.0,
+                        bytes: *size_bytes,
+                        seconds: Seconds(*elapsed),
+                        sha256: text(digest),
+                    }
+                }
+                News::Failed { name, reason, .. } => {
+                    Self::Failed { name: text(name), reason: text(reason) }
+                }
+            },
             Report::PeerEntered { peer, address } => {
                 Self::PeerEntered { peer: peer.0, address: text(address) }
             }

@@ -136,7 +136,7 @@ fn who_does_not_ask_or_read_harms_nobody() {
         let _ = match n % 3 {
             0 => Ok(()),
             1 => stream.write_all(&[b'x'; 4096]),
-            _ => stream.write_all(b"status json\n"),
+            _ => stream.write_all(b"S\x01"),
         };
     }
     let said = status(world.folder(), &[]);
@@ -205,7 +205,8 @@ fn who_waits_for_a_file_is_in_nobodys_way_and_who_has_gone_keeps_no_place() {
     let path = socket(&world, &peer.process);
     let wait = |name: &str| {
         let mut stream = UnixStream::connect(&path).unwrap();
-        stream.write_all(format!("get text {name}\n").as_bytes()).unwrap();
+        let len = (name.len() as u16).to_be_bytes();
+        stream.write_all(&[b"W", &len[..], name.as_bytes(), b"A"].concat()).unwrap();
         stream
     };
     // More have gone than there are places.
@@ -280,6 +281,56 @@ fn a_running_peer_fetches_what_it_is_asked_for() {
     }
     peer.stop();
     assert_eq!(get(&["a", &via]).status.code(), Some(4));
+}
+
+#[test]
+fn a_peer_that_ends_with_a_file_still_tells_who_waits_for_it() {
+    let world = World::new();
+    let registry = world.registry();
+    let mut peer = world.peer(2, registry.address).wants("a").flag("--exit-when-done").start();
+    let via = format!("--via={}", peer.process.pid().as_raw_nonzero());
+    let get = |name: &str| Process::start("get", world.folder(), &["get", name, &via]);
+    let mut waits = [get("a"), get("a")];
+    await_until("both wait", || text(&status(world.folder(), &[])).contains("wants 1 file"));
+    let _source = world.peer(1, registry.address).has("a", b"aaa").start();
+    for get in &mut waits {
+        assert_eq!(get.await_exit_code(), 0, "{:?}", get.log());
+        assert!(get.log()[0].starts_with("verified a from peer 1: 3 bytes in "), "{:?}", get.log());
+    }
+    assert_eq!(peer.process.await_exit_code(), 0);
+}
+
+#[test]
+fn an_answer_that_no_socket_holds_comes_whole() {
+    let world = World::new();
+    let registry = world.registry();
+    let mut plan = world.peer(1, registry.address);
+    for number in 0..900 {
+        plan = plan.has(&format!("{number:03} {}", "n".repeat(60)), b"x");
+    }
+    let _peer = plan.start();
+    await_until("all are shared", || {
+        text(&status(world.folder(), &[])).contains("\nshares 900 files; ")
+    });
+    let told = text(&status(world.folder(), &["--json"]));
+    let files = told.lines().filter(|line| line.contains("\"event\":\"shared_file\"")).count();
+    assert_eq!(files, 900, "{} bytes", told.len());
+}
+
+#[test]
+fn a_program_that_stands_still_is_given_up_and_the_others_are_shown() {
+    let world = World::new();
+    let (still, _other) = (share(&world, &[]), share(&world, &[]));
+    still.signal(Signal::STOP);
+    let pid = still.pid().as_raw_nonzero().to_string();
+    let alone = status(world.folder(), &[&pid]);
+    assert_eq!(alone.status.code(), Some(4));
+    let said = String::from_utf8(alone.stderr).unwrap();
+    assert!(said.contains(": it took too long; does it still run? "), "{said}");
+    let both = status(world.folder(), &[]);
+    assert_eq!(both.status.code(), Some(0), "{both:?}");
+    assert_eq!(text(&both).matches("share, process ").count(), 1);
+    still.signal(Signal::CONT);
 }
 
 #[test]

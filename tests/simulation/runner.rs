@@ -84,6 +84,10 @@ impl Host {
                 out.queue.put(out.now_us, Event::Broadcast(host, bytes.to_vec()));
             }
             Action::Send { .. } => panic!("host {host} does not broadcast what it sends"),
+            Action::DialProgram { .. } => panic!("host {host} asks no program"),
+            Action::Describe { connection, .. } => {
+                self.feed(out, Input::Described { connection, text: "well" });
+            }
             Action::Dial { connection, to } => self.dial(out, connection, to),
             Action::Transmit(connection) => {
                 out.trace.fold(connection.to_bits());
@@ -456,6 +460,7 @@ fn fold_input(out: &mut Outside, host: usize, input: &Input<'_>) {
     match input {
         Input::Datagram { bytes, .. } => trace.fold_bytes(bytes),
         Input::NotSent { .. } => trace.fold(13),
+        Input::Described { .. } => trace.fold(14),
         Input::Connected(connection) => trace.fold(connection.to_bits() ^ 1),
         Input::Received { connection, bytes } => {
             trace.fold(connection.to_bits() ^ 2);

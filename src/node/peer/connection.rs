@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::node::fetch::JobId;
 use crate::node::{CloseHow, PathId};
+use crate::proto::control::Session;
 use crate::proto::v0::{Download, Registration, Upload};
 use crate::proto::{Accepted, CloseReason, FileId, Transmit};
 use crate::wire::PeerId;
@@ -20,6 +21,8 @@ pub(in crate::node) enum Connection {
     Upload(UploadConnection),
     /// Made by us: files come in. Boxed: it is large, and most connections are none.
     Download(Box<DownloadConnection>),
+    /// A program of the same user asks us. Boxed: there are few.
+    Program(Box<Session>),
 }
 
 /// A connection on which nothing was received yet.
@@ -69,6 +72,7 @@ impl Connection {
             Self::Accepted(_) => None,
             Self::Upload(connection) => connection.upload.transmit(),
             Self::Download(connection) => connection.download.transmit(),
+            Self::Program(session) => session.transmit(),
         }
     }
 
@@ -76,7 +80,9 @@ impl Connection {
     /// nothing, or one answer at a time.
     pub(super) fn read_allowance_bytes(&self) -> usize {
         match self {
-            Self::Registration(_) | Self::Accepted(_) | Self::Upload(_) => usize::MAX,
+            Self::Registration(_) | Self::Accepted(_) | Self::Upload(_) | Self::Program(_) => {
+                usize::MAX
+            }
             Self::Download(connection) => connection.download.read_allowance_bytes(),
         }
     }
@@ -88,6 +94,7 @@ impl Connection {
             Self::Accepted(connection) => Some(connection.accepted.poll_timeout()),
             Self::Upload(connection) => connection.upload.poll_timeout(),
             Self::Download(connection) => connection.download.poll_timeout(),
+            Self::Program(session) => session.poll_timeout(),
         }
     }
 
@@ -98,6 +105,7 @@ impl Connection {
             Self::Accepted(connection) => connection.accepted.handle_timeout(now),
             Self::Upload(connection) => connection.upload.handle_timeout(now),
             Self::Download(connection) => connection.download.handle_timeout(now),
+            Self::Program(session) => session.handle_timeout(now),
         }
     }
 
@@ -109,6 +117,7 @@ impl Connection {
             Self::Registration(registration) if !registration.was_accepted() && !is_guest => {
                 CloseHow::Finish
             }
+            Self::Program(_) => CloseHow::Finish,
             _ => CloseHow::Reset,
         }
     }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::connection::{Connection, DownloadConnection, UploadConnection};
+use super::programs::Programs;
 use super::{GuestSettings, PeerKind, PeerSettings};
 use crate::limits::{ACTIONS_KEPT, Limits};
 use crate::node::connections::{ConnectionId, Connections};
@@ -28,6 +29,8 @@ pub(in crate::node) struct Context {
     pub(in crate::node) limits: Rc<Limits>,
     pub(in crate::node) connections: Connections<Connection>,
     pub(in crate::node) paths: Paths,
+    /// The programs of the same user that ask us.
+    pub(super) programs: Programs,
     pub(in crate::node) deadlines: Deadlines<Wake>,
     pub(in crate::node) rng: fastrand::Rng,
     files: BTreeMap<FileId, FileUse>,
@@ -65,6 +68,7 @@ impl Context {
             limits: Rc::new(settings.limits),
             connections: Connections::new(&settings.limits, reserved),
             paths: Paths::default(),
+            programs: Programs::default(),
             deadlines: Deadlines::new(),
             rng: fastrand::Rng::with_seed(settings.seed),
             files: BTreeMap::new(),
@@ -90,6 +94,7 @@ impl Context {
 
     /// Something is to be told.
     pub(in crate::node) fn report(&mut self, report: Report) {
+        self.tell_programs(&report);
         self.act(Action::Report(report));
     }
 

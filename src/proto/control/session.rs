@@ -215,9 +215,10 @@ impl Session {
     }
 
     /// Tells the client what becomes of a file, if it waits for that and does not know it.
-    pub fn tell(&mut self, now: Instant, news: &News) {
-        let State::Following { names } = &mut self.state else { return };
-        let Some(told) = names.get_mut(news.name()) else { return };
+    /// Returns whether it does.
+    pub fn tell(&mut self, now: Instant, news: &News) -> bool {
+        let State::Following { names } = &mut self.state else { return false };
+        let Some(told) = names.get_mut(news.name()) else { return false };
         let (answer, reason) = match news {
             News::Waiting(name) if *told < Told::Waiting => {
                 *told = Told::Waiting;
@@ -227,7 +228,7 @@ impl Session {
                 *told = Told::Offered;
                 (Answer::Offered(*name), "")
             }
-            News::Waiting(_) | News::Offered(_) => return,
+            News::Waiting(_) | News::Offered(_) => return false,
             News::Present(name) => (Answer::Present(*name), ""),
             News::Verified(fetched) => (Answer::Verified(*fetched), ""),
             News::Failed { name, code, reason } => {
@@ -243,6 +244,7 @@ impl Session {
         }
         let reason = reason.as_bytes();
         self.push(now, answer, reason.get(..CONTROL_REASON_BYTES_MAX).unwrap_or(reason));
+        true
     }
 
     fn push(&mut self, now: Instant, answer: Answer, payload: &[u8]) {

@@ -93,7 +93,7 @@ fn each_question_is_understood_and_its_answer_too_however_they_are_cut() {
             failed("b", ""),
             News::Verified(fetched("a")),
         ];
-        news.iter().for_each(|news| session.tell(now, news));
+        news.iter().for_each(|news| assert!(session.tell(now, news)));
         assert!(!session.is_done() && !inquiry.is_done());
         let expected = news.map(Reply::News);
         assert_eq!(deliver(now, &mut session, &mut inquiry, len), expected);
@@ -108,10 +108,10 @@ fn a_client_is_told_only_of_its_own_files_and_each_thing_once() {
     let (mut session, _) = asked(now, &wants);
     let [waiting, offered] = [News::Waiting(name("a")), News::Offered(name("a"))];
     let before = [&waiting, &waiting, &News::Present(name("other")), &offered, &waiting, &offered];
-    before.into_iter().for_each(|news| session.tell(now, news));
-    for _ in 0..2 {
-        session.tell(now, &failed("a", &"why".repeat(CONTROL_REASON_BYTES_MAX)));
-    }
+    let told = before.map(|news| session.tell(now, news));
+    assert_eq!(told, [true, false, false, true, false, false]);
+    let end = failed("a", &"why".repeat(CONTROL_REASON_BYTES_MAX));
+    assert_eq!([(); 2].map(|()| session.tell(now, &end)), [true, false]);
     let mut inquiry = Inquiry::new(now, Ask::Want(["a", "b"].map(name).into()));
     inquiry.handle_connected(now);
     let replies = deliver(now, &mut session, &mut inquiry, 9);

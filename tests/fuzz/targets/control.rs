@@ -66,8 +66,8 @@ fn ask(script: &mut Script<'_>) {
             2 | 3 => {
                 let news = news(script);
                 let before = pending(&session).len();
-                session.tell(clock.now(), &news);
-                let is_told = pending(&session).len() > before;
+                let is_told = session.tell(clock.now(), &news);
+                assert_eq!(is_told, pending(&session).len() > before);
                 assert!(!is_told || wanted.contains(news.name()), "tells what nobody asked for");
                 if is_told && news.is_end() {
                     wanted.remove(news.name());

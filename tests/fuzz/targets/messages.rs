@@ -50,6 +50,11 @@ pub(super) fn error_response(text: &[u8]) -> Vec<u8> {
     [b"SE", &field(text)[..]].concat()
 }
 
+/// A wish for the control socket.
+pub(super) fn wish(name: &str) -> Vec<u8> {
+    [b"W", &(name.len() as u16).to_be_bytes()[..], name.as_bytes()].concat()
+}
+
 /// An integer field.
 pub(super) fn int(value: u32) -> [u8; 4] {
     value.to_be_bytes()

@@ -88,7 +88,11 @@ fn settings(script: &mut Script<'_>) -> PeerSettings {
 
 fn step(runner: &mut Runner, script: &mut Script<'_>) {
     match script.below(16) {
-        0 => runner.accept(script.address()),
+        0 => match script.address() {
+            // Nobody is there: it stands for a program of this host.
+            from if from.ip().is_broadcast() => runner.accept_program(),
+            from => runner.accept(from),
+        },
         1 => hear(runner, script),
         2 => connect(runner, script),
         3 | 4 => say(runner, script),
@@ -170,6 +174,10 @@ fn say(runner: &mut Runner, script: &mut Script<'_>) {
         }
         (SocketKind::Upload, 1..=3) => messages::request(script.name().as_str()),
         (SocketKind::Upload, _) => messages::acknowledgment(1).repeat(1 + script.below(8)),
+        (SocketKind::Program, 1..=3) => messages::wish(script.name().as_str()),
+        (SocketKind::Program, 4 | 5) => b"A".to_vec(),
+        (SocketKind::Program, 6) => b"S\x01".to_vec(),
+        (SocketKind::Program, _) => b"F".to_vec(),
         (SocketKind::Download, 1..=2) => data(runner, id, script.bytes()),
         (SocketKind::Download, 3) => data(runner, id, b"x").repeat(script.size(10) as usize),
         (SocketKind::Download, 4) => messages::eof([script.byte(); 32]),

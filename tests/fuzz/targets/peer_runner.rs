@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;
 
 use p2pfs::content::{Digest, FileError, PathId, Sight, Version};
-use p2pfs::limits::OUTBOX_BYTES_MAX;
+use p2pfs::limits::{CONTROL_CLIENTS_MAX, OUTBOX_BYTES_MAX};
 use p2pfs::node::{
     Action, ConnectionId, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings, Report,
 };
@@ -67,6 +67,8 @@ pub(super) enum SocketKind {
     Registration,
     Upload,
     Download,
+    /// A program of the same user.
+    Program,
 }
 
 /// What an open file is.
@@ -176,11 +178,19 @@ impl Runner {
     }
 
     pub(super) fn accept(&mut self, from: SocketAddrV4) {
-        let is_full = self.sockets.len() >= self.settings.limits.connections_max;
+        let is_full = self.connections() >= self.settings.limits.connections_max;
         if let Some(id) = self.node.accept(self.clock.now(), from) {
             assert!(!is_full, "accepts more than it may");
             assert!(!self.is_guest(), "a guest serves somebody");
             self.enter_socket(id, true, SocketKind::Upload);
+        }
+        self.drain(&[]);
+    }
+
+    pub(super) fn accept_program(&mut self) {
+        if let Some(id) = self.node.accept_program(self.clock.now()) {
+            assert!(!self.is_guest(), "a guest is asked");
+            self.enter_socket(id, true, SocketKind::Program);
         }
         self.drain(&[]);
     }
@@ -298,6 +308,11 @@ impl Runner {
                 assert!(self.shared.keys().any(is_ours), "offers what it has not: {bytes:x?}");
             }
             Action::Send { .. } => panic!("a peer does not broadcast what it sends"),
+            Action::DialProgram { .. } => panic!("a peer asks no program"),
+            Action::Describe { connection, json } => {
+                let text = if json { "{}" } else { "" };
+                self.node.handle(self.clock.now(), Input::Described { connection, text });
+            }
             Action::Dial { connection, to } => self.dial(connection, to),
             Action::Transmit(id) => assert!(self.sockets.contains_key(&id), "{id:?} is gone"),
             Action::Close { connection, .. } => {
@@ -435,7 +450,10 @@ impl Runner {
     }
 
     fn on_exit(&mut self, outcome: &Outcome) {
-        assert!(self.sockets.is_empty(), "connections are left at the end");
+        for (id, socket) in &self.sockets {
+            let is_told = socket.kind == SocketKind::Program && self.node.transmit(*id).is_some();
+            assert!(is_told, "connections are left at the end");
+        }
         assert!(self.files.is_empty(), "files are left open at the end");
         if let Outcome::SomeFailed { failed, done, .. } = outcome {
             assert!(*failed > 0 && failed + done <= self.wishes);
@@ -478,7 +496,8 @@ impl Runner {
 
     /// What holds between any two inputs.
     fn check(&self) {
-        assert!(self.sockets.len() <= self.settings.limits.connections_max, "too many");
+        assert!(self.connections() <= self.settings.limits.connections_max, "too many");
+        assert!(self.sockets.len() - self.connections() <= CONTROL_CLIENTS_MAX, "too many");
         let deadline = self.node.poll_timeout();
         let waits = self.sockets.values().any(|socket| !socket.is_connected);
         assert!(!waits || deadline.is_some(), "a connection is made without a deadline");
@@ -487,5 +506,10 @@ impl Runner {
                 assert!(!bytes.is_empty() && bytes.len() <= OUTBOX_BYTES_MAX);
             }
         }
+    }
+
+    /// The connections that its limits count.
+    fn connections(&self) -> usize {
+        self.sockets.values().filter(|socket| socket.kind != SocketKind::Program).count()
     }
 }
