@@ -94,7 +94,7 @@ impl PeerNode {
         let mut peers = Peers::new(expiry);
         // One connection is for the registry.
         let fetch = Fetch::new(&mut context, reserved.saturating_sub(1).max(1));
-        peers.dial_registry(&mut context);
+        peers.link.dial(&mut context);
         Self { context, share, peers, fetch, has_exited: false }
     }
 
@@ -111,7 +111,7 @@ impl PeerNode {
         let Self { context, peers, fetch, .. } = self;
         match context.connections.get(connection) {
             Some(Connection::Registration(_)) => {
-                if let Some(event) = peers.on_connected(context, connection) {
+                if let Some(event) = peers.link.on_connected(context, connection) {
                     self.on_link_event(event);
                 }
             }
@@ -128,7 +128,7 @@ impl PeerNode {
             Some(Connection::Registration(_)) => {
                 let mut at = 0;
                 while let Some(event) =
-                    self.peers.on_bytes(&mut self.context, connection, bytes, &mut at)
+                    self.peers.link.on_bytes(&mut self.context, connection, bytes, &mut at)
                 {
                     self.on_link_event(event);
                 }
@@ -172,7 +172,7 @@ impl PeerNode {
         let Self { context, share, peers, fetch, .. } = self;
         match connection {
             Connection::Registration(_) => {
-                let event = peers.on_lost(context, reason);
+                let event = peers.link.on_lost(context, reason);
                 self.on_link_event(event);
             }
             Connection::Accepted(AcceptedConnection { from, .. }) => {
@@ -245,7 +245,7 @@ impl PeerNode {
     fn on_wake(&mut self, wake: Wake) {
         let Self { context, share, peers, fetch, .. } = self;
         match wake {
-            Wake::Registry => peers.dial_registry(context),
+            Wake::Registry => peers.link.dial(context),
             Wake::Expiry => self.expire_offers(),
             Wake::Share(wake) => {
                 share.on_wake(context, wake);
@@ -433,9 +433,8 @@ impl Node for PeerNode {
     }
 
     fn inventory(&self, names_max: usize) -> Inventory {
-        Inventory {
-            shared: self.share.sizes().take(names_max).collect(),
-            offers: self.peers.offers(&self.context, names_max),
-        }
+        let mut offers = self.peers.catalog.offers(&self.context.paths);
+        offers.truncate(names_max);
+        Inventory { shared: self.share.sizes().take(names_max).collect(), offers }
     }
 }

@@ -28,13 +28,13 @@ impl Fetch {
     }
 
     /// Returns the job that compares what stands under this path.
-    pub(in crate::node) fn comparing(&self, path: PathId) -> Option<JobId> {
+    pub(crate) fn comparing(&self, path: PathId) -> Option<JobId> {
         let id = *self.by_path.get(&path)?;
         matches!(self.state(id), Some(State::Comparing { .. })).then_some(id)
     }
 
     /// What stands there is hashed.
-    pub(in crate::node) fn on_compared(&mut self, ctx: &mut Context, id: JobId, there: Digest) {
+    pub(crate) fn on_compared(&mut self, ctx: &mut Context, id: JobId, there: Digest) {
         let Some(job) = self.jobs.get(&id) else { return };
         let (path, State::Comparing { digest, .. }) = (job.path, job.state) else { return };
         if digest != there {
@@ -46,7 +46,7 @@ impl Fetch {
     }
 
     /// A part of what stands there is hashed. If its size is another, that is enough.
-    pub(in crate::node) fn on_comparing(&mut self, ctx: &mut Context, id: JobId, version: Version) {
+    pub(crate) fn on_comparing(&mut self, ctx: &mut Context, id: JobId, version: Version) {
         if let Some(State::Comparing { size_bytes, .. }) = self.state(id)
             && version.size_bytes != size_bytes
         {
@@ -55,12 +55,7 @@ impl Fetch {
     }
 
     /// What stands there could not be hashed. If it changed just now it may settle.
-    pub(in crate::node) fn on_compare_failed(
-        &mut self,
-        ctx: &mut Context,
-        id: JobId,
-        error: FileError,
-    ) {
+    pub(crate) fn on_compare_failed(&mut self, ctx: &mut Context, id: JobId, error: FileError) {
         let rounds_max = ctx.guest().map_or(0, |guest| guest.retries_max);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if error != FileError::Changed || job.failures.begin_round(rounds_max).is_err() {

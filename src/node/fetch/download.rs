@@ -14,10 +14,10 @@ use crate::proto::{CloseReason, FileId};
 use crate::wire::{FilePath, PeerId};
 
 /// A file that was fetched, for the part that shares it.
-pub(in crate::node) struct Fetched {
-    pub(in crate::node) path: PathId,
-    pub(in crate::node) version: Version,
-    pub(in crate::node) digest: crate::content::Digest,
+pub(crate) struct Fetched {
+    pub(crate) path: PathId,
+    pub(crate) version: Version,
+    pub(crate) digest: crate::content::Digest,
 }
 
 impl Fetch {
@@ -72,7 +72,7 @@ impl Fetch {
     }
 
     /// Requests the file of its job on a connection that is made.
-    pub(in crate::node) fn request(&mut self, ctx: &mut Context, connection: ConnectionId) {
+    pub(crate) fn request(&mut self, ctx: &mut Context, connection: ConnectionId) {
         let Some(id) = ctx.download(connection).map(|download| download.job) else { return };
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let (path, State::Downloading { source, began, .. }) = (job.path, job.state) else {
@@ -90,7 +90,7 @@ impl Fetch {
     }
 
     /// Bytes came on the connection of a download.
-    pub(in crate::node) fn on_bytes(
+    pub(crate) fn on_bytes(
         &mut self,
         ctx: &mut Context,
         peers: &mut Peers,
@@ -120,7 +120,7 @@ impl Fetch {
     }
 
     /// Bytes were written to a partial file.
-    pub(in crate::node) fn on_written(
+    pub(crate) fn on_written(
         &mut self,
         ctx: &mut Context,
         peers: &mut Peers,
@@ -170,7 +170,7 @@ impl Fetch {
     }
 
     /// The socket took some bytes of a download.
-    pub(in crate::node) fn on_transmitted(
+    pub(crate) fn on_transmitted(
         &mut self,
         ctx: &mut Context,
         peers: &mut Peers,
@@ -213,7 +213,7 @@ impl Fetch {
     }
 
     /// A partial file has its final name. Returns what was fetched, with the name it has.
-    pub(in crate::node) fn on_committed(
+    pub(crate) fn on_committed(
         &mut self,
         ctx: &mut Context,
         peers: &mut Peers,
@@ -241,7 +241,7 @@ impl Fetch {
     }
 
     /// A partial file could not be made, written or committed.
-    pub(in crate::node) fn on_partial_failed(
+    pub(crate) fn on_partial_failed(
         &mut self,
         ctx: &mut Context,
         peers: &mut Peers,
@@ -291,7 +291,7 @@ impl Fetch {
     }
 
     /// The connection of a download is over: if its job is not, the source failed.
-    pub(in crate::node) fn on_lost(
+    pub(crate) fn on_lost(
         &mut self,
         ctx: &mut Context,
         peers: &mut Peers,
@@ -334,7 +334,7 @@ impl Fetch {
     }
 
     /// Returns since when a file is being fetched on this connection, and which, if one is.
-    pub(in crate::node) fn download_on(
+    pub(crate) fn download_on(
         &self,
         id: JobId,
         on: ConnectionId,

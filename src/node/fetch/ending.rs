@@ -43,12 +43,12 @@ impl Fetch {
     }
 
     /// Returns how many jobs have not ended.
-    pub(in crate::node) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.jobs.len() - self.tally.done - self.tally.failed
     }
 
     /// Ends the program if it is to end with the last job, and that has ended.
-    pub(in crate::node) fn end_if_done(&self, ctx: &mut Context) {
+    pub(crate) fn end_if_done(&self, ctx: &mut Context) {
         if !ctx.settings.exit_when_done || self.open() > 0 || !self.searches.is_empty() {
             return;
         }
@@ -61,7 +61,7 @@ impl Fetch {
     }
 
     /// The program ends: nothing more is tried.
-    pub(in crate::node) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.jobs.clear();
         self.by_path.clear();
         self.tally = Tally::default();
@@ -99,7 +99,7 @@ impl Fetch {
             return why_nothing(peers);
         };
         match job.failures.last {
-            _ if !peers.was_registered() && !job.was_connected => FetchError::Unreachable,
+            _ if !peers.link.was_registered && !job.was_connected => FetchError::Unreachable,
             Some(CloseReason::ChecksumWrong) => FetchError::ChecksumWrong,
             Some(CloseReason::TooLarge) => FetchError::TooLarge,
             Some(CloseReason::WriteFailed(error)) => FetchError::File(error),
@@ -113,7 +113,7 @@ impl Fetch {
 
 /// Returns why something was never offered.
 fn why_nothing(peers: &Peers) -> FetchError {
-    match !peers.was_registered() && peers.catalog.paths().next().is_none() {
+    match !peers.link.was_registered && peers.catalog.paths().next().is_none() {
         true => FetchError::Unreachable,
         false => FetchError::NotOffered,
     }

@@ -33,7 +33,7 @@ use crate::wire::PeerId;
 
 /// A job of this peer. Ids are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::node) struct JobId(pub(super) u64);
+pub(crate) struct JobId(pub(super) u64);
 
 /// A file that is wanted. Its path is held.
 #[derive(Debug)]

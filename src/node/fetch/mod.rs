@@ -240,7 +240,7 @@ impl Fetch {
 
     /// Begins the jobs that wait for the registry or for room, as far as possible.
     pub(super) fn begin_waiting(&mut self, ctx: &mut Context, peers: &mut Peers) {
-        while self.active.len() < self.downloads_max && peers.is_registered(ctx) {
+        while self.active.len() < self.downloads_max && peers.link.is_registered(ctx) {
             let Some(&job) = self.waiting.first() else { break };
             self.seek(ctx, peers, job);
         }
@@ -268,14 +268,14 @@ impl Fetch {
         if !is_offered {
             job.failures.forgive();
             self.enter(id, State::ExpectOffer);
-        } else if !has_room || !peers.is_registered(ctx) {
+        } else if !has_room || !peers.link.is_registered(ctx) {
             self.enter(id, State::Waiting);
         } else if let Some(source) = self.choose_source(ctx, peers, id) {
             if let Some(connection) = self.take_kept(source) {
                 return self.fetch_on(ctx, peers, id, source, connection);
             }
             self.enter(id, State::ExpectAddress { source });
-            peers.look_up(ctx, source);
+            peers.link.look_up(ctx, source);
         } else {
             self.back_off(ctx, peers, id);
         }

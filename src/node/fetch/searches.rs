@@ -33,7 +33,7 @@ impl Search {
 
 impl Fetch {
     /// The user wants every file whose name matches one of these patterns.
-    pub(in crate::node) fn want_matching(
+    pub(crate) fn want_matching(
         &mut self,
         ctx: &mut Context,
         peers: &mut Peers,
@@ -49,7 +49,7 @@ impl Fetch {
     }
 
     /// A path was heard.
-    pub(in crate::node) fn match_path(
+    pub(crate) fn match_path(
         &mut self,
         ctx: &mut Context,
         peers: &mut Peers,

@@ -12,7 +12,7 @@ use crate::wire::PeerId;
 
 /// A connection of a peer.
 #[derive(Debug)]
-pub(in crate::node) enum Connection {
+pub(crate) enum Connection {
     /// To the registry.
     Registration(Registration),
     /// Accepted, and nothing received yet.
@@ -27,41 +27,41 @@ pub(in crate::node) enum Connection {
 
 /// A connection on which nothing was received yet.
 #[derive(Debug)]
-pub(in crate::node) struct AcceptedConnection {
-    pub(in crate::node) from: SocketAddrV4,
-    pub(in crate::node) accepted: Accepted,
+pub(crate) struct AcceptedConnection {
+    pub(crate) from: SocketAddrV4,
+    pub(crate) accepted: Accepted,
 }
 
 /// A connection on which files go out.
 #[derive(Debug)]
-pub(in crate::node) struct UploadConnection {
-    pub(in crate::node) from: SocketAddrV4,
-    pub(in crate::node) upload: Upload,
+pub(crate) struct UploadConnection {
+    pub(crate) from: SocketAddrV4,
+    pub(crate) upload: Upload,
     /// The file requested last, until all of it is acknowledged. Boxed, as most
     /// connections are idle.
-    pub(in crate::node) served: Option<Box<Served>>,
+    pub(crate) served: Option<Box<Served>>,
 }
 
 /// A connection on which files come in.
 #[derive(Debug)]
-pub(in crate::node) struct DownloadConnection {
-    pub(in crate::node) source: PeerId,
+pub(crate) struct DownloadConnection {
+    pub(crate) source: PeerId,
     /// Where that peer listens.
-    pub(in crate::node) address: SocketAddrV4,
+    pub(crate) address: SocketAddrV4,
     /// The job whose file was requested last.
-    pub(in crate::node) job: JobId,
-    pub(in crate::node) download: Download,
+    pub(crate) job: JobId,
+    pub(crate) download: Download,
 }
 
 /// The file of an upload.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::node) struct Served {
-    pub(in crate::node) path: PathId,
+pub(crate) struct Served {
+    pub(crate) path: PathId,
     /// Until all of it is handed over.
-    pub(in crate::node) file: Option<FileId>,
+    pub(crate) file: Option<FileId>,
     /// Known once it is open.
-    pub(in crate::node) size_bytes: u64,
-    pub(in crate::node) began: Instant,
+    pub(crate) size_bytes: u64,
+    pub(crate) began: Instant,
 }
 
 impl Connection {

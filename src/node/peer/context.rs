@@ -23,16 +23,16 @@ use crate::proto::{CloseReason, FileId};
 
 /// What the parts of a peer have in common.
 #[derive(Debug)]
-pub(in crate::node) struct Context {
-    pub(in crate::node) now: Instant,
-    pub(in crate::node) settings: PeerSettings,
-    pub(in crate::node) limits: Rc<Limits>,
-    pub(in crate::node) connections: Connections<Connection>,
-    pub(in crate::node) paths: Paths,
+pub(crate) struct Context {
+    pub(crate) now: Instant,
+    pub(crate) settings: PeerSettings,
+    pub(crate) limits: Rc<Limits>,
+    pub(crate) connections: Connections<Connection>,
+    pub(crate) paths: Paths,
     /// The programs of the same user that ask us.
     pub(super) programs: Programs,
-    pub(in crate::node) deadlines: Deadlines<Wake>,
-    pub(in crate::node) rng: fastrand::Rng,
+    pub(crate) deadlines: Deadlines<Wake>,
+    pub(crate) rng: fastrand::Rng,
     files: BTreeMap<FileId, FileUse>,
     next_file: u64,
     actions: VecDeque<Action>,
@@ -42,7 +42,7 @@ pub(in crate::node) struct Context {
 
 /// What an open file is for.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::node) enum FileUse {
+pub(crate) enum FileUse {
     /// Sent on this connection.
     Source(ConnectionId),
     /// The partial file of this job.
@@ -51,7 +51,7 @@ pub(in crate::node) enum FileUse {
 
 /// What a deadline wakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::node) enum Wake {
+pub(crate) enum Wake {
     /// The registry is to be dialed.
     Registry,
     /// Offers of others may have expired.
@@ -80,7 +80,7 @@ impl Context {
     }
 
     /// Returns what sets a guest apart, if this is one.
-    pub(in crate::node) fn guest(&self) -> Option<GuestSettings> {
+    pub(crate) fn guest(&self) -> Option<GuestSettings> {
         match self.settings.kind {
             PeerKind::Guest(guest) => Some(guest),
             PeerKind::Fixed | PeerKind::AnyId => None,
@@ -88,18 +88,18 @@ impl Context {
     }
 
     /// Something is to be done.
-    pub(in crate::node) fn act(&mut self, action: Action) {
+    pub(crate) fn act(&mut self, action: Action) {
         self.actions.push_back(action);
     }
 
     /// Something is to be told.
-    pub(in crate::node) fn report(&mut self, report: Report) {
+    pub(crate) fn report(&mut self, report: Report) {
         self.tell_programs(&report);
         self.act(Action::Report(report));
     }
 
     /// The program is to end once this input is handled.
-    pub(in crate::node) fn end(&mut self, outcome: Outcome) {
+    pub(crate) fn end(&mut self, outcome: Outcome) {
         self.outcome.get_or_insert(outcome);
     }
 
@@ -118,7 +118,7 @@ impl Context {
     }
 
     /// Returns a new id for a file that is to be opened.
-    pub(in crate::node) fn open_file(&mut self, file_use: FileUse) -> FileId {
+    pub(crate) fn open_file(&mut self, file_use: FileUse) -> FileId {
         let file = FileId(self.next_file);
         self.next_file += 1;
         self.files.insert(file, file_use);
@@ -126,17 +126,17 @@ impl Context {
     }
 
     /// Returns what a file is for; `None` if it is not open.
-    pub(in crate::node) fn file_use(&self, file: FileId) -> Option<FileUse> {
+    pub(crate) fn file_use(&self, file: FileId) -> Option<FileUse> {
         self.files.get(&file).copied()
     }
 
     /// The runner has closed a file; returns what it was for.
-    pub(in crate::node) fn forget_file(&mut self, file: FileId) -> Option<FileUse> {
+    pub(crate) fn forget_file(&mut self, file: FileId) -> Option<FileUse> {
         self.files.remove(&file)
     }
 
     /// Closes a file that is open.
-    pub(in crate::node) fn discard(&mut self, file: FileId) {
+    pub(crate) fn discard(&mut self, file: FileId) {
         if self.forget_file(file).is_some() {
             self.act(Action::Discard(file));
         }
@@ -156,7 +156,7 @@ impl Context {
 
     /// What every input about a connection ends with: something may have to be sent, and
     /// its deadline may have moved.
-    pub(in crate::node) fn pump(&mut self, id: ConnectionId) {
+    pub(crate) fn pump(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(id) else { return };
         let (has_output, deadline) = (connection.transmit().is_some(), connection.poll_timeout());
         if has_output {
@@ -168,11 +168,7 @@ impl Context {
     }
 
     /// Closes a connection, which leaves the table; what follows is the caller's business.
-    pub(in crate::node) fn close(
-        &mut self,
-        id: ConnectionId,
-        reason: CloseReason,
-    ) -> Option<Connection> {
+    pub(crate) fn close(&mut self, id: ConnectionId, reason: CloseReason) -> Option<Connection> {
         let is_guest = self.guest().is_some();
         let connection = self.connections.remove(id)?;
         let how = connection.close_how(is_guest);
@@ -181,7 +177,7 @@ impl Context {
     }
 
     /// Returns the connection of an upload.
-    pub(in crate::node) fn upload(&mut self, id: ConnectionId) -> Option<&mut UploadConnection> {
+    pub(crate) fn upload(&mut self, id: ConnectionId) -> Option<&mut UploadConnection> {
         match self.connections.get_mut(id)? {
             Connection::Upload(connection) => Some(connection),
             _ => None,
@@ -189,10 +185,7 @@ impl Context {
     }
 
     /// Returns the connection of a download.
-    pub(in crate::node) fn download(
-        &mut self,
-        id: ConnectionId,
-    ) -> Option<&mut DownloadConnection> {
+    pub(crate) fn download(&mut self, id: ConnectionId) -> Option<&mut DownloadConnection> {
         match self.connections.get_mut(id)? {
             Connection::Download(connection) => Some(connection),
             _ => None,

@@ -23,7 +23,7 @@ use crate::wire::v0::Offer;
 
 /// The offers heard.
 #[derive(Debug)]
-pub(in crate::node) struct Catalog {
+pub(crate) struct Catalog {
     expiry: Duration,
     offers: BTreeMap<(PathId, PeerId), Heard>,
     paths: BTreeMap<PathId, usize>,
@@ -37,7 +37,7 @@ type Queued = (Instant, PathId, PeerId);
 
 /// Whether an offer was news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::node) enum News {
+pub(crate) enum News {
     /// This peer did not offer this path before.
     New,
     /// It did.
@@ -56,7 +56,7 @@ struct Heard {
 
 /// An offer that was forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::node) struct Gone {
+pub(crate) struct Gone {
     pub(super) peer: PeerId,
     pub(super) path: PathId,
     /// Whether it was the last one of its peer.
@@ -73,7 +73,7 @@ struct Peer {
 
 impl Catalog {
     /// Returns a catalog that remembers each offer for `expiry` after it was last heard.
-    pub(in crate::node) fn new(expiry: Duration) -> Self {
+    pub(crate) fn new(expiry: Duration) -> Self {
         Self {
             expiry,
             offers: BTreeMap::new(),
@@ -84,7 +84,7 @@ impl Catalog {
     }
 
     /// Remembers that a peer was heard to offer a path.
-    pub(in crate::node) fn hear(
+    pub(crate) fn hear(
         &mut self,
         paths: &mut Paths,
         now: Instant,
@@ -186,12 +186,12 @@ impl Catalog {
     }
 
     /// Returns when the next offer may expire.
-    pub(in crate::node) fn next_expiry(&self) -> Option<Instant> {
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
         self.queue.first().map(|&(at, ..)| at + self.expiry)
     }
 
     /// Forgets the offers that were not repeated in time, and returns them.
-    pub(in crate::node) fn expire(&mut self, paths: &mut Paths, now: Instant) -> Vec<Gone> {
+    pub(crate) fn expire(&mut self, paths: &mut Paths, now: Instant) -> Vec<Gone> {
         let mut gone = Vec::new();
         while let Some(&queued) = self.queue.first()
             && now >= queued.0 + self.expiry
@@ -204,22 +204,22 @@ impl Catalog {
     }
 
     /// Returns how many offers are remembered.
-    pub(in crate::node) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.offers.len()
     }
 
     /// Returns how many peers they are from.
-    pub(in crate::node) fn peers(&self) -> usize {
+    pub(crate) fn peers(&self) -> usize {
         self.peers.len()
     }
 
     /// Returns the peers that offer anything.
-    pub(in crate::node) fn peer_ids(&self) -> impl Iterator<Item = PeerId> + use<'_> {
+    pub(crate) fn peer_ids(&self) -> impl Iterator<Item = PeerId> + use<'_> {
         self.peers.keys().copied()
     }
 
     /// Returns the peers that offer a path, in order of their ids.
-    pub(in crate::node) fn sources(&self, path: PathId) -> impl Iterator<Item = PeerId> + use<'_> {
+    pub(crate) fn sources(&self, path: PathId) -> impl Iterator<Item = PeerId> + use<'_> {
         self.of_path(path).map(|(peer, _)| peer)
     }
 
@@ -229,12 +229,12 @@ impl Catalog {
     }
 
     /// Returns the paths on offer.
-    pub(in crate::node) fn paths(&self) -> impl Iterator<Item = PathId> + use<'_> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = PathId> + use<'_> {
         self.paths.keys().copied()
     }
 
     /// Returns everything on offer, in order of the paths and then of the peers.
-    pub(in crate::node) fn offers(&self, paths: &Paths) -> Vec<HeardOffer> {
+    pub(crate) fn offers(&self, paths: &Paths) -> Vec<HeardOffer> {
         let heard = self.offers.iter().filter_map(|(&(path, peer), heard)| {
             let &Heard { from, heard_at, .. } = heard;
             let name = paths.get(path)?.name()?;
@@ -246,19 +246,19 @@ impl Catalog {
     }
 
     /// Returns how many downloads from a peer have failed since the last good one.
-    pub(in crate::node) fn failures(&self, peer: PeerId) -> u32 {
+    pub(crate) fn failures(&self, peer: PeerId) -> u32 {
         self.peers.get(&peer).map_or(0, |peer| peer.failures)
     }
 
     /// Counts a failed download from a peer.
-    pub(in crate::node) fn note_failure(&mut self, peer: PeerId) {
+    pub(crate) fn note_failure(&mut self, peer: PeerId) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.failures = peer.failures.saturating_add(1);
         }
     }
 
     /// Counts a verified download from a peer, which is never evicted from then on.
-    pub(in crate::node) fn note_success(&mut self, peer: PeerId) {
+    pub(crate) fn note_success(&mut self, peer: PeerId) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             (peer.failures, peer.has_served) = (0, true);
         }

@@ -13,8 +13,7 @@ use std::time::Duration;
 pub(super) use self::catalog::{Catalog, News};
 use self::registry_link::RegistryLink;
 use super::peer::{Context, Wake};
-use super::{ConnectionId, HeardOffer, PathId, Report};
-use crate::proto::CloseReason;
+use super::{PathId, Report};
 use crate::wire::PeerId;
 use crate::wire::v0::Offer;
 
@@ -22,12 +21,12 @@ use crate::wire::v0::Offer;
 #[derive(Debug)]
 pub(super) struct Peers {
     pub(super) catalog: Catalog,
-    link: RegistryLink,
+    pub(super) link: RegistryLink,
 }
 
 /// What the registry tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LinkEvent {
+pub(crate) enum LinkEvent {
     /// It has entered us.
     Registered,
     /// Where a peer is; `None` if it does not know it.
@@ -43,51 +42,6 @@ impl Peers {
     /// Knows nobody; offers are forgotten `expiry` after they were last heard.
     pub(super) fn new(expiry: Duration) -> Self {
         Self { catalog: Catalog::new(expiry), link: RegistryLink::new() }
-    }
-
-    /// Makes the connection to the registry.
-    pub(super) fn dial_registry(&mut self, ctx: &mut Context) {
-        self.link.dial(ctx);
-    }
-
-    /// Returns whether the registry can be asked.
-    pub(super) fn is_registered(&self, ctx: &mut Context) -> bool {
-        self.link.is_registered(ctx)
-    }
-
-    /// Returns whether the registry could ever be asked.
-    pub(super) fn was_registered(&self) -> bool {
-        self.link.was_registered
-    }
-
-    /// Asks the registry where a peer is; the answer is a [`LinkEvent::Address`].
-    pub(super) fn look_up(&self, ctx: &mut Context, peer: PeerId) {
-        self.link.look_up(ctx, peer);
-    }
-
-    /// The connection to the registry is made.
-    pub(super) fn on_connected(
-        &mut self,
-        ctx: &mut Context,
-        connection: ConnectionId,
-    ) -> Option<LinkEvent> {
-        self.link.on_connected(ctx, connection)
-    }
-
-    /// Returns the next event that bytes of the registry lead to; `None` once all are consumed.
-    pub(super) fn on_bytes(
-        &mut self,
-        ctx: &mut Context,
-        connection: ConnectionId,
-        bytes: &[u8],
-        at: &mut usize,
-    ) -> Option<LinkEvent> {
-        self.link.on_bytes(ctx, connection, bytes, at)
-    }
-
-    /// The connection to the registry is over.
-    pub(super) fn on_lost(&mut self, ctx: &mut Context, reason: CloseReason) -> LinkEvent {
-        self.link.on_lost(ctx, reason)
     }
 
     /// A datagram came to the offer port. Returns what is offered, and by whom, unless it
@@ -131,12 +85,5 @@ impl Peers {
         if !we_offer && let Some(at) = self.catalog.next_expiry() {
             ctx.deadlines.arm(Wake::Expiry, at);
         }
-    }
-
-    /// Returns at most `offers_max` of what others offer, in order of the paths.
-    pub(super) fn offers(&self, ctx: &Context, offers_max: usize) -> Vec<HeardOffer> {
-        let mut offers = self.catalog.offers(&ctx.paths);
-        offers.truncate(offers_max);
-        offers
     }
 }

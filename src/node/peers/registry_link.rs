@@ -14,13 +14,13 @@ use super::LinkEvent;
 
 /// What is known of the registry.
 #[derive(Debug)]
-pub(super) struct RegistryLink {
+pub(crate) struct RegistryLink {
     /// The connection, made or being made.
     connection: Option<ConnectionId>,
     backoff: Backoff,
     /// Whether a registration was ever accepted, or a guest ever got through: a refusal
     /// after that is an old entry of our own that has yet to go, one before is for good.
-    pub(super) was_registered: bool,
+    pub(crate) was_registered: bool,
     /// Ids that were refused.
     refused_ids: u32,
     /// Reports of failure since the last registration.
@@ -28,7 +28,7 @@ pub(super) struct RegistryLink {
 }
 
 impl RegistryLink {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             connection: None,
             backoff: Backoff::new(RETRY_DELAY_MIN),
@@ -39,7 +39,7 @@ impl RegistryLink {
     }
 
     /// Makes the connection.
-    pub(super) fn dial(&mut self, ctx: &mut Context) {
+    pub(crate) fn dial(&mut self, ctx: &mut Context) {
         debug_assert_eq!(self.connection, None);
         let registration = match ctx.guest() {
             Some(_) => Registration::guest(ctx.now, &ctx.limits),
@@ -68,12 +68,12 @@ impl RegistryLink {
     }
 
     /// Returns whether the registry has entered us, so that it can be asked.
-    pub(super) fn is_registered(&self, ctx: &mut Context) -> bool {
+    pub(crate) fn is_registered(&self, ctx: &mut Context) -> bool {
         self.registration(ctx).is_some()
     }
 
     /// Asks where a peer is, if we are registered.
-    pub(super) fn look_up(&self, ctx: &mut Context, peer: PeerId) {
+    pub(crate) fn look_up(&self, ctx: &mut Context, peer: PeerId) {
         let now = ctx.now;
         if let Some(registration) = self.registration(ctx) {
             registration.look_up(now, peer);
@@ -82,7 +82,7 @@ impl RegistryLink {
     }
 
     /// The connection is made.
-    pub(super) fn on_connected(
+    pub(crate) fn on_connected(
         &mut self,
         ctx: &mut Context,
         connection: ConnectionId,
@@ -95,7 +95,7 @@ impl RegistryLink {
     }
 
     /// Returns the next event that bytes of the registry lead to; `None` once all are consumed.
-    pub(super) fn on_bytes(
+    pub(crate) fn on_bytes(
         &mut self,
         ctx: &mut Context,
         connection: ConnectionId,
@@ -162,7 +162,7 @@ impl RegistryLink {
     }
 
     /// The connection is over.
-    pub(super) fn on_lost(&mut self, ctx: &mut Context, reason: CloseReason) -> LinkEvent {
+    pub(crate) fn on_lost(&mut self, ctx: &mut Context, reason: CloseReason) -> LinkEvent {
         self.connection = None;
         let is_first = self.failures == 0;
         if reason != CloseReason::Stopping {

@@ -29,7 +29,7 @@ impl Share {
     }
 
     /// A file is hashed this far; all of it once there is a digest.
-    pub(in crate::node) fn on_hashed(
+    pub(crate) fn on_hashed(
         &mut self,
         ctx: &mut Context,
         path: PathId,
@@ -64,12 +64,7 @@ impl Share {
     }
 
     /// A hash failed.
-    pub(in crate::node) fn on_hash_failed(
-        &mut self,
-        ctx: &mut Context,
-        path: PathId,
-        error: FileError,
-    ) {
+    pub(crate) fn on_hash_failed(&mut self, ctx: &mut Context, path: PathId, error: FileError) {
         if !self.index.is_hashing(path) {
             // The hash of before, as above.
             return self.hash_next(ctx);

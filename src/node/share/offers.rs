@@ -11,18 +11,18 @@ const NEWS: PeerWake = PeerWake::Share(Wake::News);
 
 impl Share {
     /// Returns whether anything is offered.
-    pub(in crate::node) fn offers_something(&self, ctx: &Context) -> bool {
+    pub(crate) fn offers_something(&self, ctx: &Context) -> bool {
         ctx.guest().is_none() && self.index.len() > 0
     }
 
     /// The registry has entered us: others can find us.
-    pub(in crate::node) fn on_registered(&mut self, ctx: &mut Context) {
+    pub(crate) fn on_registered(&mut self, ctx: &mut Context) {
         self.can_be_found = true;
         self.hasten_offers(ctx);
     }
 
     /// The registry is lost, `has_waited` if offers have waited for it for long enough.
-    pub(in crate::node) fn on_registry_lost(&mut self, ctx: &mut Context, has_waited: bool) {
+    pub(crate) fn on_registry_lost(&mut self, ctx: &mut Context, has_waited: bool) {
         self.can_be_found = false;
         if has_waited {
             self.hasten_offers(ctx);

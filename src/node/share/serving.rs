@@ -15,11 +15,7 @@ use crate::wire::v0::FileName;
 
 impl Share {
     /// A connection came in. `None` if there are too many.
-    pub(in crate::node) fn accept(
-        &mut self,
-        ctx: &mut Context,
-        from: SocketAddrV4,
-    ) -> Option<ConnectionId> {
+    pub(crate) fn accept(&mut self, ctx: &mut Context, from: SocketAddrV4) -> Option<ConnectionId> {
         let accepted = Accepted::new(ctx.now, &ctx.limits);
         let connection = Connection::Accepted(AcceptedConnection { from, accepted });
         let id = ctx.connections.accept(from, connection);
@@ -32,12 +28,7 @@ impl Share {
 
     /// The first bytes came: replaces an accepted connection with the machine that its first
     /// byte asks for.
-    pub(in crate::node) fn on_first_bytes(
-        &mut self,
-        ctx: &mut Context,
-        id: ConnectionId,
-        bytes: &[u8],
-    ) {
+    pub(crate) fn on_first_bytes(&mut self, ctx: &mut Context, id: ConnectionId, bytes: &[u8]) {
         let (Some(slot), Some(&first)) = (ctx.connections.get_mut(id), bytes.first()) else {
             return;
         };
@@ -58,7 +49,7 @@ impl Share {
     }
 
     /// Bytes came on the connection of an upload.
-    pub(in crate::node) fn on_bytes(&mut self, ctx: &mut Context, id: ConnectionId, bytes: &[u8]) {
+    pub(crate) fn on_bytes(&mut self, ctx: &mut Context, id: ConnectionId, bytes: &[u8]) {
         let mut at = 0;
         let now = ctx.now;
         while let Some(connection) = ctx.upload(id) {
@@ -71,12 +62,7 @@ impl Share {
     }
 
     /// The socket took some bytes of an upload.
-    pub(in crate::node) fn on_transmitted(
-        &mut self,
-        ctx: &mut Context,
-        id: ConnectionId,
-        len_bytes: usize,
-    ) {
+    pub(crate) fn on_transmitted(&mut self, ctx: &mut Context, id: ConnectionId, len_bytes: usize) {
         let now = ctx.now;
         let Some(connection) = ctx.upload(id) else { return };
         let event = connection.upload.transmitted(now, len_bytes);
@@ -134,7 +120,7 @@ impl Share {
     }
 
     /// The file of an upload is open.
-    pub(in crate::node) fn on_opened(&mut self, ctx: &mut Context, file: FileId, version: Version) {
+    pub(crate) fn on_opened(&mut self, ctx: &mut Context, file: FileId, version: Version) {
         let Some(FileUse::Source(id)) = ctx.file_use(file) else { return };
         let now = ctx.now;
         let Some(connection) = ctx.upload(id) else { return };
@@ -171,7 +157,7 @@ impl Share {
     }
 
     /// The file of an upload cannot be opened or read.
-    pub(in crate::node) fn on_source_failed(
+    pub(crate) fn on_source_failed(
         &mut self,
         ctx: &mut Context,
         id: ConnectionId,
@@ -197,7 +183,7 @@ impl Share {
     }
 
     /// The connection of an upload is over.
-    pub(in crate::node) fn on_lost(
+    pub(crate) fn on_lost(
         &mut self,
         ctx: &mut Context,
         id: ConnectionId,

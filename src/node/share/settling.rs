@@ -60,7 +60,7 @@ impl Settling {
 
 impl Share {
     /// A complete file stands in our folder, at the start.
-    pub(in crate::node) fn on_file_found(
+    pub(crate) fn on_file_found(
         &mut self,
         ctx: &mut Context,
         path: PathId,
@@ -71,7 +71,7 @@ impl Share {
     }
 
     /// A file of our folder was observed.
-    pub(in crate::node) fn on_file_seen(
+    pub(crate) fn on_file_seen(
         &mut self,
         ctx: &mut Context,
         path: PathId,
@@ -103,7 +103,7 @@ impl Share {
     }
 
     /// No file stands in our folder under this path.
-    pub(in crate::node) fn on_file_gone(&mut self, ctx: &mut Context, path: PathId) {
+    pub(crate) fn on_file_gone(&mut self, ctx: &mut Context, path: PathId) {
         self.end_settling(ctx, path);
         self.lose_file(ctx, path, FileError::Missing);
         self.hash_next(ctx);
@@ -174,7 +174,7 @@ impl Share {
     }
 
     /// Observes all files that are shared. The settling ones are observed anyway.
-    pub(in crate::node) fn on_changes_missed(&mut self, ctx: &mut Context) {
+    pub(crate) fn on_changes_missed(&mut self, ctx: &mut Context) {
         match &mut self.settling.look {
             Some(look) => look.again = true,
             None => {
@@ -201,7 +201,7 @@ impl Share {
     }
 
     /// The folder itself is gone: nothing of it is shared any more.
-    pub(in crate::node) fn on_folder_lost(&mut self, ctx: &mut Context) {
+    pub(crate) fn on_folder_lost(&mut self, ctx: &mut Context) {
         ctx.report(Report::FolderLost);
         for path in self.index.after(None).map(|(_, id)| id).collect::<Vec<_>>() {
             self.withdraw(ctx, path);
