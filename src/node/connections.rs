@@ -1,16 +1,13 @@
 //! The table of a node's connections, with ids that are never valid twice, and when each
 //! wants to be woken.
-//!
-//! Deadlines of transfers move with every byte, so the queue of them is lazy: what is
-//! armed for a connection is not later than its deadline. One that is woken too early
-//! looks at its own deadline and is armed anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
 use slab::Slab;
 
+use super::deadlines::Deadlines;
 use crate::limits::Limits;
 
 /// A connection of a node. Its slot is used again after it is closed, with
@@ -41,8 +38,7 @@ impl ConnectionId {
 // The poll's token holds both halves of an id.
 const _: () = assert!(usize::BITS >= 64);
 
-/// The connections of a node, each with its machine. Invariant: `queue` holds what is armed
-/// in `slots`, and nothing else.
+/// The connections of a node, each with its machine. Invariant: only open ones have deadlines.
 #[derive(Debug)]
 pub(super) struct Connections<M> {
     slots: Slab<Entry<M>>,
@@ -53,14 +49,13 @@ pub(super) struct Connections<M> {
     accepted_from: BTreeMap<Ipv4Addr, usize>,
     /// Connections that the bounds do not count.
     uncounted: usize,
-    queue: BTreeSet<(Instant, ConnectionId)>,
+    deadlines: Deadlines<ConnectionId>,
 }
 
 #[derive(Debug)]
 struct Entry<M> {
     generation: u32,
     counted: Counted,
-    armed: Option<Instant>,
     machine: M,
 }
 
@@ -87,7 +82,7 @@ impl<M> Connections<M> {
             next_generation: 0,
             accepted_from: BTreeMap::new(),
             uncounted: 0,
-            queue: BTreeSet::new(),
+            deadlines: Deadlines::new(),
         }
     }
 
@@ -119,7 +114,7 @@ impl<M> Connections<M> {
     fn enter(&mut self, machine: M, counted: Counted) -> ConnectionId {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let slot = self.slots.insert(Entry { generation, counted, armed: None, machine });
+        let slot = self.slots.insert(Entry { generation, counted, machine });
         ConnectionId { slot: slot as u32, generation }
     }
 
@@ -129,14 +124,10 @@ impl<M> Connections<M> {
         (entry.generation == id.generation).then_some(&entry.machine)
     }
 
-    fn entry_mut(&mut self, id: ConnectionId) -> Option<&mut Entry<M>> {
-        let entry = self.slots.get_mut(id.slot())?;
-        (entry.generation == id.generation).then_some(entry)
-    }
-
-    /// Returns the machine of an open connection.
+    /// As [`Connections::get`].
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut M> {
-        self.entry_mut(id).map(|entry| &mut entry.machine)
+        let entry = self.slots.get_mut(id.slot())?;
+        (entry.generation == id.generation).then_some(&mut entry.machine)
     }
 
     /// Takes a connection out: its id is void from now on.
@@ -161,34 +152,24 @@ impl<M> Connections<M> {
 
     /// Wakes a connection at `at` or earlier.
     pub(super) fn arm(&mut self, id: ConnectionId, at: Instant) {
-        let Some(entry) = self.entry_mut(id) else { return };
-        if entry.armed.is_none_or(|armed| at < armed) {
-            let before = entry.armed.replace(at);
-            if let Some(before) = before {
-                self.queue.remove(&(before, id));
-            }
-            self.queue.insert((at, id));
+        if self.get(id).is_some() {
+            self.deadlines.arm(id, at);
         }
     }
 
     /// Wakes a connection no more.
     pub(super) fn disarm(&mut self, id: ConnectionId) {
-        if let Some(armed) = self.entry_mut(id).and_then(|entry| entry.armed.take()) {
-            self.queue.remove(&(armed, id));
-        }
+        self.deadlines.disarm(id);
     }
 
     /// Returns when the next connection wants to be woken.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.queue.first().map(|&(at, _)| at)
+        self.deadlines.next()
     }
 
     /// Returns a connection whose time has come; it has to be armed anew.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<ConnectionId> {
-        self.next_deadline().filter(|&at| at <= now)?;
-        let (_, id) = self.queue.pop_first()?;
-        self.entry_mut(id)?.armed = None;
-        Some(id)
+        self.deadlines.pop(now)
     }
 
     /// Returns how many are open, as far as the bounds count them.
@@ -211,8 +192,6 @@ impl<M> Connections<M> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -257,25 +236,16 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_woken_in_order_never_later_than_they_asked_for_and_not_once_removed() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
+    fn a_connection_that_is_removed_is_not_woken_and_nor_is_the_next_one_in_its_slot() {
+        let now = Instant::now();
         let mut table = Connections::new(&Limits::PEER, 0);
-        let ids = [(); 5].map(|()| table.dial(()).unwrap());
-        for (number, seconds) in [(0, 5), (1, 2), (0, 9), (2, 4), (1, 1), (3, 3), (4, 0)] {
-            table.arm(ids[number], at(seconds));
-        }
-        table.disarm(ids[3]);
-        table.remove(ids[4]);
+        let removed = table.dial(()).unwrap();
+        table.arm(removed, now);
+        table.remove(removed);
         let next = table.dial(()).unwrap();
-        table.arm(ids[4], at(0));
-        assert_eq!(next.slot(), ids[4].slot());
-        assert_eq!(table.next_deadline(), Some(at(1)));
-        assert_eq!(table.pop_due(at(0)), None);
-        let woken: Vec<_> = std::iter::from_fn(|| table.pop_due(at(5))).collect();
-        assert_eq!(woken, [ids[1], ids[2], ids[0]]);
-        assert_eq!(table.next_deadline(), None);
-        table.arm(ids[0], at(7));
-        assert_eq!(table.next_deadline(), Some(at(7)), "woken, it may be armed anew");
+        table.arm(removed, now);
+        assert_eq!((next.slot(), table.next_deadline()), (removed.slot(), None));
+        table.arm(next, now);
+        assert_eq!((table.pop_due(now), table.pop_due(now)), (Some(next), None));
     }
 }

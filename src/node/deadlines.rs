@@ -1,7 +1,8 @@
-//! What wants to be done when, but for connections: their deadlines are in their table.
+//! What wants to be done when.
 //!
-//! The queue is lazy: it holds for each key a time that is not later than its deadline. A
-//! key that is woken too early looks at its own deadline and is armed anew.
+//! Deadlines of transfers move with every byte, so the queue is lazy: it holds for each key a
+//! time that is not later than its deadline. A key that is woken too early looks at its own
+//! deadline and is armed anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -71,5 +72,7 @@ mod tests {
         let woken: Vec<_> = std::iter::from_fn(|| deadlines.pop(at(5))).collect();
         assert_eq!(woken, ['b', 'c', 'a']);
         assert_eq!(deadlines.next(), None);
+        deadlines.arm('a', at(7));
+        assert_eq!(deadlines.next(), Some(at(7)), "woken, it may be armed anew");
     }
 }
