@@ -287,8 +287,9 @@ mod tests {
     use super::*;
     use crate::limits::PROBE_TIMEOUT;
     use crate::node::Signal;
+    use crate::node::scene::{PEER, REGISTRY, actions, answer, dialed, hear, name, sent};
     use crate::proto::Timer;
-    use crate::wire::v0::{FileName, RegistryResponse};
+    use crate::wire::v0::RegistryResponse;
 
     #[test]
     fn it_lists_what_it_heard_until_its_time_and_forgets_what_is_not_repeated() {
@@ -296,64 +297,49 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut node = ListNode::new(at(6), Duration::from_secs(15), Vec::new(), None);
         let from = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        let offer = |peer, name| Offer { peer: PeerId(peer), name: FileName::new(name).unwrap() };
-        let [a, b] = [offer(2, "a"), offer(1, "b")];
-        for (second, offer, port) in [(1, b, 1), (2, a, 2), (3, b, 3)] {
-            let bytes = offer.encode();
-            node.handle(at(second), Input::Datagram { from: from(port), bytes: &bytes });
+        for (second, peer, text, port) in [(1, 1, "b", 1), (2, 2, "a", 2), (3, 1, "b", 3)] {
+            hear(&mut node, at(second), from(port), peer, text);
         }
         node.handle(at(3), Input::Datagram { from: from(4), bytes: b"junk" });
         node.handle_timeout(at(5));
         assert_eq!((node.poll_action(), node.poll_timeout()), (None, Some(at(6))));
         node.handle_timeout(at(6));
         assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::AllDone)));
-        let heard =
-            |offer, port, second| HeardOffer { offer, from: from(port), heard_at: at(second) };
-        assert_eq!(node.offers(), [heard(a, 2, 2), heard(b, 3, 3)]);
+        let heard = |peer, text, second| {
+            let offer = Offer { peer: PeerId(peer), name: name(text) };
+            HeardOffer { offer, from: from(second as u16), heard_at: at(second) }
+        };
+        assert_eq!(node.offers(), [heard(2, "a", 2), heard(1, "b", 3)]);
         node.listen_until(at(17));
         node.handle_timeout(at(17));
         assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::AllDone)));
-        assert_eq!(node.offers(), [heard(b, 3, 3)]);
+        assert_eq!(node.offers(), [heard(1, "b", 3)]);
         node.handle(at(17), Input::Stop(Signal::Interrupt));
         assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::Stopped(Signal::Interrupt))));
     }
 
     /// Returns a list that heard of these peers, with a registry.
     fn asking(start: Instant, peers: &[u32]) -> ListNode {
-        let registry = Some("192.0.2.1:5000".parse().unwrap());
-        let mut node = ListNode::new(start, Duration::from_secs(3600), Vec::new(), registry);
-        for &peer in peers {
-            let name = FileName::new("f").unwrap();
-            let bytes = Offer { peer: PeerId(peer), name }.encode();
-            let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
-            node.handle(start, Input::Datagram { from, bytes: &bytes });
-        }
+        let mut node = ListNode::new(start, Duration::from_secs(3600), Vec::new(), Some(REGISTRY));
+        peers.iter().for_each(|peer| hear(&mut node, start, PEER, *peer, "f"));
         node
     }
 
     /// The time is up, and the registry is connected to.
     fn connect(node: &mut ListNode, now: Instant) -> ConnectionId {
         node.handle_timeout(now);
-        let Some(Action::Dial { connection, .. }) = node.poll_action() else {
-            panic!("asks nobody");
-        };
+        let connection = dialed(&actions(node), REGISTRY);
         node.handle(now, Input::Connected(connection));
         assert_eq!(node.poll_action(), Some(Action::Transmit(connection)));
         connection
     }
 
     /// The registry answers the lookup that is sent, with the peer's number as its port.
-    fn answer(node: &mut ListNode, now: Instant, connection: ConnectionId) -> Vec<Action> {
-        let Some(Transmit::Bytes { bytes, .. }) = node.transmit(connection) else {
-            panic!("asks nothing");
-        };
-        let (len_bytes, peer) = (bytes.len(), u16::from(bytes[5]));
-        node.transmitted(now, connection, len_bytes);
-        let mut bytes = Vec::new();
+    fn answered(node: &mut ListNode, now: Instant, connection: ConnectionId) -> Vec<Action> {
+        let peer = u16::from(sent(node, now, connection)[5]);
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, peer);
-        RegistryResponse::Address(address).encode(&mut bytes);
-        node.handle(now, Input::Received { connection, bytes: &bytes });
-        std::iter::from_fn(|| node.poll_action()).collect()
+        answer(node, now, connection, RegistryResponse::Address(address));
+        actions(node)
     }
 
     fn reset(connection: ConnectionId, reason: CloseReason) -> Action {
@@ -365,9 +351,9 @@ mod tests {
         let (start, all_done) = (Instant::now(), Action::Exit(Outcome::AllDone));
         let mut node = asking(start, &[1, 2]);
         let connection = connect(&mut node, start);
-        assert_eq!(answer(&mut node, start, connection), [Action::Transmit(connection)]);
+        assert_eq!(answered(&mut node, start, connection), [Action::Transmit(connection)]);
         let closed = reset(connection, CloseReason::Done);
-        assert_eq!(answer(&mut node, start, connection), [closed, all_done.clone()]);
+        assert_eq!(answered(&mut node, start, connection), [closed, all_done.clone()]);
         let ports = [1, 2, 3].map(|peer| node.address(PeerId(peer)).map(|at| at.port()));
         assert_eq!(ports, [Some(1), Some(2), None]);
         node.listen_until(start);
@@ -382,15 +368,13 @@ mod tests {
         let (start, all_done) = (Instant::now(), Action::Exit(Outcome::AllDone));
         let mut node = asking(start, &[1, 2]);
         let connection = connect(&mut node, start);
-        answer(&mut node, start, connection);
+        answered(&mut node, start, connection);
         let late = node.poll_timeout().unwrap();
         assert_eq!(late, start + PROBE_TIMEOUT);
         node.handle_timeout(late);
         let reason = CloseReason::TimedOut(Timer::Answer);
-        let registry = "192.0.2.1:5000".parse().unwrap();
-        let report = Action::Report(Report::LookupsFailed { registry, reason });
-        let actions: Vec<_> = std::iter::from_fn(|| node.poll_action()).collect();
-        assert_eq!(actions, [reset(connection, reason), report, all_done.clone()]);
+        let report = Action::Report(Report::LookupsFailed { registry: REGISTRY, reason });
+        assert_eq!(actions(&mut node), [reset(connection, reason), report, all_done.clone()]);
         assert!(node.address(PeerId(1)).is_some() && node.address(PeerId(2)).is_none());
         node.listen_until(late);
         node.handle_timeout(late);
@@ -402,11 +386,8 @@ mod tests {
         let start = Instant::now();
         let subnet = Subnet { address: Ipv4Addr::new(10, 78, 0, 1), prefix_len: 23 };
         let mut node = ListNode::new(start, Duration::from_secs(15), vec![subnet], None);
-        let name = FileName::new("a").unwrap();
         for (peer, host) in [(1, [10, 78, 1, 255]), (2, [10, 78, 2, 0]), (3, [10, 78, 0, 0])] {
-            let bytes = Offer { peer: PeerId(peer), name }.encode();
-            let from = SocketAddrV4::new(host.into(), 8000);
-            node.handle(start, Input::Datagram { from, bytes: &bytes });
+            hear(&mut node, start, SocketAddrV4::new(host.into(), 8000), peer, "a");
         }
         let peers: Vec<_> = node.offers().iter().map(|heard| heard.offer.peer.0).collect();
         assert_eq!(peers, [1, 3]);

@@ -60,6 +60,8 @@ mod peers;
 mod registry;
 mod report;
 mod retry;
+#[cfg(test)]
+mod scene;
 mod share;
 mod snapshot;
 

@@ -1,8 +1,9 @@
 use super::*;
 use crate::exit::ExitCode;
+use crate::node::scene::{answer, hear, sent};
 use crate::node::{Signal, Subnet};
 use crate::wire::v0::{NameError, RegistryRequest, RegistryResponse};
-use crate::wire::{Deframer, FieldText, Frame, Malformed};
+use crate::wire::{FieldText, Malformed};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
@@ -110,29 +111,22 @@ impl Scene {
     fn answer(&mut self, known: &[(u32, Option<&str>)]) {
         let connection = self.id(registry());
         for &(peer, at) in known {
-            let Some(Transmit::Bytes { bytes, .. }) = self.node.transmit(connection) else {
-                panic!("nothing is asked");
-            };
-            let asked = Deframer::default().next(bytes, &mut 0);
-            let lookup = RegistryRequest::Lookup(PeerId(peer));
-            assert_eq!(asked, Ok(Some(Frame::Message(lookup))));
-            let len_bytes = bytes.len();
-            self.node.transmitted(self.now, connection, len_bytes);
+            let mut lookup = Vec::new();
+            RegistryRequest::Lookup(PeerId(peer)).encode(&mut lookup);
+            assert_eq!(sent(&mut self.node, self.now, connection), lookup);
             let response = match at {
                 Some(at) => RegistryResponse::Address(address(at)),
                 None => RegistryResponse::Error(FieldText::new("no")),
             };
-            let mut bytes = Vec::new();
-            response.encode(&mut bytes);
             self.now += Duration::from_millis(1);
-            self.handle(Input::Received { connection, bytes: &bytes });
+            answer(&mut self.node, self.now, connection, response);
+            self.drain();
         }
     }
 
     fn hear(&mut self, peer: u32, from: &str) {
-        let name = FileName::new("file").unwrap();
-        let bytes = Offer { peer: PeerId(peer), name }.encode();
-        self.handle(Input::Datagram { from: address(from), bytes: &bytes });
+        hear(&mut self.node, self.now, address(from), peer, "file");
+        self.drain();
     }
 
     fn hear_back(&mut self, from: Ipv4Addr) {

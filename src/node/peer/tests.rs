@@ -8,70 +8,20 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::content::Digest;
+use crate::node::scene::{
+    PEER, REGISTRY, actions, answer, dialed, hear, name, sent, settings, version,
+};
 use crate::node::{CloseHow, FetchError, NamePattern, Report};
 use crate::proto::Timer;
 use crate::wire::FieldText;
-use crate::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest, RegistryResponse};
-
-const REGISTRY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000);
-const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6000);
+use crate::wire::v0::{PeerMessage, RegistryRequest, RegistryResponse};
 
 fn node(now: Instant, kind: PeerKind) -> PeerNode {
     PeerNode::new(now, settings(kind))
 }
 
-fn settings(kind: PeerKind) -> PeerSettings {
-    PeerSettings {
-        kind,
-        id: PeerId(if matches!(kind, PeerKind::Guest(_)) { 0 } else { 7 }),
-        port: 1,
-        registry: REGISTRY,
-        offer_interval: Duration::from_secs(5),
-        simulate_checksum_failure: false,
-        exit_when_done: matches!(kind, PeerKind::Guest(_)),
-        limits: Limits::PEER,
-        seed: 1,
-    }
-}
-
 fn guest(timeout: Option<Duration>, retries_max: u32) -> PeerKind {
     PeerKind::Guest(GuestSettings { timeout, retries_max, on_conflict: OnConflict::Compare })
-}
-
-fn name(text: &str) -> FileName {
-    FileName::new(text).unwrap()
-}
-
-fn actions(node: &mut PeerNode) -> Vec<Action> {
-    std::iter::from_fn(|| node.poll_action()).collect()
-}
-
-/// Returns the connection that is being made.
-fn dialed(actions: &[Action], to: SocketAddrV4) -> ConnectionId {
-    let dialed = actions.iter().find_map(|action| match action {
-        Action::Dial { connection, to: there } if *there == to => Some(*connection),
-        _ => None,
-    });
-    dialed.unwrap_or_else(|| panic!("nobody calls {to}: {actions:?}"))
-}
-
-fn hear(node: &mut PeerNode, now: Instant, peer: u32, text: &str) {
-    let bytes = Offer { peer: PeerId(peer), name: name(text) }.encode();
-    node.handle(now, Input::Datagram { from: PEER, bytes: &bytes });
-}
-
-fn answer(node: &mut PeerNode, now: Instant, connection: ConnectionId, response: RegistryResponse) {
-    let mut bytes = Vec::new();
-    response.encode(&mut bytes);
-    node.handle(now, Input::Received { connection, bytes: &bytes });
-}
-
-/// Returns what goes out on a connection.
-fn sent(node: &mut PeerNode, now: Instant, connection: ConnectionId) -> Vec<u8> {
-    let Some(Transmit::Bytes { bytes, .. }) = node.transmit(connection) else { return Vec::new() };
-    let bytes = bytes.to_vec();
-    node.transmitted(now, connection, bytes.len());
-    bytes
 }
 
 fn exit(actions: &[Action]) -> Option<&Outcome> {
@@ -118,7 +68,7 @@ fn a_guest_only_looks_up_and_offers_and_serves_nothing() {
     let registry = dialed(&actions(&mut node), REGISTRY);
     node.handle(now, Input::Want(&[name("a")]));
     // Even from a peer that has the number with which guests acknowledge.
-    hear(&mut node, now, 0, "a");
+    hear(&mut node, now, PEER, 0, "a");
     node.handle(now, Input::Connected(registry));
     let mut lookup = Vec::new();
     RegistryRequest::Lookup(PeerId(0)).encode(&mut lookup);
@@ -126,8 +76,8 @@ fn a_guest_only_looks_up_and_offers_and_serves_nothing() {
     answer(&mut node, now, registry, RegistryResponse::Address(PEER));
     dialed(&actions(&mut node), PEER);
     assert_eq!(node.accept(now, PEER), None);
-    let version = Version { device: 1, inode: 1, size_bytes: 1, modified_ns: 1, changed_ns: 1 };
-    node.handle(now, Input::FileFound { path: name("b").into(), version, digest: None });
+    let (path, version) = (name("b").into(), version(1));
+    node.handle(now, Input::FileFound { path, version, digest: None });
     node.handle(now, Input::Broken { connection: registry, kind: io::ErrorKind::BrokenPipe });
     for seconds in 1..20 {
         node.handle_timeout(now + Duration::from_secs(seconds));
@@ -146,7 +96,7 @@ fn a_guest_says_why_it_gives_up() {
         let registry = dialed(&actions(&mut node), REGISTRY);
         node.handle(now, Input::WantMatching(&[NamePattern::new("*.iso").unwrap()]));
         node.handle(now, Input::Want(&[name("a")]));
-        offers.iter().for_each(|name| hear(&mut node, now, 3, name));
+        offers.iter().for_each(|name| hear(&mut node, now, PEER, 3, name));
         if is_reached {
             node.handle(now, Input::Connected(registry));
         }
@@ -177,7 +127,7 @@ fn the_next_request_goes_out_with_the_last_acknowledgments_and_those_are_never_l
     node.fetch.downloads_max = 1;
     let registry = dialed(&actions(&mut node), REGISTRY);
     node.handle(now, Input::Want(&[name("a"), name("b")]));
-    ["a", "b"].iter().for_each(|name| hear(&mut node, now, 3, name));
+    ["a", "b"].iter().for_each(|name| hear(&mut node, now, PEER, 3, name));
     node.handle(now, Input::Connected(registry));
     sent(&mut node, now, registry);
     answer(&mut node, now, registry, RegistryResponse::Address(PEER));
@@ -219,8 +169,8 @@ fn a_file_that_all_its_sources_have_too_large_is_wanted_no_longer() {
             answer(&mut node, now, registry, RegistryResponse::Registered(true));
         }
         node.handle(now, Input::Want(&[name("a")]));
-        hear(&mut node, now, 3, "a");
-        hear(&mut node, now, 4, "a");
+        hear(&mut node, now, PEER, 3, "a");
+        hear(&mut node, now, PEER, 4, "a");
         let told: Vec<_> = [PEER, other]
             .into_iter()
             .map(|at| {
@@ -253,7 +203,7 @@ fn wanting(now: Instant, sources: &[u32]) -> (PeerNode, ConnectionId) {
     sent(&mut node, now, registry);
     answer(&mut node, now, registry, RegistryResponse::Registered(true));
     node.handle(now, Input::Want(&[name("a")]));
-    sources.iter().for_each(|source| hear(&mut node, now, *source, "a"));
+    sources.iter().for_each(|source| hear(&mut node, now, PEER, *source, "a"));
     (node, registry)
 }
 
@@ -297,8 +247,8 @@ fn a_full_disk_ends_a_job_though_another_source_is_gone() {
     while sent(&mut node, now, registry).is_empty() {
         now = node.poll_timeout().unwrap().max(now);
         node.handle_timeout(now);
-        hear(&mut node, now, 3, "a");
-        hear(&mut node, now, 4, "a");
+        hear(&mut node, now, PEER, 3, "a");
+        hear(&mut node, now, PEER, 4, "a");
     }
     finds_the_disk_full(&mut node, now, registry);
     assert!(ends_with_an_unknown(&mut node, now, registry), "that is enough");
@@ -310,7 +260,7 @@ fn a_disk_that_was_full_once_ends_no_job() {
     let (mut node, registry) = wanting(now, &[3]);
     finds_the_disk_full(&mut node, now, registry);
     // Before the delay is over.
-    hear(&mut node, now, 4, "a");
+    hear(&mut node, now, PEER, 4, "a");
     assert!(!ends_with_an_unknown(&mut node, now, registry), "it was tried once");
     assert_eq!(node.fetch.open(), 1);
 }
@@ -337,7 +287,7 @@ fn a_source_that_failed_comes_last_until_it_has_served() {
         sent(&mut node, now, registry);
         answer(&mut node, now, registry, RegistryResponse::Registered(true));
         // Peer 3 fails twice, by itself.
-        ["a", "b"].iter().for_each(|file| hear(&mut node, now, 3, file));
+        ["a", "b"].iter().for_each(|file| hear(&mut node, now, PEER, 3, file));
         node.handle(now, Input::Want(&[name("a"), name("b")]));
         assert_eq!(look_up(&mut node, now, registry, PEER), 3);
         let dials = actions(&mut node).into_iter().filter_map(|action| match action {
@@ -351,7 +301,7 @@ fn a_source_that_failed_comes_last_until_it_has_served() {
         actions(&mut node);
 
         // So peer 4 is asked first. It fails, too, but once; then peer 3 serves the file.
-        [3, 4].iter().for_each(|peer| hear(&mut node, now, *peer, "c"));
+        [3, 4].iter().for_each(|peer| hear(&mut node, now, PEER, *peer, "c"));
         node.handle(now, Input::Want(&[name("c")]));
         assert_eq!(look_up(&mut node, now, registry, PEER), 4, "seed {seed}");
         let connection = dialed(&actions(&mut node), PEER);
@@ -371,7 +321,7 @@ fn a_source_that_failed_comes_last_until_it_has_served() {
         actions(&mut node);
 
         // Now peer 3 has failed less often.
-        [3, 4].iter().for_each(|peer| hear(&mut node, now, *peer, "d"));
+        [3, 4].iter().for_each(|peer| hear(&mut node, now, PEER, *peer, "d"));
         node.handle(now, Input::Want(&[name("d")]));
         assert_eq!(look_up(&mut node, now, registry, PEER), 3, "seed {seed}");
     }

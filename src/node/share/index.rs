@@ -151,16 +151,14 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::v0::FileName;
+    use crate::node::scene::{name, version};
 
     /// Enters files of so many bytes each, and gives how many of them are begun.
     fn begins(count: usize, size_bytes: u64) -> usize {
         let (mut index, mut paths) = (Index::default(), Paths::default());
         for n in 0..count {
-            let path = paths.intern_name(FileName::new(&format!("f{n}")).unwrap());
-            let inode = n as u64;
-            let version = Version { device: 1, inode, size_bytes, modified_ns: 0, changed_ns: 0 };
-            index.insert(&mut paths, path, version, None);
+            let path = paths.intern_name(name(&format!("f{n}")));
+            index.insert(&mut paths, path, version(size_bytes), None);
         }
         let mut begun = 0;
         while let Some(path) = index.next_unhashed() {

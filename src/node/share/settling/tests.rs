@@ -1,15 +1,14 @@
 //! A folder that changes, as a registered peer follows it.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use super::*;
 use crate::content::HashKind;
-use crate::limits::{HASH_AHEAD_BYTES, Limits, NEWS_PAUSE, OFFERS_PER_BATCH, SETTLED_AGE};
+use crate::limits::{HASH_AHEAD_BYTES, NEWS_PAUSE, OFFERS_PER_BATCH, SETTLED_AGE};
 use crate::node::peer::Connection;
+use crate::node::scene::{PEER, REGISTRY, answer, dialed, name, sent, settings, version};
 use crate::node::{ConnectionId, Input, Node, PeerKind, PeerNode, PeerSettings};
 use crate::proto::{CloseReason, Transmit};
-use crate::wire::PeerId;
 use crate::wire::v0::{FileName, Offer, PeerMessage, RegistryResponse};
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -28,34 +27,11 @@ struct Scene {
     refused: Vec<String>,
 }
 
-fn name(text: &str) -> FileName {
-    FileName::new(text).unwrap()
-}
-
-fn version(number: u64) -> Version {
-    Version {
-        device: 1,
-        inode: 1,
-        size_bytes: number,
-        modified_ns: number.into(),
-        changed_ns: number.into(),
-    }
-}
-
 impl Scene {
     fn new() -> Self {
         let now = Instant::now();
-        let settings = PeerSettings {
-            kind: PeerKind::Fixed,
-            id: PeerId(1),
-            port: 1,
-            registry: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000),
-            offer_interval: Duration::from_secs(3600),
-            simulate_checksum_failure: false,
-            exit_when_done: false,
-            limits: Limits::PEER,
-            seed: 1,
-        };
+        let offer_interval = Duration::from_secs(3600);
+        let settings = PeerSettings { offer_interval, ..settings(PeerKind::Fixed) };
         let mut scene = Self {
             node: PeerNode::new(now, settings),
             now,
@@ -66,20 +42,11 @@ impl Scene {
             refused: Vec::new(),
         };
         scene.drain();
-        let dialed = scene.actions.iter().find_map(|action| match action {
-            Action::Dial { connection, .. } => Some(*connection),
-            _ => None,
-        });
-        let connection = dialed.unwrap();
-        scene.feed(Input::Connected(connection));
-        while let Some(transmit) = scene.node.transmit(connection) {
-            let Transmit::Bytes { bytes, .. } = transmit else { panic!() };
-            let len_bytes = bytes.len();
-            scene.node.transmitted(now, connection, len_bytes);
-        }
-        let mut bytes = Vec::new();
-        RegistryResponse::Registered(true).encode(&mut bytes);
-        scene.feed(Input::Received { connection, bytes: &bytes });
+        let registry = dialed(&scene.actions, REGISTRY);
+        scene.feed(Input::Connected(registry));
+        sent(&mut scene.node, now, registry);
+        answer(&mut scene.node, now, registry, RegistryResponse::Registered(true));
+        scene.drain();
         scene.time_out();
         scene
     }
@@ -156,8 +123,7 @@ impl Scene {
 
     /// Someone asks for a file, which is opened; the connection.
     fn upload(&mut self, text: &str) -> ConnectionId {
-        let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7);
-        let connection = self.node.accept(self.now, from).unwrap();
+        let connection = self.node.accept(self.now, PEER).unwrap();
         let mut bytes = Vec::new();
         PeerMessage::Request(name(text)).encode(&mut bytes);
         self.feed(Input::Received { connection, bytes: &bytes });
