@@ -157,12 +157,10 @@ impl<M> Connections<M> {
         }
     }
 
-    /// Wakes a connection no more.
     pub(super) fn disarm(&mut self, id: ConnectionId) {
         self.deadlines.disarm(id);
     }
 
-    /// Returns when the next connection wants to be woken.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.next()
     }
@@ -177,14 +175,12 @@ impl<M> Connections<M> {
         self.slots.len() - self.uncounted
     }
 
-    /// Returns the machines of all open connections.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &M)> {
         self.slots.iter().map(|(slot, entry)| {
             (ConnectionId { slot: slot as u32, generation: entry.generation }, &entry.machine)
         })
     }
 
-    /// Returns all open connections.
     pub(super) fn ids(&self) -> Vec<ConnectionId> {
         self.iter().map(|(id, _)| id).collect()
     }

@@ -15,7 +15,6 @@ pub(super) struct Deadlines<K> {
 }
 
 impl<K: Copy + Ord> Deadlines<K> {
-    /// An empty queue.
     pub(super) fn new() -> Self {
         Self { queue: BTreeSet::new(), armed: BTreeMap::new() }
     }
@@ -30,14 +29,12 @@ impl<K: Copy + Ord> Deadlines<K> {
         self.queue.insert((at, key));
     }
 
-    /// Wakes `key` no more.
     pub(super) fn disarm(&mut self, key: K) {
         if let Some(at) = self.armed.remove(&key) {
             self.queue.remove(&(at, key));
         }
     }
 
-    /// Returns when the next key wants to be woken.
     pub(super) fn next(&self) -> Option<Instant> {
         self.queue.first().map(|&(at, _)| at)
     }

@@ -6,7 +6,6 @@ use super::FileError;
 use crate::exit::ExitCode;
 use crate::proto::CloseReason;
 
-/// Why a job ended without the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchError {
     /// Something with a file of ours failed.
@@ -22,9 +21,7 @@ pub enum FetchError {
     NotReached(Option<CloseReason>),
     /// It was offered, but did not come; why its last source failed, if one did.
     NotGiven(Option<CloseReason>),
-    /// What came never fitted its checksum.
     ChecksumWrong,
-    /// It is larger than the user allows.
     TooLarge,
     /// As many files are wanted already as may be.
     TooMany,

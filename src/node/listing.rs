@@ -41,24 +41,16 @@ pub struct ListNode {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    Hear {
-        until: Instant,
-    },
-    /// So many peers are still to be looked up.
-    LookUp {
-        left: usize,
-    },
+    Hear { until: Instant },
+    LookUp { peers_left: usize },
     Over,
 }
 
-/// Something on offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeardOffer {
-    /// What, and who offers it.
     pub offer: Offer,
     /// Where the last datagram came from.
     pub from: SocketAddrV4,
-    /// When it came.
     pub heard_at: Instant,
 }
 
@@ -67,7 +59,6 @@ pub struct HeardOffer {
 pub struct Subnet {
     /// One of them.
     pub address: Ipv4Addr,
-    /// How many bits, 32 at most.
     pub prefix_len: u8,
 }
 
@@ -111,7 +102,6 @@ impl ListNode {
         self.catalog.offers(&self.paths)
     }
 
-    /// Returns where a peer listens, if the registry told that.
     pub fn address(&self, peer: PeerId) -> Option<SocketAddrV4> {
         self.addresses.get(&peer).copied().flatten()
     }
@@ -130,7 +120,7 @@ impl ListNode {
         if new.is_empty() {
             return self.end();
         }
-        self.phase = Phase::LookUp { left: new.len() };
+        self.phase = Phase::LookUp { peers_left: new.len() };
         let mut registration = Registration::guest(now, &Rc::new(Limits::PROBE));
         for peer in new {
             self.addresses.insert(peer, None);
@@ -148,7 +138,7 @@ impl ListNode {
                 Ok(Some(RegistrationEvent::Address { peer, address })) => {
                     self.addresses.insert(peer, address);
                     match &mut self.phase {
-                        Phase::LookUp { left } if *left > 1 => *left -= 1,
+                        Phase::LookUp { peers_left } if *peers_left > 1 => *peers_left -= 1,
                         _ => self.end(),
                     }
                 }

@@ -103,7 +103,6 @@ pub trait Node {
     fn handle_timeout(&mut self, now: Instant);
     /// Returns when to call [`Node::handle_timeout`].
     fn poll_timeout(&self) -> Option<Instant>;
-    /// Returns the next action.
     fn poll_action(&mut self) -> Option<Action>;
     /// Returns the paths that actions and reports name.
     fn paths(&self) -> &Paths;
@@ -125,25 +124,16 @@ pub trait Node {
     }
 }
 
-/// What happened.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
-    /// A datagram came to the offer port.
-    Datagram {
-        from: SocketAddrV4,
-        /// All of it, or its first 74 bytes.
-        bytes: &'a [u8],
-    },
+    /// A datagram came to the offer port: all of it, or its first 74 bytes.
+    Datagram { from: SocketAddrV4, bytes: &'a [u8] },
     /// One [`Action::Send`] failed.
     NotSent { from: Ipv4Addr, kind: io::ErrorKind },
     /// The connection asked for with [`Action::Dial`] or [`Action::DialProgram`] is made.
     Connected(ConnectionId),
-    /// Bytes came.
-    Received {
-        connection: ConnectionId,
-        /// The bytes, all of which are consumed; never empty.
-        bytes: &'a [u8],
-    },
+    /// Bytes came, at least one. All of them are consumed.
+    Received { connection: ConnectionId, bytes: &'a [u8] },
     /// The other side sends no more.
     ReadClosed(ConnectionId),
     /// The connection could not be made, or broke; it is gone.
@@ -151,44 +141,22 @@ pub enum Input<'a> {
     /// The answer to [`Action::Describe`].
     Described { connection: ConnectionId, text: &'a str },
     /// The answer to [`Action::OpenSource`].
-    Opened {
-        /// The file that is open now.
-        file: FileId,
-        version: Version,
-    },
-    /// One [`Action::Write`] is carried out.
-    Written {
-        file: FileId,
-        /// All the bytes of the action.
-        len_bytes: usize,
-    },
-    /// The answer to [`Action::Commit`]: the file is safe under its final name.
-    Committed {
-        /// It was this one, closed now.
-        file: FileId,
-        /// Its final name: another than was wanted, with
-        /// [`OnConflict::Rename`](crate::content::OnConflict::Rename).
-        path: FilePath,
-        version: Version,
-    },
+    Opened { file: FileId, version: Version },
+    /// All bytes of one [`Action::Write`] are written.
+    Written { file: FileId, len_bytes: usize },
+    /// The answer to [`Action::Commit`]: the file is closed, and safe under its final name,
+    /// which is another than was wanted with
+    /// [`OnConflict::Rename`](crate::content::OnConflict::Rename).
+    Committed { file: FileId, path: FilePath, version: Version },
     /// An open, create, write, read or commit failed; the file is closed and, if it
     /// was partial, removed.
     FileFailed { file: FileId, error: FileError },
-    /// A complete file stands in the shared folder, at the start.
-    FileFound {
-        path: FilePath,
-        version: Version,
-        /// The digest of that version, if it is known.
-        digest: Option<Digest>,
-    },
-    /// A file stands in the shared folder: something happened to it, or the runner was
-    /// asked to look, or looks at all.
-    FileSeen {
-        path: FilePath,
-        /// As this version, after what happened.
-        version: Version,
-        sight: Sight,
-    },
+    /// A complete file stands in the shared folder, at the start. The digest is that of this
+    /// version, if it is known.
+    FileFound { path: FilePath, version: Version, digest: Option<Digest> },
+    /// A file stands in the shared folder: something happened to it, which made it this
+    /// version, or the runner was asked to look, or looks at all.
+    FileSeen { path: FilePath, version: Version, sight: Sight },
     /// No regular file stands in the shared folder under this name, or no longer.
     FileGone { path: FilePath },
     /// Not all that happened in the shared folder was told. Each file known is to be
@@ -200,12 +168,8 @@ pub enum Input<'a> {
     HashProgress { path: PathId, version: Version, hashed_bytes: u64 },
     /// The hash asked for is done, and the version was the same at both ends of it.
     Hashed { path: PathId, version: Version, digest: Digest },
-    /// The hash asked for failed.
-    HashFailed {
-        path: PathId,
-        /// Why; `Changed` if the file did not rest.
-        error: FileError,
-    },
+    /// The hash asked for failed; with `Changed` if the file did not rest.
+    HashFailed { path: PathId, error: FileError },
     /// The user wants these files: all that `exit_when_done` waits for.
     Want(&'a [FileName]),
     /// The user wants every file with such a name that is heard of.
@@ -220,14 +184,9 @@ pub enum Action {
     /// Send this datagram to the broadcast address. Failure is not reported: the
     /// offer is repeated anyway.
     Broadcast([u8; OFFER_BYTES]),
-    /// Send one datagram from an address of ours. Answered with `NotSent` if that fails.
-    Send {
-        from: Ipv4Addr,
-        /// To here; may be a broadcast address.
-        to: SocketAddrV4,
-        /// All of it.
-        datagram: [u8; OFFER_BYTES],
-    },
+    /// Send one datagram from an address of ours; `to` may be a broadcast address. Answered
+    /// with `NotSent` if that fails.
+    Send { from: Ipv4Addr, to: SocketAddrV4, datagram: [u8; OFFER_BYTES] },
     /// Make a connection. Answered with `Connected` or `Broken`.
     Dial { connection: ConnectionId, to: SocketAddrV4 },
     /// Make a connection to another program of the same user, by its number among those that
@@ -270,7 +229,6 @@ pub enum Action {
     Exit(Outcome),
 }
 
-/// How a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseHow {
     /// In order: what was sent arrives.
@@ -280,30 +238,19 @@ pub enum CloseHow {
     Reset,
 }
 
-/// A signal that ends the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGHUP.
     HangUp,
-    /// SIGINT.
     Interrupt,
-    /// SIGTERM.
     Terminate,
 }
 
-/// How the program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Every file that was wanted is there.
     AllDone,
     /// Every job has ended, `failed` of them without the file.
-    SomeFailed {
-        failed: usize,
-        /// How many are there.
-        done: usize,
-        /// Why the last one failed.
-        error: FetchError,
-    },
+    SomeFailed { failed: usize, done: usize, error: FetchError },
     /// The registry refused the registration; its words.
     Refused(crate::wire::FieldText),
     /// A signal came.

@@ -16,7 +16,6 @@ use crate::content::PathId;
 use crate::wire::FilePath;
 use crate::wire::v0::FileName;
 
-/// The paths that a node knows.
 #[derive(Debug, Default)]
 pub struct Paths {
     slots: Slab<Entry>,

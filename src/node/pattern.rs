@@ -23,7 +23,6 @@ impl NamePattern {
         Pattern::new(text).map(Self).map_err(|error| error.msg)
     }
 
-    /// Returns whether it matches this name.
     pub fn matches(&self, name: &FileName) -> bool {
         let name = name.as_str();
         self.0.as_str() == name || self.0.matches_with(name, MatchOptions::new())

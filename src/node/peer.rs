@@ -41,14 +41,12 @@ pub struct PeerSettings {
     pub offer_interval: Duration,
     /// Whether the first download of each file is taken for a wrong one.
     pub simulate_checksum_failure: bool,
-    /// Whether to end once every job has ended.
     pub exit_when_done: bool,
     pub limits: Limits,
     /// Where jitter and the choice among equal sources come from.
     pub seed: u64,
 }
 
-/// What kind of peer it is.
 #[derive(Clone, Copy, Debug)]
 pub enum PeerKind {
     /// Known by its id; it ends if the registry refuses that.
@@ -59,14 +57,11 @@ pub enum PeerKind {
     Guest(GuestSettings),
 }
 
-/// What a guest is told at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestSettings {
-    /// Give up after this long.
     pub timeout: Option<Duration>,
     /// How often all sources of a file are asked again before it is given up.
     pub retries_max: u32,
-    /// What to do if something stands under the name of a file.
     pub on_conflict: OnConflict,
 }
 
@@ -142,7 +137,6 @@ impl PeerNode {
         self.context.pump(connection);
     }
 
-    /// The registry tells something.
     fn on_link_event(&mut self, event: LinkEvent) {
         let Self { context, share, peers, fetch, .. } = self;
         match event {
@@ -264,7 +258,6 @@ impl PeerNode {
         peers.arm_expiry(context, share.offers_something(context));
     }
 
-    /// Ends the program if a part wants that.
     fn exit_if_told(&mut self) {
         if let Some(outcome) = self.context.take_outcome() {
             self.exit(outcome);

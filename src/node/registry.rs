@@ -19,7 +19,6 @@ use crate::proto::{CloseReason, Transmit};
 use crate::wire::v0::{RegistryRequest, RegistryResponse};
 use crate::wire::{FieldText, PeerId};
 
-/// The registry as pure state.
 #[derive(Debug)]
 pub struct RegistryNode {
     limits: Rc<Limits>,
@@ -27,7 +26,6 @@ pub struct RegistryNode {
     peers: BTreeMap<PeerId, SocketAddrV4>,
     addresses: BTreeMap<SocketAddrV4, PeerId>,
     actions: VecDeque<Action>,
-    /// It knows no files.
     paths: Paths,
 }
 
@@ -38,7 +36,6 @@ struct Client {
 }
 
 impl RegistryNode {
-    /// A registry that knows nobody.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits: Rc::new(limits),
@@ -50,17 +47,14 @@ impl RegistryNode {
         }
     }
 
-    /// Returns where a peer listens, if it is entered.
     pub fn address(&self, peer: PeerId) -> Option<SocketAddrV4> {
         self.peers.get(&peer).copied()
     }
 
-    /// Returns how many peers are entered.
     pub fn len(&self) -> usize {
         self.peers.len()
     }
 
-    /// Returns whether nobody is entered.
     pub fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }

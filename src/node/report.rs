@@ -26,12 +26,12 @@ pub enum Report {
     IdRefused { peer: PeerId, text: FieldText, next: PeerId },
     /// A peer: the registry refused us; we try again.
     RegistrationRefused { registry: SocketAddrV4, text: FieldText, retry_in: Duration },
-    /// A peer: no connection to the registry; we try again.
+    /// A peer: no connection to the registry; we try again. It is `again` so, if this is not
+    /// the first such report since the last registration.
     RegistryUnreachable {
         registry: SocketAddrV4,
         reason: CloseReason,
         retry_in: Duration,
-        /// Whether this is not the first such report since the last registration.
         again: bool,
     },
     /// A peer offers a file that it did not offer before.
@@ -49,19 +49,10 @@ pub enum Report {
     /// A download began.
     DownloadStarted { path: PathId, peer: PeerId, address: SocketAddrV4 },
     /// What came does not fit its checksum, and was wiped.
-    ChecksumFailed {
-        path: PathId,
-        peer: PeerId,
-        /// Whether this is only pretended.
-        is_simulated: bool,
-    },
-    /// The file could not be taken from a source; another, or the same later, is asked.
-    SourceFailed {
-        path: PathId,
-        peer: PeerId,
-        /// Why; `None` if the registry does not know it.
-        reason: Option<CloseReason>,
-    },
+    ChecksumFailed { path: PathId, peer: PeerId, is_simulated: bool },
+    /// The file could not be taken from a source; another, or the same later, is asked. There
+    /// is no reason if the registry does not know the source.
+    SourceFailed { path: PathId, peer: PeerId, reason: Option<CloseReason> },
     /// Every source has failed; they are asked again.
     AllSourcesFailed { path: PathId, retry_in: Duration },
     /// A wanted file is there, safe and verified.
@@ -99,11 +90,7 @@ pub enum Report {
     /// A file of ours cannot be read now.
     ReadFailed { path: PathId, error: FileError },
     /// List: the registry cannot be asked where the peers listen.
-    LookupsFailed {
-        registry: SocketAddrV4,
-        /// Why the connection to it is over.
-        reason: CloseReason,
-    },
+    LookupsFailed { registry: SocketAddrV4, reason: CloseReason },
     /// Doctor: something was found.
     Finding(Box<Finding>),
     /// Another program, which was asked for a file, tells what becomes of it.
@@ -122,7 +109,6 @@ impl Report {
         ShownReport { report: self, paths }
     }
 
-    /// Returns the file that it is about, if it is about one.
     pub fn path(&self) -> Option<PathId> {
         match *self {
             Self::OfferSeen { path, .. }

@@ -24,7 +24,6 @@ impl Backoff {
         self.longest = longest;
     }
 
-    /// Returns the next delay.
     pub(super) fn delay(&mut self, rng: &mut fastrand::Rng) -> Duration {
         let delay = self.next;
         self.next = (delay * 2).min(self.longest);

@@ -10,17 +10,14 @@ use crate::wire::{FilePath, PeerId};
 /// files or offers.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// The transfers under way.
     pub transfers: Vec<Transfer>,
     /// Open connections, in both directions.
     pub connections: usize,
-    /// Files that we share.
     pub files_shared: usize,
     /// Offers of others that are remembered.
     pub offers_known: usize,
     /// Peers that these are from; at a registry, the peers that are entered.
     pub peers_known: usize,
-    /// Jobs that have not ended.
     pub jobs_open: usize,
 }
 
@@ -29,7 +26,6 @@ pub struct Snapshot {
 pub struct Inventory {
     /// The files that we share, with their sizes in bytes, in order of their paths.
     pub shared: Vec<(FilePath, u64)>,
-    /// The offers of others, in order of their paths.
     pub offers: Vec<HeardOffer>,
 }
 
@@ -38,14 +34,11 @@ pub struct Inventory {
 pub struct Transfer {
     pub connection: ConnectionId,
     pub path: FilePath,
-    /// Whether it is coming in or going out.
     pub direction: Direction,
-    /// Where the other side is.
     pub address: SocketAddrV4,
     pub began: Instant,
     /// When any byte of it last moved, or it began.
     pub moved_at: Instant,
-    /// How much of it was received or sent.
     pub bytes: u64,
 }
 
@@ -54,10 +47,6 @@ pub struct Transfer {
 pub enum Direction {
     /// A download. Its size is not known before its end.
     In { peer: PeerId },
-    /// An upload.
-    Out {
-        size_bytes: u64,
-        /// Whether nothing more can be sent before more of the file is hashed.
-        waits_for_hash: bool,
-    },
+    /// An upload. It waits for the hash if nothing more can be sent before more is hashed.
+    Out { size_bytes: u64, waits_for_hash: bool },
 }

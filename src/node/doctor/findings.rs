@@ -13,7 +13,6 @@ use crate::wire::PeerId;
 /// An address of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// The interface that has it.
     pub name: String,
     pub address: Ipv4Addr,
     /// The network that it is in.
@@ -24,16 +23,11 @@ pub struct Interface {
     pub is_up: bool,
 }
 
-/// Something that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// About the offer port.
     Port(PortFinding),
-    /// About the registry.
     Registry(RegistryFinding),
-    /// About an address of this machine.
     Interface(InterfaceFinding),
-    /// About a peer that was heard.
     Peer(PeerFinding),
 }
 
@@ -41,7 +35,6 @@ pub enum Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortFinding {
     pub port: u16,
-    /// Why it cannot.
     pub error: Option<ErrorKind>,
 }
 
@@ -52,11 +45,8 @@ pub struct RegistryFinding {
     pub registry: String,
     /// Its address; `None` if the name of its host has none.
     pub address: Option<SocketAddrV4>,
-    /// How long connecting to it took.
     pub connected_in: Option<Duration>,
-    /// How long a lookup took.
     pub answered_in: Option<Duration>,
-    /// Why it did not answer.
     pub failure: Option<CloseReason>,
 }
 
@@ -64,19 +54,15 @@ pub struct RegistryFinding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceFinding {
     pub interface: Interface,
-    /// Where offers go.
     pub to: Option<SocketAddrV4>,
     /// Why they do not.
     pub error: Option<NotSent>,
-    /// Whether our own datagram came back.
     pub is_heard_back: bool,
     /// Offers heard from its network.
     pub offers: u64,
-    /// The peers that they came from.
     pub peers: BTreeSet<PeerId>,
 }
 
-/// Why no datagram was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSent {
     /// The offer port could not be had, so nothing was tried.
@@ -85,18 +71,15 @@ pub enum NotSent {
     Refused(ErrorKind),
 }
 
-/// A peer that was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerFinding {
     pub id: PeerId,
     /// Where its first offer came from.
     pub from: Ipv4Addr,
-    /// Offers heard.
     pub offers: u64,
     pub place: PeerPlace,
 }
 
-/// Where a peer listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerPlace {
     /// No registry told.
@@ -107,7 +90,6 @@ pub enum PeerPlace {
     At(SocketAddrV4, Result<Duration, CloseReason>),
 }
 
-/// Everything that was found.
 #[derive(Debug)]
 pub(super) struct Findings {
     pub(super) port: PortFinding,
@@ -128,45 +110,21 @@ pub enum Verdict {
     /// No offer leaves this machine.
     NothingSent(NothingSent),
     /// No broadcast comes back.
-    NothingBack {
-        /// The names of the interfaces used.
-        interfaces: Vec<String>,
-        port: u16,
-    },
+    NothingBack { interfaces: Vec<String>, port: u16 },
     /// No peer was heard, though nothing is in the way here.
     NobodyHeard { port: u16 },
-    /// The registry knows none of the peers heard.
-    NobodyKnown {
-        /// Where the registry is, as the user has it.
-        registry: String,
-        /// How many peers were heard.
-        peers: usize,
-    },
-    /// None of the peers that the registry knows was reached; the first of them.
-    NobodyReached {
-        id: PeerId,
-        /// Where its first offer came from.
-        from: Ipv4Addr,
-        /// Where it should listen.
-        address: SocketAddrV4,
-        /// Why it was not reached.
-        reason: CloseReason,
-    },
-    /// Files can be exchanged.
-    Fine {
-        /// With so many peers.
-        reached: usize,
-        /// Of so many heard.
-        peers: usize,
-        /// What is shared here is not found, though.
-        problem: Option<NothingSent>,
-    },
+    /// The registry, here as the user has it, knows none of the peers heard.
+    NobodyKnown { registry: String, peers: usize },
+    /// None of the peers that the registry knows was reached; the first of them, and where its
+    /// first offer came from.
+    NobodyReached { id: PeerId, from: Ipv4Addr, address: SocketAddrV4, reason: CloseReason },
+    /// Files can be exchanged, but with a problem what is shared here is not found.
+    Fine { reached: usize, peers: usize, problem: Option<NothingSent> },
 }
 
 /// Why no offer leaves this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NothingSent {
-    /// The names of the interfaces used.
     pub interfaces: Vec<String>,
     /// Why none leaves by the first of them.
     pub error: NotSent,
@@ -174,7 +132,6 @@ pub struct NothingSent {
 }
 
 impl Verdict {
-    /// Returns the exit code that scripts know it by.
     pub fn code(&self) -> ExitCode {
         match self {
             Self::NoPort(PortFinding { error: Some(ErrorKind::AddrInUse), .. }) => {

@@ -41,7 +41,6 @@ use crate::proto::{CloseReason, Timer, Transmit};
 use crate::wire::PeerId;
 use crate::wire::v0::{FileName, Offer};
 
-/// What the doctor is told at its start.
 #[derive(Debug)]
 pub struct DoctorSettings {
     pub port: u16,
@@ -72,7 +71,6 @@ pub struct DoctorNode {
     connections: Connections<Connection>,
     registry: Option<ConnectionId>,
     actions: VecDeque<Action>,
-    /// It knows no files.
     paths: Paths,
 }
 
@@ -145,7 +143,6 @@ impl DoctorNode {
         node
     }
 
-    /// Returns what follows from everything that was found.
     pub fn verdict(&self) -> Verdict {
         self.findings.verdict()
     }

@@ -27,13 +27,11 @@ impl Fetch {
         }
     }
 
-    /// Returns the job that compares what stands under this path.
     pub(crate) fn comparing(&self, path: PathId) -> Option<JobId> {
         let id = *self.by_path.get(&path)?;
         matches!(self.state(id), Some(State::Comparing { .. })).then_some(id)
     }
 
-    /// What stands there is hashed.
     pub(crate) fn on_compared(&mut self, ctx: &mut Context, id: JobId, there: Digest) {
         let Some(job) = self.jobs.get(&id) else { return };
         let (path, State::Comparing { digest, .. }) = (job.path, job.state) else { return };

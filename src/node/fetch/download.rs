@@ -49,7 +49,6 @@ impl Fetch {
         ctx.pump(connection);
     }
 
-    /// Fetches the next file on a connection that was kept.
     pub(super) fn fetch_on(
         &mut self,
         ctx: &mut Context,
@@ -89,7 +88,6 @@ impl Fetch {
         }
     }
 
-    /// Bytes came on the connection of a download.
     pub(crate) fn on_bytes(
         &mut self,
         ctx: &mut Context,
@@ -119,7 +117,6 @@ impl Fetch {
         }
     }
 
-    /// Bytes were written to a partial file.
     pub(crate) fn on_written(
         &mut self,
         ctx: &mut Context,
@@ -169,7 +166,6 @@ impl Fetch {
         }
     }
 
-    /// The socket took some bytes of a download.
     pub(crate) fn on_transmitted(
         &mut self,
         ctx: &mut Context,
@@ -277,7 +273,6 @@ impl Fetch {
         self.end_if_done(ctx);
     }
 
-    /// Closes the connection of a download.
     pub(super) fn close(
         &mut self,
         ctx: &mut Context,

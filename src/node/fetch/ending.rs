@@ -8,19 +8,16 @@ use crate::node::peers::Peers;
 use crate::node::{FetchError, Outcome, Report};
 use crate::proto::CloseReason;
 
-/// How many jobs have come to which end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) done: usize,
     pub(super) failed: usize,
     /// Patterns that no name ever matched.
     unmatched: usize,
-    /// Why the last one failed.
     error: Option<FetchError>,
 }
 
 impl Tally {
-    /// A job has failed.
     pub(super) fn fail(&mut self, error: FetchError) {
         self.failed += 1;
         self.error = Some(error);
@@ -33,7 +30,6 @@ impl Tally {
 }
 
 impl Fetch {
-    /// A job fails for good.
     pub(super) fn fail(&mut self, ctx: &mut Context, id: JobId, error: FetchError) {
         if let Some(job) = self.jobs.get(&id) {
             ctx.report(Report::FetchFailed { path: job.path, error });
@@ -42,7 +38,6 @@ impl Fetch {
         self.end_if_done(ctx);
     }
 
-    /// Returns how many jobs have not ended.
     pub(crate) fn open(&self) -> usize {
         self.jobs.len() - self.tally.done - self.tally.failed
     }
@@ -93,7 +88,6 @@ impl Fetch {
         self.end_if_done(ctx);
     }
 
-    /// Returns why a job is not done by now.
     pub(super) fn why_not(&self, peers: &Peers, id: JobId) -> FetchError {
         let Some(job) = self.jobs.get(&id).filter(|job| job.was_offered) else {
             return why_nothing(peers);
@@ -111,7 +105,6 @@ impl Fetch {
     }
 }
 
-/// Returns why something was never offered.
 fn why_nothing(peers: &Peers) -> FetchError {
     match !peers.link.was_registered && peers.catalog.paths().next().is_none() {
         true => FetchError::Unreachable,

@@ -19,7 +19,8 @@
 //! last acknowledgments, while the file before is synced.
 //!
 //! With a guest, something that stands under the final name may lead from Committing to
-//! Comparing, and from there to the end.
+//! Comparing: what came is removed again, and what stands there is hashed, to see whether it
+//! is equal. From there the way leads to the end.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -42,7 +43,6 @@ pub(super) struct Job {
     /// Written by `Fetch::enter` alone.
     pub(super) state: State,
     pub(super) failures: Failures,
-    /// Whether it was ever on offer.
     pub(super) was_offered: bool,
     /// Whether a connection to a source was ever made.
     pub(super) was_connected: bool,
@@ -50,37 +50,19 @@ pub(super) struct Job {
     pub(super) checksum_failure_is_due: bool,
 }
 
-/// Where a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     ExpectOffer,
     Waiting,
-    ExpectAddress {
-        source: PeerId,
-    },
-    Downloading {
-        source: PeerId,
-        began: Instant,
-        connection: ConnectionId,
-        file: Option<FileId>,
-    },
-    Committing {
-        source: PeerId,
-        began: Instant,
-        digest: Digest,
-        size_bytes: u64,
-    },
-    /// What came is removed again; what stood there is hashed, to see whether it is equal.
-    Comparing {
-        digest: Digest,
-        size_bytes: u64,
-    },
+    ExpectAddress { source: PeerId },
+    Downloading { source: PeerId, began: Instant, connection: ConnectionId, file: Option<FileId> },
+    Committing { source: PeerId, began: Instant, digest: Digest, size_bytes: u64 },
+    Comparing { digest: Digest, size_bytes: u64 },
     BackedOff,
     Done,
     Failed(FetchError),
 }
 
-/// How the sources of a job failed.
 #[derive(Debug)]
 pub(super) struct Failures {
     /// Sources that failed since the last delay: none is asked again before the others.
@@ -92,10 +74,8 @@ pub(super) struct Failures {
     was_full: bool,
     /// Whether the file is larger than allowed at each of them.
     are_too_large: bool,
-    /// How often all sources have failed.
     rounds: u32,
     backoff: Backoff,
-    /// How the last source failed.
     pub(super) last: Option<CloseReason>,
 }
 
@@ -121,7 +101,6 @@ impl Job {
 }
 
 impl State {
-    /// Returns whether the job is over.
     pub(super) fn is_end(self) -> bool {
         matches!(self, Self::Done | Self::Failed(_))
     }
@@ -199,7 +178,6 @@ impl Failures {
         Ok(())
     }
 
-    /// Returns the delay before the next round.
     pub(super) fn delay(&mut self, rng: &mut fastrand::Rng) -> std::time::Duration {
         self.backoff.delay(rng)
     }

@@ -52,7 +52,6 @@ pub(super) struct Fetch {
     next_job: u64,
     /// Patterns that names are held against as they are heard of.
     searches: Vec<Search>,
-    /// Counts the jobs that have ended.
     tally: Tally,
     /// Jobs that take up a source: at most `downloads_max`.
     active: BTreeMap<JobId, PeerId>,
@@ -74,12 +73,10 @@ pub(super) enum Wake {
     Compare(JobId),
     /// A search may have listened for long enough.
     Searches,
-    /// The time of a guest is over.
     GiveUp,
 }
 
 impl Fetch {
-    /// Wants nothing yet.
     pub(super) fn new(ctx: &mut Context, downloads_max: usize) -> Self {
         if let Some(timeout) = ctx.guest().and_then(|guest| guest.timeout) {
             ctx.deadlines.arm(PeerWake::Fetch(Wake::GiveUp), ctx.now + timeout);
@@ -98,7 +95,6 @@ impl Fetch {
         }
     }
 
-    /// A deadline has come.
     pub(super) fn on_wake(&mut self, ctx: &mut Context, peers: &mut Peers, wake: Wake) {
         match wake {
             Wake::Retry(job) => self.on_retry(ctx, peers, job),
@@ -108,7 +104,6 @@ impl Fetch {
         }
     }
 
-    /// The user wants these files.
     pub(super) fn want(
         &mut self,
         ctx: &mut Context,
@@ -174,7 +169,6 @@ impl Fetch {
         }
     }
 
-    /// Returns the state of a job.
     fn state(&self, job: JobId) -> Option<State> {
         self.jobs.get(&job).map(|job| job.state)
     }
@@ -208,7 +202,6 @@ impl Fetch {
         self.arrived.remove(&id);
     }
 
-    /// A peer was heard to offer a path.
     pub(super) fn on_offer(
         &mut self,
         ctx: &mut Context,
@@ -251,7 +244,6 @@ impl Fetch {
         }
     }
 
-    /// Returns whether there are jobs that have not begun.
     fn has_more_to_fetch(&self) -> bool {
         self.active.len() + self.arrived.len() < self.open()
     }
@@ -281,7 +273,6 @@ impl Fetch {
         }
     }
 
-    /// All sources of a job have failed.
     fn back_off(&mut self, ctx: &mut Context, peers: &Peers, id: JobId) {
         let rounds_max = ctx.guest().map_or(u32::MAX, |guest| guest.retries_max);
         let error = self.why_not(peers, id);
@@ -307,7 +298,6 @@ impl Fetch {
         ranked.min().map(|(.., peer)| peer)
     }
 
-    /// The registry has answered a lookup.
     pub(super) fn on_address(
         &mut self,
         ctx: &mut Context,

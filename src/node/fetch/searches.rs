@@ -13,7 +13,6 @@ use crate::node::share::Share;
 use crate::node::{NamePattern, PathId};
 use crate::wire::FilePath;
 
-/// A pattern that names are held against.
 #[derive(Debug)]
 pub(super) struct Search {
     pattern: NamePattern,
@@ -48,7 +47,6 @@ impl Fetch {
         }
     }
 
-    /// A path was heard.
     pub(crate) fn match_path(
         &mut self,
         ctx: &mut Context,

@@ -10,7 +10,6 @@ use crate::proto::v0::{Download, Registration, Upload};
 use crate::proto::{Accepted, CloseReason, FileId, Transmit};
 use crate::wire::PeerId;
 
-/// A connection of a peer.
 #[derive(Debug)]
 pub(crate) enum Connection {
     /// To the registry.
@@ -32,7 +31,6 @@ pub(crate) struct AcceptedConnection {
     pub(crate) accepted: Accepted,
 }
 
-/// A connection on which files go out.
 #[derive(Debug)]
 pub(crate) struct UploadConnection {
     pub(crate) from: SocketAddrV4,
@@ -42,18 +40,15 @@ pub(crate) struct UploadConnection {
     pub(crate) served: Option<Box<Served>>,
 }
 
-/// A connection on which files come in.
 #[derive(Debug)]
 pub(crate) struct DownloadConnection {
     pub(crate) source: PeerId,
-    /// Where that peer listens.
     pub(crate) address: SocketAddrV4,
     /// The job whose file was requested last.
     pub(crate) job: JobId,
     pub(crate) download: Download,
 }
 
-/// The file of an upload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Served {
     pub(crate) path: PathId,
@@ -65,7 +60,6 @@ pub(crate) struct Served {
 }
 
 impl Connection {
-    /// Returns what to send next.
     pub(super) fn transmit(&self) -> Option<Transmit<'_>> {
         match self {
             Self::Registration(registration) => registration.transmit(),
@@ -87,7 +81,6 @@ impl Connection {
         }
     }
 
-    /// Returns when it wants to be woken.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self {
             Self::Registration(registration) => registration.poll_timeout(),
@@ -98,7 +91,6 @@ impl Connection {
         }
     }
 
-    /// Checks its deadlines.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         match self {
             Self::Registration(registration) => registration.handle_timeout(now),

@@ -21,7 +21,6 @@ use crate::node::paths::Paths;
 use crate::node::{Action, Outcome, Report, share};
 use crate::proto::{CloseReason, FileId};
 
-/// What the parts of a peer have in common.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) now: Instant,
@@ -40,16 +39,12 @@ pub(crate) struct Context {
     outcome: Option<Outcome>,
 }
 
-/// What an open file is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FileUse {
-    /// Sent on this connection.
     Source(ConnectionId),
-    /// The partial file of this job.
     Partial(JobId),
 }
 
-/// What a deadline wakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wake {
     /// The registry is to be dialed.
@@ -87,12 +82,10 @@ impl Context {
         }
     }
 
-    /// Something is to be done.
     pub(crate) fn act(&mut self, action: Action) {
         self.actions.push_back(action);
     }
 
-    /// Something is to be told.
     pub(crate) fn report(&mut self, report: Report) {
         self.tell_programs(&report);
         self.act(Action::Report(report));
@@ -135,14 +128,12 @@ impl Context {
         self.files.remove(&file)
     }
 
-    /// Closes a file that is open.
     pub(crate) fn discard(&mut self, file: FileId) {
         if self.forget_file(file).is_some() {
             self.act(Action::Discard(file));
         }
     }
 
-    /// Returns the file opened last.
     #[cfg(test)]
     pub(super) fn last_file(&self) -> Option<FileId> {
         self.files.keys().next_back().copied()
@@ -176,7 +167,6 @@ impl Context {
         Some(connection)
     }
 
-    /// Returns the connection of an upload.
     pub(crate) fn upload(&mut self, id: ConnectionId) -> Option<&mut UploadConnection> {
         match self.connections.get_mut(id)? {
             Connection::Upload(connection) => Some(connection),
@@ -184,7 +174,6 @@ impl Context {
         }
     }
 
-    /// Returns the connection of a download.
     pub(crate) fn download(&mut self, id: ConnectionId) -> Option<&mut DownloadConnection> {
         match self.connections.get_mut(id)? {
             Connection::Download(connection) => Some(connection),

@@ -21,7 +21,6 @@ use crate::node::paths::Paths;
 use crate::wire::PeerId;
 use crate::wire::v0::Offer;
 
-/// The offers heard.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     expiry: Duration,
@@ -35,7 +34,6 @@ pub(crate) struct Catalog {
 
 type Queued = (Instant, PathId, PeerId);
 
-/// Whether an offer was news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// This peer did not offer this path before.
@@ -54,7 +52,6 @@ struct Heard {
     queued_at: Instant,
 }
 
-/// An offer that was forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone {
     pub(super) peer: PeerId,
@@ -162,7 +159,6 @@ impl Catalog {
         self.queue.insert((heard.queued_at, path, peer))
     }
 
-    /// Takes an offer out of all tables.
     fn forget(&mut self, paths: &mut Paths, queued: Queued) -> Gone {
         let (_, path, peer) = queued;
         self.queue.remove(&queued);
@@ -185,7 +181,6 @@ impl Catalog {
         Gone { peer, path, is_last }
     }
 
-    /// Returns when the next offer may expire.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         self.queue.first().map(|&(at, ..)| at + self.expiry)
     }
@@ -203,17 +198,14 @@ impl Catalog {
         gone
     }
 
-    /// Returns how many offers are remembered.
     pub(crate) fn len(&self) -> usize {
         self.offers.len()
     }
 
-    /// Returns how many peers they are from.
     pub(crate) fn peers(&self) -> usize {
         self.peers.len()
     }
 
-    /// Returns the peers that offer anything.
     pub(crate) fn peer_ids(&self) -> impl Iterator<Item = PeerId> + use<'_> {
         self.peers.keys().copied()
     }
@@ -228,7 +220,6 @@ impl Catalog {
         sources.map(|(&(_, peer), heard)| (peer, heard))
     }
 
-    /// Returns the paths on offer.
     pub(crate) fn paths(&self) -> impl Iterator<Item = PathId> + use<'_> {
         self.paths.keys().copied()
     }
@@ -250,7 +241,6 @@ impl Catalog {
         self.peers.get(&peer).map_or(0, |peer| peer.failures)
     }
 
-    /// Counts a failed download from a peer.
     pub(crate) fn note_failure(&mut self, peer: PeerId) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.failures = peer.failures.saturating_add(1);

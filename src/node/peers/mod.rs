@@ -17,25 +17,20 @@ use super::{PathId, Report};
 use crate::wire::PeerId;
 use crate::wire::v0::Offer;
 
-/// Who is there.
 #[derive(Debug)]
 pub(super) struct Peers {
     pub(super) catalog: Catalog,
     pub(super) link: RegistryLink,
 }
 
-/// What the registry tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
     /// It has entered us.
     Registered,
     /// Where a peer is; `None` if it does not know it.
     Address { peer: PeerId, address: Option<SocketAddrV4> },
-    /// The connection to it is over.
-    Lost {
-        /// Whether this is the first failure since the last registration.
-        is_first: bool,
-    },
+    /// The connection to it is over, for the first time since the last registration or not.
+    Lost { is_first: bool },
 }
 
 impl Peers {

@@ -12,10 +12,8 @@ use crate::wire::{FieldText, PeerId};
 
 use super::LinkEvent;
 
-/// What is known of the registry.
 #[derive(Debug)]
 pub(crate) struct RegistryLink {
-    /// The connection, made or being made.
     connection: Option<ConnectionId>,
     backoff: Backoff,
     /// Whether a registration was ever accepted, or a guest ever got through: a refusal
@@ -38,7 +36,6 @@ impl RegistryLink {
         }
     }
 
-    /// Makes the connection.
     pub(crate) fn dial(&mut self, ctx: &mut Context) {
         debug_assert_eq!(self.connection, None);
         let registration = match ctx.guest() {
@@ -67,7 +64,6 @@ impl RegistryLink {
         }
     }
 
-    /// Returns whether the registry has entered us, so that it can be asked.
     pub(crate) fn is_registered(&self, ctx: &mut Context) -> bool {
         self.registration(ctx).is_some()
     }
@@ -81,7 +77,6 @@ impl RegistryLink {
         }
     }
 
-    /// The connection is made.
     pub(crate) fn on_connected(
         &mut self,
         ctx: &mut Context,
@@ -161,7 +156,6 @@ impl RegistryLink {
         self.connection = None;
     }
 
-    /// The connection is over.
     pub(crate) fn on_lost(&mut self, ctx: &mut Context, reason: CloseReason) -> LinkEvent {
         self.connection = None;
         let is_first = self.failures == 0;

@@ -63,7 +63,6 @@ impl Share {
         self.hash_next(ctx);
     }
 
-    /// A hash failed.
     pub(crate) fn on_hash_failed(&mut self, ctx: &mut Context, path: PathId, error: FileError) {
         if !self.index.is_hashing(path) {
             // The hash of before, as above.

@@ -14,14 +14,11 @@ use crate::node::paths::Paths;
 use crate::node::retry::Backoff;
 use crate::wire::FilePath;
 
-/// One complete file.
 #[derive(Debug)]
 pub(super) struct LocalFile {
     /// The version that the fields below speak of.
     pub(super) version: Version,
-    /// How much of it is hashed.
     pub(super) hashed_bytes: u64,
-    /// Its digest, once all is hashed.
     pub(super) digest: Option<Digest>,
     /// Uploads of this version that wait for the hash, or may have to.
     pub(super) followers: BTreeSet<ConnectionId>,
@@ -73,7 +70,6 @@ impl Index {
         }
     }
 
-    /// Takes a file out.
     pub(super) fn remove(&mut self, paths: &mut Paths, path: PathId) -> Option<LocalFile> {
         let file = self.files.remove(&path)?;
         self.unhashed.remove(&path);
@@ -100,7 +96,6 @@ impl Index {
         self.hashing.remove(&path);
     }
 
-    /// Returns whether the hash of a file is under way.
     pub(super) fn is_hashing(&self, path: PathId) -> bool {
         self.hashing.contains_key(&path)
     }
@@ -115,12 +110,10 @@ impl Index {
         self.unhashed.first().copied().filter(|_| has_room)
     }
 
-    /// Returns a complete file.
     pub(super) fn get(&self, path: PathId) -> Option<&LocalFile> {
         self.files.get(&path)
     }
 
-    /// Returns a complete file.
     pub(super) fn get_mut(&mut self, path: PathId) -> Option<&mut LocalFile> {
         self.files.get_mut(&path)
     }
@@ -142,7 +135,6 @@ impl Index {
         self.order.iter().filter_map(size)
     }
 
-    /// Returns how many files there are.
     pub(super) fn len(&self) -> usize {
         self.files.len()
     }

@@ -82,17 +82,14 @@ impl Share {
         self.index.get(path).is_some() || self.settling.contains(path)
     }
 
-    /// Returns how many files are shared.
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Returns the files that are shared, with their sizes in bytes, in order of their paths.
     pub(super) fn sizes(&self) -> impl Iterator<Item = (FilePath, u64)> {
         self.index.sizes()
     }
 
-    /// A deadline has come.
     pub(super) fn on_wake(&mut self, ctx: &mut Context, wake: Wake) {
         match wake {
             Wake::Offers => self.offer_batch(ctx),

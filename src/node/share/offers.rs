@@ -10,7 +10,6 @@ const OFFERS: PeerWake = PeerWake::Share(Wake::Offers);
 const NEWS: PeerWake = PeerWake::Share(Wake::News);
 
 impl Share {
-    /// Returns whether anything is offered.
     pub(crate) fn offers_something(&self, ctx: &Context) -> bool {
         ctx.guest().is_none() && self.index.len() > 0
     }

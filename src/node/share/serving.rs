@@ -48,7 +48,6 @@ impl Share {
         }
     }
 
-    /// Bytes came on the connection of an upload.
     pub(crate) fn on_bytes(&mut self, ctx: &mut Context, id: ConnectionId, bytes: &[u8]) {
         let mut at = 0;
         let now = ctx.now;
@@ -61,7 +60,6 @@ impl Share {
         }
     }
 
-    /// The socket took some bytes of an upload.
     pub(crate) fn on_transmitted(&mut self, ctx: &mut Context, id: ConnectionId, len_bytes: usize) {
         let now = ctx.now;
         let Some(connection) = ctx.upload(id) else { return };
@@ -119,7 +117,6 @@ impl Share {
         ctx.act(Action::OpenSource { file, path });
     }
 
-    /// The file of an upload is open.
     pub(crate) fn on_opened(&mut self, ctx: &mut Context, file: FileId, version: Version) {
         let Some(FileUse::Source(id)) = ctx.file_use(file) else { return };
         let now = ctx.now;
@@ -175,14 +172,12 @@ impl Share {
         }
     }
 
-    /// Closes the connection of an upload.
     pub(super) fn close(&mut self, ctx: &mut Context, id: ConnectionId, reason: CloseReason) {
         if let Some(Connection::Upload(connection)) = ctx.close(id, reason) {
             self.on_lost(ctx, id, connection, reason);
         }
     }
 
-    /// The connection of an upload is over.
     pub(crate) fn on_lost(
         &mut self,
         ctx: &mut Context,

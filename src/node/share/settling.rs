@@ -38,14 +38,12 @@ pub(super) struct Settling {
 #[derive(Debug)]
 struct SettlingFile {
     version: Version,
-    /// If it does not change before.
     settled_at: Instant,
 }
 
 /// All files that are shared are observed, in the order of their paths.
 #[derive(Debug, Default)]
 struct LookAtAll {
-    /// The last one that was.
     cursor: Option<FilePath>,
     /// Whether it begins once more after the end.
     again: bool,
@@ -70,7 +68,6 @@ impl Share {
         self.share(ctx, path, version, digest);
     }
 
-    /// A file of our folder was observed.
     pub(crate) fn on_file_seen(
         &mut self,
         ctx: &mut Context,
@@ -102,7 +99,6 @@ impl Share {
         }
     }
 
-    /// No file stands in our folder under this path.
     pub(crate) fn on_file_gone(&mut self, ctx: &mut Context, path: PathId) {
         self.end_settling(ctx, path);
         self.lose_file(ctx, path, FileError::Missing);
@@ -129,7 +125,6 @@ impl Share {
         }
     }
 
-    /// A file may have settled.
     pub(super) fn on_settle_due(&mut self, ctx: &mut Context, path: PathId) {
         let Some(settling) = self.settling.files.get(&path) else { return };
         if ctx.now < settling.settled_at {
@@ -184,7 +179,6 @@ impl Share {
         }
     }
 
-    /// Observes the next files.
     pub(super) fn look_at_all(&mut self, ctx: &mut Context) {
         let Some(look) = &mut self.settling.look else { return };
         let mut last = None;
