@@ -33,8 +33,6 @@ pub(crate) mod control;
 pub(crate) mod crowd;
 pub(crate) mod download;
 pub(crate) mod floor;
-#[path = "../../tests/processes/messages.rs"]
-pub(crate) mod messages;
 pub(crate) mod others;
 mod place;
 pub(crate) mod probe;
@@ -54,6 +52,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
+pub(crate) use ::kit::messages;
 pub(crate) use place::{Place, subfolder};
 pub(crate) use process::{Ended, Process};
 pub(crate) use rounds::rounds;

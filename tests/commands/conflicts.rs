@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::harness::FakeSource;
-use crate::place::{Place, complaint, ends_with, said};
+use kit::{FakeSource, World};
 
 /// Has `file` fetched while `there` stands in its place; the code, and what is there then.
 #[track_caller]
 fn fetch(there: &[u8], how: &[&str], code: i32) -> (BTreeMap<String, Vec<u8>>, String) {
-    let place = Place::new();
-    let _share = place.share("mine", &[("file.txt", b"new")]);
-    place.folder("got", &[("file.txt", there)]);
-    let mut get = place.get(&[&["file.txt"], how].concat());
-    ends_with(&mut get, code);
+    let world = World::new();
+    let _share = world.share("mine", &[("file.txt", b"new")]);
+    world.folder("got", &[("file.txt", there)]);
+    let get = world.get(&[&["file.txt"], how].concat());
+    get.ends_with(code);
     if code != 0 {
-        complaint(&get);
+        get.complaint();
     }
-    (place.got(), said(&get))
+    (world.got(), get.said())
 }
 
 fn files(files: &[(&str, &[u8])]) -> BTreeMap<String, Vec<u8>> {
@@ -57,10 +56,10 @@ fn it_may_be_skipped_whatever_it_is() {
 
 #[test]
 fn skipping_asks_nobody() {
-    let place = Place::new();
-    place.folder("got", &[("file", b"old")]);
+    let world = World::new();
+    world.folder("got", &[("file", b"old")]);
     // Nobody offers it.
-    ends_with(&mut place.get(&["file", "--on-conflict", "skip"]), 0);
+    world.get(&["file", "--on-conflict", "skip"]).ends_with(0);
 }
 
 #[test]
@@ -78,16 +77,16 @@ fn the_old_one_may_be_replaced() {
 
 #[test]
 fn a_folder_is_never_replaced_and_no_link_is_followed() {
-    let place = Place::new();
-    let _share = place.share("mine", &[("folder", b"new"), ("link", b"new")]);
-    let got = place.folder("got", &[]);
-    let precious = place.folder("elsewhere", &[("precious", b"old")]).join("precious");
+    let world = World::new();
+    let _share = world.share("mine", &[("folder", b"new"), ("link", b"new")]);
+    let got = world.folder("got", &[]);
+    let precious = world.folder("elsewhere", &[("precious", b"old")]).join("precious");
     fs::create_dir(got.join("folder")).unwrap();
     symlink(&precious, got.join("link")).unwrap();
-    ends_with(&mut place.get(&["link"]), 9);
-    ends_with(&mut place.get(&["link", "--on-conflict", "skip"]), 0);
-    ends_with(&mut place.get(&["folder", "link", "--on-conflict", "skip"]), 10);
-    ends_with(&mut place.get(&["link", "--on-conflict", "replace"]), 0);
+    world.get(&["link"]).ends_with(9);
+    world.get(&["link", "--on-conflict", "skip"]).ends_with(0);
+    world.get(&["folder", "link", "--on-conflict", "skip"]).ends_with(10);
+    world.get(&["link", "--on-conflict", "replace"]).ends_with(0);
     assert_eq!(fs::read(&precious).unwrap(), b"old");
     assert_eq!(fs::read(got.join("link")).unwrap(), b"new");
     assert!(got.join("folder").is_dir());
@@ -95,17 +94,12 @@ fn a_folder_is_never_replaced_and_no_link_is_followed() {
 
 #[test]
 fn a_folder_in_the_way_is_found_before_anything_comes() {
-    let place = Place::new();
-    let _source = FakeSource::start(&place.world, place.registry.address, 9, "folder", |stream| {
-        FakeSource::send(stream, b"a part");
-        // Nothing more ever comes.
-        FakeSource::wait_for_close(stream);
-        false
-    });
-    fs::create_dir(place.folder("got", &[]).join("folder")).unwrap();
+    let world = World::new();
+    let _source = FakeSource::stalling(&world, 9, "folder", b"a part".to_vec());
+    fs::create_dir(world.folder("got", &[]).join("folder")).unwrap();
     for how in ["fail", "skip", "replace"] {
-        let mut get = place.get(&["folder", "--on-conflict", how]);
-        ends_with(&mut get, 9);
-        assert!(complaint(&get).contains("a folder stands under that name"), "{}", said(&get));
+        let get = world.get(&["folder", "--on-conflict", how]);
+        get.ends_with(9);
+        assert!(get.complaint().contains("a folder stands under that name"), "{}", get.said());
     }
 }

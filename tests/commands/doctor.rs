@@ -2,12 +2,8 @@
 
 use std::net::{SocketAddrV4, UdpSocket};
 
+use kit::{Answer, OfferRepeater, Process, ReservedPort, Server, Signal, World, await_until};
 use serde_json::Value;
-
-use crate::harness::{
-    Answer, OfferRepeater, Process, RegistryClient, ReservedPort, Server, Signal, World,
-    await_until,
-};
 
 /// The fields of each event, after those that all have, in their order.
 const FIELDS: [(&str, &str); 6] = [
@@ -20,20 +16,13 @@ const FIELDS: [(&str, &str); 6] = [
 ];
 
 fn start(world: &World, registry: SocketAddrV4, more: &[&str]) -> Process {
-    let (registry, broadcast) = (registry.to_string(), world.broadcast().to_string());
-    let mut arguments = vec!["doctor", "--registry", &registry, "--broadcast", &broadcast];
-    arguments.extend(["--interface", "127.0.0.1"]);
-    if !more.contains(&"--offer-interval") {
-        arguments.extend(["--offer-interval", "200ms"]);
-    }
-    arguments.extend(more);
-    Process::start("doctor", world.folder(), &arguments)
+    world.command_at(registry, &[&["doctor"], more].concat()).start()
 }
 
 /// What it tells people, which is all that it tells then.
 #[track_caller]
 fn words(world: &World, registry: SocketAddrV4, code: i32) -> Vec<String> {
-    let mut process = start(world, registry, &[]);
+    let process = start(world, registry, &[]);
     assert_eq!(process.await_exit_code(), code, "{:#?}", process.log());
     assert_eq!(process.stdout(), [""; 0]);
     assert_eq!(process.error_lines().len(), usize::from(code != 0), "{:#?}", process.log());
@@ -43,7 +32,7 @@ fn words(world: &World, registry: SocketAddrV4, code: i32) -> Vec<String> {
 /// What it tells programs: objects of the documented shape.
 #[track_caller]
 fn events(world: &World, registry: SocketAddrV4, code: i32) -> Vec<Value> {
-    let mut process = start(world, registry, &["--json"]);
+    let process = start(world, registry, &["--json"]);
     assert_eq!(process.await_exit_code(), code, "{:#?}", process.log());
     assert_eq!(process.log().len(), usize::from(code != 0), "{:#?}", process.log());
     let parse = |line: &String| serde_json::from_str::<Value>(line).unwrap();
@@ -76,16 +65,15 @@ fn assert_has(lines: &[String], part: &str) {
 #[test]
 fn a_peer_that_can_be_reached_is_told_with_its_address() {
     let world = World::new();
-    let registry = world.registry();
-    let mut peer = world.peer(7, registry.address).has("file", b"x").start();
+    let peer = world.peer(7).has("file", b"x").start();
     world.await_offer(7, "file");
 
-    let lines = words(&world, registry.address, 0);
+    let lines = words(&world, world.registry().address, 0);
     assert_has(&lines, "an own datagram came back; heard offers of 1 peer");
     assert_has(&lines, &format!("peer 7, heard from 127.0.0.1: connected to {}", peer.address));
     assert_has(&lines, "files can be exchanged with 1 of 1 peer");
 
-    let events = events(&world, registry.address, 0);
+    let events = events(&world, world.registry().address, 0);
     let found = event(&events, "peer");
     assert_eq!(found["peer"], 7);
     assert_eq!(found["address"], peer.address.to_string());
@@ -99,9 +87,9 @@ fn a_peer_that_can_be_reached_is_told_with_its_address() {
     let about = |line: &String| line.contains("dropped a datagram") || line.contains("doctor");
     let traces = || peer.process.log().into_iter().filter(about).count();
     await_until("a datagram was seen", || traces() == 1);
-    let known = RegistryClient::connect(registry.address).lookup(7);
+    let known = world.client().lookup(7);
     assert_eq!(known, Answer::address(peer.address));
-    assert!(!registry.process.log().iter().any(|line| line.contains("WARN")));
+    assert!(!world.registry().process.has_said("WARN"));
 }
 
 #[test]
@@ -128,7 +116,7 @@ fn a_name_that_nobody_knows_is_told_with_the_rest() {
     let name = "n".repeat(64);
     let arguments = ["doctor", "--registry", &name, "--broadcast", &broadcast];
     let more = ["--interface", "127.0.0.1", "--offer-interval", "50ms"];
-    let mut process = Process::start("doctor", world.folder(), &[&arguments[..], &more].concat());
+    let process = world.program(&[&arguments[..], &more].concat()).start();
     assert_eq!(process.await_exit_code(), 4);
     assert_has(&process.log(), "interface lo, 127.0.0.1/8");
     assert_has(&process.error_lines(), &format!("{name}:5000: its name is not known here"));
@@ -143,7 +131,7 @@ fn an_offer_port_that_is_taken_is_told_before_all_else() {
     let broadcast = format!("127.255.255.255:{port}");
     let arguments =
         ["doctor", "--registry", &nowhere, "--broadcast", &broadcast, "--interface", "lo"];
-    let mut process = Process::start("doctor", world.folder(), &arguments);
+    let process = world.program(&arguments).start();
     assert_eq!(process.await_exit_code(), 11);
     let line = format!("p2pfs: offer port {port} is in use by a program that does not share it");
     assert_has(&process.error_lines(), &line);
@@ -152,33 +140,29 @@ fn an_offer_port_that_is_taken_is_told_before_all_else() {
 #[test]
 fn where_nobody_offers_anything_nothing_could_be_fetched() {
     let world = World::new();
-    let registry = world.registry();
-    assert_has(&words(&world, registry.address, 3), "no offer was heard");
-    assert_eq!(event(&events(&world, registry.address, 3), "interface")["ok"], true);
+    assert_has(&words(&world, world.registry().address, 3), "no offer was heard");
+    assert_eq!(event(&events(&world, world.registry().address, 3), "interface")["ok"], true);
 }
 
 #[test]
 fn peers_that_are_heard_but_not_reached_are_told_apart() {
     let world = World::new();
-    let registry = world.registry();
-    let _stranger = OfferRepeater::start(&world, 5, "file");
-    let lines = words(&world, registry.address, 1);
+    let _stranger = OfferRepeater::start(&world, 5, &["file"]);
+    let lines = words(&world, world.registry().address, 1);
     assert_has(&lines, "peer 5, heard from 127.0.0.1: not known to the registry");
     assert_has(&lines, "knows none of 1 peer heard");
 
     let closed = ReservedPort::new();
-    let mut registration = RegistryClient::connect(registry.address);
-    let answer = registration.register(5, closed.address.port().into());
-    assert_eq!(answer, Answer::Registered(1));
+    let _registration = world.registered(5, closed.address.port());
     let refused = format!("at {}: connection refused", closed.address);
-    assert_has(&words(&world, registry.address, 1), &refused);
-    assert_eq!(event(&events(&world, registry.address, 1), "peer")["ok"], false);
+    assert_has(&words(&world, world.registry().address, 1), &refused);
+    assert_eq!(event(&events(&world, world.registry().address, 1), "peer")["ok"], false);
 }
 
 #[test]
 fn quiet_says_only_what_is_wrong() {
     let world = World::new();
-    let mut process = start(&world, ReservedPort::new().address, &["-q"]);
+    let process = start(&world, ReservedPort::new().address, &["-q"]);
     assert_eq!(process.await_exit_code(), 4);
     assert_eq!((process.stdout().len(), process.log().len()), (0, 1));
 }
@@ -188,7 +172,7 @@ fn a_signal_ends_it_while_it_listens() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let world = World::new();
         let nowhere = ReservedPort::new().address;
-        let mut process = start(&world, nowhere, &["--offer-interval", "1h"]);
+        let process = start(&world, nowhere, &["--offer-interval", "1h"]);
         await_until("it looks", || process.log().len() == 2);
         process.signal(signal);
         assert_eq!(process.await_exit_code(), code);

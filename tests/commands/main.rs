@@ -20,16 +20,6 @@
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
 
-#[path = "../processes/harness/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "shared with the tests of processes")]
-mod harness;
-#[path = "../processes/messages.rs"]
-#[allow(dead_code, reason = "shared with the tests of processes")]
-mod messages;
-#[path = "../processes/reference/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "shared with the tests of processes")]
-mod reference;
-
 mod conflicts;
 mod doctor;
 mod exit_codes;
@@ -37,7 +27,6 @@ mod get;
 mod json;
 mod list;
 mod options;
-mod place;
 mod progress;
 mod reference_beside;
 mod service;

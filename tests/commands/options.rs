@@ -2,22 +2,13 @@
 //! an environment in which nothing is there.
 
 use std::fs::File;
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
 
-use crate::harness::{ReservedPort, World};
+use kit::{Launch, Output, ReservedPort, World};
 
 fn p2pfs(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_p2pfs"))
-        .args(arguments)
-        .env_clear()
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+    let launch = Launch::new(Path::new("."), arguments).without_environment();
+    variables.iter().fold(launch, |launch, (name, value)| launch.env(name, *value)).output()
 }
 
 #[test]
@@ -25,8 +16,8 @@ fn a_variable_counts_unless_the_option_is_given_or_it_is_empty() {
     let (bad, bad_limit) = (("P2PFS_LISTEN", "nonsense"), ("P2PFS_CONNECTIONS_MAX", "many"));
     for variables in [[bad], [bad_limit]] {
         let output = p2pfs(&["registry"], &variables);
-        assert_eq!(output.status.code(), Some(2));
-        assert!(stderr(&output).contains(variables[0].1), "{}", stderr(&output));
+        assert_eq!(output.code, Some(2));
+        assert!(output.stderr.contains(variables[0].1), "{}", output.stderr);
     }
     for (variable, value, why) in [
         ("P2PFS_TIMEOUT", "soon", "not a time, such as 30s"),
@@ -34,27 +25,27 @@ fn a_variable_counts_unless_the_option_is_given_or_it_is_empty() {
         ("P2PFS_ON_CONFLICT", "ask", "fail, skip"),
         ("P2PFS_VERBOSE", "much", "invalid digit"),
     ] {
-        let said = stderr(&p2pfs(&["get", "a"], &[(variable, value)]));
+        let said = p2pfs(&["get", "a"], &[(variable, value)]).stderr;
         assert!(said.contains(&format!("for {variable}")) && said.contains(why), "{said}");
         assert!(!said.contains("--timeout"), "{said}");
     }
     let output = p2pfs(&["get", "a", "--timeout=late"], &[("P2PFS_TIMEOUT", "soon")]);
-    assert!(stderr(&output).contains("'--timeout <TIME>'"), "{}", stderr(&output));
+    assert!(output.stderr.contains("'--timeout <TIME>'"), "{}", output.stderr);
     // The next thing that is wrong shows that this one no longer counts.
     let output = p2pfs(&["registry", "--listen=also bad"], &[bad]);
-    assert!(stderr(&output).contains("also bad"), "{}", stderr(&output));
+    assert!(output.stderr.contains("also bad"), "{}", output.stderr);
     let world = World::new();
     let broadcast = ("P2PFS_BROADCAST", &*world.broadcast().to_string());
     let output = p2pfs(&["list", "--wait=50ms"], &[("P2PFS_OFFER_INTERVAL", ""), broadcast]);
-    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert_eq!(output.code, Some(3), "{}", output.stderr);
 }
 
 #[test]
 fn a_command_line_that_cannot_be_read_ends_with_an_event_for_who_wants_events_by_variable() {
     for (json, has_event) in [("1", true), ("yes", true), ("0", false), ("", false)] {
         let output = p2pfs(&["get"], &[("P2PFS_JSON", json)]);
-        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.code, Some(2), "{}", output.stderr);
+        let said = output.stdout;
         assert_eq!(said.contains(r#""event":"exit","code":2"#), has_event, "{json}: {said}");
     }
 }
@@ -64,7 +55,7 @@ fn a_given_option_wins_over_a_contrary_one_in_the_environment() {
     let line = ["peer", "--id=1", "--port=0", "--initial-folders=x", "--host=192.0.2.77"];
     let variables = [("P2PFS_DIR", "."), ("P2PFS_INTERFACE", "no-such-interface")];
     let output = p2pfs(&line, &variables);
-    assert!(stderr(&output).contains("192.0.2.77"), "{}", stderr(&output));
+    assert!(output.stderr.contains("192.0.2.77"), "{}", output.stderr);
     let (world, port) = (World::new(), ReservedPort::new());
     let [broadcast, registry] = [world.broadcast(), port.address].map(|at| at.to_string());
     let variables = [("P2PFS_BROADCAST", &*broadcast), ("P2PFS_REGISTRY", &registry)];
@@ -75,28 +66,28 @@ fn a_given_option_wins_over_a_contrary_one_in_the_environment() {
     ] {
         let more = [("P2PFS_QUIET", quiet), ("P2PFS_VERBOSE", verbose)];
         let output = p2pfs(line, &[&variables[..], &more].concat());
-        assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
-        assert_eq!(stderr(&output).contains("waiting for"), says_more, "{}", stderr(&output));
+        assert_eq!(output.code, Some(4), "{}", output.stderr);
+        assert_eq!(output.stderr.contains("waiting for"), says_more, "{}", output.stderr);
     }
     for both in [["-v", "-q"], ["-q", "-v"]] {
         let output = p2pfs(&[&["registry"], &both[..]].concat(), &[]);
-        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert_eq!(output.code, Some(2), "{}", output.stderr);
     }
 }
 
 #[test]
 fn an_option_that_would_change_nothing_is_refused() {
     let output = p2pfs(&["registry", "--progress-timeout=1s", "--listen=bad"], &[]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("--progress-timeout"), "{}", stderr(&output));
+    assert_eq!(output.code, Some(2));
+    assert!(output.stderr.contains("--progress-timeout"), "{}", output.stderr);
 }
 
 #[test]
 fn a_registry_is_at_the_address_of_one_machine() {
     for address in ["0.0.0.0", "255.255.255.255", "239.0.0.1:5000"] {
         let output = p2pfs(&["get", "a", "--timeout=50ms", "--registry", address], &[]);
-        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-        let said = stderr(&output);
+        assert_eq!(output.code, Some(2), "{}", output.stderr);
+        let said = output.stderr;
         assert!(said.contains(address) && said.contains("no machine has that address"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
@@ -106,7 +97,7 @@ fn a_registry_is_at_the_address_of_one_machine() {
 fn an_option_is_explained_as_what_it_is_for_the_command() {
     for (command, sends) in [("share", true), ("peer", true), ("get", false), ("list", false)] {
         let output = p2pfs(&[command, "--help"], &[("COLUMNS", "1000")]);
-        let text = String::from_utf8(output.stdout).unwrap();
+        let text = output.stdout;
         let parts = ["Send offers to", "Offer each file this often"];
         let shown = parts.map(|part| text.contains(part));
         assert_eq!(shown, [sends; 2], "{text}");
@@ -131,21 +122,20 @@ fn completions_and_the_manual_page_go_to_stdout() {
         (&["--version"], env!("CARGO_PKG_VERSION")),
     ] {
         let output = p2pfs(line, &[]);
-        assert_eq!(output.status.code(), Some(0), "{line:?}");
-        assert!(String::from_utf8(output.stdout).unwrap().contains(part), "{line:?}");
-        assert_eq!(output.stderr, b"", "{line:?}");
+        assert_eq!(output.code, Some(0), "{line:?}");
+        assert!(output.stdout.contains(part), "{line:?}");
+        assert_eq!(output.stderr, "", "{line:?}");
     }
     for line in [["man", "nonsense"], ["help", "nonsense"]] {
         let output = p2pfs(&line, &[]);
-        assert_eq!(output.status.code(), Some(2));
-        assert!(stderr(&output).contains("nonsense"), "{}", stderr(&output));
+        assert_eq!(output.code, Some(2));
+        assert!(output.stderr.contains("nonsense"), "{}", output.stderr);
     }
     let full = File::options().write(true).open("/dev/full").unwrap();
     for asks in ["man", "--help", "--version", "help"] {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_p2pfs"));
         let full = full.try_clone().unwrap();
-        let status = program.arg(asks).stdout(full).stderr(Stdio::null()).status().unwrap();
-        assert_eq!(status.code(), Some(8), "{asks}");
+        let output = Launch::new(Path::new("."), &[asks]).stdout(full).output();
+        assert_eq!(output.code, Some(8), "{asks}");
     }
 }
 
@@ -153,16 +143,9 @@ fn completions_and_the_manual_page_go_to_stdout() {
 #[test]
 fn nothing_around_it_is_needed() {
     let world = World::new();
-    let gone = world.folder().join("gone");
-    std::fs::create_dir(&gone).unwrap();
-    let broadcast = world.broadcast().to_string();
+    let gone = world.folder("gone", &[]);
     let script = "exec <&-; rmdir \"$PWD\"; exec \"$0\" \"$@\"";
-    let output = Command::new("/bin/sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_p2pfs"), "list", "--wait=50ms"])
-        .args(["--broadcast", &broadcast])
-        .current_dir(&gone)
-        .env_clear()
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let list = world.command(&["list", "--wait=50ms"]).in_folder(&gone).without_environment();
+    let output = list.under(["/bin/sh", "-c", script]).output();
+    assert_eq!(output.code, Some(3), "{}", output.stderr);
 }

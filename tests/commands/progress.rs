@@ -3,34 +3,31 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::TcpStream;
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
+use kit::messages::{self, digest_of};
+use kit::{FakeSource, Launch, Process, Signal, World, await_some, await_until, content};
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::process::{Pid, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
-
-use crate::harness::{FakeSource, Signal, World, await_until, content};
-use crate::messages::{self, digest_of};
 
 /// As long as a name can be: 64 bytes, 30 columns of them in letters of double width.
 const NAME: &str = "\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587}\u{4ef6}\u{6587} r\u{e9}sum\u{e9}.pdf";
 
 /// A program whose stderr is a terminal.
 struct AtTerminal {
-    child: Child,
+    process: Process,
     /// The picture, and every byte that made it.
     seen: Arc<Mutex<(vt100::Parser, Vec<u8>)>>,
-    reader: Option<JoinHandle<()>>,
+    reader: JoinHandle<()>,
 }
 
 impl AtTerminal {
-    fn start(columns: u16, arguments: &[&str]) -> Self {
+    fn start(columns: u16, launch: Launch) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -39,14 +36,7 @@ impl AtTerminal {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let name = ptsname(&ours, Vec::new()).unwrap();
         let theirs: OwnedFd = rustix::fs::openat(CWD, name, flags, Mode::empty()).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
-            .args(arguments)
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(theirs)
-            .spawn()
-            .unwrap();
+        let process = launch.env("NO_COLOR", "1").stderr(theirs).start();
         let [rows, columns] = [24, columns].map(|n| NonZero::new(n).unwrap());
         let parser = vt100::Parser::new(rows, columns, 0);
         let seen = Arc::new(Mutex::new((parser, Vec::new())));
@@ -62,51 +52,35 @@ impl AtTerminal {
                 }
             }
         });
-        Self { child, seen, reader: Some(reader) }
+        Self { process, seen, reader }
     }
 
     /// The lines that are not empty.
     fn lines(&self) -> Vec<String> {
-        let seen = self.seen.lock().unwrap();
-        let screen = seen.0.screen();
-        let rows = screen.rows(0, screen.size().1.into()).map(|row| row.trim_end().to_owned());
-        rows.filter(|row| !row.is_empty()).collect()
+        lines(&self.seen)
     }
 
     #[track_caller]
     fn await_line(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
-        let found = || self.lines().into_iter().find(|line| is_it(line));
-        let mut line = None;
-        await_until(what, || {
-            line = found();
-            line.is_some()
-        });
-        line.unwrap()
+        await_some(what, || self.lines().into_iter().find(|line| is_it(line)))
     }
 
-    /// Waits for its end: the exit code, what stands on the terminal, and what steered it.
+    /// Waits for its end with this code; returns what stands on the terminal, and what steered it.
     #[track_caller]
-    fn await_end(&mut self) -> (Option<i32>, Vec<String>, String) {
-        let mut code = None;
-        await_until("the program ends", || {
-            code = self.child.try_wait().unwrap();
-            code.is_some()
-        });
-        self.reader.take().unwrap().join().unwrap();
-        let bytes = self.seen.lock().unwrap().1.clone();
-        (code.unwrap().code(), self.lines(), String::from_utf8(bytes).unwrap())
+    fn await_end(self, code: i32) -> (Vec<String>, String) {
+        assert_eq!(self.process.await_exit_code(), code, "{:#?}", self.lines());
+        let lines_of = Arc::clone(&self.seen);
+        self.reader.join().unwrap();
+        let bytes = lines_of.lock().unwrap().1.clone();
+        (lines(&lines_of), String::from_utf8(bytes).unwrap())
     }
 }
 
-impl Drop for AtTerminal {
-    fn drop(&mut self) {
-        // Both fail if it has ended, which is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if thread::panicking() {
-            eprintln!("--- the terminal ---\n{:#?}", self.lines());
-        }
-    }
+fn lines(seen: &Mutex<(vt100::Parser, Vec<u8>)>) -> Vec<String> {
+    let seen = seen.lock().unwrap();
+    let screen = seen.0.screen();
+    let rows = screen.rows(0, screen.size().1.into()).map(|row| row.trim_end().to_owned());
+    rows.filter(|row| !row.is_empty()).collect()
 }
 
 /// What steers a terminal in a text: only moves of the cursor and clearing may.
@@ -122,13 +96,11 @@ fn assert_only_draws(text: &str) {
     }
 }
 
-/// A registry, and a source that sends the first of three parts of the file, and more of them
-/// when it is told.
+/// A source that sends the first of three parts of the file, and more of them when it is told.
 struct Scene {
+    _source: FakeSource,
     world: World,
-    registry: SocketAddrV4,
     go_on: mpsc::Sender<usize>,
-    _held: (crate::harness::Registry, FakeSource),
 }
 
 const PART_BYTES: usize = 64 * 1024;
@@ -136,40 +108,37 @@ const PART_BYTES: usize = 64 * 1024;
 impl Scene {
     fn new() -> Self {
         let world = World::new();
-        let registry = world.registry();
         let file = content(1, 3 * PART_BYTES);
         let (go_on, told) = mpsc::channel();
         let told = Mutex::new(told);
-        let source =
-            FakeSource::start(&world, registry.address, 7, NAME, move |stream: &TcpStream| {
-                let (mut parts, mut count) = (file.chunks(PART_BYTES), 1);
-                while parts.by_ref().take(count).all(|part| FakeSource::send(stream, part)) {
-                    if parts.len() == 0 {
-                        return FakeSource::send_eof(stream, &digest_of(&file));
-                    }
-                    let Ok(more) = told.lock().unwrap().recv() else { break };
-                    count = more;
+        let source = FakeSource::start(&world, 7, NAME, move |stream| {
+            let (mut parts, mut count) = (file.chunks(PART_BYTES), 1);
+            while parts.by_ref().take(count).all(|part| FakeSource::send(stream, part)) {
+                if parts.len() == 0 {
+                    return FakeSource::send_eof(stream, &digest_of(&file));
                 }
-                false
-            });
-        Self { world, registry: registry.address, go_on, _held: (registry, source) }
+                let Ok(more) = told.lock().unwrap().recv() else { break };
+                count = more;
+            }
+            false
+        });
+        Self { _source: source, world, go_on }
+    }
+
+    fn command(&self, more: &[&str]) -> Launch {
+        self.world.folder("got", &[]);
+        self.world.command(&[&["get", NAME, "-o", "got"], more].concat())
     }
 
     fn get(&self, columns: u16, more: &[&str]) -> AtTerminal {
-        let folder = self.world.shared_folder(1);
-        std::fs::create_dir_all(&folder).unwrap();
-        let (registry, broadcast) = (self.registry.to_string(), self.world.broadcast().to_string());
-        let mut arguments = vec!["get", NAME, "--registry", &registry, "--broadcast", &broadcast];
-        arguments.extend(["--interface", "127.0.0.1", "-o", folder.to_str().unwrap()]);
-        arguments.extend(more);
-        AtTerminal::start(columns, &arguments)
+        AtTerminal::start(columns, self.command(more))
     }
 }
 
 #[test]
 fn at_80_columns_each_download_and_a_summary() {
     let scene = Scene::new();
-    let mut get = scene.get(80, &[]);
+    let get = scene.get(80, &[]);
     let line = get.await_line("the download", |line| line.contains("from peer 7  "));
     assert!(line.contains(" 64.00 KiB ") && line.contains("KiB/s"), "{line}");
     assert!(line.starts_with("\u{6587}\u{4ef6}") && line.contains("... "), "{line}");
@@ -179,8 +148,7 @@ fn at_80_columns_each_download_and_a_summary() {
     assert_eq!(get.lines().iter().filter(|line| line.contains("from peer 7  ")).count(), 1);
 
     scene.go_on.send(2).unwrap();
-    let (code, lines, bytes) = get.await_end();
-    assert_eq!(code, Some(0), "{lines:#?}");
+    let (lines, bytes) = get.await_end(0);
     // What was drawn is gone, and what is left is for reading.
     assert!(!lines.iter().any(|line| line.contains("0 of 1 file")), "{lines:#?}");
     assert!(lines.iter().any(|line| line.starts_with("verified ")), "{lines:#?}");
@@ -193,7 +161,7 @@ fn at_80_columns_each_download_and_a_summary() {
 #[test]
 fn at_40_columns_how_much_and_how_fast() {
     let scene = Scene::new();
-    let mut get = scene.get(40, &[]);
+    let get = scene.get(40, &[]);
     let line = get.await_line("the download", |line| line.ends_with("KiB/s"));
     assert!(line.starts_with("\u{6587}\u{4ef6}") && line.contains(" 64.00 KiB "), "{line}");
     get.await_line("that it stands", |line| line.ends_with("stalled"));
@@ -201,15 +169,14 @@ fn at_40_columns_how_much_and_how_fast() {
     let summaries = get.lines().iter().filter(|line| line.starts_with("0 of 1 file")).count();
     assert_eq!(summaries, 1, "{:#?}", get.lines());
     scene.go_on.send(2).unwrap();
-    let (code, lines, bytes) = get.await_end();
-    assert_eq!(code, Some(0), "{lines:#?}");
+    let (_lines, bytes) = get.await_end(0);
     assert_only_draws(&bytes);
 }
 
 #[test]
 fn what_others_say_steers_no_terminal() {
     let scene = Scene::new();
-    let mut get = scene.get(80, &["-vv"]);
+    let get = scene.get(80, &["-vv"]);
     get.await_line("the download", |line| line.contains("from peer 7  "));
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_broadcast(true).unwrap();
@@ -222,32 +189,23 @@ fn what_others_say_steers_no_terminal() {
     // The picture is drawn again below it.
     get.await_line("the summary", |line| line.starts_with("0 of 1 file, 64.00 KiB, "));
     scene.go_on.send(2).unwrap();
-    let (code, lines, bytes) = get.await_end();
-    assert_eq!(code, Some(0), "{lines:#?}");
+    let (_lines, bytes) = get.await_end(0);
     assert_only_draws(&bytes);
 }
 
 #[test]
 fn with_quiet_there_is_nothing() {
     let scene = Scene::new();
-    let mut get = scene.get(80, &["-q"]);
+    let get = scene.get(80, &["-q"]);
     scene.go_on.send(2).unwrap();
-    let (code, lines, bytes) = get.await_end();
-    assert_eq!((code, lines), (Some(0), Vec::new()));
-    assert_eq!(bytes, "");
+    assert_eq!(get.await_end(0), (Vec::new(), String::new()));
 }
 
 #[test]
 fn share_shows_who_fetches_what() {
     let world = World::new();
-    let registry = world.registry();
-    let folder = world.shared_folder(1);
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("a.bin"), content(1, 192 << 10)).unwrap();
-    let (address, broadcast) = (registry.address.to_string(), world.broadcast().to_string());
-    let arguments = ["share", folder.to_str().unwrap(), "--registry", &address];
-    let arguments = [&arguments[..], &["--broadcast", &broadcast, "--interface", "127.0.0.1"]];
-    let mut share = AtTerminal::start(80, &arguments.concat());
+    world.folder("mine", &[("a.bin", &content(1, 192 << 10))]);
+    let share = AtTerminal::start(80, world.command(&["share", "mine"]));
     let line = share.await_line("where it listens", |line| line.contains(" at 127.0.0.1:"));
     let at = line.split(" at ").nth(1).unwrap().split(',').next().unwrap();
     // Takes all of it, which is less than a window, and acknowledges nothing.
@@ -256,9 +214,8 @@ fn share_shows_who_fetches_what() {
     let line = share.await_line("the upload", |line| line.starts_with("a.bin  "));
     assert!(line.contains(" to 127.0.0.1 ") && line.contains(" 192.00 KiB "), "{line}");
     share.await_line("the summary", |line| line.starts_with("sending 1, 0 files sent, "));
-    kill_process(Pid::from_child(&share.child), Signal::TERM).unwrap();
-    let (code, lines, bytes) = share.await_end();
-    assert_eq!(code, Some(143), "{lines:#?}");
+    share.process.signal(Signal::TERM);
+    let (lines, bytes) = share.await_end(143);
     assert!(!lines.iter().any(|line| line.starts_with("sending 1, ")), "{lines:#?}");
     assert_only_draws(&bytes);
 }
@@ -266,21 +223,15 @@ fn share_shows_who_fetches_what() {
 #[test]
 fn without_a_terminal_there_is_a_line_every_five_seconds_and_one_when_a_transfer_stalls() {
     let scene = Scene::new();
-    let folder = scene.world.shared_folder(1);
-    std::fs::create_dir_all(&folder).unwrap();
-    let (registry, broadcast) = (scene.registry.to_string(), scene.world.broadcast().to_string());
-    let mut arguments = vec!["get", NAME, "--registry", &registry, "--broadcast", &broadcast];
-    arguments.extend(["--interface", "127.0.0.1", "-o", folder.to_str().unwrap()]);
     // Given up before the third of the lines that come anyway, which is too late for that.
-    arguments.extend(["--progress-timeout", "8s"]);
-    let mut get = crate::harness::Process::start("get", scene.world.folder(), &arguments);
+    let get = scene.command(&["--progress-timeout", "8s"]).start();
     let told = |line: &String| line.starts_with("0 of 1 file, 64.00 KiB, ");
     await_until("a line", || get.log().iter().any(told));
     scene.go_on.send(1).unwrap();
     let told = |line: &String| line.starts_with("0 of 1 file, 128.00 KiB, ");
     let stalled = |line: &String| told(line) && line.ends_with("; 1 stalled");
     await_until("that it stands", || get.log().iter().any(stalled));
-    assert!(!get.log().iter().any(|line| line.contains("could not give")), "{:#?}", get.log());
+    assert!(!get.has_said("could not give"), "{:#?}", get.log());
     scene.go_on.send(1).unwrap();
     assert_eq!(get.await_exit_code(), 0);
     let last = get.log().pop().unwrap();

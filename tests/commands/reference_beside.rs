@@ -1,10 +1,7 @@
 //! `share` and `get` beside the reference's registry and peers, who come to no harm.
 
-use std::fs;
-
-use crate::harness::{Process, Signal, World, content};
-use crate::place::{command_line, content_of, ends_with};
-use crate::reference::{Note, Part, ReferencePeer, ReferenceRegistry, Settings};
+use kit::reference::{Note, Part, ReferencePeer, ReferenceRegistry, Settings};
+use kit::{Process, World, content, content_of};
 
 const NAME: &str = "file.bin";
 
@@ -13,8 +10,7 @@ fn peer(world: &World, id: u32, registry: &ReferenceRegistry) -> Settings {
 }
 
 fn start(world: &World, registry: &ReferenceRegistry, line: &[&str]) -> Process {
-    let line = command_line(world, registry.address, line);
-    Process::start(&line[0].to_string_lossy(), world.folder(), &line)
+    world.command_at(registry.address, line).start()
 }
 
 #[test]
@@ -24,11 +20,10 @@ fn get_fetches_from_the_reference_and_its_registry_forgets_nobody() {
     let file = content(1, 100_000);
     let source: ReferencePeer = peer(&world, 5, &registry).has(NAME, &file).start();
     registry.await_entry(5, true);
-    let got = world.folder().join("got");
-    fs::create_dir(&got).unwrap();
+    let got = world.folder("got", &[]);
     for _ in 0..2 {
-        let mut get = start(&world, &registry, &["get", NAME, "-o", "got"]);
-        ends_with(&mut get, 0);
+        let get = start(&world, &registry, &["get", NAME, "-o", "got"]);
+        get.ends_with(0);
         assert!(content_of(&got)[NAME] == file);
     }
     // It noticed the end of both guests, and stays as it was.
@@ -44,14 +39,12 @@ fn share_serves_the_reference() {
     let world = World::new();
     let registry = ReferenceRegistry::start();
     let file = content(2, 100_000);
-    fs::create_dir(world.folder().join("mine")).unwrap();
-    fs::write(world.folder().join("mine").join(NAME), &file).unwrap();
-    let mut share = start(&world, &registry, &["share", "mine"]);
+    world.folder("mine", &[(NAME, &file)]);
+    let share = start(&world, &registry, &["share", "mine"]);
     share.await_listening();
     let downloader: ReferencePeer = peer(&world, 5, &registry).wants(NAME).start();
     downloader.await_file(NAME, &file);
-    share.signal(Signal::TERM);
-    assert_eq!(share.await_exit_code(), 143);
+    share.stop();
     registry.notes.await_reset(Part::Registry);
     registry.notes.assert_unharmed();
 }

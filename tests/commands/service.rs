@@ -1,22 +1,19 @@
 //! What a service manager is told: that a program is ready, and that it ends.
 
-use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use crate::harness::{DEADLINE, Process, Signal, World};
-use crate::place::command_line;
+use kit::{DEADLINE, Process, Signal, World};
 
 /// Starts a command of this world under a service manager that listens there.
 fn start(world: &World, manager: &str, arguments: &[&str]) -> Process {
-    let launcher = ["env".into(), format!("NOTIFY_SOCKET={manager}").into()];
-    let line: Vec<OsString> = match arguments[0] {
-        "registry" => arguments.iter().map(OsString::from).collect(),
-        _ => command_line(world, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9), arguments),
+    let line = match arguments[0] {
+        "registry" => world.program(arguments),
+        _ => world.command_at(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9), arguments),
     };
-    Process::start_under(&launcher, arguments[0], world.folder(), &line)
+    line.env("NOTIFY_SOCKET", manager).start()
 }
 
 fn told(manager: &UnixDatagram) -> io::Result<String> {
@@ -28,8 +25,8 @@ fn told(manager: &UnixDatagram) -> io::Result<String> {
 #[test]
 fn a_manager_is_told_when_it_is_ready_and_when_it_ends() {
     let world = World::new();
-    std::fs::create_dir(world.folder().join("shared")).unwrap();
-    let path = world.folder().join("manager");
+    world.folder("shared", &[]);
+    let path = world.path().join("manager");
     let name = format!("p2pfs-test-{}", std::process::id());
     let abstract_address = SocketAddr::from_abstract_name(&name).unwrap();
     let managers = [
@@ -43,7 +40,7 @@ fn a_manager_is_told_when_it_is_ready_and_when_it_ends() {
             (&["share", "shared"], Signal::INT, 130),
             (&["peer", "--id=1", "--port=0", "--dir=shared"], Signal::TERM, 143),
         ] {
-            let mut process = start(&world, address, arguments);
+            let process = start(&world, address, arguments);
             assert_eq!(told(manager).unwrap(), "READY=1");
             // It was not told too early.
             process.await_listening();
@@ -58,9 +55,8 @@ fn a_manager_is_told_when_it_is_ready_and_when_it_ends() {
 fn a_manager_that_is_not_there_is_no_reason_to_stop() {
     let world = World::new();
     for address in ["/nonexistent/socket", "@nobody-listens-here", "", "@", "relative"] {
-        let mut process = start(&world, address, &["registry", "--listen", "127.0.0.1:0"]);
+        let process = start(&world, address, &["registry", "--listen", "127.0.0.1:0"]);
         process.await_listening();
-        process.signal(Signal::TERM);
-        assert_eq!(process.await_exit_code(), 143, "{address}");
+        process.stop();
     }
 }

@@ -4,53 +4,44 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::PathBuf;
 
+use kit::messages::{self, Count};
+use kit::{OfferRepeater, Output, Process, World, await_until};
 use p2pfs::limits::CONTROL_CLIENTS_MAX;
 use p2pfs::ui::events::EVENTS;
 use serde_json::Value;
 
-use crate::harness::{OfferRepeater, Process, Signal, World, await_until};
-use crate::messages::{self, Count};
-
-/// Asks as the user whose runtime folder is this one.
-fn status(runtime: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_p2pfs"))
-        .arg("status")
-        .args(arguments)
-        .env("XDG_RUNTIME_DIR", runtime)
-        .output()
-        .unwrap()
+/// Asks as the user of this world.
+fn status(world: &World, arguments: &[&str]) -> Output {
+    world.program(&[&["status"], arguments].concat()).output()
 }
 
-fn text(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
+/// Runs `get` with a running program.
+fn get(world: &World, arguments: &[&str]) -> Output {
+    world.program(&[&["get"], arguments].concat()).output()
+}
+
+fn events(output: &Output) -> Vec<Value> {
+    output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn share(world: &World, more: &[&str]) -> Process {
-    let registry = world.registry();
-    let folder = world.shared_folder(1);
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("a file"), [1; 2048]).unwrap();
-    let (registry, broadcast) = (registry.address.to_string(), world.broadcast().to_string());
-    let mut arguments = vec!["share", folder.to_str().unwrap(), "--registry", &registry];
-    arguments.extend(["--broadcast", &broadcast, "--interface", "127.0.0.1"]);
-    arguments.extend(more);
-    let share = Process::start("share", world.folder(), &arguments);
+    world.folder("shared", &[("a file", &[1; 2048])]);
+    let share = world.start(&[&["share", "shared"], more].concat());
     share.await_listening();
     share
 }
 
 fn socket(world: &World, process: &Process) -> PathBuf {
     let pid = process.pid().as_raw_nonzero();
-    world.folder().join(format!("p2pfs/{pid}.sock"))
+    world.path().join(format!("p2pfs/{pid}.sock"))
 }
 
 #[test]
 fn what_is_shared_and_known_as_text_and_as_json() {
     let world = World::new();
-    let mut share = share(&world, &[]);
+    let share = share(&world, &[]);
     let path = socket(&world, &share);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
@@ -60,11 +51,11 @@ fn what_is_shared_and_known_as_text_and_as_json() {
     let offer = messages::offer(77, "theirs", Count::Bytes);
     await_until("it knows the offer", || {
         sender.send_to(&offer, world.broadcast()).unwrap();
-        text(&status(world.folder(), &[])).contains("known: theirs, from peer 77, heard 0 s ago\n")
+        status(&world, &[]).stdout.contains("known: theirs, from peer 77, heard 0 s ago\n")
     });
-    let said = status(world.folder(), &[]);
-    assert_eq!(said.status.code(), Some(0));
-    let said = text(&said);
+    let said = status(&world, &[]);
+    assert_eq!(said.code, Some(0));
+    let said = said.stdout;
     assert!(said.starts_with(&format!("share, process {}, up ", share.pid().as_raw_nonzero())));
     assert!(said.contains("\nshares 1 file; knows 1 offer of 1 peer; "), "{said}");
     assert!(said.contains("\nshared: a file, 2.00 KiB\n"), "{said}");
@@ -73,61 +64,58 @@ fn what_is_shared_and_known_as_text_and_as_json() {
     // By its number and by its socket it is the same one.
     let pid = share.pid().as_raw_nonzero().to_string();
     for program in [pid.as_str(), path.to_str().unwrap()] {
-        let told = status(world.folder(), &["--json", program]);
-        let told: Vec<Value> =
-            text(&told).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let events: Vec<_> = told.iter().map(|object| object["event"].as_str().unwrap()).collect();
-        assert_eq!(events, ["status", "shared_file", "offer", "exit"]);
+        let told = events(&status(&world, &["--json", program]));
+        let names: Vec<_> = told.iter().map(|object| object["event"].as_str().unwrap()).collect();
+        assert_eq!(names, ["status", "shared_file", "offer", "exit"]);
         let kind = EVENTS.iter().find(|kind| kind.name == "status").unwrap();
         assert!(kind.fields.iter().all(|field| !told[0][field.name].is_null()), "{:?}", told[0]);
         assert_eq!((&told[0]["files_shared"], &told[0]["name"]), (&1.into(), &"share".into()));
         assert_eq!((&told[1]["name"], &told[1]["bytes"]), (&"a file".into(), &2048.into()));
     }
-    share.signal(Signal::TERM);
-    assert_eq!(share.await_exit_code(), 143);
+    share.stop();
     assert!(!path.exists());
 }
 
 #[test]
 fn nobody_is_running_or_no_longer() {
     let world = World::new();
-    let none = status(world.folder(), &[]);
-    assert_eq!(none.status.code(), Some(4));
-    let said = String::from_utf8(none.stderr).unwrap();
+    let none = status(&world, &[]);
+    assert_eq!(none.code, Some(4));
+    let said = none.stderr;
     assert!(said.starts_with("p2pfs: no share or peer of yours is running here; "), "{said}");
-    let gone = status(world.folder(), &["/nowhere"]);
-    assert_eq!(gone.status.code(), Some(4));
+    let gone = status(&world, &["/nowhere"]);
+    assert_eq!(gone.code, Some(4));
 
     // What a dead one left is cleaned up by who asks, and by who starts.
     for _ in 0..2 {
-        let mut killed = share(&world, &[]);
+        let killed = share(&world, &[]);
         killed.kill();
     }
-    let left = || fs::read_dir(world.folder().join("p2pfs")).unwrap().count();
+    let left = || fs::read_dir(world.path().join("p2pfs")).unwrap().count();
     assert_eq!(left(), 1, "the second has removed the socket of the first");
-    assert_eq!(status(world.folder(), &[]).status.code(), Some(4));
+    assert_eq!(status(&world, &[]).code, Some(4));
     assert_eq!(left(), 0);
 }
 
 #[test]
 fn a_folder_that_others_may_write_to_is_not_used() {
     let world = World::new();
-    let folder = world.folder().join("p2pfs");
+    let folder = world.path().join("p2pfs");
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
     let trap = UnixListener::bind(folder.join("1.sock")).unwrap();
     trap.set_nonblocking(true).unwrap();
-    let mut share = share(&world, &[]);
+    let share = share(&world, &[]);
     share.assert_running();
     assert!(!socket(&world, &share).exists());
-    assert_eq!(status(world.folder(), &[]).status.code(), Some(4));
+    assert_eq!(status(&world, &[]).code, Some(4));
     assert!(trap.accept().is_err(), "nobody was asked there");
 }
 
 #[test]
 fn who_does_not_ask_or_read_harms_nobody() {
     let world = World::new();
-    let mut share = share(&world, &[]);
+    let share = share(&world, &[]);
     let path = socket(&world, &share);
     let mut silent: Vec<_> =
         (0..3 * CONTROL_CLIENTS_MAX).map(|_| UnixStream::connect(&path).unwrap()).collect();
@@ -139,8 +127,8 @@ fn who_does_not_ask_or_read_harms_nobody() {
             _ => stream.write_all(b"S\x01"),
         };
     }
-    let said = status(world.folder(), &[]);
-    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    let said = status(&world, &[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
     // What is no question is not answered.
     let mut other = UnixStream::connect(&path).unwrap();
     other.write_all(b"nonsense\n").unwrap();
@@ -153,8 +141,8 @@ fn who_does_not_ask_or_read_harms_nobody() {
 #[test]
 fn metrics_are_written_anew_and_whole() {
     let world = World::new();
-    let path = world.folder().join("metrics.prom");
-    let mut share = share(&world, &["--metrics", path.to_str().unwrap()]);
+    let path = world.path().join("metrics.prom");
+    let share = share(&world, &["--metrics", path.to_str().unwrap()]);
     // From the start on.
     let first = fs::read_to_string(&path).unwrap();
     for line in first.lines() {
@@ -178,30 +166,23 @@ fn metrics_are_written_anew_and_whole() {
         turns(&last) > turns(&first)
     });
     assert!(last.contains("\np2pfs_files_shared 1\n"), "{last}");
-    let names = fs::read_dir(world.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = fs::read_dir(world.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let names: Vec<_> = names.filter(|name| name.to_string_lossy().contains("metrics")).collect();
     assert_eq!(names, ["metrics.prom"]);
     // And once more at the end.
-    share.signal(Signal::TERM);
-    assert_eq!(share.await_exit_code(), 143);
+    share.stop();
     assert!(turns(&fs::read_to_string(&path).unwrap()) > turns(&last));
-    let refused = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
-        .args(["share", "--interface", "127.0.0.1", "--metrics", "/proc/none"])
-        .args(["--broadcast", &world.broadcast().to_string()])
-        .current_dir(world.folder())
-        .output()
-        .unwrap();
-    assert_eq!(refused.status.code(), Some(8), "{refused:?}");
-    let said = String::from_utf8(refused.stderr).unwrap();
+    let refused = world.command(&["share", "--metrics", "/proc/none"]).output();
+    assert_eq!(refused.code, Some(8), "{refused:?}");
+    let said = refused.stderr;
     assert!(said.contains("\np2pfs: cannot write the metrics to /proc/none: "), "{said}");
-    assert_eq!(refused.stdout, b"");
+    assert_eq!(refused.stdout, "");
 }
 
 #[test]
 fn who_waits_for_a_file_is_in_nobodys_way_and_who_has_gone_keeps_no_place() {
     let world = World::new();
-    let registry = world.registry();
-    let peer = world.peer(2, registry.address).start();
+    let peer = world.peer(2).start();
     let path = socket(&world, &peer.process);
     let wait = |name: &str| {
         let mut stream = UnixStream::connect(&path).unwrap();
@@ -213,54 +194,44 @@ fn who_waits_for_a_file_is_in_nobodys_way_and_who_has_gone_keeps_no_place() {
     (0..20).for_each(|number| drop(wait(&format!("gone {number}"))));
     let _waiting = wait("never");
     for _ in 0..40 {
-        let told = status(world.folder(), &[]);
-        assert_eq!(told.status.code(), Some(0), "{told:?}");
-        assert!(text(&told).starts_with("peer 2, process "), "{told:?}");
+        let told = status(&world, &[]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        assert!(told.stdout.starts_with("peer 2, process "), "{told:?}");
     }
-    let told = text(&status(world.folder(), &[]));
+    let told = status(&world, &[]).stdout;
     assert!(!told.contains("wants 0 files"), "{told}");
 }
 
 #[test]
 fn a_running_peer_fetches_what_it_is_asked_for() {
     let world = World::new();
-    let registry = world.registry();
-    let _source = world.peer(1, registry.address).has("a", b"aaa").has("b", b"bbb").start();
-    let mut peer = world.peer(2, registry.address).start();
-    let get = |arguments: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_p2pfs"))
-            .arg("get")
-            .args(arguments)
-            .env("XDG_RUNTIME_DIR", world.folder())
-            .output()
-            .unwrap()
-    };
+    let _source = world.peer(1).has("a", b"aaa").has("b", b"bbb").start();
+    let peer = world.peer(2).start();
+    let get = |arguments: &[&str]| get(&world, arguments);
     let several = get(&["a", "--via"]);
-    assert_eq!(several.status.code(), Some(2), "{several:?}");
-    assert!(String::from_utf8_lossy(&several.stderr).contains("several peers"), "{several:?}");
+    assert_eq!(several.code, Some(2), "{several:?}");
+    assert!(several.stderr.contains("several peers"), "{several:?}");
     let via = format!("--via={}", peer.process.pid().as_raw_nonzero());
     let both = get(&["a", "b", "a", &via]);
-    assert_eq!(both.status.code(), Some(0), "{both:?}");
+    assert_eq!(both.code, Some(0), "{both:?}");
     assert_eq!(fs::read(peer.path_of("b")).unwrap(), b"bbb");
-    let said = String::from_utf8(both.stderr).unwrap();
+    let said = both.stderr;
     assert!(said.contains("verified a from peer 1") && said.contains("verified b "), "{said}");
 
     // It has them now, and tells so; as JSON too.
-    let again = get(&["a", &via, "--json"]);
-    let told: Vec<Value> =
-        text(&again).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = events(&get(&["a", &via, "--json"]));
     assert_eq!((&told[0]["event"], &told[0]["name"]), (&"already_there".into(), &"a".into()));
     assert_eq!((&told[1]["event"], &told[1]["code"]), (&"exit".into(), &0.into()));
 
     // The second one asks for what is waited for already.
     for _ in 0..2 {
         let never = get(&["never", &via, "--timeout", "300ms"]);
-        assert_eq!(never.status.code(), Some(3), "{never:?}");
-        assert!(String::from_utf8_lossy(&never.stderr).contains("never: not offered"), "{never:?}");
+        assert_eq!(never.code, Some(3), "{never:?}");
+        assert!(never.stderr.contains("never: not offered"), "{never:?}");
     }
-    let _offers = OfferRepeater::start(&world, 9, "offered");
+    let _offers = OfferRepeater::start(&world, 9, &["offered"]);
     let late = get(&["offered", &via, "--timeout", "1s"]);
-    assert_eq!(late.status.code(), Some(5), "{late:?}");
+    assert_eq!(late.code, Some(5), "{late:?}");
     for wrong in [
         &["*"][..],
         &["a", "-o", "-"],
@@ -277,10 +248,10 @@ fn a_running_peer_fetches_what_it_is_asked_for() {
         &["a", "--progress-timeout", "1s"],
     ] {
         let wrong = get(&[wrong, &[&*via]].concat());
-        assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+        assert_eq!(wrong.code, Some(2), "{wrong:?}");
     }
     peer.stop();
-    assert_eq!(get(&["a", &via]).status.code(), Some(4));
+    assert_eq!(get(&["a", &via]).code, Some(4));
 }
 
 #[test]
@@ -338,32 +309,23 @@ fn who_only_shares_fetches_nothing() {
     let world = World::new();
     let share = share(&world, &[]);
     let via = format!("--via={}", share.pid().as_raw_nonzero());
-    let get = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
-        .args(["get", "a", &via])
-        .env("XDG_RUNTIME_DIR", world.folder())
-        .output()
-        .unwrap();
-    assert_eq!(get.status.code(), Some(1), "{get:?}");
-    let said = String::from_utf8(get.stderr).unwrap();
+    let get = get(&world, &["a", &via]);
+    assert_eq!(get.code, Some(1), "{get:?}");
+    let said = get.stderr;
     assert!(said.contains("that program fetches nothing, or has ended"), "{said}");
 }
 
 #[test]
 fn via_takes_the_only_program_that_fetches() {
     let world = World::new();
-    let registry = world.registry();
     let _share = share(&world, &[]);
     let get = |code| {
-        let get = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
-            .args(["get", "a", "--via"])
-            .env("XDG_RUNTIME_DIR", world.folder())
-            .output()
-            .unwrap();
-        assert_eq!(get.status.code(), Some(code), "{get:?}");
-        String::from_utf8(get.stderr).unwrap()
+        let get = get(&world, &["a", "--via"]);
+        assert_eq!(get.code, Some(code), "{get:?}");
+        get.stderr
     };
     let said = get(4);
     assert!(said.contains("no peer of yours is running here; start one with `p2pfs peer`"));
-    let _peer = world.peer(2, registry.address).has("a", b"aaa").start();
+    let _peer = world.peer(2).has("a", b"aaa").start();
     get(0);
 }

@@ -6,19 +6,17 @@
 //! | O1 | nothing lost | [`nothing_wrong`], [`nothing_lost`] |
 //! | O2 | nobody let in | [`Snapshot`], and [`strangers`] in [`nothing_wrong`] |
 //! | O3 | goes on | [`named_end`] after an end that the harness awaits; [`nothing_left_over`] |
-//! | O4 | bounded | [`Usage`], [`await_idle`] |
+//! | O4 | bounded | `await_rest` of the kit |
 //! | O5 | clean | [`clean`] |
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::Duration;
 
-use crate::harness::{Process, await_until};
-use crate::messages::digest_of;
+use kit::Process;
+use kit::messages::digest_of;
+
 use crate::place::Library;
 
 kit::tests![each_check_of_files_fails_when_it_should, the_check_of_terminals_fails_when_it_should];
@@ -141,7 +139,7 @@ fn enter(folder: &Path, except: &Path, all: &mut BTreeMap<PathBuf, String>) {
 /// The process has ended with success or with a code of its own and one line that says
 /// why; gives the code. A death by a signal is found by the harness.
 #[track_caller]
-pub(crate) fn named_end(process: &mut Process) -> i32 {
+pub(crate) fn named_end(process: &Process) -> i32 {
     let code = process.await_exit_code();
     let reasons = process.error_lines();
     match code {
@@ -151,47 +149,6 @@ pub(crate) fn named_end(process: &mut Process) -> i32 {
     }
     clean(&process.log());
     code
-}
-
-/// What a process has taken.
-#[derive(Debug)]
-pub(crate) struct Usage {
-    pub(crate) descriptors: usize,
-    pub(crate) memory_bytes: u64,
-}
-
-impl Usage {
-    pub(crate) fn of(process: &Process) -> io::Result<Self> {
-        let pid = process.pid().as_raw_nonzero();
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak_kib = peak.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
-        Ok(Self { descriptors, memory_bytes: peak_kib.map_or(0, |kib: u64| kib * 1024) })
-    }
-}
-
-/// The process is back to as many descriptors as it had, and within 32 MiB of memory;
-/// then it rests: less than 1 % of a second of CPU in a second.
-#[track_caller]
-pub(crate) fn await_idle(process: &Process, before: &Usage) {
-    await_until("the tables are as empty as before", || {
-        Usage::of(process).unwrap().descriptors <= before.descriptors
-    });
-    let memory_bytes = Usage::of(process).unwrap().memory_bytes;
-    assert!(memory_bytes < 32 << 20, "{memory_bytes} bytes of memory");
-    await_until("the process rests", || {
-        let before = cpu_time(process);
-        sleep(Duration::from_secs(1));
-        cpu_time(process) - before < Duration::from_millis(10)
-    });
-}
-
-/// How long a process was on a CPU.
-fn cpu_time(process: &Process) -> Duration {
-    let pid = process.pid().as_raw_nonzero();
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
-    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// What should not be on a terminal: a panic, or anything but printable text.

@@ -2,14 +2,13 @@
 //! are closed, full or broken; no home and no environment at all.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::process::ExitStatusExt;
 
+use kit::{FakeSource, Signal, World, content};
 use kit::{NOTHING, Need, tools};
 use tempfile::TempDir;
 
 use crate::checks;
-use crate::harness::{FakeSource, PeerPlan, Signal, World, content};
 use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
 use crate::strace::{self, STRACE};
 
@@ -59,31 +58,26 @@ os.execvp(program[0], program)
 /// A transfer between two peers that are started like this goes well, and both end as
 /// they are told.
 fn transfers_under(launcher: &[&str]) {
-    let mut place = Place::new(Library::new(&[100_000, 100]));
+    let place = Place::new(Library::new(&[100_000, 100]));
     place.source.stop();
-    let mut source = place.another_source().under(launcher).launch();
-    let mut download = place.downloader(DOWNLOADER).under(launcher).launch();
+    let source = place.another_source().under(launcher).launch();
+    let download = place.downloader(DOWNLOADER).under(launcher).launch();
     assert_eq!(download.await_exit_code(), 0, "{launcher:?}");
-    checks::nothing_wrong(&place.folder(), &place.library);
-    checks::nothing_left_over(&place.folder());
-    let names: Vec<_> = place.library.names().map(str::to_owned).collect();
-    checks::nothing_lost(&place.folder(), &names);
-    source.signal(Signal::TERM);
-    assert_eq!(source.await_exit_code(), 143, "{launcher:?}");
+    place.has_all(&place.folder());
+    source.stop();
     checks::clean(&source.log());
     checks::clean(&download.log());
 }
 
 fn a_signal_while_its_handlers_are_made_is_not_lost() {
     let (world, logs) = (World::new(), TempDir::new().unwrap());
-    let (log, any_port) = (logs.path().join("trace"), SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
-    let mut registry = world.launch_registry(&strace::tracing(&log), any_port);
+    let log = logs.path().join("trace");
+    let registry = world.launch_registry(strace::tracing(&log));
     registry.await_listening();
-    registry.signal(Signal::TERM);
-    assert_eq!(registry.await_exit_code(), 143);
+    registry.stop();
     let made = strace::calls_in(&log).into_iter().filter(|call| call.name == "rt_sigaction");
     for call in made {
-        let mut registry = world.launch_registry(&strace::terminating(&log, &call), any_port);
+        let registry = world.launch_registry(strace::terminating(&log, &call));
         // Of the signal itself, or in order: never deaf to it.
         let status = registry.await_exit();
         let of_signal = status.signal() == Some(Signal::TERM.as_raw());
@@ -113,7 +107,7 @@ fn a_failure_that_cannot_be_told_still_has_its_code() {
     let pipe = |kind| ["python3", "-c", PIPES, kind, "12"];
     let shell = |script| ["sh", "-c", script, "sh", "env"];
     for launcher in [pipe("full"), pipe("broken"), shell(CLOSED[2]), shell(FULL[2])] {
-        let mut download = place.downloader(DOWNLOADER).under(launcher).launch();
+        let download = place.downloader(DOWNLOADER).under(launcher).launch();
         assert_eq!(download.await_exit_code(), 9, "{launcher:?}");
     }
 }
@@ -128,21 +122,10 @@ fn no_home_and_no_environment() {
 /// second one ends it at once, partial file and all, which the next start removes.
 fn two_signals_mean_at_once() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 200_000);
-    let fake = FakeSource::start(&world, registry.address, SOURCE, "file", {
-        let file = file.clone();
-        move |stream| {
-            FakeSource::send(stream, &file[..100_000]);
-            FakeSource::wait_for_close(stream);
-            false
-        }
-    });
-    let downloader = || -> PeerPlan<'_> {
-        let plan = world.peer(DOWNLOADER, registry.address).wants("file");
-        plan.flag("--exit-when-done")
-    };
-    let mut download = downloader().start();
+    let fake = FakeSource::stalling(&world, SOURCE, "file", file[..100_000].to_vec());
+    let downloader = || world.peer(DOWNLOADER).wants("file").until_done();
+    let download = downloader().start();
     download.await_partial(100_000);
     download.process.signal(Signal::STOP);
     for signal in [Signal::TERM, Signal::INT, Signal::CONT] {
@@ -154,8 +137,8 @@ fn two_signals_mean_at_once() {
     assert_eq!(checks::partial_sizes(&world.shared_folder(DOWNLOADER)), [100_000]);
 
     drop(fake);
-    let _source = world.peer(SOURCE, registry.address).has("file", &file).start();
-    assert_eq!(checks::named_end(&mut downloader().launch()), 0);
+    let _source = world.peer(SOURCE).has("file", &file).start();
+    assert_eq!(checks::named_end(&downloader().launch()), 0);
     checks::nothing_left_over(&world.shared_folder(DOWNLOADER));
     assert!(fs::read(download.path_of("file")).unwrap() == file);
     empty(&world.shared_folder(DOWNLOADER));

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use kit::messages::digest_of;
+use kit::{FakeSource, Heard, Peer, RawDownloader, World, content};
 use kit::{Missing, NOTHING, Need, is_root, quantity};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 use crate::checks;
-use crate::harness::{FakeSource, Heard, Peer, RawDownloader, Registry, World, content};
-use crate::messages::digest_of;
 use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
 use crate::rounds::{Moment, choices, play};
 use crate::strace::{self, STRACE};
@@ -57,7 +57,7 @@ fn assert_untouched(kind: &str, secret: &Path, path: &Path) {
 }
 
 fn secret_in(world: &World) -> PathBuf {
-    let secret = world.folder().join("secret");
+    let secret = world.path().join("secret");
     fs::write(&secret, b"secret").unwrap();
     secret
 }
@@ -87,13 +87,12 @@ kit::tests! {
 
 fn odd_things_are_not_offered_and_a_huge_sparse_file_is() {
     let world = World::new();
-    let registry = world.registry();
     let secret = secret_in(&world);
-    let plan = world.peer(SOURCE, registry.address).has("small", b"small");
+    let plan = world.peer(SOURCE).has("small", b"small");
     let folder = world.shared_folder(SOURCE);
     ODD_KINDS.iter().for_each(|kind| put_odd(kind, &secret, &folder.join(kind)));
     File::create(folder.join("huge")).unwrap().set_len(SPARSE_BYTES).unwrap();
-    let mut source = plan.start();
+    let source = plan.start();
 
     let offered: Vec<_> = world.names_offered(SOURCE, "small").into_iter().collect();
     assert_eq!(offered, ["huge", "small"]);
@@ -114,11 +113,10 @@ fn odd_things_are_not_offered_and_a_huge_sparse_file_is() {
 
 fn a_file_that_becomes_something_odd_is_refused() {
     let world = World::new();
-    let registry = world.registry();
     let secret = secret_in(&world);
     let folder = world.shared_folder(SOURCE);
-    let plan = world.peer(SOURCE, registry.address).has("small", b"small");
-    let mut source = ODD_KINDS.iter().fold(plan, |plan, kind| plan.has(kind, b"public")).start();
+    let plan = world.peer(SOURCE).has("small", b"small");
+    let source = ODD_KINDS.iter().fold(plan, |plan, kind| plan.has(kind, b"public")).start();
     for kind in ODD_KINDS {
         let path = folder.join(kind);
         assert!(RawDownloader::connect(source.address).fetch(kind).is_some());
@@ -137,8 +135,8 @@ fn what_stands_under_a_final_name_stays() {
     let path = place.folder().join("file-0");
     for kind in ODD_KINDS {
         put_odd(kind, &secret, &path);
-        let mut download = place.downloader(DOWNLOADER).launch();
-        assert_eq!(checks::named_end(&mut download), 9, "{kind}: {:#?}", download.log());
+        let download = place.downloader(DOWNLOADER).launch();
+        assert_eq!(checks::named_end(&download), 9, "{kind}: {:#?}", download.log());
         assert_untouched(kind, &secret, &path);
         checks::nothing_left_over(&place.folder());
         fs::remove_file(&path).unwrap();
@@ -148,7 +146,7 @@ fn what_stands_under_a_final_name_stays() {
 fn what_stands_under_a_partial_name_stays() {
     let place = Place::new(Library::new(&[100_000, 100_000]));
     let secret = secret_in(&place.world);
-    let (folder, made) = (place.folder(), place.world.folder().join("made"));
+    let (folder, made) = (place.folder(), place.world.path().join("made"));
     fs::create_dir_all(&folder).unwrap();
     fs::create_dir(&made).unwrap();
     ODD_KINDS.iter().for_each(|kind| put_odd(kind, &secret, &made.join(kind)));
@@ -157,9 +155,9 @@ fn what_stands_under_a_partial_name_stays() {
         script + &format!("mv made/{kind} shared-{DOWNLOADER}/.p2pfs-$$-{n}.partial && ")
     });
     let launcher = ["sh", "-c", &format!("{script}exec \"$@\""), "sh"];
-    let mut download = place.downloader(DOWNLOADER).under(launcher).launch();
+    let download = place.downloader(DOWNLOADER).under(launcher).launch();
     let pid = download.pid().as_raw_nonzero();
-    assert_eq!(checks::named_end(&mut download), 0);
+    assert_eq!(checks::named_end(&download), 0);
     let names: Vec<_> = place.library.names().map(str::to_owned).collect();
     checks::nothing_lost(&folder, &names);
     checks::nothing_wrong(&folder, &place.library);
@@ -171,13 +169,12 @@ fn what_stands_under_a_partial_name_stays() {
 
 fn a_file_that_comes_under_the_next_partial_name_stays() {
     let world = World::new();
-    let registry = world.registry();
-    let mut download = world.peer(DOWNLOADER, registry.address).wants("file").start();
+    let download = world.peer(DOWNLOADER).wants("file").start();
     let pid = download.process.pid().as_raw_nonzero();
     let theirs = download.path_of(&format!(".p2pfs-{pid}-0.partial"));
     fs::write(&theirs, b"theirs").unwrap();
     let file = content(1, 100_000);
-    let _source = world.peer(SOURCE, registry.address).has("file", &file).start();
+    let _source = world.peer(SOURCE).has("file", &file).start();
     download.await_file("file", &file);
     download.stop();
     assert_eq!(fs::read(&theirs).unwrap(), b"theirs");
@@ -185,9 +182,9 @@ fn a_file_that_comes_under_the_next_partial_name_stays() {
 }
 
 /// A download that stands still in the middle until the barrier is passed.
-fn held_download(world: &World, registry: &Registry) -> (FakeSource, Peer, Arc<Barrier>) {
+fn held_download(world: &World) -> (FakeSource, Peer, Arc<Barrier>) {
     let (file, gate) = (content(1, 200_000), Arc::new(Barrier::new(2)));
-    let source = FakeSource::start(world, registry.address, SOURCE, "file", {
+    let source = FakeSource::start(world, SOURCE, "file", {
         let gate = Arc::clone(&gate);
         move |stream| {
             FakeSource::send(stream, &file[..100_000]);
@@ -196,23 +193,21 @@ fn held_download(world: &World, registry: &Registry) -> (FakeSource, Peer, Arc<B
                 && FakeSource::send_eof(stream, &digest_of(&file))
         }
     });
-    let plan = world.peer(DOWNLOADER, registry.address).wants("file").flag("--exit-when-done");
-    let mut download = plan.start();
+    let download = world.peer(DOWNLOADER).wants("file").until_done().start();
     download.await_partial(100_000);
     (source, download, gate)
 }
 
 fn a_folder_replaced_by_a_link_is_written_to_where_it_went() {
     let world = World::new();
-    let registry = world.registry();
-    let (_source, mut download, gate) = held_download(&world, &registry);
-    let (folder, moved) = (world.shared_folder(DOWNLOADER), world.folder().join("moved"));
-    let elsewhere = world.folder().join("elsewhere");
+    let (_source, download, gate) = held_download(&world);
+    let (folder, moved) = (world.shared_folder(DOWNLOADER), world.path().join("moved"));
+    let elsewhere = world.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     fs::rename(&folder, &moved).unwrap();
     symlink(&elsewhere, &folder).unwrap();
     gate.wait();
-    assert_eq!(checks::named_end(&mut download.process), 0);
+    assert_eq!(checks::named_end(&download.process), 0);
     assert!(fs::read(moved.join("file")).unwrap() == content(1, 200_000));
     assert_eq!(fs::read_dir(&moved).unwrap().count(), 1);
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
@@ -220,19 +215,18 @@ fn a_folder_replaced_by_a_link_is_written_to_where_it_went() {
 
 fn a_folder_that_was_removed_fails_the_transfer() {
     let world = World::new();
-    let registry = world.registry();
-    let (_source, mut download, gate) = held_download(&world, &registry);
+    let (_source, download, gate) = held_download(&world);
     let folder = world.shared_folder(DOWNLOADER);
     fs::remove_dir_all(&folder).unwrap();
     gate.wait();
-    assert_eq!(checks::named_end(&mut download.process), 8, "{:#?}", download.process.log());
+    assert_eq!(checks::named_end(&download.process), 8, "{:#?}", download.process.log());
     assert!(!folder.exists());
 }
 
 fn a_folder_that_comes_and_goes_is_always_the_one_first_opened() {
     let place = Place::new(Library::of_all_sizes());
-    let (folder, aside) = (place.folder(), place.world.folder().join("aside"));
-    let elsewhere = place.world.folder().join("elsewhere");
+    let (folder, aside) = (place.folder(), place.world.path().join("aside"));
+    let elsewhere = place.world.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     let download = place.downloader(DOWNLOADER).start();
     let is_over = AtomicBool::new(false);
@@ -245,16 +239,13 @@ fn a_folder_that_comes_and_goes_is_always_the_one_first_opened() {
                 fs::rename(&aside, &folder).unwrap();
             }
         });
-        let mut process = download.process;
-        let code = checks::named_end(&mut process);
+        let process = download.process;
+        let code = checks::named_end(&process);
         is_over.store(true, Ordering::Relaxed);
         swapping.join().unwrap();
         assert_eq!(code, 0);
     });
-    let names: Vec<_> = place.library.names().map(str::to_owned).collect();
-    checks::nothing_lost(&folder, &names);
-    checks::nothing_wrong(&folder, &place.library);
-    checks::nothing_left_over(&folder);
+    place.has_all(&folder);
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
 
@@ -272,11 +263,11 @@ fn a_race_for_the_final_name() {
         let mut choices = choices(round);
         let path = place.folder().join("file-0");
         // From here on it has looked at what is there already.
-        let mut process = place.downloader(DOWNLOADER).start().process;
-        Moment::draw(&mut choices, *span, 1).wait(&mut process, &place.folder());
+        let process = place.downloader(DOWNLOADER).start().process;
+        Moment::draw(&mut choices, *span, 1).wait(&process, &place.folder());
         let kind = choices.choice(["file", "link", "folder"]).unwrap();
         let taken = take(kind, secret, &path);
-        let code = checks::named_end(&mut process);
+        let code = checks::named_end(&process);
         checks::nothing_left_over(&place.folder());
         let is_untouched = fs::read(&*secret).unwrap() == b"secret";
         assert!(is_untouched);
@@ -313,17 +304,16 @@ fn take(kind: &str, secret: &Path, path: &Path) -> io::Result<()> {
 /// The kernel has no inotify descriptor left: the folder is looked at from time to time.
 fn a_folder_is_followed_without_being_told_of_changes() {
     let world = World::new();
-    let registry = world.registry();
-    let log = world.folder().join("trace");
+    let log = world.path().join("trace");
     let call = strace::Call { name: "inotify_init1".to_owned(), nth: 1 };
     let launcher = strace::injecting(&log, &call, strace::Fault::Error("EMFILE"));
-    let plan = world.peer(SOURCE, registry.address).has("old", b"old").has("other", b"x");
+    let plan = world.peer(SOURCE).has("old", b"old").has("other", b"x");
     let source = plan.under(launcher).start();
     world.await_offer(SOURCE, "old");
     assert!(strace::injected_in(&log).is_some(), "inotify was not asked for");
 
     let file = content(1, 100_000);
-    let mut downloader = world.peer(DOWNLOADER, registry.address).wants("new").start();
+    let downloader = world.peer(DOWNLOADER).wants("new").start();
     fs::write(source.path_of("new"), &file).unwrap();
     fs::remove_file(source.path_of("old")).unwrap();
     downloader.await_file("new", &file);

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use kit::{Missing, NOTHING, Need, is_root, tools};
+use kit::{PeerPlan, Process, World, content};
 use rustix::fs::statvfs;
 
 use crate::checks;
 use crate::disk::Mount;
-use crate::harness::{PeerPlan, Process, World, content};
 use crate::place::{DOWNLOADER, Library, Place, SOURCE};
 
 const MIB: usize = 1 << 20;
@@ -40,10 +40,10 @@ fn large_and_small() -> Place {
 /// The small file arrives and the large one does not, for the reason that is expected;
 /// whoever fetches elsewhere gets both.
 #[track_caller]
-fn only_the_small_one_fits(place: &Place, folder: &Path, plan: PeerPlan<'_>, reason: &str) {
+fn only_the_small_one_fits(place: &Place, folder: &Path, plan: PeerPlan, reason: &str) {
     let bystander = place.downloader(BYSTANDER).launch();
-    let mut download = plan.launch();
-    assert_eq!(checks::named_end(&mut download), 10, "{:#?}", download.log());
+    let download = plan.launch();
+    assert_eq!(checks::named_end(&download), 10, "{:#?}", download.log());
     ends_with(&download, reason);
     let blames = |line: &String| line.contains("could not give") && line.contains(reason);
     assert!(!download.log().iter().any(blames), "not the peer's fault: {:#?}", download.log());
@@ -67,10 +67,10 @@ fn a_disk_that_becomes_full() {
     let plan = plan.option("--disk-reserve", "0");
     only_the_small_one_fits(&place, disk.path(), plan, "No space left on device (os error 28)");
 
-    let plan = place.world.peer(DOWNLOADER, place.registry.address).wants("file-0");
+    let plan = place.world.peer(DOWNLOADER).wants("file-0");
     let plan = plan.shares(disk.path().to_owned()).option("--disk-reserve", "0");
-    let mut alone = plan.flag("--exit-when-done").launch();
-    assert_eq!(checks::named_end(&mut alone), 8, "{:#?}", alone.log());
+    let alone = plan.until_done().launch();
+    assert_eq!(checks::named_end(&alone), 8, "{:#?}", alone.log());
     checks::nothing_left_over(disk.path());
 }
 
@@ -79,8 +79,8 @@ fn the_reserve_is_kept_free() {
     let disk = Mount::in_memory(8 * MIB).unwrap();
     let place = large_and_small();
     let to_disk = || place.downloader(DOWNLOADER).shares(disk.path().to_owned());
-    let mut usual = to_disk().launch();
-    assert_eq!(checks::named_end(&mut usual), 8, "{:#?}", usual.log());
+    let usual = to_disk().launch();
+    assert_eq!(checks::named_end(&usual), 8, "{:#?}", usual.log());
     ends_with(&usual, KEPT_FREE);
 
     let plan = to_disk().option("--disk-reserve", "6MiB");
@@ -100,14 +100,11 @@ fn a_largest_file_that_the_system_allows() {
 
 fn a_largest_file_that_the_user_allows() {
     let place = large_and_small();
-    let plan = place.world.peer(DOWNLOADER, place.registry.address).wants("file-0").wants("file-1");
-    let mut download = plan.option("--max-file-size", "1M").start();
+    let plan = place.world.peer(DOWNLOADER).wants("file-0").wants("file-1");
+    let download = plan.option("--max-file-size", "1M").start();
     let small = place.library.content("file-1").unwrap();
     download.await_file("file-1", small);
-    crate::harness::await_until("the large file is refused", || {
-        let is_refusal = |line: &String| line.contains("larger than --max-file-size");
-        download.process.log().iter().any(is_refusal)
-    });
+    download.process.await_log("larger than --max-file-size");
     download.stop();
     assert!(!download.holds("file-0") && download.hidden_files().is_empty());
 }
@@ -115,25 +112,24 @@ fn a_largest_file_that_the_user_allows() {
 fn a_disk_that_becomes_read_only() {
     let disk = Mount::in_memory(8 * MIB).unwrap();
     let world = World::new();
-    let registry = world.registry();
     let downloader = || {
-        let plan = world.peer(DOWNLOADER, registry.address).shares(disk.path().to_owned());
-        plan.wants("file").option("--disk-reserve", "0").flag("--exit-when-done")
+        let plan = world.peer(DOWNLOADER).shares(disk.path().to_owned());
+        plan.wants("file").option("--disk-reserve", "0").until_done()
     };
-    let mut first = downloader().start();
+    let first = downloader().start();
     disk.make_read_only().unwrap();
-    let mut second = world.peer(BYSTANDER, registry.address).wants("file").start();
+    let second = world.peer(BYSTANDER).wants("file").start();
     let file = content(1, 100_000);
-    let _source = world.peer(SOURCE, registry.address).has("file", &file).start();
+    let _source = world.peer(SOURCE).has("file", &file).start();
 
-    cannot_write(&mut first.process);
-    cannot_write(&mut downloader().launch());
+    cannot_write(&first.process);
+    cannot_write(&downloader().launch());
     assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
     second.await_file("file", &file);
 }
 
 #[track_caller]
-fn cannot_write(download: &mut Process) {
+fn cannot_write(download: &Process) {
     assert_eq!(checks::named_end(download), 8, "{:#?}", download.log());
     ends_with(download, "Read-only file system (os error 30)");
 }
@@ -144,10 +140,9 @@ fn a_read_only_disk_is_shared() {
     fs::write(disk.path().join("file"), &file).unwrap();
     disk.make_read_only().unwrap();
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(SOURCE, registry.address).shares(disk.path().to_owned());
-    let mut source = source.start();
-    let mut download = world.peer(DOWNLOADER, registry.address).wants("file").start();
+    let source = world.peer(SOURCE).shares(disk.path().to_owned());
+    let source = source.start();
+    let download = world.peer(DOWNLOADER).wants("file").start();
     download.await_file("file", &file);
     source.stop();
 }

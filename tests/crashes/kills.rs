@@ -5,9 +5,9 @@ use std::fs;
 use std::time::Duration;
 
 use kit::quantity;
+use kit::{Process, Signal};
 
 use crate::checks::{self, Snapshot};
-use crate::harness::{Process, Signal};
 use crate::place::{DOWNLOADER, Library, Place, empty};
 use crate::rounds::{Moment, choices, play};
 
@@ -38,15 +38,15 @@ fn a_downloader_is_killed_at_any_moment() {
     play(rounds(), Site::new, |site, round| {
         let mut choices = choices(round);
         let folder = site.place.folder();
-        let root = site.place.world.folder();
+        let root = site.place.world.path();
         fs::create_dir_all(&folder).unwrap();
         let before = Snapshot::outside(&folder, root);
         let mut reported = Vec::new();
         for _ in 0..choices.usize(1..=KILLS_PER_ROUND_MAX) {
             let moment = Moment::draw(&mut choices, site.span, site.place.library.len());
-            let mut download = site.place.downloader(DOWNLOADER).launch();
-            moment.wait(&mut download, &folder);
-            kill_now(&mut download);
+            let download = site.place.downloader(DOWNLOADER).launch();
+            moment.wait(&download, &folder);
+            kill_now(&download);
             reported.extend(checks::reported(&download.log()));
             checks::clean(&download.log());
             checks::nothing_wrong(&folder, &site.place.library);
@@ -63,12 +63,12 @@ fn an_uploader_is_killed_at_any_moment() {
     play(rounds(), Site::new, |site, round| {
         let mut choices = choices(round);
         let folder = site.place.folder();
-        let root = site.place.world.folder();
+        let root = site.place.world.path();
         let before = Snapshot::outside(&folder, root);
-        let mut download = site.place.downloader(DOWNLOADER).launch();
+        let download = site.place.downloader(DOWNLOADER).launch();
         let moment = Moment::draw(&mut choices, site.span, site.place.library.len());
-        moment.wait(&mut download, &folder);
-        kill_now(&mut site.place.source.process);
+        moment.wait(&download, &folder);
+        kill_now(&site.place.source.process);
         let reported = checks::reported(&download.log());
         checks::clean(&site.place.source.process.log());
         checks::nothing_wrong(&folder, &site.place.library);
@@ -81,7 +81,7 @@ fn an_uploader_is_killed_at_any_moment() {
 }
 
 /// Kills a process, if it still runs, and reads all that it had to say.
-fn kill_now(process: &mut Process) {
+fn kill_now(process: &Process) {
     if !process.has_ended() {
         process.signal(Signal::KILL);
     }

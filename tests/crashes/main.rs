@@ -33,13 +33,7 @@ mod disk;
 mod endings;
 mod folders;
 mod full_disks;
-#[allow(dead_code, unused_imports, reason = "shared with tests/processes, which uses the rest")]
-#[path = "../processes/harness/mod.rs"]
-mod harness;
 mod kills;
-#[allow(dead_code, reason = "shared with tests/processes, which uses the rest")]
-#[path = "../processes/messages.rs"]
-mod messages;
 mod pauses;
 mod place;
 mod power_cuts;

@@ -3,8 +3,9 @@
 
 use std::fs::{self, File};
 
-use crate::checks::{Usage, await_idle, clean, named_end};
-use crate::harness::{Peer, PeerPlan, RawDownloader, Registry, Signal, World, await_until};
+use kit::{Peer, PeerPlan, RawDownloader, World, await_until};
+
+use crate::checks::{clean, named_end};
 use crate::place::{DOWNLOADER, SOURCE};
 
 kit::tests![
@@ -19,25 +20,25 @@ const ANOTHER: u32 = 3;
 const LARGE_BYTES: u64 = 200 << 20;
 
 /// A peer that shares a large and a small file.
-fn source<'a>(world: &'a World, registry: &Registry, id: u32) -> PeerPlan<'a> {
-    let plan = patient(world, registry, id).has("small", b"small");
+fn source(world: &World, id: u32) -> PeerPlan {
+    let plan = patient(world, id).has("small", b"small");
     File::create(world.shared_folder(id).join("large")).unwrap().set_len(LARGE_BYTES).unwrap();
     plan
 }
 
 /// A peer with short deadlines that tells all it does.
-fn patient<'a>(world: &'a World, registry: &Registry, id: u32) -> PeerPlan<'a> {
-    let plan = world.peer(id, registry.address).flag("--verbose");
+fn patient(world: &World, id: u32) -> PeerPlan {
+    let plan = world.peer(id).flag("--verbose");
     plan.option("--progress-timeout", "1s").option("--first-byte-timeout", "1s")
 }
 
-fn downloader<'a>(world: &'a World, registry: &Registry, id: u32) -> PeerPlan<'a> {
-    patient(world, registry, id).wants("large").flag("--exit-when-done")
+fn downloader(world: &World, id: u32) -> PeerPlan {
+    patient(world, id).wants("large").until_done()
 }
 
 #[track_caller]
-fn has_fetched(world: &World, mut downloader: Peer) {
-    assert_eq!(named_end(&mut downloader.process), 0, "{:#?}", downloader.process.log());
+fn has_fetched(world: &World, downloader: Peer) {
+    assert_eq!(named_end(&downloader.process), 0, "{:#?}", downloader.process.log());
     let large = world.shared_folder(downloader.id).join("large");
     let len_bytes = fs::metadata(large).unwrap().len();
     assert_eq!(len_bytes, LARGE_BYTES);
@@ -45,22 +46,21 @@ fn has_fetched(world: &World, mut downloader: Peer) {
 
 fn an_uploader_that_is_stopped_is_left_and_serves_again_when_it_wakes() {
     let world = World::new();
-    let registry = world.registry();
-    let mut stopped = source(&world, &registry, SOURCE).start();
+    let stopped = source(&world, SOURCE).start();
     await_until("all is hashed", || {
         RawDownloader::connect(stopped.address).fetch("small").is_some()
     });
-    let before = Usage::of(&stopped.process).unwrap();
-    let mut download = downloader(&world, &registry, DOWNLOADER).start();
+    let before = stopped.process.descriptors();
+    let download = downloader(&world, DOWNLOADER).start();
     download.await_partial(1);
-    stopped.process.signal(Signal::STOP);
-    let mut another = source(&world, &registry, ANOTHER).start();
+    stopped.process.pause();
+    let another = source(&world, ANOTHER).start();
     has_fetched(&world, download);
 
     let lines_before = stopped.process.log().len();
-    stopped.process.signal(Signal::CONT);
+    stopped.process.resume();
     assert!(RawDownloader::connect(stopped.address).fetch("small").is_some());
-    await_idle(&stopped.process, &before);
+    stopped.process.await_rest(before);
     let lines = stopped.process.log().split_off(lines_before);
     assert!(lines.len() < 20, "a storm: {lines:#?}");
     clean(&lines);
@@ -70,18 +70,14 @@ fn an_uploader_that_is_stopped_is_left_and_serves_again_when_it_wakes() {
 
 fn a_downloader_that_is_stopped_is_dropped_and_catches_up_when_it_wakes() {
     let world = World::new();
-    let registry = world.registry();
-    let mut source = source(&world, &registry, SOURCE).start();
-    let mut stopped = downloader(&world, &registry, DOWNLOADER).start();
+    let source = source(&world, SOURCE).start();
+    let stopped = downloader(&world, DOWNLOADER).start();
     stopped.await_partial(1);
-    stopped.process.signal(Signal::STOP);
-    let bystander = downloader(&world, &registry, ANOTHER).start();
-    await_until("the uploader drops it", || {
-        let drops = |line: &String| line.ends_with("nothing moved for too long");
-        source.process.log().iter().any(drops)
-    });
+    stopped.process.pause();
+    let bystander = downloader(&world, ANOTHER).start();
+    source.process.await_log("nothing moved for too long");
     has_fetched(&world, bystander);
-    stopped.process.signal(Signal::CONT);
+    stopped.process.resume();
     has_fetched(&world, stopped);
     source.stop();
     clean(&source.process.log());
@@ -89,21 +85,17 @@ fn a_downloader_that_is_stopped_is_dropped_and_catches_up_when_it_wakes() {
 
 fn a_registry_that_is_stopped_is_waited_for() {
     let world = World::new();
-    let registry = world.registry();
-    let mut source = source(&world, &registry, SOURCE).start();
-    let mut began = downloader(&world, &registry, DOWNLOADER).start();
+    let source = source(&world, SOURCE).start();
+    let began = downloader(&world, DOWNLOADER).start();
     began.await_partial(1);
-    registry.process.signal(Signal::STOP);
+    world.registry().process.pause();
     // What has begun goes on; what has not waits.
     has_fetched(&world, began);
-    let waiting = downloader(&world, &registry, ANOTHER).start();
-    await_until("the registry is missed", || {
-        let misses = |line: &String| line.contains("no registry at ");
-        waiting.process.log().iter().any(misses)
-    });
-    registry.process.signal(Signal::CONT);
+    let waiting = downloader(&world, ANOTHER).start();
+    waiting.process.await_log("no registry at ");
+    world.registry().process.resume();
     has_fetched(&world, waiting);
     source.stop();
-    let lines = registry.process.log();
+    let lines = world.registry().process.log();
     assert!(lines.len() < 50, "a storm: {lines:#?}");
 }

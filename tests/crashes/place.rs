@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use kit::{Peer, PeerPlan, Process, World, content};
+
 use crate::checks;
-use crate::harness::{Peer, PeerPlan, Process, Registry, ReservedPort, World, content};
 
 /// The id of the source.
 pub(crate) const SOURCE: u32 = 1;
@@ -42,12 +43,9 @@ impl Library {
     }
 }
 
-/// Where a round happens. What runs ends before its folder goes. The registry's port stays
-/// its own, so that another one can take its place.
+/// Where a round happens. What runs ends before its folder goes.
 pub(crate) struct Place {
     pub(crate) source: Peer,
-    pub(crate) registry: Registry,
-    _port: ReservedPort,
     pub(crate) library: Library,
     pub(crate) world: World,
 }
@@ -55,26 +53,20 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(library: Library) -> Self {
         let world = World::new();
-        let port = ReservedPort::new();
-        let registry = world.registry_on(port.address);
-        fs::create_dir_all(world.shared_folder(SOURCE)).unwrap();
-        for name in library.names() {
-            let path = world.shared_folder(SOURCE).join(name);
-            fs::write(path, library.content(name).unwrap()).unwrap();
-        }
-        let source = source(&world, &registry).start();
-        Self { source, registry, _port: port, library, world }
+        let source = world.peer(SOURCE).flag("--verbose");
+        let files = library.names().map(|name| (name, library.content(name).unwrap()));
+        let source = files.fold(source, |source, (name, content)| source.has(name, content));
+        Self { source: source.start(), library, world }
     }
 
     /// A source with the same folder as the one that runs.
-    pub(crate) fn another_source(&self) -> PeerPlan<'_> {
-        source(&self.world, &self.registry)
+    pub(crate) fn another_source(&self) -> PeerPlan {
+        self.world.peer(SOURCE).flag("--verbose")
     }
 
     /// A peer that fetches every file into its folder, then ends.
-    pub(crate) fn downloader(&self, id: u32) -> PeerPlan<'_> {
-        let plan = self.world.peer(id, self.registry.address).flag("--exit-when-done");
-        self.library.names().fold(plan, PeerPlan::wants)
+    pub(crate) fn downloader(&self, id: u32) -> PeerPlan {
+        self.world.peer(id).until_done().wants_all(self.library.names())
     }
 
     /// The folder of the downloader to which things happen.
@@ -93,19 +85,20 @@ impl Place {
 
     /// The download ends well: every file is there and nothing else.
     #[track_caller]
-    pub(crate) fn fetches_all(&self, folder: &Path, mut download: Process) {
+    pub(crate) fn fetches_all(&self, folder: &Path, download: Process) {
         assert_eq!(download.await_exit_code(), 0, "{:#?}", download.log());
-        let log = download.log();
+        self.has_all(folder);
+        checks::clean(&download.log());
+    }
+
+    /// Every file is there, and nothing else.
+    #[track_caller]
+    pub(crate) fn has_all(&self, folder: &Path) {
         let names: Vec<_> = self.library.names().map(str::to_owned).collect();
         checks::nothing_wrong(folder, &self.library);
         checks::nothing_lost(folder, &names);
         checks::nothing_left_over(folder);
-        checks::clean(&log);
     }
-}
-
-fn source<'a>(world: &'a World, registry: &Registry) -> PeerPlan<'a> {
-    world.peer(SOURCE, registry.address).flag("--verbose")
 }
 
 /// Makes a folder empty.

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kit::{Missing, Need, is_root, quantity, tools};
+use kit::{PeerPlan, Process, Signal, await_until};
 
 use crate::checks;
 use crate::disk::Disk;
-use crate::harness::{PeerPlan, Process, Signal, await_until};
 use crate::place::{DOWNLOADER, Library, Place, empty};
 use crate::rounds::{Moment, choices, play};
 
@@ -42,7 +42,7 @@ impl Site {
         self.disk.path().join("shared")
     }
 
-    fn downloader(&self) -> PeerPlan<'_> {
+    fn downloader(&self) -> PeerPlan {
         let plan = self.place.downloader(DOWNLOADER).shares(self.folder());
         plan.option("--disk-reserve", "0")
     }
@@ -55,7 +55,7 @@ impl Site {
 
     /// Cuts the power under a download, and restores it once the download is dead. Gives
     /// what the download had reported by then.
-    fn cut_and_restore(&mut self, mut download: Process) -> Vec<String> {
+    fn cut_and_restore(&mut self, download: Process) -> Vec<String> {
         self.disk.cut().unwrap();
         if !download.has_ended() {
             download.signal(Signal::KILL);
@@ -87,9 +87,9 @@ fn whatever_was_reported_survives_and_nothing_else_takes_a_name() {
     play(cuts, Site::new, |site, round| {
         let mut choices = choices(round);
         site.sync();
-        let mut download = site.downloader().launch();
+        let download = site.downloader().launch();
         let moment = Moment::draw(&mut choices, site.span, site.place.library.len());
-        moment.wait(&mut download, &site.folder());
+        moment.wait(&download, &site.folder());
         let reported = site.cut_and_restore(download);
         checks::nothing_wrong(&site.folder(), &site.place.library);
         checks::nothing_lost(&site.folder(), &reported);

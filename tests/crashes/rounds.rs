@@ -8,9 +8,9 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use kit::quantity;
+use kit::{DEADLINE, Process};
 
 use crate::checks;
-use crate::harness::{DEADLINE, Process};
 
 /// Rounds that run at once: most of a round is waiting.
 const ROUNDS_AT_ONCE: usize = 8;
@@ -80,7 +80,7 @@ impl Moment {
     }
 
     /// Waits until it has come, or the download has ended.
-    pub(crate) fn wait(&self, download: &mut Process, folder: &Path) {
+    pub(crate) fn wait(&self, download: &Process, folder: &Path) {
         let begin = Instant::now();
         while !download.has_ended() && !self.has_come(begin, download, folder) {
             assert!(begin.elapsed() < DEADLINE, "{self:?} never comes");

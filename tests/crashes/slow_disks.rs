@@ -5,11 +5,11 @@
 use std::fs;
 use std::time::Instant;
 
+use kit::messages::digest_of;
+use kit::{RawDownloader, World, content};
 use p2pfs::limits::{DISK_LOOK_INTERVAL, DISK_PATIENCE};
 use tempfile::TempDir;
 
-use crate::harness::{RawDownloader, World, content};
-use crate::messages::digest_of;
 use crate::strace::{self, STRACE};
 
 kit::tests! { STRACE: a_file_is_looked_for_again_and_waited_for_in_the_end }
@@ -18,11 +18,11 @@ const SOURCE: u32 = 1;
 
 fn a_file_is_looked_for_again_and_waited_for_in_the_end() {
     let (world, logs) = (World::new(), TempDir::new().unwrap());
-    let (log, registry) = (logs.path().join("trace"), world.registry());
+    let log = logs.path().join("trace");
     let file = content(1, 60_000);
-    let source = world.peer(SOURCE, registry.address).has("file", &file);
+    let source = world.peer(SOURCE).has("file", &file);
     let launcher = strace::failing_always(&log, "preadv2", "EAGAIN");
-    let mut source = source.under(launcher).start();
+    let source = source.under(launcher).start();
     let (mut downloader, began) = (RawDownloader::connect(source.address), Instant::now());
     let (received, digest) = downloader.fetch("file").unwrap();
     assert!(received == file && digest == digest_of(&file));

@@ -15,10 +15,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use kit::{PeerPlan, Process, Signal, await_until};
 use tempfile::TempDir;
 
 use crate::checks::{self, Snapshot};
-use crate::harness::{PeerPlan, Process, Signal, await_until};
 use crate::place::{DOWNLOADER, Library, Place, SOURCE, empty};
 use crate::rounds::play;
 use crate::strace::{self, Call, Fault, STRACE};
@@ -79,10 +79,10 @@ impl Site {
 
     /// One where each case starts this side, and the source.
     fn without(side: Side) -> Self {
-        let mut site = Self::new();
+        let site = Self::new();
         site.place.source.stop();
         if side == Side::Registry {
-            stop(&mut site.place.registry.process);
+            site.place.world.registry().process.stop();
         }
         site
     }
@@ -92,9 +92,7 @@ impl Site {
         match side {
             Side::Downloader => self.downloader(DOWNLOADER).under(launcher).launch(),
             Side::Uploader => self.source().under(launcher).launch(),
-            Side::Registry => {
-                self.place.world.launch_registry(&launcher, self.place.registry.address)
-            }
+            Side::Registry => self.place.world.launch_registry(launcher),
         }
     }
 
@@ -107,11 +105,11 @@ impl Site {
         self.logs.path().join("trace")
     }
 
-    fn downloader(&self, id: u32) -> PeerPlan<'_> {
+    fn downloader(&self, id: u32) -> PeerPlan {
         patient(self.place.downloader(id))
     }
 
-    fn source(&self) -> PeerPlan<'_> {
+    fn source(&self) -> PeerPlan {
         patient(self.place.another_source())
     }
 
@@ -130,7 +128,7 @@ impl Site {
 }
 
 /// With short deadlines: what a fault has silenced is noticed soon.
-fn patient(plan: PeerPlan<'_>) -> PeerPlan<'_> {
+fn patient(plan: PeerPlan) -> PeerPlan {
     let plan = plan.option("--progress-timeout", "1s").option("--first-byte-timeout", "1s");
     plan.option("--disk-reserve", "0")
 }
@@ -172,7 +170,7 @@ fn try_downloader(site: &Site, (call, fault): &Case, tally: &Tally) {
     let (folder, before) = (site.folder(DOWNLOADER), site.snapshot_of_source());
     let bystander = site.downloader(BYSTANDER).launch();
     let launcher = strace::injecting(&site.log(), call, *fault);
-    let mut victim = site.launch(Side::Downloader, launcher);
+    let victim = site.launch(Side::Downloader, launcher);
     match fault {
         Fault::Kill => {
             let was_killed = victim.await_exit().signal() == Some(Signal::KILL.as_raw());
@@ -180,7 +178,7 @@ fn try_downloader(site: &Site, (call, fault): &Case, tally: &Tally) {
             checks::clean(&victim.log());
         }
         Fault::Error(error) => {
-            let code = checks::named_end(&mut victim);
+            let code = checks::named_end(&victim);
             judge_downloader(site, &victim, code, error, tally);
             checks::nothing_left_over(&folder);
         }
@@ -239,12 +237,12 @@ fn each_call_of_a_registry() {
 
 fn each_call_of_a_server(side: Side) {
     let site = Site::without(side);
-    let mut traced = site.launch(side, strace::tracing(&site.log()));
+    let traced = site.launch(side, strace::tracing(&site.log()));
     let source = site.launch_source_for(side);
     for id in [DOWNLOADER, BYSTANDER] {
         site.place.fetches_all(&site.folder(id), site.downloader(id).launch());
     }
-    stop(&mut traced);
+    traced.stop();
     // Read once strace has seen the end, too.
     drop((traced, source));
     let calls = strace::calls_in(&site.log());
@@ -257,15 +255,15 @@ fn each_call_of_a_server(side: Side) {
 fn try_server(site: &Site, side: Side, (call, fault): &Case, tally: &Tally) {
     let _told = Told(call, *fault);
     let before = site.snapshot_of_source();
-    let mut victim = site.launch(side, strace::injecting(&site.log(), call, *fault));
+    let victim = site.launch(side, strace::injecting(&site.log(), call, *fault));
     let source = site.launch_source_for(side);
-    let mut downloads = [DOWNLOADER, BYSTANDER].map(|id| site.downloader(id).launch());
+    let downloads = [DOWNLOADER, BYSTANDER].map(|id| site.downloader(id).launch());
     let mut all_done = false;
     await_until("it has served all, or cannot", || {
-        all_done = downloads.iter_mut().all(Process::has_ended);
+        all_done = downloads.iter().all(Process::has_ended);
         all_done || victim.has_ended() || has_given_up(&victim)
     });
-    let was_killed = end_server(site, &mut victim, *fault);
+    let was_killed = end_server(site, &victim, *fault);
     match fault {
         _ if !all_done => tally.count("another had to serve"),
         Fault::Error(_) if strace::injected_in(&site.log()).is_some() => {
@@ -286,7 +284,7 @@ fn try_server(site: &Site, side: Side, (call, fault): &Case, tally: &Tally) {
         site.place.fetches_all(&site.folder(id), download);
         fs::remove_dir_all(site.folder(id)).unwrap();
     }
-    another.into_iter().chain(source).for_each(|mut process| stop(&mut process));
+    another.into_iter().chain(source).for_each(|process| process.stop());
     site.source_is_unchanged(&before);
 }
 
@@ -303,7 +301,7 @@ fn has_given_up(uploader: &Process) -> bool {
 /// The handler of a signal wakes the loop by a message to itself. That this fails is made
 /// up: the kernel refuses it only if such a message waits already. The next signal helps.
 /// Gives whether it was killed.
-fn end_server(site: &Site, server: &mut Process, fault: Fault) -> bool {
+fn end_server(site: &Site, server: &Process, fault: Fault) -> bool {
     if !server.has_ended() {
         server.signal(Signal::TERM);
         let was_not_woken = || {
@@ -328,11 +326,6 @@ fn end_server(site: &Site, server: &mut Process, fault: Fault) -> bool {
             false
         }
     }
-}
-
-fn stop(process: &mut Process) {
-    process.signal(Signal::TERM);
-    assert_eq!(process.await_exit_code(), 143);
 }
 
 fn names(library: &Library) -> Vec<String> {

@@ -1,8 +1,7 @@
 //! The hostile names of `hostile.txt`.
 
+use kit::oracle;
 use p2pfs::wire::v0::{FileName, NameError};
-
-use crate::oracle;
 
 /// A name that has to be refused.
 pub(crate) struct Hostile {

@@ -7,13 +7,13 @@ use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use kit::oracle;
 use p2pfs::content::OnConflict;
 use p2pfs::storage::{SharedFolder, WriteSettings};
 use p2pfs::wire::v0::FileName;
 
 use crate::corpus::{Hostile, hostile};
 use crate::generated::Generator;
-use crate::oracle;
 
 /// What stands around the folder, one level above it and one beside.
 fn snapshot(outside: &Path, folder: &Path) -> BTreeMap<PathBuf, String> {

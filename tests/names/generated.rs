@@ -4,10 +4,10 @@
 use std::thread;
 
 use fastrand::Rng;
+use kit::oracle;
 use kit::quantity;
 
 use crate::corpus::hostile;
-use crate::oracle;
 
 /// Names in a plain `cargo test`; `P2PFS_NAMES` sets another number.
 const NAMES: u64 = 300_000;

@@ -13,5 +13,4 @@
 mod corpus;
 mod files;
 mod generated;
-mod oracle;
 mod terminal;

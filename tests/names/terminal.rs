@@ -11,11 +11,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use kit::oracle;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::corpus::hostile;
-use crate::oracle;
 
 /// How long anything is waited for: it tells a hang from a success and measures nothing.
 const DEADLINE: Duration = Duration::from_secs(60);

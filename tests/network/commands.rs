@@ -4,7 +4,8 @@
 use std::fs;
 use std::net::Ipv4Addr;
 
-use crate::harness::{Process, await_until, content};
+use kit::{Process, Registry, await_until, content};
+
 use crate::hosts::{HOSTS, Host, Network, REGISTRY, heard};
 
 kit::tests! {
@@ -19,24 +20,17 @@ kit::tests! {
 /// The network of the second interfaces.
 pub(crate) const SECOND: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 78, 0, 1), Ipv4Addr::new(10, 78, 0, 2)];
 
-fn start(host: &Host, network: &Network, arguments: &[&str]) -> Process {
-    host.run(|| Process::start(arguments[0], network.folder(), arguments))
-}
-
 /// Starts a registry that listens on every address of its host.
-fn start_registry(host: &Host, network: &Network) -> Process {
-    let registry = start(host, network, &["registry", "--listen", "0.0.0.0:5000"]);
-    registry.await_listening();
-    registry
+fn start_registry(host: &Host) -> Registry {
+    host.start_registry("0.0.0.0:5000")
 }
 
-/// Starts `share` with one file, and gives the address on which it listens.
+/// Starts `share` with one file; returns the address on which it listens.
 fn share(host: &Host, network: &Network, file: &[u8], more: &[&str]) -> (Process, Ipv4Addr) {
     let folder = network.folder().join("mine");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("file"), file).unwrap();
-    let line = [&["share", "mine", "--offer-interval", "200ms"], more].concat();
-    let process = start(host, network, &line);
+    let process = host.start(&[&["share", "mine", "--offer-interval", "200ms"], more].concat());
     let address = *process.await_listening().ip();
     (process, address)
 }
@@ -45,8 +39,8 @@ fn share(host: &Host, network: &Network, file: &[u8], more: &[&str]) -> (Process
 fn fetch(host: &Host, network: &Network, file: &[u8], more: &[&str]) {
     let folder = network.folder().join("got");
     fs::create_dir_all(&folder).unwrap();
-    let mut get = start(host, network, &[&["get", "file", "-o", "got"], more].concat());
-    assert_eq!(get.await_exit_code(), 0, "{:?}", get.log());
+    let get = host.start(&[&["get", "file", "-o", "got"], more].concat());
+    assert_eq!(get.await_exit_code(), 0, "{}", get.said());
     assert!(fs::read(folder.join("file")).unwrap() == file, "the file is wrong");
     fs::remove_file(folder.join("file")).unwrap();
 }
@@ -64,7 +58,7 @@ pub(crate) fn add_cable(hosts: [&Host; 2]) {
 fn the_interface_towards_the_registry_is_used_if_none_is_named() {
     let (network, [first, second, third]) = Network::lay();
     add_cable([&second, &third]);
-    let _registry = start_registry(&first, &network);
+    let _registry = start_registry(&first);
     let file = content(1, 300_000);
     let registry = ["--registry", &first.address.to_string()];
     let (_share, address) = share(&second, &network, &file, &registry);
@@ -74,7 +68,7 @@ fn the_interface_towards_the_registry_is_used_if_none_is_named() {
 
 fn beside_the_registry_the_interface_of_the_default_route_is_used() {
     let (network, [first, second]) = Network::lay();
-    let _registry = start_registry(&first, &network);
+    let _registry = start_registry(&first);
     let file = content(2, 300_000);
     let (_share, address) = share(&first, &network, &file, &[]);
     assert_eq!(address, first.address, "others could not reach 127.0.0.1");
@@ -85,7 +79,7 @@ fn beside_the_registry_the_interface_of_the_default_route_is_used() {
 fn a_named_interface_is_used_and_no_other_unless_that_is_named_too() {
     let (network, [first, second, third]) = Network::lay();
     add_cable([&second, &third]);
-    let _registry = start_registry(&second, &network);
+    let _registry = start_registry(&second);
     let file = content(3, 300_000);
     let by_cable = ["--interface", "eth1", "--registry", &SECOND[0].to_string()];
     let ear = first.ear();
@@ -113,23 +107,23 @@ fn without_a_name_service_a_name_is_refused_and_nothing_else_suffers() {
     // So that whom it would ask cannot be reached.
     host.ip(&["link", "set", "eth0", "down"]);
     let registry = ["--registry", "no-such-host.invalid"];
-    let mut get = start(&host, &network, &[&["get", "file"], &registry[..]].concat());
+    let get = host.start(&[&["get", "file"], &registry[..]].concat());
     assert_eq!(get.await_exit_code(), 4, "{:?}", get.log());
     assert!(get.error_lines()[0].contains("no-such-host.invalid"), "{:?}", get.log());
     for line in [&["--help"][..], &["--version"], &["get", "--help"], &["man"]] {
-        assert_eq!(start(&host, &network, line).await_exit_code(), 0);
+        assert_eq!(host.start(line).await_exit_code(), 0);
     }
     let (_share, address) = share(&host, &network, b"x", &[]);
     assert!(address.is_loopback(), "nothing but the loopback is up: {address}");
 }
 
 fn a_source_whose_port_is_blocked_leads_to_the_doctor() {
-    let (network, [_, second, third]) = Network::begin();
+    let (_network, [_, second, third]) = Network::begin();
     let source = second.start_source(2, "file", &content(1, 10), &[]);
     second.set_input_rule(Some(&format!("tcp dport {} drop", source.address.port())));
     let registry = REGISTRY.to_string();
     let line = ["get", "file", "--registry", &registry, "--timeout", "3s"];
-    let mut get = start(&third, &network, &line);
+    let get = third.start(&line);
     assert_eq!(get.await_exit_code(), 5, "{:#?}", get.log());
     let why = "nobody who offers it could be reached; try `p2pfs doctor`";
     assert!(get.error_lines()[0].contains(why), "{:#?}", get.log());

@@ -5,19 +5,16 @@ use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
+use kit::messages::{self, Count};
 use kit::quantity;
+use kit::{Answer, DEADLINE, Process, ReservedPort, World, await_until, content, is_timeout};
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 use crate::crowd::connect_as;
 use crate::datagrams::Measurement;
-use crate::figures::{Figures, median};
 use crate::flood::Flood;
-use crate::harness::{
-    Answer, DEADLINE, Process, RegistryClient, ReservedPort, World, await_until, content,
-    is_timeout,
-};
-use crate::messages::{self, Count};
 use crate::turns::alone;
+use crate::turns::median;
 
 kit::tests![
     connections_that_are_reset_at_once_leave_transfers_half_of_their_rate,
@@ -36,44 +33,42 @@ const ROUNDS: usize = 11;
 /// Clients of a registry beside a flood, and how much of it each has to itself.
 const CLIENTS: u32 = 200;
 const RESETS_PER_CLIENT: u32 = 50;
-const MEMORY_MIB_MAX: f64 = 32.0;
 
 fn connections_that_are_reset_at_once_leave_transfers_half_of_their_rate() {
     let _turn = alone();
-    let mut measurement = Measurement::new();
+    let measurement = Measurement::new();
     let per_second = quantity("P2PFS_CONNECTIONS_PER_SECOND", 10_000);
     let nobody = ReservedPort::new();
     let source = measurement.source.address;
-    let figures = Figures::of(&measurement.source.process);
-    let before = figures.descriptors();
+    let process = &measurement.source.process;
+    let before = process.descriptors();
     measurement.compare(
         || Flood::of_connections(source, per_second),
         || Flood::of_connections(nobody.address, per_second),
     );
     measurement.source.process.assert_running();
-    await_until("its table is empty again", || figures.descriptors() <= before);
-    figures.await_idle();
-    figures.assert_memory_peak(MEMORY_MIB_MAX);
+    await_until("its table is empty again", || process.descriptors() <= before);
+    process.await_idle();
+    process.assert_memory_bounded();
 }
 
 fn a_registry_answers_beside_connections_that_are_reset() {
     let _turn = alone();
     let world = World::new();
-    let mut registry = world.registry();
-    let figures = Figures::of(&registry.process);
-    let before = figures.descriptors();
+    let process = &world.registry().process;
+    let before = process.descriptors();
     let per_second = quantity("P2PFS_CONNECTIONS_PER_SECOND", 10_000);
-    let flood = Flood::of_connections(registry.address, per_second);
+    let flood = Flood::of_connections(world.registry().address, per_second);
     for id in 1..=CLIENTS {
-        let mut client = RegistryClient::connect(registry.address);
+        let mut client = world.client();
         assert_eq!(client.register(id, id), Answer::Registered(1));
         assert!(matches!(client.lookup(id), Answer::Address(_, port) if port == id));
         await_until("the flood goes on", || flood.count() >= (id * RESETS_PER_CLIENT).into());
     }
     flood.end();
-    registry.process.assert_running();
-    await_until("its table is empty again", || figures.descriptors() == before);
-    figures.await_idle();
+    world.registry().process.assert_running();
+    await_until("its table is empty again", || process.descriptors() == before);
+    process.await_idle();
 }
 
 /// A client that asks something short, and the answer or the end of the connection.
@@ -94,11 +89,11 @@ fn hear(mut stream: &TcpStream) {
 
 /// Takes the descriptors of a process away but for a few, which others hold, and gives one
 /// back while a client waits for it, again and again.
-fn survives_without_descriptors(process: &mut Process, at: SocketAddrV4, request: &[u8]) {
-    let figures = Figures::of(process);
+fn survives_without_descriptors(process: &Process, at: SocketAddrV4, request: &[u8]) {
+    let process = &process;
     let usual = getrlimit(Resource::Nofile);
-    let before = figures.descriptors();
-    let limit = Some(figures.descriptor_limit_for(PLACES));
+    let before = process.descriptors();
+    let limit = Some(process.descriptor_limit_for(PLACES));
     let starved = Rlimit { current: limit, maximum: usual.maximum };
     prlimit(Some(process.pid()), Resource::Nofile, starved).unwrap();
 
@@ -111,11 +106,11 @@ fn survives_without_descriptors(process: &mut Process, at: SocketAddrV4, request
             holders.push_back(connect_as(number, at).unwrap());
             number += 1;
             let held = before + holders.len();
-            await_until("another place is taken", || figures.descriptors() >= held);
+            await_until("another place is taken", || process.descriptors() >= held);
         }
         let waiting = ask(number, at, request);
         if round == 0 {
-            share = figures.cpu_share(Duration::from_secs(2));
+            share = process.cpu_share(Duration::from_secs(2));
             waiting.set_nonblocking(true).unwrap();
             let peeked = waiting.peek(&mut [0]);
             assert!(peeked.is_err_and(|error| is_timeout(&error)), "there was a place");
@@ -134,29 +129,25 @@ fn survives_without_descriptors(process: &mut Process, at: SocketAddrV4, request
     let more: Vec<_> = (0..50).map(|more| ask(number + more, at, request)).collect();
     more.iter().for_each(hear);
     drop((more, holders));
-    await_until("its table is empty again", || figures.descriptors() <= before);
-    figures.await_idle();
+    await_until("its table is empty again", || process.descriptors() <= before);
+    process.await_idle();
     process.assert_running();
 }
 
 fn a_registry_without_descriptors_waits_and_recovers() {
     let _turn = alone();
     let world = World::new();
-    let mut registry = world.registry();
     let request = messages::lookup_request(1);
-    survives_without_descriptors(&mut registry.process, registry.address, &request);
+    survives_without_descriptors(&world.registry().process, world.registry().address, &request);
 }
 
 fn a_peer_without_descriptors_waits_and_recovers() {
     let _turn = alone();
     let world = World::new();
-    let registry = world.registry();
-    let mut peer = world.peer(1, registry.address).has(NAME, &content(1, 1000)).start();
+    let peer = world.peer(1).has(NAME, &content(1, 1000)).start();
     world.await_offer(1, NAME);
-    await_until("it is registered", || {
-        RegistryClient::connect(registry.address).lookup(1) == Answer::address(peer.address)
-    });
+    await_until("it is registered", || world.client().lookup(1) == Answer::address(peer.address));
     // Answered by closing, which takes no descriptor for a file.
     let request = messages::request("not shared", Count::Bytes);
-    survives_without_descriptors(&mut peer.process, peer.address, &request);
+    survives_without_descriptors(&peer.process, peer.address, &request);
 }

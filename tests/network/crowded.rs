@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use kit::messages::{self, Count, digest_of};
 use kit::{Missing, NOTHING, Need, is_root};
+use kit::{Process, RawDownloader, Stop, World, await_until, content};
 
 use crate::crowd::connect_narrow;
-use crate::figures::Figures;
-use crate::harness::{Process, RawDownloader, Stop, World, await_until, content};
-use crate::messages::{self, Count, digest_of};
 use crate::turns::alone;
 
 static CAGE: Need = Need::new(|| {
@@ -52,7 +51,7 @@ struct SlowDownloader {
 impl SlowDownloader {
     fn start(number: usize, to: SocketAddrV4) -> Self {
         let mut stream = connect_narrow(number, to, BUFFER_BYTES).unwrap();
-        stream.set_read_timeout(Some(crate::harness::DEADLINE)).unwrap();
+        stream.set_read_timeout(Some(kit::DEADLINE)).unwrap();
         stream.write_all(&messages::request(NAME, Count::Bytes)).unwrap();
         Self { stream, chunk_left_bytes: 0, read_bytes: 0 }
     }
@@ -79,9 +78,8 @@ impl SlowDownloader {
 fn a_fast_peer_leaves_a_hundred_slow_ones_their_turn() {
     let _turn = alone();
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, FILE_BYTES);
-    let mut source = world.peer(1, registry.address).has(NAME, &file).start();
+    let source = world.peer(1).has(NAME, &file).start();
     world.await_offer(1, NAME);
     let digest = digest_of(&file);
     let (fast_rounds, stop) = (AtomicU64::new(0), Stop::default());
@@ -167,20 +165,23 @@ fn every_connection_in_use_takes_32_mib_with_the_kernels_part() {
 fn every_connection_in_use(cage: Option<&MemoryCage>) {
     let _turn = alone();
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, FILE_BYTES);
-    let mut source = world.peer(1, registry.address).has(NAME, &file).start();
+    let source = world.peer(1).has(NAME, &file).start();
     cage.into_iter().for_each(|cage| cage.lock_up(&source.process));
     world.await_offer(1, NAME);
     assert_eq!(RawDownloader::connect(source.address).fetch(NAME).unwrap().1, digest_of(&file));
-    let figures = Figures::of(&source.process);
-    figures.await_idle();
-    let before = figures.descriptors();
+    let process = &source.process;
+    process.await_idle();
+    let before = process.descriptors();
     let mut crowd = Vec::new();
     while crowd.len() < CONNECTIONS {
         crowd.push(SlowDownloader::start(crowd.len(), source.address));
         // Each has a socket, and its file open.
-        await_until("it is served", || figures.descriptors() >= before + 2 * crowd.len());
+        await_until("it is served", || process.descriptors() >= before + 2 * crowd.len());
+        // Whoever reads nothing for long is dropped, and a busy machine takes long for all.
+        if crowd.len() % 32 == 0 {
+            crowd.iter_mut().for_each(|downloader| downloader.read_some().unwrap());
+        }
     }
     for _ in 0..10 {
         crowd.iter_mut().for_each(|downloader| downloader.read_some().unwrap());
@@ -194,10 +195,10 @@ fn every_connection_in_use(cage: Option<&MemoryCage>) {
     fast.stream.read_exact(&mut eof).unwrap();
     assert_eq!(messages::text(&eof, 1), digest_of(&file));
 
-    figures.assert_memory_peak(MEMORY_MIB_MAX as f64);
+    process.assert_memory_bounded();
     source.process.assert_running();
     drop((crowd, fast));
-    await_until("its table is empty again", || figures.descriptors() <= before);
-    figures.await_idle();
+    await_until("its table is empty again", || process.descriptors() <= before);
+    process.await_idle();
     drop(source);
 }

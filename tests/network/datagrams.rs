@@ -8,14 +8,14 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::Path;
 
+use kit::messages::{self, Count};
 use kit::quantity;
+use kit::{OfferRepeater, Peer, Process, World, await_until, content};
 use tempfile::TempDir;
 
-use crate::figures::{Figures, median};
 use crate::flood::Flood;
-use crate::harness::{OfferRepeater, Peer, Registry, World, await_until, content};
-use crate::messages::{self, Count};
 use crate::turns::alone;
+use crate::turns::median;
 
 kit::tests![
     junk_for_the_source_leaves_transfers_half_of_their_rate,
@@ -27,8 +27,6 @@ const NAME: &str = "file";
 const OTHER_NAME: &str = "other";
 /// Row 8.
 const RATE_KEPT_MIN: f64 = if cfg!(debug_assertions) { 0.05 } else { 0.5 };
-/// With all tables full: 65,536 offers, and what the allocator keeps in reserve.
-const MEMORY_MIB_MAX: f64 = 32.0;
 /// No more than this waits in a socket, so that all of it is heard.
 const WAITING_BYTES_MAX: u64 = 512 * 1024;
 
@@ -37,7 +35,6 @@ const WAITING_BYTES_MAX: u64 = 512 * 1024;
 pub(crate) struct Measurement {
     world: World,
     aside: World,
-    registry: Registry,
     pub(crate) source: Peer,
     _offers: OfferRepeater,
     downloads: TempDir,
@@ -47,16 +44,15 @@ pub(crate) struct Measurement {
 impl Measurement {
     pub(crate) fn new() -> Self {
         let (world, aside) = (World::new(), World::new());
-        let registry = world.registry();
         let file_bytes = quantity("P2PFS_FLOOD_MIB", 128_usize) << 20;
-        let source = aside.peer(1, registry.address).has(NAME, &content(1, file_bytes)).start();
-        let offers = OfferRepeater::start(&world, 1, NAME);
+        let source =
+            aside.peer_at(1, world.registry().address).has(NAME, &content(1, file_bytes)).start();
+        let offers = OfferRepeater::start(&world, 1, &[NAME]);
         // In memory if possible: what is measured is the network.
         let shm = Path::new("/dev/shm");
         let downloads = if shm.is_dir() { TempDir::new_in(shm) } else { TempDir::new() };
         let downloads = downloads.unwrap();
-        let measurement =
-            Self { world, aside, registry, source, _offers: offers, downloads, file_bytes };
+        let measurement = Self { world, aside, source, _offers: offers, downloads, file_bytes };
         // Once for nothing: the source hashes the file before it is first sent.
         measurement.rate(100);
         measurement
@@ -65,9 +61,9 @@ impl Measurement {
     /// MiB a second in one download, by a fresh peer.
     pub(crate) fn rate(&self, id: u32) -> f64 {
         let folder = self.downloads.path().join(id.to_string());
-        let downloader = self.world.peer(id, self.registry.address).wants(NAME);
-        let downloader = downloader.flag("--no-sync").flag("--exit-when-done");
-        let mut downloader = downloader.shares(folder.clone()).launch();
+        let downloader = self.world.peer(id).wants(NAME);
+        let downloader = downloader.flag("--no-sync").until_done();
+        let downloader = downloader.shares(folder.clone()).launch();
         let code = downloader.await_exit_code();
         assert_eq!(code, 0);
         fs::remove_dir_all(folder).unwrap();
@@ -105,7 +101,7 @@ impl Measurement {
 /// Junk for the source or for the downloader.
 fn junk_leaves_half_of_the_rate(at: impl Fn(&Measurement) -> &World) {
     let _turn = alone();
-    let mut measurement = Measurement::new();
+    let measurement = Measurement::new();
     let per_second = quantity("P2PFS_DATAGRAMS_PER_SECOND", 200_000);
     // Of the sockets that share a port, the one bound last gets what is sent to it alone.
     let port = at(&measurement).broadcast().port();
@@ -118,9 +114,9 @@ fn junk_leaves_half_of_the_rate(at: impl Fn(&Measurement) -> &World) {
     );
 
     measurement.source.process.assert_running();
-    let figures = Figures::of(&measurement.source.process);
-    figures.await_idle();
-    figures.assert_memory_peak(MEMORY_MIB_MAX);
+    let process = &measurement.source.process;
+    process.await_idle();
+    process.assert_memory_bounded();
 }
 
 fn junk_for_the_source_leaves_transfers_half_of_their_rate() {
@@ -131,15 +127,33 @@ fn junk_for_the_downloader_leaves_transfers_half_of_their_rate() {
     junk_leaves_half_of_the_rate(|measurement| &measurement.world);
 }
 
+/// Returns what the sockets of a process on a UDP port hold that was not received yet.
+fn bytes_waiting(process: &Process, port: u16) -> u64 {
+    let links = fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap();
+    let links: Vec<_> = links
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .map(|link| link.to_string_lossy().into_owned())
+        .collect();
+    let port = format!(":{port:04X}");
+    let table = fs::read_to_string("/proc/self/net/udp").unwrap();
+    let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let ours = rows
+        .filter(|row| row[1].ends_with(&port) && links.contains(&format!("socket:[{}]", row[9])));
+    let waiting = |row: Vec<&str>| {
+        let (_, received) = row[4].split_once(':').unwrap();
+        u64::from_str_radix(received, 16).unwrap()
+    };
+    ours.map(waiting).sum()
+}
+
 fn a_million_made_up_offers_fill_no_memory() {
     let _turn = alone();
     let world = World::new();
-    let registry = world.registry();
     let (file, other) = (content(1, 100_000), content(2, 100_000));
-    let _source = world.peer(1, registry.address).has(NAME, &file).start();
-    let mut victim = world.peer(2, registry.address).wants(NAME).wants(OTHER_NAME).start();
+    let _source = world.peer(1).has(NAME, &file).start();
+    let victim = world.peer(2).wants(NAME).wants(OTHER_NAME).start();
     victim.await_file(NAME, &file);
-    let figures = Figures::of(&victim.process);
+    let process = &victim.process;
     let offers: u32 = quantity("P2PFS_OFFERS", 150_000);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_broadcast(true).unwrap();
@@ -156,16 +170,16 @@ fn a_million_made_up_offers_fill_no_memory() {
         socket.send_to(&messages::offer(peer, &name, Count::Bytes), world.broadcast()).unwrap();
         if number % 256 == 0 {
             await_until("the offers are heard", || {
-                figures.datagram_bytes_waiting(world.broadcast().port()) < WAITING_BYTES_MAX
+                bytes_waiting(process, world.broadcast().port()) < WAITING_BYTES_MAX
             });
         }
     }
-    figures.await_idle();
-    figures.assert_memory_peak(MEMORY_MIB_MAX);
+    process.await_idle();
+    process.assert_memory_bounded();
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut [0; 100]).is_err(), "an offer was answered");
 
     // There is room for who comes now.
-    let _late = world.peer(3, registry.address).has(OTHER_NAME, &other).start();
+    let _late = world.peer(3).has(OTHER_NAME, &other).start();
     victim.await_file(OTHER_NAME, &other);
 }

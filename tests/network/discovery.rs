@@ -4,10 +4,11 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use kit::messages::{self, Count};
+use kit::{Stop, await_until, content};
+
 use crate::crowd::is_closed;
-use crate::harness::{Stop, await_until, content};
 use crate::hosts::{BROADCAST, HOSTS, Host, Network, OFFER_PORT, REGISTRY, heard};
-use crate::messages::{self, Count};
 
 kit::tests! {
     HOSTS:
@@ -24,10 +25,10 @@ fn a_file_goes_from_host_to_host_by_the_broadcast_of_the_interface() {
     let (_network, [first, second, third]) = Network::begin();
     let file = content(1, 3_000_000);
     let ear = first.ear();
-    let mut source = second.start_source(2, NAME, &file, &[]);
-    let mut downloader = third.start_peer(3, &WANTS);
+    let source = second.start_source(2, NAME, &file, &[]);
+    let downloader = third.start_peer(3, &WANTS);
 
-    downloader.await_file(NAME, &file);
+    downloader.await_only_file(NAME, &file);
     // It offers the file itself now, under its own address.
     await_until("both offer it", || heard(&ear) == Some((2, NAME.into(), second.address)));
     await_until("both offer it", || heard(&ear) == Some((3, NAME.into(), third.address)));
@@ -65,12 +66,12 @@ fn offers_to_all_of_the_world_are_heard_as_the_reference_makes_them() {
     // Its own offers go to a port where nobody listens.
     let aside = SocketAddrV4::new(BROADCAST, OFFER_PORT + 1).to_string();
     let _source = second.start_source(2, NAME, &file, &["--broadcast", &aside]);
-    let mut downloader = third.start_peer(3, &WANTS);
-    assert!(!downloader.has_logged("offers"));
+    let downloader = third.start_peer(3, &WANTS);
+    assert!(!downloader.process.has_said("offers"));
 
     let offers = [messages::offer(2, NAME, Count::Characters)];
     beside_datagrams(&broadcaster(&second), Ipv4Addr::BROADCAST, &offers, || {
-        downloader.await_file(NAME, &file);
+        downloader.await_only_file(NAME, &file);
     });
 }
 
@@ -84,13 +85,14 @@ fn lost_and_strange_datagrams_only_delay_the_offers() {
     let too_long = [&offer[..], b"x"].concat();
     let strange = [Vec::new(), offer[..72].to_vec(), too_long, vec![0xff; 73], vec![b'O'; 1400]];
     let socket = broadcaster(&first);
-    let mut downloader = third.start_peer(3, &[]);
+    let downloader = third.start_peer(3, &[]);
     beside_datagrams(&socket, BROADCAST, &strange, || {
         await_until("strange datagrams are dropped", || {
-            downloader.has_logged("dropped a datagram") && downloader.has_logged("peer 2 offers")
+            downloader.process.has_said("dropped a datagram")
+                && downloader.process.has_said("peer 2 offers")
         });
-        let mut wanting = first.start_peer(4, &WANTS);
-        wanting.await_file(NAME, &file);
+        let wanting = first.start_peer(4, &WANTS);
+        wanting.await_only_file(NAME, &file);
     });
     downloader.process.assert_running();
     socket.set_nonblocking(true).unwrap();
@@ -109,15 +111,15 @@ fn one_address_takes_its_share_of_the_connections_and_no_more() {
             crowd.iter().filter(|stream| is_closed(stream)).count() == 36
         });
         // Others do not suffer from it.
-        let mut downloader = first.start_peer(id, &WANTS);
-        downloader.await_file(NAME, &file);
+        let downloader = first.start_peer(id, &WANTS);
+        downloader.await_only_file(NAME, &file);
         assert_eq!(crowd.iter().filter(|stream| !is_closed(stream)).count(), 64);
         // And a place that is free again can be taken.
         drop(crowd);
         await_until("there is room again", || {
             let stream = third.run(|| TcpStream::connect(victim).unwrap());
             stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-            (&stream).read(&mut [0]).is_err_and(|error| crate::harness::is_timeout(&error))
+            (&stream).read(&mut [0]).is_err_and(|error| kit::is_timeout(&error))
         });
     }
 }

@@ -2,7 +2,8 @@
 
 use std::net::UdpSocket;
 
-use crate::harness::{Process, content};
+use kit::content;
+
 use crate::hosts::{HOSTS, Host, Network, OFFER_PORT, REGISTRY};
 
 kit::tests! {
@@ -17,10 +18,9 @@ const INTERVAL: [&str; 2] = ["--offer-interval", "200ms"];
 
 /// What it tells on this host, where the registry is on the first one.
 #[track_caller]
-fn doctor(network: &Network, host: &Host, code: i32) -> Vec<String> {
+fn doctor(host: &Host, code: i32) -> Vec<String> {
     let registry = REGISTRY.ip().to_string();
-    let arguments = [&["doctor", "--registry", &registry], &INTERVAL[..]].concat();
-    let mut process = host.run(|| Process::start("doctor", network.folder(), &arguments));
+    let process = host.start(&[&["doctor", "--registry", &registry], &INTERVAL[..]].concat());
     assert_eq!(process.await_exit_code(), code, "{:#?}", process.log());
     process.log()
 }
@@ -31,10 +31,10 @@ fn assert_tells(lines: &[String], part: &str) {
 }
 
 fn each_interface_and_each_peer_of_the_network_is_told() {
-    let (network, [_, second, third]) = Network::begin();
+    let (_network, [_, second, third]) = Network::begin();
     let source = second.start_source(2, "file", &content(1, 10), &[]);
 
-    let lines = doctor(&network, &third, 0);
+    let lines = doctor(&third, 0);
     let found = "interface eth0, 10.77.0.3/24: offers go to 10.77.0.255:8000, and an own datagram \
         came back; heard offers of 1 peer";
     assert_tells(&lines, found);
@@ -47,12 +47,12 @@ fn each_interface_and_each_peer_of_the_network_is_told() {
 }
 
 fn broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends() {
-    let (network, [_, second, third]) = Network::begin();
+    let (_network, [_, second, third]) = Network::begin();
     let _source = second.start_source(2, "file", &content(1, 10), &[]);
 
     // Here, by a firewall for what comes in.
     third.set_input_rule(Some("udp dport 8000 drop"));
-    let lines = doctor(&network, &third, 1);
+    let lines = doctor(&third, 1);
     assert_tells(&lines, "but no own datagram came back; no offers heard");
     let verdict = "p2pfs: broadcasts do not come back on eth0; does a firewall here drop UDP port";
     assert_tells(&lines, verdict);
@@ -60,14 +60,14 @@ fn broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends() {
 
     // Here, by one for what goes out, which the kernel tells.
     third.set_output_rule(Some("udp dport 8000 drop"));
-    let lines = doctor(&network, &third, 0);
+    let lines = doctor(&third, 0);
     assert_tells(&lines, "offers cannot go to 10.77.0.255:8000: ");
     let found =
         "files can be exchanged with 1 of 1 peer, but what this machine shares is not found";
     assert_tells(&lines, found);
     // Then nobody who only hears can be told from nobody at all.
     third.set_input_rule(Some("udp dport 8000 drop"));
-    let lines = doctor(&network, &third, 1);
+    let lines = doctor(&third, 1);
     assert_tells(&lines, "p2pfs: offers cannot leave by eth0: ");
     assert_tells(&lines, "does a firewall here drop outgoing UDP port 8000?");
     third.set_input_rule(None);
@@ -75,34 +75,34 @@ fn broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends() {
 
     // On the way.
     second.cut_outgoing("udp dport 8000");
-    let lines = doctor(&network, &third, 3);
+    let lines = doctor(&third, 3);
     assert_tells(&lines, "an own datagram came back; no offers heard");
     assert_tells(&lines, "no offer was heard");
     second.heal();
-    doctor(&network, &third, 0);
+    doctor(&third, 0);
 }
 
 fn a_registry_or_a_peer_that_does_not_answer_is_told() {
-    let (network, [first, second, third]) = Network::begin();
+    let (_network, [first, second, third]) = Network::begin();
     let source = second.start_source(2, "file", &content(1, 10), &[]);
 
     let port = source.address.port();
     second.set_input_rule(Some(&format!("tcp dport {port} drop")));
-    let lines = doctor(&network, &third, 1);
+    let lines = doctor(&third, 1);
     let unreachable = format!("p2pfs: cannot reach peer 2 at {}: no answer in 3 s", source.address);
     assert_tells(&lines, &unreachable);
     second.set_input_rule(None);
 
     first.vanish();
-    let lines = doctor(&network, &third, 4);
+    let lines = doctor(&third, 4);
     assert_tells(&lines, "p2pfs: no registry at 10.77.0.1:5000: no");
     assert_tells(&lines, "peer 2, heard from 10.77.0.2: not looked up");
 }
 
 fn the_usual_offer_port_that_is_taken_is_told() {
-    let (network, [host]) = Network::begin();
+    let (_network, [host]) = Network::begin();
     let _taken = host.run(|| UdpSocket::bind(("0.0.0.0", OFFER_PORT)).unwrap());
-    let lines = doctor(&network, &host, 11);
+    let lines = doctor(&host, 11);
     assert_tells(&lines, "registry 10.77.0.1:5000: connected in");
     assert_tells(&lines, "p2pfs: offer port 8000 is in use by a program that does not share it");
 }

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use kit::messages::{self, Count};
+use kit::{Stop, content, reset_on_close};
+
 use crate::crowd::connect_as;
-use crate::harness::{Stop, content, reset_on_close};
-use crate::messages::{self, Count};
 
 const PAUSE: Duration = Duration::from_micros(200);
 /// What a generator that fell behind makes up for at once.

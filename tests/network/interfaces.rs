@@ -4,8 +4,9 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
+use kit::{Process, Registry, await_until, content};
+
 use crate::commands::{SECOND, add_cable};
-use crate::harness::{Process, await_until, content};
 use crate::hosts::{HOSTS, Host, Network, heard};
 
 kit::tests! {
@@ -21,7 +22,7 @@ const NAME: &str = "talk.pdf";
 struct Pair {
     network: Network,
     hosts: [Host; 2],
-    _registry: Process,
+    _registry: Registry,
 }
 
 impl Pair {
@@ -29,9 +30,7 @@ impl Pair {
         let (network, hosts) = Network::lay();
         add_cable(hosts.each_ref());
         let folder = network.folder();
-        let arguments = ["registry", "--listen", "0.0.0.0:5000"];
-        let registry = hosts[0].run(|| Process::start("registry", folder, &arguments));
-        registry.await_listening();
+        let registry = hosts[0].start_registry("0.0.0.0:5000");
         fs::create_dir(folder.join("shared")).unwrap();
         fs::write(folder.join("shared").join(NAME), content(1, 300_000)).unwrap();
         Self { network, hosts, _registry: registry }
@@ -39,9 +38,7 @@ impl Pair {
 
     /// Runs a command on one of the hosts, with a short interval.
     fn start(&self, host: usize, arguments: &[&str]) -> Process {
-        let arguments = [arguments, &["--offer-interval", "200ms"]].concat();
-        let folder = self.network.folder();
-        self.hosts[host].run(|| Process::start(arguments[0], folder, &arguments))
+        self.hosts[host].start(&[arguments, &["--offer-interval", "200ms"]].concat())
     }
 
     /// Shares on the first host.
@@ -57,7 +54,7 @@ impl Pair {
         let output: PathBuf = self.network.folder().join(folder);
         fs::create_dir(&output).unwrap();
         let get = ["get", NAME, "-o", folder, "--timeout", "50s"];
-        let mut process = self.start(1, &[&get[..], more].concat());
+        let process = self.start(1, &[&get[..], more].concat());
         assert_eq!(process.await_exit_code(), 0, "{:#?}", process.log());
         assert!(fs::read(output.join(NAME)).unwrap() == content(1, 300_000));
     }
@@ -88,7 +85,7 @@ fn one_interface_is_the_way_for_offers_lookups_and_files() {
     assert!(share.log().iter().any(from_there), "{:#?}", share.log());
 
     let list = |interface| {
-        let mut list = pair.start(1, &["list", "--interface", interface]);
+        let list = pair.start(1, &["list", "--interface", interface]);
         (list.await_exit_code(), list.stdout().join(" "))
     };
     let (code, offers) = list("eth1");
@@ -97,7 +94,7 @@ fn one_interface_is_the_way_for_offers_lookups_and_files() {
 
     let doctor = |interface| {
         let doctor = ["doctor", "--interface", interface, "--registry", &ours];
-        let mut doctor = pair.start(1, &doctor);
+        let doctor = pair.start(1, &doctor);
         doctor.await_exit_code();
         doctor.log().into_iter().find(|line| line.starts_with("interface")).unwrap()
     };

@@ -1,7 +1,8 @@
 //! Links that are cut, slow, reset, or taken down and up (rows 3, 5, 7 and 9).
 
-use crate::harness::{await_until, content};
-use crate::hosts::{HOSTS, Host, HostPeer, Network, heard};
+use kit::{Peer, await_until, content};
+
+use crate::hosts::{HOSTS, Host, Network, heard};
 
 kit::tests! {
     HOSTS:
@@ -22,8 +23,8 @@ const MEDIUM_RATE: u32 = 1_000_000;
 /// A source and a downloader on hosts of their own. Both end before the hosts go.
 struct Scene {
     file: Vec<u8>,
-    downloader: HostPeer,
-    source: HostPeer,
+    downloader: Peer,
+    source: Peer,
     downloader_host: Host,
     source_host: Host,
     _network: Network,
@@ -35,7 +36,7 @@ impl Scene {
         let (network, [_, source_host, downloader_host]) = Network::begin();
         let file = content(1, file_bytes);
         let source = source_host.start_source(2, NAME, &file, &["--offer-interval", "5s"]);
-        await_until("the source is registered", || source.has_logged("registered at"));
+        await_until("the source is registered", || source.process.has_said("registered at"));
         source_host.slow_down(bytes_per_second);
         let more = [&["--want", NAME], more].concat();
         let downloader = downloader_host.start_peer(3, &more);
@@ -44,8 +45,8 @@ impl Scene {
 
     /// The file arrives, and both go on.
     #[track_caller]
-    fn end(mut self) {
-        self.downloader.await_file(NAME, &self.file);
+    fn end(self) {
+        self.downloader.await_only_file(NAME, &self.file);
         self.source.process.assert_running();
     }
 }
@@ -53,11 +54,11 @@ impl Scene {
 /// The link of the source stops in the middle of a transfer and heals later.
 fn a_cut_is_survived(cut: impl Fn(&Host)) {
     let more = ["--progress-timeout", "2s"];
-    let mut scene = Scene::begin(3_000_000, MEDIUM_RATE, &more);
+    let scene = Scene::begin(3_000_000, MEDIUM_RATE, &more);
     scene.downloader.await_partial(200_000);
     cut(&scene.source_host);
     await_until("the downloader gives the source up", || {
-        scene.downloader.has_logged("could not give")
+        scene.downloader.process.has_said("could not give")
     });
     assert!(!scene.downloader.holds(NAME));
     assert_eq!(scene.downloader.partial_bytes(), 0, "what came is wiped");
@@ -81,14 +82,14 @@ fn a_link_that_loses_what_the_source_is_sent_heals() {
 }
 
 fn a_short_cut_costs_no_transfer() {
-    let mut scene = Scene::begin(3_000_000, MEDIUM_RATE, &[]);
+    let scene = Scene::begin(3_000_000, MEDIUM_RATE, &[]);
     scene.downloader.await_partial(200_000);
     scene.source_host.cut_outgoing("");
     let had = scene.downloader.partial_bytes();
     std::thread::sleep(std::time::Duration::from_secs(2));
     scene.source_host.heal();
     scene.downloader.await_partial(had + 1);
-    assert!(!scene.downloader.has_logged("could not give"));
+    assert!(!scene.downloader.process.has_said("could not give"));
     scene.end();
 }
 
@@ -96,14 +97,16 @@ fn a_reset_in_the_middle_costs_that_connection_only() {
     for end in ["dport", "sport"] {
         // Who sends nothing is not told, and notices at its deadline.
         let more = ["--progress-timeout", "2s"];
-        let mut scene = Scene::begin(1_500_000, MEDIUM_RATE, &more);
+        let scene = Scene::begin(1_500_000, MEDIUM_RATE, &more);
         scene.downloader.await_partial(200_000);
         let port = scene.source.address.port();
         // Once for each side to be the one that a reset comes to.
         let is_at_source = end == "dport";
         let host = if is_at_source { &scene.source_host } else { &scene.downloader_host };
         host.set_input_rule(Some(&format!("tcp {end} {port} reject with tcp reset")));
-        await_until("the downloader is told", || scene.downloader.has_logged("could not give"));
+        await_until("the downloader is told", || {
+            scene.downloader.process.has_said("could not give")
+        });
         assert!(!scene.downloader.holds(NAME));
         host.set_input_rule(None);
         scene.end();
@@ -117,7 +120,7 @@ fn a_link_of_2_kib_a_second_is_slow_and_nothing_else() {
 }
 
 fn a_link_that_changes_its_rate_is_slow_and_nothing_else() {
-    let mut scene = Scene::begin(2_000_000, MEDIUM_RATE, &[]);
+    let scene = Scene::begin(2_000_000, MEDIUM_RATE, &[]);
     let mut wanted_bytes = 0;
     for rate in [20_000, 200_000, 5_000, MEDIUM_RATE] {
         wanted_bytes += u64::from(rate.min(100_000));
@@ -130,8 +133,8 @@ fn a_link_that_changes_its_rate_is_slow_and_nothing_else() {
 impl Scene {
     /// The file arrives over the first connection.
     #[track_caller]
-    fn downloader_is_never_given_up(mut self) {
-        self.downloader.await_file(NAME, &self.file);
+    fn downloader_is_never_given_up(self) {
+        self.downloader.await_only_file(NAME, &self.file);
         for peer in [&self.downloader, &self.source] {
             let log = peer.process.log();
             assert!(!log.iter().any(|line| line.contains("too long") || line.contains("slower")));
@@ -147,7 +150,7 @@ fn an_interface_goes_down_and_up_and_has_another_address_for_a_while() {
     let (_network, [_, second, third]) = Network::begin();
     let file = content(1, 100_000);
     let ear = third.ear();
-    let mut source = second.start_source(2, NAME, &file, &[]);
+    let source = second.start_source(2, NAME, &file, &[]);
     let is_heard = || {
         let offer = heard(&ear);
         offer == Some((2, NAME.into(), second.address))
@@ -155,13 +158,13 @@ fn an_interface_goes_down_and_up_and_has_another_address_for_a_while() {
     await_until("it is heard", is_heard);
 
     second.ip(&["link", "set", "eth0", "down"]);
-    await_until("offers fail", || source.has_logged("cannot send offers"));
+    await_until("offers fail", || source.process.has_said("cannot send offers"));
     while heard(&ear).is_some() {}
     second.ip(&["link", "set", "eth0", "up"]);
     await_until("it is heard again", is_heard);
 
     let address = format!("{}/24", second.address);
-    let failures = |source: &HostPeer| {
+    let failures = |source: &Peer| {
         source.process.log().iter().filter(|line| line.contains("cannot send offers")).count()
     };
     let before = failures(&source);
@@ -171,6 +174,6 @@ fn an_interface_goes_down_and_up_and_has_another_address_for_a_while() {
     source.process.assert_running();
     second.ip(&["addr", "add", &address, "broadcast", "+", "dev", "eth0"]);
     await_until("it is heard again", is_heard);
-    let mut downloader = third.start_peer(3, &["--want", NAME]);
-    downloader.await_file(NAME, &file);
+    let downloader = third.start_peer(3, &["--want", NAME]);
+    downloader.await_only_file(NAME, &file);
 }

@@ -43,13 +43,6 @@
 //! Whoever measures something runs alone (`turns`). The figures of FAULTS.md are for a
 //! release; without optimisation the program's own part takes some five times as long.
 
-#[path = "../processes/harness/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "shared with the tests of processes")]
-mod harness;
-#[path = "../processes/messages.rs"]
-#[allow(dead_code, reason = "shared with the tests of processes")]
-mod messages;
-
 mod commands;
 mod connections;
 mod crowd;
@@ -58,7 +51,6 @@ mod datagrams;
 mod discovery;
 mod doctor;
 mod endless;
-mod figures;
 mod flood;
 mod hosts;
 mod interfaces;

@@ -5,12 +5,12 @@ use std::net::{SocketAddrV4, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kit::messages;
 use kit::quantity;
+use kit::{DEADLINE, Process, Registry, World, await_until};
 
 use crate::crowd::{ACCEPT_QUEUE, connect_as};
-use crate::figures::{Figures, median};
-use crate::harness::{DEADLINE, Process, await_until};
-use crate::messages;
+use crate::turns::median;
 use crate::turns::{alone, sockets_max};
 
 kit::tests![a_lookup_costs_little_with_a_full_registry];
@@ -23,7 +23,6 @@ const LOOKUP_CPU_MAX: Duration =
 const LOOKUPS: u32 = 1_000;
 const BATCHES: u32 = 11;
 /// Row 38.
-const MEMORY_MIB_MAX: f64 = 32.0;
 const JOIN_EVERY: Duration = Duration::from_millis(10);
 /// So many at once, which makes a thousand a second.
 const JOINS_AT_ONCE: usize = 10;
@@ -61,17 +60,17 @@ fn look_up(mut stream: &TcpStream, id: u32) -> bool {
 }
 
 /// The CPU time of one lookup, in the median of some batches.
-fn lookup_cost(figures: &Figures, registry: SocketAddrV4, entries: usize) -> Duration {
+fn lookup_cost(process: &Process, registry: SocketAddrV4, entries: usize) -> Duration {
     let client = TcpStream::connect(registry).unwrap();
     client.set_nodelay(true).unwrap();
     client.set_nonblocking(true).unwrap();
     let batch = |number: u32| {
-        let before = figures.cpu();
+        let before = process.usage().cpu;
         for number in number * LOOKUPS..(number + 1) * LOOKUPS {
             let id = number.wrapping_mul(7919) % entries as u32;
             assert!(look_up(&client, id), "peer {id} is not there");
         }
-        ((figures.cpu() - before) / LOOKUPS).as_secs_f64()
+        ((process.usage().cpu - before) / LOOKUPS).as_secs_f64()
     };
     let costs: Vec<_> = (0..BATCHES).map(batch).collect();
     Duration::from_secs_f64(median(&costs))
@@ -80,13 +79,12 @@ fn lookup_cost(figures: &Figures, registry: SocketAddrV4, entries: usize) -> Dur
 fn a_lookup_costs_little_with_a_full_registry() {
     let _turn = alone();
     let entries = quantity("P2PFS_REGISTRATIONS", 2_000).min(sockets_max());
-    let folder = tempfile::tempdir().unwrap();
     let connections_max = (entries + 100).to_string();
     let arguments = ["registry", "--listen", "127.0.0.1:0", "--connections-max", &connections_max];
-    let mut registry = Process::start("registry", folder.path(), &arguments);
-    let address = registry.await_listening();
-    let figures = Figures::of(&registry);
-    let before = figures.descriptors();
+    let world = World::new();
+    let Registry { process, address } = Registry::of(world.program(&arguments).start());
+    let process = &process;
+    let before = process.descriptors();
 
     let mut entered = vec![register(0, address)];
     assert!(is_registered(&entered[0]));
@@ -97,7 +95,7 @@ fn a_lookup_costs_little_with_a_full_registry() {
         assert!(some.iter().all(is_registered));
         entered.extend(some);
     }
-    let cost_full = lookup_cost(&figures, address, entries);
+    let cost_full = lookup_cost(process, address, entries);
 
     let joins: usize = quantity("P2PFS_JOINS", 200);
     let began = Instant::now();
@@ -112,13 +110,13 @@ fn a_lookup_costs_little_with_a_full_registry() {
             }
         });
         while !joining.is_finished() {
-            lookup_cost(&figures, address, entries);
+            lookup_cost(process, address, entries);
         }
     });
-    figures.assert_memory_peak(MEMORY_MIB_MAX);
+    process.assert_memory_bounded();
     drop(entered);
-    await_until("all have left", || figures.descriptors() == before);
-    figures.await_idle();
+    await_until("all have left", || process.descriptors() == before);
+    process.await_idle();
     assert!(cost_full < LOOKUP_CPU_MAX, "{cost_full:.1?} with {entries} entries");
-    registry.assert_running();
+    process.assert_running();
 }

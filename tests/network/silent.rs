@@ -6,12 +6,11 @@ use std::io::Write;
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
+use kit::messages::{self, Count, digest_of};
 use kit::quantity;
+use kit::{Answer, Process, RawDownloader, Registry, RegistryClient, World, await_until, content};
 
 use crate::crowd::{ACCEPT_QUEUE, connect_as, connect_narrow, is_closed, write_some};
-use crate::figures::Figures;
-use crate::harness::{Answer, Process, RawDownloader, RegistryClient, World, await_until, content};
-use crate::messages::{self, Count, digest_of};
 use crate::turns::{alone, sockets_max};
 
 kit::tests![
@@ -24,7 +23,6 @@ kit::tests![
 const NAME: &str = "file";
 /// More than any socket holds, so that somebody who does not read stalls it.
 const FILE_BYTES: usize = 8 << 20;
-const MEMORY_MIB_MAX: f64 = 32.0;
 /// The kernel keeps much for each of these.
 const DEAF_MAX: usize = 200;
 /// Deadlines: a share for connecting them all, and some for a machine that others use.
@@ -49,7 +47,7 @@ impl Crowd {
     /// so many files each.
     fn gather(
         count: usize,
-        victim: &Figures,
+        victim: &Process,
         to: SocketAddrV4,
         question: &[u8],
         files: usize,
@@ -102,10 +100,9 @@ impl Crowd {
 }
 
 /// All of the crowd are dropped in time, and nothing is left of them.
-fn outlives(victim: &mut Process, crowd: &Crowd, before: usize, request: &[u8]) {
-    let figures = Figures::of(victim);
+fn outlives(process: &Process, crowd: &Crowd, before: usize, request: &[u8]) {
     let count = crowd.0.len();
-    await_until("all are connected at once", || figures.descriptors() >= before + count);
+    await_until("all are connected at once", || process.descriptors() >= before + count);
     let mut bytes = request.iter().copied();
     let mut dribbled_at = Instant::now();
     await_until("all are closed", || {
@@ -114,12 +111,12 @@ fn outlives(victim: &mut Process, crowd: &Crowd, before: usize, request: &[u8]) 
             bytes.next().into_iter().for_each(|byte| crowd.dribble(byte));
             dribbled_at = Instant::now();
         }
-        figures.descriptors() <= before
+        process.descriptors() <= before
     });
-    figures.await_idle();
+    process.await_idle();
     await_until("all know that they are closed", || crowd.is_gone());
-    figures.assert_memory_peak(MEMORY_MIB_MAX);
-    victim.assert_running();
+    process.assert_memory_bounded();
+    process.assert_running();
 }
 
 /// The file can be had, and is right.
@@ -143,47 +140,44 @@ fn a_registry_outlives_a_silent_crowd() {
     let _turn = alone();
     let count = quantity("P2PFS_SILENT", 2_000).min(victims_max());
     let (timeout, connections_max) = (timeout(count), (count + 10).to_string());
-    let folder = tempfile::tempdir().unwrap();
     let mut arguments = vec!["registry", "--listen", "127.0.0.1:0"];
     arguments.extend(["--connections-max", &connections_max]);
     arguments.extend(["--first-byte-timeout", &timeout, "--idle-timeout", &timeout]);
-    let mut registry = Process::start("registry", folder.path(), &arguments);
-    let address = registry.await_listening();
-    let figures = Figures::of(&registry);
-    let mut patient = RegistryClient::connect(address);
-    assert_eq!(patient.register(1, 1), Answer::Registered(1));
-    let before = figures.descriptors();
+    let world = World::new();
+    let Registry { process, address } = Registry::of(world.program(&arguments).start());
+    let process = &process;
+    let mut patient = RegistryClient::registered(address, 1, 1);
+    let before = process.descriptors();
 
     let questions = messages::lookup_request(1).repeat(2_000);
-    let crowd = Crowd::gather(count, &figures, address, &questions, 0);
+    let crowd = Crowd::gather(count, process, address, &questions, 0);
     let request = messages::register_request(2, 2);
     // Who registered stays, and may be silent for as long as it likes.
-    outlives(&mut registry, &crowd, before, &request[..9]);
+    outlives(process, &crowd, before, &request[..9]);
     assert!(matches!(patient.lookup(1), Answer::Address(_, 1)));
-    assert_eq!(RegistryClient::connect(address).register(2, 2), Answer::Registered(1));
+    RegistryClient::registered(address, 2, 2);
 }
 
 fn a_registered_client_that_asks_and_never_reads_is_closed() {
     let _turn = alone();
     let world = World::new();
-    let registry = world.registry();
-    let figures = Figures::of(&registry.process);
-    let before = figures.descriptors();
+    let process = &world.registry().process;
+    let before = process.descriptors();
     let question = messages::lookup_request(1).repeat(10_000);
     let clients: Vec<_> = (0..20)
         .map(|number| {
-            let mut stream = connect_narrow(number, registry.address, 4096).unwrap();
+            let mut stream = connect_narrow(number, world.registry().address, 4096).unwrap();
             stream.write_all(&messages::register_request(number as u32, 1)).unwrap();
             stream
         })
         .collect();
-    await_until("all are connected", || figures.descriptors() >= before + clients.len());
+    await_until("all are connected", || process.descriptors() >= before + clients.len());
     await_until("all are closed", || {
         clients.iter().for_each(|stream| write_some(stream, &question));
-        figures.descriptors() <= before
+        process.descriptors() <= before
     });
-    figures.assert_memory_peak(MEMORY_MIB_MAX);
-    figures.await_idle();
+    process.assert_memory_bounded();
+    process.await_idle();
 }
 
 fn a_peer_outlives_a_silent_crowd() {
@@ -191,32 +185,30 @@ fn a_peer_outlives_a_silent_crowd() {
     let count = quantity("P2PFS_SILENT", 2_000).min(victims_max());
     let timeout = timeout(count);
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, FILE_BYTES);
-    let peer = world.peer(1, registry.address).has(NAME, &file);
+    let peer = world.peer(1).has(NAME, &file);
     // Some places are kept for connections that the peer makes.
     let peer = peer.option("--connections-max", (count + 100).to_string());
     let peer = peer.option("--first-byte-timeout", &timeout).option("--idle-timeout", &timeout);
-    let mut peer = peer.option("--progress-timeout", &timeout).start();
+    let peer = peer.option("--progress-timeout", &timeout).start();
     world.await_offer(1, NAME);
     still_serves(peer.address, &file);
-    let figures = Figures::of(&peer.process);
-    figures.await_idle();
-    let before = figures.descriptors();
+    let process = &peer.process;
+    process.await_idle();
+    let before = process.descriptors();
 
     let request = messages::request(NAME, Count::Bytes);
-    let crowd = Crowd::gather(count, &figures, peer.address, &request, 1);
-    outlives(&mut peer.process, &crowd, before, &request[..68]);
+    let crowd = Crowd::gather(count, process, peer.address, &request, 1);
+    outlives(process, &crowd, before, &request[..68]);
     still_serves(peer.address, &file);
 }
 
 fn a_full_table_refuses_at_once_and_serves_again_later() {
     let _turn = alone();
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 1000);
-    let peer = world.peer(1, registry.address).has(NAME, &file);
-    let mut peer = peer.option("--first-byte-timeout", "5s").start();
+    let peer = world.peer(1).has(NAME, &file);
+    let peer = peer.option("--first-byte-timeout", "5s").start();
     world.await_offer(1, NAME);
     // 1,024 connections by default, some of which are kept for those that the peer makes.
     let crowd: Vec<_> =

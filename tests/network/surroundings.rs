@@ -27,8 +27,6 @@ kit::tests! {
         a_user_who_may_write_nowhere_shares_and_fetches;
 }
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pfs");
-
 /// A folder that everybody may look into, with the program, a folder `shared` with one
 /// file, an empty folder `got` that everybody may write to, and nothing else.
 fn place() -> TempDir {
@@ -37,7 +35,10 @@ fn place() -> TempDir {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     };
     set_mode(place.path(), 0o755);
-    fs::copy(PROGRAM, place.path().join("p2pfs")).unwrap();
+    // By a process of its own: one that is started here meanwhile would keep the file open for
+    // writing until it is another program, and a file that is being written to cannot be run.
+    let copied = Command::new("cp").arg(kit::program()).arg(place.path()).status().unwrap();
+    assert!(copied.success());
     for folder in ["shared", "got"] {
         fs::create_dir(place.path().join(folder)).unwrap();
     }

@@ -26,3 +26,10 @@ pub(crate) fn beside_others() -> RwLockReadGuard<'static, ()> {
 pub(crate) fn sockets_max() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| n as usize).saturating_sub(200)
 }
+
+/// Returns the value in the middle.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::figures::Figures;
-use crate::harness::{await_until, content};
-use crate::hosts::{HOSTS, Lookups, Network};
+use kit::{await_until, content};
+
+use crate::hosts::{HOSTS, Network};
 
 kit::tests! {
     HOSTS:
@@ -24,10 +24,10 @@ fn a_source_that_vanishes_is_noticed_and_another_one_is_asked() {
     let file = content(1, 6_000_000);
     let vanishing = second.start_source(2, NAME, &file, &[]);
     second.slow_down(300_000);
-    let mut downloader = third.start_peer(3, &WANTS);
+    let downloader = third.start_peer(3, &WANTS);
     downloader.await_partial(100_000);
     let _other = fourth.start_source(4, NAME, &file, &[]);
-    let mut lookups = Lookups::from(&first);
+    let mut lookups = first.client();
     await_until("the source is entered", || lookups.knows(2, vanishing.address));
 
     second.vanish();
@@ -38,12 +38,12 @@ fn a_source_that_vanishes_is_noticed_and_another_one_is_asked() {
         if !lookups.knows(2, vanishing.address) {
             left_after.get_or_insert_with(|| began.elapsed());
         }
-        if downloader.has_logged("peer 2 could not give") {
+        if downloader.process.has_said("peer 2 could not give") {
             noticed_after.get_or_insert_with(|| began.elapsed());
         }
         left_after.is_some() && noticed_after.is_some()
     });
-    downloader.await_file(NAME, &file);
+    downloader.await_only_file(NAME, &file);
     let (left_after, noticed_after) = (left_after.unwrap(), noticed_after.unwrap());
     for noticed_after in [noticed_after, left_after] {
         assert!(noticed_after < NOTICED_WITHIN, "noticed after {noticed_after:.1?}");
@@ -53,19 +53,19 @@ fn a_source_that_vanishes_is_noticed_and_another_one_is_asked() {
 fn a_downloader_that_vanishes_is_noticed() {
     let (_network, [_, second, third]) = Network::begin();
     let source = second.start_source(2, NAME, &content(1, 6_000_000), &[]);
-    await_until("the source is registered", || source.has_logged("registered at"));
+    await_until("the source is registered", || source.process.has_said("registered at"));
     second.slow_down(300_000);
-    let figures = Figures::of(&source.process);
+    let process = &source.process;
     // Its file is hashed, and closed.
-    figures.await_idle();
-    let before = figures.descriptors();
-    let mut downloader = third.start_peer(3, &WANTS);
+    process.await_idle();
+    let before = process.descriptors();
+    let downloader = third.start_peer(3, &WANTS);
     downloader.await_partial(100_000);
-    assert!(figures.descriptors() > before);
+    assert!(process.descriptors() > before);
 
     third.vanish();
     let began = Instant::now();
-    await_until("connection and file are closed", || figures.descriptors() == before);
+    await_until("connection and file are closed", || process.descriptors() == before);
     let noticed_after = began.elapsed();
     assert!(noticed_after < NOTICED_WITHIN, "noticed after {noticed_after:.1?}");
 }
@@ -74,18 +74,18 @@ fn a_registry_killed_in_mid_transfer_comes_back_empty() {
     let (mut network, [first, second, third]) = Network::begin();
     let file = content(1, 4_000_000);
     let source = second.start_source(2, NAME, &file, &[]);
-    await_until("the source is registered", || source.has_logged("registered at"));
+    await_until("the source is registered", || source.process.has_said("registered at"));
     second.slow_down(1_000_000);
-    let mut downloader = third.start_peer(3, &WANTS);
+    let downloader = third.start_peer(3, &WANTS);
     for round in 1..=3 {
         downloader.await_partial(round * 300_000);
         network.replace_registry();
-        let mut lookups = Lookups::from(&first);
+        let mut lookups = first.client();
         await_until("both are entered again", || {
             lookups.knows(2, source.address) && lookups.knows(3, downloader.address)
         });
     }
-    downloader.await_file(NAME, &file);
+    downloader.await_only_file(NAME, &file);
     let log = downloader.process.log();
     let downloads = log.iter().filter(|line| line.contains("downloading")).count();
     assert_eq!(downloads, 1, "the transfer went on meanwhile");

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use kit::messages::{ACKNOWLEDGMENT_BYTES, EOF_BYTES, REQUEST_BYTES};
 use kit::quantity;
+use kit::{RegistryClient, Server, World, await_until, content};
 
-use crate::harness::{Answer, RegistryClient, Server, World, await_until, content};
-use crate::messages::{ACKNOWLEDGMENT_BYTES, EOF_BYTES, REQUEST_BYTES};
 use crate::turns::beside_others;
 
 kit::tests![
@@ -131,7 +131,7 @@ struct FlippingRelay {
 }
 
 impl FlippingRelay {
-    fn start(registry: SocketAddrV4, id: u32, uploader: SocketAddrV4, flips: usize) -> Self {
+    fn start(world: &World, id: u32, uploader: SocketAddrV4, flips: usize) -> Self {
         let (transfers, flipped) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let server = Server::start({
             let (transfers, flipped) = (Arc::clone(&transfers), Arc::clone(&flipped));
@@ -157,9 +157,7 @@ impl FlippingRelay {
                 });
             }
         });
-        let mut registration = RegistryClient::connect(registry);
-        let answer = registration.register(id, server.address.port().into());
-        assert_eq!(answer, Answer::Registered(1));
+        let registration = world.registered(id, server.address.port());
         Self { transfers, flipped, _server: server, _registration: registration }
     }
 }
@@ -168,19 +166,20 @@ fn a_flipped_bit_is_seen_and_the_file_is_asked_for_again() {
     let _turn = beside_others();
     let flips: usize = quantity("P2PFS_FLIPS", 24);
     let world = World::new();
-    let (registry, aside) = (world.registry(), world.registry());
+    let aside = world.another_registry();
     let files: Vec<_> = (0..flips.div_ceil(FLIPS_PER_FILE))
         .map(|n| (format!("file-{n}-{n}"), content(n as u64 + 1, FILE_BYTES)))
         .collect();
-    let mut uploader = world.peer(1, aside.address);
-    let mut downloader = world.peer(2, registry.address).option("--progress-timeout", "1s");
+    let mut uploader = world.peer_at(1, aside.address);
+    let mut downloader = world.peer(2).option("--progress-timeout", "1s");
     for (name, file) in &files {
         uploader = uploader.has(name, file);
         downloader = downloader.wants(name);
     }
     let uploader = uploader.start();
-    let relay = FlippingRelay::start(registry.address, 1, uploader.address, flips);
-    let mut downloader = downloader.start();
+    let relay = FlippingRelay::start(&world, 1, uploader.address, flips);
+    let downloader = world.peer(2).option("--progress-timeout", "1s");
+    let downloader = downloader.wants_all(files.iter().map(|(name, _)| &**name)).start();
     for (name, file) in &files {
         downloader.await_file(name, file);
     }
@@ -194,12 +193,12 @@ fn a_flipped_bit_is_seen_and_the_file_is_asked_for_again() {
 fn after_a_flipped_bit_another_source_is_asked() {
     let _turn = beside_others();
     let world = World::new();
-    let (registry, aside) = (world.registry(), world.registry());
+    let aside = world.another_registry();
     let file = content(1, FILE_BYTES);
-    let uploader = world.peer(1, aside.address).has("file", &file).start();
-    let relay = FlippingRelay::start(registry.address, 1, uploader.address, usize::MAX);
-    let mut downloader = world.peer(2, registry.address).wants("file").start();
+    let uploader = world.peer_at(1, aside.address).has("file", &file).start();
+    let relay = FlippingRelay::start(&world, 1, uploader.address, usize::MAX);
+    let downloader = world.peer(2).wants("file").start();
     await_until("the bad wire was tried", || relay.transfers.load(Ordering::SeqCst) > 0);
-    let _good = world.peer(3, registry.address).has("file", &file).start();
+    let _good = world.peer(3).has("file", &file).start();
     downloader.await_file("file", &file);
 }

@@ -7,10 +7,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use kit::messages::digest_of;
+use kit::{Heard, RawDownloader, World, content};
 use p2pfs::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, WINDOW_BYTES};
-
-use crate::harness::{Heard, RawDownloader, World, content};
-use crate::messages::digest_of;
 
 const NAME: &str = "file";
 const SIZE: usize = 2 * WINDOW_BYTES as usize;
@@ -19,9 +18,8 @@ const SIZE: usize = 2 * WINDOW_BYTES as usize;
 /// file becomes `new` in the way that `change` does it.
 fn changes_while_it_is_sent(new: &[u8], change: impl FnOnce(&Path, &[u8])) {
     let world = World::new();
-    let registry = world.registry();
     let old = content(1, SIZE);
-    let source = world.peer(1, registry.address).has(NAME, &old).start();
+    let source = world.peer(1).has(NAME, &old).start();
     world.await_offer(1, NAME);
     let (mut downloader, mut received) = (RawDownloader::connect(source.address), Vec::new());
     downloader.request(NAME);
@@ -38,7 +36,7 @@ fn changes_while_it_is_sent(new: &[u8], change: impl FnOnce(&Path, &[u8])) {
         let is_mixture = digest == digest_of(&received) && received != old && received != new;
         assert!(!is_mixture, "a mixture passes for a file");
     }
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let downloader = world.peer(2).wants(NAME).start();
     downloader.await_file(NAME, new);
 }
 
@@ -118,25 +116,23 @@ fn removed_and_made_again() {
 #[test]
 fn removed_with_another_source_left() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 100_000);
-    let source = world.peer(1, registry.address).has(NAME, &file).start();
+    let source = world.peer(1).has(NAME, &file).start();
     world.await_offer(1, NAME);
     fs::remove_file(source.path_of(NAME)).unwrap();
     assert_eq!(RawDownloader::connect(source.address).fetch(NAME), None);
 
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
-    let _other = world.peer(3, registry.address).has(NAME, &file).start();
+    let downloader = world.peer(2).wants(NAME).start();
+    let _other = world.peer(3).has(NAME, &file).start();
     downloader.await_file(NAME, &file);
 }
 
 #[test]
 fn replaced_by_a_link_to_a_secret() {
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).has(NAME, b"public").start();
+    let source = world.peer(1).has(NAME, b"public").start();
     world.await_offer(1, NAME);
-    let secret = world.folder().join("secret");
+    let secret = world.path().join("secret");
     fs::write(&secret, b"secret").unwrap();
     fs::remove_file(source.path_of(NAME)).unwrap();
     std::os::unix::fs::symlink(&secret, source.path_of(NAME)).unwrap();
@@ -147,13 +143,12 @@ fn replaced_by_a_link_to_a_secret() {
 #[test]
 fn changed_between_the_offer_and_the_request() {
     let world = World::new();
-    let registry = world.registry();
     let (old, new) = (content(1, SIZE), content(2, SIZE));
-    let source = world.peer(1, registry.address).has(NAME, &old).start();
+    let source = world.peer(1).has(NAME, &old).start();
     world.await_offer(1, NAME);
     overwrite(&source.path_of(NAME), &new);
 
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let downloader = world.peer(2).wants(NAME).start();
     downloader.await_file(NAME, &new);
 }
 
@@ -162,13 +157,10 @@ fn replaced_again_and_again_while_peers_fetch_it() {
     const VERSIONS: u64 = 40;
     let version = |n: u64| content(n + 1, 1_000_000 + 1_000 * n as usize);
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).has(NAME, &version(0)).start();
+    let source = world.peer(1).has(NAME, &version(0)).start();
     let path = source.path_of(NAME);
-    let mut downloaders: Vec<_> = (2..7)
-        .map(|id| world.peer(id, registry.address).wants(NAME).flag("--exit-when-done"))
-        .map(|plan| plan.start())
-        .collect();
+    let mut downloaders: Vec<_> =
+        (2..7).map(|id| world.peer(id).wants(NAME).until_done()).map(|plan| plan.start()).collect();
     let writer = thread::spawn(move || {
         for n in 1..VERSIONS {
             replace(&path, &version(n));

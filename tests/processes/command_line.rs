@@ -6,7 +6,7 @@ use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Process, World, address_of};
+use kit::{Launch, World, address_of};
 
 /// What a command line is to be changed in: an option and its value.
 type Change<'a> = (&'a str, &'a str);
@@ -28,10 +28,10 @@ const ABSENT: &str = "(absent)";
 /// Runs it in a folder with the file `shared/file` in it and gives its only line.
 #[track_caller]
 fn refused(world: &World, arguments: &[String], code: i32) -> String {
-    let before = everything_in(world.folder());
-    let mut process = Process::start("p2pfs", world.folder(), arguments);
+    let before = everything_in(world.path());
+    let process = Launch::new(world.path(), arguments).start();
     assert_eq!(process.await_exit_code(), code, "{arguments:?}: {:?}", process.log());
-    assert_eq!(everything_in(world.folder()), before, "{arguments:?}");
+    assert_eq!(everything_in(world.path()), before, "{arguments:?}");
     assert_eq!(process.stdout(), [""; 0], "{arguments:?}");
     let log = process.log();
     assert!(log.len() == 1 && log[0].starts_with("p2pfs: "), "{arguments:?}: {log:#?}");
@@ -55,8 +55,7 @@ fn everything_in(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
 
 fn world_with_a_shared_folder() -> World {
     let world = World::new();
-    fs::create_dir(world.folder().join("shared")).unwrap();
-    fs::write(world.folder().join("shared/file"), b"x").unwrap();
+    world.folder("shared", &[("file", b"x")]);
     world
 }
 
@@ -157,7 +156,7 @@ fn an_offer_port_that_is_not_shared_is_named() {
 fn an_address_that_this_host_does_not_have_is_named() {
     let world = world_with_a_shared_folder();
     let arguments = peer_with(&world, &[("--host", "192.0.2.1")]);
-    let mut process = Process::start("p2pfs", world.folder(), &arguments);
+    let process = Launch::new(world.path(), &arguments).start();
     assert_ne!(process.await_exit_code(), 0);
     let errors = process.error_lines();
     assert!(errors.len() == 1 && errors[0].contains("192.0.2.1"), "{:?}", process.log());
@@ -172,7 +171,7 @@ fn help_and_version_succeed_and_go_to_stdout() {
         (&["peer", "--help"], "--simulate-checksum-failure"),
         (&["registry", "--help"], "--listen"),
     ] {
-        let mut process = Process::start("p2pfs", world.folder(), arguments);
+        let process = Launch::new(world.path(), arguments).start();
         assert_eq!(process.await_exit_code(), 0);
         assert!(process.stdout().iter().any(|line| line.contains(text)), "{arguments:?}");
         assert_eq!(process.log(), [""; 0], "{arguments:?}");
@@ -183,7 +182,7 @@ fn help_and_version_succeed_and_go_to_stdout() {
 fn a_current_folder_that_takes_no_other_is_told_with_what_to_do() {
     let world = World::new();
     let arguments = peer_with(&world, &[("--dir", ABSENT)]);
-    let mut process = Process::start("p2pfs", Path::new("/proc"), &arguments);
+    let process = Launch::new(Path::new("/proc"), &arguments).start();
     assert_eq!(process.await_exit_code(), 1, "{:?}", process.log());
     let log = process.log();
     assert!(log[0].contains("cannot prepare the folder") && log[0].contains("--dir"), "{log:#?}");

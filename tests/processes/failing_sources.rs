@@ -5,30 +5,27 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::{Mutex, mpsc};
 
-use rustix::process::Signal;
-
-use crate::harness::{
-    FakeSource, OfferRepeater, RegistryClient, Relay, ReservedPort, World, await_until, content,
-    reset_on_close,
+use kit::messages::{self, digest_of};
+use kit::{
+    FakeSource, OfferRepeater, Relay, ReservedPort, World, await_until, content, reset_on_close,
 };
-use crate::messages::{self, digest_of};
+use rustix::process::Signal;
 
 const NAME: &str = "file";
 
 /// The only source does this; once it was asked, a good one appears.
 fn recovers_from(fake: impl Fn(&TcpStream, &[u8]) -> bool + Send + Sync + 'static) {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 300_000);
-    let bad = FakeSource::start(&world, registry.address, 1, NAME, {
+    let bad = FakeSource::start(&world, 1, NAME, {
         let file = file.clone();
         move |stream| fake(stream, &file)
     });
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let downloader = world.peer(2).wants(NAME).start();
     await_until("the bad source is asked", || bad.requests() > 0);
     assert!(!downloader.holds(NAME));
 
-    let _good = world.peer(3, registry.address).has(NAME, &file).start();
+    let _good = world.peer(3).has(NAME, &file).start();
     downloader.await_file(NAME, &file);
     assert!(downloader.hidden_files().is_empty());
 }
@@ -80,18 +77,14 @@ fn a_source_that_refuses() {
 
 #[test]
 fn a_source_that_is_silent() {
-    recovers_from(|stream, _| {
-        FakeSource::wait_for_close(stream);
-        false
-    });
+    recovers_from(|stream, _| FakeSource::stall(stream));
 }
 
 #[test]
 fn a_source_that_falls_silent_in_the_middle() {
     recovers_from(|stream, file| {
         FakeSource::send(stream, &file[..file.len() / 2]);
-        FakeSource::wait_for_close(stream);
-        false
+        FakeSource::stall(stream)
     });
 }
 
@@ -99,8 +92,7 @@ fn a_source_that_falls_silent_in_the_middle() {
 fn a_source_that_speaks_another_protocol() {
     recovers_from(|mut stream, _| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-        FakeSource::wait_for_close(stream);
-        false
+        FakeSource::stall(stream)
     });
 }
 
@@ -108,19 +100,17 @@ fn a_source_that_speaks_another_protocol() {
 fn a_source_that_sends_an_empty_chunk() {
     recovers_from(|mut stream, _| {
         let _ = stream.write_all(b"T\0\0\0\0");
-        FakeSource::wait_for_close(stream);
-        false
+        FakeSource::stall(stream)
     });
 }
 
 #[test]
 fn a_source_that_the_registry_does_not_know() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 10_000);
-    let _lie = OfferRepeater::start(&world, 1, NAME);
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
-    let _good = world.peer(3, registry.address).has(NAME, &file).start();
+    let _lie = OfferRepeater::start(&world, 1, &[NAME]);
+    let downloader = world.peer(2).wants(NAME).start();
+    let _good = world.peer(3).has(NAME, &file).start();
 
     downloader.await_file(NAME, &file);
 }
@@ -128,20 +118,18 @@ fn a_source_that_the_registry_does_not_know() {
 #[test]
 fn a_good_source_among_nine_bad_ones() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 300_000);
     let bad: Vec<_> = (0..9)
         .map(|id| {
-            FakeSource::start(&world, registry.address, id, NAME, move |stream| {
+            FakeSource::start(&world, id, NAME, move |stream| {
                 FakeSource::send(stream, &content(id.into(), 1_000));
                 FakeSource::send_eof(stream, &digest_of(b"nothing"));
-                FakeSource::wait_for_close(stream);
-                false
+                FakeSource::stall(stream)
             })
         })
         .collect();
-    let _good = world.peer(100, registry.address).has(NAME, &file).start();
-    let mut downloader = world.peer(200, registry.address).wants(NAME).start();
+    let _good = world.peer(100).has(NAME, &file).start();
+    let downloader = world.peer(200).wants(NAME).start();
 
     downloader.await_file(NAME, &file);
     drop(bad);
@@ -150,15 +138,15 @@ fn a_good_source_among_nine_bad_ones() {
 #[test]
 fn a_source_killed_in_the_middle_with_another_one_left() {
     let world = World::new();
-    let (registry, aside) = (world.registry(), world.registry());
+    let aside = world.another_registry();
     let file = content(1, 8 << 20);
-    let mut killed = world.peer(1, aside.address).has(NAME, &file).start();
-    let _relay = Relay::start(registry.address, 1, killed.address, 3 << 20);
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let killed = world.peer_at(1, aside.address).has(NAME, &file).start();
+    let _relay = Relay::start(&world, 1, killed.address, 3 << 20);
+    let downloader = world.peer(2).wants(NAME).start();
     downloader.await_partial(1);
     assert!(!downloader.holds(NAME));
 
-    let _other = world.peer(3, registry.address).has(NAME, &file).start();
+    let _other = world.peer(3).has(NAME, &file).start();
     killed.process.kill();
     downloader.await_file(NAME, &file);
     assert!(downloader.hidden_files().is_empty());
@@ -167,31 +155,29 @@ fn a_source_killed_in_the_middle_with_another_one_left() {
 #[test]
 fn a_source_killed_at_any_moment_and_started_again() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 16 << 20);
-    let mut source = world.peer(1, registry.address).has(NAME, &file).start();
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let source = world.peer(1).has(NAME, &file).start();
+    let downloader = world.peer(2).wants(NAME).start();
     await_until("something of the file is there", || {
         downloader.holds(NAME) || !downloader.hidden_files().is_empty()
     });
     source.process.kill();
 
-    let _source = world.peer(1, registry.address).start();
+    let _source = world.peer(1).start();
     downloader.await_file(NAME, &file);
 }
 
 #[test]
 fn downloads_side_by_side_do_not_wait_for_a_silent_source() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 100_000);
-    let silent = FakeSource::start(&world, registry.address, 1, "never", |stream| {
-        FakeSource::wait_for_close(stream);
+    let silent = FakeSource::start(&world, 1, "never", |stream| {
+        FakeSource::stall(stream);
         true
     });
-    let mut downloader = world.peer(2, registry.address).wants("never").wants(NAME).start();
+    let downloader = world.peer(2).wants("never").wants(NAME).start();
     await_until("the silent source is asked", || silent.requests() > 0);
-    let _good = world.peer(3, registry.address).has(NAME, &file).start();
+    let _good = world.peer(3).has(NAME, &file).start();
 
     downloader.await_file(NAME, &file);
     assert!(!downloader.holds("never"));
@@ -200,14 +186,12 @@ fn downloads_side_by_side_do_not_wait_for_a_silent_source() {
 #[test]
 fn an_address_where_nobody_listens() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 10_000);
     let port = ReservedPort::new();
-    let mut gone = RegistryClient::connect(registry.address);
-    gone.register(1, port.address.port().into());
-    let _lie = OfferRepeater::start(&world, 1, NAME);
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
-    let _good = world.peer(3, registry.address).has(NAME, &file).start();
+    let _gone = world.registered(1, port.address.port());
+    let _lie = OfferRepeater::start(&world, 1, &[NAME]);
+    let downloader = world.peer(2).wants(NAME).start();
+    let _good = world.peer(3).has(NAME, &file).start();
 
     downloader.await_file(NAME, &file);
 }
@@ -240,12 +224,11 @@ fn what_came_whole_counts_though_the_source_reset_the_connection_right_after() {
     const QUICK_CHUNKS: usize = 600;
     const LAST_CHUNKS: usize = 9;
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, (QUICK_CHUNKS + LAST_CHUNKS) * 64 * 1024);
     let (told, heard) = mpsc::channel();
     let (tell, hear) = mpsc::channel();
     let (told, hear) = (Mutex::new(told), Mutex::new(hear));
-    let source = FakeSource::start(&world, registry.address, 1, NAME, {
+    let source = FakeSource::start(&world, 1, NAME, {
         let file = file.clone();
         move |mut stream| {
             let (quick, last) = file.split_at(QUICK_CHUNKS * 64 * 1024);
@@ -269,7 +252,7 @@ fn what_came_whole_counts_though_the_source_reset_the_connection_right_after() {
             false
         }
     });
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let downloader = world.peer(2).wants(NAME).start();
     let (ours, theirs) = heard.recv().unwrap();
     downloader.process.signal(Signal::STOP);
     tell.send(()).unwrap();

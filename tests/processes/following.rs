@@ -7,7 +7,7 @@ use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::harness::{Peer, RawDownloader, Signal, World, await_until, content};
+use kit::{Peer, RawDownloader, Signal, World, await_until, content};
 
 const NAME: &str = "file";
 /// A pause of someone who writes a file, well below what counts as rest.
@@ -30,26 +30,24 @@ fn await_offers(world: &World, peer: u32, expected: &[&str]) {
 #[test]
 fn added_while_it_runs() {
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).has("other", b"x").start();
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let source = world.peer(1).has("other", b"x").start();
+    let downloader = world.peer(2).wants(NAME).start();
     let (whole, moved) = (content(1, 3_000_000), content(2, 100_000));
     fs::write(source.path_of(NAME), &whole).unwrap();
     downloader.await_file(NAME, &whole);
 
-    let aside = world.folder().join("aside");
+    let aside = world.path().join("aside");
     fs::write(&aside, &moved).unwrap();
     fs::rename(aside, source.path_of("moved")).unwrap();
-    let mut downloader = world.peer(3, registry.address).wants("moved").start();
+    let downloader = world.peer(3).wants("moved").start();
     downloader.await_file("moved", &moved);
 }
 
 #[test]
 fn added_to_simulated_storage() {
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).start_simulated();
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let source = world.peer(1).start_simulated();
+    let downloader = world.peer(2).wants(NAME).start();
     fs::write(source.path_of(NAME), b"content").unwrap();
     downloader.await_file(NAME, b"content");
 }
@@ -73,9 +71,8 @@ fn write_slowly(world: &World, source: &Peer) -> (File, Vec<u8>) {
 #[test]
 fn written_slowly_and_closed() {
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).start();
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let source = world.peer(1).start();
+    let downloader = world.peer(2).wants(NAME).start();
     let (writer, written) = write_slowly(&world, &source);
     drop(writer);
     downloader.await_file(NAME, &written);
@@ -84,9 +81,8 @@ fn written_slowly_and_closed() {
 #[test]
 fn written_slowly_and_left_open() {
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).start();
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let source = world.peer(1).start();
+    let downloader = world.peer(2).wants(NAME).start();
     let (mut writer, mut written) = write_slowly(&world, &source);
     downloader.await_file(NAME, &written);
 
@@ -96,7 +92,7 @@ fn written_slowly_and_left_open() {
     await_until("the change is seen", || log_lines(&source, "is changing") == 1);
     assert_eq!(RawDownloader::connect(source.address).fetch(NAME), None);
     world.await_offer(1, NAME);
-    let mut downloader = world.peer(3, registry.address).wants(NAME).start();
+    let downloader = world.peer(3).wants(NAME).start();
     // The other one still offers what it fetched.
     drop(writer);
     await_until("one of the two versions is there", || downloader.holds(NAME));
@@ -108,8 +104,7 @@ fn written_slowly_and_left_open() {
 #[test]
 fn changed_and_offered_anew() {
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).has(NAME, &content(1, 50_000)).start();
+    let source = world.peer(1).has(NAME, &content(1, 50_000)).start();
     world.await_offer(1, NAME);
     let new = content(2, 70_000);
     fs::write(source.path_of(NAME), &new).unwrap();
@@ -121,21 +116,19 @@ fn changed_and_offered_anew() {
 #[test]
 fn renamed() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 50_000);
-    let source = world.peer(1, registry.address).has("old", &file).has("other", b"x").start();
+    let source = world.peer(1).has("old", &file).has("other", b"x").start();
     world.await_offer(1, "old");
     fs::rename(source.path_of("old"), source.path_of("new")).unwrap();
     await_offers(&world, 1, &["new", "other"]);
-    let mut downloader = world.peer(2, registry.address).wants("new").start();
+    let downloader = world.peer(2).wants("new").start();
     downloader.await_file("new", &file);
 }
 
 #[test]
 fn removed_and_back_again() {
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).has(NAME, b"one").has("other", b"x").start();
+    let source = world.peer(1).has(NAME, b"one").has("other", b"x").start();
     world.await_offer(1, NAME);
     fs::remove_file(source.path_of(NAME)).unwrap();
     await_offers(&world, 1, &["other"]);
@@ -151,10 +144,9 @@ fn removed_and_back_again() {
 #[test]
 fn what_is_fetched_is_not_taken_for_a_change() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 1_000_000);
-    let _source = world.peer(1, registry.address).has(NAME, &file).start();
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let _source = world.peer(1).has(NAME, &file).start();
+    let downloader = world.peer(2).wants(NAME).start();
     downloader.await_file(NAME, &file);
     world.await_offer(2, NAME);
     // A change that comes after its events.
@@ -167,8 +159,7 @@ fn what_is_fetched_is_not_taken_for_a_change() {
 #[test]
 fn names_that_cannot_be_shared_are_told_and_not_for_ever() {
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).start();
+    let source = world.peer(1).start();
     fs::write(source.path_of("evil\x1b[2J"), b"x").unwrap();
     await_until("it is told", || log_lines(&source, "not shared: evil\\u{1b}[2J: ") == 1);
     for n in 0..2000 {
@@ -187,12 +178,11 @@ fn many() -> impl Iterator<Item = String> {
 #[test]
 fn ten_thousand_at_once() {
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).option("--offer-interval", "5s").start();
+    let source = world.peer(1).option("--offer-interval", "5s").start();
     for name in many() {
         fs::write(source.path_of(&name), &name).unwrap();
     }
-    let mut downloader = world.peer(2, registry.address).wants("file 09999").start();
+    let downloader = world.peer(2).wants("file 09999").start();
     downloader.await_file("file 09999", b"file 09999");
     let mut missing: BTreeSet<_> = many().collect();
     await_until("all are offered", || {
@@ -204,8 +194,7 @@ fn ten_thousand_at_once() {
 #[test]
 fn more_at_once_than_the_kernel_can_tell() {
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).has("old", b"x").has("other", b"x").start();
+    let source = world.peer(1).has("old", b"x").has("other", b"x").start();
     world.await_offer(1, "old");
     source.process.signal(Signal::STOP);
     fs::remove_file(source.path_of("old")).unwrap();
@@ -222,15 +211,14 @@ fn more_at_once_than_the_kernel_can_tell() {
     source.process.signal(Signal::CONT);
     // The last ones were not told: they are found by looking.
     await_offers(&world, 1, &["even", NAME, "odd"]);
-    let mut downloader = world.peer(2, registry.address).wants(NAME).start();
+    let downloader = world.peer(2).wants(NAME).start();
     downloader.await_file(NAME, b"content");
 }
 
 #[test]
 fn the_folder_itself_removed() {
     let world = World::new();
-    let registry = world.registry();
-    let mut source = world.peer(1, registry.address).has(NAME, b"x").has("other", b"x").start();
+    let source = world.peer(1).has(NAME, b"x").has("other", b"x").start();
     world.await_offer(1, NAME);
     fs::remove_dir_all(world.shared_folder(1)).unwrap();
     await_until("it is told", || log_lines(&source, "the shared folder is gone") == 1);
@@ -239,7 +227,7 @@ fn the_folder_itself_removed() {
     assert_eq!(RawDownloader::connect(source.address).fetch(NAME), None);
     source.process.assert_running();
     world.take_offers();
-    let other = world.peer(2, registry.address).has("mark", b"x").start();
+    let other = world.peer(2).has("mark", b"x").start();
     world.names_offered(2, "mark");
     assert!(world.take_offers().iter().all(|(peer, _)| *peer == other.id));
     assert_eq!(log_lines(&source, "the shared folder is gone"), 1);

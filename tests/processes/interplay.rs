@@ -4,12 +4,9 @@
 use std::fs;
 use std::net::SocketAddrV4;
 
-use crate::harness::{
-    Answer, OfferRepeater, Peer, Process, RawDownloader, Registry, RegistryClient, World,
-    await_until, content,
-};
-use crate::messages::digest_of;
-use crate::reference::{Note, Notes, Part, ReferencePeer, ReferenceRegistry, Settings};
+use kit::messages::digest_of;
+use kit::reference::{Note, Notes, Part, ReferencePeer, ReferenceRegistry, Settings};
+use kit::{Answer, OfferRepeater, Peer, RawDownloader, Registry, World, await_until, content};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -27,7 +24,7 @@ enum AnyRegistry {
 impl AnyRegistry {
     fn start(kind: Kind, world: &World) -> Self {
         match kind {
-            Ours => Self::Ours(world.registry()),
+            Ours => Self::Ours(world.another_registry()),
             Reference => Self::Reference(ReferenceRegistry::start()),
         }
     }
@@ -64,14 +61,9 @@ impl AnyPeer {
     ) -> Self {
         match kind {
             Ours => {
-                let mut plan = world.peer(id, registry.address());
-                for (name, content) in has {
-                    plan = plan.has(name, content);
-                }
-                for name in wants {
-                    plan = plan.wants(name);
-                }
-                Self::Ours(plan.start())
+                let plan = world.peer_at(id, registry.address());
+                let plan = has.iter().fold(plan, |plan, (name, content)| plan.has(name, content));
+                Self::Ours(plan.wants_all(wants.iter().copied()).start())
             }
             Reference => {
                 let mut settings = Settings::new(world, id, registry.address()).quick();
@@ -219,10 +211,10 @@ fn demo(registry: Kind, peers: [Kind; 3]) {
 #[test]
 fn with_the_sleeps_that_the_reference_has() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 100_000);
-    let mut ours = world.peer(1, registry.address).has("ours", &file).wants("theirs").start();
-    let theirs = Settings::new(&world, 2, registry.address).has("theirs", &file).wants("ours");
+    let ours = world.peer(1).has("ours", &file).wants("theirs").start();
+    let theirs =
+        Settings::new(&world, 2, world.registry().address).has("theirs", &file).wants("ours");
     let theirs = theirs.start();
 
     theirs.await_file("ours", &file);
@@ -235,14 +227,11 @@ fn many_files_at_once_with_the_registry_of_the_reference() {
     let world = World::new();
     let registry = ReferenceRegistry::start();
     let files: Vec<_> = (0..10).map(|i| (format!("file {i}"), content(i, 50_000))).collect();
-    let mut source = Settings::new(&world, 1, registry.address).quick();
-    let mut ours = world.peer(2, registry.address);
-    for (name, content) in &files {
-        source = source.has(name, content);
-        ours = ours.wants(name);
-    }
+    let source = Settings::new(&world, 1, registry.address).quick();
+    let source = files.iter().fold(source, |source, (name, content)| source.has(name, content));
     let source = source.start();
-    let mut ours = ours.start();
+    let ours = world.peer_at(2, registry.address);
+    let ours = ours.wants_all(files.iter().map(|(name, _)| &**name)).start();
 
     for (name, content) in &files {
         ours.await_file(name, content);
@@ -254,10 +243,9 @@ fn many_files_at_once_with_the_registry_of_the_reference() {
 #[test]
 fn a_large_file_goes_to_the_reference_through_the_window() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 20 << 20);
-    let _ours = world.peer(1, registry.address).has("large", &file).start();
-    let theirs = Settings::new(&world, 2, registry.address).quick().wants("large").start();
+    let _ours = world.peer(1).has("large", &file).start();
+    let theirs = Settings::new(&world, 2, world.registry().address).quick().wants("large").start();
 
     theirs.await_file("large", &file);
     theirs.notes.assert_unharmed();
@@ -266,9 +254,9 @@ fn a_large_file_goes_to_the_reference_through_the_window() {
 #[test]
 fn an_empty_file_comes_from_the_reference() {
     let world = World::new();
-    let registry = world.registry();
-    let source = Settings::new(&world, 1, registry.address).quick().has("empty", b"").start();
-    let mut ours = world.peer(2, registry.address).wants("empty").start();
+    let source =
+        Settings::new(&world, 1, world.registry().address).quick().has("empty", b"").start();
+    let ours = world.peer(2).wants("empty").start();
 
     ours.await_file("empty", b"");
     source.notes.assert_unharmed();
@@ -277,9 +265,8 @@ fn an_empty_file_comes_from_the_reference() {
 #[test]
 fn an_empty_file_fails_the_reference_and_nobody_else() {
     let world = World::new();
-    let registry = world.registry();
-    let mut ours = world.peer(1, registry.address).has("empty", b"").has("file", b"x").start();
-    let theirs = Settings::new(&world, 2, registry.address).quick().wants("empty").start();
+    let ours = world.peer(1).has("empty", b"").has("file", b"x").start();
+    let theirs = Settings::new(&world, 2, world.registry().address).quick().wants("empty").start();
     theirs.notes.await_note(&Note::Died(Part::Downloader, "no file to check"));
 
     ours.process.assert_running();
@@ -290,21 +277,20 @@ fn an_empty_file_fails_the_reference_and_nobody_else() {
 #[test]
 fn a_reference_that_cannot_serve_is_left_for_another_source() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 100_000);
-    let silent = Settings::new(&world, 1, registry.address).quick().has("file", &file);
+    let silent = Settings::new(&world, 1, world.registry().address).quick().has("file", &file);
     let gone = silent.folder.join("file");
     let silent = silent.start();
-    let ours = world.peer(2, registry.address);
+    let ours = world.peer(2);
     world.await_offer(1, "file");
     fs::remove_file(gone).unwrap();
     // The offer is repeated in its name, as the reference does while it fetches a
     // file again.
-    let _offers = OfferRepeater::start(&world, 1, "file");
-    let mut ours = ours.wants("file").start();
+    let _offers = OfferRepeater::start(&world, 1, &["file"]);
+    let ours = ours.wants("file").start();
     silent.notes.await_note(&Note::Silent);
 
-    let _other = world.peer(3, registry.address).has("file", &file).start();
+    let _other = world.peer(3).has("file", &file).start();
     ours.await_file("file", &file);
 }
 
@@ -313,7 +299,7 @@ fn the_registry_of_the_reference_forgets_our_peer_when_it_stops() {
     let world = World::new();
     let registry = ReferenceRegistry::start();
     for _ in 0..2 {
-        let mut ours = world.peer(1, registry.address).start();
+        let ours = world.peer_at(1, registry.address).start();
         registry.await_entry(1, true);
         ours.stop();
         registry.await_entry(1, false);
@@ -325,9 +311,9 @@ fn the_registry_of_the_reference_forgets_our_peer_when_it_stops() {
 fn the_registry_of_the_reference_keeps_the_first_holder_of_an_id() {
     let world = World::new();
     let registry = ReferenceRegistry::start();
-    let first = world.peer(1, registry.address).start();
+    let first = world.peer_at(1, registry.address).start();
     registry.await_entry(1, true);
-    let mut second = world.peer(1, registry.address).launch();
+    let second = world.peer_at(1, registry.address).launch();
 
     assert_eq!(second.await_exit_code(), 7);
     // Closed in order, which the reference does not survive but the entry does.
@@ -338,13 +324,12 @@ fn the_registry_of_the_reference_keeps_the_first_holder_of_an_id() {
 #[test]
 fn our_registry_refuses_the_reference_an_id_that_is_taken() {
     let world = World::new();
-    let registry = world.registry();
-    let ours = world.peer(1, registry.address).start();
-    let mut client = RegistryClient::connect(registry.address);
+    let ours = world.peer(1).start();
+    let mut client = world.client();
     let entered = Answer::address(ours.address);
     await_until("ours is entered", || client.lookup(1) == entered);
 
-    let theirs = Settings::new(&world, 1, registry.address).quick().start();
+    let theirs = Settings::new(&world, 1, world.registry().address).quick().start();
     theirs.notes.await_note(&Note::Refused("Existing peer ID".to_owned()));
     assert_eq!(client.lookup(1), entered);
 }
@@ -357,13 +342,9 @@ fn a_doctor_does_the_reference_no_harm() {
     let settings = |id| Settings::new(&world, id, registry.address).quick();
     let source = settings(1).has("file", &file).start();
     world.await_offer(1, "file");
-    let (address, broadcast) = (registry.address.to_string(), world.broadcast().to_string());
-    let arguments = ["doctor", "--registry", &address, "--broadcast", &broadcast];
-    let more = ["--interface", "127.0.0.1", "--offer-interval", "200ms"];
     for _ in 0..2 {
-        let arguments = [&arguments[..], &more].concat();
-        let mut doctor = Process::start("doctor", world.folder(), &arguments);
-        assert_eq!(doctor.await_exit_code(), 0, "{:#?}", doctor.log());
+        let doctor = world.command_at(registry.address, &["doctor"]).start();
+        assert_eq!(doctor.await_exit_code(), 0, "{}", doctor.said());
     }
     assert!(registry.port_of(1).is_some());
 

@@ -2,16 +2,14 @@
 //! and a reader who does not read, or is gone, stops nothing.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 
+use kit::messages;
+use kit::{FakeSource, Process, Signal, World, await_until, content};
 use p2pfs::ui::events::EVENTS;
 use p2pfs::ui::schema::{COMMON, Field, Kind};
 use serde_json::Value;
-
-use crate::harness::{FakeSource, Process, Signal, World, await_until, content};
-use crate::messages;
 
 /// Parses what a program printed, and holds each line against the documentation.
 #[track_caller]
@@ -39,17 +37,15 @@ fn find<'a>(events: &'a [Value], event: &str) -> &'a Value {
 #[test]
 fn both_sides_of_a_transfer() {
     let world = World::new();
-    let registry = world.registry();
     let content = content(1, 300_000);
-    let mut source =
-        world.peer(1, registry.address).has("a \u{e9}", &content).flag("--json").launch();
-    let wants = world.peer(2, registry.address).wants("a \u{e9}").flag("--exit-when-done");
-    let mut downloader = wants.flag("--json").launch();
+    let source = world.peer(1).has("a \u{e9}", &content).flag("--json").launch();
+    let wants = world.peer(2).wants("a \u{e9}").until_done();
+    let downloader = wants.flag("--json").launch();
     assert_eq!(downloader.await_exit_code(), 0);
     let fetched = events(&downloader.stdout());
     let of = |event| find(&fetched, event);
     assert_eq!(fetched[0]["event"], "listening");
-    assert_eq!(of("registered")["registry"], registry.address.to_string());
+    assert_eq!(of("registered")["registry"], world.registry().address.to_string());
     assert_eq!(
         (&of("offer_seen")["name"], &of("offer_seen")["peer"]),
         (&"a \u{e9}".into(), &1.into())
@@ -63,13 +59,12 @@ fn both_sides_of_a_transfer() {
         (&"exit".into(), &0.into(), &().into())
     );
     // People read on, on stderr.
-    assert!(downloader.log().iter().any(|line| line.contains("verified a \u{e9} from peer 1")));
+    assert!(downloader.has_said("verified a \u{e9} from peer 1"));
 
     let heard = |event: &str| events(&source.stdout()).iter().any(|found| found["event"] == event);
     await_until("the source tells of the upload", || heard("upload_done"));
     await_until("the source tells that the other is gone", || heard("offer_gone"));
-    source.signal(Signal::TERM);
-    assert_eq!(source.await_exit_code(), 143);
+    source.stop();
     let served = events(&source.stdout());
     assert_eq!(find(&served, "upload_started")["bytes"], content.len());
     assert_eq!(find(&served, "upload_done")["name"], "a \u{e9}");
@@ -79,15 +74,13 @@ fn both_sides_of_a_transfer() {
 #[test]
 fn a_download_that_goes_on_is_told_every_second_and_one_that_fails_with_its_reason() {
     let world = World::new();
-    let registry = world.registry();
-    let _source = FakeSource::start(&world, registry.address, 1, "file", |mut stream| {
+    let _source = FakeSource::start(&world, 1, "file", |mut stream| {
         let _ = stream.write_all(&messages::chunk(&[1; 1000]));
         // Until the test is over.
-        FakeSource::wait_for_close(stream);
-        false
+        FakeSource::stall(stream)
     });
-    let peer = world.peer(2, registry.address).wants("file").flag("--json");
-    let mut peer = peer.option("--progress-timeout", "3s").launch();
+    let peer = world.peer(2).wants("file").flag("--json");
+    let peer = peer.option("--progress-timeout", "3s").launch();
     let count = |event: &str| events(&peer.stdout()).iter().filter(|e| e["event"] == event).count();
     await_until("two more attempts", || count("download_started") >= 2);
     let told = events(&peer.stdout());
@@ -111,8 +104,7 @@ fn a_download_that_goes_on_is_told_every_second_and_one_that_fails_with_its_reas
 #[test]
 fn an_upload_that_goes_on_is_told_every_second() {
     let world = World::new();
-    let registry = world.registry();
-    let source = world.peer(1, registry.address).has("file", &content(1, 16 << 20));
+    let source = world.peer(1).has("file", &content(1, 16 << 20));
     let source = source.flag("--json").launch();
     let told = || events(&source.stdout());
     let told_of = |event: &str| told().into_iter().find(|told| told["event"] == event);
@@ -133,10 +125,8 @@ fn an_upload_that_goes_on_is_told_every_second() {
 #[test]
 fn an_error_before_the_start_is_an_exit_event_too() {
     let world = World::new();
-    let registry = world.registry();
-    let address = registry.address.to_string();
-    let arguments = ["registry", "--json", "--listen", &address];
-    let mut second = Process::start("registry", world.folder(), &arguments);
+    let address = world.registry().address.to_string();
+    let second = world.program(&["registry", "--json", "--listen", &address]).start();
     assert_eq!(second.await_exit_code(), 11);
     let told = events(&second.stdout());
     let [exit] = told.as_slice() else { panic!("{told:#?}") };
@@ -144,49 +134,31 @@ fn an_error_before_the_start_is_an_exit_event_too() {
     assert_eq!(second.error_lines(), [format!("p2pfs: {}", exit["error"].as_str().unwrap())]);
 }
 
-/// The peer has this file, and tells its events to the pipe.
-fn share_into(world: &World, registry: &str, stdout: Stdio) -> Killed {
-    std::fs::create_dir_all(world.shared_folder(1)).unwrap();
-    std::fs::write(world.shared_folder(1).join("file"), b"content").unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
-        .args(["peer", "--json", "--id", "1", "--port", "0", "--offer-interval", "100ms"])
-        .args(["--registry", registry, "--broadcast", &world.broadcast().to_string()])
-        .arg("--dir")
-        .arg(world.shared_folder(1))
-        .stdin(Stdio::null())
-        .stdout(stdout)
-        .stderr(Stdio::null())
-        .spawn();
-    Killed(child.unwrap())
+/// A peer that has a file, and tells its events to the pipe.
+fn share_into(world: &World, pipe: PipeWriter) -> Process {
+    let plan = world.peer(1).has("file", b"content").flag("--json");
+    plan.launched(|launch| launch.stdout(pipe)).launch()
 }
 
-/// A process that is killed when dropped.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A pipe that has room for no more than 4 KiB and is full of spaces.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+    writer.write_all(&[b' '; 4096]).unwrap();
+    (reader, writer)
 }
 
 #[test]
 fn a_reader_who_does_not_read_stops_nothing_and_is_told_how_much_is_missing() {
     let world = World::new();
-    let registry = world.registry();
-    let (reader, writer) = std::io::pipe().unwrap();
-    let mut filler = writer.try_clone().unwrap();
-    rustix::pipe::fcntl_setpipe_size(&filler, 4096).unwrap();
-    filler.write_all(&[b' '; 4096]).unwrap();
-    let _source = share_into(&world, &registry.address.to_string(), writer.into());
-    drop(filler);
-    let mut downloader =
-        world.peer(2, registry.address).wants("file").flag("--exit-when-done").launch();
+    let (reader, writer) = full_pipe();
+    let _source = share_into(&world, writer);
+    let downloader = world.peer(2).wants("file").until_done().launch();
     assert_eq!(downloader.await_exit_code(), 0);
 
     let mut reader = BufReader::new(reader);
     reader.read_exact(&mut [0; 4096]).unwrap();
-    let mut other = world.peer(3, registry.address).wants("file").flag("--exit-when-done").launch();
+    let other = world.peer(3).wants("file").until_done().launch();
     assert_eq!(other.await_exit_code(), 0);
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
@@ -199,22 +171,11 @@ fn a_reader_who_does_not_read_stops_nothing_and_is_told_how_much_is_missing() {
 #[test]
 fn the_last_event_waits_for_a_slow_reader() {
     let world = World::new();
-    let registry = world.registry();
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut filler = writer.try_clone().unwrap();
-    rustix::pipe::fcntl_setpipe_size(&filler, 4096).unwrap();
-    filler.write_all(&[b' '; 4096]).unwrap();
-    let second = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
-        .args(["registry", "--json", "--listen", &registry.address.to_string()])
-        .stdin(Stdio::null())
-        .stdout(writer)
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut second = Killed(second.unwrap());
-    drop(filler);
+    let (mut reader, writer) = full_pipe();
+    let listen = world.registry().address.to_string();
+    let second = world.program(&["registry", "--json", "--listen", &listen]).stdout(writer).start();
     // Said just before.
-    let mut said = BufReader::new(second.0.stderr.take().unwrap());
-    said.read_line(&mut String::new()).unwrap();
+    second.await_log("p2pfs: ");
     reader.read_exact(&mut [0; 4096]).unwrap();
     let told: Vec<_> = BufReader::new(reader).lines().map(Result::unwrap).collect();
     assert_eq!(find(&events(&told), "exit")["code"], 11);
@@ -223,22 +184,21 @@ fn the_last_event_waits_for_a_slow_reader() {
 #[test]
 fn a_reader_who_is_gone_stops_nothing() {
     let world = World::new();
-    let registry = world.registry();
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = io::pipe().unwrap();
     drop(reader);
-    let mut source = share_into(&world, &registry.address.to_string(), writer.into());
-    let mut downloader =
-        world.peer(2, registry.address).wants("file").flag("--exit-when-done").launch();
+    let source = share_into(&world, writer);
+    let downloader = world.peer(2).wants("file").until_done().launch();
     assert_eq!(downloader.await_exit_code(), 0);
-    assert!(source.0.try_wait().unwrap().is_none());
+    source.assert_running();
 }
 
 #[test]
 fn the_manual_page_has_every_event_and_field_and_the_help_says_where_it_is() {
+    let world = World::new();
     let text = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_p2pfs")).args(arguments).output().unwrap();
-        assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap().replace("\\-", "-")
+        let output = world.program(arguments).output();
+        assert_eq!(output.code, Some(0));
+        output.stdout.replace("\\-", "-")
     };
     let page = text(&["man", "json"]);
     let lines_of = |fields: &[Field]| -> String {

@@ -14,20 +14,14 @@
 //! | `json` | events are as documented; a reader who does not read stops nothing |
 //! | `interplay` | our programs beside the reference's, in every mix |
 //! | `reference_alone` | the reference's programs among themselves |
-//!
-//! `harness` is what they stand on, `messages` the protocol by hand and
-//! `reference` the programs in the role of the older implementation.
 
 mod changing_files;
 mod command_line;
 mod failing_sources;
 mod following;
-mod harness;
 mod interplay;
 mod json;
-mod messages;
 mod outages;
-mod reference;
 mod reference_alone;
 mod registry;
 mod stopping;

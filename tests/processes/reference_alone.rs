@@ -6,11 +6,9 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
-use crate::harness::{
-    Answer, Heard, RawDownloader, RegistryClient, World, content, reset_on_close,
-};
-use crate::messages::{self, Count};
-use crate::reference::{Note, Part, ReferenceRegistry, Settings};
+use kit::messages::{self, Count};
+use kit::reference::{Note, Part, ReferenceRegistry, Settings};
+use kit::{Answer, Heard, RawDownloader, RegistryClient, World, content, reset_on_close};
 
 #[test]
 fn two_peers_exchange_files() {
@@ -136,7 +134,7 @@ fn a_datagram_that_is_no_offer_kills_the_listener() {
 
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_broadcast(true).unwrap();
-    crate::harness::await_until("the listener dies", || {
+    kit::await_until("the listener dies", || {
         socket.send_to(b"hello", world.broadcast()).unwrap();
         peer.notes.count(&Note::Died(Part::Listener, "not an offer")) > 0
     });

@@ -5,9 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::harness::{
-    Answer, FakeSource, RegistryClient, Server, Signal, World, await_until, content,
-};
+use kit::{Answer, FakeSource, RegistryClient, Server, Signal, World, await_until, content};
 
 const SIGNALS: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
 
@@ -15,9 +13,8 @@ const SIGNALS: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
 fn a_registry() {
     let world = World::new();
     for (signal, code) in SIGNALS {
-        let mut registry = world.registry();
-        let mut client = RegistryClient::connect(registry.address);
-        assert_eq!(client.register(1, 4001), Answer::Registered(1));
+        let registry = world.another_registry();
+        let mut client = RegistryClient::registered(registry.address, 1, 4001);
         registry.process.signal(signal);
         assert_eq!(registry.process.await_exit_code(), code);
         assert_eq!(client.answer(), Answer::Closed);
@@ -27,12 +24,11 @@ fn a_registry() {
 #[test]
 fn as_soon_as_it_listens() {
     let world = World::new();
-    let registry = world.registry();
     for (signal, code) in SIGNALS.repeat(20) {
-        let mut other = world.registry();
+        let other = world.another_registry();
         other.process.signal(signal);
         assert_eq!(other.process.await_exit_code(), code);
-        let mut peer = world.peer(1, registry.address).start();
+        let peer = world.peer(1).start();
         peer.process.signal(signal);
         assert_eq!(peer.process.await_exit_code(), code);
     }
@@ -41,10 +37,9 @@ fn as_soon_as_it_listens() {
 #[test]
 fn at_any_moment_of_the_start() {
     let world = World::new();
-    let registry = world.registry();
     for delay_us in (0..60).map(|step| step * 150) {
         for (signal, code) in SIGNALS {
-            let mut peer = world.peer(1, registry.address).launch();
+            let peer = world.peer(1).launch();
             sleep(Duration::from_micros(delay_us));
             peer.signal(signal);
             // Of the signal itself, before the program heeds it; never deaf to it.
@@ -58,11 +53,10 @@ fn at_any_moment_of_the_start() {
 #[test]
 fn a_peer_that_is_idle() {
     let world = World::new();
-    let registry = world.registry();
-    let mut client = RegistryClient::connect(registry.address);
+    let mut client = world.client();
     for (signal, code) in SIGNALS {
-        let mut peer = world.peer(1, registry.address).has("file", b"x").wants("never").start();
-        await_until("the peer is entered", || client.lookup(1) == Answer::address(peer.address));
+        let peer = world.peer(1).has("file", b"x").wants("never").start();
+        await_until("the peer is entered", || client.knows(1, peer.address));
         peer.process.signal(signal);
         assert_eq!(peer.process.await_exit_code(), code);
         await_until("the entry is gone", || client.lookup(1) == Answer::not_found());
@@ -73,15 +67,10 @@ fn a_peer_that_is_idle() {
 #[test]
 fn a_peer_in_the_middle_of_a_download() {
     let world = World::new();
-    let registry = world.registry();
-    let _source = FakeSource::start(&world, registry.address, 1, "file", |stream| {
-        FakeSource::send(stream, &content(1, 1_000_000));
-        FakeSource::wait_for_close(stream);
-        false
-    });
-    let mut client = RegistryClient::connect(registry.address);
+    let _source = FakeSource::stalling(&world, 1, "file", content(1, 1_000_000));
+    let mut client = world.client();
     for (signal, code) in SIGNALS {
-        let mut peer = world.peer(2, registry.address).wants("file").start();
+        let peer = world.peer(2).wants("file").start();
         peer.await_partial(1);
         peer.process.signal(signal);
         assert_eq!(peer.process.await_exit_code(), code);
@@ -92,10 +81,10 @@ fn a_peer_in_the_middle_of_a_download() {
 
 #[test]
 fn a_peer_that_waits_for_a_registry_that_does_not_answer() {
-    let registry = Server::start(|stream, _| FakeSource::wait_for_close(stream));
+    let registry = Server::start(|stream, _| _ = FakeSource::stall(stream));
     let world = World::new();
     for (signal, code) in SIGNALS {
-        let mut peer = world.peer(1, registry.address).start();
+        let peer = world.peer_at(1, registry.address).start();
         peer.process.signal(signal);
         assert_eq!(peer.process.await_exit_code(), code);
     }
@@ -104,15 +93,14 @@ fn a_peer_that_waits_for_a_registry_that_does_not_answer() {
 #[test]
 fn an_id_and_a_port_are_free_again_after_a_crash() {
     let world = World::new();
-    let registry = world.registry();
-    let mut first = world.peer(1, registry.address).start();
-    let mut client = RegistryClient::connect(registry.address);
-    await_until("the peer is entered", || client.lookup(1) == Answer::address(first.address));
+    let first = world.peer(1).start();
+    let mut client = world.client();
+    await_until("the peer is entered", || client.knows(1, first.address));
     first.process.kill();
     await_until("the entry is gone", || client.lookup(1) == Answer::not_found());
 
     let port = first.address.port().to_string();
-    let again = world.peer(1, registry.address).option("--port", port).start();
+    let again = world.peer(1).option("--port", port).start();
     assert_eq!(again.address, first.address);
-    await_until("the peer is entered", || client.lookup(1) == Answer::address(again.address));
+    await_until("the peer is entered", || client.knows(1, again.address));
 }

@@ -5,26 +5,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use kit::messages::digest_of;
+use kit::{PeerPlan, RawDownloader, World, content};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use sha2::{Digest as _, Sha256};
-
-use crate::harness::{RawDownloader, World, content};
-use crate::messages::digest_of;
 
 #[test]
 fn simulated_storage_begins_as_a_fresh_machine_each_time() {
     let world = World::new();
-    let registry = world.registry();
-    let initial = world.folder().join("initial_peer_folders/peer-1");
+    let initial = world.path().join("initial_peer_folders/peer-1");
     fs::create_dir_all(&initial).unwrap();
     fs::write(initial.join("file"), b"initial").unwrap();
-    let mut peer = world.peer(1, registry.address).start_simulated();
+    let peer = world.peer(1).start_simulated();
     peer.await_file("file", b"initial");
     peer.stop();
 
     fs::write(peer.path_of("file"), b"changed").unwrap();
     fs::write(peer.path_of("other"), b"later").unwrap();
-    let mut peer = world.peer(1, registry.address).start_simulated();
+    let peer = world.peer(1).start_simulated();
     world.await_offer(1, "file");
     peer.await_file("file", b"initial");
     assert!(!peer.holds("other"));
@@ -34,36 +32,34 @@ fn simulated_storage_begins_as_a_fresh_machine_each_time() {
 #[test]
 fn a_folder_that_this_program_did_not_make_is_never_emptied() {
     let world = World::new();
-    let registry = world.registry();
-    let precious = world.folder().join("peer-1/sub/precious");
+    let precious = world.path().join("peer-1/sub/precious");
     fs::create_dir_all(precious.parent().unwrap()).unwrap();
     fs::write(&precious, b"mine").unwrap();
 
-    refused_untouched(&world, &registry.address.to_string());
+    refused_untouched(&world);
     assert_eq!(fs::read(&precious).unwrap(), b"mine");
 }
 
 #[test]
 fn neither_is_a_folder_behind_a_link_nor_a_file() {
     let world = World::new();
-    let registry = world.registry();
-    let elsewhere = world.folder().join("elsewhere");
+    let elsewhere = world.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     fs::write(elsewhere.join("precious"), b"mine").unwrap();
-    let folder = world.folder().join("peer-1");
+    let folder = world.path().join("peer-1");
     symlink(&elsewhere, &folder).unwrap();
-    refused_untouched(&world, &registry.address.to_string());
+    refused_untouched(&world);
     assert_eq!(fs::read(elsewhere.join("precious")).unwrap(), b"mine");
 
     fs::remove_file(&folder).unwrap();
     fs::write(&folder, b"mine").unwrap();
-    refused_untouched(&world, &registry.address.to_string());
+    refused_untouched(&world);
     assert_eq!(fs::read(&folder).unwrap(), b"mine");
 }
 
 #[track_caller]
-fn refused_untouched(world: &World, registry: &str) {
-    let mut peer = world.peer(1, registry.parse().unwrap()).launch_simulated();
+fn refused_untouched(world: &World) {
+    let peer = world.peer(1).launch_simulated();
     assert_eq!(peer.await_exit_code(), 9);
     let errors = peer.error_lines();
     assert!(errors.len() == 1 && errors[0].contains("peer-1"), "{:?}", peer.log());
@@ -72,11 +68,10 @@ fn refused_untouched(world: &World, registry: &str) {
 #[test]
 fn what_cannot_be_offered_is_skipped_with_one_warning_each() {
     let world = World::new();
-    let registry = world.registry();
     let folder = world.shared_folder(1);
     let too_long = "n".repeat(65);
-    let plan = world.peer(1, registry.address).has("good", b"x");
-    let secret = world.folder().join("secret");
+    let plan = world.peer(1).has("good", b"x");
+    let secret = world.path().join("secret");
     fs::write(&secret, b"secret").unwrap();
     let fifo = folder.join("one-pipe");
     mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
@@ -108,12 +103,11 @@ fn what_cannot_be_offered_is_skipped_with_one_warning_each() {
 #[test]
 fn a_download_never_replaces_what_is_there() {
     let world = World::new();
-    let registry = world.registry();
     let file = content(1, 100_000);
-    let _source = world.peer(1, registry.address).has("a", &file).has("b", &file).start();
+    let _source = world.peer(1).has("a", &file).has("b", &file).start();
     let folder = world.shared_folder(2);
     fs::create_dir_all(folder.join("a")).unwrap();
-    let mut peer = world.peer(2, registry.address).wants("a").wants("b").start();
+    let peer = world.peer(2).wants("a").wants("b").start();
 
     peer.await_file("b", &file);
     assert!(folder.join("a").is_dir() && is_empty(&folder.join("a")));
@@ -126,17 +120,16 @@ fn is_empty(folder: &Path) -> bool {
 #[test]
 fn digests_are_kept_between_runs_and_are_only_good_for_what_they_were_made_of() {
     let world = World::new();
-    let registry = world.registry();
-    let caches = world.folder().join("caches");
+    let caches = world.path().join("caches");
     let environment = format!("XDG_CACHE_HOME={}", caches.display());
     let content = content(3, 100_000);
-    let fetch = |plan: crate::harness::PeerPlan<'_>| {
-        let mut peer = plan.under(["env", &environment]).start();
+    let fetch = |plan: PeerPlan| {
+        let peer = plan.under(["env", &environment]).start();
         let fetched = RawDownloader::connect(peer.address).fetch("file").unwrap();
         peer.stop();
         fetched
     };
-    let plan = || world.peer(1, registry.address);
+    let plan = || world.peer(1);
     assert_eq!(fetch(plan().has("file", &content)).1, digest_of(&content));
 
     // Another digest in its place shows that it is not made again.

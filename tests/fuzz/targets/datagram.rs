@@ -1,10 +1,10 @@
 //! The parser of datagrams: what it takes is an offer by the rule, as written down in
 //! PROTOCOL.md, and what it does not take is none.
 
+use kit::oracle;
 use p2pfs::wire::v0::Offer;
 
 use super::messages::{self, int_at};
-use super::oracle;
 
 /// The bytes are one datagram.
 pub(super) fn run(data: &[u8]) {

@@ -1,6 +1,6 @@
 //! The policy for names, held against the rule as PROTOCOL.md has it.
 
-use super::oracle;
+use kit::oracle;
 
 /// The bytes are one name.
 pub(super) fn run(data: &[u8]) {

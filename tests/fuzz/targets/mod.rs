@@ -12,8 +12,6 @@ mod deframer;
 mod download;
 mod file_name;
 mod messages;
-#[path = "../../names/oracle.rs"]
-mod oracle;
 mod peer_node;
 mod peer_runner;
 mod registration;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;
 
+use kit::oracle;
 use p2pfs::content::{Digest, FileError, PathId, Sight, Version};
 use p2pfs::limits::{CONTROL_CLIENTS_MAX, OUTBOX_BYTES_MAX};
 use p2pfs::node::{
@@ -15,7 +16,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::clock::Clock;
 use super::messages;
-use super::oracle;
 
 /// Names that are ever offered: of one or two letters, and a few more.
 const NAMES_MAX: usize = 1000;

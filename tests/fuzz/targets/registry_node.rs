@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use kit::oracle;
 use p2pfs::limits::{Limits, OUTBOX_BYTES_MAX};
 use p2pfs::node::{Action, ConnectionId, Input, Node, RegistryNode, Signal};
 use p2pfs::proto::Transmit;
@@ -14,7 +15,6 @@ use super::clock::Clock;
 use super::messages::{
     error_response, int_at, lookup_request, lookup_response, register_request, register_response,
 };
-use super::oracle;
 use super::script::Script;
 
 pub(super) fn run(data: &[u8]) {

@@ -1,6 +1,6 @@
 //! The display of foreign text.
 
-use super::oracle;
+use kit::oracle;
 
 /// The bytes are a text; what is not UTF-8 is replaced, as it is for names in a folder.
 pub(super) fn run(data: &[u8]) {

@@ -17,14 +17,14 @@ use std::sync::RwLockReadGuard;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, panicking};
 
+use kit::Registry;
 use kit::{Missing, Need, is_root, tools};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
-use crate::harness::Process;
 use crate::turns::beside_others;
 
-pub(crate) use programs::{HostPeer, Lookups, heard};
+pub(crate) use programs::heard;
 
 /// The broadcast address of every network made here.
 pub(crate) const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 255);
@@ -41,7 +41,7 @@ static NETWORKS: AtomicUsize = AtomicUsize::new(0);
 /// Hosts that reach each other over a switch, mostly with a registry on the first of them.
 /// What runs there ends before the hosts go.
 pub(crate) struct Network {
-    registry: Option<Process>,
+    registry: Option<Registry>,
     first: Host,
     _namespaces: Namespaces,
     folder: TempDir,
@@ -64,7 +64,7 @@ impl Network {
     /// Makes a network of some hosts, with a registry.
     pub(crate) fn begin<const COUNT: usize>() -> (Self, [Host; COUNT]) {
         let (mut network, hosts) = Self::lay();
-        network.registry = Some(network.first.start_registry());
+        network.replace_registry();
         (network, hosts)
     }
 
@@ -95,10 +95,10 @@ impl Network {
         (network, hosts)
     }
 
-    /// Kills the registry and starts another one in its place.
+    /// Kills the registry, if there is one, and starts another one in its place.
     pub(crate) fn replace_registry(&mut self) {
-        self.registry.iter_mut().for_each(Process::kill);
-        self.registry = Some(self.first.start_registry());
+        self.registry.take().into_iter().for_each(|registry| registry.process.kill());
+        self.registry = Some(self.first.start_registry(&REGISTRY.to_string()));
     }
 
     /// A folder that the hosts' programs may use.

@@ -6,15 +6,15 @@
 use sha2::{Digest, Sha256};
 
 /// A text field: UTF-8, then NULs.
-pub(crate) const FIELD_BYTES: usize = 64;
-pub(crate) const OFFER_BYTES: usize = 73;
-pub(crate) const REQUEST_BYTES: usize = 69;
-pub(crate) const ACKNOWLEDGMENT_BYTES: usize = 5;
-pub(crate) const EOF_BYTES: usize = 65;
+pub const FIELD_BYTES: usize = 64;
+pub const OFFER_BYTES: usize = 73;
+pub const REQUEST_BYTES: usize = 69;
+pub const ACKNOWLEDGMENT_BYTES: usize = 5;
+pub const EOF_BYTES: usize = 65;
 
 /// What a name length counts: ours bytes, the reference's characters.
 #[derive(Clone, Copy)]
-pub(crate) enum Count {
+pub enum Count {
     Bytes,
     Characters,
 }
@@ -29,59 +29,59 @@ impl Count {
     }
 }
 
-pub(crate) fn offer(peer: u32, name: &str, count: Count) -> Vec<u8> {
+pub fn offer(peer: u32, name: &str, count: Count) -> Vec<u8> {
     join(&[b"O", &peer.to_be_bytes(), &count.of(name).to_be_bytes(), &field(name)])
 }
 
-pub(crate) fn request(name: &str, count: Count) -> Vec<u8> {
+pub fn request(name: &str, count: Count) -> Vec<u8> {
     join(&[b"R", &count.of(name).to_be_bytes(), &field(name)])
 }
 
-pub(crate) fn chunk(data: &[u8]) -> Vec<u8> {
+pub fn chunk(data: &[u8]) -> Vec<u8> {
     join(&[b"T", &(data.len() as u32).to_be_bytes(), data])
 }
 
-pub(crate) fn acknowledgment(peer: u32) -> Vec<u8> {
+pub fn acknowledgment(peer: u32) -> Vec<u8> {
     join(&[b"A", &peer.to_be_bytes()])
 }
 
-pub(crate) fn eof(digest: &str) -> Vec<u8> {
+pub fn eof(digest: &str) -> Vec<u8> {
     join(&[b"E", &field(digest)])
 }
 
-pub(crate) fn register_request(peer: u32, port: u32) -> Vec<u8> {
+pub fn register_request(peer: u32, port: u32) -> Vec<u8> {
     join(&[b"SR", &peer.to_be_bytes(), &port.to_be_bytes()])
 }
 
-pub(crate) fn register_response(success: u32) -> Vec<u8> {
+pub fn register_response(success: u32) -> Vec<u8> {
     join(&[b"SR", &success.to_be_bytes()])
 }
 
-pub(crate) fn lookup_request(peer: u32) -> Vec<u8> {
+pub fn lookup_request(peer: u32) -> Vec<u8> {
     join(&[b"SL", &peer.to_be_bytes()])
 }
 
-pub(crate) fn lookup_response(host: &str, port: u32) -> Vec<u8> {
+pub fn lookup_response(host: &str, port: u32) -> Vec<u8> {
     join(&[b"SL", &field(host), &port.to_be_bytes()])
 }
 
-pub(crate) fn error_response(text: &str) -> Vec<u8> {
+pub fn error_response(text: &str) -> Vec<u8> {
     join(&[b"SE", &field(text)])
 }
 
 /// The integer at a place in a message.
-pub(crate) fn int(message: &[u8], at: usize) -> u32 {
+pub fn int(message: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(message[at..at + 4].try_into().unwrap())
 }
 
 /// The text of the field at a place in a message.
-pub(crate) fn text(message: &[u8], at: usize) -> String {
+pub fn text(message: &[u8], at: usize) -> String {
     let field = String::from_utf8_lossy(&message[at..at + FIELD_BYTES]);
     field.trim_end_matches('\0').to_owned()
 }
 
 /// The SHA-256 of some content, as the EOF carries it.
-pub(crate) fn digest_of(content: &[u8]) -> String {
+pub fn digest_of(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

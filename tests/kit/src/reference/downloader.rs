@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::{Note, Notes, Part, RECEIVE_BYTES};
-use crate::harness::Stop;
+use crate::Stop;
 use crate::messages::{self, Count, EOF_BYTES};
 
 /// How long an answer of the registry is waited for.

@@ -6,10 +6,10 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::thread;
 
-use super::{Answer, RegistryClient, Server, reset_on_close};
+use crate::{RegistryClient, Server, World, reset_on_close};
 
 /// A relay that is registered in the place of the uploader.
-pub(crate) struct Relay {
+pub struct Relay {
     _server: Server,
     _registration: RegistryClient,
 }
@@ -17,12 +17,7 @@ pub(crate) struct Relay {
 impl Relay {
     /// Registers as `id` and passes `pass_bytes` of what the uploader sends on each
     /// connection; the rest is swallowed. The uploader has to be registered elsewhere.
-    pub(crate) fn start(
-        registry: SocketAddrV4,
-        id: u32,
-        uploader: SocketAddrV4,
-        pass_bytes: usize,
-    ) -> Self {
+    pub fn start(world: &World, id: u32, uploader: SocketAddrV4, pass_bytes: usize) -> Self {
         let server = Server::start(move |downloader, _| {
             let Ok(uploader) = TcpStream::connect(uploader) else { return };
             thread::scope(|scope| {
@@ -36,9 +31,7 @@ impl Relay {
                 let _ = downloader.shutdown(Shutdown::Read);
             });
         });
-        let mut registration = RegistryClient::connect(registry);
-        let answer = registration.register(id, server.address.port().into());
-        assert_eq!(answer, Answer::Registered(1));
+        let registration = world.registered(id, server.address.port());
         Self { _server: server, _registration: registration }
     }
 }

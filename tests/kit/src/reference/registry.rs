@@ -6,13 +6,13 @@ use std::net::{SocketAddrV4, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use super::{Note, Notes, Part, RECEIVE_BYTES};
-use crate::harness::{Server, await_until};
 use crate::messages;
+use crate::{Server, await_until};
 
 /// A registry that runs until it is dropped.
-pub(crate) struct ReferenceRegistry {
-    pub(crate) address: SocketAddrV4,
-    pub(crate) notes: Notes,
+pub struct ReferenceRegistry {
+    pub address: SocketAddrV4,
+    pub notes: Notes,
     entries: Arc<Entries>,
     _server: Server,
 }
@@ -21,7 +21,7 @@ pub(crate) struct ReferenceRegistry {
 type Entries = Mutex<BTreeMap<u32, u32>>;
 
 impl ReferenceRegistry {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let (notes, entries) = (Notes::default(), Arc::new(Entries::default()));
         let server = Server::start({
             let (notes, entries) = (notes.clone(), Arc::clone(&entries));
@@ -31,12 +31,12 @@ impl ReferenceRegistry {
     }
 
     /// The port that is entered for a peer.
-    pub(crate) fn port_of(&self, peer: u32) -> Option<u32> {
+    pub fn port_of(&self, peer: u32) -> Option<u32> {
         self.entries.lock().unwrap().get(&peer).copied()
     }
 
     #[track_caller]
-    pub(crate) fn await_entry(&self, peer: u32, there: bool) {
+    pub fn await_entry(&self, peer: u32, there: bool) {
         await_until(&format!("peer {peer} has an entry: {there}"), || {
             self.port_of(peer).is_some() == there
         });

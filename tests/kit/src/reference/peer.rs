@@ -13,31 +13,31 @@ use std::time::Duration;
 use super::downloader::Downloader;
 use super::uploader::Uploader;
 use super::{Note, Notes, Part, RECEIVE_BYTES};
-use crate::harness::{Server, Stop, World, is_timeout, offer_socket};
 use crate::messages::{self, Count, OFFER_BYTES};
+use crate::{Server, Stop, World, is_timeout, offer_socket};
 
 /// How often a thread that listens for offers looks whether the program ends.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How a peer of the reference runs.
 #[derive(Clone)]
-pub(crate) struct Settings {
-    pub(crate) id: u32,
-    pub(crate) registry: SocketAddrV4,
-    pub(crate) folder: PathBuf,
-    pub(crate) broadcast: SocketAddrV4,
-    pub(crate) wants: Vec<String>,
+pub struct Settings {
+    pub id: u32,
+    pub registry: SocketAddrV4,
+    pub folder: PathBuf,
+    pub broadcast: SocketAddrV4,
+    pub wants: Vec<String>,
     /// One offer for each file this often.
-    pub(crate) offer_interval: Duration,
+    pub offer_interval: Duration,
     /// The sleep after an answer of the registry.
-    pub(crate) pause: Duration,
+    pub pause: Duration,
     /// How long an acknowledgment is waited for.
-    pub(crate) resend_after: Duration,
+    pub resend_after: Duration,
 }
 
 impl Settings {
     /// As the reference has them.
-    pub(crate) fn new(world: &World, id: u32, registry: SocketAddrV4) -> Self {
+    pub fn new(world: &World, id: u32, registry: SocketAddrV4) -> Self {
         let folder = world.shared_folder(id);
         fs::create_dir_all(&folder).unwrap();
         Self {
@@ -53,30 +53,30 @@ impl Settings {
     }
 
     /// The same without the long sleeps, for tests that are not about them.
-    pub(crate) fn quick(self) -> Self {
+    pub fn quick(self) -> Self {
         let (offer_interval, pause) = (Duration::from_millis(100), Duration::from_millis(30));
         Self { offer_interval, pause, ..self }
     }
 
-    pub(crate) fn has(self, name: &str, content: &[u8]) -> Self {
+    pub fn has(self, name: &str, content: &[u8]) -> Self {
         fs::write(self.folder.join(name), content).unwrap();
         self
     }
 
-    pub(crate) fn wants(mut self, name: &str) -> Self {
+    pub fn wants(mut self, name: &str) -> Self {
         self.wants.push(name.to_owned());
         self
     }
 
-    pub(crate) fn start(self) -> ReferencePeer {
+    pub fn start(self) -> ReferencePeer {
         ReferencePeer::start(self)
     }
 }
 
 /// A peer that runs until it is dropped.
-pub(crate) struct ReferencePeer {
-    pub(crate) address: SocketAddrV4,
-    pub(crate) notes: Notes,
+pub struct ReferencePeer {
+    pub address: SocketAddrV4,
+    pub notes: Notes,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     _uploads: Server,
@@ -119,7 +119,7 @@ impl ReferencePeer {
 
     /// Waits until the file is verified; it has to be right.
     #[track_caller]
-    pub(crate) fn await_file(&self, name: &str, content: &[u8]) {
+    pub fn await_file(&self, name: &str, content: &[u8]) {
         self.notes.await_note(&Note::Verified(name.to_owned()));
         assert!(fs::read(self.shared.settings.folder.join(name)).unwrap() == content);
     }

@@ -14,17 +14,17 @@ mod uploader;
 
 use std::sync::{Arc, Mutex};
 
-pub(crate) use peer::{ReferencePeer, Settings};
-pub(crate) use registry::ReferenceRegistry;
+pub use peer::{ReferencePeer, Settings};
+pub use registry::ReferenceRegistry;
 
-use crate::harness::await_until;
+use crate::await_until;
 
 /// The reference reads a stream in receives of this size.
 const RECEIVE_BYTES: usize = 1024;
 
 /// Something that happened in a program of the reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Note {
+pub enum Note {
     /// Its counterpart closed in order: from here on it would spin at full CPU.
     WouldSpin(Part),
     /// A thread of it died.
@@ -47,7 +47,7 @@ pub(crate) enum Note {
 
 /// A part of the reference's programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     Registry,
     Lookups,
     Uploader,
@@ -57,26 +57,26 @@ pub(crate) enum Part {
 
 /// What happened so far, in order.
 #[derive(Clone, Default)]
-pub(crate) struct Notes(Arc<Mutex<Vec<Note>>>);
+pub struct Notes(Arc<Mutex<Vec<Note>>>);
 
 impl Notes {
     fn add(&self, note: Note) {
         self.0.lock().unwrap().push(note);
     }
 
-    pub(crate) fn count(&self, note: &Note) -> usize {
+    pub fn count(&self, note: &Note) -> usize {
         self.0.lock().unwrap().iter().filter(|noted| *noted == note).count()
     }
 
     #[track_caller]
-    pub(crate) fn await_note(&self, note: &Note) {
+    pub fn await_note(&self, note: &Note) {
         await_until(&format!("the reference notes {note:?}"), || self.count(note) > 0);
     }
 
     /// Waits until a counterpart of this part is gone; it may not be by an orderly
     /// close.
     #[track_caller]
-    pub(crate) fn await_reset(&self, part: Part) {
+    pub fn await_reset(&self, part: Part) {
         await_until(&format!("{part:?} notices that its counterpart is gone"), || {
             self.count(&Note::Reset(part)) + self.count(&Note::WouldSpin(part)) > 0
         });
@@ -85,7 +85,7 @@ impl Notes {
 
     /// Nothing happened that the reference does not survive.
     #[track_caller]
-    pub(crate) fn assert_unharmed(&self) {
+    pub fn assert_unharmed(&self) {
         let notes = self.0.lock().unwrap();
         let harm = notes.iter().find(|note| {
             matches!(note, Note::WouldSpin(_) | Note::Died(..) | Note::GaveUp(_) | Note::Resent)

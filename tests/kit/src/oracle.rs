@@ -9,7 +9,7 @@ use p2pfs::wire::v0::FileName;
 
 /// Holds what is made of some bytes, taken for a name, against the rule. True if they
 /// are accepted.
-pub(crate) fn check_name(bytes: &[u8]) -> bool {
+pub fn check_name(bytes: &[u8]) -> bool {
     match FileName::from_bytes(bytes) {
         Ok(name) => {
             assert_eq!(name.as_str().as_bytes(), bytes, "comes out as it went in");
@@ -25,14 +25,14 @@ pub(crate) fn check_name(bytes: &[u8]) -> bool {
 
 /// Holds how foreign text is shown against what has to be: one line, nothing in it that
 /// could be taken for something else, and no two texts alike.
-pub(crate) fn check_shown(text: &str) {
+pub fn check_shown(text: &str) {
     let shown = Shown(text).to_string();
     assert_printable(&shown);
     assert_eq!(unescape(&shown).as_deref(), Some(text), "it can be read back");
 }
 
 /// Which clause of the rule a name breaks; `None` if it is legal.
-pub(crate) fn violation(name: &[u8]) -> Option<&'static str> {
+pub fn violation(name: &[u8]) -> Option<&'static str> {
     let Ok(text) = std::str::from_utf8(name) else { return Some("not UTF-8") };
     let stem = text.split_once('.').map_or(text, |(stem, _)| stem).trim_end_matches(' ');
     let clauses = [
@@ -51,7 +51,7 @@ pub(crate) fn violation(name: &[u8]) -> Option<&'static str> {
 
 /// Whether a name is legal and of such letters, digits and marks only that there can be
 /// no doubt about it.
-pub(crate) fn is_plain(name: &[u8]) -> bool {
+pub fn is_plain(name: &[u8]) -> bool {
     let is_plain = |c: char| c.is_alphanumeric() || c == ' ' || c.is_ascii_graphic();
     violation(name).is_none() && std::str::from_utf8(name).is_ok_and(|t| t.chars().all(is_plain))
 }
@@ -71,12 +71,12 @@ fn assert_legal(name: &FileName) {
 }
 
 /// Whether a text can be printed to a terminal as one line.
-pub(crate) fn is_printable(text: &str) -> bool {
+pub fn is_printable(text: &str) -> bool {
     !text.chars().any(|c| is_control(c) || is_invisible_or_bidi(c))
 }
 
 /// Panics unless it can.
-pub(crate) fn assert_printable(text: &str) {
+pub fn assert_printable(text: &str) {
     assert!(is_printable(text), "{:?} is printed", text.escape_unicode().to_string());
 }
 

@@ -1,5 +1,3 @@
-//! A source that the test makes up, to fail in every way a source can.
-
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -7,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::{Answer, RegistryClient, Server, Stop, World};
-use crate::messages::{self, ACKNOWLEDGMENT_BYTES, Count, REQUEST_BYTES};
+use crate::messages::{self, ACKNOWLEDGMENT_BYTES, Count, REQUEST_BYTES, digest_of};
+use crate::{RegistryClient, Server, Stop, World};
 
 const OFFER_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A registered peer that offers one file and does with a request what the test
-/// says.
-pub(crate) struct FakeSource {
+/// A registered peer that offers one file and does with a request what the test says, to fail in
+/// every way a source can.
+pub struct FakeSource {
     requests: Arc<AtomicUsize>,
     _server: Server,
     _registration: RegistryClient,
@@ -23,9 +21,8 @@ pub(crate) struct FakeSource {
 
 impl FakeSource {
     /// `serve` is called for each request; the connection closes when it returns false.
-    pub(crate) fn start(
+    pub fn start(
         world: &World,
-        registry: SocketAddrV4,
         id: u32,
         name: &str,
         serve: impl Fn(&TcpStream) -> bool + Send + Sync + 'static,
@@ -44,21 +41,34 @@ impl FakeSource {
                 }
             }
         });
-        let mut registration = RegistryClient::connect(registry);
-        let answer = registration.register(id, server.address.port().into());
-        assert_eq!(answer, Answer::Registered(1));
-        let offers = OfferRepeater::start(world, id, name);
+        let registration = world.registered(id, server.address.port());
+        let offers = OfferRepeater::start(world, id, &[name]);
         Self { requests, _server: server, _registration: registration, _offers: offers }
     }
 
-    /// How many requests came.
-    pub(crate) fn requests(&self) -> usize {
+    /// One that sends this much and then nothing more.
+    pub fn stalling(world: &World, id: u32, name: &str, part: Vec<u8>) -> Self {
+        Self::start(world, id, name, move |stream| {
+            Self::send(stream, &part);
+            Self::stall(stream)
+        })
+    }
+
+    /// One that sends the file with the digest of another one.
+    pub fn lying(world: &World, id: u32, name: &str, file: Vec<u8>) -> Self {
+        Self::start(world, id, name, move |stream| {
+            Self::send(stream, &file) && Self::send_eof(stream, &digest_of(b"other"))
+        })
+    }
+
+    /// Returns how many requests came.
+    pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 
     /// Sends chunks of these bytes and takes an acknowledgment for each. False if
     /// the other side left.
-    pub(crate) fn send(mut stream: &TcpStream, content: &[u8]) -> bool {
+    pub fn send(mut stream: &TcpStream, content: &[u8]) -> bool {
         content.chunks(64 * 1024).all(|data| {
             stream.write_all(&messages::chunk(data)).is_ok()
                 && stream.read_exact(&mut [0; ACKNOWLEDGMENT_BYTES]).is_ok()
@@ -66,33 +76,41 @@ impl FakeSource {
     }
 
     /// Sends the EOF. False if the other side left.
-    pub(crate) fn send_eof(mut stream: &TcpStream, digest: &str) -> bool {
+    pub fn send_eof(mut stream: &TcpStream, digest: &str) -> bool {
         stream.write_all(&messages::eof(digest)).is_ok()
     }
 
-    /// Says nothing until the other side leaves.
-    pub(crate) fn wait_for_close(mut stream: &TcpStream) {
+    /// Says nothing until the other side leaves; then there is nothing more to serve.
+    pub fn stall(mut stream: &TcpStream) -> bool {
         while stream.read(&mut [0; 64]).is_ok_and(|len| len > 0) {}
+        false
     }
 }
 
-/// Offers a file again and again, true or not.
-pub(crate) struct OfferRepeater {
+/// Offers files again and again, true or not.
+pub struct OfferRepeater {
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl OfferRepeater {
-    pub(crate) fn start(world: &World, id: u32, name: &str) -> Self {
+    pub fn start<S: AsRef<str>>(world: &World, id: u32, names: &[S]) -> Self {
+        Self::start_to(world.broadcast(), id, names)
+    }
+
+    pub fn start_to<S: AsRef<str>>(to: SocketAddrV4, id: u32, names: &[S]) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_broadcast(true).unwrap();
-        let (to, offer) = (world.broadcast(), messages::offer(id, name, Count::Bytes));
+        let offer = |name: &S| messages::offer(id, name.as_ref(), Count::Bytes);
+        let offers: Vec<_> = names.iter().map(offer).collect();
         let stop = Arc::new(Stop::default());
         let thread = thread::spawn({
             let stop = Arc::clone(&stop);
             move || {
                 while !stop.sleep(OFFER_INTERVAL) {
-                    socket.send_to(&offer, to).unwrap();
+                    for offer in &offers {
+                        socket.send_to(offer, to).unwrap();
+                    }
                 }
             }
         });

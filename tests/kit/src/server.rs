@@ -6,27 +6,27 @@ use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::address_of;
+use crate::address_of;
 
 /// Tells the threads of a program that it ends.
 #[derive(Default)]
-pub(crate) struct Stop {
+pub struct Stop {
     stopped: Mutex<bool>,
     told: Condvar,
 }
 
 impl Stop {
-    pub(crate) fn set(&self) {
+    pub fn set(&self) {
         *self.stopped.lock().unwrap() = true;
         self.told.notify_all();
     }
 
-    pub(crate) fn is_set(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         *self.stopped.lock().unwrap()
     }
 
     /// Sleeps, but not beyond the end of the program. True if it ends.
-    pub(crate) fn sleep(&self, duration: Duration) -> bool {
+    pub fn sleep(&self, duration: Duration) -> bool {
         let stopped = self.stopped.lock().unwrap();
         *self.told.wait_timeout_while(stopped, duration, |stopped| !*stopped).unwrap().0
     }
@@ -34,8 +34,8 @@ impl Stop {
 
 /// A server, with what it does to a connection given as a function. A connection
 /// is closed when that function returns.
-pub(crate) struct Server {
-    pub(crate) address: SocketAddrV4,
+pub struct Server {
+    pub address: SocketAddrV4,
     stop: Arc<Stop>,
     accepting: Option<JoinHandle<()>>,
     connections: Arc<Connections>,
@@ -45,7 +45,7 @@ type Connections = Mutex<Vec<(Weak<TcpStream>, JoinHandle<()>)>>;
 
 impl Server {
     /// Starts it on a port of the loopback that the system chooses.
-    pub(crate) fn start(serve: impl Fn(&TcpStream, &Stop) + Send + Sync + 'static) -> Self {
+    pub fn start(serve: impl Fn(&TcpStream, &Stop) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = address_of(&listener);
         let stop = Arc::new(Stop::default());

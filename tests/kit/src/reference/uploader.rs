@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Note, Notes, Part, RECEIVE_BYTES};
-use crate::harness::is_timeout;
+use crate::is_timeout;
 use crate::messages::{self, REQUEST_BYTES};
 
 const CHUNK_BYTES: usize = 1024;
