@@ -257,16 +257,15 @@ fn a_running_peer_fetches_what_it_is_asked_for() {
 #[test]
 fn a_peer_that_ends_with_a_file_still_tells_who_waits_for_it() {
     let world = World::new();
-    let registry = world.registry();
-    let mut peer = world.peer(2, registry.address).wants("a").flag("--exit-when-done").start();
+    let peer = world.peer(2).wants("a").until_done().start();
     let via = format!("--via={}", peer.process.pid().as_raw_nonzero());
-    let get = |name: &str| Process::start("get", world.folder(), &["get", name, &via]);
-    let mut waits = [get("a"), get("a")];
-    await_until("both wait", || text(&status(world.folder(), &[])).contains("wants 1 file"));
-    let _source = world.peer(1, registry.address).has("a", b"aaa").start();
-    for get in &mut waits {
-        assert_eq!(get.await_exit_code(), 0, "{:?}", get.log());
-        assert!(get.log()[0].starts_with("verified a from peer 1: 3 bytes in "), "{:?}", get.log());
+    let get = |name: &str| world.program(&["get", name, &via]).start();
+    let waits = [get("a"), get("a")];
+    await_until("both wait", || status(&world, &[]).stdout.contains("wants 1 file"));
+    let _source = world.peer(1).has("a", b"aaa").start();
+    for get in &waits {
+        assert_eq!(get.await_exit_code(), 0, "{}", get.said());
+        assert!(get.said().starts_with("verified a from peer 1: 3 bytes in "), "{}", get.said());
     }
     assert_eq!(peer.process.await_exit_code(), 0);
 }
@@ -274,16 +273,10 @@ fn a_peer_that_ends_with_a_file_still_tells_who_waits_for_it() {
 #[test]
 fn an_answer_that_no_socket_holds_comes_whole() {
     let world = World::new();
-    let registry = world.registry();
-    let mut plan = world.peer(1, registry.address);
-    for number in 0..900 {
-        plan = plan.has(&format!("{number:03} {}", "n".repeat(60)), b"x");
-    }
-    let _peer = plan.start();
-    await_until("all are shared", || {
-        text(&status(world.folder(), &[])).contains("\nshares 900 files; ")
-    });
-    let told = text(&status(world.folder(), &["--json"]));
+    let name = |number| format!("{number:03} {}", "n".repeat(60));
+    let _peer = (0..900).fold(world.peer(1), |plan, n| plan.has(&name(n), b"x")).start();
+    await_until("all are shared", || status(&world, &[]).stdout.contains("\nshares 900 files; "));
+    let told = status(&world, &["--json"]).stdout;
     let files = told.lines().filter(|line| line.contains("\"event\":\"shared_file\"")).count();
     assert_eq!(files, 900, "{} bytes", told.len());
 }
@@ -292,16 +285,16 @@ fn an_answer_that_no_socket_holds_comes_whole() {
 fn a_program_that_stands_still_is_given_up_and_the_others_are_shown() {
     let world = World::new();
     let (still, _other) = (share(&world, &[]), share(&world, &[]));
-    still.signal(Signal::STOP);
+    still.pause();
     let pid = still.pid().as_raw_nonzero().to_string();
-    let alone = status(world.folder(), &[&pid]);
-    assert_eq!(alone.status.code(), Some(4));
-    let said = String::from_utf8(alone.stderr).unwrap();
+    let alone = status(&world, &[&pid]);
+    assert_eq!(alone.code, Some(4));
+    let said = alone.stderr;
     assert!(said.contains(": it took too long; does it still run? "), "{said}");
-    let both = status(world.folder(), &[]);
-    assert_eq!(both.status.code(), Some(0), "{both:?}");
-    assert_eq!(text(&both).matches("share, process ").count(), 1);
-    still.signal(Signal::CONT);
+    let both = status(&world, &[]);
+    assert_eq!(both.code, Some(0), "{both:?}");
+    assert_eq!(both.stdout.matches("share, process ").count(), 1);
+    still.resume();
 }
 
 #[test]
