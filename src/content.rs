@@ -27,7 +27,6 @@ impl PathId {
     }
 }
 
-/// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 32]);
 
@@ -76,7 +75,6 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Which digest of a file is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashKind {
     /// SHA-256, for protocol version 0.
@@ -86,9 +84,7 @@ pub enum HashKind {
 /// What tells one content of a file from another without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// The device it is on.
     pub device: u64,
-    /// Its number there.
     pub inode: u64,
     pub size_bytes: u64,
     /// When its content was last changed, in nanoseconds since 1970.
@@ -105,7 +101,6 @@ impl Version {
     }
 }
 
-/// What happened to a file of the shared folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
     /// It was looked at, or nothing but its attributes changed.
@@ -152,7 +147,6 @@ pub enum FileError {
     Io(FailedCall),
 }
 
-/// A system call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailedCall {
     pub call: &'static str,

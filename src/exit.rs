@@ -7,9 +7,7 @@ use std::fmt;
 pub enum ExitCode {
     /// Every file asked for was verified.
     Done = 0,
-    /// Something that has no code of its own.
     Other = 1,
-    /// The command line is wrong.
     Usage = 2,
     /// Nobody offered what was asked for.
     NotOffered = 3,
@@ -21,19 +19,14 @@ pub enum ExitCode {
     ChecksumWrong = 6,
     /// The id or the port is taken.
     Refused = 7,
-    /// A file could not be written.
     WriteFailed = 8,
     /// A file or folder exists and may not be replaced or emptied.
     Exists = 9,
     /// Some files are there, some are not.
     SomeDone = 10,
-    /// An address is in use.
     AddressInUse = 11,
-    /// SIGHUP.
     HungUp = 129,
-    /// SIGINT.
     Interrupted = 130,
-    /// SIGTERM.
     Terminated = 143,
 }
 
@@ -63,7 +56,6 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with its line.
     pub fn new(code: ExitCode, message: impl fmt::Display) -> Self {
         Self { code, message: message.to_string() }
     }

@@ -10,7 +10,6 @@ const EXAMINED: &str = "Test this network interface, and connect from it. Repeat
 const TRIED: &str = "Send a test datagram to this address, and hear offers on its port \
     [default: the broadcast address of each interface, port 8000]";
 
-/// The command line of `doctor`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "The doctor listens a little longer than --offer-interval, on all interfaces \
@@ -25,7 +24,6 @@ const TRIED: &str = "Send a test datagram to this address, and hear offers on it
 #[command(mut_arg("broadcast", |arg| arg.help(TRIED)))]
 #[command(mut_arg("offer_interval", |arg| arg.help(OTHERS_OFFER)))]
 pub struct DoctorArgs {
-    /// Network.
     #[command(flatten)]
     pub network: NetworkArgs,
 }

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, ValueEnum};
+use clap::{ArgMatches, Args};
 
 use super::OutputArgs;
 use super::limits::{TransferArgs, WriteArgs};
@@ -18,7 +18,6 @@ use crate::limits::{JOBS_MAX, RETRIES_MAX};
 use crate::node::NamePattern;
 use crate::wire::v0::FileName;
 
-/// The command line of `get`.
 #[derive(Debug, Args)]
 #[command(after_help = "A NAME with *, ? or [ in it is a pattern; quote it from the shell: \
     `p2pfs get '*.iso'`. The command waits for the first offer that matches. It then listens \
@@ -46,55 +45,35 @@ pub struct GetArgs {
     pub retries: u32,
     /// Choose what happens if the name is taken: fail (unless the content is the same), skip
     /// the file, rename the new one to `NAME (1)`, or replace the old one.
-    #[arg(
-        long,
-        value_name = "HOW",
-        value_enum,
-        default_value = "fail",
-        hide_possible_values = true
-    )]
-    on_conflict: Conflict,
+    #[arg(long, value_name = "HOW", default_value = "fail", hide_possible_values = true)]
+    #[arg(value_parser = PossibleValuesParser::new(HOW).map(on_conflict))]
+    pub on_conflict: OnConflict,
     /// Let a running peer of yours fetch the files into its own folder, and wait for them.
     /// Name it if several run.
     #[arg(long, value_name = "PID|SOCKET", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "")]
     pub via: Option<String>,
-    /// Network.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Files.
     #[command(flatten)]
     pub writing: WriteArgs,
-    /// Limits.
     #[command(flatten)]
     pub transfer: TransferArgs,
 }
 
-/// A name or a pattern to fetch.
 #[derive(Clone, Debug)]
 pub enum Wanted {
-    /// The file of this name.
     Name(FileName),
-    /// Every file whose name matches.
     Matching(NamePattern),
 }
 
-/// Where the files are written.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// To this folder.
     Folder(PathBuf),
-    /// To stdout.
     Stdout,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Conflict {
-    Fail,
-    Skip,
-    Rename,
-    Replace,
-}
+const HOW: [&str; 4] = ["fail", "skip", "rename", "replace"];
 
 /// The meaning of `--interface` for this command, which neither listens nor offers.
 const CONNECT_FROM: &str = "Connect from the address of this network interface. Repeat it, or \
@@ -117,17 +96,6 @@ const NOT_WITH_VIA: [&str; 11] = [
 ];
 
 impl GetArgs {
-    /// Returns what happens if the final name of a file is taken.
-    pub fn on_conflict(&self) -> OnConflict {
-        match self.on_conflict {
-            Conflict::Fail => OnConflict::Compare,
-            Conflict::Skip => OnConflict::Skip,
-            Conflict::Rename => OnConflict::Rename,
-            Conflict::Replace => OnConflict::Replace,
-        }
-    }
-
-    /// Checks options together.
     pub(super) fn check(&self, output: &OutputArgs, matches: &ArgMatches) -> Result<(), Failure> {
         let usage = |message: &str| Err(Failure::new(ExitCode::Usage, message));
         let is_pattern = |wanted: &Wanted| matches!(wanted, Wanted::Matching(_));
@@ -163,6 +131,15 @@ fn wanted(text: OsString) -> Result<Wanted, String> {
             NamePattern::new(pattern).map(Wanted::Matching).map_err(str::to_owned)
         }
         _ => file_name(text).map(Wanted::Name).map_err(|error| error.to_string()),
+    }
+}
+
+fn on_conflict(how: String) -> OnConflict {
+    match how.as_str() {
+        "skip" => OnConflict::Skip,
+        "rename" => OnConflict::Rename,
+        "replace" => OnConflict::Replace,
+        _ => OnConflict::Compare,
     }
 }
 

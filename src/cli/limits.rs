@@ -7,7 +7,6 @@ use clap::{Args, value_parser};
 use super::value::{size, timeout};
 use crate::limits::{CONNECTIONS_MIN, CONNECTIONS_PER_ADDRESS_MAX, Limits};
 
-/// Limits of a program that listens.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
@@ -26,7 +25,6 @@ pub struct LimitArgs {
     idle_timeout: Duration,
 }
 
-/// Limits of every transfer.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct TransferArgs {
@@ -35,7 +33,6 @@ pub struct TransferArgs {
     progress_timeout: Duration,
 }
 
-/// Options of commands that fetch.
 #[derive(Debug, Args)]
 pub struct WriteArgs {
     /// Do not flush files to the disk; they may be lost when the power fails.

@@ -7,7 +7,6 @@ use clap::Args;
 use super::network::{HEARD_ON, HostPort, InterfaceName, OTHERS_OFFER, OfferArgs};
 use super::value::timeout;
 
-/// The command line of `list`.
 #[derive(Debug, Args)]
 #[command(after_help = "Each line has the id of the peer, its address, the time since its offer \
     was heard, and the name of the file. With --registry the address is the one where the peer \
@@ -30,13 +29,11 @@ pub struct ListArgs {
     /// with commas.
     #[arg(long, value_name = "NAME|ADDRESS", value_delimiter = ',', help_heading = "Network")]
     pub interface: Vec<InterfaceName>,
-    /// Offers.
     #[command(flatten)]
     pub offers: OfferArgs,
 }
 
 impl ListArgs {
-    /// Returns how long to listen.
     pub fn wait(&self) -> Duration {
         let interval = self.offers.offer_interval;
         self.wait.unwrap_or(interval + interval / 5)

@@ -54,10 +54,8 @@ const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and it
 #[command(arg_required_else_help = false)]
 #[command(after_help = AFTER_HELP)]
 pub struct Cli {
-    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
-    /// Options of every command.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -75,7 +73,6 @@ impl Command {
     }
 }
 
-/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Share the files of a folder with every machine of the network.
@@ -121,7 +118,6 @@ impl Cli {
         }
     }
 
-    /// Returns whether events are asked for, also by a command line that is wrong.
     pub fn wants_events() -> bool {
         environment::wants_events()
     }
@@ -164,7 +160,6 @@ fn loser<'a>(
     }
 }
 
-/// Returns the definition of the command line, with the environment variables.
 pub fn definition() -> clap::Command {
     environment::with_variables(Cli::command())
 }

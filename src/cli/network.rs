@@ -10,7 +10,6 @@ use clap::Args;
 use super::value::{is_of_one_host, offer_interval, target};
 use crate::limits::REGISTRY_PORT;
 
-/// The default address of the registry.
 pub(super) const REGISTRY_ADDRESS: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, REGISTRY_PORT);
 
@@ -20,7 +19,6 @@ pub(super) const HEARD_ON: &str = "Hear offers on the port of this address, on e
 pub(super) const OTHERS_OFFER: &str =
     "Expect the offers of others this often, such as 5s or 500ms; sets how long to listen";
 
-/// Options of every command that finds peers by the registry and by offers.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
@@ -32,12 +30,10 @@ pub struct NetworkArgs {
     /// to the address from which we reach the registry.
     #[arg(long, value_name = "NAME|ADDRESS", value_delimiter = ',')]
     pub interface: Vec<InterfaceName>,
-    /// Offers.
     #[command(flatten)]
     pub offers: OfferArgs,
 }
 
-/// Options about offers.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct OfferArgs {
@@ -53,13 +49,10 @@ pub struct OfferArgs {
 /// A host, as an address or a name, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPort {
-    /// An address.
     Address(SocketAddrV4),
-    /// A name, which is resolved once.
     Name {
         /// ASCII letters, digits, `-`, `_` and `.`; the last part is no number.
         host: String,
-        /// The port.
         port: u16,
     },
 }
@@ -101,12 +94,9 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// One of our network interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InterfaceName {
-    /// The interface that has this address.
     Address(Ipv4Addr),
-    /// The interface of this name.
     Name(String),
 }
 

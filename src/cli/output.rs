@@ -9,7 +9,6 @@ use super::loser;
 use crate::exit::Failure;
 use crate::ui::Show;
 
-/// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
@@ -44,7 +43,6 @@ impl OutputArgs {
         Show { json: self.json, has_progress: !self.quiet, has_metrics: false }
     }
 
-    /// Returns how much is logged.
     pub fn log_level(&self) -> LevelFilter {
         match self.verbose {
             _ if self.quiet => LevelFilter::Error,
@@ -55,7 +53,6 @@ impl OutputArgs {
     }
 }
 
-/// The option about metrics.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct MetricsArgs {

@@ -15,7 +15,6 @@ use crate::exit::{ExitCode, Failure};
 use crate::limits::JOBS_MAX;
 use crate::wire::v0::FileName;
 
-/// The command line of `peer`.
 #[derive(Debug, Args)]
 pub struct PeerArgs {
     /// Register with this id, which no other peer may have.
@@ -44,19 +43,14 @@ pub struct PeerArgs {
     /// Fail the first checksum of each file, to show the recovery.
     #[arg(long)]
     pub simulate_checksum_failure: bool,
-    /// Network.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Files.
     #[command(flatten)]
     pub writing: WriteArgs,
-    /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Limits.
     #[command(flatten)]
     pub transfer: TransferArgs,
-    /// Metrics.
     #[command(flatten)]
     pub output: MetricsArgs,
 }

@@ -8,14 +8,12 @@ use super::limits::LimitArgs;
 use super::network::REGISTRY_ADDRESS;
 use super::value::listen;
 
-/// The command line of `registry`.
 #[derive(Debug, Args)]
 pub struct RegistryArgs {
     /// Listen on this address; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen)]
     #[arg(default_value_t = REGISTRY_ADDRESS)]
     pub listen: SocketAddrV4,
-    /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
 }

@@ -10,7 +10,6 @@ use super::network::NetworkArgs;
 use super::output::MetricsArgs;
 use super::value::folder;
 
-/// The command line of `share`.
 #[derive(Debug, Args)]
 #[command(after_help = "Nothing is written to the folder. The files offered are the regular ones \
     directly in it that are not hidden and have a name that is legal on every system.\n\n\
@@ -23,16 +22,12 @@ pub struct ShareArgs {
     /// Listen on this TCP port [default: a free one].
     #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
     pub port: u16,
-    /// Network.
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Limits.
     #[command(flatten)]
     pub transfer: TransferArgs,
-    /// Metrics.
     #[command(flatten)]
     pub output: MetricsArgs,
 }

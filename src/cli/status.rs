@@ -2,7 +2,6 @@
 
 use clap::Args;
 
-/// The command line of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Show the program with this process id or socket [default: all that run].

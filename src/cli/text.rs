@@ -3,14 +3,12 @@
 use clap::Args;
 use clap_complete::Shell;
 
-/// The command line of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
     /// Print the completions for this shell.
     pub shell: Shell,
 }
 
-/// The command line of `man`.
 #[derive(Debug, Args)]
 pub struct ManArgs {
     /// Print the page of this command, or of the events of --json: `json` [default: p2pfs].

@@ -35,7 +35,6 @@ pub(super) fn is_of_one_host(address: Ipv4Addr) -> bool {
     !address.is_unspecified() && !address.is_broadcast() && !address.is_multicast()
 }
 
-/// Parses an address to listen on.
 pub(super) fn listen(text: &str) -> Result<SocketAddrV4, String> {
     match text.parse::<SocketAddrV4>() {
         Ok(address) if address.ip().is_broadcast() || address.ip().is_multicast() => {
@@ -46,7 +45,6 @@ pub(super) fn listen(text: &str) -> Result<SocketAddrV4, String> {
     }
 }
 
-/// Parses an address to send to.
 pub(super) fn target(text: &str) -> Result<SocketAddrV4, String> {
     match text.parse::<SocketAddrV4>() {
         Ok(address) if address.port() == 0 => Err("nobody hears port 0".into()),

@@ -24,7 +24,6 @@ use crate::wire::{PeerId, Shown};
 /// The number of /dev/null on Linux: major 1, minor 3.
 const NULL_DEVICE: Dev = 1 << 8 | 3;
 
-/// Fetches files, and ends.
 pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     if let Some(program) = &args.via {
         return via::get(program, args, output);
@@ -50,14 +49,14 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     folder.set(WriteSettings {
         sync: !args.writing.no_sync && unnamed.is_none(),
         disk_reserve_bytes: args.writing.disk_reserve,
-        on_conflict: args.on_conflict(),
+        on_conflict: args.on_conflict,
     });
     let found = there_already(args, &folder)?;
 
     let guest = GuestSettings {
         timeout: args.timeout,
         retries_max: args.retries,
-        on_conflict: args.on_conflict(),
+        on_conflict: args.on_conflict,
     };
     let limits = args.transfer.limits(args.writing.limits(Limits::PEER));
     let settings = PeerSettings {
@@ -118,7 +117,7 @@ fn sorted(wanted: &[Wanted]) -> (Vec<FileName>, Vec<crate::node::NamePattern>) {
 /// Returns what is there already of what is wanted, if that is to be skipped.
 fn there_already(args: &GetArgs, folder: &SharedFolder) -> Result<Vec<Input<'static>>, Failure> {
     let path = match &args.output {
-        Output::Folder(path) if args.on_conflict() == OnConflict::Skip => path,
+        Output::Folder(path) if args.on_conflict == OnConflict::Skip => path,
         _ => return Ok(Vec::new()),
     };
     let scan = folder.scan().map_err(|error| cannot_read_folder(path, &error))?;

@@ -29,7 +29,6 @@ struct Listed {
     listens_at: Option<SocketAddrV4>,
 }
 
-/// Shows what is on offer.
 pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let registry = args.registry.as_ref().map(network::resolve).transpose()?;
     let signals = Signals::new().map_err(loop_failed)?;
@@ -90,7 +89,6 @@ fn listed(node: &ListNode) -> Vec<Listed> {
 }
 
 impl Listed {
-    /// Returns the address to show to people.
     fn address(&self) -> SocketAddrV4 {
         self.listens_at.unwrap_or(self.heard.from)
     }

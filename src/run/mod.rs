@@ -94,7 +94,6 @@ fn say_sharing(path: &Path, files: usize, skipped: &[Skipped], output: &OutputAr
     }
 }
 
-/// Writes metrics from now on, if the user wants any.
 fn begin_metrics<N: Node>(reactor: &mut Reactor<N>, path: Option<&Path>) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
     reactor.write_metrics(path.to_owned()).map_err(|error| {
@@ -104,7 +103,6 @@ fn begin_metrics<N: Node>(reactor: &mut Reactor<N>, path: Option<&Path>) -> Resu
     })
 }
 
-/// Runs what serves others, to its end.
 fn serve<N: Node>(reactor: &mut Reactor<N>, begin: &[Input<'_>]) -> Result<Outcome, Failure> {
     let outcome = reactor.run(begin);
     systemd::stopping();

@@ -27,7 +27,6 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// On these interfaces.
     pub(super) fn new(interfaces: Vec<Interface>, offers: &OfferArgs) -> Self {
         Self { interfaces, broadcast: offers.broadcast }
     }
@@ -47,7 +46,6 @@ impl Place {
         others.into_iter().find(|address| !address.is_loopback()).unwrap_or_else(|| self.host())
     }
 
-    /// Returns the sockets of a program that is here.
     pub(super) fn sockets(
         &self,
         progress_timeout: Duration,
@@ -65,17 +63,14 @@ impl Place {
         }
     }
 
-    /// Returns the address of each interface.
     pub(super) fn addresses(&self) -> Vec<Ipv4Addr> {
         self.interfaces.iter().map(|interface| interface.address).collect()
     }
 
-    /// Returns the networks that its interfaces are in.
     pub(super) fn subnets(&self) -> Vec<Subnet> {
         self.interfaces.iter().map(|interface| interface.subnet).collect()
     }
 
-    /// Returns the port on which offers are heard.
     pub(super) fn offer_port(&self) -> u16 {
         self.broadcast.map_or(OFFER_PORT, |to| to.port())
     }
@@ -113,7 +108,6 @@ impl Place {
     }
 }
 
-/// Returns the IPv4 addresses of this machine.
 pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
     let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     let found = persist(|| if_addrs::get_if_addrs().map_err(errno)).map_err(|error| {

@@ -20,7 +20,6 @@ use crate::storage::{PrepareError, SharedFolder, Watch, WriteSettings, cache_fol
 use crate::ui::{Show, Ui};
 use crate::wire::PeerId;
 
-/// Runs a peer until it is stopped, refused or done.
 pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let registry = network::resolve(&args.network.registry)?;
     let signals = Signals::new().map_err(loop_failed)?;

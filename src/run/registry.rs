@@ -8,7 +8,6 @@ use crate::node::RegistryNode;
 use crate::reactor::{Listener, Reactor, Signals, Sockets};
 use crate::ui::Ui;
 
-/// Runs the registry until it is stopped.
 pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
     let limits = with_descriptors(args.limits.limits(Limits::REGISTRY));

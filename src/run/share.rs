@@ -21,7 +21,6 @@ use crate::wire::{PeerId, Shown};
 
 const NAME: &str = "share";
 
-/// Shares a folder until it is stopped.
 pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let registry = network::resolve(&args.network.registry)?;
     let signals = Signals::new().map_err(loop_failed)?;

@@ -5,7 +5,6 @@ use crate::cli::{OutputArgs, StatusArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::proto::control::{Ask, Reply};
 
-/// Shows how the programs of this user do.
 pub fn status(args: &StatusArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let paths = match &args.program {
         Some(text) => vec![sockets::named(text)],

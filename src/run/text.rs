@@ -11,7 +11,6 @@ use crate::ui::events::EVENTS;
 use crate::ui::schema::{COMMON, Field, Kind};
 use crate::wire::Shown;
 
-/// Prints the completions of a shell.
 pub fn completions(args: &CompletionsArgs) -> Result<ExitCode, Failure> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut cli::definition(), "p2pfs", &mut text);
@@ -45,7 +44,6 @@ pub fn man(args: &ManArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Done)
 }
 
-/// Returns the page p2pfs-json(5).
 fn json_page(program: &clap::Command) -> Roff {
     let version = format!("p2pfs {}", program.get_version().unwrap_or_default());
     let mut page = Roff::new();

@@ -19,7 +19,6 @@ use crate::wire::Shown;
 const NAME_UNKNOWN: &str = "its name is not known here";
 
 impl Event {
-    /// Returns the event of a finding.
     pub(super) fn of_finding(finding: &Finding) -> Self {
         match finding {
             Finding::Port(PortFinding { port, error }) => {
@@ -37,7 +36,6 @@ impl Event {
         }
     }
 
-    /// Returns the event of a verdict.
     pub fn of_verdict(verdict: &Verdict) -> Self {
         Self::Verdict { code: verdict.code() as u8, text: text(verdict) }
     }
@@ -110,7 +108,6 @@ impl RegistryFinding {
         }
     }
 
-    /// Returns what to do if there is none.
     fn what_next(&self) -> String {
         let Some(address) = self.address else { return "give its IPv4 address".to_owned() };
         let port = address.port();

@@ -42,7 +42,6 @@ macro_rules! events {
             }
         }
 
-        /// Every event there is.
         pub const EVENTS: &[Kind] = &[$(Kind {
             name: $name,
             when: $when.trim_ascii(),
@@ -72,12 +71,10 @@ impl Event {
         }
     }
 
-    /// Returns the event of an offer that is gone.
     pub fn of_offer_gone(offer: &Offer) -> Self {
         Self::OfferGone { name: text(offer.name), peer: offer.peer.0 }
     }
 
-    /// Returns the event of the end of the program.
     pub fn of_exit(code: ExitCode, error: Option<&str>) -> Self {
         Self::Exit { code: code as u8, error: error.map(text) }
     }

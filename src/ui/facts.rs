@@ -15,17 +15,14 @@ use crate::wire::FilePath;
 /// What the loop of a program has done so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoopCounts {
-    /// Its turns.
     pub turns: u64,
     /// The longest turn, without waits for the disk.
     pub longest_turn: Duration,
     /// Waits for the disk, to make files durable.
     pub syncs: u64,
-    /// The longest of these waits.
     pub longest_sync: Duration,
 }
 
-/// The state at one moment.
 pub(super) struct Facts<'a> {
     pub(super) name: &'a str,
     pub(super) began: Instant,
@@ -40,7 +37,6 @@ impl Facts<'_> {
         self.now.saturating_duration_since(self.began)
     }
 
-    /// Returns the numbers, as an event.
     fn status(&self) -> Event {
         let Self { totals, snapshot, counts, .. } = self;
         let is_in = |transfer: &&Transfer| matches!(transfer.direction, Direction::In { .. });
@@ -96,7 +92,6 @@ impl Facts<'_> {
         if seconds > 0.0 { (transfer.bytes as f64 / seconds) as u64 } else { 0 }
     }
 
-    /// Returns the state as text for people.
     pub(super) fn text(&self, inventory: &Inventory) -> String {
         let Self { totals, snapshot, counts, .. } = self;
         let mut text = String::new();
@@ -157,7 +152,6 @@ impl Facts<'_> {
         text
     }
 
-    /// Returns the numbers in the text format of Prometheus.
     pub(super) fn prometheus(&self) -> String {
         let mut text = String::new();
         let kind = EVENTS.iter().find(|kind| kind.name == "status");

@@ -23,7 +23,6 @@ pub const VERSION: u64 = 1;
 #[derive(Clone, Debug, Serialize)]
 pub struct Text(String);
 
-/// A time span.
 #[derive(Clone, Copy, Debug)]
 pub struct Seconds(pub Duration);
 
@@ -44,7 +43,6 @@ struct Line<'a> {
     event: &'a Event,
 }
 
-/// Returns an event as a line, with the current time.
 pub(super) fn line(event: &Event) -> String {
     let now = humantime::format_rfc3339_millis(SystemTime::now());
     let line = Line { v: VERSION, time: text(now), event };
@@ -93,7 +91,6 @@ impl fmt::Write for Cut {
     }
 }
 
-/// The format of a line.
 struct Safe;
 
 impl Formatter for Safe {

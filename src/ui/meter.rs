@@ -20,14 +20,11 @@ pub(super) struct Meter {
 /// A running transfer with its rate.
 #[derive(Clone, Debug)]
 pub(super) struct Running {
-    /// Its state at the last sample.
     pub(super) transfer: Transfer,
     /// Its rate over the last seconds; 0 while it is stalled. Later rates leave out the time
     /// in which it was stalled.
     pub(super) bytes_per_second: f64,
-    /// What it waited for.
     waits: Waits,
-    /// The time of that sample.
     sampled_at: Instant,
     /// The sample from which the rate is measured, and the one that will take its place.
     marks: [Mark; 2],
@@ -53,7 +50,6 @@ impl Meter {
         self.running = running.collect();
     }
 
-    /// Returns the running transfers.
     pub(super) fn running(&self) -> impl Iterator<Item = &Running> {
         self.running.values()
     }
@@ -121,12 +117,10 @@ impl Running {
         }
     }
 
-    /// Returns what limits it.
     pub(super) fn limit(&self) -> Limit {
         self.waits.limit()
     }
 
-    /// Returns the time since its start.
     pub(super) fn elapsed(&self) -> Duration {
         self.sampled_at.saturating_duration_since(self.transfer.began)
     }
@@ -141,12 +135,10 @@ impl Running {
         (!self.is_stalled()).then(|| self.transfer.moved_at + STALLED_AFTER)
     }
 
-    /// Returns whether it is a download.
     pub(super) fn is_download(&self) -> bool {
         matches!(self.transfer.direction, Direction::In { .. })
     }
 
-    /// Returns the time since a byte last moved.
     pub(super) fn still_for(&self) -> Duration {
         self.sampled_at.saturating_duration_since(self.transfer.moved_at)
     }

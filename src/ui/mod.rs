@@ -45,7 +45,6 @@ use crate::limits::{
 use crate::node::{Inventory, Paths, Report, Snapshot};
 use crate::wire::Shown;
 
-/// What a program shows.
 #[derive(Clone, Debug, Default)]
 pub struct Show {
     /// Events, on stdout.
@@ -135,7 +134,6 @@ impl Ui {
         self.sample_due = Some(due.max(now + PROGRESS_DRAW_INTERVAL));
     }
 
-    /// Logs a line about the loop itself.
     pub fn note(&self, level: Level, line: impl Display) {
         self.log.note(level, line);
     }

@@ -18,15 +18,11 @@ use crate::terminal;
 /// From this width on, a line has room for the other side and the limit.
 const WIDE: usize = 72;
 
-/// Where the progress is shown.
 pub(super) enum Progress {
-    /// On a terminal.
     Drawn,
-    /// In the log.
     Logged,
 }
 
-/// What has been done so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
     pub(super) files_in: u64,
@@ -51,7 +47,6 @@ pub(super) struct Totals {
     pub(super) ended_at: Option<Instant>,
 }
 
-/// What is shown at one moment.
 pub(super) struct View<'a> {
     pub(super) now: Instant,
     pub(super) totals: &'a Totals,
@@ -66,7 +61,6 @@ impl Progress {
         if terminal::open() { Self::Drawn } else { Self::Logged }
     }
 
-    /// Returns the time between two pictures or lines.
     pub(super) fn interval(&self) -> Duration {
         match self {
             Self::Drawn => PROGRESS_DRAW_INTERVAL,
@@ -74,7 +68,6 @@ impl Progress {
         }
     }
 
-    /// Shows the progress.
     pub(super) fn show(&self, name: &str, view: &View<'_>) {
         match self {
             Self::Drawn if view.running.is_empty() => terminal::draw(String::new()),
@@ -88,7 +81,6 @@ impl Progress {
         }
     }
 
-    /// Clears the terminal of it.
     pub(super) fn end(&self) {
         if let Self::Drawn = self {
             terminal::draw(String::new());
@@ -97,7 +89,6 @@ impl Progress {
 }
 
 impl Totals {
-    /// Counts what a report tells.
     pub(super) fn count(&mut self, now: Instant, report: &Report) {
         if let Report::Verified { .. }
         | Report::UploadDone { .. }

@@ -91,7 +91,6 @@ impl ReportLog {
             || !self.complaints.insert((*from.ip(), discriminant(malformed)))
     }
 
-    /// Logs a line about the loop itself.
     pub(super) fn note(&self, level: Level, line: impl Display) {
         log::log!(target: &self.name, level.max(self.details_level), "{line}");
     }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::json::{Counter, Gauge, Seconds, Text};
 
-/// A kind of event.
 #[derive(Debug)]
 pub struct Kind {
     /// The value of its field `event`.
@@ -19,31 +18,22 @@ pub struct Kind {
     pub fields: &'static [Field],
 }
 
-/// A field of an event.
 #[derive(Debug)]
 pub struct Field {
-    /// Its key.
     pub name: &'static str,
-    /// What it holds.
     pub kind: FieldKind,
     /// What the value means, with its unit.
     pub meaning: &'static str,
 }
 
-/// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldKind {
-    /// A string.
     Text,
-    /// A string, or null.
     TextOrNull,
-    /// A whole number.
     Number,
-    /// A whole number, or null.
     NumberOrNull,
     /// A number with decimals.
     Decimal,
-    /// True or false.
     Flag,
 }
 
@@ -52,7 +42,6 @@ pub enum FieldKind {
 pub(super) enum Metric {
     Gauge(usize),
     Counter(u64),
-    /// A gauge, in seconds.
     Seconds(f64),
 }
 

@@ -48,7 +48,6 @@ fn print_within(line: &str, patience: Duration) {
 }
 
 impl Stdout {
-    /// Returns whether all of the line was written.
     fn write(&mut self, line: &str, patience: Duration) -> bool {
         // A pipe that is writable has room for a page.
         debug_assert!(line.len() < STDOUT_LINE_BYTES_MAX, "{} bytes", line.len());

@@ -14,7 +14,6 @@ use crate::node::{Direction, Transfer};
 /// bytes in and out of sockets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Work {
-    /// Waiting for events.
     pub idle: Duration,
     /// Waiting for files to be written and made durable.
     pub disk: Duration,
@@ -22,7 +21,6 @@ pub struct Work {
     pub hash: Duration,
 }
 
-/// What limits a transfer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Limit {
     /// The network, or the rate of the other side: bytes move, and we wait for more or are
@@ -31,9 +29,7 @@ pub(super) enum Limit {
     Network,
     /// The other side: we wait, and no byte moves.
     OtherSide,
-    /// Our disk: files are written and made durable.
     Disk,
-    /// Our hashing, with the reading for it.
     Hashing,
 }
 
@@ -46,7 +42,6 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    /// Returns what limited it most.
     pub(super) fn limit(&self) -> Limit {
         self.limit
     }
