@@ -14,7 +14,7 @@
 //!                  │  ▲
 //!   sockets, files │  │ actions
 //!   and time       ▼  │ bytes to send
-//!                 node                     what to do: peer, registry, list, doctor
+//!                 node                     what to do: a file for each program
 //!                  │
 //!                  ▼
 //!                proto                     one state machine for each connection
@@ -64,6 +64,7 @@
 //! | runner | what drives a node: the reactor, the simulator, a fuzzer |
 //! | input, action | what a runner tells a node; what a node wants done |
 //! | report | what a node tells the user |
+//! | control socket | where other programs of the same user ask how this one does, or for files |
 //! | turn | one round of the loop, from a poll to the next |
 //! | budget | how much of one kind of work a turn may do |
 //! | path id, job id, file id, connection id | the small number that a thing is known by inside |

@@ -201,3 +201,117 @@ impl Node for AskNode {
         self.connections.get(connection).map_or(0, |_| usize::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::CONTROL_TIMEOUT;
+    use crate::node::Signal;
+    use crate::proto::control::News;
+    use crate::wire::v0::FileName;
+
+    fn actions(node: &mut AskNode) -> Vec<Action> {
+        std::iter::from_fn(|| node.poll_action()).collect()
+    }
+
+    /// The connections to the programs that are dialed, in their order.
+    fn dialed(node: &mut AskNode) -> Vec<ConnectionId> {
+        let connection = |action| match action {
+            Action::DialProgram { connection, .. } => Some(connection),
+            _ => None,
+        };
+        actions(node).into_iter().filter_map(connection).collect()
+    }
+
+    fn sent(node: &mut AskNode, now: Instant, connection: ConnectionId) -> Vec<u8> {
+        node.handle(now, Input::Connected(connection));
+        let Some(Transmit::Bytes { bytes, .. }) = node.transmit(connection) else {
+            panic!("nothing is asked");
+        };
+        let bytes = bytes.to_vec();
+        node.transmitted(now, connection, bytes.len());
+        bytes
+    }
+
+    fn receive(node: &mut AskNode, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        node.handle(now, Input::Received { connection, bytes });
+    }
+
+    fn has_ended(node: &mut AskNode) -> bool {
+        actions(node).contains(&Action::Exit(Outcome::AllDone))
+    }
+
+    fn reasons(node: &AskNode) -> Vec<CloseReason> {
+        node.answers().values().map(|answered| answered.reason).collect()
+    }
+
+    #[test]
+    fn each_program_is_asked_and_none_waits_for_another() {
+        let now = Instant::now();
+        let mut node = AskNode::new();
+        node.ask(now, &[0, 1, 2, 3], &Ask::Status { json: true }, None);
+        let ids = dialed(&mut node);
+        assert_eq!(sent(&mut node, now, ids[0]), b"S\x01");
+        receive(&mut node, now, ids[0], b"T\0\0\0\x02{}");
+        let kind = ErrorKind::ConnectionRefused;
+        node.handle(now, Input::Broken { connection: ids[1], kind });
+        sent(&mut node, now, ids[2]);
+        node.handle(now, Input::ReadClosed(ids[2]));
+        assert!(!has_ended(&mut node));
+        let late = now + CONTROL_TIMEOUT;
+        assert_eq!(node.poll_timeout(), Some(late));
+        node.handle_timeout(late);
+        assert!(has_ended(&mut node) && node.poll_timeout().is_none());
+        let expected = [
+            CloseReason::Done,
+            CloseReason::Broken(kind),
+            CloseReason::ClosedByPeer,
+            CloseReason::TimedOut(Timer::Connect),
+        ];
+        assert_eq!(reasons(&node), expected);
+        assert_eq!(node.answers()[&0].replies, [Reply::Text("{}".to_owned())]);
+    }
+
+    #[test]
+    fn news_are_reported_when_they_come_and_kept_until_the_time_is_over() {
+        let now = Instant::now();
+        let [a, b] = ["a", "b"].map(|text| FileName::new(text).unwrap());
+        let mut node = AskNode::new();
+        node.ask(now, &[7], &Ask::Fetches, None);
+        let id = dialed(&mut node)[0];
+        assert_eq!(sent(&mut node, now, id), b"F");
+        receive(&mut node, now, id, b"F\x01");
+        assert!(has_ended(&mut node));
+        assert_eq!(node.answers()[&7].replies, [Reply::Fetches(true)]);
+
+        let until = now + Duration::from_secs(3600);
+        node.ask(now, &[7], &Ask::Want([a, b].into()), Some(until));
+        let id = dialed(&mut node)[0];
+        assert_eq!(sent(&mut node, now, id), b"W\0\x01aW\0\x01bA");
+        actions(&mut node);
+        receive(&mut node, now, id, b"W\0\x01aP\0\x01b");
+        let report = Report::News(Box::new(News::Present(b)));
+        assert_eq!(actions(&mut node), [Action::Report(report)]);
+        assert_eq!(node.poll_timeout(), Some(until));
+        node.handle_timeout(until);
+        assert!(has_ended(&mut node));
+        assert_eq!(reasons(&node), [CloseReason::TimedOut(Timer::Answer)]);
+        let news = [News::Waiting(a), News::Present(b)].map(Reply::News);
+        assert_eq!(node.answers()[&7].replies, news);
+    }
+
+    #[test]
+    fn it_ends_at_once_if_nobody_is_to_be_asked_or_a_signal_comes() {
+        let now = Instant::now();
+        let mut node = AskNode::new();
+        node.ask(now, &[], &Ask::Fetches, None);
+        assert_eq!(actions(&mut node), [Action::Exit(Outcome::AllDone)]);
+        node.ask(now, &[0], &Ask::Fetches, None);
+        actions(&mut node);
+        node.handle(now, Input::Stop(Signal::Interrupt));
+        assert_eq!(actions(&mut node), [Action::Exit(Outcome::Stopped(Signal::Interrupt))]);
+    }
+}

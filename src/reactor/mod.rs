@@ -6,9 +6,9 @@
 //!
 //! 1. Poll: without waiting if work was left over, else until the next timer.
 //! 2. Read the clock: this is the time of all that happens in this turn.
-//! 3. Events only mark sockets; then the marked ones are served round robin, each
-//!    with a budget: changes of the folder, connections, new connections, datagrams,
-//!    hashing.
+//! 3. Events only mark. Then what is marked is served round robin, each with a budget:
+//!    signals, changes of the folder, connections, new connections (the control socket's,
+//!    too), datagrams, hashing.
 //! 4. Timers, after the input that had queued up: a busy host is no dead peer.
 //! 5. Send what the connections have to send, before sleeping.
 //! 6. Make files safe that came in whole, all at once. This waits for the disk; how long

@@ -333,7 +333,10 @@ impl Host {
             Happening::Want(name) => {
                 self.process_mut().ledger.failed.remove(&name);
                 self.process_mut().ledger.wishes.insert(name);
-                self.feed(out, Input::Want(&[name]));
+                match out.rng.bool() {
+                    true => self.ask_for(out, name),
+                    false => self.feed(out, Input::Want(&[name])),
+                }
             }
             Happening::FolderChanged(name, sight) => {
                 let input = self.seen(name, sight);

@@ -42,6 +42,7 @@ mod outages;
 mod outside;
 mod patience;
 mod process;
+mod programs;
 mod queue;
 mod runner;
 mod scenario;

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use p2pfs::node::{ConnectionId, Node, Outcome, PeerNode, RegistryNode};
 use p2pfs::proto::FileId;
+use p2pfs::wire::v0::FileName;
 
 use crate::checks::{Conversation, Ledger};
 use crate::liar::Liar;
 use crate::network::{ConnectionKey, Side};
 use crate::patience::Patience;
+use crate::programs::Client;
 
 /// Ids that are gone and still remembered, to be heard of once more.
 const GONE_IDS_KEPT: usize = 8;
@@ -21,6 +23,10 @@ pub(crate) struct Process {
     pub(crate) ledger: Ledger,
     pub(crate) sockets: BTreeMap<ConnectionId, Socket>,
     pub(crate) ids: BTreeMap<ConnectionKey, ConnectionId>,
+    /// Programs that ask it, by their connections.
+    pub(crate) programs: BTreeMap<ConnectionId, Client>,
+    /// Wanted files that have their end since the last turn.
+    pub(crate) ended: Vec<FileName>,
     /// Connections with something to send.
     pub(crate) to_pump: BTreeSet<ConnectionId>,
     /// Files that failed while actions about them may still be in the queue.
@@ -91,6 +97,8 @@ impl Process {
             ledger: Ledger::default(),
             sockets: BTreeMap::new(),
             ids: BTreeMap::new(),
+            programs: BTreeMap::new(),
+            ended: Vec::new(),
             to_pump: BTreeSet::new(),
             just_failed: Vec::new(),
             gone_connections: Vec::new(),

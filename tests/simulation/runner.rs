@@ -91,8 +91,15 @@ impl Host {
             Action::Dial { connection, to } => self.dial(out, connection, to),
             Action::Transmit(connection) => {
                 out.trace.fold(connection.to_bits());
-                assert!(process.sockets.contains_key(&connection), "{connection:?} is gone");
+                let is_there = process.sockets.contains_key(&connection);
+                let is_program = process.programs.contains_key(&connection);
+                assert!(is_there || is_program, "{connection:?} is gone");
                 process.to_pump.insert(connection);
+            }
+            Action::Close { connection, reason, .. }
+                if process.programs.contains_key(&connection) =>
+            {
+                self.close_program(connection, reason);
             }
             Action::Close { connection, how, reason } => {
                 if let (CloseReason::TimedOut(timer), true) = (reason, process.program.is_honest())
@@ -283,7 +290,13 @@ impl Host {
 
     fn note_report(&mut self, report: &Report) {
         let name = report.path().map(|path| self.name_of(path));
-        let ledger = &mut self.process.as_mut().expect("it reports").ledger;
+        let process = self.process.as_mut().expect("it reports");
+        if let Report::Verified { .. } | Report::AlreadyThere { .. } | Report::FetchFailed { .. } =
+            report
+        {
+            process.ended.extend(name);
+        }
+        let ledger = &mut process.ledger;
         let has = |names: &BTreeSet<FileName>| name.is_some_and(|name| names.contains(&name));
         match report {
             Report::Registered { .. } => ledger.was_registered = true,
@@ -316,12 +329,17 @@ impl Host {
                 liar.told.drain(..).for_each(|lie| out.faults.count(lie));
             }
             if process.has_exited.is_some() {
+                for id in process.programs.keys().copied().collect::<Vec<_>>() {
+                    while self.pump_program(out, id) {}
+                }
+                self.check_programs();
                 return self.exit(out);
             }
             let Some(id) = process.to_pump.pop_first() else { break };
             while self.pump(out, id) {}
             self.resume_reading(out, id);
         }
+        self.check_programs();
         let process = self.process.as_mut().expect("it settles");
         for (id, socket) in &process.sockets {
             let waits = socket.is_connected && !socket.is_full;
@@ -346,6 +364,9 @@ impl Host {
     /// Sends the next piece on a connection; whether there may be more to send.
     fn pump(&mut self, out: &mut Outside, id: p2pfs::node::ConnectionId) -> bool {
         let process = self.process.as_mut().expect("it settles");
+        if process.programs.contains_key(&id) {
+            return self.pump_program(out, id);
+        }
         let Some(socket) = process.sockets.get_mut(&id) else { return false };
         if socket.is_full || !socket.is_connected || process.has_exited.is_some() {
             return false;

@@ -8,11 +8,13 @@ use super::*;
 use crate::content::{Digest, FileError};
 use crate::node::{ConnectionId, Direction, Inventory, Paths, Report, Snapshot, Transfer};
 use crate::proto::CloseReason;
+use crate::proto::control::News;
 use crate::ui::facts::{Facts, LoopCounts};
 use crate::ui::meter::Meter;
 use crate::ui::progress::Totals;
 use crate::ui::schema::{COMMON, FieldKind};
 use crate::ui::work::Work;
+use crate::wire::control::Fetched;
 use crate::wire::v0::FileName;
 use crate::wire::{FieldText, PeerId};
 
@@ -285,6 +287,32 @@ fn heard() -> HeardOffer {
 
 fn lines() -> Vec<String> {
     [reported(), told(&heard()), examined(), running(heard()).0].concat()
+}
+
+#[test]
+fn news_of_another_program_are_told_as_if_they_were_our_own() {
+    let mut paths = Paths::default();
+    let (name, peer) = (FileName::new("a \u{e9}").unwrap(), PeerId(7));
+    let path = paths.intern_name(name);
+    let (size_bytes, digest, elapsed) = (1 << 60, Digest([7; 32]), Duration::from_millis(1500));
+    let (code, error) = (ExitCode::WriteFailed as u8, FileError::Missing);
+    let reason = error.to_string();
+    let cases = [
+        (News::Waiting(name), Report::WaitingForOffer { path }),
+        (News::Present(name), Report::AlreadyThere { path }),
+        (
+            News::Verified(Fetched { name, peer, size_bytes, digest, elapsed }),
+            Report::Verified { path, peer, size_bytes, digest, elapsed },
+        ),
+        (News::Failed { name, code, reason }, Report::FetchFailed { path, error: error.into() }),
+    ];
+    for (news, ours) in cases {
+        let news = Report::News(Box::new(news));
+        assert_eq!(news.shown(&paths).to_string(), ours.shown(&paths).to_string());
+        let [news, ours] = [news, ours].map(|it| Event::of_report(&it, &paths).unwrap());
+        let json = |event| serde_json::to_value(event).unwrap();
+        assert_eq!(json(&news), json(&ours));
+    }
 }
 
 #[test]
