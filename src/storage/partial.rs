@@ -194,16 +194,7 @@ impl Partial {
             };
             rustix::fs::renameat_with(&self.folder, from.as_str(), &self.folder, to, flags)
         });
-        match renamed {
-            Ok(()) => {}
-            // A folder is never replaced.
-            Err(Errno::EXIST | Errno::ISDIR) => return Err(FileError::Exists),
-            // File systems such as NFS know no renaming without replacing.
-            Err(Errno::INVAL | Errno::NOSYS) if !replaces => {
-                link_then_unlink(&self.folder, from, to)?;
-            }
-            Err(errno) => return Err(refused("rename")(errno)),
-        }
+        end_renaming(&self.folder, (from, to), replaces, renamed)?;
         // What was replaced is gone: what took its place stays, whatever fails from here on.
         self.stands_as = (!replaces).then(|| to.to_owned());
         self.final_name = name;
@@ -280,6 +271,24 @@ fn next_name() -> String {
     static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     format!(".p2pfs-{}-{count}.partial", *PROCESS)
+}
+
+/// Returns what came of a renaming, after another try where that is not known without
+/// replacing.
+fn end_renaming(
+    folder: impl AsFd,
+    (from, to): (&str, &str),
+    replaces: bool,
+    renamed: Result<(), Errno>,
+) -> Result<(), FileError> {
+    match renamed {
+        Ok(()) => Ok(()),
+        // A folder is never replaced.
+        Err(Errno::EXIST | Errno::ISDIR) => Err(FileError::Exists),
+        // File systems such as NFS, and kernels before 3.15.
+        Err(Errno::INVAL | Errno::NOSYS) if !replaces => link_then_unlink(folder, from, to),
+        Err(errno) => Err(refused("rename")(errno)),
+    }
 }
 
 /// Another way of renaming that never replaces.
@@ -396,12 +405,14 @@ mod tests {
         let descriptor = File::open(path).unwrap();
         fs::write(path.join("from"), b"ours").unwrap();
         fs::write(path.join("there"), b"theirs").unwrap();
-        let outcome = link_then_unlink(&descriptor, "from", "there");
-        assert_eq!(outcome, Err(FileError::Exists));
+        // What file systems and kernels answer that know no renaming without replacing.
+        let renames = |from, to, errno| end_renaming(&descriptor, (from, to), false, Err(errno));
+        assert_eq!(renames("from", "there", Errno::INVAL), Err(FileError::Exists));
         assert_eq!(fs::read(path.join("there")).unwrap(), b"theirs");
-        link_then_unlink(&descriptor, "from", "to").unwrap();
-        assert_eq!(names_in(path), ["there", "to"]);
-        assert_eq!(fs::read(path.join("to")).unwrap(), b"ours");
+        assert_eq!(renames("from", "to", Errno::INVAL), Ok(()));
+        assert_eq!(renames("to", "at last", Errno::NOSYS), Ok(()));
+        assert_eq!(names_in(path), ["at last", "there"]);
+        assert_eq!(fs::read(path.join("at last")).unwrap(), b"ours");
     }
 
     #[test]

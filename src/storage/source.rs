@@ -63,16 +63,20 @@ impl Source {
         let sent = rustix::io::retry_on_intr(|| {
             rustix::fs::sendfile(&socket, &self.file, Some(&mut offset.clone()), len_bytes)
         });
-        match sent {
-            Ok(0) => Err(FileError::Changed),
-            Ok(sent_bytes) => Ok(Sent::Bytes(sent_bytes)),
-            Err(Errno::AGAIN) => Ok(Sent::Full),
-            // What sendfile says of the file; all else is about the socket.
-            Err(errno @ (Errno::IO | Errno::INVAL | Errno::OVERFLOW)) => {
-                Err(system::refused("sendfile")(errno))
-            }
-            Err(errno) => Ok(Sent::Broken(errno)),
+        meaning(sent)
+    }
+}
+
+/// Returns what a call of sendfile says of the socket, or fails with what it says of the file.
+fn meaning(sent: Result<usize, Errno>) -> Result<Sent, FileError> {
+    match sent {
+        Ok(0) => Err(FileError::Changed),
+        Ok(sent_bytes) => Ok(Sent::Bytes(sent_bytes)),
+        Err(Errno::AGAIN) => Ok(Sent::Full),
+        Err(errno @ (Errno::IO | Errno::INVAL | Errno::OVERFLOW)) => {
+            Err(system::refused("sendfile")(errno))
         }
+        Err(errno) => Ok(Sent::Broken(errno)),
     }
 }
 
@@ -105,6 +109,16 @@ mod tests {
         File::options().write(true).open(&path).unwrap().set_len(5).unwrap();
         let sent = source.send_to(now, &ours, 5, 5);
         assert_eq!(sent, Err(FileError::Changed), "the file shrank");
+    }
+
+    #[test]
+    fn an_error_of_the_disk_is_no_error_of_the_connection() {
+        for errno in [Errno::IO, Errno::INVAL, Errno::OVERFLOW] {
+            assert_eq!(meaning(Err(errno)), Err(system::refused("sendfile")(errno)));
+        }
+        for errno in [Errno::PIPE, Errno::CONNRESET, Errno::TIMEDOUT, Errno::NOBUFS] {
+            assert_eq!(meaning(Err(errno)), Ok(Sent::Broken(errno)));
+        }
     }
 
     #[test]
