@@ -31,6 +31,8 @@ mod loop_times;
 mod offer_socket;
 mod signals;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;

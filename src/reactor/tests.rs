@@ -1,0 +1,362 @@
+//! The loop with real sockets of this host, around a node that follows a script.
+//!
+//! What clients send is there before the loop begins, as far as that is possible: so it is no
+//! matter of luck which events come together. Time is an oracle: whatever is ready is served
+//! at once, and a loop that sleeps until the deadline of the node has forgotten something.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+
+use rustix::net::sockopt;
+
+use super::*;
+use crate::limits::CONNECTION_TURN_BYTES_MIN;
+use crate::node::{Action, Paths};
+use crate::proto::{CloseReason, FileId, Transmit};
+use crate::ui::Show;
+
+/// Far longer than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(5);
+const ANY_PORT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+
+type Script = Box<dyn FnMut(&mut Moves, Input<'_>)>;
+
+/// A node that follows a script.
+struct Scripted {
+    script: Script,
+    moves: Moves,
+    deadline: Instant,
+    paths: Paths,
+}
+
+/// What a script may do.
+#[derive(Default)]
+struct Moves {
+    actions: VecDeque<Action>,
+    accepted: u64,
+    /// What is to be sent.
+    outboxes: BTreeMap<ConnectionId, Vec<u8>>,
+    /// What is sent in one call at most.
+    piece_bytes: usize,
+    /// What is read in one call at most: while something is to be sent, and else.
+    unsent_allowance_bytes: usize,
+    allowance_bytes: usize,
+    /// The program refuses all connections, and ends with this many; or it ends once this many
+    /// bytes were sent.
+    refuses_until: Option<u64>,
+    sends_until: Option<usize>,
+}
+
+impl Moves {
+    fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    fn answer(&mut self, connection: ConnectionId, bytes: &[u8]) {
+        self.outboxes.entry(connection).or_default().extend(bytes);
+        self.act(Action::Transmit(connection));
+    }
+
+    fn end(&mut self) {
+        self.act(Action::Exit(Outcome::AllDone));
+    }
+}
+
+impl Scripted {
+    fn new(script: impl FnMut(&mut Moves, Input<'_>) + 'static) -> Self {
+        let (script, deadline) = (Box::new(script), Instant::now() + DEADLINE);
+        let moves =
+            Moves { piece_bytes: usize::MAX, allowance_bytes: usize::MAX, ..Moves::default() };
+        Self { script, moves, deadline, paths: Paths::default() }
+    }
+}
+
+impl Node for Scripted {
+    fn accept(&mut self, _: Instant, _: SocketAddrV4) -> Option<ConnectionId> {
+        let id = ConnectionId::from_bits(self.moves.accepted);
+        self.moves.accepted += 1;
+        let refuses_until = self.moves.refuses_until;
+        if refuses_until == Some(self.moves.accepted) {
+            self.moves.end();
+        }
+        refuses_until.is_none().then_some(id)
+    }
+
+    fn handle(&mut self, _: Instant, input: Input<'_>) {
+        (self.script)(&mut self.moves, input);
+    }
+
+    fn handle_timeout(&mut self, _: Instant) {
+        panic!("the loop waits for what has come long ago");
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Some(self.deadline)
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.moves.actions.pop_front()
+    }
+
+    fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {
+        let unsent = self.moves.outboxes.get(&connection).filter(|unsent| !unsent.is_empty())?;
+        let bytes = &unsent[..unsent.len().min(self.moves.piece_bytes)];
+        Some(Transmit::Bytes { bytes, more: false })
+    }
+
+    fn transmitted(&mut self, _: Instant, connection: ConnectionId, len_bytes: usize) {
+        self.moves.outboxes.entry(connection).or_default().drain(..len_bytes);
+        if let Some(left_bytes) = &mut self.moves.sends_until {
+            *left_bytes -= len_bytes;
+            if *left_bytes == 0 {
+                self.moves.end();
+            }
+        }
+    }
+
+    fn read_allowance_bytes(&self, connection: ConnectionId) -> usize {
+        match self.transmit(connection) {
+            Some(_) => self.moves.unsent_allowance_bytes,
+            None => self.moves.allowance_bytes,
+        }
+    }
+}
+
+fn listen() -> Listener {
+    Listener::bind(ANY_PORT, DEADLINE).unwrap()
+}
+
+/// A connection on which these bytes were sent.
+fn client(of: &Listener, bytes: &[u8]) -> TcpStream {
+    let mut client = TcpStream::connect(of.address()).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    client.write_all(bytes).unwrap();
+    client
+}
+
+/// Runs the loop until the node ends it.
+fn run(node: Scripted, listener: Option<Listener>, offers: Option<OfferSocket>) {
+    let sockets = Sockets {
+        host: Ipv4Addr::LOCALHOST,
+        host_to_loopback: Ipv4Addr::LOCALHOST,
+        progress_timeout: DEADLINE,
+        listener,
+        offers,
+        control: None,
+        programs: Vec::new(),
+    };
+    let ui = Ui::new("test".into(), Show::default());
+    let mut reactor = Reactor::new(ui, node, Signals::new().unwrap(), sockets, None).unwrap();
+    assert_eq!(reactor.run(&[]).unwrap(), Outcome::AllDone);
+}
+
+fn serve(node: Scripted, listener: Listener) {
+    run(node, Some(listener), None);
+}
+
+#[test]
+fn the_end_of_a_stream_that_comes_with_its_last_bytes_is_told() {
+    let listener = listen();
+    client(&listener, b"x").shutdown(Shutdown::Write).unwrap();
+    let node = Scripted::new(|moves, input| match input {
+        Input::Received { bytes, .. } => assert_eq!(bytes, b"x"),
+        Input::ReadClosed(_) => moves.end(),
+        input => panic!("{input:?}"),
+    });
+    serve(node, listener);
+}
+
+#[test]
+fn an_answer_goes_out_before_the_end_of_the_question_is_told() {
+    let listener = listen();
+    let mut client = client(&listener, b"x");
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut node = Scripted::new(|moves, input| match input {
+        Input::Received { connection, .. } => moves.answer(connection, b"answer"),
+        Input::ReadClosed(connection) => {
+            let (how, reason) = (CloseHow::Finish, CloseReason::ClosedByPeer);
+            moves.act(Action::Close { connection, how, reason });
+            moves.end();
+        }
+        input => panic!("{input:?}"),
+    });
+    node.moves.unsent_allowance_bytes = usize::MAX;
+    serve(node, listener);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "answer");
+}
+
+#[test]
+fn what_a_turn_leaves_unread_is_read_in_the_next() {
+    let listener = listen();
+    let _client = client(&listener, b"abc");
+    let mut left_bytes = 3;
+    let mut node = Scripted::new(move |moves, input| {
+        let Input::Received { bytes, .. } = input else { panic!("{input:?}") };
+        // More calls on files than fit into the budget of one turn.
+        (0..300).for_each(|n| moves.act(Action::Discard(FileId(n))));
+        left_bytes -= bytes.len();
+        if left_bytes == 0 {
+            moves.end();
+        }
+    });
+    node.moves.allowance_bytes = 1;
+    serve(node, listener);
+}
+
+#[test]
+fn nothing_more_is_read_until_the_answer_is_sent_and_then_it_is() {
+    let listener = listen();
+    let mut client = client(&listener, b"abc");
+    let mut node = Scripted::new(|moves, input| {
+        let Input::Received { connection, bytes } = input else { panic!("{input:?}") };
+        assert_eq!((bytes.len(), moves.outboxes.get(&connection).map_or(0, Vec::len)), (1, 0));
+        moves.answer(connection, bytes);
+    });
+    (node.moves.allowance_bytes, node.moves.sends_until) = (1, Some(3));
+    serve(node, listener);
+    let mut echo = [0; 3];
+    client.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"abc");
+}
+
+#[test]
+fn what_a_turn_leaves_unsent_is_sent_in_the_next() {
+    const CLIENTS: usize = 4;
+    const PIECES: usize = 10;
+    const PIECE_BYTES: usize = 2 * CONNECTION_TURN_BYTES_MIN / PIECES;
+    let listener = listen();
+    let clients = [(); CLIENTS].map(|()| client(&listener, b"x"));
+    let mut node = Scripted::new(|moves, input| match input {
+        Input::Received { connection, .. } => moves.answer(connection, &[7; PIECES * PIECE_BYTES]),
+        input => panic!("{input:?}"),
+    });
+    node.moves.piece_bytes = PIECE_BYTES;
+    node.moves.sends_until = Some(CLIENTS * PIECES * PIECE_BYTES);
+    serve(node, listener);
+    for mut client in clients {
+        client.read_exact(&mut [0; PIECES * PIECE_BYTES]).unwrap();
+    }
+}
+
+#[test]
+fn a_socket_that_is_full_is_sent_the_rest_once_it_has_room() {
+    let listener = listen();
+    let mut client = client(&listener, b"x");
+    let content: Vec<u8> = (0..8 << 20).map(|n: u32| (n >> 8 ^ n) as u8).collect();
+    let (expected, sent_bytes) = (content.clone(), content.len());
+    let mut node = Scripted::new(move |moves, input| match input {
+        Input::Received { connection, .. } => moves.answer(connection, &content),
+        input => panic!("{input:?}"),
+    });
+    node.moves.sends_until = Some(sent_bytes);
+    let reader = thread::spawn(move || {
+        let mut received = vec![0; expected.len()];
+        client.read_exact(&mut received).unwrap();
+        assert!(received == expected, "other bytes than were sent");
+    });
+    serve(node, listener);
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_failed_send_is_told_though_nothing_may_be_read() {
+    let listener = listen();
+    let mut client = client(&listener, b"x");
+    let node = Scripted::new(|moves, input| match input {
+        Input::Received { connection, .. } => moves.answer(connection, &[7; 8 << 20]),
+        Input::Broken { kind, .. } => {
+            let kinds = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+            assert!(kinds.contains(&kind), "{kind:?}");
+            moves.end();
+        }
+        input => panic!("{input:?}"),
+    });
+    let reader = thread::spawn(move || {
+        client.read_exact(&mut [0]).unwrap();
+        // Closed with a reset.
+        sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    });
+    serve(node, listener);
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_connection_that_is_made_is_told_before_what_comes_on_it() {
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let to = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
+    let dialed = ConnectionId::from_bits(0);
+    let mut told = Vec::new();
+    let mut node = Scripted::new(move |moves, input| match input {
+        Input::Connected(_) => told.push("made"),
+        Input::Received { .. } => told.push("bytes"),
+        Input::ReadClosed(connection) => {
+            assert_eq!((&*told, connection), (&["made", "bytes"][..], dialed));
+            moves.end();
+        }
+        input => panic!("{input:?}"),
+    });
+    node.moves.act(Action::Dial { connection: dialed, to });
+    let server = thread::spawn(move || listener.accept().unwrap().0.write_all(b"x").unwrap());
+    run(node, None, None);
+    server.join().unwrap();
+}
+
+#[test]
+fn a_connection_that_is_refused_is_told() {
+    let gone = listen().address();
+    let mut node = Scripted::new(move |moves, input| match input {
+        Input::Broken { kind: io::ErrorKind::ConnectionRefused, .. } => moves.end(),
+        input => panic!("{input:?}"),
+    });
+    node.moves.act(Action::Dial { connection: ConnectionId::from_bits(0), to: gone });
+    run(node, None, None);
+}
+
+#[test]
+fn connections_beyond_those_of_one_turn_are_accepted_in_the_next() {
+    let listener = listen();
+    // Those that are refused cause no other event.
+    let clients: Vec<_> = (0..=ACCEPTS_PER_TURN).map(|_| client(&listener, b"")).collect();
+    let mut node = Scripted::new(|_, input| panic!("{input:?}"));
+    node.moves.refuses_until = Some(clients.len() as u64);
+    serve(node, listener);
+}
+
+#[test]
+fn datagrams_beyond_those_of_one_turn_are_received_in_the_next() {
+    let sender = UdpSocket::bind(ANY_PORT).unwrap();
+    let port = UdpSocket::bind(ANY_PORT).unwrap().local_addr().unwrap().port();
+    let offers = OfferSocket::bind(port, &[]).unwrap();
+    for _ in 0..=DATAGRAMS_PER_TURN {
+        sender.send_to(&[7; OFFER_BYTES], (Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+    let mut left = DATAGRAMS_PER_TURN + 1;
+    let node = Scripted::new(move |moves, input| {
+        let Input::Datagram { .. } = input else { panic!("{input:?}") };
+        left -= 1;
+        if left == 0 {
+            moves.end();
+        }
+    });
+    run(node, None, Some(offers));
+}
+
+#[test]
+fn a_datagram_that_cannot_be_sent_is_told() {
+    let mut node = Scripted::new(|moves, input| match input {
+        Input::NotSent { .. } => moves.end(),
+        input => panic!("{input:?}"),
+    });
+    // An address for documentation, which no host has.
+    let from = Ipv4Addr::new(192, 0, 2, 1);
+    node.moves.act(Action::Send { from, to: ANY_PORT, datagram: [7; OFFER_BYTES] });
+    run(node, None, None);
+}
