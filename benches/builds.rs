@@ -9,9 +9,6 @@
 //! that of this build. A quick run without another build runs this one beside itself, which
 //! shows what the machine makes of no difference at all.
 
-#[path = "kit/mod.rs"]
-mod kit;
-
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::path::{Path, PathBuf};
@@ -20,14 +17,13 @@ use std::time::Instant;
 
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use rustix::process::Signal;
 use tempfile::TempDir;
 
-use kit::content::{names, write_noise};
-use kit::crowd::{Downloads, Until};
-use kit::download::{at_once, many_files, one_file};
-use kit::probe::Beside;
-use kit::{
+use bench_kit::content::{names, write_noise};
+use bench_kit::crowd::{Downloads, Until};
+use bench_kit::download::{at_once, many_files, one_file};
+use bench_kit::probe::Beside;
+use bench_kit::{
     Entry, GIB, KIB, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, control,
     rounds, size, subfolder, turns,
 };
@@ -40,7 +36,7 @@ const DOWNLOADERS: usize = 64;
 const BESIDE_TWO: &str = "sender and receiver; the senders of the other builds offer their files";
 
 fn main() -> ExitCode {
-    kit::run("builds", &[], bench)
+    bench_kit::run("builds", &[], bench)
 }
 
 /// A number that each run gives, and its unit.
@@ -70,7 +66,7 @@ struct Files {
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
-    let mut builds = vec![("this build".to_owned(), env!("CARGO_BIN_EXE_p2pfs").into())];
+    let mut builds = vec![("this build".to_owned(), kit::program())];
     for path in &settings.builds {
         let name = path.file_name().ok_or("a build without a name")?.to_string_lossy();
         if builds.iter().any(|(other, _)| *other == name) {
@@ -115,7 +111,7 @@ impl Bench<'_> {
         run: impl Fn(&World, &S) -> Outcome<[f64; N]>,
     ) -> Outcome<()> {
         let started = self.builds.iter().map(|(_, program)| {
-            let world = World::of_build(program)?;
+            let world = World::of_build(program);
             let started = start(&world)?;
             Ok((world, started))
         });
@@ -153,7 +149,7 @@ impl Bench<'_> {
             return Ok(());
         };
         let files = Files::new((place, folder), 1, file_bytes)?;
-        let start = |world: &World| Ok(world.peer(1, &files.shared).listening()?.0);
+        let start = |world: &World| Ok(world.peer(1, &files.shared).start().process);
         self.compare(files.table(&title, BESIDE_TWO), [RATE, CPU], start, |world, uploader| {
             let run = one_file(world, uploader, &files.names[0], files.folders(), is_synced)?;
             Ok([files.mb_per_s(run.seconds()), run.cpu_s()])
@@ -173,20 +169,20 @@ impl Bench<'_> {
             return Ok(());
         }
         let start = |world: &World| {
-            let (mut uploader, _) = world.peer(1, &files.shared).listening()?;
-            uploader.await_read(files.bytes)?;
+            let uploader = world.peer(1, &files.shared).start().process;
+            uploader.await_read(files.bytes);
             // A moment later it has the digest, and a peer that ends keeps it.
             one_file(world, &uploader, &files.names[0], files.folders(), false)?;
-            uploader.signal(Signal::TERM)?;
-            uploader.await_end()
+            uploader.stop();
+            Ok(())
         };
         let columns = [RATE, CPU, LONGEST_TURN];
         self.compare(files.table(&title, BESIDE_TWO), columns, start, |world, _| {
             let plan = world.peer(1, &files.shared).flag("--verbose");
-            let (mut uploader, _) = plan.listening()?;
+            let uploader = plan.start().process;
             files.forget()?;
             let run = one_file(world, &uploader, &files.names[0], files.folders(), false)?;
-            let longest_ms = turns::end_and_longest_turn_ms(&mut uploader)?;
+            let longest_ms = turns::end_and_longest_turn_ms(&uploader)?;
             Ok([files.mb_per_s(run.seconds()), run.cpu_s(), longest_ms])
         })
     }
@@ -204,8 +200,8 @@ impl Bench<'_> {
             let chunk_bytes = (chunk_kib * KIB) as u32;
             let (turn, window) = (CONNECTION_TURN_BYTES_MAX, LOCAL_WINDOW_BYTES);
             let (sender, address) =
-                control::start_uploader(&files.shared, chunk_bytes, window, turn)?;
-            Ok((sender, world.enter(1, address.port(), &files.names)?))
+                control::start_uploader(&files.shared, chunk_bytes, window, turn);
+            Ok((sender, world.enter(1, address.port(), &files.names)))
         };
         let beside = "sender and receiver; the bench offers the file";
         self.compare(files.table(&title, beside), [RATE, CPU], start, |world, (sender, _)| {
@@ -223,7 +219,7 @@ impl Bench<'_> {
         let files = Files::new(place, count, file_bytes)?;
         let interval = self.settings.many_offers_interval();
         let start = |world: &World| {
-            Ok(world.peer(1, &files.shared).option("--offer-interval", interval).listening()?.0)
+            Ok(world.peer(1, &files.shared).option("--offer-interval", interval).start().process)
         };
         self.compare(files.table(&title, BESIDE_TWO), [TIME, CPU], start, |world, uploader| {
             let run = many_files(world, uploader, &files.names, files.folders(), is_synced)?;
@@ -240,7 +236,7 @@ impl Bench<'_> {
         let files = Files::new(Place::fastest()?, 1, file_bytes)?;
         let fetched = (0..DOWNLOADERS).map(|number| subfolder(&files.fetched, &number.to_string()));
         let fetched = fetched.collect::<Outcome<Vec<_>>>()?;
-        let start = |world: &World| Ok(world.peer(1, &files.shared).listening()?.0);
+        let start = |world: &World| Ok(world.peer(1, &files.shared).start().process);
         let beside = "uploader and downloaders share the cores; the bench sleeps";
         self.compare(files.table(&title, beside), [RATE, CPU], start, |world, uploader| {
             let crowd = at_once(world, uploader, &files.names[0], &files.shared, &fetched)?;
@@ -260,7 +256,7 @@ impl Bench<'_> {
         write_noise(&small, 2, SMALL_BYTES)?;
         let time_ms = self.settings.choose(1_000, 200);
         let start = |world: &World| {
-            let (uploader, address) = world.peer(1, &files.shared).listening()?;
+            let (uploader, address) = world.peer(1, &files.shared).listening();
             let (address, original) = (address.to_string(), files.shared.join(large));
             // What arrives is right, and hashed after this.
             let until = Until::Checked(&original);
@@ -300,11 +296,11 @@ impl Bench<'_> {
                 }
                 let plan = world.peer(1, &files.shared).option("--offer-interval", "5s");
                 let begin = Instant::now();
-                let mut peer = plan.flag("--verbose").cache(cache.path()).start()?;
-                peer.await_read(files.bytes)?;
+                let peer = plan.flag("--verbose").cache(cache.path()).launch();
+                peer.await_read(files.bytes);
                 let elapsed_s = begin.elapsed().as_secs_f64();
-                let cpu_s = peer.usage()?.cpu.as_secs_f64();
-                Ok([elapsed_s, cpu_s, turns::end_and_longest_turn_ms(&mut peer)?])
+                let cpu_s = peer.usage().cpu.as_secs_f64();
+                Ok([elapsed_s, cpu_s, turns::end_and_longest_turn_ms(&peer)?])
             },
         )
     }

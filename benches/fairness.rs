@@ -1,16 +1,14 @@
 //! A small file fetched again and again while others download at line rate.
 
-#[path = "kit/mod.rs"]
-mod kit;
-
 use std::process::ExitCode;
 
-use kit::content::write_noise;
-use kit::crowd::{Downloads, Until};
-use kit::probe::Beside;
-use kit::turns::{self, Turns};
-use kit::{
-    Bound, MIB, Outcome, Place, Report, Settings, Table, World, column, control, rounds, subfolder,
+use bench_kit::content::write_noise;
+use bench_kit::crowd::{Downloads, Until};
+use bench_kit::probe::Beside;
+use bench_kit::turns::{self, Turns};
+use bench_kit::{
+    Bound, MIB, Outcome, Place, Report, Settings, Table, World, column, control, pin, rounds,
+    set_usual_priority, subfolder,
 };
 use p2pfs::limits::{CHUNK_BYTES, CONNECTION_TURN_BYTES_MIN, LOCAL_WINDOW_BYTES};
 
@@ -18,7 +16,7 @@ const DOWNLOADS: usize = 8;
 const SMALL_BYTES: u64 = 15_000;
 
 fn main() -> ExitCode {
-    kit::run("fairness", &[], bench)
+    bench_kit::run("fairness", &[], bench)
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
@@ -31,11 +29,11 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let [small, large] = ["small", "large"].map(|name| shared.join(name));
     write_noise(&small, 1, SMALL_BYTES)?;
     write_noise(&large, 2, 64 * MIB)?;
-    let world = World::new()?;
-    let (_uploader, ours) = world.peer(1, &shared).listening()?;
+    let world = World::new();
+    let (_uploader, ours) = world.peer(1, &shared).listening();
     let (chunk, window) = (CHUNK_BYTES, LOCAL_WINDOW_BYTES);
     let turn = CONNECTION_TURN_BYTES_MIN;
-    let (_control, theirs) = control::start_uploader(&shared, chunk, window, turn)?;
+    let (_control, theirs) = control::start_uploader(&shared, chunk, window, turn);
     let addresses = [ours.to_string(), theirs.to_string()];
     // What arrives is right; each also has its files hashed after this.
     for address in &addresses {
@@ -65,13 +63,13 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     // Apart from the rest, because it is watched.
     let log = folder.path().join("turns");
     if let Some(plan) = turns::watched(world.peer(3, &shared), &log) {
-        let (watched, address) = plan.listening()?;
+        let (watched, address) = plan.listening();
         // Who was started below it may not go back to it.
-        let _ = watched.set_usual_priority();
+        set_usual_priority(&watched);
         let address = address.to_string();
         Downloads::start(&address, "large", DOWNLOADS, Until::Checked(&large))?.finish()?;
         // With a core of its own it is put aside for others less often.
-        watched.pin(0);
+        pin(&watched, 0);
         let (mut p999_ms, mut longest_ms) = (Vec::new(), Vec::new());
         for _ in 0..settings.pairs {
             let before = Turns::read(&log, 0)?.count;

@@ -1,20 +1,17 @@
 //! One peer to many downloaders at once, all real processes.
 
-#[path = "kit/mod.rs"]
-mod kit;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kit::content::{check_same, empty, names, write_noise};
-use kit::download::{Crowd, at_once};
-use kit::floor::{Floor, Receiver};
-use kit::{
+use bench_kit::content::{check_same, empty, names, write_noise};
+use bench_kit::download::{Crowd, at_once};
+use bench_kit::floor::{Floor, Receiver};
+use bench_kit::{
     Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
 };
 
 fn main() -> ExitCode {
-    kit::run("fan_out", &[], bench)
+    bench_kit::run("fan_out", &[], bench)
 }
 
 /// One peer and so many downloaders of one file.
@@ -97,8 +94,8 @@ impl Case {
         let folders = folders.collect::<Outcome<_>>()?;
         let names = names("file", 1);
         write_noise(&shared.join(&names[0]), count as u64, file_bytes)?;
-        let world = World::new()?;
-        let (uploader, _) = world.peer(1, &shared).listening()?;
+        let world = World::new();
+        let uploader = world.peer(1, &shared).start().process;
         Ok(Self { world, uploader, shared, folders, names })
     }
 
@@ -107,18 +104,18 @@ impl Case {
     }
 
     fn floor(&self, floor: &Floor) -> Outcome<Crowd> {
-        floor.close()?;
+        floor.close();
         let receivers = self.folders.iter().map(|folder| floor.receiver(folder, false));
-        let receivers = receivers.collect::<Outcome<Vec<_>>>()?;
-        receivers.iter().try_for_each(Receiver::await_begun)?;
-        let before = floor.sender_cpu()?;
-        let begun = floor.open()?;
+        let receivers: Vec<_> = receivers.collect();
+        receivers.iter().for_each(Receiver::await_begun);
+        let before = floor.sender_cpu();
+        let begun = floor.open();
         let mut runs = Vec::new();
         for receiver in receivers {
-            let (_, done, usage) = receiver.finish()?;
+            let (_, done, usage) = receiver.finish();
             runs.push((done.saturating_duration_since(begun), usage.cpu));
         }
-        let sender_cpu = floor.sender_cpu()?.saturating_sub(before);
+        let sender_cpu = floor.sender_cpu().saturating_sub(before);
         for folder in &self.folders {
             check_same(&self.names, &self.shared, folder)?;
             empty(folder)?;

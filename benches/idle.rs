@@ -4,8 +4,6 @@
 //! cargo bench --bench idle [-- [--quick] [--pairs N] [--json FILE]]
 //! ```
 
-mod kit;
-
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -14,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 
-use kit::content::{names, noise};
+use bench_kit::content::{names, noise};
+use bench_kit::{Bound, MIB, Outcome, Place, Report, Settings, Table, World};
 use kit::messages::OFFER_BYTES;
-use kit::{Bound, MIB, Outcome, Place, Report, Settings, Table, World};
 
 /// What the peer shares.
 const FILES: usize = 100;
@@ -29,7 +27,7 @@ const BATCH_GAP: Duration = Duration::from_millis(5);
 const SETTLING: Duration = Duration::from_secs(6);
 
 fn main() -> ExitCode {
-    kit::run("idle", &[], bench)
+    bench_kit::run("idle", &[], bench)
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
@@ -38,7 +36,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     if !settings.wants(&title) {
         return Ok(());
     }
-    let world = World::new()?;
+    let world = World::new();
     let (_, folder) = Place::fastest()?;
     // With the buffer of a peer, so that it hears no less.
     let listener = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -52,7 +50,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         }
         let plan = world.peer(id, &shared).option("--broadcast", &broadcast);
         // The usual interval.
-        Ok::<_, Box<dyn std::error::Error>>(plan.option("--offer-interval", "5s").listening()?.0)
+        Ok::<_, Box<dyn std::error::Error>>(plan.option("--offer-interval", "5s").start().process)
     };
     let peer = start(1, FILES)?;
     let _neighbours = (2..2 + NEIGHBOURS).map(|id| start(id, 1)).collect::<Outcome<Vec<_>>>()?;
@@ -60,9 +58,9 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
 
     let (mut rss, mut growth, mut cpu, mut share) = (vec![], vec![], vec![], vec![]);
     for _ in 0..settings.pairs {
-        let (begin, before) = (Instant::now(), peer.usage()?);
+        let (begin, before) = (Instant::now(), peer.usage());
         let batches = count_batches(&listener, time)?;
-        let (spent, minutes) = (peer.usage()?.since(before), begin.elapsed().as_secs_f64() / 60.0);
+        let (spent, minutes) = (peer.usage().since(before), begin.elapsed().as_secs_f64() / 60.0);
         rss.push(spent.rss_bytes as f64 / MIB as f64);
         growth.push(spent.rss_bytes as f64 - before.rss_bytes as f64);
         cpu.push(spent.cpu.as_secs_f64() * 1000.0 / minutes);

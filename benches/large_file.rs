@@ -1,19 +1,16 @@
 //! One large file between two real processes, beside the floor.
 
-#[path = "kit/mod.rs"]
-mod kit;
-
 use std::process::ExitCode;
 
-use kit::content::{names, write_noise};
-use kit::download::{Run, one_file};
-use kit::floor::Floor;
-use kit::{
+use bench_kit::content::{names, write_noise};
+use bench_kit::download::{Run, one_file};
+use bench_kit::floor::Floor;
+use bench_kit::{
     Bound, GIB, MIB, Outcome, Place, Report, Settings, Table, World, column, rounds, subfolder,
 };
 
 fn main() -> ExitCode {
-    kit::run("large_file", &[], bench)
+    bench_kit::run("large_file", &[], bench)
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
@@ -45,8 +42,8 @@ fn measure(
     let names = names("file", 1);
     write_noise(&shared.join(&names[0]), 1, size_bytes)?;
 
-    let world = World::new()?;
-    let (uploader, _) = world.peer(1, &shared).listening()?;
+    let world = World::new();
+    let uploader = world.peer(1, &shared).start().process;
     let (floor, tried) = Floor::best(settings, &shared, &fetched, is_synced)?;
     let runs = rounds(settings, 2, |way| match way {
         0 => one_file(&world, &uploader, &names[0], [&shared, &fetched], is_synced),

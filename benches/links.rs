@@ -4,18 +4,15 @@
 //! The relay asks our uploader at an address of this host that is no loopback address: so
 //! the uploader takes it for another host.
 
-#[path = "kit/mod.rs"]
-mod kit;
-
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::slice;
 
-use kit::content::write_noise;
-use kit::download::one_file;
-use kit::relay::{self, Link};
-use kit::{
+use bench_kit::content::write_noise;
+use bench_kit::download::one_file;
+use bench_kit::relay::{self, Link};
+use bench_kit::{
     Bound, Entry, MIB, Outcome, Place, Process, Report, Settings, Spread, Table, World, column,
     control, rounds, size, subfolder,
 };
@@ -32,7 +29,7 @@ const LINKS: [(u64, u64, u64); 4] = [
 const SENDERS: [(u32, u32); 2] = [(CHUNK_BYTES, WINDOW_BYTES), (MIB as u32, 1 << 30)];
 
 fn main() -> ExitCode {
-    kit::run("links", &[], bench)
+    bench_kit::run("links", &[], bench)
 }
 
 /// A sender of one file behind a relay, and the peers' view of it: nobody else offers it.
@@ -128,16 +125,16 @@ impl Content {
 
 impl Source {
     fn ours(content: &Content, link: Link, host: Ipv4Addr) -> Outcome<Self> {
-        let home = World::new()?;
+        let home = World::new();
         let plan = home.peer(1, &content.shared).option("--host", host.to_string());
-        let (sender, address) = plan.listening()?;
+        let (sender, address) = plan.listening();
         let source = Self::behind("our uploader", content, sender, &address.to_string(), link)?;
         Ok(Self { _home: Some(home), ..source })
     }
 
     fn bare(content: &Content, link: Link, chunk: u32, window: u32) -> Outcome<Self> {
         let turn = CONNECTION_TURN_BYTES_MAX;
-        let (sender, address) = control::start_uploader(&content.shared, chunk, window, turn)?;
+        let (sender, address) = control::start_uploader(&content.shared, chunk, window, turn);
         let sizes = [chunk, window].map(|bytes| size(bytes.into()));
         let name = format!("bare: chunk {}, window {}", sizes[0], sizes[1]);
         Self::behind(&name, content, sender, &address.to_string(), link)
@@ -150,9 +147,9 @@ impl Source {
         address: &str,
         link: Link,
     ) -> Outcome<Self> {
-        let (world, name) = (World::new()?, name.to_owned());
-        let (relay, relay_address) = relay::start(address, link)?;
-        let entry = world.enter(1, relay_address.port(), slice::from_ref(&content.name))?;
+        let (world, name) = (World::new(), name.to_owned());
+        let (relay, relay_address) = relay::start(address, link);
+        let entry = world.enter(1, relay_address.port(), slice::from_ref(&content.name));
         Ok(Self { name, world, sender, _home: None, _relay: relay, _entry: entry })
     }
 }

@@ -5,8 +5,6 @@
 //! cargo bench --bench offers [-- [--quick] [--pairs N] [--json FILE] [TABLE ...]]
 //! ```
 
-mod kit;
-
 use std::fs;
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -16,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg, sockopt};
 
-use kit::content::names;
+use bench_kit::content::names;
+use kit::DEADLINE;
 use kit::messages::{Count, OFFER_BYTES, int, offer, text};
 use p2pfs::limits::KNOWN_NAMES_MAX;
 
-use kit::{
-    Bound, DEADLINE, Outcome, Place, Process, Report, Settings, Table, World, column, rounds,
+use bench_kit::{
+    Bound, Outcome, Place, Process, Report, Settings, Table, World, column, part, rounds,
 };
 
 /// The peers whose offers are heard, and what each offers.
@@ -38,7 +37,7 @@ const SENT_AT_ONCE: usize = 64;
 const EAR: &str = "ear";
 
 fn main() -> ExitCode {
-    kit::run("offers", &[(EAR, ear)], bench)
+    bench_kit::run("offers", &[(EAR, ear)], bench)
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
@@ -71,11 +70,11 @@ fn taken_in(
     if !settings.wants(title) {
         return Ok(());
     }
-    let world = World::new()?;
+    let world = World::new();
     let (_, folder) = Place::fastest()?;
     let (peer, port) = lonely_peer(&world, &folder)?;
-    let ear = Process::part(EAR, &[""; 0])?;
-    let ear_port = ear.await_listening()?.port();
+    let ear = part(EAR, &[""; 0]);
+    let ear_port = ear.await_listening().port();
     let sides = [(peer, port), (ear, ear_port)];
     let time = Duration::from_secs_f64(settings.choose(1.0, 0.2));
     let measured = rounds(settings, sides.len(), |way| {
@@ -121,7 +120,7 @@ struct Flood {
 /// Sends as fast as it goes; what the receiver's socket did not drop was taken in.
 fn flood(process: &Process, port: u16, offers: &[Vec<u8>], time: Duration) -> Outcome<Flood> {
     let sender = sender(port)?;
-    let before = (process.usage()?, Sockets::at(port)?.drops);
+    let before = (process.usage(), Sockets::at(port)?.drops);
     let (begin, mut sent) = (Instant::now(), 0);
     for batch in offers.chunks(SENT_AT_ONCE).cycle() {
         sent += send(&sender, batch)?;
@@ -138,7 +137,7 @@ fn flood(process: &Process, port: u16, offers: &[Vec<u8>], time: Duration) -> Ou
     let elapsed_s = begin.elapsed().as_secs_f64();
     let lost = Sockets::at(port)?.drops - before.1;
     let taken = (sent - lost) as f64;
-    let cpu_us = process.usage()?.since(before.0).cpu.as_secs_f64() * 1e6;
+    let cpu_us = process.usage().since(before.0).cpu.as_secs_f64() * 1e6;
     Ok(Flood {
         rate: taken / elapsed_s,
         cpu_us: cpu_us / taken,
@@ -152,7 +151,7 @@ fn knowing(settings: &Settings, report: &mut Report, known: &[Vec<u8>]) -> Outco
     if !settings.wants(&title) {
         return Ok(());
     }
-    let world = World::new()?;
+    let world = World::new();
     let (_, folder) = Place::fastest()?;
     let (peer, port) = lonely_peer(&world, &folder)?;
     let sender = sender(port)?;
@@ -173,7 +172,7 @@ fn knowing(settings: &Settings, report: &mut Report, known: &[Vec<u8>]) -> Outco
     }
     let lost = Sockets::at(port)?.drops - all.drops;
     table.bounded_row("offers that were lost", "", &[lost as f64], Bound::AtMost(0.0));
-    let memory_mib = peer.usage()?.anonymous_bytes as f64 / kit::MIB as f64;
+    let memory_mib = peer.usage().anonymous_bytes as f64 / bench_kit::MIB as f64;
     table.row("memory", "MiB", &[memory_mib]);
     table.note(format!("{PEERS} peers with {NAMES_OF_A_PEER} files each, 2,000 offers a second"));
     report.add(&table)
@@ -188,7 +187,7 @@ fn pace(
     batch: usize,
     time: Duration,
 ) -> Outcome<(f64, f64)> {
-    let (begin, before) = (Instant::now(), peer.usage()?);
+    let (begin, before) = (Instant::now(), peer.usage());
     let batches = offers.len() / batch;
     for (number, batch) in (0..).zip(offers.chunks(batch).cycle()) {
         let due = INTERVAL * number / batches as u32;
@@ -199,7 +198,7 @@ fn pace(
         send(sender, batch)?;
     }
     let seconds = begin.elapsed().as_secs_f64();
-    let spent = peer.usage()?.since(before);
+    let spent = peer.usage().since(before);
     Ok((spent.cpu.as_secs_f64() / seconds * 100.0, spent.waits as f64 / seconds))
 }
 
@@ -209,7 +208,7 @@ fn offering(settings: &Settings, report: &mut Report) -> Outcome<()> {
     if !settings.wants(&title) {
         return Ok(());
     }
-    let world = World::new()?;
+    let world = World::new();
     let (_, folder) = Place::fastest()?;
     for name in names("file", FILES) {
         fs::write(folder.path().join(name), "")?;
@@ -222,8 +221,8 @@ fn offering(settings: &Settings, report: &mut Report) -> Outcome<()> {
         .peer(OUR_ID, folder.path())
         .option("--broadcast", broadcast(port).to_string())
         .option("--offer-interval", format!("{}ms", interval.as_millis()))
-        .listening()?
-        .0;
+        .start()
+        .process;
     let mut ear = Ear::new(&listener)?;
     // Until all files are hashed and all have been offered.
     ear.hear_round()?;
@@ -232,9 +231,9 @@ fn offering(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let (mut cpu, mut waits, mut took, mut missed) = (vec![], vec![], vec![], vec![]);
     let mut bursts = Vec::new();
     for _ in 0..settings.pairs {
-        let (begin, before) = (Instant::now(), peer.usage()?);
+        let (begin, before) = (Instant::now(), peer.usage());
         let round = ear.hear_round()?;
-        let (seconds, spent) = (begin.elapsed().as_secs_f64(), peer.usage()?.since(before));
+        let (seconds, spent) = (begin.elapsed().as_secs_f64(), peer.usage().since(before));
         took.push(seconds);
         cpu.push(spent.cpu.as_secs_f64() / seconds * 100.0);
         waits.push(spent.waits as f64 / seconds);
@@ -306,7 +305,7 @@ fn lonely_peer(world: &World, folder: &tempfile::TempDir) -> Outcome<(Process, u
     // Free again at once, for the peer.
     let port = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port();
     let plan = world.peer(OUR_ID, folder.path());
-    let (peer, _) = plan.option("--broadcast", broadcast(port).to_string()).listening()?;
+    let peer = plan.option("--broadcast", broadcast(port).to_string()).start().process;
     Ok((peer, port))
 }
 

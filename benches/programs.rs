@@ -6,24 +6,21 @@
 //! benches of one large file and of many small ones; for the others it is that of the client
 //! from its start to its end.
 
-#[path = "kit/mod.rs"]
-mod kit;
-
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use kit::content::{check_same, empty, names, write_noise};
-use kit::download::{Run, many_files, one_file};
-use kit::floor::Floor;
-use kit::others::{self, Other, find};
-use kit::stop_and_wait::{self, DOWNLOADER, Pace, UPLOADER};
-use kit::{
+use bench_kit::content::{check_same, empty, names, write_noise};
+use bench_kit::download::{Run, many_files, one_file};
+use bench_kit::floor::Floor;
+use bench_kit::others::{self, Other, find};
+use bench_kit::stop_and_wait::{self, DOWNLOADER, Pace, UPLOADER};
+use bench_kit::{
     GIB, MIB, Outcome, Place, Process, Report, Settings, Table, Usage, World, column, rounds,
     subfolder,
 };
 
 fn main() -> ExitCode {
-    kit::run("programs", &[], bench)
+    bench_kit::run("programs", &[], bench)
 }
 
 enum Program {
@@ -114,11 +111,12 @@ impl Case {
         for (name, seed) in names.iter().zip(1..) {
             write_noise(&shared.join(name), seed, file_bytes)?;
         }
-        let world = World::new()?;
-        let (uploader, _) = world
+        let world = World::new();
+        let uploader = world
             .peer(1, &shared)
             .option("--offer-interval", settings.many_offers_interval())
-            .listening()?;
+            .start()
+            .process;
         let (floor, _) = Floor::best(settings, &shared, &fetched, false)?;
         let mut programs =
             vec![("p2pfs", Program::P2pfs(world, uploader)), ("floor", Program::Floor(floor))];
@@ -167,8 +165,8 @@ impl Reference {
             _ => (shared.to_owned(), 1),
         };
         let path = shared.to_str().ok_or("a folder whose name is no text")?;
-        let uploader = stop_and_wait::start(Pace::Reference, UPLOADER, &[path])?;
-        let address = uploader.await_listening()?.to_string();
+        let uploader = stop_and_wait::start(Pace::Reference, UPLOADER, &[path]);
+        let address = uploader.await_listening().to_string();
         Ok(Self { uploader, address, shared, samples })
     }
 
@@ -176,10 +174,10 @@ impl Reference {
         let into = fetched.to_str().ok_or("a folder whose name is no text")?;
         let wanted = names.iter().map(String::as_str);
         let arguments: Vec<&str> = [&self.address, into].into_iter().chain(wanted).collect();
-        let before = self.uploader.usage()?;
-        let downloader = stop_and_wait::start(Pace::Reference, DOWNLOADER, &arguments)?;
-        let (elapsed, receiver) = stop_and_wait::await_done(downloader)?;
-        let sender = self.uploader.usage()?.since(before);
+        let before = self.uploader.usage();
+        let downloader = stop_and_wait::start(Pace::Reference, DOWNLOADER, &arguments);
+        let (elapsed, receiver) = stop_and_wait::await_done(&downloader);
+        let sender = self.uploader.usage().since(before);
         check_same(names, &self.shared, fetched)?;
         empty(fetched)?;
         let [sender, receiver] =

@@ -5,9 +5,6 @@
 //! measured to be (see `kit/stop_and_wait.rs`); the same without that; and a part of
 //! this bench, which costs as little as it can. Of the CPU time, ours should be little.
 
-#[path = "kit/mod.rs"]
-mod kit;
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,22 +12,23 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use kit::content::{check_same, empty, names, write_noise};
-use kit::download::one_file;
-use kit::messages::{
-    ACKNOWLEDGMENT_BYTES, Count, REQUEST_BYTES, acknowledgment, chunk, digest_of, eof, request,
-    text,
+use bench_kit::content::{check_same, empty, names, write_noise};
+use bench_kit::download::one_file;
+use bench_kit::others::find;
+use bench_kit::stop_and_wait::{self, DOWNLOADER, Pace, UPLOADER};
+use bench_kit::{
+    Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, part, rounds,
+    subfolder,
 };
-use kit::others::find;
-use kit::stop_and_wait::{self, DOWNLOADER, Pace, UPLOADER};
-use kit::{
-    Bound, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
+use kit::messages::{
+    ACKNOWLEDGMENT_BYTES, Count, REQUEST_BYTES, acknowledgment, chunk, digest_of, eof,
+    message_bytes, request, text,
 };
 
 const CHUNK_BYTES: usize = 1024;
 
 fn main() -> ExitCode {
-    kit::run("reference", &[(UPLOADER, uploader), (DOWNLOADER, downloader)], bench)
+    bench_kit::run("reference", &[(UPLOADER, uploader), (DOWNLOADER, downloader)], bench)
 }
 
 /// What the other side is.
@@ -76,19 +74,19 @@ fn measure(settings: &Settings, report: &mut Report, title: &str, other: Other) 
         folders.map(|folder| folder.to_str().unwrap_or_default().to_owned());
 
     // Two worlds: in one the other side has the file, in the other ours.
-    let theirs = World::new()?;
-    let their_uploader = other.start(UPLOADER, &[&shared_text])?;
-    let port = their_uploader.await_listening()?.port();
-    let _entry = theirs.enter(1, port, &names)?;
-    let ours = World::new()?;
-    let (our_uploader, address) = ours.peer(1, &shared).listening()?;
+    let theirs = World::new();
+    let their_uploader = other.start(UPLOADER, &[&shared_text]);
+    let port = their_uploader.await_listening().port();
+    let _entry = theirs.enter(1, port, &names);
+    let ours = World::new();
+    let (our_uploader, address) = ours.peer(1, &shared).listening();
 
     let to_it = |uploader: &Process, port: u16| -> Outcome<Run> {
-        let before = uploader.usage()?;
+        let before = uploader.usage();
         let arguments = [&format!("127.0.0.1:{port}"), &fetched_text, &names[0]];
-        let downloader = other.start(DOWNLOADER, &arguments.map(String::as_str))?;
-        let (elapsed, downloader) = stop_and_wait::await_done(downloader)?;
-        let ours = uploader.usage()?.since(before).cpu;
+        let downloader = other.start(DOWNLOADER, &arguments.map(String::as_str));
+        let (elapsed, downloader) = stop_and_wait::await_done(&downloader);
+        let ours = uploader.usage().since(before).cpu;
         check_same(&names, &shared, &fetched)?;
         empty(&fetched)?;
         Ok(Run { elapsed, ours, theirs: downloader.cpu })
@@ -141,11 +139,11 @@ impl Other {
         }
     }
 
-    fn start(self, part: &str, arguments: &[&str]) -> Outcome<Process> {
+    fn start(self, side: &str, arguments: &[&str]) -> Process {
         match self {
-            Self::Rust => Process::part(part, arguments),
-            Self::Python => stop_and_wait::start(Pace::Full, part, arguments),
-            Self::Reference => stop_and_wait::start(Pace::Reference, part, arguments),
+            Self::Rust => part(side, arguments),
+            Self::Python => stop_and_wait::start(Pace::Full, side, arguments),
+            Self::Reference => stop_and_wait::start(Pace::Reference, side, arguments),
         }
     }
 }
@@ -197,7 +195,7 @@ fn downloader(arguments: &[String]) -> Outcome<()> {
             return Err("the uploader closed".into());
         }
         gathered.extend_from_slice(&received[..len]);
-        while let Some(len) = kit::probe::message_bytes(&gathered[at..]) {
+        while let Some(len) = message_bytes(&gathered[at..]) {
             let message = &gathered[at..at + len];
             at += len;
             if message[0] == b'E' {

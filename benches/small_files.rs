@@ -3,24 +3,21 @@
 //! For rsync, which compares no checksum unless asked, the time is that of its client,
 //! from start to end; its daemon runs already.
 
-#[path = "kit/mod.rs"]
-mod kit;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tempfile::TempDir;
 
-use kit::content::{names, write_noise};
-use kit::download::{Run, many_files};
-use kit::floor::Floor;
-use kit::others::{Other, RSYNC, RSYNC_SYNCED};
-use kit::{
+use bench_kit::content::{names, write_noise};
+use bench_kit::download::{Run, many_files};
+use bench_kit::floor::Floor;
+use bench_kit::others::{Other, RSYNC, RSYNC_SYNCED};
+use bench_kit::{
     Bound, Outcome, Place, Process, Report, Settings, Table, World, column, rounds, subfolder,
 };
 
 fn main() -> ExitCode {
-    kit::run("small_files", &[], bench)
+    bench_kit::run("small_files", &[], bench)
 }
 
 /// Files of one size, and the programs that serve them.
@@ -125,10 +122,10 @@ impl Set {
         let (floor, _) = Floor::best(settings, &shared, &fetched, false)?;
         let rsync = if is_synced { &RSYNC_SYNCED } else { &RSYNC };
         let rsync = rsync.start(&home, &shared, &names, &fetched);
-        let world = World::new()?;
+        let world = World::new();
         let plan =
             world.peer(1, &shared).option("--offer-interval", settings.many_offers_interval());
-        let (uploader, _) = plan.listening()?;
+        let uploader = plan.start().process;
         let title = format!("{count} files of {kib} KiB");
         Ok(Self { names, title, shared, fetched, is_synced, world, uploader, floor, rsync })
     }

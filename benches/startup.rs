@@ -8,8 +8,6 @@
 //! The files were just written, so they come from the page cache: this is about the
 //! program, not about the disk. How much a peer has read is what the kernel counts.
 
-mod kit;
-
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -23,14 +21,15 @@ use rustix::net::sockopt;
 use rustix::process::Signal;
 use sha2::{Digest, Sha256};
 
-use kit::content::{names, noise};
-use kit::messages::{OFFER_BYTES, int, text};
-use kit::probe::Answers;
-use kit::turns::{self, Turns};
-use kit::{
-    Bound, DEADLINE, GIB, MIB, Outcome, PeerPlan, Place, Report, Settings, Table, Usage, World,
-    column, rounds,
+use bench_kit::content::{names, noise};
+use bench_kit::probe::Answers;
+use bench_kit::turns::{self, Turns};
+use bench_kit::{
+    Bound, GIB, MIB, Outcome, PeerPlan, Place, Report, Settings, Table, Usage, World, column, pin,
+    rounds,
 };
+use kit::DEADLINE;
+use kit::messages::{OFFER_BYTES, int, text};
 
 const FILES: usize = 10_000;
 const FILE_BYTES: u64 = MIB;
@@ -50,7 +49,7 @@ const TURNS_OF_THE_START: usize = 1;
 const EAR_BYTES: usize = 4 * 1024 * 1024;
 
 fn main() -> ExitCode {
-    kit::run("startup", &[], bench)
+    bench_kit::run("startup", &[], bench)
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
@@ -74,7 +73,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let bytes = FILES as u64 * file_bytes + SMALL_FILE_BYTES as u64;
     let cache = folder.path().join("cache");
     let offer_interval = settings.choose("5s", "1s");
-    let (world, shared) = (World::new()?, shared.as_path());
+    let (world, shared) = (World::new(), shared.as_path());
     let mut stage = Stage { world, shared, cache, bytes, offer_interval, next_id: 0 };
 
     let alone_bytes = settings.choose(ALONE_BYTES, QUICK_ALONE_BYTES);
@@ -216,7 +215,7 @@ impl Stage<'_> {
     fn start(&mut self, hashes: bool) -> Outcome<Start> {
         let (plan, ear) = self.peer()?;
         let begin = Instant::now();
-        let mut peer = plan.start()?;
+        let peer = plan.launch();
         let seconds = |at: Instant| at.duration_since(begin).as_secs_f64();
         let mut missing: BTreeSet<String> = names("file", FILES).into_iter().collect();
         let (mut first_offer, mut all_offered, mut hashed) = (None, None, None);
@@ -231,7 +230,7 @@ impl Stage<'_> {
             match ear.recv(&mut datagram) {
                 Ok(OFFER_BYTES) if int(&datagram, 1) == self.next_id => {
                     if first_offer.is_none() {
-                        first_offer = Some((Instant::now(), peer.usage()?.cpu));
+                        first_offer = Some((Instant::now(), peer.usage().cpu));
                     }
                     missing.remove(&text(&datagram, 9));
                     if missing.is_empty() {
@@ -245,23 +244,23 @@ impl Stage<'_> {
             }
             if hashed.is_none() && looked_at.elapsed() >= LOOKS {
                 looked_at = Instant::now();
-                if peer.read_bytes()? >= self.bytes {
+                if peer.read_bytes() >= self.bytes {
                     hashed = Some(looked_at);
-                    hash_cpu_s = peer.usage()?.cpu.as_secs_f64();
+                    hash_cpu_s = peer.usage().cpu.as_secs_f64();
                 }
             }
         }
         let (first_offer_at, first_offer_cpu) = first_offer.ok_or("no offer")?;
-        let (listening, _) = peer.await_stdout("listening ")?;
-        let (read_bytes, cpu_s) = (peer.read_bytes()?, peer.usage()?.cpu.as_secs_f64());
+        let (listening, _) = peer.await_stdout("listening ");
+        let (read_bytes, cpu_s) = (peer.read_bytes(), peer.usage().cpu.as_secs_f64());
         if !hashes {
             // A digest that was kept, of another file at each start, is right.
             let one = &names("file", FILES)[self.next_id as usize * 97 % FILES];
-            let address = peer.await_listening()?.to_string();
+            let address = peer.await_listening().to_string();
             Answers::measure(&address, &self.shared.join(one), 1)?;
         }
         // It may have something to write down.
-        let longest_turn_ms = turns::end_and_longest_turn_ms(&mut peer)?;
+        let longest_turn_ms = turns::end_and_longest_turn_ms(&peer)?;
         Ok(Start {
             listening_s: seconds(listening),
             first_offer_s: seconds(first_offer_at),
@@ -277,7 +276,7 @@ impl Stage<'_> {
 
     /// How long a small file takes while the others are hashed, at the longest.
     fn longest_answer_ms(&mut self, time: Duration) -> Outcome<f64> {
-        let (peer, address) = self.peer()?.0.listening()?;
+        let (peer, address) = self.peer()?.0.listening();
         let small = self.shared.join(SMALL_FILE);
         let answers = Answers::measure(&address.to_string(), &small, time.as_millis() as u64)?;
         drop(peer);
@@ -287,12 +286,12 @@ impl Stage<'_> {
     /// The turns of the loop while it hashes; `None` without strace.
     fn turns(&mut self, log: &Path) -> Outcome<Option<Turns>> {
         let Some(plan) = turns::watched(self.peer()?.0, log) else { return Ok(None) };
-        let (mut peer, _) = plan.listening()?;
+        let peer = plan.start().process;
         // With a core of its own, and ahead of others as strace is, it is not put aside for them.
-        peer.pin(0);
-        peer.await_read(self.bytes)?;
-        peer.signal(Signal::TERM)?;
-        peer.await_end()?;
+        pin(&peer, 0);
+        peer.await_read(self.bytes);
+        peer.signal(Signal::TERM);
+        peer.await_end();
         Ok(Some(Turns::read(log, TURNS_OF_THE_START)?))
     }
 }

@@ -11,8 +11,9 @@ use p2pfs::limits::LISTEN_BACKLOG;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use super::Outcome;
-use super::kit::{crowd::take_all_descriptors, messages};
 use super::load::{ANSWER_BYTES, LOOKUP_BYTES};
+use bench_kit::crowd::take_all_descriptors;
+use kit::messages;
 
 /// What is read in one call: whole lookups, many more than are ever under way.
 const READ_BYTES: usize = 1024 * LOOKUP_BYTES;

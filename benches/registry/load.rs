@@ -22,9 +22,9 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::net::sockopt;
 
 use super::Outcome;
-use super::kit::crowd::take_all_descriptors;
-use super::kit::messages::{lookup_request, lookup_response, register_request, register_response};
-use super::kit::{Usage, percentile};
+use bench_kit::crowd::take_all_descriptors;
+use bench_kit::{Usage, percentile};
+use kit::messages::{lookup_request, lookup_response, register_request, register_response};
 
 pub(super) const LOOKUP_BYTES: usize = 6;
 pub(super) const ANSWER_BYTES: usize = 70;

@@ -9,12 +9,10 @@
 //! Registry and control each have a load of their own, a process too, so that 16,000
 //! connections of each fit into the descriptors of one process.
 
-#[path = "../kit/mod.rs"]
-mod kit;
-
 mod control;
 mod load;
 
+use std::env::temp_dir;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddrV4, TcpStream};
@@ -22,8 +20,9 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::crowd::take_all_descriptors;
-use kit::{Bound, DEADLINE, Outcome, Process, Report, Settings, Table, rounds};
+use bench_kit::crowd::take_all_descriptors;
+use bench_kit::{Bound, Outcome, Process, Report, Settings, Table, part, rounds};
+use kit::{DEADLINE, Launch};
 
 /// Peers that the registry knows while it is asked.
 const PEERS: usize = 16_000;
@@ -33,8 +32,8 @@ const SPARE_DESCRIPTORS: usize = 128;
 const BESIDE: &str = "the load, a process of its own with one thread, took another core";
 
 fn main() -> ExitCode {
-    let parts: [(&str, kit::Part); 2] = [("control", control::control), ("load", load::load)];
-    kit::run("registry", &parts, bench)
+    let parts: [(&str, bench_kit::Part); 2] = [("control", control::control), ("load", load::load)];
+    bench_kit::run("registry", &parts, bench)
 }
 
 fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
@@ -98,9 +97,9 @@ fn memory(settings: &Settings, report: &mut Report, peers: usize) -> Outcome<()>
         // What the first one costs is there for all.
         side.order("register 1")?;
         side.order("closed 1 1 0")?;
-        let before = side.server.usage()?.anonymous_bytes;
+        let before = side.server.usage().anonymous_bytes;
         let each = |side: &Side| -> Outcome<f64> {
-            let bytes = side.server.usage()?.anonymous_bytes.saturating_sub(before);
+            let bytes = side.server.usage().anonymous_bytes.saturating_sub(before);
             Ok(bytes as f64 / (peers - 1) as f64)
         };
         side.order(&format!("register {}", peers - 1))?;
@@ -204,17 +203,17 @@ struct Side {
 
 impl Side {
     fn registry() -> Outcome<Self> {
-        Self::of(Process::p2pfs("registry", &["registry", "--listen", "127.0.0.1:0"])?)
+        Self::of(Launch::new(&temp_dir(), &["registry", "--listen", "127.0.0.1:0"]).start())
     }
 
     fn control() -> Outcome<Self> {
-        Self::of(Process::part("control", &[""; 0])?)
+        Self::of(part("control", &[""; 0]))
     }
 
     fn of(server: Process) -> Outcome<Self> {
-        let address = server.await_listening()?;
-        let load = Process::part("load", &[address.to_string(), server.pid().to_string()])?;
-        let orders: SocketAddrV4 = load.await_listening()?;
+        let address = server.await_listening();
+        let load = part("load", &[address.to_string(), server.pid().to_string()]);
+        let orders: SocketAddrV4 = load.await_listening();
         let orders = TcpStream::connect(orders)?;
         orders.set_read_timeout(Some(DEADLINE))?;
         Ok(Self { server, _load: load, orders: BufReader::new(orders) })

@@ -7,8 +7,6 @@ use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
-
 use crate::{DEADLINE, Process, await_until};
 
 /// The most that an idle process may use of a CPU.
@@ -65,6 +63,18 @@ impl Process {
     #[track_caller]
     pub fn usage(&self) -> Usage {
         Usage::of(self.number()).unwrap()
+    }
+
+    /// Returns the time on a core of the process, with all its threads, and of those it waited
+    /// for: for programs of others, or of many threads. It is a sum of four times, each cut down
+    /// to 10 ms.
+    #[track_caller]
+    pub fn cpu_of_all(&self) -> Duration {
+        let stat = fs::read_to_string(self.proc("stat")).unwrap();
+        // The name in parentheses may hold spaces; utime is the 12th field after it.
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        let ticks: u64 = fields.skip(11).take(4).filter_map(|text| text.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Returns how many descriptors are open.
@@ -140,14 +150,4 @@ impl Process {
     fn proc(&self, file: &str) -> String {
         format!("/proc/{}/{file}", self.pid())
     }
-}
-
-/// Returns the time on a core of a process, with all its threads, and of those it waited for: for
-/// programs of others, or of many threads. It is a sum of four times, each cut down to 10 ms.
-pub(crate) fn cpu_of_all(pid: Pid) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name in parentheses may hold spaces; utime is the 12th field after it.
-    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-    let ticks: u64 = fields.skip(11).take(4).filter_map(|text| text.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
 }

@@ -69,6 +69,17 @@ pub fn error_response(text: &str) -> Vec<u8> {
     join(&[b"SE", &field(text)])
 }
 
+/// Returns how long the first message of an uploader is, once all of it is there.
+pub fn message_bytes(bytes: &[u8]) -> Option<usize> {
+    let len = match bytes.first()? {
+        b'T' if bytes.len() < 5 => return None,
+        b'T' => 5 + int(bytes, 1) as usize,
+        b'E' => EOF_BYTES,
+        _ => 1,
+    };
+    (bytes.len() >= len).then_some(len)
+}
+
 /// The integer at a place in a message.
 pub fn int(message: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(message[at..at + 4].try_into().unwrap())

@@ -77,6 +77,11 @@ impl PeerPlan {
         self
     }
 
+    /// What it takes for the user's cache folder.
+    pub fn cache(self, folder: &Path) -> Self {
+        self.launched(|launch| launch.env("XDG_CACHE_HOME", folder))
+    }
+
     /// Changes how it is launched.
     pub fn launched(mut self, change: impl FnOnce(Launch) -> Launch) -> Self {
         self.launch = change(self.launch);
@@ -99,6 +104,12 @@ impl PeerPlan {
     pub fn start(self) -> Peer {
         let (id, folder) = (self.id, self.folder.clone());
         Peer::listening(self.launch(), id, folder)
+    }
+
+    /// Does the same; returns its process, and where it listens.
+    pub fn listening(self) -> (Process, SocketAddrV4) {
+        let Peer { process, address, .. } = self.start();
+        (process, address)
     }
 
     /// Starts it with simulated storage in the folder where it runs.

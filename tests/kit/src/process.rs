@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use crate::figures::cpu_of_all;
 use crate::{DEADLINE, Usage};
 
 /// A process: what it prints is kept, with the time of each line, and it is killed when dropped.
@@ -89,7 +88,7 @@ impl Process {
             self.fail("never ended")
         }
         let at = Instant::now();
-        let (usage, cpu_of_all) = (self.usage(), cpu_of_all(self.pid));
+        let (usage, cpu_of_all) = (self.usage(), self.cpu_of_all());
         let status = self.child().wait().unwrap();
         self.stdout.finish();
         self.stderr.finish();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Note, Notes, Part, RECEIVE_BYTES};
 use crate::Stop;
-use crate::messages::{self, Count, EOF_BYTES};
+use crate::messages::{self, Count};
 
 /// How long an answer of the registry is waited for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -102,7 +102,8 @@ impl Downloader<'_> {
                 Ok(len) => gathered.extend_from_slice(&received[..len]),
                 Err(_) => return self.notes.add(Note::Reset(Part::Downloader)),
             }
-            while let Some(message) = take_message(&mut gathered) {
+            while let Some(len) = messages::message_bytes(&gathered) {
+                let message: Vec<u8> = gathered.drain(..len).collect();
                 let done = match message[0] {
                     b'T' if message.len() > 5 => self.take_chunk(stream, &message[5..]),
                     b'E' => self.take_eof(stream, &message, &mut pretend),
@@ -139,17 +140,6 @@ impl Downloader<'_> {
         let again = messages::request(self.name, Count::Characters);
         stream.write_all(&again).map_err(|_| "cannot request again")
     }
-}
-
-/// The first message of what was gathered, once all of it is there.
-fn take_message(gathered: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let len = match gathered.first()? {
-        b'T' if gathered.len() < 5 => return None,
-        b'T' => 5 + messages::int(gathered, 1) as usize,
-        b'E' => EOF_BYTES,
-        _ => 1,
-    };
-    (gathered.len() >= len).then(|| gathered.drain(..len).collect())
 }
 
 fn address(answer: &[u8]) -> SocketAddrV4 {

@@ -2,16 +2,16 @@
 
 /// A set of values in short.
 #[derive(Clone, Copy)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
-    pub(crate) n: usize,
+pub struct Spread {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+    pub n: usize,
 }
 
 impl Spread {
     /// Of no value, it is all NaN.
-    pub(crate) fn of(values: &[f64]) -> Self {
+    pub fn of(values: &[f64]) -> Self {
         let mut values = values.to_vec();
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
@@ -22,17 +22,17 @@ impl Spread {
 }
 
 /// A value of each run.
-pub(crate) fn column<R>(runs: &[R], value: impl Fn(&R) -> f64) -> Vec<f64> {
+pub fn column<R>(runs: &[R], value: impl Fn(&R) -> f64) -> Vec<f64> {
     runs.iter().map(value).collect()
 }
 
 /// The ratios of pairs that ran in the same rounds.
-pub(crate) fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
+pub fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
     ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
 }
 
 /// The value below which this share of the values lies.
-pub(crate) fn percentile(values: &[f64], share: f64) -> f64 {
+pub fn percentile(values: &[f64], share: f64) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let index = (share * values.len() as f64).ceil() as usize;

@@ -3,25 +3,25 @@
 use std::fs;
 use std::path::{PathBuf, absolute};
 
-use super::Outcome;
+use crate::Outcome;
 
 /// Pairs that a published figure needs at least.
 const PAIRS: usize = 11;
 const QUICK_PAIRS: usize = 2;
 
 /// What the command line says.
-pub(crate) struct Settings {
-    pub(crate) is_quick: bool,
-    pub(crate) json: Option<PathBuf>,
+pub struct Settings {
+    pub is_quick: bool,
+    pub json: Option<PathBuf>,
     /// Or runs, of what has nothing beside it.
-    pub(crate) pairs: usize,
+    pub pairs: usize,
     /// Other builds of the program, for the bench that compares them.
-    pub(crate) builds: Vec<PathBuf>,
+    pub builds: Vec<PathBuf>,
     filters: Vec<String>,
 }
 
 impl Settings {
-    pub(super) fn parse(bench: &str, arguments: &[String]) -> Outcome<Self> {
+    pub fn parse(bench: &str, arguments: &[String]) -> Outcome<Self> {
         let (mut json, mut pairs) = (None, None);
         let (mut builds, mut filters) = (Vec::new(), Vec::new());
         // `cargo bench` gives `--bench` to every bench, and `cargo test --benches` does not.
@@ -51,19 +51,19 @@ impl Settings {
     }
 
     /// One of two values: the second is for a quick run.
-    pub(crate) fn choose<T>(&self, usual: T, quick: T) -> T {
+    pub fn choose<T>(&self, usual: T, quick: T) -> T {
         if self.is_quick { quick } else { usual }
     }
 
     /// How often each of many files is offered: whoever hears them all first waits so long.
     /// The registry may not be silent for longer than 5 s.
-    pub(crate) fn many_offers_interval(&self) -> &'static str {
+    pub fn many_offers_interval(&self) -> &'static str {
         self.choose("2s", "300ms")
     }
 
     /// Whether a table is asked for: the title contains one of the words given, or none
     /// was given.
-    pub(crate) fn wants(&self, title: &str) -> bool {
+    pub fn wants(&self, title: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| title.contains(filter))
     }
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use rustix::fs::syncfs;
 
-use super::Outcome;
+use crate::Outcome;
 
 /// Writes a file of noise, which no file system and no link makes smaller.
-pub(crate) fn write_noise(path: &Path, seed: u64, len_bytes: u64) -> io::Result<()> {
+pub fn write_noise(path: &Path, seed: u64, len_bytes: u64) -> io::Result<()> {
     let mut file = BufWriter::with_capacity(1024 * 1024, File::create_new(path)?);
     let mut noise = Noise::new(seed);
     let mut left_bytes = len_bytes;
@@ -23,7 +23,7 @@ pub(crate) fn write_noise(path: &Path, seed: u64, len_bytes: u64) -> io::Result<
 }
 
 /// Bytes of noise.
-pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut noise = Noise::new(seed);
     let mut bytes = vec![0; len];
     for word in bytes.chunks_mut(8) {
@@ -33,12 +33,12 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// The names `PREFIX-00000`, `PREFIX-00001`, ...
-pub(crate) fn names(prefix: &str, count: usize) -> Vec<String> {
+pub fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}-{number:05}")).collect()
 }
 
 /// Fails unless each of these files is the same in both folders.
-pub(crate) fn check_same(names: &[String], one: &Path, other: &Path) -> Outcome<()> {
+pub fn check_same(names: &[String], one: &Path, other: &Path) -> Outcome<()> {
     for name in names {
         let is_same = is_same(&one.join(name), &other.join(name));
         if !is_same.map_err(|error| format!("{name}: {error}"))? {
@@ -50,7 +50,7 @@ pub(crate) fn check_same(names: &[String], one: &Path, other: &Path) -> Outcome<
 
 /// Empties a folder, and waits until the disk is done with it and with all else: the next run
 /// is not to pay for it.
-pub(crate) fn empty(folder: &Path) -> io::Result<()> {
+pub fn empty(folder: &Path) -> io::Result<()> {
     fs::remove_dir_all(folder)?;
     fs::create_dir(folder)?;
     Ok(syncfs(File::open(folder)?)?)

@@ -1,11 +1,11 @@
 //! The order in which compared things run.
 
-use super::{Outcome, Settings};
+use crate::{Outcome, Settings};
 
 /// Runs each of `ways` once in every round, in alternating order (A B, B A, ...), and
 /// gives the results of each way in the order of the rounds. A first round is not
 /// counted: it fills the caches and lets an uploader hash its files.
-pub(crate) fn rounds<T>(
+pub fn rounds<T>(
     settings: &Settings,
     ways: usize,
     mut run: impl FnMut(usize) -> Outcome<T>,

@@ -9,26 +9,26 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use super::others::find;
-use super::{Outcome, PeerPlan, Process, Spread, percentile};
+use crate::others::find;
+use crate::{Outcome, PeerPlan, Process, Spread, percentile};
 
 /// The turns of a process, in milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turns {
-    pub(crate) count: usize,
-    pub(crate) p999_ms: f64,
-    pub(crate) longest_ms: f64,
+pub struct Turns {
+    pub count: usize,
+    pub p999_ms: f64,
+    pub longest_ms: f64,
 }
 
 /// What a table says if they cannot be watched.
-pub(crate) const NOT_WATCHED: &str =
+pub const NOT_WATCHED: &str =
     "strace is not here, or may not watch: the turns of the loop are not measured";
 
 const FLAGS: [&str; 9] =
     ["-D", "-f", "--seccomp-bpf", "-qq", "-ttt", "-T", "-e", "trace=epoll_wait", "-o"];
 
 /// Has a peer watched; `None` if strace is not installed, or may not.
-pub(crate) fn watched(plan: PeerPlan, log: &Path) -> Option<PeerPlan> {
+pub fn watched(plan: PeerPlan, log: &Path) -> Option<PeerPlan> {
     let strace = find("strace")?;
     let mut trial = Command::new(&strace);
     trial.args(FLAGS).args(["/dev/null", "true"]).stderr(Stdio::null());
@@ -44,16 +44,16 @@ pub(crate) fn watched(plan: PeerPlan, log: &Path) -> Option<PeerPlan> {
 
 /// Ends a peer that was started with `--verbose`; gives its longest turn in milliseconds, as it
 /// counted itself.
-pub(crate) fn end_and_longest_turn_ms(peer: &mut Process) -> Outcome<f64> {
-    peer.signal(Signal::TERM)?;
-    peer.await_end()?;
-    let (_, turns) = peer.await_stderr("turns of the loop, the longest ")?;
+pub fn end_and_longest_turn_ms(peer: &Process) -> Outcome<f64> {
+    peer.signal(Signal::TERM);
+    peer.await_end();
+    let (_, turns) = peer.await_log("turns of the loop, the longest ");
     Ok(turns.rsplit(' ').nth(1).ok_or("no number of turns")?.parse()?)
 }
 
 impl Turns {
     /// Of what was written down, without the first turns, which are the start.
-    pub(crate) fn read(log: &Path, skip: usize) -> Outcome<Self> {
+    pub fn read(log: &Path, skip: usize) -> Outcome<Self> {
         let text = fs::read_to_string(log)?;
         let waits: Vec<(f64, f64)> = text.lines().filter_map(wait).collect();
         let turns_ms: Vec<f64> = waits

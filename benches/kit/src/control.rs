@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddrV4, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketFlags, sockopt};
 
-use super::messages::{ACKNOWLEDGMENT_BYTES, EOF_BYTES, REQUEST_BYTES, digest_of, eof, text};
-use super::{Outcome, Process};
+use crate::{Outcome, Process, part};
+use kit::messages::{ACKNOWLEDGMENT_BYTES, EOF_BYTES, REQUEST_BYTES, digest_of, eof, text};
 
-pub(super) const UPLOADER: &str = "control-uploader";
+pub const UPLOADER: &str = "control-uploader";
 
 const LISTENER: u64 = u64::MAX;
 const EVENTS: usize = 1024;
@@ -23,17 +23,17 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Starts an uploader of the files in a folder. A connection sends `turn_bytes` before others
 /// have their turn.
-pub(crate) fn start_uploader(
+pub fn start_uploader(
     folder: &Path,
     chunk_bytes: u32,
     window_bytes: u32,
     turn_bytes: usize,
-) -> Outcome<(Process, SocketAddr)> {
-    let folder = folder.to_str().ok_or("a path that is not UTF-8")?;
+) -> (Process, SocketAddrV4) {
+    let folder = folder.display().to_string();
     let [chunk, window] = [chunk_bytes, window_bytes].map(|bytes| bytes.to_string());
-    let process = Process::part(UPLOADER, &[folder, &chunk, &window, &turn_bytes.to_string()])?;
-    let address = process.await_listening()?.into();
-    Ok((process, address))
+    let process = part(UPLOADER, &[&folder, &chunk, &window, &turn_bytes.to_string()]);
+    let address = process.await_listening();
+    (process, address)
 }
 
 struct Connection {
@@ -195,7 +195,7 @@ impl Uploader {
 }
 
 /// Arguments: the folder, the sizes of a chunk, of the window and of a turn.
-pub(super) fn uploader(arguments: &[String]) -> Outcome<()> {
+pub fn uploader(arguments: &[String]) -> Outcome<()> {
     let [folder, chunk_bytes, window_bytes, turn_bytes] = arguments else {
         return Err("four arguments".into());
     };

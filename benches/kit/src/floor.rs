@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -19,13 +19,12 @@ use rustix::fs::{Advice, fadvise};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use sha2::{Digest, Sha256};
 
-use super::content::{check_same, empty};
-use super::download::Run;
-use super::usage::cpu_of_all;
-use super::{Outcome, Process, Settings, Spread, Usage};
+use crate::content::{check_same, empty};
+use crate::download::Run;
+use crate::{Outcome, Process, Settings, Spread, Usage, part};
 
-pub(super) const SENDER: &str = "floor-sender";
-pub(super) const RECEIVER: &str = "floor-receiver";
+pub const SENDER: &str = "floor-sender";
+pub const RECEIVER: &str = "floor-receiver";
 
 /// What the receiver says before it connects, and after the last file.
 const BEGUN: &str = "begun";
@@ -40,29 +39,29 @@ const BEST: usize = 4;
 
 /// How the floor sends and receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Setup {
-    pub(crate) sending: Sending,
-    pub(crate) buffer_bytes: usize,
+pub struct Setup {
+    pub sending: Sending,
+    pub buffer_bytes: usize,
     /// The kernel's receive buffer: this size, or what the kernel finds right.
-    pub(crate) kernel_buffer_bytes: Option<usize>,
+    pub kernel_buffer_bytes: Option<usize>,
 }
 
 /// The ways to get a file into a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sending {
+pub enum Sending {
     Sendfile,
     ReadAndWrite,
 }
 
 /// A floor that serves the files of a folder.
-pub(crate) struct Floor {
-    pub(crate) setup: Setup,
+pub struct Floor {
+    pub setup: Setup,
     sender: Process,
-    address: SocketAddr,
+    address: SocketAddrV4,
 }
 
 /// A receiver that runs.
-pub(crate) struct Receiver(Process);
+pub struct Receiver(Process);
 
 impl Setup {
     fn all(settings: &Settings) -> Vec<Self> {
@@ -81,7 +80,7 @@ impl Setup {
         setups
     }
 
-    pub(crate) fn name(self) -> String {
+    pub fn name(self) -> String {
         let sending = match self.sending {
             Sending::Sendfile => "sendfile",
             Sending::ReadAndWrite => "read and write",
@@ -96,20 +95,20 @@ impl Setup {
 
 impl Floor {
     /// One that serves so many receivers at once, each in a thread.
-    pub(crate) fn start(setup: Setup, folder: &Path, receivers: usize) -> Outcome<Self> {
+    pub fn start(setup: Setup, folder: &Path, receivers: usize) -> Self {
         let sending = match setup.sending {
             Sending::Sendfile => "sendfile",
             Sending::ReadAndWrite => "copy",
         };
-        let folder = folder.to_str().ok_or("a path that is not UTF-8")?;
+        let folder = folder.display().to_string();
         let [buffer, receivers] = [setup.buffer_bytes, receivers].map(|number| number.to_string());
-        let sender = Process::part(SENDER, &[folder, sending, &buffer, &receivers])?;
-        let address = sender.await_listening()?.into();
-        Ok(Self { setup, sender, address })
+        let sender = part(SENDER, &[&folder, sending, &buffer, &receivers]);
+        let address = sender.await_listening();
+        Self { setup, sender, address }
     }
 
     /// The fastest on this machine, from `shared` into `fetched`. Says what was tried.
-    pub(crate) fn best(
+    pub fn best(
         settings: &Settings,
         shared: &Path,
         fetched: &Path,
@@ -117,20 +116,20 @@ impl Floor {
     ) -> Outcome<(Self, String)> {
         let start = |setup| Self::start(setup, shared, 1);
         Self::best_of(settings, start, |floor| {
-            let elapsed = floor.run(fetched, is_synced)?.elapsed;
+            let elapsed = floor.run(fetched, is_synced).elapsed;
             empty(fetched)?;
             Ok(elapsed)
         })
     }
 
     /// The one with the shortest time. Says what was tried.
-    pub(crate) fn best_of(
+    pub fn best_of(
         settings: &Settings,
-        start: impl Fn(Setup) -> Outcome<Self>,
+        start: impl Fn(Setup) -> Self,
         run: impl Fn(&Self) -> Outcome<Duration>,
     ) -> Outcome<(Self, String)> {
         let floors = Setup::all(settings).into_iter().map(start);
-        let floors: Vec<Self> = floors.collect::<Outcome<_>>()?;
+        let floors: Vec<Self> = floors.collect();
         let time = |floor: &Self| Ok::<_, Box<dyn Error>>(run(floor)?.as_secs_f64());
         // One to fill the caches; each once; then the best few again.
         time(&floors[0])?;
@@ -162,47 +161,47 @@ impl Floor {
     }
 
     /// A receiver, which begins at once.
-    pub(crate) fn receiver(&self, fetched: &Path, is_synced: bool) -> Outcome<Receiver> {
-        let fetched = fetched.to_str().ok_or("a path that is not UTF-8")?;
+    pub fn receiver(&self, fetched: &Path, is_synced: bool) -> Receiver {
+        let fetched = fetched.display().to_string();
         let (address, buffer) = (self.address.to_string(), self.setup.buffer_bytes.to_string());
         let sync = if is_synced { "sync" } else { "no-sync" };
         let kernel = self.setup.kernel_buffer_bytes.unwrap_or(0).to_string();
-        Ok(Receiver(Process::part(RECEIVER, &[&address, fetched, sync, &buffer, &kernel])?))
+        Receiver(part(RECEIVER, &[&address, &*fetched, sync, &buffer, &kernel]))
     }
 
     /// Receivers wait until [`Floor::open`].
-    pub(crate) fn close(&self) -> Outcome<()> {
-        self.sender.pause()
+    pub fn close(&self) {
+        self.sender.pause();
     }
 
     /// All that wait, or come now, are served, from the moment given back.
-    pub(crate) fn open(&self) -> Outcome<Instant> {
+    pub fn open(&self) -> Instant {
         self.sender.resume()
     }
 
     /// One receiver from its start to its end.
-    pub(crate) fn run(&self, fetched: &Path, is_synced: bool) -> Outcome<Run> {
-        let before = self.sender.usage()?;
-        let (begun, done, receiver) = self.receiver(fetched, is_synced)?.finish()?;
+    pub fn run(&self, fetched: &Path, is_synced: bool) -> Run {
+        let before = self.sender.usage();
+        let (begun, done, receiver) = self.receiver(fetched, is_synced).finish();
         let elapsed = done.saturating_duration_since(begun);
-        let sender = self.sender.usage()?.since(before);
-        Ok(Run { elapsed, sender, receiver })
+        let sender = self.sender.usage().since(before);
+        Run { elapsed, sender, receiver }
     }
 
     /// The time on a core of all threads of the sender so far, to some 10 ms.
-    pub(crate) fn sender_cpu(&self) -> Outcome<Duration> {
-        Ok(cpu_of_all(self.sender.pid())?)
+    pub fn sender_cpu(&self) -> Duration {
+        self.sender.cpu_of_all()
     }
 
     /// The same as [`Floor::run`], and compares what came.
-    pub(crate) fn checked_run(
+    pub fn checked_run(
         &self,
         names: &[String],
         shared: &Path,
         fetched: &Path,
         is_synced: bool,
     ) -> Outcome<Run> {
-        let run = self.run(fetched, is_synced)?;
+        let run = self.run(fetched, is_synced);
         check_same(names, shared, fetched)?;
         empty(fetched)?;
         Ok(run)
@@ -211,24 +210,23 @@ impl Floor {
 
 impl Receiver {
     /// Waits until it begins, which is before it connects.
-    pub(crate) fn await_begun(&self) -> Outcome<()> {
-        self.0.await_stdout(BEGUN)?;
-        Ok(())
+    pub fn await_begun(&self) {
+        self.0.await_stdout(BEGUN);
     }
 
     /// When it began and was done, and what it cost.
-    pub(crate) fn finish(mut self) -> Outcome<(Instant, Instant, Usage)> {
-        let (begun, _) = self.0.await_stdout(BEGUN)?;
-        let (done, _) = self.0.await_stdout(DONE)?;
-        let ended = self.0.await_success()?;
-        Ok((begun, done, ended.usage))
+    pub fn finish(self) -> (Instant, Instant, Usage) {
+        let (begun, _) = self.0.await_stdout(BEGUN);
+        let (done, _) = self.0.await_stdout(DONE);
+        let ended = self.0.await_success();
+        (begun, done, ended.usage)
     }
 }
 
 /// Arguments: the folder, the way of sending, the size of the buffer, how many receivers
 /// are served at once. The last of them is served by the first thread, whose time is
 /// counted.
-pub(super) fn sender(arguments: &[String]) -> Outcome<()> {
+pub fn sender(arguments: &[String]) -> Outcome<()> {
     let [folder, sending, buffer_bytes, receivers] = arguments else {
         return Err("four arguments".into());
     };
@@ -292,7 +290,7 @@ fn send_all(mut stream: &TcpStream, paths: &[PathBuf], setup: Setup) -> Outcome<
 
 /// Arguments: the address, the folder, whether to sync, the size of the buffer, and that of
 /// the kernel's, 0 for the usual.
-pub(super) fn receiver(arguments: &[String]) -> Outcome<()> {
+pub fn receiver(arguments: &[String]) -> Outcome<()> {
     let [address, folder, sync, buffer_bytes, kernel_buffer_bytes] = arguments else {
         return Err("five arguments".into());
     };

@@ -11,10 +11,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::system::uname;
 use serde_json::{Value, json};
 
-use super::{Outcome, Settings, Spread, ratios};
+use crate::{Outcome, Settings, Spread, ratios};
 
 /// The tables of one bench.
-pub(crate) struct Report {
+pub struct Report {
     bench: String,
     is_quick: bool,
     /// The file for programs, and what it holds.
@@ -22,7 +22,7 @@ pub(crate) struct Report {
 }
 
 /// Values that were measured side by side. [`Report::add`] prints it.
-pub(crate) struct Table {
+pub struct Table {
     title: String,
     /// What else ran on the machine's cores.
     beside: String,
@@ -33,7 +33,7 @@ pub(crate) struct Table {
 
 /// What a ratio or a value must reach.
 #[derive(Clone, Copy)]
-pub(crate) enum Bound {
+pub enum Bound {
     AtLeast(f64),
     AtMost(f64),
 }
@@ -54,7 +54,7 @@ struct Ratio {
 impl Report {
     /// Reads the file for programs, if there is to be one: what cannot be read or written is
     /// found before anything is measured.
-    pub(super) fn new(bench: &str, settings: &Settings) -> Outcome<Self> {
+    pub fn new(bench: &str, settings: &Settings) -> Outcome<Self> {
         let (bench, is_quick) = (bench.to_owned(), settings.is_quick);
         let Some(path) = settings.json.clone() else {
             return Ok(Self { bench, is_quick, json: None });
@@ -75,7 +75,7 @@ impl Report {
 
     /// Prints a table, and puts it into the file in the place of the one of the same bench
     /// and title; others stay, so that all benches may write to one file.
-    pub(crate) fn add(&mut self, table: &Table) -> Outcome<()> {
+    pub fn add(&mut self, table: &Table) -> Outcome<()> {
         table.print(&self.bench);
         if let Some((_, all)) = &mut self.json {
             let quick = if self.is_quick { " (quick)" } else { "" };
@@ -86,7 +86,7 @@ impl Report {
     }
 
     /// Says something that belongs to no table.
-    pub(crate) fn say(&self, line: &str) {
+    pub fn say(&self, line: &str) {
         println!("{}: {line}", self.bench);
     }
 
@@ -99,18 +99,18 @@ impl Report {
 
 impl Table {
     /// A table; `beside` says what ran beside what is measured.
-    pub(crate) fn new(title: &str, beside: &str) -> Self {
+    pub fn new(title: &str, beside: &str) -> Self {
         let (rows, ratios, notes) = (Vec::new(), Vec::new(), Vec::new());
         Self { title: title.to_owned(), beside: beside.to_owned(), rows, ratios, notes }
     }
 
     /// A row: one value for each round.
-    pub(crate) fn row(&mut self, name: &str, unit: &str, values: &[f64]) {
+    pub fn row(&mut self, name: &str, unit: &str, values: &[f64]) {
         self.bounded_row(name, unit, values, None);
     }
 
     /// A row whose median has to reach something by itself.
-    pub(crate) fn bounded_row(
+    pub fn bounded_row(
         &mut self,
         name: &str,
         unit: &str,
@@ -122,7 +122,7 @@ impl Table {
     }
 
     /// The median of the ratios of the pairs, and what it has to reach.
-    pub(crate) fn ratio(
+    pub fn ratio(
         &mut self,
         name: &str,
         ours: &[f64],
@@ -134,7 +134,7 @@ impl Table {
     }
 
     /// A line below the table.
-    pub(crate) fn note(&mut self, note: impl Into<String>) {
+    pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 

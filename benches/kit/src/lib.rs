@@ -14,9 +14,9 @@
 //! | `settings` | the command line |
 //! | `rounds` | the order in which compared things run |
 //! | `statistics`, `table` | medians, ratios of pairs; as text and as JSON |
-//! | `process`, `usage` | processes, what they print and when, what they cost |
+//! | `part` | a bench run again as one of its parts |
 //! | `place`, `content` | folders on a disk or on tmpfs; files and whether they are the same |
-//! | `world` | a registry and peers |
+//! | `world` | a registry and peers, by the harness of the tests |
 //! | `download` | real downloads: how long they take and what they cost |
 //! | `floor` | the least program that could do a transfer |
 //! | `control` | a bare epoll program that moves the same bytes as an uploader |
@@ -25,58 +25,55 @@
 //! | `stop_and_wait` | a peer in Python that stops and waits, as the reference does |
 //! | `relay` | a link with a rate and a delay |
 //! | `turns` | how long the turns of a loop are |
-//! | `messages` | the protocol by hand, shared with the tests |
-#![allow(dead_code, unused_imports, reason = "no bench needs all of it")]
+//! #![allow(missing_docs, reason = "only benches see it, and most names say all")]
 
-pub(crate) mod content;
-pub(crate) mod control;
-pub(crate) mod crowd;
-pub(crate) mod download;
-pub(crate) mod floor;
-pub(crate) mod others;
+pub mod content;
+pub mod control;
+pub mod crowd;
+pub mod download;
+pub mod floor;
+pub mod others;
 mod place;
-pub(crate) mod probe;
-mod process;
-pub(crate) mod relay;
+pub mod probe;
+pub mod relay;
 mod rounds;
 mod settings;
 mod statistics;
-pub(crate) mod stop_and_wait;
+pub mod stop_and_wait;
 mod table;
-pub(crate) mod turns;
-mod usage;
+pub mod turns;
 mod world;
 
 use std::env;
 use std::error::Error;
-use std::process::ExitCode;
-use std::time::Duration;
+use std::ffi::OsStr;
+use std::process::{Command, ExitCode};
 
-pub(crate) use ::kit::messages;
-pub(crate) use place::{Place, subfolder};
-pub(crate) use process::{Ended, Process};
-pub(crate) use rounds::rounds;
-pub(crate) use settings::Settings;
-pub(crate) use statistics::{Spread, column, percentile, ratios};
-pub(crate) use table::{Bound, Report, Table};
-pub(crate) use usage::Usage;
-pub(crate) use world::{Entry, PeerPlan, World};
+use rustix::process::setpriority_process;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+pub use place::{Place, subfolder};
+pub use rounds::rounds;
+pub use settings::Settings;
+pub use statistics::{Spread, column, percentile, ratios};
+pub use table::{Bound, Report, Table};
+pub use world::{Entry, World};
+
+pub use kit::{Ended, Peer, PeerPlan, Process, Usage};
+
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// A part of a bench, with its arguments.
-pub(crate) type Part = fn(&[String]) -> Outcome<()>;
+pub type Part = fn(&[String]) -> Outcome<()>;
 
 /// The first argument of a bench that is run as one of its parts.
 const PART: &str = "part";
-/// How long anything is waited for before a bench fails.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
-pub(crate) const MIB: u64 = 1024 * 1024;
-pub(crate) const GIB: u64 = 1024 * MIB;
-pub(crate) const KIB: u64 = 1024;
+pub const MIB: u64 = 1024 * 1024;
+pub const GIB: u64 = 1024 * MIB;
+pub const KIB: u64 = 1024;
 
 /// A size, in KiB below 1 MiB.
-pub(crate) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     match bytes {
         ..MIB => format!("{} KiB", bytes / KIB),
         _ => format!("{} MiB", bytes / MIB),
@@ -84,7 +81,7 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// Runs a bench, or the part of it that the command line names.
-pub(crate) fn run(
+pub fn run(
     name: &str,
     parts: &[(&str, Part)],
     bench: fn(&Settings, &mut Report) -> Outcome<()>,
@@ -102,6 +99,24 @@ pub(crate) fn run(
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts a part of this bench.
+pub fn part<A: AsRef<OsStr>>(part: &str, arguments: &[A]) -> Process {
+    let program = env::current_exe().expect("the bench is a program");
+    Process::of(part, Command::new(program).arg(PART).arg(part).args(arguments))
+}
+
+/// Keeps the first thread of a process on one core, if that core may be used.
+pub fn pin(process: &Process, core: usize) {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    let _ = sched_setaffinity(Some(process.pid()), &cores);
+}
+
+/// Gives a process the usual priority, if it was started with another.
+pub fn set_usual_priority(process: &Process) {
+    let _ = setpriority_process(Some(process.pid()), 0);
 }
 
 fn run_part(parts: &[(&str, Part)], part: &str, arguments: &[String]) -> Outcome<()> {

@@ -3,22 +3,22 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Outcome, Process, Usage};
+use crate::{Process, Usage};
 
 /// Shares a folder. Arguments: the folder.
-pub(crate) const UPLOADER: &str = "stop-and-wait-uploader";
+pub const UPLOADER: &str = "stop-and-wait-uploader";
 /// Fetches files. Arguments: the address, the folder, the names.
-pub(crate) const DOWNLOADER: &str = "stop-and-wait-downloader";
+pub const DOWNLOADER: &str = "stop-and-wait-downloader";
 /// How long the reference is busy with a KiB beside what this peer needs for it anyway, in
 /// microseconds: it sent about 5 MB/s, and took some 80 MB/s in large chunks.
 const REFERENCE_UPLOADER_PACE_US: u32 = 95;
 const REFERENCE_DOWNLOADER_PACE_US: u32 = 6;
 
-const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/kit/stop_and_wait.py");
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/stop_and_wait.py");
 
 /// How fast one is.
 #[derive(Clone, Copy)]
-pub(crate) enum Pace {
+pub enum Pace {
     /// As fast as the reference.
     Reference,
     /// As fast as it can.
@@ -26,22 +26,21 @@ pub(crate) enum Pace {
 }
 
 /// Starts an uploader or a downloader.
-pub(crate) fn start(pace: Pace, part: &str, arguments: &[&str]) -> Outcome<Process> {
+pub fn start(pace: Pace, part: &str, arguments: &[&str]) -> Process {
     let pace_us = match pace {
         Pace::Full => 0,
         Pace::Reference if part == UPLOADER => REFERENCE_UPLOADER_PACE_US,
         Pace::Reference => REFERENCE_DOWNLOADER_PACE_US,
     };
     let mut command = Command::new("python3");
-    command.arg(PYTHON).arg(pace_us.to_string()).arg(part).args(arguments);
-    Process::start(part, command)
+    Process::of(part, command.arg(PYTHON).arg(pace_us.to_string()).arg(part).args(arguments))
 }
 
 /// Waits for the end of a downloader; how long it took, and what it cost, without its start.
-pub(crate) fn await_done(mut downloader: Process) -> Outcome<(Duration, Usage)> {
-    let (begun, _) = downloader.await_stdout("begun")?;
-    let before = downloader.usage()?;
-    let (done, _) = downloader.await_stdout("done")?;
-    let ended = downloader.await_success()?;
-    Ok((done.saturating_duration_since(begun), ended.usage.since(before)))
+pub fn await_done(downloader: &Process) -> (Duration, Usage) {
+    let (begun, _) = downloader.await_stdout("begun");
+    let before = downloader.usage();
+    let (done, _) = downloader.await_stdout("done");
+    let ended = downloader.await_success();
+    (done.saturating_duration_since(begun), ended.usage.since(before))
 }

@@ -14,11 +14,11 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
 
-use super::messages::{Count, EOF_BYTES, acknowledgment, digest_of, request, text};
-use super::{DEADLINE, Outcome, Process};
+use crate::{Outcome, Process, part, pin};
+use kit::messages::{self, Count, EOF_BYTES, acknowledgment, digest_of, request, text};
 
-pub(super) const DOWNLOADS: &str = "downloads";
-pub(super) const IDLE: &str = "idle";
+pub const DOWNLOADS: &str = "downloads";
+pub const IDLE: &str = "idle";
 
 const OUR_ID: u32 = 4_000_000_000;
 const CHECKED: &str = "checked ";
@@ -26,7 +26,7 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// What the downloads are to do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Until<'a> {
+pub enum Until<'a> {
     /// Each fetches the file once.
     Once,
     /// The same, and each compares the checksum of what came with the one it was sent and
@@ -37,41 +37,41 @@ pub(crate) enum Until<'a> {
 }
 
 /// Downloads that run.
-pub(crate) struct Downloads(Process);
+pub struct Downloads(Process);
 
 /// What became of them.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Drunk {
+pub struct Drunk {
     /// Data a second over all of them.
-    pub(crate) mb_per_s: f64,
+    pub mb_per_s: f64,
     /// Time on a core.
-    pub(crate) cpu: Duration,
+    pub cpu: Duration,
 }
 
 impl Downloads {
     /// Makes all the connections, and begins.
-    pub(crate) fn start(address: &str, name: &str, count: usize, until: Until) -> Outcome<Self> {
+    pub fn start(address: &str, name: &str, count: usize, until: Until) -> Outcome<Self> {
         let until = match until {
             Until::Once => "once".to_owned(),
             Until::Checked(original) => format!("{CHECKED}{}", digest_of(&fs::read(original)?)),
             Until::Milliseconds(ms) => ms.to_string(),
         };
-        Ok(Self(Process::part(DOWNLOADS, &[address, name, &count.to_string(), &until])?))
+        Ok(Self(part(DOWNLOADS, &[address, name, &count.to_string(), &until])))
     }
 
     /// Keeps them on one core.
-    pub(crate) fn pin(&self, core: usize) {
-        self.0.pin(core);
+    pub fn pin(&self, core: usize) {
+        pin(&self.0, core);
     }
 
     /// Waits until the first data came.
-    pub(crate) fn await_data(&self) -> Outcome<()> {
-        self.0.await_stdout("data").map(|_| ())
+    pub fn await_data(&self) {
+        self.0.await_stdout("data");
     }
 
-    pub(crate) fn finish(mut self) -> Outcome<Drunk> {
-        let (_, line) = self.0.await_stdout("moved ")?;
-        let ended = self.0.await_success()?;
+    pub fn finish(self) -> Outcome<Drunk> {
+        let (_, line) = self.0.await_stdout("moved ");
+        let ended = self.0.await_success();
         let numbers: Vec<f64> =
             line.split(' ').skip(1).map(str::parse).collect::<Result<_, _>>()?;
         let [bytes, seconds] = numbers[..] else { return Err("not two numbers".into()) };
@@ -80,10 +80,10 @@ impl Downloads {
 }
 
 /// Connections that say nothing, until they are dropped.
-pub(crate) fn start_idle(address: &str, count: usize) -> Outcome<Process> {
-    let process = Process::part(IDLE, &[address, &count.to_string()])?;
-    process.await_stdout("connected")?;
-    Ok(process)
+pub fn start_idle(address: &str, count: usize) -> Process {
+    let process = part(IDLE, &[address, &count.to_string()]);
+    process.await_stdout("connected");
+    process
 }
 
 struct Download<'a> {
@@ -97,7 +97,7 @@ struct Download<'a> {
 }
 
 /// Arguments: the address, the name, how many, and until when.
-pub(super) fn downloads(arguments: &[String]) -> Outcome<()> {
+pub fn downloads(arguments: &[String]) -> Outcome<()> {
     let [address, name, count, until] = arguments else { return Err("four arguments".into()) };
     let expected = until.strip_prefix(CHECKED);
     let time: Option<Duration> = until.parse().ok().map(Duration::from_millis);
@@ -172,7 +172,7 @@ impl Download<'_> {
             if self.begun.len() == whole {
                 match is_eof {
                     true => self.end()?,
-                    false => self.chunk_left_bytes = super::messages::int(&self.begun, 1).into(),
+                    false => self.chunk_left_bytes = messages::int(&self.begun, 1).into(),
                 }
                 self.begun.clear();
             }
@@ -193,7 +193,7 @@ impl Download<'_> {
 }
 
 /// Arguments: the address, how many.
-pub(super) fn idle(arguments: &[String]) -> Outcome<()> {
+pub fn idle(arguments: &[String]) -> Outcome<()> {
     let [address, count] = arguments else { return Err("two arguments".into()) };
     take_all_descriptors();
     let mut streams = Vec::new();
@@ -202,12 +202,12 @@ pub(super) fn idle(arguments: &[String]) -> Outcome<()> {
     }
     println!("connected");
     loop {
-        thread::sleep(DEADLINE);
+        thread::park();
     }
 }
 
 /// Takes as many descriptors as the system allows; gives how many those are.
-pub(crate) fn take_all_descriptors() -> usize {
+pub fn take_all_descriptors() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // If that is not granted, what there is has to do.
