@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 
-use bench_kit::content::{names, noise};
+use bench_kit::content::names;
 use bench_kit::{Bound, MIB, Outcome, Place, Report, Settings, Table, World};
+use kit::content;
 use kit::messages::OFFER_BYTES;
 
 /// What the peer shares.
@@ -46,7 +47,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         let shared = folder.path().join(format!("peer-{id}"));
         fs::create_dir(&shared)?;
         for (seed, name) in (0..).zip(names(&format!("file-{id}"), files)) {
-            fs::write(shared.join(name), noise(seed, FILE_BYTES))?;
+            fs::write(shared.join(name), content(seed, FILE_BYTES))?;
         }
         let plan = world.peer(id, &shared).option("--broadcast", &broadcast);
         // The usual interval.

@@ -21,7 +21,7 @@ use rustix::net::sockopt;
 use rustix::process::Signal;
 use sha2::{Digest, Sha256};
 
-use bench_kit::content::{names, noise};
+use bench_kit::content::names;
 use bench_kit::probe::Answers;
 use bench_kit::turns::{self, Turns};
 use bench_kit::{
@@ -29,6 +29,7 @@ use bench_kit::{
     rounds,
 };
 use kit::DEADLINE;
+use kit::content;
 use kit::messages::{OFFER_BYTES, int, text};
 
 const FILES: usize = 10_000;
@@ -67,9 +68,9 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         report.say(&format!("{file_bytes} bytes a file: the disk has no more room"));
     }
     for (seed, name) in (0..).zip(names("file", FILES)) {
-        fs::write(shared.join(name), noise(seed, file_bytes as usize))?;
+        fs::write(shared.join(name), content(seed, file_bytes as usize))?;
     }
-    fs::write(shared.join(SMALL_FILE), noise(1, SMALL_FILE_BYTES))?;
+    fs::write(shared.join(SMALL_FILE), content(1, SMALL_FILE_BYTES))?;
     let bytes = FILES as u64 * file_bytes + SMALL_FILE_BYTES as u64;
     let cache = folder.path().join("cache");
     let offer_interval = settings.choose("5s", "1s");
@@ -307,7 +308,7 @@ fn cost(bytes: u64, work: impl FnOnce() -> Outcome<()>) -> Outcome<(f64, f64)> {
 
 /// SHA-256 of one buffer, over and over; `each` is called after each time.
 fn hash_over_and_over(bytes: u64, mut each: impl FnMut()) {
-    let buffer = noise(1, SLICE_BYTES);
+    let buffer = content(1, SLICE_BYTES);
     let mut hash = Sha256::new();
     for _ in 0..bytes / SLICE_BYTES as u64 {
         hash.update(&buffer);

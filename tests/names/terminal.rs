@@ -4,21 +4,16 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use kit::oracle;
-use rustix::net::{AddressFamily, SocketType, sockopt};
-use rustix::process::{Pid, Signal, kill_process};
+use kit::{DEADLINE, Launch, Process, Server, World, await_some, oracle};
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::corpus::hostile;
 
-/// How long anything is waited for: it tells a hang from a success and measures nothing.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// What a terminal would act on, each with a word to find it by.
 const TEXTS: [&str; 5] = [
     "first\u{1b}[2J\u{1b}]0;title\u{7}",
@@ -29,124 +24,56 @@ const TEXTS: [&str; 5] = [
 ];
 
 /// A process whose output goes to files, so that each byte of it can be looked at.
-struct Process {
-    child: Child,
-    stdout: PathBuf,
-    stderr: PathBuf,
+struct Watched {
+    process: Process,
+    files: [PathBuf; 2],
 }
 
-impl Process {
-    fn start(folder: &Path, name: &str, arguments: &[OsString]) -> Self {
-        let stdout = folder.join(format!("{name}.out"));
-        let stderr = folder.join(format!("{name}.err"));
-        let child = Command::new(env!("CARGO_BIN_EXE_p2pfs"))
-            .args(arguments)
-            .current_dir(folder)
-            .env_remove("HOME")
-            .env_remove("XDG_CACHE_HOME")
-            .stdin(Stdio::null())
-            .stdout(File::create(&stdout).unwrap())
-            .stderr(File::create(&stderr).unwrap())
-            .spawn()
-            .unwrap();
-        Self { child, stdout, stderr }
+impl Watched {
+    fn start(world: &World, name: &str, launch: Launch) -> Self {
+        let files = ["out", "err"].map(|stream| world.path().join(format!("{name}.{stream}")));
+        let [stdout, stderr] = files.each_ref().map(|path| File::create(path).unwrap());
+        Self { process: launch.stdout(stdout).stderr(stderr).start_as(name), files }
     }
 
-    /// Everything that was printed so far.
-    #[track_caller]
-    fn raw(&self) -> String {
-        let bytes = [&self.stdout, &self.stderr].map(|path| fs::read(path).unwrap()).concat();
-        String::from_utf8(bytes).expect("what is printed is UTF-8")
-    }
-
-    /// The same, all of which has to be printable.
+    /// Returns everything that was printed so far, all of which has to be printable.
     #[track_caller]
     fn printed(&self) -> String {
-        let text = self.raw();
+        let bytes = self.files.each_ref().map(|path| fs::read(path).unwrap()).concat();
+        let text = String::from_utf8(bytes).expect("what is printed is UTF-8");
         text.split('\n').for_each(oracle::assert_printable);
         text
     }
 
     #[track_caller]
     fn await_printed(&self, what: &str) -> String {
-        let begin = Instant::now();
-        loop {
-            let printed = self.printed();
-            if printed.contains(what) {
-                return printed;
-            }
-            assert!(begin.elapsed() < DEADLINE, "waited in vain for {what:?} in:\n{printed}");
-            sleep(Duration::from_millis(10));
-        }
+        await_some(what, || Some(self.printed()).filter(|printed| printed.contains(what)))
     }
 
     /// Waits for the line `listening ADDRESS:PORT`.
     #[track_caller]
     fn await_listening(&self) -> SocketAddrV4 {
-        let begin = Instant::now();
-        loop {
-            let printed = fs::read_to_string(&self.stdout).unwrap();
-            if let Some(line) = printed.strip_suffix('\n') {
-                return line.strip_prefix("listening ").unwrap().parse().unwrap();
-            }
-            assert!(begin.elapsed() < DEADLINE, "it does not listen:\n{}", self.printed());
-            sleep(Duration::from_millis(10));
-        }
+        let line = await_some("it listens", || {
+            fs::read_to_string(&self.files[0]).unwrap().strip_suffix('\n').map(str::to_owned)
+        });
+        line.strip_prefix("listening ").unwrap().parse().unwrap()
     }
 
-    /// Waits for its end; gives the exit code and all that was printed.
+    /// Ends it; returns what it has printed.
     #[track_caller]
-    fn await_end(&mut self) -> (Option<i32>, String) {
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code(), self.printed());
-            }
-            assert!(begin.elapsed() < DEADLINE, "it does not end:\n{}", self.printed());
-            sleep(Duration::from_millis(10));
-        }
-    }
-
-    #[track_caller]
-    fn stop(&mut self) -> String {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        let (code, printed) = self.await_end();
-        assert_eq!(code, Some(143));
-        printed
+    fn stop(&self) -> String {
+        self.process.stop();
+        self.printed()
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail if it has ended, which is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A peer's command line; it shares the folder `shared` in this one.
-fn peer(folder: &Path, registry: SocketAddrV4, offers: &UdpSocket) -> Vec<OsString> {
-    let shared = folder.join("shared");
-    fs::create_dir_all(&shared).unwrap();
-    let broadcast = broadcast(offers).to_string();
-    let registry = registry.to_string();
-    let mut arguments: Vec<OsString> =
-        ["peer", "-vv", "--id", "1", "--port", "0", "--registry", &registry, "--broadcast"]
-            .map(OsString::from)
-            .to_vec();
-    arguments.extend([broadcast.into(), "--dir".into(), shared.into()]);
-    arguments
-}
-
-/// A socket on an offer port that nobody else has, to be shared with peers.
-fn offer_socket() -> UdpSocket {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    sockopt::set_socket_reuseaddr(&socket, true).unwrap();
-    socket
-}
-
-fn broadcast(offers: &UdpSocket) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), offers.local_addr().unwrap().port())
+/// A peer that tells all it does; it shares the folder `shared`.
+fn peer(world: &World, name: &str, registry: SocketAddrV4) -> Watched {
+    world.folder("shared", &[]);
+    let broadcast = world.broadcast().to_string();
+    let line = ["peer", "-vv", "--id=1", "--port=0", "--dir=shared", "--broadcast", &broadcast];
+    let launch = world.program(&line).arguments(&["--registry", &registry.to_string()]);
+    Watched::start(world, name, launch)
 }
 
 /// The loopback has many addresses; the log limits the lines about each.
@@ -184,19 +111,21 @@ fn say(from: Ipv4Addr, to: SocketAddrV4, message: &[u8]) {
 }
 
 /// Offers a legal name, another one each time, until it is shown: as it is.
-fn await_legal_offer(peer: &Process, to: SocketAddrV4) {
-    let speaker = UdpSocket::bind((some_address(0), 0)).unwrap();
-    speaker.set_broadcast(true).unwrap();
-    let begin = Instant::now();
-    for number in 0.. {
+fn await_legal_offer(peer: &Watched, to: SocketAddrV4) {
+    let speaker = speaker(0);
+    let mut number = 0;
+    await_some("the offer is shown", || {
+        number += 1;
         speaker.send_to(&offer(format!("résumé 日本 {number}.pdf").as_bytes()), to).unwrap();
-        sleep(Duration::from_millis(50));
-        let printed = peer.printed();
-        if printed.contains("peer 9 offers résumé 日本 ") {
-            return;
-        }
-        assert!(begin.elapsed() < DEADLINE, "the offer is not shown:\n{printed}");
-    }
+        peer.printed().contains("peer 9 offers résumé 日本 ").then_some(())
+    });
+}
+
+/// A socket that may broadcast, on one of many addresses.
+fn speaker(number: usize) -> UdpSocket {
+    let socket = UdpSocket::bind((some_address(number), 0)).unwrap();
+    socket.set_broadcast(true).unwrap();
+    socket
 }
 
 /// Every tenth hostile name, and the texts.
@@ -207,32 +136,29 @@ fn some_hostile() -> Vec<Vec<u8>> {
 
 #[test]
 fn names_in_offers_requests_and_the_folder_are_shown_safely() {
-    let world = tempfile::tempdir().unwrap();
-    let offers = offer_socket();
-    let listen = ["registry", "-vv", "--listen", "127.0.0.1:0"].map(OsString::from);
-    let mut registry = Process::start(world.path(), "registry", &listen);
+    let world = World::new();
+    let listen = world.program(&["registry", "-vv", "--listen", "127.0.0.1:0"]);
+    let registry = Watched::start(&world, "registry", listen);
     let registry_address = registry.await_listening();
-    let arguments = peer(world.path(), registry_address, &offers);
+    let shared = world.folder("shared", &[]);
     for name in some_hostile() {
         if !name.contains(&b'/') && !name.contains(&0) && !name.is_empty() && name.len() < 200 {
             // Some, such as `..`, are there already and are folders.
-            let _ = fs::write(world.path().join("shared").join(OsStr::from_bytes(&name)), b"x");
+            let _ = fs::write(shared.join(OsStr::from_bytes(&name)), b"x");
         }
     }
-    let mut peer = Process::start(world.path(), "peer", &arguments);
+    let peer = peer(&world, "peer", registry_address);
     let peer_address = peer.await_listening();
 
     for (number, name) in some_hostile().iter().enumerate() {
         let from = some_address(number);
-        let speaker = UdpSocket::bind((from, 0)).unwrap();
-        speaker.set_broadcast(true).unwrap();
-        speaker.send_to(&offer(name), broadcast(&offers)).unwrap();
+        speaker(number).send_to(&offer(name), world.broadcast()).unwrap();
         say(from, peer_address, &request(name));
         say(from, registry_address, &[b"X", &name[..]].concat());
         say(from, registry_address, b"S\x1b");
     }
     say(some_address(0), peer_address, &request(b"not shared"));
-    await_legal_offer(&peer, broadcast(&offers));
+    await_legal_offer(&peer, world.broadcast());
     let printed = peer.stop();
     for part in ["dropped a datagram", "closed the connection", "control character"] {
         assert!(printed.contains(part), "{part:?} is not in:\n{printed}");
@@ -243,36 +169,31 @@ fn names_in_offers_requests_and_the_folder_are_shown_safely() {
 #[test]
 fn the_words_of_a_registry_are_shown_safely() {
     for text in TEXTS {
-        let world = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let std::net::SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!() };
+        let world = World::new();
         let refusal = [b"SE", &field(text.as_bytes())[..]].concat();
         // The first registration is accepted and lost, the second refused; then, of a peer
         // that starts anew, the first.
-        let serving = thread::spawn(move || {
-            for answers in [[&b"SR\0\0\0\x01"[..]], [&refusal], [&refusal]] {
-                let (mut stream, _) = listener.accept().unwrap();
-                stream.read_exact(&mut [0; 10]).unwrap();
-                answers.iter().for_each(|answer| stream.write_all(answer).unwrap());
+        let is_first = AtomicBool::new(true);
+        let registry = Server::start(move |mut stream, _| {
+            let accepted = is_first.swap(false, Ordering::SeqCst);
+            let answer = if accepted { &b"SR\0\0\0\x01"[..] } else { &refusal };
+            if stream.read_exact(&mut [0; 10]).is_ok() {
+                stream.write_all(answer).unwrap();
             }
         });
         let word = text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap();
-        let offers = offer_socket();
-        let arguments = peer(world.path(), address, &offers);
-        let mut first = Process::start(world.path(), "first", &arguments);
+        let first = peer(&world, "first", registry.address);
         first.await_printed(&format!("refused us: {word}"));
-        drop(first.stop());
-        let mut second = Process::start(world.path(), "second", &arguments);
-        let (code, printed) = second.await_end();
-        assert_eq!(code, Some(7), "{printed}");
-        assert!(printed.contains(word), "{printed}");
-        serving.join().unwrap();
+        first.stop();
+        let second = peer(&world, "second", registry.address);
+        assert_eq!(second.process.await_exit_code(), 7, "{}", second.printed());
+        assert!(second.printed().contains(word), "{}", second.printed());
     }
 }
 
 #[test]
 fn what_is_wrong_with_the_command_line_is_shown_safely() {
-    let world = tempfile::tempdir().unwrap();
+    let world = World::new();
     let texts = some_hostile().into_iter().step_by(10).filter(|text| !text.contains(&0));
     for text in texts.chain([b"\x1b[2J\xff".to_vec(), b"x\n\x1b]0;t\x07".to_vec()]) {
         let with =
@@ -285,10 +206,11 @@ fn what_is_wrong_with_the_command_line_is_shown_safely() {
             vec!["peer".into(), "--id=1".into(), "--port=0".into(), with("--dir=/nowhere/")],
             vec!["peer".into(), "--id=1".into(), "--port=0".into(), with("--nothing")],
         ] {
-            let mut process = Process::start(world.path(), "p2pfs", &arguments);
-            let (code, printed) = process.await_end();
-            assert_eq!(code, Some(2), "{arguments:?}: {printed}");
-            assert_eq!(printed.lines().count(), 1, "{arguments:?}: {printed}");
+            let arguments: Vec<OsString> = arguments;
+            let watched = Watched::start(&world, "p2pfs", Launch::new(world.path(), &arguments));
+            let code = watched.process.await_exit_code();
+            assert_eq!(code, 2, "{arguments:?}: {}", watched.printed());
+            assert_eq!(watched.printed().lines().count(), 1, "{}", watched.printed());
         }
     }
 }

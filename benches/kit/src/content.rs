@@ -1,35 +1,22 @@
 //! What is in the files, and whether it arrived.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
+use kit::content;
 use rustix::fs::syncfs;
 
-use crate::Outcome;
+use crate::{MIB, Outcome};
 
 /// Writes a file of noise, which no file system and no link makes smaller.
 pub fn write_noise(path: &Path, seed: u64, len_bytes: u64) -> io::Result<()> {
-    let mut file = BufWriter::with_capacity(1024 * 1024, File::create_new(path)?);
-    let mut noise = Noise::new(seed);
-    let mut left_bytes = len_bytes;
-    while left_bytes > 0 {
-        let word = noise.next().to_le_bytes();
-        let len = left_bytes.min(8);
-        file.write_all(&word[..len as usize])?;
-        left_bytes -= len;
+    let mut file = File::create_new(path)?;
+    for (at, number) in (0..len_bytes).step_by(MIB as usize).zip(0..) {
+        let len = (len_bytes - at).min(MIB);
+        file.write_all(&content((seed << 20) + number, len as usize))?;
     }
-    file.flush()
-}
-
-/// Bytes of noise.
-pub fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut noise = Noise::new(seed);
-    let mut bytes = vec![0; len];
-    for word in bytes.chunks_mut(8) {
-        word.copy_from_slice(&noise.next().to_le_bytes()[..word.len()]);
-    }
-    bytes
+    Ok(())
 }
 
 /// The names `PREFIX-00000`, `PREFIX-00001`, ...
@@ -73,21 +60,5 @@ fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
         if a[..len] != b[..len] {
             return Ok(false);
         }
-    }
-}
-
-/// xorshift.
-struct Noise(u64);
-
-impl Noise {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
     }
 }
