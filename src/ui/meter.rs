@@ -146,28 +146,17 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddrV4;
-
     use super::*;
-    use crate::wire::PeerId;
-    use crate::wire::v0::FileName;
+    use crate::ui::scene::{DOWNLOAD, snapshot, transfer};
 
     #[test]
     fn the_rate_is_that_of_the_last_seconds_and_a_stall_leaves_no_trace_in_it() {
         let began = Instant::now();
         let at = |milliseconds| began + Duration::from_millis(milliseconds);
         let sample = |meter: &mut Meter, now, moved_at, bytes| {
-            let transfer = Transfer {
-                connection: ConnectionId::from_bits(1),
-                path: FileName::new("file").unwrap().into(),
-                direction: Direction::In { peer: PeerId(1) },
-                address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
-                began,
-                moved_at: at(moved_at),
-                bytes,
-            };
-            let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
-            meter.sample(at(now), &snapshot, (&Work::default(), Duration::ZERO));
+            let begun = transfer("file", DOWNLOAD, began);
+            let running = snapshot(Transfer { moved_at: at(moved_at), bytes, ..begun });
+            meter.sample(at(now), &running, (&Work::default(), Duration::ZERO));
             meter.running().next().unwrap().bytes_per_second
         };
         let mut meter = Meter::default();

@@ -21,6 +21,8 @@ mod meter;
 mod progress;
 mod report_event;
 mod report_log;
+#[cfg(test)]
+mod scene;
 pub mod schema;
 pub mod stdout;
 mod work;
@@ -234,38 +236,34 @@ fn is_due(due: &mut Option<Instant>, now: Instant) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddrV4;
     use std::time::Duration;
 
+    use super::scene::{ADDRESS, DOWNLOAD, snapshot, transfer};
     use super::*;
-    use crate::node::{ConnectionId, Direction, Transfer};
+    use crate::node::Transfer;
     use crate::wire::PeerId;
     use crate::wire::v0::FileName;
 
+    /// A peer begins to fetch a file.
+    fn begin(ui: &mut Ui, now: Instant) {
+        let mut paths = Paths::default();
+        let (path, peer) = (paths.intern_name(FileName::new("file").unwrap()), PeerId(7));
+        ui.report(now, &Report::OfferSeen { path, peer }, &paths);
+        assert_eq!(ui.poll_timeout(), None);
+        ui.report(now, &Report::DownloadStarted { path, peer, address: ADDRESS }, &paths);
+        assert!(ui.poll_timeout().is_some_and(|due| due > now));
+    }
+
     #[test]
     fn it_wakes_the_loop_only_while_something_runs() {
-        let (name, peer) = (FileName::new("file").unwrap(), PeerId(1));
-        let mut paths = Paths::default();
-        let path = paths.intern_name(name);
-        let address = SocketAddrV4::new([192, 0, 2, 1].into(), 1);
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         for (json, has_progress) in [(true, false), (false, true), (true, true)] {
-            let show = Show { json, has_progress, has_metrics: false };
-            let mut ui = Ui::new("test".into(), show);
-            ui.report(at(0), &Report::OfferSeen { path, peer }, &paths);
-            assert_eq!(ui.poll_timeout(), None);
+            let mut ui = Ui::new("test".into(), Show { json, has_progress, has_metrics: false });
             for round in [10, 100] {
-                ui.report(at(round), &Report::DownloadStarted { path, peer, address }, &paths);
-                let (direction, connection) = (Direction::In { peer }, ConnectionId::from_bits(1));
-                let (began, bytes) = (at(round), 1000);
-                let moved_at = began;
-                let path = name.into();
-                let transfer =
-                    Transfer { connection, path, direction, address, began, moved_at, bytes };
-                let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
-                assert!(ui.poll_timeout().is_some_and(|due| due > at(round)));
-                ui.sample(at(round + 5), &snapshot, &Work::default());
+                begin(&mut ui, at(round));
+                let running = snapshot(transfer("file", DOWNLOAD, at(round)));
+                ui.sample(at(round + 5), &running, &Work::default());
                 assert!(ui.poll_timeout().is_some_and(|due| due > at(round + 5)));
                 ui.sample(at(round + 10), &Snapshot::default(), &Work::default());
                 assert_eq!(ui.poll_timeout(), None);
@@ -277,36 +275,23 @@ mod tests {
 
     #[test]
     fn it_samples_when_a_transfer_becomes_stalled_and_often_enough_to_know_its_rate() {
-        let (name, peer) = (FileName::new("file").unwrap(), PeerId(1));
-        let mut paths = Paths::default();
-        let path = paths.intern_name(name);
-        let address = SocketAddrV4::new([192, 0, 2, 1].into(), 1);
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let show = Show { json: false, has_progress: true, has_metrics: false };
         let mut ui = Ui::new("test".into(), show);
         ui.progress = Some(Progress::Logged);
-        ui.report(at(0), &Report::DownloadStarted { path, peer, address }, &paths);
-        let (direction, connection) = (Direction::In { peer }, ConnectionId::from_bits(1));
-        let (began, moved_at, bytes) = (at(0), at(1300), 1000);
-        let path = name.into();
-        let transfer = Transfer { connection, path, direction, address, began, moved_at, bytes };
-        let snapshot = Snapshot { transfers: vec![transfer], ..Snapshot::default() };
+        begin(&mut ui, start);
+        let transfer = Transfer { moved_at: at(1300), ..transfer("file", DOWNLOAD, start) };
+        let running = snapshot(transfer);
         let mut samples = Vec::new();
         while let Some(due) = ui.next_sample().filter(|due| *due <= at(7000)) {
             let told_before = ui.progress_due;
-            ui.sample(due, &snapshot, &Work::default());
+            ui.sample(due, &running, &Work::default());
             samples.push(((due - start).as_millis(), ui.progress_due != told_before));
         }
-        let expected = [
-            (1000, false),
-            (2000, false),
-            (3000, false),
-            (4000, false),
-            (5000, true),
-            (6000, false),
-            (6300, true),
-        ];
-        assert_eq!(samples, expected);
+        // When, and whether a line is logged then.
+        let [quiet, told] = [false, true];
+        let seconds = [(1000, quiet), (2000, quiet), (3000, quiet), (4000, quiet), (5000, told)];
+        assert_eq!(samples, [&seconds[..], &[(6000, quiet), (6300, told)]].concat());
     }
 }

@@ -286,6 +286,7 @@ mod tests {
     use super::*;
     use crate::node::{ConnectionId, Paths, Snapshot, Transfer};
     use crate::ui::meter::Meter;
+    use crate::ui::scene::{ADDRESS, DOWNLOAD, transfer};
     use crate::ui::work::Work;
     use crate::wire::PeerId;
     use crate::wire::v0::FileName;
@@ -294,12 +295,9 @@ mod tests {
         let began = Instant::now();
         let transfer = |n: usize| Transfer {
             connection: ConnectionId::from_bits(n as u64),
-            path: FileName::new(name).unwrap().into(),
-            direction,
             address: SocketAddrV4::new([192, 168, 100, 200].into(), 50_000),
-            began,
-            moved_at: began,
             bytes: 3 << 20,
+            ..transfer(name, direction, began)
         };
         let transfers = (0..count).map(transfer).collect();
         let mut meter = Meter::default();
@@ -347,7 +345,7 @@ mod tests {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let path = Paths::default().intern_name(FileName::new("f").unwrap());
-        let to = SocketAddrV4::new([192, 0, 2, 1].into(), 1);
+        let to = ADDRESS;
         let mut totals = Totals::default();
         totals.count(at(0), &Report::UploadStarted { path, to, size_bytes: 1 });
         let elapsed = Duration::from_millis(10);
@@ -362,24 +360,17 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_shows_the_other_side_and_the_limit_and_a_narrow_one_only_the_rate() {
-        let meter = meter(1, "talk.pdf", Direction::In { peer: PeerId(7) });
+        let meter = meter(1, "talk.pdf", DOWNLOAD);
         let running: Vec<_> = meter.running().collect();
         let totals = Totals { files_in: 1, bytes_in: 1 << 20, ..Totals::default() };
         let view = View { now: Instant::now(), totals: &totals, jobs_open: 2, running: &running };
-        let lines = view.lines(80, 24);
-        let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
-        assert_eq!(
-            lines,
-            [
-                "talk.pdf                 3.00 MiB    1.50 MiB/s from peer 7          other side",
-                "1 of 3 files, 4.00 MiB, 1.50 MiB/s, 0 s",
-            ]
-        );
-        let lines = view.lines(40, 24);
-        let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
-        assert_eq!(
-            lines,
-            ["talk.pdf         3.00 MiB    1.50 MiB/s", "1 of 3 files, 4.00 MiB, 1.50 MiB/s, 0 s",]
-        );
+        for (width, shown) in [
+            (80, "talk.pdf                 3.00 MiB    1.50 MiB/s from peer 7          other side"),
+            (40, "talk.pdf         3.00 MiB    1.50 MiB/s"),
+        ] {
+            let lines = view.lines(width, 24);
+            let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
+            assert_eq!(lines, [shown, "1 of 3 files, 4.00 MiB, 1.50 MiB/s, 0 s"]);
+        }
     }
 }

@@ -98,35 +98,18 @@ impl fmt::Display for Limit {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddrV4;
     use std::time::Instant;
 
     use super::*;
-    use crate::node::ConnectionId;
-    use crate::wire::PeerId;
-    use crate::wire::v0::FileName;
-
-    const DOWNLOAD: Direction = Direction::In { peer: PeerId(1) };
-
-    fn transfer(direction: Direction) -> Transfer {
-        let began = Instant::now();
-        Transfer {
-            connection: ConnectionId::from_bits(1),
-            path: FileName::new("file").unwrap().into(),
-            direction,
-            address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
-            began,
-            moved_at: began,
-            bytes: 1,
-        }
-    }
+    use crate::ui::scene::{DOWNLOAD, transfer};
 
     /// Returns the waits after a second in which the loop spent these tenths idle, on the disk
     /// and hashing.
     fn after(waits: Waits, direction: Direction, still_ms: u64, tenths: [u64; 3]) -> Waits {
         let [idle, disk, hash] = tenths.map(|tenths| Duration::from_millis(tenths * 100));
         let did = (&Work { idle, disk, hash }, Duration::from_secs(1));
-        waits.after(did, &transfer(direction), Duration::from_millis(still_ms))
+        let transfer = transfer("file", direction, Instant::now());
+        waits.after(did, &transfer, Duration::from_millis(still_ms))
     }
 
     #[test]

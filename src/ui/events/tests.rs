@@ -12,6 +12,7 @@ use crate::proto::control::News;
 use crate::ui::facts::{Facts, LoopCounts};
 use crate::ui::meter::Meter;
 use crate::ui::progress::Totals;
+use crate::ui::scene::{ADDRESS, DOWNLOAD, transfer};
 use crate::ui::schema::{COMMON, FieldKind};
 use crate::ui::work::Work;
 use crate::wire::control::Fetched;
@@ -112,17 +113,13 @@ const METRICS: &[&str] = &[
     "p2pfs_longest_sync_seconds 0.016500",
 ];
 
-fn address() -> SocketAddrV4 {
-    SocketAddrV4::new([192, 0, 2, 1].into(), 5000)
-}
-
 /// The lines of all reports that have any.
 fn reported() -> Vec<String> {
     let mut paths = Paths::default();
     let [path, other] =
         ["a \u{e9}", "a \u{e9} (1)"].map(|n| paths.intern_name(FileName::new(n).unwrap()));
     let peer = PeerId(7);
-    let [address, registry, from, to] = [address(); 4];
+    let [address, registry, from, to] = [ADDRESS; 4];
     let reason = CloseReason::Broken(io::ErrorKind::ConnectionRefused);
     let (retry_in, size_bytes) = (Duration::from_millis(1500), 1 << 60);
     let elapsed = Duration::from_micros(12_345_678);
@@ -177,12 +174,12 @@ fn told(heard: &HeardOffer) -> Vec<String> {
     let now = heard.heard_at + Duration::from_millis(250);
     let odd = "\0\t\u{8}\u{c}\r\u{1f}\u{7f}\u{85}\u{202e}\u{e0001}/\u{1f600}";
     let events = [
-        Event::Listening { address: text(address()) },
+        Event::Listening { address: text(ADDRESS) },
         Event::Sharing { folder: text("a folder"), files: 3, skipped: 1 },
         Event::FileSkipped { name: text(odd), reason: text(FileError::Missing) },
         Event::Dropped { events: 3 },
         Event::of_offer(heard, None, now),
-        Event::of_offer(heard, Some(address()), now),
+        Event::of_offer(heard, Some(ADDRESS), now),
         Event::of_offer_gone(&heard.offer),
         Event::of_exit(ExitCode::Done, None),
         Event::of_exit(ExitCode::Usage, Some("no \"file\"")),
@@ -206,7 +203,7 @@ fn examined() -> Vec<String> {
     let interface =
         |broadcast: Option<&str>, to: Option<SocketAddrV4>, error: Option<&str>| Event::Interface {
             name: text("eth0"),
-            address: text(address().ip()),
+            address: text(ADDRESS.ip()),
             prefix_length: 24,
             broadcast: broadcast.map(text),
             up: true,
@@ -231,8 +228,8 @@ fn examined() -> Vec<String> {
         registry(Some(1_000_000), None),
         registry(None, Some("gone")),
         interface(None, None, Some("no")),
-        interface(Some("192.0.2.255"), Some(address()), None),
-        peer(Some(address()), Some(1_000_000), None),
+        interface(Some("192.0.2.255"), Some(ADDRESS), None),
+        peer(Some(ADDRESS), Some(1_000_000), None),
         peer(None, None, Some("not known")),
         Event::Verdict { code: ExitCode::Other as u8, text: text("it is late") },
     ];
@@ -242,17 +239,13 @@ fn examined() -> Vec<String> {
 /// The lines of a program that sends a file and fetches it; and what it writes as metrics.
 fn running(heard: HeardOffer) -> (Vec<String>, String) {
     let (name, began, second) = (heard.offer.name, heard.heard_at, Duration::from_secs(1));
-    let transfer = |connection, direction, moved_ms| Transfer {
-        connection: ConnectionId::from_bits(connection),
-        path: name.into(),
-        direction,
-        address: address(),
-        began,
-        moved_at: began + Duration::from_millis(moved_ms),
-        bytes: 3000,
+    let out = Direction::Out { size_bytes: 4000, waits_for_hash: false };
+    let upload = transfer(name.as_str(), out, began);
+    let download = Transfer {
+        connection: ConnectionId::from_bits(1),
+        moved_at: began + Duration::from_millis(750),
+        ..transfer(name.as_str(), DOWNLOAD, began)
     };
-    let upload = transfer(0, Direction::Out { size_bytes: 4000, waits_for_hash: false }, 0);
-    let download = transfer(1, Direction::In { peer: heard.offer.peer }, 750);
     let snapshot = Snapshot {
         transfers: vec![upload, download],
         connections: 4,
@@ -282,7 +275,7 @@ fn running(heard: HeardOffer) -> (Vec<String>, String) {
 
 fn heard() -> HeardOffer {
     let offer = Offer { name: FileName::new("a \u{e9}").unwrap(), peer: PeerId(7) };
-    HeardOffer { offer, from: address(), heard_at: Instant::now() }
+    HeardOffer { offer, from: ADDRESS, heard_at: Instant::now() }
 }
 
 fn lines() -> Vec<String> {
