@@ -201,6 +201,9 @@ impl Report {
     }
 }
 
+/// What a path is called that is forgotten.
+const A_FILE: &str = "a file";
+
 /// A report in words, with the paths that it names.
 pub struct ShownReport<'a> {
     report: &'a Report,
@@ -209,8 +212,6 @@ pub struct ShownReport<'a> {
 
 impl fmt::Display for ShownReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |path: PathId| self.paths.get(path).map_or("a file", FilePath::as_str);
-        let name = self.report.path().map_or("a file", text);
         match self.report {
             Report::Registered { registry } => write!(f, "registered at {registry}"),
             Report::IdRefused { peer, text, next } => {
@@ -221,21 +222,60 @@ impl fmt::Display for ShownReport<'_> {
                 write!(f, "the registry refused us: {text}; trying again in {retry_in:.1} s")
             }
             Report::RegistryUnreachable { registry, reason, retry_in, .. } => {
+                let next = "start one with `p2pfs registry`, or say with --registry where it is";
                 let retry_in = retry_in.as_secs_f32();
-                write!(
-                    f,
-                    "no registry at {registry}: {reason}; start one with `p2pfs registry`, "
-                )?;
-                write!(f, "or say with --registry where it is; trying again in {retry_in:.1} s")
+                write!(f, "no registry at {registry}: {reason}; {next}; ")?;
+                write!(f, "trying again in {retry_in:.1} s")
             }
-            Report::OfferSeen { peer, .. } => write!(f, "peer {peer} offers {name}"),
-            Report::OfferGone { peer, .. } => write!(f, "peer {peer} no longer offers {name}"),
             Report::DatagramDropped { from, malformed } => {
                 write!(f, "dropped a datagram from {from}: {malformed}")
             }
             Report::PeerGone { peer } => {
                 write!(f, "peer {peer} is gone: it offers nothing any more")
             }
+            Report::NothingMatched { pattern } => {
+                write!(f, "nobody offered anything that matches {}", Shown(pattern))
+            }
+            Report::ConnectionClosed { from, reason } => {
+                write!(f, "closed the connection from {from}: {reason}")
+            }
+            Report::ConnectionRefused { from } => {
+                write!(f, "refused a connection from {from}: too many are open")
+            }
+            Report::FolderLost => f.write_str(
+                "the shared folder is gone: it was removed, moved or unmounted; nothing of it is \
+                 shared any more; start again when it is back",
+            ),
+            Report::LookupsFailed { registry, reason } => {
+                let why = Unanswered(*reason);
+                write!(f, "no registry at {registry}: {why}; shown is where offers came from")
+            }
+            Report::Finding(finding) => finding.fmt(f),
+            Report::News(news) => news.fmt(f),
+            Report::PeerEntered { peer, address } => {
+                write!(f, "peer {peer} registered at {address}")
+            }
+            Report::PeerLeft { peer, reason } => write!(f, "peer {peer} left: {reason}"),
+            Report::EntryRefused { peer, address, text } => {
+                write!(f, "refused peer {peer} at {address}: {}", Shown(text))
+            }
+            about_a_file => {
+                let name = about_a_file.path().map_or(A_FILE, |path| self.name(path));
+                self.fmt_about_file(f, name)
+            }
+        }
+    }
+}
+
+impl ShownReport<'_> {
+    fn name(&self, path: PathId) -> &str {
+        self.paths.get(path).map_or(A_FILE, FilePath::as_str)
+    }
+
+    fn fmt_about_file(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        match self.report {
+            Report::OfferSeen { peer, .. } => write!(f, "peer {peer} offers {name}"),
+            Report::OfferGone { peer, .. } => write!(f, "peer {peer} no longer offers {name}"),
             Report::AlreadyThere { .. } => write!(f, "{name} is already there"),
             Report::WaitingForOffer { .. } => write!(f, "waiting for someone to offer {name}"),
             Report::DownloadStarted { peer, address, .. } => {
@@ -263,28 +303,19 @@ impl fmt::Display for ShownReport<'_> {
                 verified(f, name, *peer, *size_bytes, *digest, *elapsed)
             }
             Report::SavedAs { wanted, .. } => {
-                write!(f, "saved as {name}: something else stands under {}", text(*wanted))
+                write!(f, "saved as {name}: something else stands under {}", self.name(*wanted))
             }
             Report::Identical { .. } => {
                 write!(f, "{name} was there already, with the same content")
             }
             Report::FetchFailed { error, .. } => write!(f, "{name} cannot be fetched: {error}"),
-            Report::NothingMatched { pattern } => {
-                write!(f, "nobody offered anything that matches {}", Shown(pattern))
-            }
             Report::UploadStarted { to, .. } => write!(f, "sending {name} to {to}"),
             Report::UploadDone { to, .. } => write!(f, "sent {name} to {to}"),
             Report::UploadFailed { to, reason, .. } => {
                 write!(f, "{name} did not get to {to}: {reason}")
             }
-            Report::ConnectionClosed { from, reason } => {
-                write!(f, "closed the connection from {from}: {reason}")
-            }
             Report::NotShared { from, .. } => {
                 write!(f, "refused a request from {from}: {name} is not shared here")
-            }
-            Report::ConnectionRefused { from } => {
-                write!(f, "refused a connection from {from}: too many are open")
             }
             Report::FileShared { .. } => write!(f, "sharing {name}"),
             Report::FileChanging { .. } => {
@@ -293,34 +324,25 @@ impl fmt::Display for ShownReport<'_> {
             Report::FileRefused { .. } => {
                 write!(f, "not shared: {name}: there are more than {SHARED_FILES_MAX} files")
             }
-            Report::FolderLost => f.write_str(
-                "the shared folder is gone: it was removed, moved or unmounted; nothing of it is \
-                 shared any more; start again when it is back",
-            ),
             Report::FileLost { error, .. } => write!(f, "{name} is no longer shared: {error}"),
             Report::ReadFailed { error, .. } => write!(f, "cannot read {name}: {error}"),
-            Report::LookupsFailed { registry, reason } => {
-                let why = Unanswered(*reason);
-                write!(f, "no registry at {registry}: {why}; shown is where offers came from")
+            // Each that is about no file has its words above.
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting(name) => write!(f, "waiting for someone to offer {name}"),
+            Self::Offered(name) => write!(f, "{name} is offered"),
+            Self::Present(name) => write!(f, "{name} is already there"),
+            Self::Verified(Fetched { name, peer, size_bytes, digest, elapsed }) => {
+                verified(f, name.as_str(), *peer, *size_bytes, *digest, *elapsed)
             }
-            Report::Finding(finding) => finding.fmt(f),
-            Report::News(news) => match &**news {
-                News::Waiting(name) => write!(f, "waiting for someone to offer {name}"),
-                News::Offered(name) => write!(f, "{name} is offered"),
-                News::Present(name) => write!(f, "{name} is already there"),
-                News::Verified(Fetched { name, peer, size_bytes, digest, elapsed }) => {
-                    verified(f, name.as_str(), *peer, *size_bytes, *digest, *elapsed)
-                }
-                News::Failed { name, reason, .. } => {
-                    write!(f, "{name} cannot be fetched: {}", Shown(reason))
-                }
-            },
-            Report::PeerEntered { peer, address } => {
-                write!(f, "peer {peer} registered at {address}")
-            }
-            Report::PeerLeft { peer, reason } => write!(f, "peer {peer} left: {reason}"),
-            Report::EntryRefused { peer, address, text } => {
-                write!(f, "refused peer {peer} at {address}: {}", Shown(text))
+            Self::Failed { name, reason, .. } => {
+                write!(f, "{name} cannot be fetched: {}", Shown(reason))
             }
         }
     }

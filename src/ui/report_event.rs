@@ -5,98 +5,75 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::events::Event;
-use super::json::{Seconds, text};
+use super::json::{Seconds, Text, text};
+use crate::content::Digest;
 use crate::node::{Paths, Report};
 use crate::proto::control::News;
+use crate::wire::PeerId;
 use crate::wire::control::Fetched;
 
 impl Event {
     /// Returns the event of a report. Reports about faults of other peers have none, nor have
     /// those that repeat what another event says.
     pub fn of_report(report: &Report, paths: &Paths) -> Option<Self> {
-        let shown = |path| paths.get(path).map_or_else(|| text("a file"), text);
-        Some(match report {
+        let name = |path| paths.get(path).map_or_else(|| text("a file"), text);
+        Some(match *report {
             Report::Registered { registry } => Self::Registered { registry: text(registry) },
             Report::RegistrationRefused { registry, text: reason, retry_in } => {
-                registry_unreachable(registry, reason.as_str(), *retry_in)
+                registry_unreachable(registry, reason.as_str(), retry_in)
             }
             Report::RegistryUnreachable { registry, reason, retry_in, .. } => {
-                registry_unreachable(registry, reason, *retry_in)
+                registry_unreachable(registry, reason, retry_in)
             }
-            Report::OfferSeen { path, peer } => {
-                Self::OfferSeen { name: shown(*path), peer: peer.0 }
-            }
-            Report::OfferGone { path, peer } => {
-                Self::OfferGone { name: shown(*path), peer: peer.0 }
-            }
-            Report::AlreadyThere { path } => Self::AlreadyThere { name: shown(*path) },
-            Report::WaitingForOffer { path } => Self::Waiting { name: shown(*path) },
+            Report::OfferSeen { path, peer } => Self::OfferSeen { name: name(path), peer: peer.0 },
+            Report::OfferGone { path, peer } => Self::OfferGone { name: name(path), peer: peer.0 },
+            Report::AlreadyThere { path } => Self::AlreadyThere { name: name(path) },
+            Report::WaitingForOffer { path } => Self::Waiting { name: name(path) },
             Report::DownloadStarted { path, peer, address } => {
-                Self::DownloadStarted { name: shown(*path), peer: peer.0, address: text(address) }
+                Self::DownloadStarted { name: name(path), peer: peer.0, address: text(address) }
             }
-            Report::ChecksumFailed { path, peer, is_simulated } => {
-                Self::ChecksumFailed { name: shown(*path), peer: peer.0, simulated: *is_simulated }
+            Report::ChecksumFailed { path, peer, is_simulated: simulated } => {
+                Self::ChecksumFailed { name: name(path), peer: peer.0, simulated }
             }
             Report::SourceFailed { path, peer, reason } => {
-                let reason =
-                    reason.as_ref().map_or_else(|| text("it is not known to the registry"), text);
-                Self::SourceFailed { name: shown(*path), peer: peer.0, reason }
+                let reason = reason.map_or_else(|| text("it is not known to the registry"), text);
+                Self::SourceFailed { name: name(path), peer: peer.0, reason }
             }
             Report::AllSourcesFailed { path, retry_in } => {
-                Self::Retrying { name: shown(*path), retry_in: Seconds(*retry_in) }
+                Self::Retrying { name: name(path), retry_in: Seconds(retry_in) }
             }
-            Report::Verified { path, peer, size_bytes, digest, elapsed } => Self::Verified {
-                name: shown(*path),
-                peer: peer.0,
-                bytes: *size_bytes,
-                seconds: Seconds(*elapsed),
-                sha256: text(digest),
-            },
+            Report::Verified { path, peer, size_bytes, digest, elapsed } => {
+                verified(name(path), peer, size_bytes, digest, elapsed)
+            }
             Report::FetchFailed { path, error } => {
-                Self::Failed { name: shown(*path), reason: text(error) }
+                Self::Failed { name: name(path), reason: text(error) }
             }
             Report::SavedAs { wanted, path } => {
-                Self::SavedAs { name: shown(*path), wanted: shown(*wanted) }
+                Self::SavedAs { name: name(path), wanted: name(wanted) }
             }
-            Report::Identical { path } => Self::Identical { name: shown(*path) },
-            Report::NothingMatched { pattern } => Self::NothingMatched { pattern: text(pattern) },
-            Report::UploadStarted { path, to, size_bytes } => {
-                Self::UploadStarted { name: shown(*path), address: text(to), bytes: *size_bytes }
+            Report::Identical { path } => Self::Identical { name: name(path) },
+            Report::NothingMatched { ref pattern } => {
+                Self::NothingMatched { pattern: text(pattern) }
             }
-            Report::UploadDone { path, to, size_bytes, elapsed } => Self::UploadDone {
-                name: shown(*path),
-                address: text(to),
-                bytes: *size_bytes,
-                seconds: Seconds(*elapsed),
-            },
+            Report::UploadStarted { path, to, size_bytes: bytes } => {
+                Self::UploadStarted { name: name(path), address: text(to), bytes }
+            }
+            Report::UploadDone { path, to, size_bytes: bytes, elapsed } => {
+                let (address, seconds) = (text(to), Seconds(elapsed));
+                Self::UploadDone { name: name(path), address, bytes, seconds }
+            }
             Report::UploadFailed { path, to, reason } => {
-                Self::UploadFailed { name: shown(*path), address: text(to), reason: text(reason) }
+                Self::UploadFailed { name: name(path), address: text(to), reason: text(reason) }
             }
-            Report::FileShared { path } => Self::FileShared { name: shown(*path) },
-            Report::FileChanging { path } => Self::FileChanging { name: shown(*path) },
-            Report::FileRefused { path } => Self::FileRefused { name: shown(*path) },
+            Report::FileShared { path } => Self::FileShared { name: name(path) },
+            Report::FileChanging { path } => Self::FileChanging { name: name(path) },
+            Report::FileRefused { path } => Self::FileRefused { name: name(path) },
             Report::FolderLost => Self::FolderLost {},
             Report::FileLost { path, error } => {
-                Self::FileLost { name: shown(*path), reason: text(error) }
+                Self::FileLost { name: name(path), reason: text(error) }
             }
-            Report::Finding(finding) => Self::of_finding(finding),
-            Report::News(news) => match &**news {
-                News::Waiting(name) => Self::Waiting { name: text(name) },
-                News::Offered(_) => return None,
-                News::Present(name) => Self::AlreadyThere { name: text(name) },
-                News::Verified(Fetched { name, peer, size_bytes, digest, elapsed }) => {
-                    Self::Verified {
-                        name: text(name),
-                        peer: peer.0,
-                        bytes: *size_bytes,
-                        seconds: Seconds(*elapsed),
-                        sha256: text(digest),
-                    }
-                }
-                News::Failed { name, reason, .. } => {
-                    Self::Failed { name: text(name), reason: text(reason) }
-                }
-            },
+            Report::Finding(ref finding) => Self::of_finding(finding),
+            Report::News(ref news) => return of_news(news),
             Report::PeerEntered { peer, address } => {
                 Self::PeerEntered { peer: peer.0, address: text(address) }
             }
@@ -116,11 +93,26 @@ impl Event {
     }
 }
 
-fn registry_unreachable(
-    registry: &SocketAddrV4,
-    reason: impl Display,
-    retry_in: Duration,
-) -> Event {
+fn of_news(news: &News) -> Option<Event> {
+    Some(match *news {
+        News::Waiting(name) => Event::Waiting { name: text(name) },
+        News::Offered(_) => return None,
+        News::Present(name) => Event::AlreadyThere { name: text(name) },
+        News::Verified(Fetched { name, peer, size_bytes, digest, elapsed }) => {
+            verified(text(name), peer, size_bytes, digest, elapsed)
+        }
+        News::Failed { name, ref reason, .. } => {
+            Event::Failed { name: text(name), reason: text(reason) }
+        }
+    })
+}
+
+fn verified(name: Text, peer: PeerId, bytes: u64, digest: Digest, elapsed: Duration) -> Event {
+    let (peer, seconds, sha256) = (peer.0, Seconds(elapsed), text(digest));
+    Event::Verified { name, peer, bytes, seconds, sha256 }
+}
+
+fn registry_unreachable(registry: SocketAddrV4, reason: impl Display, retry_in: Duration) -> Event {
     let (registry, reason) = (text(registry), text(reason));
     Event::RegistryUnreachable { registry, reason, retry_in: Seconds(retry_in) }
 }
