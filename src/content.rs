@@ -33,14 +33,11 @@ pub struct Digest(pub [u8; 32]);
 impl Digest {
     /// Returns the digest in 64 lower-case hexadecimal digits; `None` for anything else.
     pub fn from_hex(digits: &[u8]) -> Option<Self> {
-        let mut digest = [0; 32];
-        if digits.len() != 2 * digest.len() {
-            return None;
+        let mut digest = Self([0; 32]);
+        for (byte, pair) in digest.0.iter_mut().zip(digits.chunks(2)) {
+            *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
         }
-        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
-        Some(Self(digest))
+        (digest.to_hex() == digits).then_some(digest)
     }
 
     /// Its 64 lower-case hexadecimal digits.
@@ -52,14 +49,6 @@ impl Digest {
             pair[1] = DIGITS[usize::from(byte & 15)];
         }
         hex
-    }
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::exit;
 
-use p2pfs::cli::{Cli, Command};
+use p2pfs::cli::{Cli, Command, wants_events};
 use p2pfs::exit::{ExitCode, Failure};
 use p2pfs::ui::{Event, stdout};
 use p2pfs::{logger, run};
@@ -12,7 +12,7 @@ fn main() {
     let (outcome, json) = match Cli::read() {
         Ok(Some(cli)) => (run_command(&cli), cli.output.json && cli.command.has_events()),
         Ok(None) => (Ok(ExitCode::Done), false),
-        Err(failure) => (Err(failure), Cli::wants_events()),
+        Err(failure) => (Err(failure), wants_events()),
     };
     let (code, error) = match &outcome {
         Ok(code) => (*code, None),

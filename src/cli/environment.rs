@@ -47,7 +47,7 @@ pub(super) fn message(error: &Error) -> String {
 }
 
 /// Returns whether events are asked for, by a command line that may be wrong.
-pub(super) fn wants_events() -> bool {
+pub fn wants_events() -> bool {
     let variable = env::var_os(variable_of("json")).unwrap_or_default();
     env::args_os().any(|argument| argument == "--json")
         || BoolishValueParser::new()

@@ -28,6 +28,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::doctor::DoctorArgs;
+pub use self::environment::wants_events;
 pub use self::get::{GetArgs, Output, Wanted};
 pub use self::list::ListArgs;
 pub use self::output::OutputArgs;
@@ -116,10 +117,6 @@ impl Cli {
                 _ => Ok(None),
             },
         }
-    }
-
-    pub fn wants_events() -> bool {
-        environment::wants_events()
     }
 
     fn check(mut self, matches: &ArgMatches) -> Result<Self, Failure> {

@@ -139,10 +139,6 @@ impl Default for AskNode {
 }
 
 impl Node for AskNode {
-    fn accept(&mut self, _: Instant, _: std::net::SocketAddrV4) -> Option<ConnectionId> {
-        None
-    }
-
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Connected(connection) => {

@@ -51,43 +51,33 @@ impl From<FetchError> for ExitCode {
 
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(error) => error.fmt(f),
+        let words = match self {
+            Self::File(error) => return error.fmt(f),
             Self::Different => {
-                f.write_str(
-                    "something else stands under that name; choose another folder with -o, ",
-                )?;
-                f.write_str("or see --on-conflict")
+                "something else stands under that name; choose another folder with -o, or see \
+                 --on-conflict"
             }
-            Self::NotOffered => {
-                f.write_str("nobody offered it in time; `p2pfs list` shows what is on offer")
-            }
+            Self::NotOffered => "nobody offered it in time; `p2pfs list` shows what is on offer",
             Self::Unreachable => {
-                f.write_str(
-                    "the registry could not be reached; start one with `p2pfs registry`, ",
-                )?;
-                f.write_str("or say with --registry where it is")
+                "the registry could not be reached; start one with `p2pfs registry`, or say with \
+                 --registry where it is"
             }
             Self::NotReached(reason) => {
                 f.write_str("nobody who offers it could be reached")?;
                 reason.iter().try_for_each(|reason| write!(f, ": {reason}"))?;
-                f.write_str("; try `p2pfs doctor` with the same --registry")
+                "; try `p2pfs doctor` with the same --registry"
             }
             Self::NotGiven(Some(reason)) => {
-                write!(f, "it was offered but did not come: {reason}; try again, or longer")
+                write!(f, "it was offered but did not come: {reason}")?;
+                "; try again, or longer"
             }
-            Self::NotGiven(None) => {
-                f.write_str("it was offered but did not come in time; try again, or longer")
-            }
+            Self::NotGiven(None) => "it was offered but did not come in time; try again, or longer",
             Self::ChecksumWrong => {
-                f.write_str("what came never fitted its checksum; does the source change it?")
+                "what came never fitted its checksum; does the source change it?"
             }
-            Self::TooLarge => {
-                f.write_str("it is larger than --max-file-size; raise that, or leave it away")
-            }
-            Self::TooMany => {
-                f.write_str("too many files are wanted already; try again when some are there")
-            }
-        }
+            Self::TooLarge => "it is larger than --max-file-size; raise that, or leave it away",
+            Self::TooMany => "too many files are wanted already; try again when some are there",
+        };
+        f.write_str(words)
     }
 }

@@ -108,7 +108,7 @@ impl ListNode {
 
     /// Asks for the peers that were not asked for lately; forgets those that offer nothing.
     fn look_up(&mut self, now: Instant) {
-        let Some(to) = self.registry else { return self.end() };
+        let Some(to) = self.registry else { return self.end(Outcome::AllDone) };
         if self.fresh_until.is_none_or(|until| until <= now) {
             self.addresses.clear();
             self.fresh_until = Some(now + ADDRESS_MEMORY);
@@ -118,7 +118,7 @@ impl ListNode {
         let is_new = |peer: &PeerId| !self.addresses.contains_key(peer);
         let new: Vec<_> = peers.into_iter().filter(is_new).take(PROBED_PEERS_MAX).collect();
         if new.is_empty() {
-            return self.end();
+            return self.end(Outcome::AllDone);
         }
         self.phase = Phase::LookUp { peers_left: new.len() };
         let mut registration = Registration::guest(now, &Rc::new(Limits::PROBE));
@@ -126,7 +126,9 @@ impl ListNode {
             self.addresses.insert(peer, None);
             registration.look_up(now, peer);
         }
-        let Some(connection) = self.connections.dial(registration) else { return self.end() };
+        let Some(connection) = self.connections.dial(registration) else {
+            return self.end(Outcome::AllDone);
+        };
         self.actions.push_back(Action::Dial { connection, to });
         self.after(connection);
     }
@@ -139,7 +141,7 @@ impl ListNode {
                     self.addresses.insert(peer, address);
                     match &mut self.phase {
                         Phase::LookUp { peers_left } if *peers_left > 1 => *peers_left -= 1,
-                        _ => self.end(),
+                        _ => self.end(Outcome::AllDone),
                     }
                 }
                 Ok(Some(_)) => debug_assert!(false, "nothing is registered"),
@@ -173,15 +175,11 @@ impl ListNode {
     fn lose(&mut self, connection: ConnectionId, reason: CloseReason) {
         if let (Some(_), Some(registry)) = (self.connections.remove(connection), self.registry) {
             self.actions.push_back(Action::Report(Report::LookupsFailed { registry, reason }));
-            self.end();
+            self.end(Outcome::AllDone);
         }
     }
 
-    fn end(&mut self) {
-        self.exit(Outcome::AllDone);
-    }
-
-    fn exit(&mut self, outcome: Outcome) {
+    fn end(&mut self, outcome: Outcome) {
         self.phase = Phase::Over;
         for connection in self.connections.ids() {
             self.connections.remove(connection);
@@ -193,10 +191,6 @@ impl ListNode {
 }
 
 impl Node for ListNode {
-    fn accept(&mut self, _: Instant, _: SocketAddrV4) -> Option<ConnectionId> {
-        None
-    }
-
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Datagram { from, bytes } => {
@@ -216,7 +210,7 @@ impl Node for ListNode {
             Input::Received { connection, bytes } => self.on_bytes(now, connection, bytes),
             Input::ReadClosed(connection) => self.close(connection, CloseReason::ClosedByPeer),
             Input::Broken { connection, kind } => self.lose(connection, CloseReason::Broken(kind)),
-            Input::Stop(signal) => self.exit(Outcome::Stopped(signal)),
+            Input::Stop(signal) => self.end(Outcome::Stopped(signal)),
             _ => {}
         }
     }

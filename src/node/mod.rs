@@ -91,7 +91,9 @@ use crate::wire::v0::FileName;
 /// A program as pure state.
 pub trait Node {
     /// Takes a connection in. Returns `None` if it is refused: the runner closes it.
-    fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId>;
+    fn accept(&mut self, _now: Instant, _from: SocketAddrV4) -> Option<ConnectionId> {
+        None
+    }
     /// Takes a program of the same user in, which came by the control socket. Returns `None` if
     /// it is refused: the runner closes it.
     fn accept_program(&mut self, _now: Instant) -> Option<ConnectionId> {

@@ -14,9 +14,7 @@ mod tests;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-pub(super) use self::connection::{
-    AcceptedConnection, Connection, DownloadConnection, Served, UploadConnection,
-};
+pub(super) use self::connection::{Connection, DownloadConnection, Served, UploadConnection};
 pub(super) use self::context::{Context, FileUse, Wake};
 use super::connections::ConnectionId;
 use super::fetch::Fetch;
@@ -111,7 +109,7 @@ impl PeerNode {
                 }
             }
             Some(Connection::Download(_)) => fetch.request(context, connection),
-            Some(Connection::Accepted(_) | Connection::Upload(_) | Connection::Program(_))
+            Some(Connection::Accepted { .. } | Connection::Upload(_) | Connection::Program(_))
             | None => {}
         }
         self.context.pump(connection);
@@ -128,7 +126,7 @@ impl PeerNode {
                     self.on_link_event(event);
                 }
             }
-            Some(Connection::Accepted(_)) => share.on_first_bytes(context, connection, bytes),
+            Some(Connection::Accepted { .. }) => share.on_first_bytes(context, connection, bytes),
             Some(Connection::Upload(_)) => share.on_bytes(context, connection, bytes),
             Some(Connection::Download(_)) => fetch.on_bytes(context, peers, connection, bytes),
             Some(Connection::Program(_)) => self.on_program_bytes(connection, bytes),
@@ -169,7 +167,7 @@ impl PeerNode {
                 let event = peers.link.on_lost(context, reason);
                 self.on_link_event(event);
             }
-            Connection::Accepted(AcceptedConnection { from, .. }) => {
+            Connection::Accepted { from, .. } => {
                 context.report(Report::ConnectionClosed { from, reason });
             }
             Connection::Upload(upload) => share.on_lost(context, id, upload, reason),
@@ -308,7 +306,7 @@ impl PeerNode {
                 })
             }
             Connection::Upload(_)
-            | Connection::Accepted(_)
+            | Connection::Accepted { .. }
             | Connection::Registration(_)
             | Connection::Program(_) => None,
         }
@@ -404,7 +402,7 @@ impl Node for PeerNode {
                 fetch.on_transmitted(context, peers, connection, len_bytes);
             }
             Some(Connection::Program(_)) => self.on_program_read(connection, len_bytes),
-            Some(Connection::Accepted(_)) | None => {}
+            Some(Connection::Accepted { .. }) | None => {}
         }
         self.exit_if_told();
     }
@@ -418,7 +416,7 @@ impl Node for PeerNode {
         Snapshot {
             transfers: connections.iter().filter_map(|(id, c)| self.transfer(id, c)).collect(),
             connections: connections.len(),
-            files_shared: self.share.len(),
+            files_shared: self.share.index.len(),
             offers_known: self.peers.catalog.len(),
             peers_known: self.peers.catalog.peers(),
             jobs_open: self.fetch.open(),
@@ -428,6 +426,6 @@ impl Node for PeerNode {
     fn inventory(&self, names_max: usize) -> Inventory {
         let mut offers = self.peers.catalog.offers(&self.context.paths);
         offers.truncate(names_max);
-        Inventory { shared: self.share.sizes().take(names_max).collect(), offers }
+        Inventory { shared: self.share.index.sizes().take(names_max).collect(), offers }
     }
 }

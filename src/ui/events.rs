@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::json::{self, Counter, Gauge, Seconds, Text, text};
+use super::json::{Counter, Gauge, Seconds, Text, text};
 use super::schema::{Field, FieldType, Kind, Metric};
 use crate::exit::ExitCode;
 use crate::node::HeardOffer;
@@ -55,11 +55,6 @@ macro_rules! events {
 }
 
 impl Event {
-    /// Returns the event as a line of `--json`, with the current time.
-    pub fn line(&self) -> String {
-        json::line(self)
-    }
-
     /// Returns the event of an offer that was heard, and of where its peer listens.
     pub fn of_offer(heard: &HeardOffer, listens_at: Option<SocketAddrV4>, now: Instant) -> Self {
         Self::Offer {

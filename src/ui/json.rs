@@ -8,8 +8,8 @@ use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use serde::{Serialize, Serializer};
-use serde_json::ser::{CharEscape, Formatter};
+use serde::Serialize;
+use serde_json::ser::{CharEscape, Formatter, Serializer};
 
 use super::events::Event;
 use crate::limits::JSON_TEXT_BYTES_MAX;
@@ -43,14 +43,17 @@ struct Line<'a> {
     event: &'a Event,
 }
 
-pub(super) fn line(event: &Event) -> String {
-    let now = humantime::format_rfc3339_millis(SystemTime::now());
-    let line = Line { v: VERSION, time: text(now), event };
-    let mut bytes = Vec::new();
-    let written = line.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Safe));
-    debug_assert!(written.is_ok(), "writing to memory cannot fail: {written:?}");
-    bytes.push(b'\n');
-    String::from_utf8(bytes).unwrap_or_default()
+impl Event {
+    /// Returns the event as a line of `--json`, with the current time.
+    pub fn line(&self) -> String {
+        let now = humantime::format_rfc3339_millis(SystemTime::now());
+        let line = Line { v: VERSION, time: text(now), event: self };
+        let mut bytes = Vec::new();
+        let written = line.serialize(&mut Serializer::with_formatter(&mut bytes, Safe));
+        debug_assert!(written.is_ok(), "writing to memory cannot fail: {written:?}");
+        bytes.push(b'\n');
+        String::from_utf8(bytes).unwrap_or_default()
+    }
 }
 
 /// Returns what `shown` displays, cut off where the bound is reached.
@@ -62,7 +65,7 @@ pub fn text(shown: impl Display) -> Text {
 }
 
 impl Serialize for Seconds {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(self.0.as_secs_f64())
     }
 }

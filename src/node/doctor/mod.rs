@@ -376,10 +376,6 @@ impl DoctorNode {
 }
 
 impl Node for DoctorNode {
-    fn accept(&mut self, _: Instant, _: SocketAddrV4) -> Option<ConnectionId> {
-        None
-    }
-
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         let hears = matches!(self.phase, Phase::AskRegistry { .. } | Phase::Hear { .. });
         match input {

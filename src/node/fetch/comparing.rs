@@ -59,7 +59,7 @@ impl Fetch {
         if error != FileError::Changed || job.failures.begin_round(rounds_max).is_err() {
             return self.fail(ctx, id, FetchError::Different);
         }
-        let retry_in = job.failures.delay(&mut ctx.rng);
+        let retry_in = job.failures.backoff.delay(&mut ctx.rng);
         ctx.deadlines.arm(PeerWake::Fetch(Wake::Compare(id)), ctx.now + retry_in);
     }
 }

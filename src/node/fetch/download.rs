@@ -151,7 +151,7 @@ impl Fetch {
         if !matches {
             job.failures.note_lie();
         } else if is_simulated {
-            job.failures.note_truth();
+            job.failures.backoff.reset();
         }
         if !matches || is_simulated {
             ctx.report(Report::ChecksumFailed { path, peer: source, is_simulated });

@@ -66,16 +66,16 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Failures {
     /// Sources that failed since the last delay: none is asked again before the others.
-    sources: BTreeSet<PeerId>,
+    pub(super) sources: BTreeSet<PeerId>,
     /// Why, if one of them failed because our disk is full, which another download without
     /// end may have filled: the job fails only if the disk still is full at the next try.
-    disk_error: Option<FileError>,
+    pub(super) disk_error: Option<FileError>,
     /// Whether the disk was full when the last delay began.
     was_full: bool,
     /// Whether the file is larger than allowed at each of them.
     are_too_large: bool,
     rounds: u32,
-    backoff: Backoff,
+    pub(super) backoff: Backoff,
     pub(super) last: Option<CloseReason>,
 }
 
@@ -120,11 +120,6 @@ impl State {
 }
 
 impl Failures {
-    /// Returns whether this source failed since the last delay.
-    pub(super) fn contains(&self, source: PeerId) -> bool {
-        self.sources.contains(&source)
-    }
-
     /// A source failed; `None` if its address was not to be had.
     pub(super) fn note(&mut self, source: PeerId, reason: Option<CloseReason>) {
         let is_first = self.sources.is_empty();
@@ -140,17 +135,6 @@ impl Failures {
     /// What a source sent was wrong: each further try may cost a whole download.
     pub(super) fn note_lie(&mut self) {
         self.backoff.grow_to(LIED_RETRY_DELAY_MAX);
-    }
-
-    /// A source sent what is right.
-    pub(super) fn note_truth(&mut self) {
-        self.backoff.reset();
-    }
-
-    /// A source that has not failed was heard: whether the disk still is full is to be
-    /// found out.
-    pub(super) fn forget_disk_error(&mut self) {
-        self.disk_error = None;
     }
 
     /// All sources have failed. Returns why the job fails with that, or `Ok` if it backs
@@ -176,14 +160,5 @@ impl Failures {
         }
         self.rounds += 1;
         Ok(())
-    }
-
-    pub(super) fn delay(&mut self, rng: &mut fastrand::Rng) -> std::time::Duration {
-        self.backoff.delay(rng)
-    }
-
-    /// The delay is over, or a source has not failed: all may be asked again.
-    pub(super) fn forgive(&mut self) {
-        self.sources.clear();
     }
 }

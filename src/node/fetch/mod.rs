@@ -213,8 +213,9 @@ impl Fetch {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         match job.state {
             State::ExpectOffer => self.seek(ctx, peers, id),
-            State::BackedOff if !job.failures.contains(source) => {
-                job.failures.forget_disk_error();
+            State::BackedOff if !job.failures.sources.contains(&source) => {
+                // Whether the disk still is full is to be found out.
+                job.failures.disk_error = None;
                 self.seek(ctx, peers, id);
             }
             _ => {}
@@ -226,7 +227,7 @@ impl Fetch {
         if let Some(job) = self.jobs.get_mut(&id)
             && job.state == State::BackedOff
         {
-            job.failures.forgive();
+            job.failures.sources.clear();
             self.seek(ctx, peers, id);
         }
     }
@@ -258,7 +259,7 @@ impl Fetch {
         let has_room =
             self.active.len() - usize::from(self.active.contains_key(&id)) < self.downloads_max;
         if !is_offered {
-            job.failures.forgive();
+            job.failures.sources.clear();
             self.enter(id, State::ExpectOffer);
         } else if !has_room || !peers.link.is_registered(ctx) {
             self.enter(id, State::Waiting);
@@ -281,7 +282,7 @@ impl Fetch {
         if let Err(error) = job.failures.end_round(rounds_max, || error) {
             return self.fail(ctx, id, error);
         }
-        let retry_in = job.failures.delay(&mut ctx.rng);
+        let retry_in = job.failures.backoff.delay(&mut ctx.rng);
         self.enter(id, State::BackedOff);
         ctx.deadlines.arm(PeerWake::Fetch(Wake::Retry(id)), ctx.now + retry_in);
         ctx.report(Report::AllSourcesFailed { path, retry_in });
@@ -290,7 +291,7 @@ impl Fetch {
     fn choose_source(&self, ctx: &mut Context, peers: &Peers, id: JobId) -> Option<PeerId> {
         let job = self.jobs.get(&id)?;
         let candidates = peers.catalog.sources(job.path);
-        let ranked = candidates.filter(|peer| !job.failures.contains(*peer)).map(|peer| {
+        let ranked = candidates.filter(|peer| !job.failures.sources.contains(peer)).map(|peer| {
             let is_other = |(job, source): &(&JobId, &PeerId)| **job != id && **source == peer;
             let downloads = self.active.iter().filter(is_other).count();
             (peers.catalog.failures(peer), downloads, ctx.rng.u32(..), peer)

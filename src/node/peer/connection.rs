@@ -15,20 +15,13 @@ pub(crate) enum Connection {
     /// To the registry.
     Registration(Registration),
     /// Accepted, and nothing received yet.
-    Accepted(AcceptedConnection),
+    Accepted { from: SocketAddrV4, accepted: Accepted },
     /// Accepted: files go out.
     Upload(UploadConnection),
     /// Made by us: files come in. Boxed: it is large, and most connections are none.
     Download(Box<DownloadConnection>),
     /// A program of the same user asks us. Boxed: there are few.
     Program(Box<Session>),
-}
-
-/// A connection on which nothing was received yet.
-#[derive(Debug)]
-pub(crate) struct AcceptedConnection {
-    pub(crate) from: SocketAddrV4,
-    pub(crate) accepted: Accepted,
 }
 
 #[derive(Debug)]
@@ -63,7 +56,7 @@ impl Connection {
     pub(super) fn transmit(&self) -> Option<Transmit<'_>> {
         match self {
             Self::Registration(registration) => registration.transmit(),
-            Self::Accepted(_) => None,
+            Self::Accepted { .. } => None,
             Self::Upload(connection) => connection.upload.transmit(),
             Self::Download(connection) => connection.download.transmit(),
             Self::Program(session) => session.transmit(),
@@ -74,7 +67,7 @@ impl Connection {
     /// nothing, or one answer at a time.
     pub(super) fn read_allowance_bytes(&self) -> usize {
         match self {
-            Self::Registration(_) | Self::Accepted(_) | Self::Upload(_) | Self::Program(_) => {
+            Self::Registration(_) | Self::Accepted { .. } | Self::Upload(_) | Self::Program(_) => {
                 usize::MAX
             }
             Self::Download(connection) => connection.download.read_allowance_bytes(),
@@ -84,7 +77,7 @@ impl Connection {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self {
             Self::Registration(registration) => registration.poll_timeout(),
-            Self::Accepted(connection) => Some(connection.accepted.poll_timeout()),
+            Self::Accepted { accepted, .. } => Some(accepted.poll_timeout()),
             Self::Upload(connection) => connection.upload.poll_timeout(),
             Self::Download(connection) => connection.download.poll_timeout(),
             Self::Program(session) => session.poll_timeout(),
@@ -94,7 +87,7 @@ impl Connection {
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
         match self {
             Self::Registration(registration) => registration.handle_timeout(now),
-            Self::Accepted(connection) => connection.accepted.handle_timeout(now),
+            Self::Accepted { accepted, .. } => accepted.handle_timeout(now),
             Self::Upload(connection) => connection.upload.handle_timeout(now),
             Self::Download(connection) => connection.download.handle_timeout(now),
             Self::Program(session) => session.handle_timeout(now),

@@ -15,15 +15,15 @@ use crate::node::retry::Backoff;
 use crate::wire::FilePath;
 
 #[derive(Debug)]
-pub(super) struct LocalFile {
+pub(crate) struct LocalFile {
     /// The version that the fields below speak of.
-    pub(super) version: Version,
-    pub(super) hashed_bytes: u64,
-    pub(super) digest: Option<Digest>,
+    pub(crate) version: Version,
+    pub(crate) hashed_bytes: u64,
+    pub(crate) digest: Option<Digest>,
     /// Uploads of this version that wait for the hash, or may have to.
-    pub(super) followers: BTreeSet<ConnectionId>,
+    pub(crate) followers: BTreeSet<ConnectionId>,
     /// When to hash it again if it does not settle.
-    pub(super) rehash: Backoff,
+    pub(crate) rehash: Backoff,
 }
 
 /// The complete files of our folder.
@@ -32,7 +32,7 @@ pub(super) struct LocalFile {
 /// without digest is in `unhashed` or in `hashing`, or waits for its rehash. There is no
 /// path in them that is not in `files`.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(crate) struct Index {
     files: BTreeMap<PathId, LocalFile>,
     /// By path, so that what a folder holds stands together.
     order: BTreeMap<FilePath, PathId>,
@@ -43,7 +43,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Enters a file, or its new version.
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         paths: &mut Paths,
         path: PathId,
@@ -70,7 +70,7 @@ impl Index {
         }
     }
 
-    pub(super) fn remove(&mut self, paths: &mut Paths, path: PathId) -> Option<LocalFile> {
+    pub(crate) fn remove(&mut self, paths: &mut Paths, path: PathId) -> Option<LocalFile> {
         let file = self.files.remove(&path)?;
         self.unhashed.remove(&path);
         self.hashing.remove(&path);
@@ -83,7 +83,7 @@ impl Index {
 
     /// Begins to hash a file that has no digest, unless that is under way. Returns whether
     /// the runner has to be told.
-    pub(super) fn begin_hash(&mut self, path: PathId) -> bool {
+    pub(crate) fn begin_hash(&mut self, path: PathId) -> bool {
         let Some(file) = self.files.get(&path).filter(|file| file.digest.is_none()) else {
             return false;
         };
@@ -92,17 +92,17 @@ impl Index {
     }
 
     /// The hash of a file has ended, in whichever way.
-    pub(super) fn end_hash(&mut self, path: PathId) {
+    pub(crate) fn end_hash(&mut self, path: PathId) {
         self.hashing.remove(&path);
     }
 
-    pub(super) fn is_hashing(&self, path: PathId) -> bool {
+    pub(crate) fn is_hashing(&self, path: PathId) -> bool {
         self.hashing.contains_key(&path)
     }
 
     /// Returns the next file to hash for its own sake: when no other is hashed, or only a few small
     /// ones, so that a disk is not waited for once for each of them.
-    pub(super) fn next_unhashed(&self) -> Option<PathId> {
+    pub(crate) fn next_unhashed(&self) -> Option<PathId> {
         let sizes_bytes = self.hashing.values().copied();
         let has_room = self.hashing.is_empty()
             || self.hashing.len() < HASH_AHEAD_FILES_MAX
@@ -110,16 +110,16 @@ impl Index {
         self.unhashed.first().copied().filter(|_| has_room)
     }
 
-    pub(super) fn get(&self, path: PathId) -> Option<&LocalFile> {
+    pub(crate) fn get(&self, path: PathId) -> Option<&LocalFile> {
         self.files.get(&path)
     }
 
-    pub(super) fn get_mut(&mut self, path: PathId) -> Option<&mut LocalFile> {
+    pub(crate) fn get_mut(&mut self, path: PathId) -> Option<&mut LocalFile> {
         self.files.get_mut(&path)
     }
 
     /// Returns the files behind `cursor`, in order of their paths.
-    pub(super) fn after(
+    pub(crate) fn after(
         &self,
         cursor: Option<FilePath>,
     ) -> impl Iterator<Item = (&FilePath, PathId)> + use<'_> {
@@ -128,14 +128,14 @@ impl Index {
     }
 
     /// Returns the files with their sizes, in order of their paths.
-    pub(super) fn sizes(&self) -> impl Iterator<Item = (FilePath, u64)> {
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (FilePath, u64)> {
         let size = |(path, id): (&FilePath, &PathId)| {
             Some((path.clone(), self.files.get(id)?.version.size_bytes))
         };
         self.order.iter().filter_map(size)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.files.len()
     }
 }

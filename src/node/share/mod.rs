@@ -28,14 +28,13 @@ use crate::content::{Digest, FileError, Version};
 use crate::limits::SHARED_FILES_MAX;
 use crate::proto::CloseReason;
 use crate::proto::v0::OfferSchedule;
-use crate::wire::FilePath;
 
 /// What we have.
 ///
 /// Invariant: a path is in `index` or in `settling`, never in both.
 #[derive(Debug)]
 pub(super) struct Share {
-    index: Index,
+    pub(super) index: Index,
     settling: Settling,
     schedule: OfferSchedule,
     /// Files that are new, and not offered yet.
@@ -80,14 +79,6 @@ impl Share {
     /// Returns whether a file stands in our folder under this path, complete or not.
     pub(super) fn has(&self, path: PathId) -> bool {
         self.index.get(path).is_some() || self.settling.contains(path)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.index.len()
-    }
-
-    pub(super) fn sizes(&self) -> impl Iterator<Item = (FilePath, u64)> {
-        self.index.sizes()
     }
 
     pub(super) fn on_wake(&mut self, ctx: &mut Context, wake: Wake) {

@@ -5,9 +5,7 @@ use std::net::SocketAddrV4;
 
 use super::Share;
 use crate::content::{Digest, FileError, Version};
-use crate::node::peer::{
-    AcceptedConnection, Connection, Context, FileUse, Served, UploadConnection,
-};
+use crate::node::peer::{Connection, Context, FileUse, Served, UploadConnection};
 use crate::node::{Action, ConnectionId, Report};
 use crate::proto::v0::{Upload, UploadEvent};
 use crate::proto::{Accepted, CloseReason, FileId, Protocol};
@@ -17,7 +15,7 @@ impl Share {
     /// A connection came in. `None` if there are too many.
     pub(crate) fn accept(&mut self, ctx: &mut Context, from: SocketAddrV4) -> Option<ConnectionId> {
         let accepted = Accepted::new(ctx.now, &ctx.limits);
-        let connection = Connection::Accepted(AcceptedConnection { from, accepted });
+        let connection = Connection::Accepted { from, accepted };
         let id = ctx.connections.accept(from, connection);
         match id {
             Some(id) => ctx.pump(id),
@@ -32,7 +30,7 @@ impl Share {
         let (Some(slot), Some(&first)) = (ctx.connections.get_mut(id), bytes.first()) else {
             return;
         };
-        let Connection::Accepted(AcceptedConnection { from, accepted }) = slot else { return };
+        let Connection::Accepted { from, accepted } = slot else { return };
         let from = *from;
         match accepted.handle_first_byte(first) {
             Ok(Protocol::V0Upload) => {
