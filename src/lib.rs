@@ -36,9 +36,9 @@
 //! | [`count`] | numbers of things, as people say them |
 //!
 //! Everything down from `node` does no I/O, so that the same code runs under the real
-//! loop, under a simulator with virtual time and faults, and under a fuzzer. What belongs
-//! to one version of the protocol is in a room of that name, `wire::v0` and `proto::v0`; the
-//! first byte of a connection chooses among them.
+//! loop, under a simulator with virtual time and faults, and under a fuzzer. Each
+//! version of the protocol has rooms of its own, `wire::v0` and `proto::v0`; the first byte
+//! of a connection chooses among them.
 //!
 //! # Glossary
 //!

@@ -203,7 +203,7 @@ pub const SPARE_DESCRIPTORS: usize = 32;
 pub const KNOWN_PEERS_MAX: usize = 4096;
 /// Names that are remembered.
 pub const KNOWN_NAMES_MAX: usize = 16_384;
-/// Offers that are looked at to find one that may be pushed out of a full table.
+/// Offers that are considered to find one to evict from a full table.
 pub const EVICTION_TRIES: usize = 64;
 /// Sources remembered for one name.
 pub const SOURCES_PER_NAME_MAX: usize = 64;

@@ -1,6 +1,6 @@
 //! The program that asks others of the same user: how they do, or for files.
 //!
-//! Asks each of them the same, all at once, over a connection of its own. What one does not
+//! Asks each of them the same, all at once, over a connection of its own. One that does not
 //! answer keeps no other waiting. It can ask again after its end.
 
 use std::collections::{BTreeMap, VecDeque};

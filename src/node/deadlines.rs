@@ -19,7 +19,8 @@ impl<K: Copy + Ord> Deadlines<K> {
         Self { queue: BTreeSet::new(), armed: BTreeMap::new() }
     }
 
-    /// Wakes `key` at `at` or earlier.
+    /// Wakes `key` at `at` or earlier. Has no effect if an earlier time is armed: to put a
+    /// wake-up off, disarm it first.
     pub(super) fn arm(&mut self, key: K, at: Instant) {
         if self.armed.get(&key).is_some_and(|&armed| armed <= at) {
             return;

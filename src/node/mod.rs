@@ -2,7 +2,7 @@
 //! the one that asks other programs of the same user.
 //!
 //! This page is the whole contract between a node and its runner: the reactor with real
-//! sockets and files, or the simulator with made-up ones.
+//! sockets and files, the simulator with made-up ones, or a fuzz target.
 //!
 //! ```text
 //!            accept, handle(Input), handle_timeout, transmitted
@@ -11,10 +11,9 @@
 //!            poll_action, poll_timeout, transmit, read_allowance_bytes
 //! ```
 //!
-//! 1. After each call that takes input the runner drains [`Node::poll_action`] to
-//!    `None` and carries out each action before the next input. An action's
-//!    outcome (a file opened, bytes written) is itself an input; the runner may
-//!    give it while it drains, as soon as the action was carried out.
+//! 1. After each call that takes input the runner drains [`Node::poll_action`] to `None` and
+//!    carries out each action. Until then it gives no other input but the outcomes of these
+//!    actions (a file opened, bytes written), and the bytes of [`Input::Received`] stay valid.
 //! 2. Bytes to send are pulled: after [`Action::Transmit`], and whenever the
 //!    connection can take more, the runner calls [`Node::transmit`] until it
 //!    returns `None`, and answers each with [`Node::transmitted`].
@@ -29,6 +28,10 @@
 //!    answers may be void, and are ignored then.
 //! 7. After [`Action::Close`], or an input that says that the connection is gone,
 //!    its id is never heard or used again: ids carry a generation.
+//!
+//! To add an action: its variant and that of its answer here, the node that asks for it, and
+//! `carry_out` of each runner (`reactor/actions.rs`, `tests/simulation/runner.rs`,
+//! `tests/fuzz/targets/peer_runner.rs`).
 //!
 //! A node reads no clock, draws its jitter from the seed it was given and
 //! iterates only over ordered tables, so the same inputs give the same actions.
@@ -156,13 +159,13 @@ pub enum Input<'a> {
     /// A complete file stands in the shared folder, at the start. The digest is that of this
     /// version, if it is known.
     FileFound { path: FilePath, version: Version, digest: Option<Digest> },
-    /// A file stands in the shared folder: something happened to it, which made it this
-    /// version, or the runner was asked to look, or looks at all.
+    /// A file stands in the shared folder in this version. `sight` says what happened to it;
+    /// the answer to [`Action::Look`] is [`Sight::Looked`].
     FileSeen { path: FilePath, version: Version, sight: Sight },
-    /// No regular file stands in the shared folder under this name, or no longer.
+    /// No regular file stands in the shared folder under this path.
     FileGone { path: FilePath },
-    /// Not all that happened in the shared folder was told. Each file known is to be
-    /// looked at; others are told of without that, as [`Sight::Looked`].
+    /// Some changes of the shared folder were missed. The node asks for a look at each file
+    /// that it knows; the runner reports all others, as [`Sight::Looked`].
     ChangesMissed,
     /// The shared folder itself is removed, moved or unmounted. Nothing more is told of it.
     FolderLost,
@@ -170,7 +173,7 @@ pub enum Input<'a> {
     HashProgress { path: PathId, version: Version, hashed_bytes: u64 },
     /// The hash asked for is done, and the version was the same at both ends of it.
     Hashed { path: PathId, version: Version, digest: Digest },
-    /// The hash asked for failed; with `Changed` if the file did not rest.
+    /// The hash asked for failed; with `Changed` if the file changed meanwhile.
     HashFailed { path: PathId, error: FileError },
     /// The user wants these files: all that `exit_when_done` waits for.
     Want(&'a [FileName]),

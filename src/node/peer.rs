@@ -1,7 +1,7 @@
 //! A peer: shares its files, and fetches what it wants.
 //!
-//! Wires three parts together, each of which owns its tables: [`share`](super::share) what
-//! we have, [`peers`](super::peers) who is there, [`fetch`](super::fetch) what we want.
+//! Wires three parts together, each of which owns its tables: [`share`](super::share) for our
+//! files, [`peers`](super::peers) for the other peers, [`fetch`](super::fetch) for our jobs.
 //! Inputs are handed to the part that they concern; what follows from it for another part
 //! is seen to here.
 
@@ -147,6 +147,7 @@ impl PeerNode {
             }
             LinkEvent::Lost { is_first } => {
                 fetch.forget_lookups();
+                // At the first failure offers have waited for the registration long enough.
                 share.on_registry_lost(context, is_first);
             }
         }

@@ -12,8 +12,8 @@
 //! 4. Timers, after the input that had queued up: a busy host is no dead peer.
 //! 5. Send what the connections have to send, before sleeping.
 //! 6. Make files safe that came in whole, all at once. This waits for the disk; how long
-//!    is counted. What opens, looks at, reads or writes a file may wait for it too, but
-//!    for a small piece.
+//!    is counted. A call that opens, observes, reads or writes a file may wait
+//!    for it too, but for a small piece.
 //! 7. Show how the running transfers do, if it is time for it.
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
@@ -93,14 +93,14 @@ pub struct Reactor<N> {
     host: Ipv4Addr,
     host_to_loopback: Ipv4Addr,
     progress_timeout: Duration,
-    /// Not for who serves nobody.
+    /// `None` if nobody is served.
     listener: Option<Listener>,
     signals: Signals,
     /// Not for a registry.
     offers: Option<OfferSocket>,
     control: Option<ControlSocket>,
     programs: Vec<PathBuf>,
-    /// Not for who has no files.
+    /// `None` if there are no files.
     files: Option<Files>,
     connections: Connections,
     /// Connections with something to read.

@@ -142,8 +142,8 @@ fn cannot_write_to_folder(path: &Path, error: &io::Error) -> Failure {
 /// Refuses a stdout that keeps nothing of what is written to it: a write would not tell.
 ///
 /// Before this program begins, its runtime opens /dev/null in the place of a stdout that is
-/// closed, for reading and writing. Who sends the output there on purpose opens it only for
-/// writing, as each shell does; a launcher that opens it for both cannot be told from that,
+/// closed, for reading and writing. A shell that sends the output there on purpose opens it only
+/// for writing; a launcher that opens it for both cannot be told from that,
 /// and is refused too, which loses nothing.
 fn check_stdout() -> Result<(), Failure> {
     let stdout = io::stdout();

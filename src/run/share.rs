@@ -44,7 +44,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     let address = listener.address();
     let settings = PeerSettings {
         kind: PeerKind::AnyId,
-        // 0 is what those acknowledge with who have no id.
+        // Guests, which have no id, acknowledge with 0.
         id: PeerId(fastrand::u32(1..)),
         port: address.port(),
         registry,

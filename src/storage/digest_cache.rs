@@ -94,7 +94,7 @@ impl DigestCache {
         }
     }
 
-    /// Writes what was kept. What cannot be written is hashed again at the next start.
+    /// Writes the digests to be kept. One that cannot be written is made again at the next start.
     pub(super) fn flush(&mut self) {
         let pending = std::mem::take(&mut self.pending);
         let file_bytes = self.file_bytes + pending.len() as u64;

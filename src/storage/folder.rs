@@ -140,8 +140,8 @@ impl SharedFolder {
         self.settings = settings;
     }
 
-    /// Every file that can be offered, and what cannot be, with why. What we put
-    /// there for ourselves is in neither. One system call for each file.
+    /// Returns every file that can be offered, and what cannot be, with why. Our own
+    /// temporary files are in neither. One system call for each file.
     pub fn scan(&self) -> io::Result<Scan> {
         self.scan_up_to(SHARED_FILES_MAX)
     }

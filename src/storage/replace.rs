@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Gives a file new content: who reads it sees the old one or the new one, whole. It need
-/// not survive a loss of power.
+/// Gives a file new content: a reader sees the old one or the new one, whole. It need not
+/// survive a loss of power.
 ///
 /// # Errors
 /// If it cannot be written or renamed; then it is as it was.

@@ -1,4 +1,4 @@
-//! `share` and `get` beside the reference's registry and peers, who come to no harm.
+//! `share` and `get` beside the reference's registry and peers, which come to no harm.
 
 use kit::reference::{Note, Part, ReferencePeer, ReferenceRegistry, Settings};
 use kit::{Process, World, content, content_of};

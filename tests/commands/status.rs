@@ -86,7 +86,7 @@ fn nobody_is_running_or_no_longer() {
     let gone = status(&world, &["/nowhere"]);
     assert_eq!(gone.code, Some(4));
 
-    // What a dead one left is cleaned up by who asks, and by who starts.
+    // The socket of a dead one is removed by a program that asks, and by one that starts.
     for _ in 0..2 {
         let killed = share(&world, &[]);
         killed.kill();

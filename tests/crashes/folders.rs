@@ -250,7 +250,7 @@ fn a_folder_that_comes_and_goes_is_always_the_one_first_opened() {
 }
 
 /// Someone else takes the final name at some moment of the download, with a file, a link
-/// or a folder. Whoever comes first has it.
+/// or a folder. The first to come has it.
 fn a_race_for_the_final_name() {
     let races = quantity("P2PFS_RACES", 30);
     let theirs_first = AtomicBool::new(false);

@@ -1,5 +1,5 @@
-//! Row 16: disks that are full, read-only or limited. What does not fit fails with a
-//! named reason and leaves nothing behind; what fits arrives all the same.
+//! Row 16: disks that are full, read-only or limited. A file that does not fit fails
+//! with a named reason and leaves nothing behind; one that fits arrives all the same.
 
 use std::fs;
 use std::path::Path;
@@ -38,7 +38,7 @@ fn large_and_small() -> Place {
 }
 
 /// The small file arrives and the large one does not, for the reason that is expected;
-/// whoever fetches elsewhere gets both.
+/// a peer that fetches elsewhere gets both.
 #[track_caller]
 fn only_the_small_one_fits(place: &Place, folder: &Path, plan: PeerPlan, reason: &str) {
     let bystander = place.downloader(BYSTANDER).launch();

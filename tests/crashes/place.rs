@@ -43,7 +43,7 @@ impl Library {
     }
 }
 
-/// Where a round happens. What runs ends before its folder goes.
+/// The place of a round. Its programs end before its folder goes.
 pub(crate) struct Place {
     pub(crate) source: Peer,
     pub(crate) library: Library,

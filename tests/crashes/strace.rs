@@ -117,8 +117,8 @@ fn launcher(log: &Path, options: &[&str]) -> Vec<OsString> {
     launcher
 }
 
-/// The calls that a process made of its own, but for those that are left out. What the
-/// loader and the runtime do before is not the program's.
+/// The calls that a process made of its own, but for those that are left out. The loader
+/// and the runtime make calls before, which are not the program's.
 pub(crate) fn calls_in(log: &Path) -> Vec<Call> {
     let text = fs::read_to_string(log).unwrap();
     let names: Vec<_> = text.lines().filter_map(name_of).collect();

@@ -2,7 +2,7 @@
 //! of that, in every `cargo test`.
 //!
 //! `P2PFS_FUZZ_RUNS=N` sets the number of mutations for each target, `P2PFS_FUZZ_SEED=N`
-//! the seed. What fails is shown as hex, and run again alone by
+//! the seed. An input that fails is shown as hex, and run again alone by
 //! `P2PFS_FUZZ_INPUT=HEX cargo test --test fuzz TARGET`. Under libFuzzer, which finds its
 //! way by coverage, the same functions are run by `tests/fuzz/run SECONDS [TARGET...]`;
 //! what that finds becomes a file of the corpus, `tests/fuzz/corpus/TARGET/`.

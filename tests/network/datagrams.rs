@@ -179,7 +179,7 @@ fn a_million_made_up_offers_fill_no_memory() {
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut [0; 100]).is_err(), "an offer was answered");
 
-    // There is room for who comes now.
+    // There is room for a peer that comes now.
     let _late = world.peer(3).has(OTHER_NAME, &other).start();
     victim.await_file(OTHER_NAME, &other);
 }

@@ -76,7 +76,7 @@ impl Flood {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Ends it. What it found wrong is a panic here.
+    /// Ends it. Panics if it found anything wrong.
     pub(crate) fn end(mut self) {
         self.stop.set();
         self.thread.take().unwrap().join().unwrap();

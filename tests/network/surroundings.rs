@@ -66,7 +66,7 @@ fn assert_succeeds(output: &Output) {
     assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
 }
 
-/// Everything on the usual ports of a machine of its own: who shares and who fetches find
+/// Everything on the usual ports of a machine of its own: a sharer and a getter find
 /// each other, and nobody asks for a name.
 const DAILY_USE: &str = r#"
 ./p2pfs registry >/dev/null 2>&1 & registry=$!

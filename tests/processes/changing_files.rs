@@ -1,5 +1,5 @@
-//! A file that changes before or while it is sent never arrives as a mixture, and
-//! whoever asks afterwards gets the new version.
+//! A file that changes before or while it is sent never arrives as a mixture, and a
+//! later request gets the new version.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;

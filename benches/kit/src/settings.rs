@@ -55,7 +55,7 @@ impl Settings {
         if self.is_quick { quick } else { usual }
     }
 
-    /// How often each of many files is offered: whoever hears them all first waits so long.
+    /// How often each of many files is offered; a program that first hears them all waits so long.
     /// The registry may not be silent for longer than 5 s.
     pub fn many_offers_interval(&self) -> &'static str {
         self.choose("2s", "300ms")

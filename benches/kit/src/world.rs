@@ -60,7 +60,7 @@ impl World {
         &self.place.registry().process
     }
 
-    /// The registry answers nothing until [`World::open`]. Who registers in between waits, and
+    /// The registry answers nothing until [`World::open`]. A peer that registers in between waits, and
     /// hears offers meanwhile: so many may begin at once, and without a wait for offers.
     pub fn close(&self) {
         self.registry().pause();

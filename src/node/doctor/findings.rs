@@ -193,8 +193,8 @@ impl Findings {
         }
     }
 
-    /// Returns the interfaces on which others can be found. What the loopback does says nothing
-    /// about the others, if there are any.
+    /// Returns the interfaces on which others can be found. The loopback counts only if
+    /// there is no other.
     fn used_interfaces(&self) -> Vec<&InterfaceFinding> {
         let is_used = |used: &&InterfaceFinding| used.to.is_some() && used.interface.is_up;
         let mut used: Vec<_> = self.interfaces.iter().filter(is_used).collect();

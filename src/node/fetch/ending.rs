@@ -62,8 +62,8 @@ impl Fetch {
         self.tally = Tally::default();
     }
 
-    /// A guest's time is up: what is not there yet will not come. What is synced, or
-    /// compared, is there.
+    /// A guest's time is up: no more files will come. One that is synced, or compared, is
+    /// there.
     pub(super) fn give_all_up(&mut self, ctx: &mut Context, peers: &mut Peers) {
         for search in std::mem::take(&mut self.searches) {
             if !search.has_matched() {

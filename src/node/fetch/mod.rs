@@ -57,7 +57,7 @@ pub(super) struct Fetch {
     active: BTreeMap<JobId, PeerId>,
     /// Jobs whose file came whole, and is synced at the end of the turn, or compared.
     arrived: BTreeSet<JobId>,
-    /// Jobs that could begin, but for that bound or for the registry.
+    /// Jobs with a source on offer that wait for the registry or for a free download.
     waiting: BTreeSet<JobId>,
     pub(super) downloads_max: usize,
     /// Connections of downloads that are done, kept for the next file of the same source.
@@ -173,7 +173,7 @@ impl Fetch {
         self.jobs.get(&job).map(|job| job.state)
     }
 
-    /// A job enters a state: the one place that writes it. What the tables say follows.
+    /// A job enters a state: the one place that writes it. The tables by state follow.
     fn enter(&mut self, id: JobId, state: State) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let before = std::mem::replace(&mut job.state, state);

@@ -63,8 +63,8 @@ impl Connection {
         }
     }
 
-    /// Returns how many bytes may be read. What a registration or an upload receives queues
-    /// nothing, or one answer at a time.
+    /// Returns how many bytes may be read. A registration or an upload queues nothing
+    /// for what it receives, or one answer at a time.
     pub(super) fn read_allowance_bytes(&self) -> usize {
         match self {
             Self::Registration(_) | Self::Accepted { .. } | Self::Upload(_) | Self::Program(_) => {

@@ -35,7 +35,7 @@ pub(crate) struct Catalog {
 type Queued = (Instant, PathId, PeerId);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum Hearing {
     /// This peer did not offer this path before.
     New,
     /// It did.
@@ -87,13 +87,13 @@ impl Catalog {
         now: Instant,
         from: SocketAddrV4,
         (peer, path): (PeerId, PathId),
-    ) -> News {
+    ) -> Hearing {
         if let Some(heard) = self.offers.get_mut(&(path, peer)) {
             (heard.from, heard.heard_at) = (from, now);
-            return News::Repeated;
+            return Hearing::Repeated;
         }
         if !self.make_room(paths, peer, path) || !self.make_room_among_sources(paths, path) {
-            return News::Dropped;
+            return Hearing::Dropped;
         }
         self.offers.insert((path, peer), Heard { from, heard_at: now, queued_at: now });
         self.queue.insert((now, path, peer));
@@ -102,7 +102,7 @@ impl Catalog {
             0
         }) += 1;
         self.peers.entry(peer).or_default().offers += 1;
-        News::New
+        Hearing::New
     }
 
     /// Evicts old offers until a new one fits. Returns false if that does not work.
@@ -276,7 +276,7 @@ mod tests {
             Self { catalog: Catalog::new(EXPIRY), paths: Paths::default() }
         }
 
-        fn hear(&mut self, now: Instant, peer: u32, name: &str) -> News {
+        fn hear(&mut self, now: Instant, peer: u32, name: &str) -> Hearing {
             let path = self.paths.intern_name(FileName::new(name).unwrap());
             let news = self.catalog.hear(&mut self.paths, now, FROM, (PeerId(peer), path));
             self.paths.sweep();
@@ -321,9 +321,9 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut catalog = Scene::new();
-        assert_eq!(catalog.hear(at(0), 1, "a"), News::New);
-        assert_eq!(catalog.hear(at(1), 2, "a"), News::New);
-        assert_eq!(catalog.hear(at(9), 1, "a"), News::Repeated);
+        assert_eq!(catalog.hear(at(0), 1, "a"), Hearing::New);
+        assert_eq!(catalog.hear(at(1), 2, "a"), Hearing::New);
+        assert_eq!(catalog.hear(at(9), 1, "a"), Hearing::Repeated);
         assert_eq!(catalog.expire(at(16)), [gone(2, "a", true)]);
         assert_eq!(catalog.sources("a"), [1]);
         assert_eq!(catalog.catalog.next_expiry(), Some(at(24)));

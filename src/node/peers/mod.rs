@@ -10,7 +10,7 @@ mod registry_link;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-pub(super) use self::catalog::{Catalog, News};
+pub(super) use self::catalog::{Catalog, Hearing};
 use self::registry_link::RegistryLink;
 use super::peer::{Context, Wake};
 use super::{PathId, Report};
@@ -59,10 +59,10 @@ impl Peers {
         }
         let path = ctx.paths.intern_name(name);
         let news = self.catalog.hear(&mut ctx.paths, ctx.now, from, (peer, path));
-        if news == News::New {
+        if news == Hearing::New {
             ctx.report(Report::OfferSeen { path, peer });
         }
-        (news != News::Dropped).then_some((path, peer))
+        (news != Hearing::Dropped).then_some((path, peer))
     }
 
     /// Forgets what was not repeated in time.

@@ -16,8 +16,8 @@ use super::LinkEvent;
 pub(crate) struct RegistryLink {
     connection: Option<ConnectionId>,
     backoff: Backoff,
-    /// Whether a registration was ever accepted, or a guest ever got through: a refusal
-    /// after that is an old entry of our own that has yet to go, one before is for good.
+    /// Whether a registration was ever accepted, or a guest ever got through. A refusal
+    /// before that is final. One after it is because of our own old entry, which expires.
     pub(crate) was_registered: bool,
     /// Ids that were refused.
     refused_ids: u32,

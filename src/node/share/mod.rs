@@ -38,9 +38,9 @@ pub(super) struct Share {
     settling: Settling,
     schedule: OfferSchedule,
     /// Files that are new, and not offered yet.
-    news: BTreeSet<PathId>,
+    unannounced: BTreeSet<PathId>,
     /// When the last of them were offered.
-    news_at: Option<Instant>,
+    announced_at: Option<Instant>,
     /// Whether others can learn where we are, so that news is worth an offer of its own.
     can_be_found: bool,
     /// How many files may be shared or settling.
@@ -69,8 +69,8 @@ impl Share {
             index: Index::default(),
             settling: Settling::default(),
             schedule: OfferSchedule::new(offers_at, ctx.settings.offer_interval),
-            news: BTreeSet::new(),
-            news_at: None,
+            unannounced: BTreeSet::new(),
+            announced_at: None,
             can_be_found: false,
             files_max: SHARED_FILES_MAX,
         }

@@ -60,8 +60,8 @@ impl Share {
     /// Offers a file without waiting for its turn, together with others that are new.
     pub(super) fn announce(&mut self, ctx: &mut Context, path: PathId) {
         if self.can_be_found {
-            self.news.insert(path);
-            match self.news_at.map(|at| at + NEWS_PAUSE) {
+            self.unannounced.insert(path);
+            match self.announced_at.map(|at| at + NEWS_PAUSE) {
                 Some(at) if at > ctx.now => ctx.deadlines.arm(NEWS, at),
                 _ => self.offer_news(ctx),
             }
@@ -71,15 +71,15 @@ impl Share {
     /// Offers files that are new, as many as fit in a batch.
     pub(super) fn offer_news(&mut self, ctx: &mut Context) {
         for _ in 0..OFFERS_PER_BATCH {
-            let Some(path) = self.news.pop_first() else { break };
+            let Some(path) = self.unannounced.pop_first() else { break };
             let name = self.index.get(path).and_then(|_| ctx.paths.get(path)?.name());
             if let Some(name) = name {
                 let offer = Offer { peer: ctx.settings.id, name };
                 ctx.act(Action::Broadcast(offer.encode()));
             }
         }
-        self.news_at = Some(ctx.now);
-        if !self.news.is_empty() {
+        self.announced_at = Some(ctx.now);
+        if !self.unannounced.is_empty() {
             ctx.deadlines.arm(NEWS, ctx.now + NEWS_PAUSE);
         }
     }

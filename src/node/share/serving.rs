@@ -79,12 +79,13 @@ impl Share {
                     self.release(ctx, id, file, served);
                 }
             }
-            Some(UploadEvent::Acknowledged) => self.on_acknowledged(ctx, id),
+            Some(UploadEvent::Acknowledged) => self.end_file(ctx, id),
             None => {}
         }
     }
 
-    fn on_acknowledged(&mut self, ctx: &mut Context, id: ConnectionId) {
+    /// The file of a connection is over: all of it is acknowledged, or the next is requested.
+    fn end_file(&mut self, ctx: &mut Context, id: ConnectionId) {
         let now = ctx.now;
         let Some(connection) = ctx.upload(id) else { return };
         let to = connection.from;
@@ -97,8 +98,8 @@ impl Share {
     }
 
     fn on_requested(&mut self, ctx: &mut Context, id: ConnectionId, name: FileName) {
-        // A peer that requests the next file has the last one, acknowledged or not.
-        self.on_acknowledged(ctx, id);
+        // A downloader requests the next file together with its last acknowledgments.
+        self.end_file(ctx, id);
         let path = ctx.paths.intern_name(name);
         if self.index.get(path).is_none() {
             let from = ctx.upload(id).map(|connection| connection.from);

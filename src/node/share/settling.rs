@@ -204,8 +204,8 @@ impl Share {
             self.end_settling(ctx, path);
         }
         self.settling.look = None;
-        self.news.clear();
-        self.news_at = None;
+        self.unannounced.clear();
+        self.announced_at = None;
         ctx.deadlines.disarm(PeerWake::Share(Wake::News));
         ctx.deadlines.disarm(LOOK_AT_ALL);
     }

@@ -115,8 +115,8 @@ impl Rig {
         }
     }
 
-    /// As many of these bytes come as may be read. What is to be written is written one
-    /// by one, or all at the end.
+    /// As many of these bytes come as may be read. They are written piece by piece, or all
+    /// at the end.
     fn feed(&mut self, bytes: &[u8], at_once: bool) {
         if self.download.state() == DownloadState::ExpectConnection {
             return;

@@ -1,7 +1,7 @@
 //! Messages written by hand from PROTOCOL.md, apart from the crate's own code, so that
 //! a mistake made there is not repeated here.
 
-/// A text field: UTF-8, then NULs. What is too long is cut off.
+/// A text field: UTF-8, then NULs. Longer text is cut off.
 pub(super) fn field(text: &[u8]) -> [u8; 64] {
     let mut field = [0; 64];
     let len = text.len().min(64);

@@ -30,8 +30,8 @@ pub(super) fn run(data: &[u8]) {
     assert!(runner.has_exited, "does not end when it is told to");
 }
 
-/// After an hour in which nothing happens, nothing waits for others any more, but for
-/// who is registered, and nothing is remembered of what they offered.
+/// After an hour in which nothing happens, nothing waits for others any more but a
+/// registration, and no offer is remembered.
 fn check_calm(runner: &mut Runner) {
     if runner.has_exited {
         return;

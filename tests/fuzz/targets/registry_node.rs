@@ -1,5 +1,5 @@
-//! The registry as a whole, beside a second one written from PROTOCOL.md: who is entered
-//! and every byte that each client gets has to be the same.
+//! The registry as a whole, beside a second one written from PROTOCOL.md: both have to
+//! hold the same entries, and each client has to get the same bytes.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

@@ -1,5 +1,5 @@
 //! A session at the registry: any requests, cut in any way, with answers that wait for a
-//! client who does not read.
+//! client that does not read.
 //!
 //! It holds that each request is answered once and in its turn, that answers fit the
 //! outbox if no more is read than allowed, and that one registration is all there is.

@@ -184,7 +184,7 @@ impl World {
         content_of(&self.path().join("got"))
     }
 
-    /// Returns the offers that came in and were not taken yet: who offers what.
+    /// Returns the offers that came in and were not taken yet: peer and name of each.
     pub fn take_offers(&self) -> Vec<(u32, String)> {
         let mut datagram = [0; OFFER_BYTES + 1];
         let mut offers = Vec::new();

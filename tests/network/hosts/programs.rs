@@ -55,7 +55,7 @@ impl Host {
     }
 }
 
-/// Returns the next offer that a socket hears soon: who offers what, and from where.
+/// Returns the next offer that a socket hears soon: peer, name and address.
 pub(crate) fn heard(ear: &UdpSocket) -> Option<(u32, String, Ipv4Addr)> {
     let mut datagram = [0; OFFER_BYTES];
     match ear.recv_from(&mut datagram) {

@@ -201,7 +201,7 @@ fn a_shared_file_that_is_written_to_is_neither_offered_nor_sent() {
         if told {
             scene.change("f", Some(version(2)), Sight::Written);
         } else {
-            // The one who asks first brings it to light.
+            // The first request brings it to light.
             let other = scene.upload("f");
             assert_eq!(scene.close_reason(other), Some(CloseReason::SourceChanged));
         }
