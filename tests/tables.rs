@@ -17,7 +17,7 @@ use p2pfs::proto::v0::{
     SessionState, Upload, UploadEvent, UploadState,
 };
 use p2pfs::proto::{CloseReason, FileId, Timer, Transmit};
-use p2pfs::wire::control::{Answer, AnswerKind, Fetched, Question, QuestionKind};
+use p2pfs::wire::control::{Answer, AnswerKind, News, Question, QuestionKind};
 use p2pfs::wire::v0::{
     FileName, PeerMessage, PeerMessageKind as PeerKind, RegistryRequest,
     RegistryRequestKind as RequestKind, RegistryResponse, RegistryResponseKind as ResponseKind,
@@ -556,21 +556,11 @@ fn question(kind: QuestionKind) -> Vec<u8> {
 
 /// An answer, with its payload.
 fn answer(kind: AnswerKind) -> Vec<u8> {
-    let (size_bytes, elapsed, payload) = (1, Duration::from_secs(1), b"why");
-    let (digest, peer) = (Digest([7; 32]), PeerId(1));
     let (answer, payload) = match kind {
-        AnswerKind::Text => (Answer::Text { len_bytes: 3 }, &payload[..]),
+        AnswerKind::Text => (Answer::Text { len_bytes: 3 }, &b"why"[..]),
         AnswerKind::Fetches => (Answer::Fetches(true), &[][..]),
-        AnswerKind::Waiting => (Answer::Waiting(name()), &[][..]),
-        AnswerKind::Offered => (Answer::Offered(name()), &[][..]),
-        AnswerKind::Present => (Answer::Present(name()), &[][..]),
-        AnswerKind::Verified => {
-            let name = name();
-            (Answer::Verified(Fetched { name, peer, size_bytes, digest, elapsed }), &[][..])
-        }
-        AnswerKind::Failed => {
-            (Answer::Failed { name: name(), code: 5, reason_bytes: 3 }, &payload[..])
-        }
+        AnswerKind::News => (Answer::News(News::Waiting(name())), &[][..]),
+        AnswerKind::End => (Answer::News(News::Present(name())), &[][..]),
     };
     let mut bytes = Vec::new();
     answer.encode(&mut bytes);

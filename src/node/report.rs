@@ -13,8 +13,7 @@ use crate::content::{Digest, FileError, PathId};
 use crate::count::Count;
 use crate::limits::{PROBE_TIMEOUT, SHARED_FILES_MAX};
 use crate::proto::CloseReason;
-use crate::proto::control::News;
-use crate::wire::control::Fetched;
+use crate::proto::control::{Fetched, News};
 use crate::wire::{FieldText, FilePath, Malformed, PeerId, Shown};
 
 /// Something the user may want to know.

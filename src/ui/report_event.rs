@@ -8,9 +8,8 @@ use super::events::Event;
 use super::json::{Seconds, Text, text};
 use crate::content::Digest;
 use crate::node::{Paths, Report};
-use crate::proto::control::News;
+use crate::proto::control::{Fetched, News};
 use crate::wire::PeerId;
-use crate::wire::control::Fetched;
 
 impl Event {
     /// Returns the event of a report. Reports about faults of other peers have none, nor have

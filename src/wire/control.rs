@@ -25,26 +25,19 @@
 //!
 //! Integers are unsigned, in network byte order. A flag (`json`, `yes`) and the exit code
 //! have 8 bits, the lengths of names and reasons 16, `text_length` and `peer_id` 32, `size`
-//! and `microseconds` 64. Text is UTF-8. `text` and `reason` are payload: a
-//! [`Deframer`](super::Deframer) reports them as ranges.
+//! and `microseconds` 64. Text is UTF-8. `text` is payload.
 
 use std::time::Duration;
 
 use super::PeerId;
 use super::deframer::{Kind, Message, head};
-use super::field::INT_BYTES;
+use super::field::{INT_BYTES, prefix};
 use super::malformed::Malformed;
 use super::v0::FileName;
 use crate::content::Digest;
 use crate::limits::{CONTROL_ANSWER_BYTES_MAX, CONTROL_REASON_BYTES_MAX, NAME_BYTES_MAX};
 
-/// A type byte and the length of a name.
-const NAME_HEAD_BYTES: usize = 1 + 2;
-/// The fields behind the name of a verified file.
-const VERIFIED_TAIL_BYTES: usize = INT_BYTES + 8 + 8 + DIGEST_BYTES;
-const DIGEST_BYTES: usize = 32;
-
-/// A question to a program.
+/// What a program is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
     /// How does the program do? Answered with a text.
@@ -56,65 +49,40 @@ pub enum Question {
     Fetches,
     /// Fetch this file; more names or [`Question::Await`] follow.
     Want(FileName),
-    /// There are no more names: tell what becomes of each file.
+    /// That was the last name: tell what becomes of each file.
     Await,
 }
 
-/// An answer of a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a program answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A text follows as payload; it is the whole answer.
     Text { len_bytes: u32 },
     /// Whether the program can be asked for files.
     Fetches(bool),
-    /// Nobody offers a wanted file so far.
+    /// What becomes of a wanted file.
+    News(News),
+}
+
+/// What becomes of a wanted file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nobody offers it so far.
     Waiting(FileName),
-    /// A wanted file is offered.
+    /// It is offered.
     Offered(FileName),
-    /// A wanted file was there before. The wish has come to its end.
+    /// It was there before. This is an end.
     Present(FileName),
-    /// A wanted file is there, safe and verified. The wish has come to its end.
+    /// It is there, safe and verified. This is an end.
     Verified(Fetched),
-    /// A wanted file will not come. The reason follows as payload. The wish has come to its end.
+    /// It will not come. This is an end.
     Failed {
         name: FileName,
         /// The exit code that tells the reason to scripts.
         code: u8,
-        /// Length of the reason, for people; print it through [`Shown`](super::Shown).
-        reason_bytes: u16,
+        /// The reason, for people; print it through [`Shown`](super::Shown).
+        reason: String,
     },
-}
-
-/// The kinds of [`Question`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QuestionKind {
-    /// A question for the status.
-    Status,
-    /// A question whether files can be asked for.
-    Fetches,
-    /// A wish.
-    Want,
-    /// The end of the wishes.
-    Await,
-}
-
-/// The kinds of [`Answer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnswerKind {
-    /// A text.
-    Text,
-    /// Whether files can be asked for.
-    Fetches,
-    /// News: nobody offers it.
-    Waiting,
-    /// News: it is offered.
-    Offered,
-    /// News: it was there before.
-    Present,
-    /// News: it is verified.
-    Verified,
-    /// News: it will not come.
-    Failed,
 }
 
 /// A file that was fetched and verified.
@@ -127,6 +95,26 @@ pub struct Fetched {
     pub digest: Digest,
     /// How long the download took, in whole microseconds.
     pub elapsed: Duration,
+}
+
+/// The kinds of [`Question`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuestionKind {
+    Status,
+    Fetches,
+    Want,
+    Await,
+}
+
+/// The kinds of [`Answer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerKind {
+    Text,
+    Fetches,
+    /// News after which there is more.
+    News,
+    /// The last news of a file.
+    End,
 }
 
 impl Question {
@@ -152,14 +140,16 @@ impl Question {
 }
 
 impl Message for Question {
-    const HEAD_BYTES_MAX: usize = NAME_HEAD_BYTES + NAME_BYTES_MAX;
+    const HEAD_BYTES_MAX: usize = 1 + 2 + NAME_BYTES_MAX;
 
     fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
         match bytes {
             [] | [b'S'] => Ok(None),
             [b'S', json, ..] => Ok(Some((Self::Status { json: flag(*json)? }, 2))),
             [b'F', ..] => Ok(Some((Self::Fetches, 1))),
-            [b'W', rest @ ..] => named(rest, Self::Want),
+            [b'W', rest @ ..] => {
+                Ok(name(rest)?.map(|(name, behind)| (Self::Want(name), bytes.len() - behind.len())))
+            }
             [b'A', ..] => Ok(Some((Self::Await, 1))),
             &[got, ..] => Err(Malformed::UnknownType { got }),
         }
@@ -167,7 +157,7 @@ impl Message for Question {
 }
 
 impl Answer {
-    /// Appends the message; a text or reason is to be appended behind it.
+    /// Appends the message; a text is to be appended behind it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Text { len_bytes } => {
@@ -175,6 +165,63 @@ impl Answer {
                 out.extend(len_bytes.to_be_bytes());
             }
             Self::Fetches(yes) => out.extend([b'F', u8::from(*yes)]),
+            Self::News(news) => news.encode(out),
+        }
+    }
+
+    /// Returns its kind.
+    pub fn kind(&self) -> AnswerKind {
+        match self {
+            Self::Text { .. } => AnswerKind::Text,
+            Self::Fetches(_) => AnswerKind::Fetches,
+            Self::News(news) if news.is_end() => AnswerKind::End,
+            Self::News(_) => AnswerKind::News,
+        }
+    }
+}
+
+impl Message for Answer {
+    const HEAD_BYTES_MAX: usize = 1 + 1 + 2 + 2 + NAME_BYTES_MAX + CONTROL_REASON_BYTES_MAX;
+
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
+        match bytes {
+            [] | [b'F'] => Ok(None),
+            [b'T', ..] => head(bytes, |&[_, ref len @ ..]: &[u8; 1 + INT_BYTES]| {
+                let len_bytes = text_len(u32::from_be_bytes(*len), CONTROL_ANSWER_BYTES_MAX)?;
+                Ok(Self::Text { len_bytes })
+            }),
+            [b'F', yes, ..] => Ok(Some((Self::Fetches(flag(*yes)?), 2))),
+            _ => Ok(News::decode(bytes)?
+                .map(|(news, behind)| (Self::News(news), bytes.len() - behind.len()))),
+        }
+    }
+
+    fn payload_bytes(&self) -> u32 {
+        match self {
+            Self::Text { len_bytes } => *len_bytes,
+            Self::Fetches(_) | Self::News(_) => 0,
+        }
+    }
+}
+
+impl News {
+    /// Returns the file.
+    pub fn name(&self) -> &FileName {
+        match self {
+            Self::Waiting(name) | Self::Offered(name) | Self::Present(name) => name,
+            Self::Verified(fetched) => &fetched.name,
+            Self::Failed { name, .. } => name,
+        }
+    }
+
+    /// Returns whether nothing more comes of the file.
+    pub fn is_end(&self) -> bool {
+        !matches!(self, Self::Waiting(_) | Self::Offered(_))
+    }
+
+    /// Appends the message. A reason is cut off at [`CONTROL_REASON_BYTES_MAX`].
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
             Self::Waiting(name) => put_name(out, b'W', name),
             Self::Offered(name) => put_name(out, b'O', name),
             Self::Present(name) => put_name(out, b'P', name),
@@ -185,76 +232,42 @@ impl Answer {
                 out.extend((elapsed.as_micros() as u64).to_be_bytes());
                 out.extend(digest.0);
             }
-            Self::Failed { name, code, reason_bytes } => {
+            Self::Failed { name, code, reason } => {
+                let reason = prefix(reason, CONTROL_REASON_BYTES_MAX).as_bytes();
                 let name = name.as_str().as_bytes();
                 out.extend([b'X', *code]);
-                out.extend(reason_bytes.to_be_bytes());
+                out.extend((reason.len() as u16).to_be_bytes());
                 out.extend((name.len() as u16).to_be_bytes());
                 out.extend_from_slice(name);
+                out.extend_from_slice(reason);
             }
         }
     }
 
-    /// Returns the file that it is about, if it is about one.
-    pub fn name(&self) -> Option<&FileName> {
-        match self {
-            Self::Waiting(name) | Self::Offered(name) | Self::Present(name) => Some(name),
-            Self::Verified(fetched) => Some(&fetched.name),
-            Self::Failed { name, .. } => Some(name),
-            Self::Text { .. } | Self::Fetches(_) => None,
-        }
-    }
-
-    /// Returns its kind.
-    pub fn kind(&self) -> AnswerKind {
-        match self {
-            Self::Text { .. } => AnswerKind::Text,
-            Self::Fetches(_) => AnswerKind::Fetches,
-            Self::Waiting(_) => AnswerKind::Waiting,
-            Self::Offered(_) => AnswerKind::Offered,
-            Self::Present(_) => AnswerKind::Present,
-            Self::Verified(_) => AnswerKind::Verified,
-            Self::Failed { .. } => AnswerKind::Failed,
-        }
-    }
-}
-
-impl Message for Answer {
-    const HEAD_BYTES_MAX: usize = NAME_HEAD_BYTES + NAME_BYTES_MAX + VERIFIED_TAIL_BYTES;
-
-    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
+    /// Returns the news that `bytes` begin with, and the bytes behind them; `None` while they
+    /// are not whole.
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, &[u8])>, Malformed> {
         match bytes {
-            [] | [b'F'] => Ok(None),
-            [b'T', ..] => head(bytes, |&[_, ref len @ ..]: &[u8; 1 + INT_BYTES]| {
-                let len_bytes = text_len(u32::from_be_bytes(*len), CONTROL_ANSWER_BYTES_MAX)?;
-                Ok(Self::Text { len_bytes })
-            }),
-            [b'F', yes, ..] => Ok(Some((Self::Fetches(flag(*yes)?), 2))),
-            [b'W', rest @ ..] => named(rest, Self::Waiting),
-            [b'O', rest @ ..] => named(rest, Self::Offered),
-            [b'P', rest @ ..] => named(rest, Self::Present),
+            [b'W', rest @ ..] => Ok(name(rest)?.map(|(name, rest)| (Self::Waiting(name), rest))),
+            [b'O', rest @ ..] => Ok(name(rest)?.map(|(name, rest)| (Self::Offered(name), rest))),
+            [b'P', rest @ ..] => Ok(name(rest)?.map(|(name, rest)| (Self::Present(name), rest))),
             [b'V', rest @ ..] => {
                 let Some((name, rest)) = name(rest)? else { return Ok(None) };
-                let Some((fetched, rest)) = Fetched::decode(name, rest) else { return Ok(None) };
-                Ok(Some((Self::Verified(fetched), bytes.len() - rest.len())))
+                Ok(Fetched::decode(name, rest)
+                    .map(|(fetched, rest)| (Self::Verified(fetched), rest)))
             }
             &[b'X', code, len_high, len_low, ref rest @ ..] => {
-                let reason_bytes = u16::from_be_bytes([len_high, len_low]);
-                text_len(reason_bytes.into(), CONTROL_REASON_BYTES_MAX)?;
+                let len_bytes = u16::from_be_bytes([len_high, len_low]);
+                text_len(len_bytes.into(), CONTROL_REASON_BYTES_MAX)?;
                 let Some((name, rest)) = name(rest)? else { return Ok(None) };
-                let failed = Self::Failed { name, code, reason_bytes };
-                Ok(Some((failed, bytes.len() - rest.len())))
+                let Some((reason, rest)) = rest.split_at_checked(len_bytes.into()) else {
+                    return Ok(None);
+                };
+                let reason = str::from_utf8(reason).map_err(|_| Malformed::NotUtf8)?.to_owned();
+                Ok(Some((Self::Failed { name, code, reason }, rest)))
             }
-            [b'X', ..] => Ok(None),
+            [] | [b'X', ..] => Ok(None),
             &[got, ..] => Err(Malformed::UnknownType { got }),
-        }
-    }
-
-    fn payload_bytes(&self) -> u32 {
-        match self {
-            Self::Text { len_bytes } => *len_bytes,
-            Self::Failed { reason_bytes, .. } => (*reason_bytes).into(),
-            _ => 0,
         }
     }
 }
@@ -292,37 +305,16 @@ impl Kind for QuestionKind {
 }
 
 impl Kind for AnswerKind {
-    const ALL: &'static [Self] = &[
-        Self::Text,
-        Self::Fetches,
-        Self::Waiting,
-        Self::Offered,
-        Self::Present,
-        Self::Verified,
-        Self::Failed,
-    ];
+    const ALL: &'static [Self] = &[Self::Text, Self::Fetches, Self::News, Self::End];
 
     fn term(self) -> &'static str {
         match self {
             Self::Text => "a text",
             Self::Fetches => "an answer whether files can be asked for",
-            Self::Waiting => "news that a file is waited for",
-            Self::Offered => "news that a file is offered",
-            Self::Present => "news that a file is present",
-            Self::Verified => "news that a file is verified",
-            Self::Failed => "news that a file will not come",
+            Self::News => "news of a file",
+            Self::End => "the end of a file",
         }
     }
-}
-
-/// Decodes a message of a type byte and the name in `rest`: returns it and its length, or
-/// `None` while it is not whole.
-fn named<M>(
-    rest: &[u8],
-    message: impl FnOnce(FileName) -> M,
-) -> Result<Option<(M, usize)>, Malformed> {
-    let named = name(rest)?;
-    Ok(named.map(|(name, behind)| (message(name), 1 + rest.len() - behind.len())))
 }
 
 /// Returns the name that `bytes` begin with, after its length, and the bytes behind it;
@@ -363,8 +355,8 @@ fn text_len(len_bytes: u32, bytes_max: usize) -> Result<u32, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Deframer;
     use crate::wire::v0::NameError;
-    use crate::wire::{Deframer, Frame};
 
     fn name(text: &str) -> FileName {
         FileName::new(text).unwrap()
@@ -399,22 +391,25 @@ mod tests {
         };
         let size_and_time = [0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x16, 0xe3, 0x60];
         let verified = [b"V\0\x01f\x01\x02\x03\x04", &size_and_time[..], &[7; 32]].concat();
-        let failed = Answer::Failed { name: name("f"), code: 5, reason_bytes: 258 };
+        let failed = News::Failed { name: name("f"), code: 5, reason: "why".to_owned() };
         let cases: [(Answer, &[u8]); 8] = [
             (Answer::Text { len_bytes: 7 }, b"T\0\0\0\x07"),
             (Answer::Fetches(true), b"F\x01"),
             (Answer::Fetches(false), b"F\0"),
-            (Answer::Waiting(name("f")), b"W\0\x01f"),
-            (Answer::Offered(name("f")), b"O\0\x01f"),
-            (Answer::Present(name("f")), b"P\0\x01f"),
-            (Answer::Verified(fetched), &verified),
-            (failed, b"X\x05\x01\x02\0\x01f"),
+            (Answer::News(News::Waiting(name("f"))), b"W\0\x01f"),
+            (Answer::News(News::Offered(name("f"))), b"O\0\x01f"),
+            (Answer::News(News::Present(name("f"))), b"P\0\x01f"),
+            (Answer::News(News::Verified(fetched)), &verified),
+            (Answer::News(failed), b"X\x05\0\x03\0\x01fwhy"),
         ];
         for (answer, bytes) in cases {
             let mut encoded = Vec::new();
             answer.encode(&mut encoded);
             assert_eq!(encoded, bytes);
-            assert_eq!(Answer::decode(bytes), Ok(Some((answer, bytes.len()))));
+            assert_eq!(Answer::decode(bytes), Ok(Some((answer.clone(), bytes.len()))));
+            for cut in 0..bytes.len() {
+                assert_eq!(Answer::decode(&bytes[..cut]), Ok(None), "{answer:?}");
+            }
         }
     }
 
@@ -429,27 +424,18 @@ mod tests {
         let answer = |bytes: &[u8]| Deframer::<Answer>::default().next(bytes, &mut 0);
         assert_eq!(answer(b"T\xff\0\0\0"), Err(Malformed::TextLength { got: 0xff00_0000 }));
         assert_eq!(answer(b"X\0\xff\xff\0\x01f"), Err(Malformed::TextLength { got: 0xffff }));
+        assert_eq!(answer(b"X\0\0\x01\0\x01f\xff"), Err(Malformed::NotUtf8));
         assert_eq!(answer(b"P\0\x02.."), Err(Malformed::Name(NameError::LeadingDot)));
         assert_eq!(answer(b"yes"), Err(Malformed::UnknownType { got: b'y' }));
     }
 
     #[test]
-    fn a_reason_is_payload_wherever_the_stream_is_cut() {
-        let stream = b"X\x05\0\x03\0\x01fwhyF\x01";
-        let failed = Answer::Failed { name: name("f"), code: 5, reason_bytes: 3 };
-        for cut in 0..stream.len() {
-            let (mut deframer, mut messages) = (Deframer::default(), Vec::new());
-            let mut reason = Vec::new();
-            for piece in [&stream[..cut], &stream[cut..]] {
-                let mut at = 0;
-                while let Some(frame) = deframer.next(piece, &mut at).unwrap() {
-                    match frame {
-                        Frame::Message(answer) => messages.push(answer),
-                        Frame::Payload { range, .. } => reason.extend_from_slice(&piece[range]),
-                    }
-                }
-            }
-            assert_eq!((messages, &*reason), (vec![failed, Answer::Fetches(true)], &b"why"[..]));
-        }
+    fn a_reason_that_is_too_long_is_cut_between_two_characters() {
+        let failed = |reason| News::Failed { name: name("f"), code: 5, reason };
+        let mut encoded = Vec::new();
+        failed("é".repeat(CONTROL_REASON_BYTES_MAX)).encode(&mut encoded);
+        let cut = failed("é".repeat(CONTROL_REASON_BYTES_MAX / 2));
+        assert_eq!(Answer::decode(&encoded), Ok(Some((Answer::News(cut), encoded.len()))));
+        assert!(encoded.len() <= Answer::HEAD_BYTES_MAX);
     }
 }

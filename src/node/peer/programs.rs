@@ -11,8 +11,7 @@ use crate::limits::CONTROL_CLIENTS_MAX;
 use crate::node::paths::Paths;
 use crate::node::{Action, ConnectionId, Report};
 use crate::proto::CloseReason;
-use crate::proto::control::{Asked, News, Session, SessionState};
-use crate::wire::control::Fetched;
+use crate::proto::control::{Asked, Fetched, News, Session, SessionState};
 
 /// The connections of programs, the oldest first. Invariant: each is in the table.
 #[derive(Debug, Default)]

@@ -35,10 +35,8 @@ pub struct Inquiry {
     deframer: Deframer<Answer>,
     /// Bounded by the wishes.
     outbox: Outbox,
-    /// The text or reason that is being received.
-    payload: Vec<u8>,
-    /// Whose reason that is, with its exit code.
-    failed: Option<(FileName, u8)>,
+    /// The text that is being received.
+    text: Vec<u8>,
 }
 
 /// What to ask.
@@ -96,7 +94,7 @@ impl table::State for InquiryState {
     ];
 
     fn row(self) -> Row<Self> {
-        use AnswerKind::{Failed, Fetches, Offered, Present, Text, Verified, Waiting};
+        use AnswerKind::{End, Fetches, News, Text};
         match self {
             Self::ExpectConnection | Self::Closed => Row::silent("nothing"),
             Self::ExpectText => Row { expected: "a text", legal: &[(Text, &[Self::Done])] },
@@ -106,13 +104,7 @@ impl table::State for InquiryState {
             },
             Self::ExpectNews => Row {
                 expected: "news of a file",
-                legal: &[
-                    (Waiting, &[Self::ExpectNews]),
-                    (Offered, &[Self::ExpectNews]),
-                    (Present, &[Self::ExpectNews, Self::Done]),
-                    (Verified, &[Self::ExpectNews, Self::Done]),
-                    (Failed, &[Self::ExpectNews, Self::Done]),
-                ],
+                legal: &[(News, &[Self::ExpectNews]), (End, &[Self::ExpectNews, Self::Done])],
             },
             Self::Done => Row::silent("nothing after the answer"),
         }
@@ -136,8 +128,7 @@ impl Inquiry {
             state: State::ExpectConnection { ask, deadline: now + CONTROL_TIMEOUT },
             deframer: Deframer::default(),
             outbox: Outbox::default(),
-            payload: Vec::new(),
-            failed: None,
+            text: Vec::new(),
         }
     }
 
@@ -183,8 +174,8 @@ impl Inquiry {
             let reply = match self.deframer.next(bytes, at) {
                 Ok(Some(Frame::Message(answer))) => self.on_answer(answer)?,
                 Ok(Some(Frame::Payload { range, last })) => {
-                    self.payload.extend_from_slice(bytes.get(range).unwrap_or_default());
-                    if last { self.on_payload() } else { None }
+                    self.text.extend_from_slice(bytes.get(range).unwrap_or_default());
+                    if last { self.on_text() } else { None }
                 }
                 Ok(None) => {
                     self.put_off(now);
@@ -204,66 +195,39 @@ impl Inquiry {
     fn on_answer(&mut self, answer: Answer) -> Result<Option<Reply>, CloseReason> {
         let (state, kind) = (self.state(), answer.kind());
         match (mem::replace(&mut self.state, State::Closed), answer) {
-            (State::ExpectNews { names }, answer)
-                if answer.name().is_some_and(|name| !names.contains(name)) =>
-            {
-                let expected = "news of a file that was asked for";
-                Err(CloseReason::PeerViolated { expected, got: kind.term() })
-            }
             (old @ State::ExpectText { .. }, Answer::Text { len_bytes }) => {
                 self.state = old;
-                Ok(if len_bytes == 0 { self.on_payload() } else { None })
+                Ok(if len_bytes == 0 { self.on_text() } else { None })
             }
             (State::ExpectFetches { .. }, Answer::Fetches(yes)) => {
                 self.state = State::Done;
                 Ok(Some(Reply::Fetches(yes)))
             }
-            (State::ExpectNews { names }, Answer::Waiting(name)) => {
-                Ok(Some(self.news(names, News::Waiting(name))))
-            }
-            (State::ExpectNews { names }, Answer::Offered(name)) => {
-                Ok(Some(self.news(names, News::Offered(name))))
-            }
-            (State::ExpectNews { names }, Answer::Present(name)) => {
-                Ok(Some(self.news(names, News::Present(name))))
-            }
-            (State::ExpectNews { names }, Answer::Verified(fetched)) => {
-                Ok(Some(self.news(names, News::Verified(fetched))))
-            }
-            (old @ State::ExpectNews { .. }, Answer::Failed { name, code, reason_bytes }) => {
-                self.state = old;
-                self.failed = Some((name, code));
-                Ok(if reason_bytes == 0 { self.on_payload() } else { None })
+            (State::ExpectNews { mut names }, Answer::News(news)) => {
+                let is_known = match news.is_end() {
+                    true => names.remove(news.name()),
+                    false => names.contains(news.name()),
+                };
+                if !is_known {
+                    let expected = "news of a file that was asked for";
+                    return Err(CloseReason::PeerViolated { expected, got: kind.term() });
+                }
+                self.state = match names.is_empty() {
+                    true => State::Done,
+                    false => State::ExpectNews { names },
+                };
+                Ok(Some(Reply::News(news)))
             }
             _ => Err(state.violation(kind)),
         }
     }
 
-    /// All of a text, or of a reason, is there.
-    fn on_payload(&mut self) -> Option<Reply> {
-        let payload = mem::take(&mut self.payload);
-        let text = String::from_utf8_lossy(&payload).into_owned();
-        match (mem::replace(&mut self.state, State::Closed), self.failed.take()) {
-            (State::ExpectNews { names }, Some((name, code))) => {
-                Some(self.news(names, News::Failed { name, code, reason: text }))
-            }
-            (State::ExpectText { .. }, None) => {
-                self.state = State::Done;
-                Some(Reply::Text(text))
-            }
-            _ => None,
-        }
-    }
-
-    fn news(&mut self, mut names: BTreeSet<FileName>, news: News) -> Reply {
-        if news.is_end() {
-            names.remove(news.name());
-        }
-        self.state = match names.is_empty() {
-            true => State::Done,
-            false => State::ExpectNews { names },
-        };
-        Reply::News(news)
+    /// All of a text is there.
+    fn on_text(&mut self) -> Option<Reply> {
+        let State::ExpectText { .. } = self.state else { return None };
+        self.state = State::Done;
+        let text = mem::take(&mut self.text);
+        Some(Reply::Text(String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// Something came: what follows it has time again.

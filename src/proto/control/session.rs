@@ -21,9 +21,7 @@ use std::mem;
 use std::time::Instant;
 
 use super::News;
-use crate::limits::{
-    CONTROL_ANSWER_BYTES_MAX, CONTROL_REASON_BYTES_MAX, CONTROL_TIMEOUT, CONTROL_WISHES_MAX,
-};
+use crate::limits::{CONTROL_ANSWER_BYTES_MAX, CONTROL_TIMEOUT, CONTROL_WISHES_MAX};
 use crate::proto::table::{self, Row, State as _};
 use crate::proto::{CloseReason, Outbox, Timer, Transmit};
 use crate::wire::control::{Answer, Question, QuestionKind};
@@ -123,6 +121,7 @@ enum Told {
     Nothing,
     Waiting,
     Offered,
+    End,
 }
 
 impl Session {
@@ -198,19 +197,22 @@ impl Session {
     pub fn answer_text(&mut self, now: Instant, text: &str) {
         let text = text.as_bytes();
         let text = text.get(..CONTROL_ANSWER_BYTES_MAX).unwrap_or(text);
-        self.answer(now, Answer::Text { len_bytes: text.len() as u32 }, text);
+        self.answer(now, |out| {
+            Answer::Text { len_bytes: text.len() as u32 }.encode(out);
+            out.extend_from_slice(text);
+        });
     }
 
     /// Answers [`Asked::Fetches`].
     pub fn answer_fetches(&mut self, now: Instant, yes: bool) {
-        self.answer(now, Answer::Fetches(yes), &[]);
+        self.answer(now, |out| Answer::Fetches(yes).encode(out));
     }
 
-    fn answer(&mut self, now: Instant, answer: Answer, payload: &[u8]) {
+    fn answer(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
         debug_assert_eq!(self.state(), SessionState::ExpectAnswer);
         if matches!(self.state, State::ExpectAnswer) {
             self.state = State::Answered;
-            self.push(now, answer, payload);
+            self.push(now, encode);
         }
     }
 
@@ -219,42 +221,30 @@ impl Session {
     pub fn tell(&mut self, now: Instant, news: &News) -> bool {
         let State::Following { names } = &mut self.state else { return false };
         let Some(told) = names.get_mut(news.name()) else { return false };
-        let (answer, reason) = match news {
-            News::Waiting(name) if *told < Told::Waiting => {
-                *told = Told::Waiting;
-                (Answer::Waiting(*name), "")
-            }
-            News::Offered(name) if *told < Told::Offered => {
-                *told = Told::Offered;
-                (Answer::Offered(*name), "")
-            }
-            News::Waiting(_) | News::Offered(_) => return false,
-            News::Present(name) => (Answer::Present(*name), ""),
-            News::Verified(fetched) => (Answer::Verified(*fetched), ""),
-            News::Failed { name, code, reason } => {
-                let reason_bytes = reason.len().min(CONTROL_REASON_BYTES_MAX) as u16;
-                (Answer::Failed { name: *name, code: *code, reason_bytes }, reason.as_str())
-            }
+        let now_told = match news {
+            News::Waiting(_) => Told::Waiting,
+            News::Offered(_) => Told::Offered,
+            News::Present(_) | News::Verified(_) | News::Failed { .. } => Told::End,
         };
-        if news.is_end() {
+        if now_told <= *told {
+            return false;
+        }
+        *told = now_told;
+        if now_told == Told::End {
             names.remove(news.name());
             if names.is_empty() {
                 self.state = State::Answered;
             }
         }
-        let reason = reason.as_bytes();
-        self.push(now, answer, reason.get(..CONTROL_REASON_BYTES_MAX).unwrap_or(reason));
+        self.push(now, |out| news.encode(out));
         true
     }
 
-    fn push(&mut self, now: Instant, answer: Answer, payload: &[u8]) {
+    fn push(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.outbox.is_empty() {
             self.moved_at = now;
         }
-        self.outbox.push_unbounded(|out| {
-            answer.encode(out);
-            out.extend_from_slice(payload);
-        });
+        self.outbox.push_unbounded(encode);
     }
 
     /// Returns what to send next.

@@ -8,14 +8,13 @@ use super::*;
 use crate::content::{Digest, FileError};
 use crate::node::{ConnectionId, Direction, Inventory, Paths, Report, Snapshot, Transfer};
 use crate::proto::CloseReason;
-use crate::proto::control::News;
+use crate::proto::control::{Fetched, News};
 use crate::ui::facts::{Facts, LoopCounts};
 use crate::ui::meter::Meter;
 use crate::ui::progress::Totals;
 use crate::ui::scene::{ADDRESS, DOWNLOAD, transfer};
 use crate::ui::schema::{COMMON, FieldKind};
 use crate::ui::work::Work;
-use crate::wire::control::Fetched;
 use crate::wire::v0::FileName;
 use crate::wire::{FieldText, PeerId};
 

@@ -180,22 +180,17 @@ fn fetched(name: FileName, script: &mut Script<'_>) -> Fetched {
     Fetched { name, peer, size_bytes, digest: Digest([7; 32]), elapsed }
 }
 
-/// A whole answer, with its payload or less.
+/// A whole answer, with its payload.
 fn told(script: &mut Script<'_>) -> [Vec<u8>; 2] {
-    let (mut head, payload) = (Vec::new(), vec![b'x'; script.below(16)]);
-    match script.below(7) {
-        0 => Answer::Text { len_bytes: payload.len() as u32 },
-        1 => Answer::Fetches(script.flag()),
-        2 => Answer::Waiting(script.name()),
-        3 => Answer::Offered(script.name()),
-        4 => Answer::Present(script.name()),
-        5 => Answer::Verified(fetched(script.name(), script)),
-        _ => {
-            let (name, reason_bytes) = (script.name(), payload.len() as u16);
-            Answer::Failed { name, code: script.byte(), reason_bytes }
+    let (mut head, mut payload) = (Vec::new(), Vec::new());
+    match script.below(4) {
+        0 => {
+            payload = vec![b'x'; script.below(16)];
+            Answer::Text { len_bytes: payload.len() as u32 }
         }
+        1 => Answer::Fetches(script.flag()),
+        _ => Answer::News(news(script)),
     }
     .encode(&mut head);
-    let has_payload = matches!(head[0], b'T' | b'X');
-    [head, if has_payload { payload } else { Vec::new() }]
+    [head, payload]
 }
