@@ -99,7 +99,7 @@ impl ListNode {
 
     /// Returns what is on offer, by name and then by peer.
     pub fn offers(&self) -> Vec<HeardOffer> {
-        self.catalog.offers(&self.paths)
+        self.catalog.offers(&self.paths, usize::MAX)
     }
 
     pub fn address(&self, peer: PeerId) -> Option<SocketAddrV4> {

@@ -7,7 +7,7 @@
 //!
 //! Invariant: `ids` has the text of each path in `slots`; one without holders is in `loose`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use slab::Slab;
@@ -19,8 +19,7 @@ use crate::wire::v0::FileName;
 #[derive(Debug, Default)]
 pub struct Paths {
     slots: Slab<Entry>,
-    /// Never iterated: its order is left to chance.
-    ids: HashMap<Rc<str>, PathId>,
+    ids: BTreeMap<Rc<str>, PathId>,
     next_generation: u32,
     /// Ids that had no holder at some time since the last sweep.
     loose: Vec<PathId>,

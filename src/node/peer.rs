@@ -425,8 +425,7 @@ impl Node for PeerNode {
     }
 
     fn inventory(&self, names_max: usize) -> Inventory {
-        let mut offers = self.peers.catalog.offers(&self.context.paths);
-        offers.truncate(names_max);
+        let offers = self.peers.catalog.offers(&self.context.paths, names_max);
         Inventory { shared: self.share.index.sizes().take(names_max).collect(), offers }
     }
 }

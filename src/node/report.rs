@@ -372,7 +372,9 @@ impl fmt::Display for Unanswered {
             }
             CloseReason::ClosedByPeer => write!(f, "it closed the connection; {NO_REGISTRY}"),
             CloseReason::Malformed(malformed) => write!(f, "it sent {malformed}; {NO_REGISTRY}"),
-            CloseReason::PeerViolated { .. } => write!(f, "it took us for a peer; {NO_REGISTRY}"),
+            CloseReason::PeerViolated { got, .. } => {
+                write!(f, "it sent {got} that was not asked for; {NO_REGISTRY}")
+            }
             reason => reason.fmt(f),
         }
     }

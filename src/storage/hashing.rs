@@ -16,7 +16,7 @@
 //! A digest is given only for a version: the file was the same, and stood under
 //! its name, when its first byte was read and after its last.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -39,9 +39,10 @@ use crate::wire::FilePath;
 #[derive(Debug)]
 pub struct HashJobs {
     folder: Rc<OwnedFd>,
-    waiting: VecDeque<(PathId, FilePath)>,
-    // The ids in `waiting`, so that ten thousand are not searched for each new one.
-    waiting_ids: BTreeSet<PathId>,
+    waiting: VecDeque<FilePath>,
+    // The paths in `waiting` with their ids, so that ten thousand are not searched for each
+    // new one. A file that was removed and is there again has another id.
+    waiting_ids: BTreeMap<FilePath, PathId>,
     open: VecDeque<Job>,
     // Those whose next slice a disk is bringing, and when to look for it, the next first.
     asked: VecDeque<(Instant, Job)>,
@@ -100,7 +101,7 @@ impl HashJobs {
         Self {
             folder: folder.descriptor(),
             waiting: VecDeque::new(),
-            waiting_ids: BTreeSet::new(),
+            waiting_ids: BTreeMap::new(),
             open: VecDeque::new(),
             asked: VecDeque::new(),
             cache,
@@ -123,8 +124,8 @@ impl HashJobs {
         let HashKind::Sha256 = kind;
         self.open.retain(|job| job.path != path);
         self.asked.retain(|(_, job)| job.path != path);
-        if self.waiting_ids.insert(id) {
-            self.waiting.push_back((id, path));
+        if self.waiting_ids.insert(path.clone(), id).is_none() {
+            self.waiting.push_back(path);
         }
     }
 
@@ -137,9 +138,9 @@ impl HashJobs {
             self.open.push_back(job);
         }
         if self.can_open()
-            && let Some((path, text)) = self.waiting.pop_front()
+            && let Some(text) = self.waiting.pop_front()
+            && let Some(path) = self.waiting_ids.remove(&text)
         {
-            self.waiting_ids.remove(&path);
             match Job::open(&self.folder, path, text) {
                 Ok(job) => self.open.push_back(job),
                 Err(error) => {

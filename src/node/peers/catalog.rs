@@ -19,7 +19,7 @@ use crate::limits::{
 use crate::node::HeardOffer;
 use crate::node::paths::Paths;
 use crate::wire::PeerId;
-use crate::wire::v0::Offer;
+use crate::wire::v0::{FileName, Offer};
 
 #[derive(Debug)]
 pub(crate) struct Catalog {
@@ -224,16 +224,25 @@ impl Catalog {
         self.paths.keys().copied()
     }
 
-    /// Returns everything on offer, in order of the paths and then of the peers.
-    pub(crate) fn offers(&self, paths: &Paths) -> Vec<HeardOffer> {
-        let heard = self.offers.iter().filter_map(|(&(path, peer), heard)| {
-            let &Heard { from, heard_at, .. } = heard;
-            let name = paths.get(path)?.name()?;
-            Some(HeardOffer { offer: Offer { peer, name }, from, heard_at })
+    /// Returns the first `offers_max` offers, in order of the paths and then of the peers.
+    ///
+    /// The order of all paths is found by one look at each, as a full table is not to hold up
+    /// the loop; the offers of those behind are not touched.
+    pub(crate) fn offers(&self, paths: &Paths, offers_max: usize) -> Vec<HeardOffer> {
+        let named = |path: PathId| paths.get(path).map(|text| (text.as_str(), path));
+        let mut order: Vec<_> = self.paths().filter_map(named).collect();
+        if offers_max < order.len() {
+            order.select_nth_unstable(offers_max);
+            order.truncate(offers_max);
+        }
+        order.sort_unstable();
+        let heard = order.into_iter().flat_map(|(text, path)| {
+            let name = FileName::new(text).ok();
+            self.of_path(path).filter_map(move |(peer, &Heard { from, heard_at, .. })| {
+                Some(HeardOffer { offer: Offer { peer, name: name? }, from, heard_at })
+            })
         });
-        let mut offers: Vec<_> = heard.collect();
-        offers.sort_by_key(|heard| (heard.offer.name, heard.offer.peer));
-        offers
+        heard.take(offers_max).collect()
     }
 
     /// Returns how many downloads from a peer have failed since the last good one.
@@ -260,7 +269,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::wire::v0::FileName;
 
     const EXPIRY: Duration = Duration::from_secs(15);
     const FROM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
@@ -314,6 +322,25 @@ mod tests {
         assert!(catalog.paths.values().all(|s| (1..=SOURCES_PER_NAME_MAX).contains(s)));
         assert!(catalog.offers.len() <= KNOWN_OFFERS_MAX);
         assert!(catalog.paths.len() <= KNOWN_NAMES_MAX && catalog.peers.len() <= KNOWN_PEERS_MAX);
+    }
+
+    #[test]
+    fn the_first_offers_by_name_are_found_however_many_there_are() {
+        let start = Instant::now();
+        let mut scene = Scene::new();
+        for (peer, name) in [(2, "c"), (1, "b"), (2, "a"), (1, "a"), (1, "d")] {
+            scene.hear(start, peer, name);
+        }
+        let first = |offers_max| {
+            let offers = scene.catalog.offers(&scene.paths, offers_max);
+            let brief = |heard: &HeardOffer| (heard.offer.name.to_string(), heard.offer.peer.0);
+            offers.iter().map(brief).collect::<Vec<_>>()
+        };
+        let all = [("a", 1), ("a", 2), ("b", 1), ("c", 2), ("d", 1)];
+        let all = all.map(|(name, peer)| (name.to_owned(), peer));
+        for count in 0..=all.len() + 1 {
+            assert_eq!(first(count), all[..count.min(all.len())]);
+        }
     }
 
     #[test]
