@@ -25,9 +25,8 @@ pub(crate) enum Fault {
     Kill,
 }
 
-/// Calls that cannot fail as they are made here (of some bytes, and after the boot, getrandom
-/// neither), or whose failure (no memory) Rust answers with the end of the program.
-const LEFT_OUT: [&str; 15] = [
+/// Calls that cannot fail as they are made here, or whose failure (no memory) Rust answers with the end of the program.
+const LEFT_OUT: [&str; 14] = [
     "brk",
     "mmap",
     "munmap",
@@ -35,7 +34,6 @@ const LEFT_OUT: [&str; 15] = [
     "mprotect",
     "madvise",
     "getpid",
-    "getrandom",
     "geteuid",
     "prlimit64",
     "exit_group",

@@ -258,8 +258,8 @@ pub(crate) enum Conversation {
     Unchecked,
 }
 
-/// Two directions, cut into messages. What came in may be garbage: it is followed
-/// as far as it makes sense.
+/// Two directions, cut into messages. Input may be garbage: it is followed as far
+/// as it makes sense.
 struct Cut<Sent, Got> {
     sent: Deframer<Sent>,
     got: Option<Deframer<Got>>,

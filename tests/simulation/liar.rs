@@ -164,7 +164,7 @@ impl Liar {
                 Some(Fault::LieDribble) => 1,
                 _ => continue,
             };
-            // One who does not read is not sent more and more.
+            // A peer that does not read is not sent more and more.
             let room_bytes = ENDLESS_BYTES.saturating_sub(talk.pending.len());
             let more_bytes = more_bytes.min(room_bytes).min(talk.prepared.len());
             talk.pending.extend(talk.prepared.drain(..more_bytes));

@@ -2,7 +2,7 @@
 //! in virtual time, with faults; everything from one seed.
 //!
 //! ```text
-//!  scenario ─▶ world ◀─ trouble      who is there and wants what; the order of
+//!  scenario ─▶ world ◀─ trouble      hosts and their jobs;       the order of
 //!                │                   things; faults that choose their moment
 //!                ▼
 //!              host ──▶ runner       a machine; its process, which carries out what

@@ -2,8 +2,8 @@
 //!
 //! Kept as in TCP: bytes come in order or not at all; a stream holds only so much,
 //! so a reader that pauses stops its writer; an end comes after the bytes before
-//! it, a reset may destroy them. What a kernel does without its process is done
-//! here too: it accepts into a queue, keeps what came, and answers for a process
+//! it, a reset may destroy them. The part of a kernel that needs no process is
+//! here, too: it accepts into a queue, keeps what came, and answers for a process
 //! that is gone. How links fail is in [`crate::outages`].
 //!
 //! A connection is forgotten once no process holds either end.
@@ -36,7 +36,7 @@ pub(crate) struct ConnectionKey(u64);
 pub(crate) enum Side {
     /// That of the one who made it.
     Dialer,
-    /// That of the one who was asked.
+    /// The side that accepted.
     Acceptor,
 }
 

@@ -1,5 +1,5 @@
-//! What a seed decides before anything happens: who is there, who has which files,
-//! who wants what, and from when on.
+//! The part of a run that a seed decides before anything happens: the hosts, the files of
+//! each, its jobs, and when they begin.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -85,7 +85,7 @@ fn draw_id(rng: &mut Rng, ids: &mut BTreeSet<u32>) -> PeerId {
     draw_id(rng, ids)
 }
 
-/// Files, and who has them at the start.
+/// Draws files, and the hosts that have them at the start.
 fn draw_files(out: &mut Outside, hosts: &mut [Host]) -> Vec<FileName> {
     let count = out.rng.usize(1..=5);
     let names: Vec<_> = (0..count).map(|_| draw_name(&mut out.rng)).collect();

@@ -332,7 +332,7 @@ impl World {
     }
 
     /// An offer in the name of nobody, of a peer that may not have the file, or of the
-    /// one who hears it.
+    /// hearer itself.
     fn forge_offer(&mut self, bytes: &[u8], hearer: HostIndex) -> Vec<u8> {
         let Ok(Offer { name, .. }) = Offer::decode(bytes) else { return bytes.to_vec() };
         let peer = match self.out.rng.u32(..3) {

@@ -35,7 +35,7 @@ impl World {
     }
 
     /// A peer that shares this folder and offers each of its files every 50 ms, unless the plan
-    /// says otherwise. What it keeps for its user stays in this world.
+    /// says otherwise. Its files for its user stay in this world.
     pub fn peer(&self, id: u32, folder: &Path) -> PeerPlan {
         let plan = self.place.peer(id).shares(folder.to_owned()).option("--offer-interval", "50ms");
         plan.launched(|launch| launch.build(&self.program)).cache(self.place.path())
