@@ -9,7 +9,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
-use rustix::net::sockopt;
+use rustix::fd::OwnedFd;
+use rustix::net::{SocketType, sockopt};
 
 use super::*;
 use crate::limits::CONNECTION_TURN_BYTES_MIN;
@@ -138,6 +139,15 @@ fn client(of: &Listener, bytes: &[u8]) -> TcpStream {
     client.set_read_timeout(Some(DEADLINE)).unwrap();
     client.write_all(bytes).unwrap();
     client
+}
+
+/// A socket that hears nothing, and its port, which is nobody else's meanwhile.
+fn reserve(kind: SocketType, address: Ipv4Addr) -> (OwnedFd, u16) {
+    let socket = dial::socket(kind).unwrap();
+    sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+    rustix::net::bind(&socket, &SocketAddrV4::new(address, 0)).unwrap();
+    let bound = SocketAddrV4::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
+    (socket, bound.port())
 }
 
 /// Runs the loop until the node ends it.
@@ -311,12 +321,13 @@ fn a_connection_that_is_made_is_told_before_what_comes_on_it() {
 
 #[test]
 fn a_connection_that_is_refused_is_told() {
-    let gone = listen().address();
+    let (_bound, port) = reserve(SocketType::STREAM, Ipv4Addr::LOCALHOST);
     let mut node = Scripted::new(move |moves, input| match input {
         Input::Broken { kind: io::ErrorKind::ConnectionRefused, .. } => moves.end(),
         input => panic!("{input:?}"),
     });
-    node.moves.act(Action::Dial { connection: ConnectionId::from_bits(0), to: gone });
+    let to = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+    node.moves.act(Action::Dial { connection: ConnectionId::from_bits(0), to });
     run(node, None, None);
 }
 
@@ -333,7 +344,7 @@ fn connections_beyond_those_of_one_turn_are_accepted_in_the_next() {
 #[test]
 fn datagrams_beyond_those_of_one_turn_are_received_in_the_next() {
     let sender = UdpSocket::bind(ANY_PORT).unwrap();
-    let port = UdpSocket::bind(ANY_PORT).unwrap().local_addr().unwrap().port();
+    let (_bound, port) = reserve(SocketType::DGRAM, Ipv4Addr::new(127, 0, 0, 2));
     let offers = OfferSocket::bind(port, &[]).unwrap();
     for _ in 0..=DATAGRAMS_PER_TURN {
         sender.send_to(&[7; OFFER_BYTES], (Ipv4Addr::LOCALHOST, port)).unwrap();
