@@ -27,7 +27,7 @@ use bench_kit::{
     Entry, GIB, KIB, MIB, Outcome, Place, Process, Report, Settings, Table, World, column, control,
     rounds, size, subfolder, turns,
 };
-use p2pfs::limits::{CONNECTION_TURN_BYTES_MAX, LOCAL_WINDOW_BYTES};
+use p2pfs::limits::{LOCAL_WINDOW_BYTES, TURN_BYTES};
 
 /// Downloads beside which small answers are timed.
 const DOWNLOADS: usize = 8;
@@ -198,7 +198,7 @@ impl Bench<'_> {
         let files = Files::new(Place::fastest()?, 1, file_bytes)?;
         let start = |world: &World| -> Outcome<(Process, Entry)> {
             let chunk_bytes = (chunk_kib * KIB) as u32;
-            let (turn, window) = (CONNECTION_TURN_BYTES_MAX, LOCAL_WINDOW_BYTES);
+            let (turn, window) = (TURN_BYTES, LOCAL_WINDOW_BYTES);
             let (sender, address) =
                 control::start_uploader(&files.shared, chunk_bytes, window, turn);
             Ok((sender, world.enter(1, address.port(), &files.names)))

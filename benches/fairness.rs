@@ -10,7 +10,7 @@ use bench_kit::{
     Bound, MIB, Outcome, Place, Report, Settings, Table, World, column, control, pin, rounds,
     set_usual_priority, subfolder,
 };
-use p2pfs::limits::{CHUNK_BYTES, CONNECTION_TURN_BYTES_MIN, LOCAL_WINDOW_BYTES};
+use p2pfs::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, TURN_SHARE_BYTES_MIN};
 
 const DOWNLOADS: usize = 8;
 const SMALL_BYTES: u64 = 15_000;
@@ -32,7 +32,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let world = World::new();
     let (_uploader, ours) = world.peer(1, &shared).listening();
     let (chunk, window) = (CHUNK_BYTES, LOCAL_WINDOW_BYTES);
-    let turn = CONNECTION_TURN_BYTES_MIN;
+    let turn = TURN_SHARE_BYTES_MIN;
     let (_control, theirs) = control::start_uploader(&shared, chunk, window, turn);
     let addresses = [ours.to_string(), theirs.to_string()];
     // What arrives is right; each also has its files hashed after this.

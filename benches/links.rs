@@ -16,7 +16,7 @@ use bench_kit::{
     Bound, Entry, MIB, Outcome, Place, Process, Report, Settings, Spread, Table, World, column,
     control, rounds, size, subfolder,
 };
-use p2pfs::limits::{CHUNK_BYTES, CONNECTION_TURN_BYTES_MAX, WINDOW_BYTES};
+use p2pfs::limits::{CHUNK_BYTES, TURN_BYTES, WINDOW_BYTES};
 
 /// Milliseconds each way, bytes a second, and how much is sent: for some two seconds.
 const LINKS: [(u64, u64, u64); 4] = [
@@ -133,7 +133,7 @@ impl Source {
     }
 
     fn bare(content: &Content, link: Link, chunk: u32, window: u32) -> Outcome<Self> {
-        let turn = CONNECTION_TURN_BYTES_MAX;
+        let turn = TURN_BYTES;
         let (sender, address) = control::start_uploader(&content.shared, chunk, window, turn);
         let sizes = [chunk, window].map(|bytes| size(bytes.into()));
         let name = format!("bare: chunk {}, window {}", sizes[0], sizes[1]);

@@ -70,7 +70,6 @@ impl<N: Node> Reactor<N> {
                 | Action::Discard(_)
                 | Action::Hash { .. }
                 | Action::Look(_) => {
-                    self.file_calls += 1;
                     let began = self.stopwatch();
                     let outcome = self
                         .files

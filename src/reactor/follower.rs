@@ -13,9 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use crate::content::Sight;
-use crate::limits::{
-    FOLDER_CHECK_DELAY, FOLDER_EVENTS_PER_TURN, LOOKS_PER_TURN, RESCAN_INTERVAL, RESCAN_PAUSE_SHARE,
-};
+use crate::limits::{FOLDER_CHECK_DELAY, RESCAN_INTERVAL, RESCAN_PAUSE_SHARE, TURN_ITEMS};
 use crate::node::Input;
 use crate::storage::{Changes, Names, SharedFolder, Skipped, Watch};
 use crate::wire::v0::FileName;
@@ -104,8 +102,8 @@ impl Follower {
             return findings;
         }
         if self.is_ready {
-            let changes = self.watch.read(FOLDER_EVENTS_PER_TURN);
-            self.is_ready = changes.events >= FOLDER_EVENTS_PER_TURN;
+            let changes = self.watch.read(TURN_ITEMS);
+            self.is_ready = changes.events >= TURN_ITEMS;
             self.take_in(now, changes, folder, &mut findings);
         }
         self.rescan(now, folder, &mut findings);
@@ -142,7 +140,7 @@ impl Follower {
             findings.inputs.push(Input::ChangesMissed);
         }
         let Some(rescan) = &mut self.rescan else { return };
-        for _ in 0..LOOKS_PER_TURN {
+        for _ in 0..TURN_ITEMS {
             match rescan.names.next() {
                 Some(Ok(name)) => findings.look_at(folder, &name, Sight::Looked, false),
                 Some(Err(_)) => {

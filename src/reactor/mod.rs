@@ -51,14 +51,15 @@ pub use self::listener::Listener;
 use self::loop_times::LoopTimes;
 pub use self::offer_socket::OfferSocket;
 pub use self::signals::Signals;
-use crate::limits::{
-    ACCEPTS_PER_TURN, CONNECTION_TURN_BYTES_MAX, DATAGRAMS_PER_TURN, HASH_TURN_BYTES, OFFER_BYTES,
-    POLL_EVENTS, POLL_TIMEOUT_MAX,
-};
+use crate::limits::{OFFER_BYTES, POLL_TIMEOUT_MAX, TURN_BYTES, TURN_ITEMS};
 use crate::node::{CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
 use crate::storage;
 use crate::ui::{Ui, Work};
 use crate::wire::Shown;
+
+/// Events that one poll reports: as many as a small peer has connections. Others are reported
+/// by the next poll.
+const POLL_EVENTS: usize = 1024;
 
 const LISTENER: Token = Token(usize::MAX);
 const OFFERS: Token = Token(usize::MAX - 1);
@@ -117,8 +118,6 @@ pub struct Reactor<N> {
     metrics: Option<PathBuf>,
     /// How writing them failed the last time, so that each kind of failure is told once.
     metrics_error: Option<io::ErrorKind>,
-    /// Actions about files that were carried out.
-    file_calls: usize,
     /// The time of this turn: the clock is read once in each.
     now: Instant,
     outcome: Option<Outcome>,
@@ -166,13 +165,12 @@ impl<N: Node> Reactor<N> {
             readable: VecDeque::new(),
             sendable: VecDeque::new(),
             awaiting_disk: VecDeque::new(),
-            scratch: vec![0; CONNECTION_TURN_BYTES_MAX],
+            scratch: vec![0; TURN_BYTES],
             ui,
             work: Work::default(),
             loop_times: LoopTimes::default(),
             metrics: None,
             metrics_error: None,
-            file_calls: 0,
             now: Instant::now(),
             outcome: None,
         })
@@ -255,7 +253,7 @@ impl<N: Node> Reactor<N> {
         self.stop();
         // Before the connections, so that nobody is sent what is known to have changed.
         self.follow_folder();
-        self.serve_connections();
+        self.receive_all();
         self.accept();
         self.receive_datagrams();
         self.hash();
@@ -328,14 +326,14 @@ impl<N: Node> Reactor<N> {
     }
 
     fn accept(&mut self) {
-        for _ in 0..ACCEPTS_PER_TURN {
+        for _ in 0..TURN_ITEMS {
             let accepted = self.listener.as_mut().and_then(|listener| listener.accept(self.now));
             let Some((stream, from)) = accepted else { break };
             let connection = Connection::accepted(stream);
             let id = self.node.accept(self.now, from);
             self.take_in(id, connection);
         }
-        for _ in 0..ACCEPTS_PER_TURN {
+        for _ in 0..TURN_ITEMS {
             let accepted = self.control.as_mut().and_then(|control| control.accept(self.now));
             let Some(stream) = accepted else { break };
             let connection = Connection::accepted(stream);
@@ -359,7 +357,7 @@ impl<N: Node> Reactor<N> {
     }
 
     fn receive_datagrams(&mut self) {
-        for _ in 0..DATAGRAMS_PER_TURN {
+        for _ in 0..TURN_ITEMS {
             let Some(offers) = &mut self.offers else { return };
             let mut buffer = [0; OFFER_BYTES + 1];
             let Some((len, from)) = offers.receive(&mut buffer) else { return };
@@ -380,7 +378,7 @@ impl<N: Node> Reactor<N> {
 
     fn hash(&mut self) {
         let mut hashed_bytes = 0;
-        while hashed_bytes < HASH_TURN_BYTES {
+        while hashed_bytes < TURN_BYTES {
             let began = self.stopwatch();
             let Some(files) = &mut self.files else { return };
             let step = files.hash_slice(self.now, &mut self.scratch);

@@ -8,7 +8,7 @@ use mio::{Interest, Registry, Token};
 use rustix::net::{SocketType, sockopt};
 
 use super::dial::socket;
-use crate::limits::{DATAGRAMS_PER_TURN, OFFER_BYTES, OFFER_SOCKET_RECEIVE_BYTES};
+use crate::limits::{OFFER_BYTES, OFFER_SOCKET_RECEIVE_BYTES, TURN_ITEMS};
 
 /// The sockets of the offer port.
 ///
@@ -52,7 +52,7 @@ impl OfferSocket {
 
     /// The next datagram, cut to the buffer, if there is one.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddrV4)> {
-        for _ in 0..DATAGRAMS_PER_TURN {
+        for _ in 0..TURN_ITEMS {
             if !self.is_ready {
                 break;
             }

@@ -1,5 +1,5 @@
-//! The connections: which are ready for what, and their bytes in and out, round robin and
-//! each within a budget.
+//! The connections: which are ready for what, and their bytes in and out, round robin. In one
+//! turn each is read once, and those that have something to send share a budget.
 
 use std::{io, mem};
 
@@ -8,10 +8,7 @@ use mio::event::Event;
 use super::connection::Connection;
 use super::{Reactor, broken};
 use crate::content::FileError;
-use crate::limits::{
-    CONNECTION_TURN_BYTES_MAX, CONNECTION_TURN_BYTES_MIN, DISK_LOOK_INTERVAL, FILE_CALL_COST_BYTES,
-    TURN_RECEIVED_BYTES, TURN_SENT_BYTES,
-};
+use crate::limits::{DISK_LOOK_INTERVAL, TURN_BYTES, TURN_RECEIVED_BYTES, TURN_SHARE_BYTES_MIN};
 use crate::node::{ConnectionId, Input, Node};
 use crate::proto::{FileId, Transmit};
 use crate::storage::Sent;
@@ -51,16 +48,17 @@ impl<N: Node> Reactor<N> {
         }
     }
 
-    pub(super) fn serve_connections(&mut self) {
+    pub(super) fn receive_all(&mut self) {
+        // Connections that are marked meanwhile wait for the next turn.
         let count = self.readable.len();
-        let budget_bytes = share_bytes(TURN_RECEIVED_BYTES, count);
+        let budget_bytes =
+            (TURN_RECEIVED_BYTES / count.max(1)).clamp(TURN_SHARE_BYTES_MIN, TURN_BYTES);
         for _ in 0..count {
             let Some(id) = self.readable.pop_front() else { return };
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.is_queued_to_read = false;
-                if !connection.is_dialing() || self.finish_dialing(id) {
-                    self.receive(id, budget_bytes);
-                }
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            connection.is_queued_to_read = false;
+            if !connection.is_dialing() || self.finish_dialing(id) {
+                self.receive(id, budget_bytes);
             }
         }
     }
@@ -76,45 +74,31 @@ impl<N: Node> Reactor<N> {
         true
     }
 
-    /// Reads from a connection until it is empty or its budget is used. No single read is
-    /// cut short by what is left of the budget, as that would cut chunks in two.
-    pub(super) fn receive(&mut self, id: ConnectionId, budget_bytes: usize) {
+    /// Reads from a connection once. The machine bounds how many small chunks come with it
+    /// (`read_allowance_bytes`).
+    fn receive(&mut self, id: ConnectionId, budget_bytes: usize) {
+        let room_bytes = budget_bytes.min(self.node.read_allowance_bytes(id));
+        let Some(connection) = self.connections.get_mut(id).filter(|c| c.can_read) else { return };
+        if room_bytes == 0 {
+            // Sending makes room, and marks it again.
+            if let Some(kind) = connection.broken {
+                self.lose(id, kind);
+            }
+            return;
+        }
         let mut scratch = mem::take(&mut self.scratch);
-        let mut left_bytes = budget_bytes;
-        loop {
-            let room_bytes = budget_bytes.min(self.node.read_allowance_bytes(id));
-            let Some(connection) = self.connections.get_mut(id).filter(|c| c.can_read) else {
-                break;
-            };
-            if left_bytes == 0 || room_bytes == 0 {
-                // Out of budget: the next turn goes on. Not allowed: `send` will.
-                if left_bytes == 0 {
-                    self.mark_readable(id);
-                } else if let Some(kind) = connection.broken {
-                    self.lose(id, kind);
-                }
-                break;
+        match connection.receive(&mut scratch[..room_bytes]) {
+            Ok(Some(0)) => {
+                // What it still waits for goes out before it is told to be over.
+                self.send(id, TURN_BYTES);
+                self.handle(Input::ReadClosed(id));
             }
-            match connection.receive(&mut scratch[..room_bytes]) {
-                Ok(Some(0)) => {
-                    // What it still waits for goes out before it is told to be over.
-                    self.send(id, CONNECTION_TURN_BYTES_MAX);
-                    self.handle(Input::ReadClosed(id));
-                    break;
-                }
-                Ok(Some(len)) => {
-                    let calls_before = self.file_calls;
-                    self.handle(Input::Received { connection: id, bytes: &scratch[..len] });
-                    // Many small chunks cost more than their bytes.
-                    let calls_cost = (self.file_calls - calls_before) * FILE_CALL_COST_BYTES;
-                    left_bytes = left_bytes.saturating_sub(len.max(calls_cost));
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    self.lose(id, error.kind());
-                    break;
-                }
+            Ok(Some(len)) => {
+                self.handle(Input::Received { connection: id, bytes: &scratch[..len] });
+                self.mark_readable(id);
             }
+            Ok(None) => {}
+            Err(error) => self.lose(id, error.kind()),
         }
         self.scratch = scratch;
     }
@@ -125,9 +109,8 @@ impl<N: Node> Reactor<N> {
         {
             self.sendable.push_back(id);
         }
-        // What is marked meanwhile waits for the next turn.
         let count = self.sendable.len();
-        let budget_bytes = share_bytes(TURN_SENT_BYTES, count);
+        let budget_bytes = (TURN_BYTES / count.max(1)).max(TURN_SHARE_BYTES_MIN);
         for _ in 0..count {
             let Some(id) = self.sendable.pop_front() else { return };
             self.send(id, budget_bytes);
@@ -136,7 +119,7 @@ impl<N: Node> Reactor<N> {
 
     /// Sends what a connection has to send until the socket is full or the budget used, or a
     /// disk has to bring it first.
-    pub(super) fn send(&mut self, id: ConnectionId, mut budget_bytes: usize) {
+    fn send(&mut self, id: ConnectionId, mut budget_bytes: usize) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.is_queued_to_send = false;
         }
@@ -199,9 +182,4 @@ impl<N: Node> Reactor<N> {
         self.connections.remove(id);
         self.handle(broken(id, kind));
     }
-}
-
-/// What each of `count` connections may move of what all may in one turn.
-fn share_bytes(turn_bytes: usize, count: usize) -> usize {
-    (turn_bytes / count.max(1)).clamp(CONNECTION_TURN_BYTES_MIN, CONNECTION_TURN_BYTES_MAX)
 }

@@ -13,7 +13,7 @@ use rustix::fd::OwnedFd;
 use rustix::net::{SocketType, sockopt};
 
 use super::*;
-use crate::limits::CONNECTION_TURN_BYTES_MIN;
+use crate::limits::{TURN_ITEMS, TURN_SHARE_BYTES_MIN};
 use crate::node::{Action, Paths};
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::ui::Show;
@@ -241,7 +241,7 @@ fn nothing_more_is_read_until_the_answer_is_sent_and_then_it_is() {
 fn what_a_turn_leaves_unsent_is_sent_in_the_next() {
     const CLIENTS: usize = 4;
     const PIECES: usize = 10;
-    const PIECE_BYTES: usize = 2 * CONNECTION_TURN_BYTES_MIN / PIECES;
+    const PIECE_BYTES: usize = 2 * TURN_SHARE_BYTES_MIN / PIECES;
     let listener = listen();
     let clients = [(); CLIENTS].map(|()| client(&listener, b"x"));
     let mut node = Scripted::new(|moves, input| match input {
@@ -335,7 +335,7 @@ fn a_connection_that_is_refused_is_told() {
 fn connections_beyond_those_of_one_turn_are_accepted_in_the_next() {
     let listener = listen();
     // Those that are refused cause no other event.
-    let clients: Vec<_> = (0..=ACCEPTS_PER_TURN).map(|_| client(&listener, b"")).collect();
+    let clients: Vec<_> = (0..=TURN_ITEMS).map(|_| client(&listener, b"")).collect();
     let mut node = Scripted::new(|_, input| panic!("{input:?}"));
     node.moves.refuses_until = Some(clients.len() as u64);
     serve(node, listener);
@@ -346,10 +346,10 @@ fn datagrams_beyond_those_of_one_turn_are_received_in_the_next() {
     let sender = UdpSocket::bind(ANY_PORT).unwrap();
     let (_bound, port) = reserve(SocketType::DGRAM, Ipv4Addr::new(127, 0, 0, 2));
     let offers = OfferSocket::bind(port, &[]).unwrap();
-    for _ in 0..=DATAGRAMS_PER_TURN {
+    for _ in 0..=TURN_ITEMS {
         sender.send_to(&[7; OFFER_BYTES], (Ipv4Addr::LOCALHOST, port)).unwrap();
     }
-    let mut left = DATAGRAMS_PER_TURN + 1;
+    let mut left = TURN_ITEMS + 1;
     let node = Scripted::new(move |moves, input| {
         let Input::Datagram { .. } = input else { panic!("{input:?}") };
         left -= 1;

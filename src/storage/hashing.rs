@@ -30,10 +30,12 @@ use super::folder::SharedFolder;
 use super::read_ahead::ReadAhead;
 use super::system::{self, refused};
 use crate::content::{Digest, FileError, HashKind, PathId, Version};
-use crate::limits::{
-    DISK_LOOK_INTERVAL, HASH_OPEN_FILES_MAX, HASH_SLICE_BYTES, HASH_STEP_COST_BYTES, SETTLED_AGE,
-};
+use crate::limits::{DISK_LOOK_INTERVAL, HASH_OPEN_FILES_MAX, SETTLED_AGE};
 use crate::wire::FilePath;
+
+/// What the least step costs, in bytes hashed in the same time: to open a file, stat it and
+/// close it takes some 10 us.
+const STEP_COST_BYTES: usize = 16 * 1024;
 
 /// The files of a folder that are being hashed, or wait for it.
 #[derive(Debug)]
@@ -129,8 +131,7 @@ impl HashJobs {
         }
     }
 
-    /// Hashes one slice of the file whose turn it is: at most [`HASH_SLICE_BYTES`],
-    /// and no more than `scratch` holds. `None` if there is nothing to do now.
+    /// Hashes one slice of the file whose turn it is, no more than `scratch` holds. `None` if there is nothing to do now.
     pub fn run_slice(&mut self, now: Instant, scratch: &mut [u8]) -> Option<HashStep> {
         while self.asked.front().is_some_and(|(look_at, _)| *look_at <= now)
             && let Some((_, job)) = self.asked.pop_front()
@@ -145,14 +146,14 @@ impl HashJobs {
                 Ok(job) => self.open.push_back(job),
                 Err(error) => {
                     let outcome = HashOutcome::Failed(error);
-                    return Some(HashStep { path, outcome, cost_bytes: HASH_STEP_COST_BYTES });
+                    return Some(HashStep { path, outcome, cost_bytes: STEP_COST_BYTES });
                 }
             }
         }
         let mut job = self.open.pop_front()?;
         let (path, hashed_bytes) = (job.id, job.hashed_bytes);
         let outcome = job.run(now, &self.folder, scratch).unwrap_or_else(HashOutcome::Failed);
-        let cost_bytes = ((job.hashed_bytes - hashed_bytes) as usize).max(HASH_STEP_COST_BYTES);
+        let cost_bytes = ((job.hashed_bytes - hashed_bytes) as usize).max(STEP_COST_BYTES);
         match &outcome {
             HashOutcome::Asked => self.asked.push_back((now + DISK_LOOK_INTERVAL, job)),
             HashOutcome::Progress { .. } => self.open.push_back(job),
@@ -189,8 +190,7 @@ impl Job {
         debug_assert!(!scratch.is_empty());
         let rest_bytes = self.version.size_bytes - self.hashed_bytes;
         if rest_bytes > 0 {
-            let slice_bytes_max = scratch.len().min(HASH_SLICE_BYTES);
-            let slice_bytes = rest_bytes.min(slice_bytes_max as u64) as usize;
+            let slice_bytes = rest_bytes.min(scratch.len() as u64) as usize;
             let slice = &mut scratch[..slice_bytes];
             let read_bytes = self.ahead.read(now, &self.file, slice, self.hashed_bytes)?;
             let Some(read_bytes) = read_bytes else { return Ok(HashOutcome::Asked) };
@@ -335,20 +335,20 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_is_bounded_whatever_the_scratch_buffer_holds() {
+    fn a_slice_is_as_large_as_the_scratch_buffer_and_costs_as_much() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sparse");
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
         wait_until_settled(&path);
         let mut jobs = jobs_in(folder.path());
         start(&mut jobs, "sparse");
-        let mut scratch = vec![0; 2 * HASH_SLICE_BYTES];
+        let mut scratch = vec![0; 2 * STEP_COST_BYTES];
         let step = next_step(&mut jobs, &mut scratch).unwrap();
-        assert_eq!(step.cost_bytes, HASH_SLICE_BYTES, "{step:?}");
+        assert_eq!(step.cost_bytes, scratch.len(), "{step:?}");
         let HashOutcome::Progress { hashed_bytes, version } = step.outcome else {
             panic!("{step:?}")
         };
-        assert_eq!((hashed_bytes, version.size_bytes), (HASH_SLICE_BYTES as u64, 1 << 40));
+        assert_eq!((hashed_bytes, version.size_bytes), (scratch.len() as u64, 1 << 40));
     }
 
     fn change_contents(path: &Path) {

@@ -190,7 +190,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::limits::FOLDER_EVENTS_PER_TURN;
+    use crate::limits::TURN_ITEMS;
     use crate::wire::v0::FileName;
 
     fn watched(path: &Path) -> (SharedFolder, Watch) {
@@ -202,7 +202,7 @@ mod tests {
 
     /// What changed, by name: how, and whether it is new.
     fn changes(watch: &Watch) -> Vec<(String, Sight, bool)> {
-        let changes = watch.read(FOLDER_EVENTS_PER_TURN);
+        let changes = watch.read(TURN_ITEMS);
         assert!(!changes.are_missing && !changes.is_lost);
         let names = changes.names.into_iter();
         names.map(|(n, t)| (String::from_utf8(n).unwrap(), t.sight, t.is_new)).collect()
@@ -301,7 +301,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         let (shared, watch) = watched(&path);
         fs::rename(&path, outer.path().join("moved")).unwrap();
-        let changes = watch.read(FOLDER_EVENTS_PER_TURN);
+        let changes = watch.read(TURN_ITEMS);
         assert!(changes.is_lost && changes.names.is_empty());
         assert!(!shared.is_removed());
     }
@@ -315,7 +315,7 @@ mod tests {
         }
         let (shared, watch) = watched(&path);
         let read = || {
-            let changes = watch.read(FOLDER_EVENTS_PER_TURN);
+            let changes = watch.read(TURN_ITEMS);
             assert!(changes.names.is_empty(), "{changes:?}");
             changes.has_removals_around
         };
@@ -340,11 +340,11 @@ mod tests {
         }
         let (mut events, mut are_missing) = (0, false);
         loop {
-            let changes = watch.read(FOLDER_EVENTS_PER_TURN);
+            let changes = watch.read(TURN_ITEMS);
             events += changes.events;
             are_missing |= changes.are_missing;
-            assert!(changes.events < FOLDER_EVENTS_PER_TURN + BUFFER_BYTES / 16);
-            if changes.events < FOLDER_EVENTS_PER_TURN {
+            assert!(changes.events < TURN_ITEMS + BUFFER_BYTES / 16);
+            if changes.events < TURN_ITEMS {
                 break;
             }
         }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use fastrand::Rng;
 use p2pfs::content::Digest;
 use p2pfs::content::{FileError, Version};
-use p2pfs::limits::{HASH_SLICE_BYTES, SETTLED_AGE};
+use p2pfs::limits::{SETTLED_AGE, TURN_BYTES};
 use p2pfs::proto::FileId;
 use p2pfs::wire::v0::FileName;
 use rustix::io::Errno;
@@ -294,7 +294,7 @@ impl Disk {
             self.hashes.remove(&name);
             return Some(Err(FileError::Changed));
         };
-        let slice = &rest[..rest.len().min(HASH_SLICE_BYTES)];
+        let slice = &rest[..rest.len().min(TURN_BYTES)];
         job.hasher.update(slice);
         job.hashed_bytes += slice.len();
         if job.hashed_bytes < inode.content.len() {

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use super::{Share, Wake};
 use crate::content::{Digest, FileError, Sight, Version};
-use crate::limits::{LOOK_PAUSE, LOOKS_PER_TURN, REST_TIME};
+use crate::limits::{LOOK_PAUSE, REST_TIME, TURN_ITEMS};
 use crate::node::peer::{Context, Wake as PeerWake};
 use crate::node::{Action, PathId, Report};
 use crate::wire::FilePath;
@@ -182,7 +182,7 @@ impl Share {
     pub(super) fn look_at_all(&mut self, ctx: &mut Context) {
         let Some(look) = &mut self.settling.look else { return };
         let mut last = None;
-        for (path, id) in self.index.after(look.cursor.take()).take(LOOKS_PER_TURN) {
+        for (path, id) in self.index.after(look.cursor.take()).take(TURN_ITEMS) {
             ctx.act(Action::Look(id));
             last = Some(path.clone());
         }

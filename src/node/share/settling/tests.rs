@@ -326,7 +326,7 @@ fn a_file_that_goes_is_forgotten_wherever_it_was() {
 #[test]
 fn after_missed_changes_each_file_is_looked_at() {
     let mut scene = Scene::new();
-    let names: Vec<_> = (0..3 * LOOKS_PER_TURN).map(|n| format!("f{n:05}")).collect();
+    let names: Vec<_> = (0..3 * TURN_ITEMS).map(|n| format!("f{n:05}")).collect();
     for name in &names {
         scene.change(name, Some(version(1)), Sight::Closed);
     }
@@ -336,7 +336,7 @@ fn after_missed_changes_each_file_is_looked_at() {
     scene.folder.insert(name(&names[700]), version(2));
     scene.feed(Input::ChangesMissed);
     scene.time_out();
-    assert!(scene.looks <= LOOKS_PER_TURN, "all in one step");
+    assert!(scene.looks <= TURN_ITEMS, "all in one step");
     scene.folder.remove(&name(&names[1]));
     scene.feed(Input::ChangesMissed);
     scene.wait(REST_TIME - MOMENT);
