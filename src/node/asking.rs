@@ -206,12 +206,8 @@ mod tests {
     use super::*;
     use crate::limits::CONTROL_TIMEOUT;
     use crate::node::Signal;
+    use crate::node::scene::{self, actions, name};
     use crate::proto::control::News;
-    use crate::wire::v0::FileName;
-
-    fn actions(node: &mut AskNode) -> Vec<Action> {
-        std::iter::from_fn(|| node.poll_action()).collect()
-    }
 
     /// The connections to the programs that are dialed, in their order.
     fn dialed(node: &mut AskNode) -> Vec<ConnectionId> {
@@ -224,12 +220,7 @@ mod tests {
 
     fn sent(node: &mut AskNode, now: Instant, connection: ConnectionId) -> Vec<u8> {
         node.handle(now, Input::Connected(connection));
-        let Some(Transmit::Bytes { bytes, .. }) = node.transmit(connection) else {
-            panic!("nothing is asked");
-        };
-        let bytes = bytes.to_vec();
-        node.transmitted(now, connection, bytes.len());
-        bytes
+        scene::sent(node, now, connection)
     }
 
     fn receive(node: &mut AskNode, now: Instant, connection: ConnectionId, bytes: &[u8]) {
@@ -274,7 +265,7 @@ mod tests {
     #[test]
     fn news_are_reported_when_they_come_and_kept_until_the_time_is_over() {
         let now = Instant::now();
-        let [a, b] = ["a", "b"].map(|text| FileName::new(text).unwrap());
+        let [a, b] = ["a", "b"].map(name);
         let mut node = AskNode::new();
         node.ask(now, &[7], &Ask::Fetches, None);
         let id = dialed(&mut node)[0];

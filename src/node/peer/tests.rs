@@ -24,11 +24,31 @@ fn guest(timeout: Option<Duration>, retries_max: u32) -> PeerKind {
     PeerKind::Guest(GuestSettings { timeout, retries_max, on_conflict: OnConflict::Compare })
 }
 
+/// Returns a peer that the registry has entered or, as a guest, may ask it; and the connection
+/// to that.
+fn registered(now: Instant, settings: PeerSettings) -> (PeerNode, ConnectionId) {
+    let is_guest = matches!(settings.kind, PeerKind::Guest(_));
+    let mut node = PeerNode::new(now, settings);
+    let registry = dialed(&actions(&mut node), REGISTRY);
+    node.handle(now, Input::Connected(registry));
+    if !is_guest {
+        sent(&mut node, now, registry);
+        answer(&mut node, now, registry, RegistryResponse::Registered(true));
+    }
+    (node, registry)
+}
+
 fn exit(actions: &[Action]) -> Option<&Outcome> {
     actions.iter().find_map(|action| match action {
         Action::Exit(outcome) => Some(outcome),
         _ => None,
     })
+}
+
+fn encoded(messages: &[PeerMessage]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    messages.iter().for_each(|message| message.encode(&mut bytes));
+    bytes
 }
 
 #[test]
@@ -116,11 +136,6 @@ fn a_guest_says_why_it_gives_up() {
 
 #[test]
 fn the_next_request_goes_out_with_the_last_acknowledgments_and_those_are_never_lost() {
-    fn encoded(messages: &[PeerMessage]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        messages.iter().for_each(|message| message.encode(&mut bytes));
-        bytes
-    }
     let now = Instant::now();
     let mut node = node(now, guest(None, 0));
     // So the second file waits for the first.
@@ -161,13 +176,7 @@ fn a_file_that_all_its_sources_have_too_large_is_wanted_no_longer() {
     for kind in [PeerKind::Fixed, guest(None, 5)] {
         let usual = settings(kind);
         let limits = Limits { file_bytes_max: 10, ..usual.limits };
-        let mut node = PeerNode::new(now, PeerSettings { limits, ..usual });
-        let registry = dialed(&actions(&mut node), REGISTRY);
-        node.handle(now, Input::Connected(registry));
-        if matches!(kind, PeerKind::Fixed) {
-            sent(&mut node, now, registry);
-            answer(&mut node, now, registry, RegistryResponse::Registered(true));
-        }
+        let (mut node, registry) = registered(now, PeerSettings { limits, ..usual });
         node.handle(now, Input::Want(&[name("a")]));
         hear(&mut node, now, PEER, 3, "a");
         hear(&mut node, now, PEER, 4, "a");
@@ -178,8 +187,7 @@ fn a_file_that_all_its_sources_have_too_large_is_wanted_no_longer() {
                 answer(&mut node, now, registry, RegistryResponse::Address(at));
                 let source = dialed(&actions(&mut node), at);
                 node.handle(now, Input::Connected(source));
-                let mut bytes = Vec::new();
-                PeerMessage::Chunk { data_bytes: 11 }.encode(&mut bytes);
+                let bytes = encoded(&[PeerMessage::Chunk { data_bytes: 11 }]);
                 sent(&mut node, now, source);
                 node.handle(now, Input::Received { connection: source, bytes: &bytes });
                 let failed = Report::FetchFailed {
@@ -194,14 +202,9 @@ fn a_file_that_all_its_sources_have_too_large_is_wanted_no_longer() {
     }
 }
 
-/// Returns a node that is registered, wants a file and hears these peers offer it; and the
-/// connection to the registry.
+/// As [`registered`], but the peer wants a file and hears these others offer it.
 fn wanting(now: Instant, sources: &[u32]) -> (PeerNode, ConnectionId) {
-    let mut node = node(now, PeerKind::Fixed);
-    let registry = dialed(&actions(&mut node), REGISTRY);
-    node.handle(now, Input::Connected(registry));
-    sent(&mut node, now, registry);
-    answer(&mut node, now, registry, RegistryResponse::Registered(true));
+    let (mut node, registry) = registered(now, settings(PeerKind::Fixed));
     node.handle(now, Input::Want(&[name("a")]));
     sources.iter().for_each(|source| hear(&mut node, now, PEER, *source, "a"));
     (node, registry)
@@ -214,8 +217,7 @@ fn finds_the_disk_full(node: &mut PeerNode, now: Instant, registry: ConnectionId
     let source = dialed(&actions(node), PEER);
     node.handle(now, Input::Connected(source));
     sent(node, now, source);
-    let mut bytes = Vec::new();
-    PeerMessage::Chunk { data_bytes: 1 }.encode(&mut bytes);
+    let mut bytes = encoded(&[PeerMessage::Chunk { data_bytes: 1 }]);
     bytes.push(0);
     node.handle(now, Input::Received { connection: source, bytes: &bytes });
     let created = actions(node).into_iter().find_map(|action| match action {
@@ -281,11 +283,8 @@ fn look_up(node: &mut PeerNode, now: Instant, registry: ConnectionId, at: Socket
 fn a_source_that_failed_comes_last_until_it_has_served() {
     let now = Instant::now();
     for seed in 0..8 {
-        let mut node = PeerNode::new(now, PeerSettings { seed, ..settings(PeerKind::Fixed) });
-        let registry = dialed(&actions(&mut node), REGISTRY);
-        node.handle(now, Input::Connected(registry));
-        sent(&mut node, now, registry);
-        answer(&mut node, now, registry, RegistryResponse::Registered(true));
+        let settings = PeerSettings { seed, ..settings(PeerKind::Fixed) };
+        let (mut node, registry) = registered(now, settings);
         // Peer 3 fails twice, by itself.
         ["a", "b"].iter().for_each(|file| hear(&mut node, now, PEER, 3, file));
         node.handle(now, Input::Want(&[name("a"), name("b")]));
@@ -310,13 +309,12 @@ fn a_source_that_failed_comes_last_until_it_has_served() {
         let connection = dialed(&actions(&mut node), PEER);
         node.handle(now, Input::Connected(connection));
         sent(&mut node, now, connection);
-        let mut bytes = Vec::new();
-        PeerMessage::Eof(Digest(Sha256::digest(b"").into())).encode(&mut bytes);
+        let bytes = encoded(&[PeerMessage::Eof(Digest(Sha256::digest(b"").into()))]);
         node.handle(now, Input::Received { connection, bytes: &bytes });
         let file = node.context.last_file().unwrap();
         assert!(actions(&mut node).contains(&Action::Commit(file)));
-        let version = Version { device: 1, inode: 1, size_bytes: 0, modified_ns: 1, changed_ns: 1 };
-        node.handle(now, Input::Committed { file, path: name("c").into(), version });
+        let (path, version) = (name("c").into(), version(0));
+        node.handle(now, Input::Committed { file, path, version });
         node.handle(now, Input::ReadClosed(connection));
         actions(&mut node);
 
