@@ -18,32 +18,24 @@ use crate::terminal;
 
 struct Logger(Box<dyn Log>);
 
-/// How a line of the log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// With its date, its level and the name of the program: for services and simulations.
-    Dated,
-    /// As a person at a terminal wants it.
-    Plain,
-}
-
-/// Lines without a date.
+/// Lines as a person at a terminal wants them.
 struct Plain(LevelFilter);
 
 /// Whether a panic would be about a line of the log.
 static IS_LOGGING: AtomicBool = AtomicBool::new(false);
 
-/// Logs to stderr from now on, up to `level`.
-pub fn init(level: LevelFilter, style: Style) {
+/// Logs to stderr from now on, up to `level`: a service and a simulation with the date, the level
+/// and the name of the program.
+pub fn init(level: LevelFilter, is_service: bool) {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if !IS_LOGGING.load(Ordering::Relaxed) {
             usual(panic);
         }
     }));
-    let logger = Logger(match style {
-        Style::Dated => Box::new(SimpleLogger::new().with_level(level)),
-        Style::Plain => Box::new(Plain(level)),
+    let logger = Logger(match is_service {
+        true => Box::new(SimpleLogger::new().with_level(level)),
+        false => Box::new(Plain(level)),
     });
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);

@@ -33,8 +33,7 @@ fn main() {
 }
 
 fn run_command(cli: &Cli) -> Result<ExitCode, Failure> {
-    let style = if cli.command.is_daily() { logger::Style::Plain } else { logger::Style::Dated };
-    logger::init(cli.output.log_level(), style);
+    logger::init(cli.output.log_level(), !cli.command.is_daily());
     match &cli.command {
         Command::Registry(args) => run::registry(args, &cli.output),
         Command::Peer(args) => run::peer(args, &cli.output),

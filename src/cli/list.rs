@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::network::{HEARD_ON, HostPort, InterfaceName, OTHERS_OFFER, OfferArgs};
-use super::value::timeout;
+use super::network::{HEARD_ON, HostPort, OTHERS_OFFER, OfferArgs};
+use super::value::{interface, timeout};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Each line has the id of the peer, its address, the time since its offer \
@@ -28,7 +28,8 @@ pub struct ListArgs {
     /// Show only offers from the network of this interface. Repeat it, or separate several
     /// with commas.
     #[arg(long, value_name = "NAME|ADDRESS", value_delimiter = ',', help_heading = "Network")]
-    pub interface: Vec<InterfaceName>,
+    #[arg(value_parser = interface)]
+    pub interface: Vec<String>,
     #[command(flatten)]
     pub offers: OfferArgs,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::value::{is_of_one_host, offer_interval, target};
+use super::value::{interface, is_of_one_host, offer_interval, target};
 use crate::limits::REGISTRY_PORT;
 
 pub(super) const REGISTRY_ADDRESS: SocketAddrV4 =
@@ -28,8 +28,8 @@ pub struct NetworkArgs {
     /// Use this network interface: listen on its address, connect from it, and offer to its
     /// broadcast address. Repeat it, or separate several with commas; other peers then connect
     /// to the address from which we reach the registry.
-    #[arg(long, value_name = "NAME|ADDRESS", value_delimiter = ',')]
-    pub interface: Vec<InterfaceName>,
+    #[arg(long, value_name = "NAME|ADDRESS", value_delimiter = ',', value_parser = interface)]
+    pub interface: Vec<String>,
     #[command(flatten)]
     pub offers: OfferArgs,
 }
@@ -90,33 +90,6 @@ impl fmt::Display for HostPort {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InterfaceName {
-    Address(Ipv4Addr),
-    Name(String),
-}
-
-impl FromStr for InterfaceName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse::<Ipv4Addr>() {
-            Ok(address) => super::value::usable(address).map(Self::Address),
-            Err(_) if text.is_empty() => Err("no name".into()),
-            Err(_) => Ok(Self::Name(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for InterfaceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Name(name) => name.fmt(f),
         }
     }
 }

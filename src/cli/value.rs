@@ -17,17 +17,23 @@ pub(super) fn host(text: &str) -> Result<Ipv4Addr, String> {
     usable(text.parse().map_err(|_| "not an IPv4 address".to_owned())?)
 }
 
-/// Returns the address.
-///
-/// # Errors
-/// If other peers cannot connect to it.
-pub(super) fn usable(host: Ipv4Addr) -> Result<Ipv4Addr, String> {
+fn usable(host: Ipv4Addr) -> Result<Ipv4Addr, String> {
     match is_of_one_host(host) {
         true => Ok(host),
         false => {
             Err("other peers could not connect to it; give the address of an interface".into())
         }
     }
+}
+
+/// Parses the name or the address of an interface, which is returned as it is.
+pub(super) fn interface(text: &str) -> Result<String, String> {
+    match text.parse() {
+        Ok(address) => _ = usable(address)?,
+        Err(_) if text.is_empty() => return Err("no name".into()),
+        Err(_) => {}
+    }
+    Ok(text.to_owned())
 }
 
 /// Returns whether an address can be that of one machine.

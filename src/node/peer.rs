@@ -179,7 +179,7 @@ impl PeerNode {
 
     fn on_file_failed(&mut self, file: FileId, error: FileError) {
         let Self { context, share, peers, fetch, .. } = self;
-        match context.forget_file(file) {
+        match context.files.remove(&file) {
             Some(FileUse::Source(connection)) => share.on_source_failed(context, connection, error),
             Some(FileUse::Partial(job)) => fetch.on_partial_failed(context, peers, job, error),
             None => {}
@@ -204,7 +204,7 @@ impl PeerNode {
         match input {
             Input::FileFound { path, version, digest } => {
                 let path = context.paths.intern(&path);
-                share.on_file_found(context, path, version, digest);
+                share.share(context, path, version, digest);
             }
             Input::FileSeen { path, version, sight } => {
                 let path = context.paths.intern(&path);
@@ -258,7 +258,7 @@ impl PeerNode {
     }
 
     fn exit_if_told(&mut self) {
-        if let Some(outcome) = self.context.take_outcome() {
+        if let Some(outcome) = self.context.outcome.take() {
             self.exit(outcome);
         }
     }

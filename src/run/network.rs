@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::cannot_bind;
-use crate::cli::network::{HostPort, InterfaceName, OfferArgs};
+use crate::cli::network::{HostPort, OfferArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::OFFER_PORT;
 use crate::node::Subnet;
@@ -170,21 +170,19 @@ fn source_address(to: SocketAddrV4) -> Option<Ipv4Addr> {
 ///
 /// # Errors
 /// If the machine has no such interface.
-pub(super) fn named(names: &[InterfaceName]) -> Result<Vec<Interface>, Failure> {
+pub(super) fn named(names: &[String]) -> Result<Vec<Interface>, Failure> {
     let all = interfaces()?;
     let mut named: Vec<Interface> = Vec::new();
     for name in names {
-        let there: Vec<_> = match name {
+        let address = name.parse::<Ipv4Addr>().ok();
+        let is_meant = |there: &&Interface| match address {
+            Some(address) => there.address == address,
+            None => there.name == *name,
+        };
+        let there: Vec<_> = match address {
             // All of 127.0.0.0/8 is ours.
-            InterfaceName::Address(address) if address.is_loopback() => {
-                vec![interface_at(*address)?]
-            }
-            InterfaceName::Address(address) => {
-                all.iter().filter(|there| there.address == *address).cloned().collect()
-            }
-            InterfaceName::Name(name) => {
-                all.iter().filter(|there| there.name == *name).cloned().collect()
-            }
+            Some(address) if address.is_loopback() => vec![interface_at(address)?],
+            _ => all.iter().filter(is_meant).cloned().collect(),
         };
         if there.is_empty() {
             return Err(no_interface(name, &all));
@@ -229,12 +227,12 @@ fn no_broadcast_address(address: Ipv4Addr) -> Failure {
     Failure::new(ExitCode::Usage, format_args!("{message}give one with --broadcast"))
 }
 
-fn no_interface(name: &InterfaceName, all: &[Interface]) -> Failure {
+fn no_interface(name: &str, all: &[Interface]) -> Failure {
     let there: Vec<_> = all
         .iter()
         .map(|interface| format!("{} ({})", Shown(&interface.name), interface.address))
         .collect();
-    let (name, there) = (Shown(name.to_string()), there.join(", "));
+    let (name, there) = (Shown(name), there.join(", "));
     let message = format_args!("no interface {name} with an IPv4 address; there is {there}");
     Failure::new(ExitCode::Usage, message)
 }

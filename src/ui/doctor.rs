@@ -15,9 +15,6 @@ use crate::node::{Subnet, Unanswered};
 use crate::proto::CloseReason;
 use crate::wire::Shown;
 
-/// Why a registry whose name has no address was not asked.
-const NAME_UNKNOWN: &str = "its name is not known here";
-
 impl Event {
     pub(super) fn of_finding(finding: &Finding) -> Self {
         match finding {
@@ -103,7 +100,7 @@ impl RegistryFinding {
     /// Returns why there is no registry.
     fn why(&self) -> Option<String> {
         match self.address {
-            None => Some(NAME_UNKNOWN.to_owned()),
+            None => Some("its name is not known here".to_owned()),
             Some(_) => self.failure.map(|reason| Unanswered(reason).to_string()),
         }
     }

@@ -10,18 +10,7 @@ use crate::node::{Action, FetchError, PathId, Report};
 
 impl Fetch {
     /// Hashes what stands under the final name of this job.
-    pub(super) fn compare(
-        &mut self,
-        ctx: &mut Context,
-        id: JobId,
-        digest: Digest,
-        size_bytes: u64,
-    ) {
-        self.enter(id, State::Comparing { digest, size_bytes });
-        self.on_compare_due(ctx, id);
-    }
-
-    pub(super) fn on_compare_due(&self, ctx: &mut Context, id: JobId) {
+    pub(super) fn compare(&self, ctx: &mut Context, id: JobId) {
         if let Some(job) = self.jobs.get(&id) {
             ctx.act(Action::Hash { path: job.path, kind: HashKind::Sha256 });
         }

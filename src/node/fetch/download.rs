@@ -124,7 +124,7 @@ impl Fetch {
         file: FileId,
         len_bytes: usize,
     ) {
-        let Some(FileUse::Partial(id)) = ctx.file_use(file) else { return };
+        let Some(&FileUse::Partial(id)) = ctx.files.get(&file) else { return };
         let Some(State::Downloading { connection, .. }) = self.state(id) else { return };
         let Some(DownloadConnection { download, .. }) = ctx.download(connection) else { return };
         if let Some(verdict) = download.handle_written(len_bytes) {
@@ -217,7 +217,7 @@ impl Fetch {
         name: &FilePath,
         version: Version,
     ) -> Option<Fetched> {
-        let Some(FileUse::Partial(id)) = ctx.forget_file(file) else { return None };
+        let Some(FileUse::Partial(id)) = ctx.files.remove(&file) else { return None };
         let job = self.jobs.get(&id)?;
         let (wanted, State::Committing { source, began, digest, .. }) = (job.path, job.state)
         else {
@@ -260,7 +260,10 @@ impl Fetch {
                 FileError::Exists,
                 Some(OnConflict::Compare),
                 State::Committing { digest, size_bytes, .. },
-            ) => self.compare(ctx, id, digest, size_bytes),
+            ) => {
+                self.enter(id, State::Comparing { digest, size_bytes });
+                self.compare(ctx, id);
+            }
             _ => {
                 ctx.report(Report::FetchFailed { path, error: error.into() });
                 self.enter(id, State::Failed(error.into()));

@@ -14,19 +14,7 @@ pub(super) struct Tally {
     pub(super) failed: usize,
     /// Patterns that no name ever matched.
     unmatched: usize,
-    error: Option<FetchError>,
-}
-
-impl Tally {
-    pub(super) fn fail(&mut self, error: FetchError) {
-        self.failed += 1;
-        self.error = Some(error);
-    }
-
-    fn fail_pattern(&mut self, error: FetchError) {
-        self.unmatched += 1;
-        self.error = Some(error);
-    }
+    pub(super) error: Option<FetchError>,
 }
 
 impl Fetch {
@@ -66,9 +54,11 @@ impl Fetch {
     /// there.
     pub(super) fn give_all_up(&mut self, ctx: &mut Context, peers: &mut Peers) {
         for search in std::mem::take(&mut self.searches) {
-            if !search.has_matched() {
-                ctx.report(Report::NothingMatched { pattern: search.into_pattern() });
-                self.tally.fail_pattern(why_nothing(peers));
+            if search.ends_at.is_none() {
+                let pattern = search.pattern.as_str().to_owned();
+                ctx.report(Report::NothingMatched { pattern });
+                self.tally.unmatched += 1;
+                self.tally.error = Some(why_nothing(peers));
             }
         }
         let gives_up = |job: &Job| !job.state.is_end() && !job.state.is_arrived();

@@ -98,7 +98,7 @@ impl Fetch {
     pub(super) fn on_wake(&mut self, ctx: &mut Context, peers: &mut Peers, wake: Wake) {
         match wake {
             Wake::Retry(job) => self.on_retry(ctx, peers, job),
-            Wake::Compare(job) => self.on_compare_due(ctx, job),
+            Wake::Compare(job) => self.compare(ctx, job),
             Wake::Searches => self.end_searches(ctx),
             Wake::GiveUp => self.give_all_up(ctx, peers),
         }
@@ -180,7 +180,10 @@ impl Fetch {
         self.leave(id, before);
         match state {
             State::Done => self.tally.done += 1,
-            State::Failed(error) => self.tally.fail(error),
+            State::Failed(error) => {
+                self.tally.failed += 1;
+                self.tally.error = Some(error);
+            }
             State::Waiting => _ = self.waiting.insert(id),
             state if state.is_arrived() => _ = self.arrived.insert(id),
             state => {

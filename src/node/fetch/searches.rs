@@ -15,19 +15,9 @@ use crate::wire::FilePath;
 
 #[derive(Debug)]
 pub(super) struct Search {
-    pattern: NamePattern,
+    pub(super) pattern: NamePattern,
     /// Set by the first match.
-    ends_at: Option<Instant>,
-}
-
-impl Search {
-    pub(super) fn has_matched(&self) -> bool {
-        self.ends_at.is_some()
-    }
-
-    pub(super) fn into_pattern(self) -> String {
-        self.pattern.as_str().to_owned()
-    }
+    pub(super) ends_at: Option<Instant>,
 }
 
 impl Fetch {

@@ -32,11 +32,11 @@ pub(crate) struct Context {
     pub(super) programs: Programs,
     pub(crate) deadlines: Deadlines<Wake>,
     pub(crate) rng: fastrand::Rng,
-    files: BTreeMap<FileId, FileUse>,
+    pub(crate) files: BTreeMap<FileId, FileUse>,
     next_file: u64,
     actions: VecDeque<Action>,
     /// Set once the program is to end.
-    outcome: Option<Outcome>,
+    pub(super) outcome: Option<Outcome>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,10 +96,6 @@ impl Context {
         self.outcome.get_or_insert(outcome);
     }
 
-    pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
-        self.outcome.take()
-    }
-
     /// Returns the next action. Once there is none, paths that nobody holds are forgotten.
     pub(super) fn poll_action(&mut self) -> Option<Action> {
         let action = self.actions.pop_front();
@@ -118,25 +114,10 @@ impl Context {
         file
     }
 
-    /// Returns what a file is for; `None` if it is not open.
-    pub(crate) fn file_use(&self, file: FileId) -> Option<FileUse> {
-        self.files.get(&file).copied()
-    }
-
-    /// The runner has closed a file; returns what it was for.
-    pub(crate) fn forget_file(&mut self, file: FileId) -> Option<FileUse> {
-        self.files.remove(&file)
-    }
-
     pub(crate) fn discard(&mut self, file: FileId) {
-        if self.forget_file(file).is_some() {
+        if self.files.remove(&file).is_some() {
             self.act(Action::Discard(file));
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn last_file(&self) -> Option<FileId> {
-        self.files.keys().next_back().copied()
     }
 
     pub(super) fn discard_all(&mut self) {

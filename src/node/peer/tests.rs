@@ -155,7 +155,7 @@ fn the_next_request_goes_out_with_the_last_acknowledgments_and_those_are_never_l
     file.extend(encoded(&[PeerMessage::Eof(Digest(Sha256::digest(b"x").into()))]));
     let comes = |node: &mut PeerNode| {
         node.handle(now, Input::Received { connection: source, bytes: &file });
-        let partial = node.context.last_file().unwrap();
+        let partial = *node.context.files.last_key_value().unwrap().0;
         node.handle(now, Input::Written { file: partial, len_bytes: 1 });
         let closes = actions(node).iter().any(|action| matches!(action, Action::Close { .. }));
         (closes, sent(node, now, source))
@@ -311,7 +311,7 @@ fn a_source_that_failed_comes_last_until_it_has_served() {
         sent(&mut node, now, connection);
         let bytes = encoded(&[PeerMessage::Eof(Digest(Sha256::digest(b"").into()))]);
         node.handle(now, Input::Received { connection, bytes: &bytes });
-        let file = node.context.last_file().unwrap();
+        let file = *node.context.files.last_key_value().unwrap().0;
         assert!(actions(&mut node).contains(&Action::Commit(file)));
         let (path, version) = (name("c").into(), version(0));
         node.handle(now, Input::Committed { file, path, version });

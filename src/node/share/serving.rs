@@ -117,7 +117,7 @@ impl Share {
     }
 
     pub(crate) fn on_opened(&mut self, ctx: &mut Context, file: FileId, version: Version) {
-        let Some(FileUse::Source(id)) = ctx.file_use(file) else { return };
+        let Some(&FileUse::Source(id)) = ctx.files.get(&file) else { return };
         let now = ctx.now;
         let Some(connection) = ctx.upload(id) else { return };
         let Some(served) = &mut connection.served else { return };

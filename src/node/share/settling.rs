@@ -57,17 +57,6 @@ impl Settling {
 }
 
 impl Share {
-    /// A complete file stands in our folder, at the start.
-    pub(crate) fn on_file_found(
-        &mut self,
-        ctx: &mut Context,
-        path: PathId,
-        version: Version,
-        digest: Option<Digest>,
-    ) {
-        self.share(ctx, path, version, digest);
-    }
-
     pub(crate) fn on_file_seen(
         &mut self,
         ctx: &mut Context,
@@ -135,7 +124,7 @@ impl Share {
     }
 
     /// Shares a file, or its new version. Returns whether it is new.
-    fn share(
+    pub(crate) fn share(
         &mut self,
         ctx: &mut Context,
         path: PathId,
