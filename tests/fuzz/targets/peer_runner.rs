@@ -36,6 +36,8 @@ pub(super) struct Runner {
     just_failed: Vec<FileId>,
     /// What the node knows to be in the folder.
     pub(super) shared: BTreeMap<FileName, Version>,
+    /// Names under which the disk was said to have something already.
+    in_the_way: BTreeSet<FileName>,
     pub(super) hashing: BTreeMap<PathId, FileName>,
     /// The digest of what was written and committed.
     committed: BTreeMap<FileName, Digest>,
@@ -128,6 +130,7 @@ impl Runner {
             gone_files: Vec::new(),
             just_failed: Vec::new(),
             shared: BTreeMap::new(),
+            in_the_way: BTreeSet::new(),
             hashing: BTreeMap::new(),
             committed: BTreeMap::new(),
             digests: BTreeMap::new(),
@@ -239,6 +242,13 @@ impl Runner {
 
     /// Something with an open file fails.
     pub(super) fn fail(&mut self, file: FileId, error: FileError) {
+        if let (
+            FileError::Exists,
+            Some(&(File::Partial { name, .. } | File::Committing { name, .. })),
+        ) = (error, self.files.get(&file))
+        {
+            self.in_the_way.insert(name);
+        }
         self.forget_file(file);
         self.just_failed.push(file);
         self.node.handle(self.clock.now(), Input::FileFailed { file, error });
@@ -435,7 +445,8 @@ impl Runner {
                 assert_eq!(self.shared[&name].size_bytes, *size_bytes);
             }
             Report::AlreadyThere { .. } => {
-                assert!(name.is_some_and(|name| self.shared.contains_key(&name)));
+                let name = name.expect("its name");
+                assert!(self.shared.contains_key(&name) || self.in_the_way.contains(&name));
             }
             Report::IdRefused { peer, next, .. } => {
                 assert!(*peer == self.settings.id && next.0 > 0, "takes {next} for {peer}");
