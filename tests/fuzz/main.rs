@@ -1,13 +1,15 @@
-//! The fuzz targets without a fuzzer: each over its kept corpus and over seeded mutations
-//! of that, in every `cargo test`.
+//! The fuzz targets without a fuzzer: each over its seeds, over its kept corpus and over
+//! random mutations of both, in every `cargo test`.
 //!
 //! `P2PFS_FUZZ_RUNS=N` sets the number of mutations for each target, `P2PFS_FUZZ_SEED=N`
-//! the seed. An input that fails is shown as hex, and run again alone by
-//! `P2PFS_FUZZ_INPUT=HEX cargo test --test fuzz TARGET`. Under libFuzzer, which finds its
-//! way by coverage, the same functions are run by `tests/fuzz/run SECONDS [TARGET...]`;
-//! what that finds becomes a file of the corpus, `tests/fuzz/corpus/TARGET/`.
+//! the seed. A failing input is shown as hex, and run again alone by
+//! `P2PFS_FUZZ_INPUT=HEX cargo test --test fuzz TARGET`. With `P2PFS_FUZZ_WRITE=FOLDER` the
+//! inputs are written to FOLDER/TARGET and not run. `tests/fuzz/run` runs the same functions
+//! under libFuzzer, which finds its way by coverage; its finds become files of the corpus,
+//! `tests/fuzz/corpus/TARGET/`.
 
 mod mutator;
+mod seeds;
 mod targets;
 
 use std::fmt::Write as _;
@@ -36,21 +38,25 @@ fn from_hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
-/// The kept inputs of a target, by name, in order.
+/// The kept inputs of a target, by name, in order. Its seeds may be enough.
 fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target.name);
-    let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let entries = fs::read_dir(&folder).into_iter().flatten();
     let mut inputs: Vec<_> = entries
         .map(|entry| entry.unwrap())
         .map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap()))
         .collect();
     inputs.sort();
-    assert!(!inputs.is_empty(), "{} is empty", folder.display());
     inputs
 }
 
 /// Runs one input; if it fails, says how to run it again.
 fn run(target: &Target, origin: &str, input: &[u8]) {
+    if let Some(folder) = std::env::var_os("P2PFS_FUZZ_WRITE") {
+        let folder = Path::new(&folder).join(target.name);
+        fs::create_dir_all(&folder).unwrap();
+        return fs::write(folder.join(origin.replace(' ', "-")), input).unwrap();
+    }
     if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| (target.run)(input))) {
         let (name, input) = (target.name, hex(input));
         eprintln!(
@@ -65,7 +71,9 @@ fn fuzz(name: &str) {
     if let Ok(input) = std::env::var("P2PFS_FUZZ_INPUT") {
         return (target.run)(&from_hex(&input));
     }
-    let inputs = corpus(target);
+    let seeds = seeds::seeds(name).into_iter().enumerate();
+    let seeds = seeds.map(|(count, input)| (format!("seed {count}"), input));
+    let inputs: Vec<_> = seeds.chain(corpus(target)).collect();
     for (file, input) in &inputs {
         run(target, file, input);
     }

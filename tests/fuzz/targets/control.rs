@@ -46,8 +46,8 @@ fn ask(script: &mut Script<'_>) {
     while !script.is_over() && session.state() != SessionState::Closed {
         match script.below(6) {
             0 | 1 => {
-                let (bytes, mut at) = (script.bytes(), 0);
-                match session.handle_bytes(bytes, &mut at) {
+                let (bytes, mut at) = (questions(script), 0);
+                match session.handle_bytes(&bytes, &mut at) {
                     Ok(None) => assert_eq!(at, bytes.len(), "bytes are left over"),
                     Ok(Some(asked)) => {
                         assert!(!is_asked, "asked twice");
@@ -91,6 +91,22 @@ fn ask(script: &mut Script<'_>) {
         assert!(pending(&session).len() <= 3 * NEWS_BYTES_MAX * 8, "an outbox without bounds");
         assert!(!session.is_done() || is_asked);
     }
+}
+
+/// Some questions, perhaps cut off, or anything.
+fn questions(script: &mut Script<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..script.below(4) {
+        match script.below(8) {
+            0 => bytes.extend_from_slice(script.bytes()),
+            1 => Question::Status { json: script.flag() }.encode(&mut bytes),
+            2 => Question::Fetches.encode(&mut bytes),
+            3 => Question::Await.encode(&mut bytes),
+            4 => bytes.truncate(script.below(bytes.len() + 1)),
+            _ => Question::Want(script.name()).encode(&mut bytes),
+        }
+    }
+    bytes
 }
 
 /// An inquiry is answered anything.

@@ -96,22 +96,26 @@ impl Rig {
             self.moved_at = self.clock.now();
             return self.download.request(self.clock.now(), self.name);
         }
-        match script.below(9) {
-            0 => self.feed(script.bytes(), script.flag()),
-            1 => self.feed(&chunk(script.bytes()), script.flag()),
-            2 => {
-                let chunks = chunk(b"x").repeat(script.size(12) as usize);
-                self.feed(&chunks, script.flag());
-            }
-            3 => self.feed(&[b"T", &int(script.int())[..]].concat(), script.flag()),
-            4 => {
+        // What ends a download is rare, so that a random script leads far.
+        match script.below(64) {
+            63 => self.feed(script.bytes(), script.flag()),
+            62 => self.feed(&[b"T", &int(script.int())[..]].concat(), script.flag()),
+            61 => self.feed(&vec![script.byte(); script.size(16) as usize], script.flag()),
+            60 => self.time_out(),
+            59 => self.feed(&script.any_message(), script.flag()),
+            57 | 58 => {
                 let digest = self.model.hasher.clone().finalize().into();
-                self.feed(&eof(digest), script.flag());
+                self.feed(&[&eof(digest), script.bytes()].concat(), script.flag());
             }
-            5 => self.feed(&vec![script.byte(); script.size(16) as usize], script.flag()),
-            6 => self.take(script.size(20) as usize),
-            7 => self.clock.wait(script.wait()),
-            _ => self.time_out(),
+            choice => match choice % 4 {
+                0 => self.feed(&chunk(script.bytes()), script.flag()),
+                1 => {
+                    let chunks = chunk(b"x").repeat(script.size(12) as usize);
+                    self.feed(&chunks, script.flag());
+                }
+                2 => self.take(script.size(20) as usize),
+                _ => self.clock.wait(script.wait()),
+            },
         }
     }
 

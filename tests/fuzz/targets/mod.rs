@@ -11,7 +11,7 @@ mod datagram;
 mod deframer;
 mod download;
 mod file_name;
-mod messages;
+pub(crate) mod messages;
 mod peer_node;
 mod peer_runner;
 mod registration;

@@ -136,8 +136,12 @@ fn some_socket(runner: &Runner, script: &mut Script<'_>) -> Option<ConnectionId>
 /// A datagram: an offer, or anything.
 fn hear(runner: &mut Runner, script: &mut Script<'_>) {
     let from = script.address();
-    let bytes = match script.below(4) {
+    let bytes = match script.below(8) {
         0 => script.bytes().to_vec(),
+        1 => {
+            let name = script.bad_text();
+            [b"O\0\0\0\x02", &messages::int(name.len() as u32)[..], &messages::field(name)].concat()
+        }
         _ => messages::offer(script.peer().0, script.name().as_str()),
     };
     runner.feed(Input::Datagram { from, bytes: &bytes[..bytes.len().min(74)] });
@@ -163,10 +167,11 @@ fn say(runner: &mut Runner, script: &mut Script<'_>) {
         return;
     }
     let (kind, digest) = (socket.kind, socket.hasher.clone().finalize().into());
-    let bytes = match (kind, script.below(8)) {
+    let bytes = match (kind, script.below(16)) {
         (_, 0) => script.bytes().to_vec(),
+        (_, 9) => script.any_message(),
         (SocketKind::Registration, 1 | 2) => messages::register_response(1),
-        (SocketKind::Registration, 3) => messages::error_response(script.bytes()),
+        (SocketKind::Registration, 3) => messages::error_response(script.bad_text()),
         (SocketKind::Registration, 4) => messages::register_response(0),
         (SocketKind::Registration, _) => {
             let address = script.address();

@@ -1,7 +1,7 @@
 //! What stands on the other side of a peer's contract: sockets, files and hashes of no
 //! substance, which carry out each action and hold it against what is there.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
 
 use kit::oracle;

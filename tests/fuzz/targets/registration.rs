@@ -72,6 +72,7 @@ impl Rig {
             return;
         }
         match script.below(8) {
+            0 if script.flag() => self.feed(&script.any_message()),
             0 => self.feed(script.bytes()),
             1 => self.feed(&register_response(u32::from(script.below(8) > 0))),
             2 => {
@@ -79,6 +80,7 @@ impl Rig {
                 let host = hosts[script.below(hosts.len())];
                 self.feed(&lookup_response(host, script.size(17) as u32));
             }
+            3 if script.flag() => self.feed(&error_response(script.bad_text())),
             3 => self.feed(&error_response(script.bytes())),
             4 => self.look_up(PeerId(script.byte().into())),
             5 => self.take(usize::from(script.byte())),

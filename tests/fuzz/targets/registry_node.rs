@@ -70,6 +70,7 @@ impl Rig {
         let some_client = script.pick(&self.clients.keys().copied().collect::<Vec<_>>());
         match (script.below(9), some_client) {
             (0, _) | (_, None) => self.accept(script.address()),
+            (1, Some(id)) if script.flag() => self.feed(id, &script.any_message()),
             (1, Some(id)) => self.feed(id, script.bytes()),
             (2 | 3, Some(id)) => {
                 let (peer, port) = (script.peer().0, script.below(4) as u32);

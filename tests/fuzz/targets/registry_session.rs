@@ -54,8 +54,14 @@ impl Rig {
 
     fn step(&mut self, script: &mut Script<'_>) {
         match script.below(7) {
+            0 if script.flag() => self.feed(&script.any_message()),
             0 => self.feed(script.bytes()),
-            1 => self.feed(&register_request(script.peer().0, script.size(17) as u32)),
+            1 => {
+                let request = register_request(script.peer().0, script.size(17) as u32);
+                let (first, rest) = request.split_at(script.below(request.len()));
+                self.feed(first);
+                self.feed(rest);
+            }
             2 => {
                 let lookups = lookup_request(script.peer().0).repeat(script.size(10) as usize);
                 self.feed(&lookups);

@@ -6,6 +6,11 @@ use std::time::Duration;
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 
+use super::messages::{
+    acknowledgment, chunk, eof, error_response, field, int, lookup_request, register_request,
+    register_response,
+};
+
 /// The decisions that are left. Once they are over, every decision is 0.
 pub(super) struct Script<'a> {
     rest: &'a [u8],
@@ -82,6 +87,47 @@ impl<'a> Script<'a> {
         let longest = "n".repeat(64);
         let names = ["a", "b", "dummyfile.txt", "résumé.pdf", &longest, "x1", "x2", "x3"];
         FileName::new(names[self.below(names.len())]).expect("these are legal")
+    }
+
+    /// A text that some rule forbids: of names, of UTF-8, of terminals.
+    pub(super) fn bad_text(&mut self) -> &'static [u8] {
+        const TEXTS: [&[u8]; 16] = [
+            b"",
+            b"..",
+            b"a/b",
+            b"nul",
+            b" a",
+            b"a.",
+            b"a:b",
+            b"\x1B[2J",
+            b"\xC2\x9B",
+            b"\xC2",
+            b"\xE2\x80\xAE",
+            b"\xED\xA0\x80",
+            b"\xF0\x9F\x98",
+            b"\xF0\x9F\x98\x80 \xE2\x82\xAC \xFF",
+            b"a\0b",
+            &[b'n'; 65],
+        ];
+        TEXTS[self.below(TEXTS.len())]
+    }
+
+    /// A message of any kind, going either way, or none.
+    pub(super) fn any_message(&mut self) -> Vec<u8> {
+        let (number, text) = (u32::from(self.byte()), self.bad_text());
+        match self.below(11) {
+            0 => [b"R", &int(text.len() as u32)[..], &field(text)].concat(),
+            1 => [b"R", &int(number)[..], &field(&[text, b"\0x"].concat())].concat(),
+            2 => chunk(text),
+            3 => acknowledgment(number),
+            4 => eof([number as u8; 32]),
+            5 => [b"E", &[number as u8; 64][..]].concat(),
+            6 => register_request(1, number),
+            7 => lookup_request(number),
+            8 => register_response(number),
+            9 => error_response(text),
+            _ => [b"S", &[number as u8; 70][..]].concat(),
+        }
     }
 
     /// One of few addresses, on the loopback and off it.

@@ -75,20 +75,33 @@ impl Rig {
     }
 
     fn step(&mut self, script: &mut Script<'_>) {
-        match script.below(9) {
-            0 => self.feed(script.bytes()),
-            1 => self.feed(&request(script.name().as_str())),
-            2 => {
-                for _ in 0..=script.below(32) {
-                    self.feed(&acknowledgment(script.peer().0));
+        // What ends an upload is rare, so that a random script leads far.
+        match script.below(64) {
+            63 => self.feed(script.bytes()),
+            62 => self.feed(&request(script.name().as_str())),
+            61 => self.acknowledge(1 + script.below(32), script),
+            60 => self.time_out(),
+            59 => self.feed(&script.any_message()),
+            choice => match choice % 8 {
+                0 if self.upload.state() == UploadState::ExpectRequest => {
+                    let request = request(script.name().as_str());
+                    let (first, rest) = request.split_at(script.below(request.len()));
+                    self.feed(first);
+                    self.feed(rest);
                 }
-            }
-            3 => self.open(script.size(24)),
-            4 => self.hash(script.size(24)),
-            5 => self.hash(u64::MAX),
-            6 => self.take(script.size(24)),
-            7 => self.clock.wait(script.wait()),
-            _ => self.time_out(),
+                0 | 1 => self.open(script.size(24)),
+                2 => self.hash(script.size(24)),
+                3 => self.hash(u64::MAX),
+                4 | 5 => self.take(script.size(24)),
+                6 => self.acknowledge(script.below(self.in_flight.len() + 1), script),
+                _ => self.clock.wait(script.wait()),
+            },
+        }
+    }
+
+    fn acknowledge(&mut self, count: usize, script: &mut Script<'_>) {
+        for _ in 0..count {
+            self.feed(&acknowledgment(script.peer().0));
         }
     }
 
