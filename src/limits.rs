@@ -41,7 +41,7 @@ pub const JOBS_MAX: usize = 16_384;
 // ---- transfers ----
 
 /// File data in each chunk that we send; the last one of a file has the remainder. Large
-/// enough that its head and its acknowledgment cost little, and a quarter of the smallest
+/// enough that its head and its acknowledgment cost little, and half of the smallest
 /// window. See *Chunks and windows* in `benches/README.md`.
 pub const CHUNK_BYTES: u32 = 256 * 1024;
 /// File data in flight to a peer on this host: two chunks, so that one is sent while the other
