@@ -9,7 +9,7 @@
 //! | `world`, `peer` | a place of its own for a scenario; the registry, peers and commands in it |
 //! | `fake_source`, `clients`, `relay`, `server` | counterparts made by hand |
 //! | [`messages`] | protocol version 0, encoded and decoded by hand |
-//! | [`reference`] | programs in the role of the older implementation |
+//! | [`mod@reference`] | programs in the role of the older implementation |
 //! | [`oracle`] | the rule for names and for what is shown, written a second time |
 //!
 //! Nothing here sleeps for an effect or uses a fixed port. All traffic stays within 127.0.0.0/8.
