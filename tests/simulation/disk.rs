@@ -257,12 +257,15 @@ impl Disk {
     }
 
     /// Closes a file; a partial one is gone, even if it has its name already.
-    pub(crate) fn discard(&mut self, file: FileId) {
+    /// Returns that name.
+    pub(crate) fn discard(&mut self, file: FileId) -> Option<FileName> {
         if let Some(Open::Partial { name, inode, .. }) = self.open.remove(&file)
             && self.folder.get(&name).is_some_and(|entry| Rc::ptr_eq(&entry.inode, &inode))
         {
             self.folder.remove(&name);
+            return Some(name);
         }
+        None
     }
 
     /// Begins to hash a file, anew if that is under way; the number of the job.

@@ -259,12 +259,16 @@ impl Host {
 
     /// Something with an open file failed: it is closed, and the node is told.
     fn fail(&mut self, out: &mut Outside, file: FileId, error: FileError) {
-        self.disk.discard(file);
+        let gone = self.disk.discard(file);
         let process = self.process_mut();
         process.ledger.closed(file);
         process.file_is_gone(file);
         process.just_failed.push(file);
         self.tell(out, Input::FileFailed { file, error });
+        if let Some(name) = gone {
+            // It had its final name already, and may have been observed under it.
+            self.folder_changes(out, name, Sight::Closed);
+        }
     }
 
     fn hash(&mut self, out: &mut Outside, path: PathId) {
