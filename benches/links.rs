@@ -65,7 +65,9 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
             continue;
         }
         let link = Link { bytes_per_s, delay_us: delay_ms * 1000 };
-        through(settings, report, &title, link, &Content::new(folder.path(), bytes)?, host)?;
+        let link_name = format!("{delay_ms}-ms-{bytes_per_s}");
+        let content = Content::new(folder.path(), &link_name, bytes)?;
+        through(settings, report, &title, link, &content, host)?;
     }
     Ok(())
 }
@@ -115,8 +117,10 @@ fn own_address() -> Outcome<Option<Ipv4Addr>> {
 }
 
 impl Content {
-    fn new(folder: &Path, bytes: u64) -> Outcome<Self> {
-        let [shared, fetched] = ["shared", "fetched"].map(|name| subfolder(folder, name));
+    /// Makes a file for one link, in a folder with this name.
+    fn new(folder: &Path, link_name: &str, bytes: u64) -> Outcome<Self> {
+        let folder = subfolder(folder, link_name)?;
+        let [shared, fetched] = ["shared", "fetched"].map(|name| subfolder(&folder, name));
         let (name, shared) = (format!("file-{bytes}"), shared?);
         write_noise(&shared.join(&name), bytes, bytes)?;
         Ok(Self { name, bytes, shared, fetched: fetched? })
