@@ -137,17 +137,17 @@ impl Failures {
         self.backoff.grow_to(LIED_RETRY_DELAY_MAX);
     }
 
-    /// All sources have failed. Returns why the job fails with that, or `Ok` if it backs
-    /// off; `or_else` says why it fails if nothing but the number of rounds ends it.
+    /// All sources have failed. Returns `Ok` if the job backs off, or why it fails: with
+    /// `error` if it was the last round.
     pub(super) fn end_round(
         &mut self,
         rounds_max: u32,
-        or_else: impl FnOnce() -> FetchError,
+        error: FetchError,
     ) -> Result<(), FetchError> {
         match self.disk_error {
             Some(error) if self.was_full => return Err(error.into()),
             _ if self.are_too_large => return Err(FetchError::TooLarge),
-            _ => self.begin_round(rounds_max).map_err(|_| or_else())?,
+            _ => self.begin_round(rounds_max).map_err(|()| error)?,
         }
         self.was_full = self.disk_error.is_some();
         Ok(())

@@ -282,7 +282,7 @@ impl Fetch {
         let error = self.why_not(peers, id);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let path = job.path;
-        if let Err(error) = job.failures.end_round(rounds_max, || error) {
+        if let Err(error) = job.failures.end_round(rounds_max, error) {
             return self.fail(ctx, id, error);
         }
         let retry_in = job.failures.backoff.delay(&mut ctx.rng);

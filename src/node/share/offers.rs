@@ -4,7 +4,7 @@ use super::{Share, Wake};
 use crate::limits::{NEWS_PAUSE, OFFERS_PER_BATCH};
 use crate::node::peer::{Context, Wake as PeerWake};
 use crate::node::{Action, PathId};
-use crate::wire::v0::Offer;
+use crate::wire::v0::{FileName, Offer};
 
 const OFFERS: PeerWake = PeerWake::Share(Wake::Offers);
 const NEWS: PeerWake = PeerWake::Share(Wake::News);
@@ -46,8 +46,7 @@ impl Share {
         let mut last = None;
         for (path, _) in paths.by_ref().take(OFFERS_PER_BATCH) {
             if let Some(name) = path.name() {
-                let offer = Offer { peer: ctx.settings.id, name };
-                ctx.act(Action::Broadcast(offer.encode()));
+                offer(ctx, name);
             }
             last = Some(path.clone());
         }
@@ -74,8 +73,7 @@ impl Share {
             let Some(path) = self.unannounced.pop_first() else { break };
             let name = self.index.get(path).and_then(|_| ctx.paths.get(path)?.name());
             if let Some(name) = name {
-                let offer = Offer { peer: ctx.settings.id, name };
-                ctx.act(Action::Broadcast(offer.encode()));
+                offer(ctx, name);
             }
         }
         self.announced_at = Some(ctx.now);
@@ -83,4 +81,9 @@ impl Share {
             ctx.deadlines.arm(NEWS, ctx.now + NEWS_PAUSE);
         }
     }
+}
+
+fn offer(ctx: &mut Context, name: FileName) {
+    let offer = Offer { peer: ctx.settings.id, name };
+    ctx.act(Action::Broadcast(offer.encode()));
 }
