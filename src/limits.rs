@@ -114,6 +114,10 @@ pub const NEWS_PAUSE: Duration = Duration::from_millis(10);
 
 /// Nothing at all received on a connection that was accepted.
 pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the first byte of a message until its head is whole, which is all of it but the data
+/// of a chunk: one byte buys no more than a silent connection has, on any connection. At the
+/// minimum rate the longest head takes some 70 ms.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// No progress in a download: no byte was read.
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(15);
 /// An upload has this many times the progress timeout of a download, by default 150 s. Its
@@ -407,6 +411,10 @@ const _: () = {
     assert!((NOT_SENT_BYTES_MAX as u64) < RATE_BYTES_PER_SECOND_MIN * UPLOAD_RATE_WINDOW.as_secs());
     assert!(PROGRESS_TIMEOUT.as_secs() * UPLOAD_TIMEOUTS as u64 == UPLOAD_RATE_WINDOW.as_secs());
     assert!(HEAD_BYTES_MAX < OUTBOX_BYTES_MAX);
+    // At the minimum rate a head is whole in time, and half of one is noticed before silence.
+    assert!((HEAD_BYTES_MAX as u64) < RATE_BYTES_PER_SECOND_MIN * HEAD_TIMEOUT.as_secs());
+    assert!(HEAD_TIMEOUT.as_millis() <= FIRST_BYTE_TIMEOUT.as_millis());
+    assert!(HEAD_TIMEOUT.as_millis() < PROGRESS_TIMEOUT.as_millis());
     // An empty outbox allows a read, and takes all answers to it.
     assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX);
     assert!((REQUESTS_PER_READ + 1) * HEAD_BYTES_MAX <= OUTBOX_BYTES_MAX);

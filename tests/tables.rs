@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use p2pfs::content::Digest;
 use p2pfs::limits::{
-    CHUNK_BYTES, IDLE_TIMEOUT, LOCAL_WINDOW_BYTES, Limits, RATE_BYTES_PER_SECOND_MIN,
+    CHUNK_BYTES, HEAD_TIMEOUT, IDLE_TIMEOUT, LOCAL_WINDOW_BYTES, Limits, RATE_BYTES_PER_SECOND_MIN,
     UPLOAD_RATE_WINDOW, WINDOW_BYTES,
 };
 use p2pfs::proto::control::{self, Ask, Inquiry, InquiryState};
@@ -290,6 +290,32 @@ fn an_upload_sends_no_more_than_the_window_and_no_further_than_the_hash() {
         let (last_bytes, event) = drain_upload(&mut upload, now);
         assert_eq!((last_bytes, event), (1 + 5 + 65, Some(UploadEvent::Sent(FileId(1)))));
     }
+}
+
+/// In whatever state a machine is, half of a legal message buys it no more than its time.
+#[test]
+fn half_a_message_and_then_silence_is_noticed_in_every_state() {
+    let now = Instant::now();
+    let late = Err(CloseReason::TimedOut(Timer::Head));
+    let half = |bytes: Vec<u8>| bytes[..bytes.len() / 2].to_vec();
+    let acknowledgment = half(peer_message(PeerKind::Acknowledgment));
+
+    let mut upload = Upload::new(now, &limits(), false);
+    upload.handle_bytes(now, &half(peer_message(PeerKind::Request)), &mut 0).unwrap();
+    assert_eq!(upload.handle_timeout(now + HEAD_TIMEOUT), late, "the first request");
+    let mut upload = Upload::new(now, &limits(), false);
+    upload.handle_bytes(now, &peer_message(PeerKind::Request), &mut 0).unwrap();
+    upload.handle_source(now, FileId(1), 10);
+    upload.handle_bytes(now, &acknowledgment, &mut 0).unwrap();
+    assert_eq!(upload.handle_timeout(now + HEAD_TIMEOUT), late, "while it hashes");
+    let mut upload = upload_of(1 << 40, now, false);
+    drain_upload(&mut upload, now);
+    upload.handle_bytes(now, &acknowledgment, &mut 0).unwrap();
+    assert_eq!(upload.handle_timeout(now + HEAD_TIMEOUT), late, "while it sends");
+
+    let mut download = download_in(DownloadState::ExpectChunk, now);
+    download.handle_bytes(now, &half(peer_message(PeerKind::Eof)), &mut 0).unwrap();
+    assert_eq!(download.handle_timeout(now + HEAD_TIMEOUT), late);
 }
 
 /// A download in this state, and how much it has received.

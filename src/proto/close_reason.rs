@@ -50,6 +50,8 @@ pub enum CloseReason {
 pub enum Timer {
     /// Nothing was received since the connection was accepted.
     FirstByte,
+    /// A message began, and its head was not whole in time.
+    Head,
     /// No request followed the one before.
     Idle,
     /// The connection was not made in time.
@@ -109,6 +111,7 @@ impl fmt::Display for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::FirstByte => "nothing was received in time",
+            Self::Head => "a message began and did not come whole in time",
             Self::Idle => "idle for too long",
             Self::Connect => "the connection was not made in time",
             Self::Progress => "nothing moved for too long",

@@ -32,6 +32,7 @@
 mod accepted;
 mod close_reason;
 pub mod control;
+mod inbox;
 mod outbox;
 mod progress;
 pub mod table;
@@ -39,6 +40,7 @@ pub mod v0;
 
 pub use accepted::{Accepted, Protocol};
 pub use close_reason::{CloseReason, Timer};
+pub use inbox::Inbox;
 pub use outbox::Outbox;
 pub use progress::Progress;
 

@@ -110,6 +110,11 @@ impl<M: Message> Deframer<M> {
         Some(Frame::Payload { range, last: self.payload_left_bytes == 0 })
     }
 
+    /// Returns whether a part of a head has been received.
+    pub fn is_in_head(&self) -> bool {
+        !self.head.is_empty()
+    }
+
     /// Returns whether the stream stands between two messages.
     pub fn is_between_messages(&self) -> bool {
         self.head.is_empty() && self.payload_left_bytes == 0

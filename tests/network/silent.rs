@@ -1,4 +1,5 @@
-//! Clients that say nothing, say it slowly, or never listen (row 22).
+//! Clients that say nothing, say it slowly, or never listen (row 22), or stop in the middle of
+//! a message (row 47).
 //!
 //! The deadlines are short here, but long enough for all to be connected at once.
 
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use kit::messages::{self, Count, digest_of};
 use kit::quantity;
 use kit::{Answer, Process, RawDownloader, Registry, RegistryClient, World, await_until, content};
+use p2pfs::limits::HEAD_TIMEOUT;
 
 use crate::crowd::{ACCEPT_QUEUE, connect_as, connect_narrow, is_closed, write_some};
 use crate::turns::{alone, sockets_max};
@@ -18,6 +20,7 @@ kit::tests![
     a_registered_client_that_asks_and_never_reads_is_closed,
     a_peer_outlives_a_silent_crowd,
     a_full_table_refuses_at_once_and_serves_again_later,
+    half_a_message_buys_no_more_than_its_time,
 ];
 
 const NAME: &str = "file";
@@ -217,5 +220,41 @@ fn a_full_table_refuses_at_once_and_serves_again_later() {
     await_until("those beyond the table are closed", || closed() >= 1_200 - 1_024);
     peer.process.assert_running();
     await_until("all are closed", || closed() == 1_200);
+    still_serves(peer.address, &file);
+}
+
+/// With the usual deadlines: to a peer and to a registry, as the first message of a connection
+/// and after others, whole ones.
+fn half_a_message_buys_no_more_than_its_time() {
+    let _turn = alone();
+    let world = World::new();
+    let file = content(1, 1000);
+    let peer = world.peer(1).has(NAME, &file).start();
+    world.await_offer(1, NAME);
+    let registry = world.registry().address;
+    let (request, lookup) = (messages::request(NAME, Count::Bytes), messages::lookup_request(1));
+    let register = messages::register_request(2, 2);
+    let half = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
+    let acknowledgment = half(&messages::acknowledgment(1));
+    let says = [
+        (peer.address, half(&request)),
+        (peer.address, [&request[..], &acknowledgment].concat()),
+        (registry, half(&register)),
+        (registry, [&lookup[..], &half(&lookup)].concat()),
+        (registry, [&register[..], &half(&lookup)].concat()),
+    ];
+    let begin = Instant::now();
+    let clients: Vec<_> = says
+        .into_iter()
+        .map(|(to, bytes)| {
+            let mut stream = TcpStream::connect(to).unwrap();
+            stream.write_all(&bytes).unwrap();
+            stream
+        })
+        .collect();
+    await_until("one is closed", || clients.iter().any(is_closed));
+    assert!(begin.elapsed() >= HEAD_TIMEOUT, "one that may yet come whole is closed");
+    await_until("all are closed", || clients.iter().all(is_closed));
+    assert!(begin.elapsed() < HEAD_TIMEOUT + Duration::from_secs(5), "{:?}", begin.elapsed());
     still_serves(peer.address, &file);
 }

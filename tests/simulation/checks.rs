@@ -355,6 +355,17 @@ impl Conversation {
         }
     }
 
+    /// Whether a message has begun to come in, and its head is not whole.
+    pub(crate) fn is_in_head(&self) -> bool {
+        match self {
+            Self::Silent | Self::Unchecked => false,
+            Self::Download(talk) => talk.cut.is_in_head(),
+            Self::Upload(talk) => talk.cut.is_in_head(),
+            Self::Client(talk) => talk.cut.is_in_head(),
+            Self::Registry(talk) => talk.cut.is_in_head(),
+        }
+    }
+
     /// Bytes came in; whether a message, or the data of a chunk, came to its end.
     pub(crate) fn got(&mut self, bytes: &[u8]) -> bool {
         match self {
@@ -520,6 +531,10 @@ impl<Sent: Message, Got: Message> Cut<Sent, Got> {
                 check(message);
             }
         }
+    }
+
+    fn is_in_head(&self) -> bool {
+        self.got.as_ref().is_some_and(Deframer::is_in_head)
     }
 
     fn got(&mut self, bytes: &[u8], mut note: impl FnMut(Frame<Got>)) -> bool {

@@ -172,8 +172,9 @@ impl Fault {
 const COUNT: usize = TABLE.len();
 
 /// The deadlines of connections, which faults make pass.
-const DEADLINES: [(Timer, &str); 6] = [
+const DEADLINES: [(Timer, &str); 7] = [
     (Timer::FirstByte, "deadline of the first byte"),
+    (Timer::Head, "deadline of a message"),
     (Timer::Idle, "deadline of a request"),
     (Timer::Connect, "deadline of a connection"),
     (Timer::Progress, "deadline of progress"),

@@ -429,7 +429,8 @@ impl Host {
         let mut bytes = Vec::new();
         out.read(key, side, len_max, &mut bytes);
         let has_message = socket.conversation.got(&bytes);
-        socket.patience.read(out.now_us, bytes.len(), has_message);
+        let is_in_head = socket.conversation.is_in_head();
+        socket.patience.read(out.now_us, bytes.len(), has_message, is_in_head);
         self.feed(out, Input::Received { connection: id, bytes: &bytes });
         if self.process.as_ref().is_some_and(|process| process.sockets.contains_key(&id)) {
             out.wake_reader(key, side, 1);

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use p2pfs::limits::{
-    Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, RATE_BYTES_PER_SECOND_MIN, RATE_WINDOW,
-    RETRY_DELAY_MAX,
+    HEAD_TIMEOUT, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, RATE_BYTES_PER_SECOND_MIN,
+    RATE_WINDOW, RETRY_DELAY_MAX,
 };
 
 use crate::checks::Conversation;
@@ -21,6 +21,8 @@ pub(crate) struct Patience {
     read_us: u64,
     sent_us: u64,
     message_us: u64,
+    /// When the head that is coming in began.
+    head_us: Option<u64>,
     /// When its process last hashed something, or the socket was full.
     busy_us: u64,
     read_bytes: u64,
@@ -63,6 +65,7 @@ impl Patience {
             read_us: now_us,
             sent_us: now_us,
             message_us: now_us,
+            head_us: None,
             busy_us: now_us,
             read_bytes: 0,
             mark: (now_us, 0),
@@ -76,7 +79,15 @@ impl Patience {
     }
 
     /// Bytes were read, and perhaps a message came to its end.
-    pub(crate) fn read(&mut self, now_us: u64, len_bytes: usize, has_message: bool) {
+    pub(crate) fn read(
+        &mut self,
+        now_us: u64,
+        len_bytes: usize,
+        has_message: bool,
+        is_in_head: bool,
+    ) {
+        let head_us = self.head_us.filter(|_| !has_message).unwrap_or(now_us);
+        self.head_us = is_in_head.then_some(head_us);
         // The first bytes end one wait and begin another.
         if self.first_read_us.is_none() {
             (self.first_read_us, self.message_us) = (Some(now_us), now_us);
@@ -106,6 +117,9 @@ impl Patience {
         };
         if is_busy {
             self.busy_us = clock.now_us;
+        }
+        if let Some(head_us) = self.head_us {
+            clock.check(head_us, HEAD_TIMEOUT, "the rest of a message");
         }
         let moved_us = self.sent_us.max(self.message_us);
         match talk {

@@ -14,7 +14,8 @@
 //!  any state ── violation, deadline ──▶ Closed
 //! ```
 //!
-//! An answer has to begin in time and to go on; files are waited for without a deadline.
+//! An answer has to begin in time and to go on; files are waited for without a deadline, but
+//! news of one that have begun have to be whole in time.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -23,16 +24,16 @@ use std::time::Instant;
 use super::News;
 use crate::limits::CONTROL_TIMEOUT;
 use crate::proto::table::{self, Row, State as _};
-use crate::proto::{CloseReason, Outbox, Timer, Transmit};
+use crate::proto::{CloseReason, Inbox, Outbox, Timer, Transmit};
 use crate::wire::control::{Answer, AnswerKind, Question};
 use crate::wire::v0::FileName;
-use crate::wire::{Deframer, Frame, Kind};
+use crate::wire::{Frame, Kind};
 
 /// The end of the program that asks: one question.
 #[derive(Debug)]
 pub struct Inquiry {
     state: State,
-    deframer: Deframer<Answer>,
+    inbox: Inbox<Answer>,
     /// Bounded by the wishes.
     outbox: Outbox,
     /// The text that is being received.
@@ -126,7 +127,7 @@ impl Inquiry {
     pub fn new(now: Instant, ask: Ask) -> Self {
         Self {
             state: State::ExpectConnection { ask, deadline: now + CONTROL_TIMEOUT },
-            deframer: Deframer::default(),
+            inbox: Inbox::default(),
             outbox: Outbox::default(),
             text: Vec::new(),
         }
@@ -171,7 +172,7 @@ impl Inquiry {
         at: &mut usize,
     ) -> Result<Option<Reply>, CloseReason> {
         loop {
-            let reply = match self.deframer.next(bytes, at) {
+            let reply = match self.inbox.next(now, bytes, at) {
                 Ok(Some(Frame::Message(answer))) => self.on_answer(answer)?,
                 Ok(Some(Frame::Payload { range, last })) => {
                     self.text.extend_from_slice(bytes.get(range).unwrap_or_default());
@@ -181,9 +182,9 @@ impl Inquiry {
                     self.put_off(now);
                     return Ok(None);
                 }
-                Err(malformed) => {
+                Err(reason) => {
                     self.state = State::Closed;
-                    return Err(CloseReason::Malformed(malformed));
+                    return Err(reason);
                 }
             };
             if reply.is_some() {
@@ -255,12 +256,14 @@ impl Inquiry {
 
     /// Returns when to call [`Inquiry::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.state {
+        let of_state = match self.state {
             State::ExpectConnection { deadline, .. }
             | State::ExpectText { deadline }
             | State::ExpectFetches { deadline } => Some(deadline),
-            State::ExpectNews { .. } | State::Done | State::Closed => None,
-        }
+            State::ExpectNews { .. } => None,
+            State::Done | State::Closed => return None,
+        };
+        self.inbox.deadline_or(of_state)
     }
 
     /// Checks the deadlines.
@@ -271,7 +274,9 @@ impl Inquiry {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        let timer = match mem::replace(&mut self.state, State::Closed) {
+        let state = mem::replace(&mut self.state, State::Closed);
+        self.inbox.check(now)?;
+        let timer = match state {
             State::ExpectConnection { .. } => Timer::Connect,
             _ => Timer::Answer,
         };

@@ -35,11 +35,12 @@ use crate::limits::{
 };
 use crate::proto::Transmit;
 use crate::proto::close_reason::{CloseReason, Timer};
+use crate::proto::inbox::Inbox;
 use crate::proto::outbox::Outbox;
 use crate::proto::progress::Progress;
 use crate::proto::table::{self, Row, State as _};
 use crate::wire::v0::{FileName, PeerMessage, PeerMessageKind};
-use crate::wire::{Deframer, Frame, PeerId};
+use crate::wire::{Frame, PeerId};
 
 /// The downloader's end of a connection.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub struct Download {
     limits: Rc<Limits>,
     state: State,
     our_id: PeerId,
-    deframer: Deframer<PeerMessage>,
+    inbox: Inbox<PeerMessage>,
     outbox: Outbox,
     hasher: Sha256,
     received_bytes: u64,
@@ -135,7 +136,7 @@ impl Download {
             limits: Rc::clone(limits),
             state: State::ExpectConnection { deadline: now + limits.connect_timeout },
             our_id,
-            deframer: Deframer::default(),
+            inbox: Inbox::default(),
             outbox: Outbox::default(),
             hasher: Sha256::new(),
             received_bytes: 0,
@@ -164,7 +165,7 @@ impl Download {
     /// Returns whether this is not the first file of the connection, and nothing of it was
     /// received: if the uploader closes the connection, it may serve only one file on each.
     pub fn is_kept_in_vain(&self) -> bool {
-        self.is_kept && self.received_bytes == 0 && self.deframer.is_between_messages()
+        self.is_kept && self.received_bytes == 0 && self.inbox.is_between_messages()
     }
 
     /// Returns the next event that `bytes` from `*at` on lead to, and moves `*at` behind
@@ -180,7 +181,7 @@ impl Download {
     ) -> Result<Option<DownloadEvent>, CloseReason> {
         loop {
             let before = *at;
-            let frame = self.deframer.next(bytes, at);
+            let frame = self.inbox.next(now, bytes, at);
             self.moved(now, *at - before);
             match frame {
                 Ok(Some(Frame::Payload { range, last })) => {
@@ -188,9 +189,9 @@ impl Download {
                 }
                 Ok(Some(Frame::Message(message))) => self.on_message(message)?,
                 Ok(None) => return Ok(None),
-                Err(malformed) => {
+                Err(reason) => {
                     self.state = State::Closed;
-                    return Err(CloseReason::Malformed(malformed));
+                    return Err(reason);
                 }
             }
             if let Some(verdict) = self.verdict() {
@@ -329,7 +330,7 @@ impl Download {
         if room_bytes < READ_BYTES_MIN {
             return 0;
         }
-        let chunk_left_bytes = self.deframer.payload_left_bytes() as usize;
+        let chunk_left_bytes = self.inbox.payload_left_bytes() as usize;
         if chunk_left_bytes >= WHOLE_CHUNK_READ_BYTES_MIN {
             return chunk_left_bytes + CHUNK_HEAD_BYTES;
         }
@@ -340,13 +341,15 @@ impl Download {
 
     /// Returns when to call [`Download::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.state {
+        let of_state = match &self.state {
             State::ExpectConnection { deadline } => Some(*deadline),
             State::ExpectChunk { progress }
             | State::ExpectData { progress }
             | State::Finishing { progress } => Some(progress.deadline()),
-            State::ExpectWritten { .. } | State::Closed => None,
-        }
+            State::ExpectWritten { .. } => None,
+            State::Closed => return None,
+        };
+        self.inbox.deadline_or(of_state)
     }
 
     /// Checks the deadlines.
@@ -354,7 +357,10 @@ impl Download {
     /// # Errors
     /// If one has passed.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
-        let verdict = match &mut self.state {
+        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        let of_state = match &mut self.state {
             State::ExpectConnection { deadline } if now >= *deadline => {
                 Err(CloseReason::TimedOut(Timer::Connect))
             }
@@ -363,6 +369,7 @@ impl Download {
             | State::Finishing { progress } => progress.check(now),
             _ => Ok(()),
         };
+        let verdict = self.inbox.check(now).and(of_state);
         if verdict.is_err() {
             self.state = State::Closed;
         }

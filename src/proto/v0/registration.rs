@@ -25,10 +25,11 @@ use std::time::Instant;
 use crate::limits::{DOWNLOADS_MAX, Limits, PROBED_PEERS_MAX};
 use crate::proto::Transmit;
 use crate::proto::close_reason::{CloseReason, Timer};
+use crate::proto::inbox::Inbox;
 use crate::proto::outbox::Outbox;
 use crate::proto::table::{self, Row, State as _};
 use crate::wire::v0::{RegistryRequest, RegistryResponse, RegistryResponseKind};
-use crate::wire::{Deframer, FieldText, Frame, PeerId};
+use crate::wire::{FieldText, Frame, PeerId};
 
 /// The peer's end of its connection to the registry.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub struct Registration {
     was_accepted: bool,
     /// Our id and port; `None` for a guest, which registers nothing and only looks up.
     ours: Option<(PeerId, u16)>,
-    deframer: Deframer<RegistryResponse>,
+    inbox: Inbox<RegistryResponse>,
     outbox: Outbox,
     /// The peers to look up next; at most one for each download, or each peer that is listed.
     queue: VecDeque<PeerId>,
@@ -136,7 +137,7 @@ impl Registration {
             state: State::ExpectConnection { deadline: now + limits.connect_timeout },
             was_accepted: false,
             ours,
-            deframer: Deframer::default(),
+            inbox: Inbox::default(),
             outbox: Outbox::default(),
             queue: VecDeque::new(),
         }
@@ -187,12 +188,12 @@ impl Registration {
         bytes: &[u8],
         at: &mut usize,
     ) -> Result<Option<RegistrationEvent>, CloseReason> {
-        match self.deframer.next(bytes, at) {
+        match self.inbox.next(now, bytes, at) {
             Ok(Some(Frame::Message(response))) => self.on_response(now, response).map(Some),
             Ok(None | Some(Frame::Payload { .. })) => Ok(None),
-            Err(malformed) => {
+            Err(reason) => {
                 self.state = State::Closed;
-                Err(CloseReason::Malformed(malformed))
+                Err(reason)
             }
         }
     }
@@ -247,12 +248,14 @@ impl Registration {
 
     /// Returns when to call [`Registration::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.state {
+        let of_state = match self.state {
             State::ExpectConnection { deadline }
             | State::ExpectRegistered { deadline }
             | State::ExpectAddress { deadline, .. } => Some(deadline),
-            State::Registered | State::Closed => None,
-        }
+            State::Registered => None,
+            State::Closed => return None,
+        };
+        self.inbox.deadline_or(of_state)
     }
 
     /// Checks the deadlines. An answer that is late cannot be told from the next one, so the
@@ -264,7 +267,9 @@ impl Registration {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        let timer = match mem::replace(&mut self.state, State::Closed) {
+        let state = mem::replace(&mut self.state, State::Closed);
+        self.inbox.check(now)?;
+        let timer = match state {
             State::ExpectConnection { .. } => Timer::Connect,
             _ => Timer::Answer,
         };

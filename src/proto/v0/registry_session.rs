@@ -10,8 +10,8 @@
 //!  any state ── violation, deadline ──▶ Closed
 //! ```
 //!
-//! The first request has to begin in time; after that a client that is not registered may
-//! be idle for a while, a registered one for ever.
+//! The first request has to begin in time, and each one to be whole in time; between them a
+//! client that is not registered may be idle for a while, a registered one for ever.
 
 use std::mem;
 use std::rc::Rc;
@@ -20,10 +20,11 @@ use std::time::Instant;
 use crate::limits::{Limits, REQUESTS_PER_READ};
 use crate::proto::Transmit;
 use crate::proto::close_reason::{CloseReason, Timer};
+use crate::proto::inbox::Inbox;
 use crate::proto::outbox::Outbox;
 use crate::proto::table::{self, Row, State as _};
 use crate::wire::v0::{RegistryRequest, RegistryRequestKind, RegistryResponse};
-use crate::wire::{Deframer, Frame, PeerId};
+use crate::wire::{Frame, PeerId};
 
 /// The registry's end of a client's connection.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub struct RegistrySession {
     state: State,
     /// Outlives the state: the entry is removed after the connection has failed.
     registered_as: Option<PeerId>,
-    deframer: Deframer<RegistryRequest>,
+    inbox: Inbox<RegistryRequest>,
     outbox: Outbox,
 }
 
@@ -89,7 +90,7 @@ impl RegistrySession {
             limits: Rc::clone(limits),
             state: State::Anonymous { deadline, timer: Timer::FirstByte },
             registered_as: None,
-            deframer: Deframer::default(),
+            inbox: Inbox::default(),
             outbox: Outbox::default(),
         }
     }
@@ -108,12 +109,12 @@ impl RegistrySession {
         if let State::Anonymous { timer: Timer::FirstByte, .. } = self.state {
             self.expect_next(now);
         }
-        match self.deframer.next(bytes, at) {
+        match self.inbox.next(now, bytes, at) {
             Ok(Some(Frame::Message(request))) => self.on_request(now, request).map(Some),
             Ok(None | Some(Frame::Payload { .. })) => Ok(None),
-            Err(malformed) => {
+            Err(reason) => {
                 self.state = State::Closed;
-                Err(CloseReason::Malformed(malformed))
+                Err(reason)
             }
         }
     }
@@ -136,7 +137,7 @@ impl RegistrySession {
         Ok(request)
     }
 
-    /// Begins the wait for the next request; one that dribbles in does not prolong it.
+    /// Begins the wait for the next request.
     fn expect_next(&mut self, now: Instant) {
         if let State::Anonymous { deadline, timer } = &mut self.state {
             (*deadline, *timer) = (now + self.limits.idle_timeout, Timer::Idle);
@@ -185,10 +186,12 @@ impl RegistrySession {
 
     /// Returns when to call [`RegistrySession::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.state {
+        let of_state = match self.state {
             State::Anonymous { deadline, .. } => Some(deadline),
-            State::Registered | State::Closed => None,
-        }
+            State::Registered => None,
+            State::Closed => return None,
+        };
+        self.inbox.deadline_or(of_state)
     }
 
     /// Checks the deadlines.
@@ -196,12 +199,14 @@ impl RegistrySession {
     /// # Errors
     /// If one has passed.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
-        match self.state {
-            State::Anonymous { deadline, timer } if now >= deadline => {
-                self.state = State::Closed;
-                Err(CloseReason::TimedOut(timer))
-            }
-            _ => Ok(()),
+        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        let state = mem::replace(&mut self.state, State::Closed);
+        self.inbox.check(now)?;
+        match state {
+            State::Anonymous { timer, .. } => Err(CloseReason::TimedOut(timer)),
+            State::Registered | State::Closed => Ok(()),
         }
     }
 
@@ -220,6 +225,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::limits::HEAD_TIMEOUT;
     use crate::wire::FieldText;
 
     fn lookup() -> Vec<u8> {
@@ -253,14 +259,35 @@ mod tests {
         let timed_out = Err(CloseReason::TimedOut(Timer::FirstByte));
         assert_eq!(silent.handle_timeout(first_byte_at), timed_out);
 
+        let late = first_byte_at - Duration::from_secs(1);
         let mut slow = RegistrySession::new(begin, &limits);
-        let request = lookup();
-        let idle_at = begin + limits.idle_timeout;
-        for bytes in request.chunks(1).take(request.len() - 1) {
-            assert_eq!(slow.handle_bytes(begin, bytes, &mut 0), Ok(None));
-            assert_eq!(slow.poll_timeout(), Some(idle_at), "one that dribbles in is no longer");
-        }
+        dribbles(&mut slow, late);
         assert_eq!(slow.handle_timeout(first_byte_at), Ok(()));
-        assert_eq!(slow.handle_timeout(idle_at), Err(CloseReason::TimedOut(Timer::Idle)));
+        let timed_out = Err(CloseReason::TimedOut(Timer::Head));
+        assert_eq!(slow.handle_timeout(late + HEAD_TIMEOUT), timed_out);
+    }
+
+    /// All of a request but its last byte comes, and no byte puts its deadline off.
+    fn dribbles(session: &mut RegistrySession, now: Instant) {
+        let request = lookup();
+        for (number, bytes) in request.chunks(1).take(request.len() - 1).enumerate() {
+            let later = now + Duration::from_secs(number as u64);
+            assert_eq!(session.handle_bytes(later, bytes, &mut 0), Ok(None));
+            assert_eq!(session.poll_timeout(), Some(now + HEAD_TIMEOUT));
+        }
+    }
+
+    #[test]
+    fn a_registered_client_may_be_idle_for_ever_but_not_in_the_middle_of_a_request() {
+        let now = Instant::now();
+        let mut session = RegistrySession::new(now, &Rc::new(Limits::REGISTRY));
+        let mut register = Vec::new();
+        RegistryRequest::Register { peer: PeerId(1), port: 1 }.encode(&mut register);
+        assert!(session.handle_bytes(now, &register, &mut 0).unwrap().is_some());
+        session.accept_registration(PeerId(1));
+        assert_eq!(session.poll_timeout(), None);
+        dribbles(&mut session, now);
+        let timed_out = Err(CloseReason::TimedOut(Timer::Head));
+        assert_eq!(session.handle_timeout(now + HEAD_TIMEOUT), timed_out);
     }
 }

@@ -27,19 +27,20 @@ use std::time::Instant;
 use crate::content::Digest;
 use crate::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, Limits, UPLOAD_RATE_WINDOW, WINDOW_BYTES};
 use crate::proto::close_reason::{CloseReason, Timer};
+use crate::proto::inbox::Inbox;
 use crate::proto::outbox::Outbox;
 use crate::proto::progress::Progress;
 use crate::proto::table::{self, Row, State as _};
 use crate::proto::{FileId, Transmit};
+use crate::wire::Frame;
 use crate::wire::v0::{FileName, PeerMessage, PeerMessageKind};
-use crate::wire::{Deframer, Frame};
 
 /// The uploader's end of a connection.
 #[derive(Debug)]
 pub struct Upload {
     limits: Rc<Limits>,
     state: State,
-    deframer: Deframer<PeerMessage>,
+    inbox: Inbox<PeerMessage>,
     outbox: Outbox,
     /// Chunks that may be in flight.
     window_chunks: u32,
@@ -144,7 +145,7 @@ impl Upload {
         Self {
             limits: Rc::clone(limits),
             state: State::ExpectRequest { deadline: now + limits.idle_timeout },
-            deframer: Deframer::default(),
+            inbox: Inbox::default(),
             outbox: Outbox::default(),
             window_chunks: window_bytes / CHUNK_BYTES,
             in_flight_chunks: 0,
@@ -163,7 +164,7 @@ impl Upload {
         at: &mut usize,
     ) -> Result<Option<UploadEvent>, CloseReason> {
         loop {
-            match self.deframer.next(bytes, at) {
+            match self.inbox.next(now, bytes, at) {
                 Ok(Some(Frame::Message(message))) => {
                     if let Some(event) = self.on_message(now, message)? {
                         return Ok(Some(event));
@@ -174,9 +175,9 @@ impl Upload {
                     return Err(self.state().violation(PeerMessageKind::Chunk));
                 }
                 Ok(None) => return Ok(None),
-                Err(malformed) => {
+                Err(reason) => {
                     self.state = State::Closed;
-                    return Err(CloseReason::Malformed(malformed));
+                    return Err(reason);
                 }
             }
         }
@@ -344,14 +345,16 @@ impl Upload {
 
     /// Returns when to call [`Upload::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.state {
+        let of_state = match &self.state {
             State::ExpectRequest { deadline } => Some(*deadline),
             State::Sending(_) if self.waits_for_hash() => None,
             State::Sending(sending) | State::ExpectLastAcknowledgments(sending) => {
                 Some(sending.progress.deadline())
             }
-            State::ExpectSource | State::Closed => None,
-        }
+            State::ExpectSource => None,
+            State::Closed => return None,
+        };
+        self.inbox.deadline_or(of_state)
     }
 
     /// Returns how much of the file was handed over, while it is being sent.
@@ -388,13 +391,18 @@ impl Upload {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        let verdict = match &mut self.state {
-            State::ExpectRequest { .. } => Err(CloseReason::TimedOut(Timer::Idle)),
+        let waits_for_hash = self.waits_for_hash();
+        let of_state = match &mut self.state {
+            State::ExpectRequest { deadline } if now >= *deadline => {
+                Err(CloseReason::TimedOut(Timer::Idle))
+            }
+            State::Sending(_) if waits_for_hash => Ok(()),
             State::Sending(sending) | State::ExpectLastAcknowledgments(sending) => {
                 sending.progress.check(now)
             }
-            State::ExpectSource | State::Closed => Ok(()),
+            State::ExpectRequest { .. } | State::ExpectSource | State::Closed => Ok(()),
         };
+        let verdict = self.inbox.check(now).and(of_state);
         if verdict.is_err() {
             self.state = State::Closed;
         }

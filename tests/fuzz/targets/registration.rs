@@ -219,7 +219,7 @@ impl Rig {
         };
         assert_eq!(pending, self.outgoing);
         if !self.is_closed {
-            let waits = state != RegistrationState::Registered;
+            let waits = state != RegistrationState::Registered || !self.incoming.is_empty();
             assert_eq!(self.registration.poll_timeout().is_some(), waits);
         }
     }

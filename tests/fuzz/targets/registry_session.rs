@@ -169,8 +169,8 @@ impl Rig {
         assert_eq!(pending, self.outgoing);
         assert!(pending.len() <= OUTBOX_BYTES_MAX);
         if !self.is_closed {
-            let is_anonymous = self.registered_as.is_none();
-            assert_eq!(self.session.poll_timeout().is_some(), is_anonymous);
+            let waits = self.registered_as.is_none() || !self.incoming.is_empty();
+            assert_eq!(self.session.poll_timeout().is_some(), waits);
             assert!(!pending.is_empty() || self.session.read_allowance_bytes() > 0, "never reads");
         }
     }

@@ -326,7 +326,11 @@ impl Rig {
                 assert!(deadline.is_some());
             }
             (UploadState::ExpectRequest, _) => assert!(deadline.is_some()),
-            (UploadState::ExpectSource | UploadState::Closed, _) => assert_eq!(deadline, None),
+            // Nothing but a head that has begun.
+            (UploadState::ExpectSource, _) => {
+                assert_eq!(deadline.is_some(), !self.incoming.is_empty());
+            }
+            (UploadState::Closed, _) => assert_eq!(deadline, None),
         }
     }
 
