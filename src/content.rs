@@ -1,10 +1,14 @@
 //! The vocabulary of files that storage, node and ui share: the version of a file, its
-//! digest, why something with it failed, and what to do on a conflict.
+//! digest, its blocks, why something with it failed, and what to do on a conflict.
 //!
 //! Owns no state and makes no call.
 
+mod blocks;
+
 use std::fmt;
 use std::io;
+
+pub use blocks::{BlockSet, Content, ContentId};
 
 /// A path that a node knows, by a small number. An id is never used for another path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,23 +37,31 @@ pub struct Digest(pub [u8; 32]);
 impl Digest {
     /// Returns the digest in 64 lower-case hexadecimal digits; `None` for anything else.
     pub fn from_hex(digits: &[u8]) -> Option<Self> {
-        let mut digest = Self([0; 32]);
-        for (byte, pair) in digest.0.iter_mut().zip(digits.chunks(2)) {
-            *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        (digest.to_hex() == digits).then_some(digest)
+        from_hex(digits).map(Self)
     }
 
     /// Its 64 lower-case hexadecimal digits.
     pub fn to_hex(self) -> [u8; 64] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut hex = [0; 64];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        hex
+        to_hex(&self.0)
     }
+}
+
+fn from_hex(digits: &[u8]) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    (to_hex(&bytes) == digits).then_some(bytes)
+}
+
+fn to_hex(bytes: &[u8; 32]) -> [u8; 64] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut hex = [0; 64];
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    hex
 }
 
 impl fmt::Display for Digest {

@@ -19,6 +19,35 @@ pub const CHUNK_HEAD_BYTES: usize = 5;
 /// An offer, the only datagram there is.
 pub const OFFER_BYTES: usize = 73;
 
+// ---- wire: fixed by protocol version 1 ----
+
+/// A content in bytes: 16 TiB, so that a block has at most 1 GiB.
+pub const CONTENT_BYTES_MAX: u64 = 1 << 44;
+/// A block, of a content that has no more than [`BLOCKS_MAX`] of them.
+pub const BLOCK_BYTES_MIN: u64 = 256 * 1024;
+/// Blocks of a content: its manifest has 32 bytes for each, 512 KiB in all.
+pub const BLOCKS_MAX: u32 = 16_384;
+/// A path, in bytes of UTF-8.
+pub const PATH_BYTES_MAX: usize = 1_024;
+/// Components of a path.
+pub const PATH_COMPONENTS_MAX: usize = 32;
+/// A component of a path: what file systems take.
+pub const COMPONENT_BYTES_MAX: usize = 255;
+/// The name of a peer.
+pub const PEER_NAME_BYTES_MAX: usize = 63;
+/// The body of a frame: a manifest, and as much as a later version may add.
+pub const FRAME_BODY_BYTES_MAX: u32 = 524_352;
+/// The body of a page of a catalog.
+pub const PAGE_BYTES_MAX: u32 = 64 * 1024;
+/// File data in a frame.
+pub const DATA_BYTES_MAX: u32 = 256 * 1024;
+/// Block numbers in a frame that tells of more blocks held.
+pub const MORE_HELD_MAX: u32 = 1_024;
+/// A beacon: one Ethernet frame takes it whole.
+pub const BEACON_BYTES_MAX: usize = 512;
+/// Tags in a beacon.
+pub const TAGS_MAX: usize = 32;
+
 // ---- defaults of the command line ----
 
 /// Port of the registry.
@@ -403,6 +432,11 @@ impl Limits {
 }
 
 const _: () = {
+    assert!(CONTENT_BYTES_MAX / BLOCKS_MAX as u64 <= u32::MAX as u64);
+    assert!(
+        4 + 32 * BLOCKS_MAX <= FRAME_BODY_BYTES_MAX && 4 + DATA_BYTES_MAX <= FRAME_BODY_BYTES_MAX
+    );
+    assert!(49 + PEER_NAME_BYTES_MAX + 8 * TAGS_MAX + 16 <= BEACON_BYTES_MAX);
     assert!(CHUNK_BYTES > 0 && LOCAL_WINDOW_BYTES <= WINDOW_BYTES);
     assert!(LOCAL_WINDOW_BYTES.is_multiple_of(CHUNK_BYTES));
     assert!(TURN_SHARE_BYTES_MIN <= TURN_BYTES);

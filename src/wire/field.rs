@@ -1,7 +1,8 @@
-//! The two kinds of field: an integer of 32 bits and a text of 64 bytes.
+//! Fields of messages: integers, and texts of 64 bytes or with a length before them.
 //!
-//! Messages have a fixed length, so a head that is whole is an array, and its fields
-//! are taken from it by patterns: none can lie outside.
+//! Messages of version 0 have a fixed length, so a head that is whole is an array, and its
+//! fields are taken from it by patterns: none can lie outside. Those of version 1 are taken
+//! one after another by [`Fields`].
 
 use std::fmt;
 
@@ -50,6 +51,71 @@ impl AsRef<str> for FieldText {
 impl fmt::Debug for FieldText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// The fields of a message, taken from its bytes one after another.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// Returns the next field of so many bytes.
+    ///
+    /// # Errors
+    /// If fewer are left.
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (field, rest) = self.0.split_first_chunk().ok_or(Malformed::FieldMissing)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// Returns the next `len_bytes` bytes.
+    pub(super) fn bytes(&mut self, len_bytes: usize) -> Result<&'a [u8], Malformed> {
+        let (field, rest) = self.0.split_at_checked(len_bytes).ok_or(Malformed::FieldMissing)?;
+        self.0 = rest;
+        Ok(field)
+    }
+
+    /// Returns a text that has its length in 8 bits before it.
+    pub(super) fn str8(&mut self) -> Result<&'a str, Malformed> {
+        let len_bytes = self.u8()?;
+        std::str::from_utf8(self.bytes(len_bytes.into())?).map_err(|_| Malformed::NotUtf8)
+    }
+
+    /// Returns all that is left.
+    pub(super) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    pub(super) fn len_bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Ends the message.
+    ///
+    /// # Errors
+    /// If bytes are left over.
+    pub(super) fn end(&self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed::BytesLeftOver) }
     }
 }
 

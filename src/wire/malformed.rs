@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::path::PathError;
 use super::v0::NameError;
 use crate::count::Count;
 
@@ -38,6 +39,36 @@ pub enum Malformed {
     TextLength { got: u32 },
     /// A host that is neither a dotted IPv4 address nor `localhost`.
     Host,
+    /// A message that ends within a field.
+    FieldMissing,
+    /// A message that goes on behind its last field.
+    BytesLeftOver,
+    /// A frame with a body of a length that its type never has.
+    BodyLength { kind: u8, got: u32 },
+    /// A beacon or hello that does not begin with its magic.
+    Magic,
+    /// A path that the rule for paths refuses.
+    Path(PathError),
+    /// The name of a peer that the rule for components refuses.
+    PeerName(PathError),
+    /// A content of more than 2^44 bytes.
+    Size { got: u64 },
+    /// An empty content with another id than that of no bytes.
+    EmptyContent,
+    /// More bytes hashed than the file has.
+    Hashed,
+    /// Bits for another number of blocks, or a spare bit that is set.
+    HeldBits,
+    /// A turn of no blocks.
+    EmptyTurn,
+    /// A page with more or fewer entries than it says.
+    EntryCount,
+    /// An instance of 0.
+    Instance,
+    /// More tags than a beacon takes, or any at all in one that says good-bye.
+    Tags { got: u8 },
+    /// A beacon with no MAC, or a wrong one, or one that nobody expects.
+    Mac,
 }
 
 impl fmt::Display for Malformed {
@@ -67,6 +98,23 @@ impl fmt::Display for Malformed {
             Self::Flag { got } => write!(f, "a flag of {got}, neither 0 nor 1"),
             Self::TextLength { got } => write!(f, "a text of {}", Count(*got, "byte")),
             Self::Host => f.write_str("a host that is neither an IPv4 address nor localhost"),
+            Self::FieldMissing => f.write_str("a message that ends within a field"),
+            Self::BytesLeftOver => f.write_str("a message that goes on behind its last field"),
+            Self::BodyLength { kind, got } => {
+                write!(f, "a frame of type 0x{kind:02x} with a body of {}", Count(*got, "byte"))
+            }
+            Self::Magic => f.write_str("a message that is none of p2pfs"),
+            Self::Path(error) => write!(f, "a bad path: {error}"),
+            Self::PeerName(error) => write!(f, "a bad name of a peer: {error}"),
+            Self::Size { got } => write!(f, "a size of {got}, more than 2^44"),
+            Self::EmptyContent => f.write_str("an empty file with the id of another"),
+            Self::Hashed => f.write_str("more bytes hashed than the file has"),
+            Self::HeldBits => f.write_str("bits for another number of blocks"),
+            Self::EmptyTurn => f.write_str("a turn of no blocks"),
+            Self::EntryCount => f.write_str("a page with another number of entries than it says"),
+            Self::Instance => f.write_str("an instance of 0"),
+            Self::Tags { got } => write!(f, "a beacon with {}", Count(*got, "tag")),
+            Self::Mac => f.write_str("a beacon with a missing, wrong or unexpected MAC"),
         }
     }
 }

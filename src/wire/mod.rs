@@ -6,7 +6,7 @@
 //!
 //! | room | contents |
 //! |---|---|
-//! | [`v0`] | the messages of protocol version 0 |
+//! | [`v0`], [`v1`] | the messages of protocol versions 0 and 1 |
 //! | [`control`] | questions and answers of our own programs |
 //! | this one | the parts that every protocol needs: fields, the deframer, text from outside |
 
@@ -30,11 +30,12 @@ mod malformed;
 mod path;
 mod text;
 pub mod v0;
+pub mod v1;
 
 pub use deframer::{Deframer, Frame, Kind, Message};
 pub use field::FieldText;
 pub use malformed::Malformed;
-pub use path::FilePath;
+pub use path::{FilePath, PathError};
 pub use text::{Shown, is_deceptive};
 
 /// The number by which a peer is known: 0 to 4294967295.

@@ -1,20 +1,79 @@
 //! The path of a file, relative to the folder that is shared.
 //!
-//! Of version 0 a path has one component, a [`FileName`]; nothing else makes one.
+//! The rule is that of protocol version 1. A path of version 0 has one component, a
+//! [`FileName`], which this rule always allows.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::rc::Rc;
 
+use super::text::Shown;
 use super::v0::FileName;
+use crate::limits::{COMPONENT_BYTES_MAX, PATH_BYTES_MAX, PATH_COMPONENTS_MAX};
 
-/// A path of one or more components, joined by `/`. Cloning it copies no text.
+/// How the temporary names of our program begin.
+const TEMPORARY_PREFIX: &str = ".p2pfs-";
+
+/// A legal path: 1 to 32 components of 1 to 255 bytes each, joined by `/`, 1,024 bytes in all.
+/// Cloning it copies no text.
 ///
 /// Paths are ordered component by component, so that what a folder holds stands together.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FilePath(Rc<str>);
 
+/// Why a text is not a legal path, or not a legal component of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathError {
+    /// More than 1,024 bytes of UTF-8.
+    TooLong,
+    /// More than 32 components.
+    TooDeep,
+    /// Not UTF-8.
+    NotUtf8,
+    /// A component of no bytes: a `/` at the begin, at the end, or behind another one.
+    EmptyComponent,
+    /// A component of more than 255 bytes.
+    LongComponent,
+    /// The component `.` or `..`.
+    Dots,
+    /// A component that begins as our temporary names do.
+    Temporary,
+    /// A `\\` in a component, or a `/`.
+    Separator,
+    /// A control character, a line or paragraph separator, a byte order mark, or a character
+    /// that changes the direction of others.
+    Control,
+}
+
 impl FilePath {
+    /// Returns `text` as a path.
+    ///
+    /// # Errors
+    /// If it breaks the rule.
+    pub fn new(text: &str) -> Result<Self, PathError> {
+        if text.len() > PATH_BYTES_MAX {
+            return Err(PathError::TooLong);
+        }
+        text.split('/').try_for_each(check_component)?;
+        if text.split('/').count() > PATH_COMPONENTS_MAX {
+            return Err(PathError::TooDeep);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Returns bytes from outside as a path.
+    ///
+    /// # Errors
+    /// If they break the rule.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PathError> {
+        Self::new(std::str::from_utf8(bytes).map_err(|_| PathError::NotUtf8)?)
+    }
+
+    /// Returns whether this is `root`, or lies below it.
+    pub fn is_below(&self, root: &Self) -> bool {
+        self.0.strip_prefix(&*root.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -33,6 +92,32 @@ impl FilePath {
     /// The name under which version 0 knows this path; `None` if it has none.
     pub fn name(&self) -> Option<FileName> {
         FileName::new(&self.0).ok()
+    }
+}
+
+/// Checks one component of a path.
+///
+/// # Errors
+/// If it breaks the rule.
+pub(super) fn check_component(text: &str) -> Result<(), PathError> {
+    match text {
+        "" => Err(PathError::EmptyComponent),
+        "." | ".." => Err(PathError::Dots),
+        _ if text.len() > COMPONENT_BYTES_MAX => Err(PathError::LongComponent),
+        _ if text.starts_with(TEMPORARY_PREFIX) => Err(PathError::Temporary),
+        _ => text.chars().try_for_each(|c| match c {
+            '/' | '\\' => Err(PathError::Separator),
+            '\u{2028}'
+            | '\u{2029}'
+            | '\u{FEFF}'
+            | '\u{061C}'
+            | '\u{200E}'
+            | '\u{200F}'
+            | '\u{202A}'..='\u{202E}'
+            | '\u{2066}'..='\u{2069}' => Err(PathError::Control),
+            c if c.is_control() => Err(PathError::Control),
+            _ => Ok(()),
+        }),
     }
 }
 
@@ -60,12 +145,30 @@ impl AsRef<str> for FilePath {
     }
 }
 
-/// Shown as it is: the rule for names leaves nothing in it that needs escaping.
+/// Shown with the characters escaped that the rule allows and that show nothing.
 impl fmt::Display for FilePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+        f.pad(&Shown(self).to_string())
     }
 }
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => "the path is longer than 1,024 bytes",
+            Self::TooDeep => "the path has more than 32 components",
+            Self::NotUtf8 => "the path is not UTF-8",
+            Self::EmptyComponent => "a component is empty",
+            Self::LongComponent => "a component is longer than 255 bytes",
+            Self::Dots => "a component is . or ..",
+            Self::Temporary => "a component begins with .p2pfs-",
+            Self::Separator => "a component holds a path separator",
+            Self::Control => "a component holds a control or reordering character",
+        })
+    }
+}
+
+impl std::error::Error for PathError {}
 
 impl fmt::Debug for FilePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! The codec against the vectors of the protocol, `vectors/messages.json`.
+//! Version 0: `vectors/messages.json`.
 //!
 //! Every valid message decodes to its fields and encodes to its bytes, every
 //! malformed one is refused with its own error, and the deframer gives the same
@@ -14,6 +14,9 @@ use p2pfs::wire::v0::{FileName, NameError, Offer, PeerMessage, RegistryRequest, 
 use p2pfs::wire::{Deframer, FieldText, Frame, Malformed, Message, PeerId};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+
+use crate::streams::{Deframed, cut_everywhere, deframe};
+use crate::unhex;
 
 /// What each malformed vector is refused with. A vector that is not here fails
 /// the test, and so does a row without a vector.
@@ -239,70 +242,6 @@ fn assert_cuts_do_not_matter<M: Message + Copy + Debug + PartialEq>(
     }
 }
 
-/// Deframes a stream whole, cut in two at every byte, and in pieces of each
-/// length from 1 on; gives the one result that all of them had.
-fn cut_everywhere<M: Message + Copy + Debug + PartialEq>(stream: &[u8]) -> Deframed<M> {
-    let whole = deframe::<M>([stream]);
-    for at in 0..=stream.len() {
-        let (head, tail) = stream.split_at(at);
-        assert_eq!(deframe([head, tail]), whole, "cut in two at {at}");
-        let begun = deframe::<M>([head]);
-        assert!(whole.messages.starts_with(&begun.finished()), "ends at {at}");
-    }
-    for piece_bytes in 1..stream.len().min(100) {
-        assert_eq!(deframe(stream.chunks(piece_bytes)), whole, "pieces of {piece_bytes}");
-    }
-    whole
-}
-
-/// What a stream comes to: messages with their payload, then an error at most.
-#[derive(Debug, PartialEq)]
-struct Deframed<M> {
-    messages: Vec<(M, Vec<u8>)>,
-    error: Option<Malformed>,
-    is_between_messages: bool,
-}
-
-impl<M: Message + Copy> Deframed<M> {
-    /// The messages whose payload is complete.
-    fn finished(&self) -> Vec<(M, Vec<u8>)> {
-        let is_finished = |(message, payload): &&(M, Vec<u8>)| {
-            payload.len() as u64 == u64::from(message.payload_bytes())
-        };
-        self.messages.iter().take_while(is_finished).cloned().collect()
-    }
-}
-
-fn deframe<'a, M: Message + Copy>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Deframed<M> {
-    let mut deframer = Deframer::<M>::default();
-    let mut messages: Vec<(M, Vec<u8>)> = Vec::new();
-    for piece in pieces {
-        let mut at = 0;
-        loop {
-            let from = at;
-            match deframer.next(piece, &mut at) {
-                Ok(Some(Frame::Message(message))) => messages.push((message, Vec::new())),
-                Ok(Some(Frame::Payload { range, last })) => {
-                    assert_eq!(range, from..at, "payload is what was used of the input");
-                    assert!(!range.is_empty());
-                    let (message, payload) = messages.last_mut().expect("payload has a message");
-                    payload.extend_from_slice(&piece[range]);
-                    assert_eq!(last, payload.len() == message.payload_bytes() as usize);
-                }
-                Ok(None) => {
-                    assert_eq!(at, piece.len(), "all of the input is used");
-                    break;
-                }
-                Err(error) => {
-                    return Deframed { messages, error: Some(error), is_between_messages: false };
-                }
-            }
-        }
-    }
-    let is_between_messages = deframer.is_between_messages();
-    Deframed { messages, error: None, is_between_messages }
-}
-
 /// Where a message may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
@@ -322,7 +261,7 @@ struct Vector {
 
 fn vectors(list: &str) -> Vec<Vector> {
     let file: Value =
-        serde_json::from_str(include_str!("vectors/messages.json")).expect("vectors are JSON");
+        serde_json::from_str(include_str!("../vectors/messages.json")).expect("vectors are JSON");
     let entries = file[list].as_array().expect("a list of vectors").clone();
     assert!(!entries.is_empty());
     entries
@@ -461,10 +400,4 @@ impl Vector {
         assert!(length == text.len() || length == text.chars().count());
         FileName::new(text).expect("a legal name")
     }
-}
-
-fn unhex(digits: &str) -> Vec<u8> {
-    assert!(digits.is_ascii() && digits.len().is_multiple_of(2));
-    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal");
-    (0..digits.len()).step_by(2).map(byte).collect()
 }

@@ -1,0 +1,633 @@
+//! The frames of a session, without the payload of pages, manifests and data.
+
+use super::PeerName;
+use super::page::{put_path, size};
+use crate::content::{BlockSet, Content, ContentId};
+use crate::limits::{
+    BLOCKS_MAX, DATA_BYTES_MAX, FRAME_BODY_BYTES_MAX, MORE_HELD_MAX, PAGE_BYTES_MAX,
+    PATH_BYTES_MAX, PEER_NAME_BYTES_MAX,
+};
+use crate::wire::PeerId;
+use crate::wire::deframer::{Kind, Message};
+use crate::wire::field::{Fields, prefix};
+use crate::wire::malformed::Malformed;
+use crate::wire::path::FilePath;
+
+const MAGIC: [u8; 5] = *b"p2pfs";
+/// Type and length of the body.
+const FRAME_HEAD_BYTES: usize = 5;
+const REQ_BYTES: usize = 4;
+const HELLO_BYTES_MIN: usize = 19;
+const LIST_BYTES_MIN: usize = 15;
+const PAGE_HEAD_BYTES: usize = 15;
+const HELD_BYTES_MIN: usize = 12;
+const VALUE_BYTES: usize = 32;
+const ERROR_BYTES_MIN: usize = 10;
+
+const WATCH: u8 = 1;
+const HASH_FIRST: u8 = 2;
+const FETCH_LIST: u8 = 4;
+const COMPLETE: u8 = 1;
+const DISCARD: u8 = 2;
+const ALL_LISTED: u8 = 8;
+
+/// A frame of a session.
+///
+/// `req` is the number of the request that it makes, answers or ends. 0 is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionMessage {
+    /// The first frame of each side. Bytes after the name are ignored.
+    Hello {
+        version: u8,
+        peer: PeerId,
+        instance: u64,
+        name: PeerName,
+        ignored_bytes: u32,
+    },
+    /// List the entries with a generation above `since` at or below a path; `None` is the top.
+    List {
+        req: u32,
+        since: u64,
+        path: Option<FilePath>,
+        watch: bool,
+        hash_first: bool,
+        fetch_list: bool,
+    },
+    /// Entries follow as payload: see [`PageReader`](super::PageReader).
+    Page {
+        req: u32,
+        /// How far the page reaches.
+        generation: u64,
+        /// Nothing newer exists now.
+        complete: bool,
+        /// Discard what this list gave before.
+        discard: bool,
+        fetch_list: bool,
+        /// All is listed, and not all hashed.
+        all_listed: bool,
+        count: u16,
+        entries_bytes: u32,
+    },
+    /// Which blocks of the content with this id do you hold?
+    Blocks {
+        req: u32,
+        id: ContentId,
+    },
+    /// These.
+    Held {
+        req: u32,
+        size_bytes: u64,
+        blocks: BlockSet,
+    },
+    /// And these, by now: 1 to 1,024.
+    MoreHeld {
+        req: u32,
+        blocks: Vec<u32>,
+    },
+    GetManifest {
+        req: u32,
+        content: Content,
+    },
+    /// So many values of blocks follow as payload: 2 to 16,384.
+    Manifest {
+        req: u32,
+        values: u32,
+    },
+    /// Joins the line for a turn.
+    Wait {
+        req: u32,
+        content: Content,
+    },
+    /// So many blocks may be requested: at least 1.
+    Turn {
+        req: u32,
+        blocks: u32,
+    },
+    /// Requests `count` blocks from `first` on; `turn` is the request of the `Wait`, or 0.
+    Get {
+        req: u32,
+        turn: u32,
+        content: Content,
+        first: u32,
+        count: u32,
+    },
+    /// So many bytes of the requested blocks follow as payload: 1 to 262,144.
+    Data {
+        req: u32,
+        data_bytes: u32,
+    },
+    Verdict {
+        content: Content,
+        verdict: Verdict,
+    },
+    /// Ends a request of the sender.
+    Cancel {
+        req: u32,
+    },
+    /// Ends a request of the receiver; with a request of 0 the session.
+    Error {
+        req: u32,
+        error: SessionError,
+        wait_ms: u32,
+        text: Box<str>,
+    },
+    /// A frame of a later version. With `req`, it is a request that is answered as not
+    /// understood.
+    Unknown {
+        kind: u8,
+        req: Option<u32>,
+        ignored_bytes: u32,
+    },
+}
+
+/// What became of the bytes that a peer sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Verified and stored.
+    Verified,
+    /// Wrong bytes came from this peer.
+    Wrong,
+    GivenUp,
+    /// A status of a later version, which is ignored.
+    Other(u8),
+}
+
+/// Why a request or a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionError {
+    /// Not there, or a block that is not held; so counts an unknown code, too.
+    NotFound,
+    /// Changed since it was hashed.
+    Changed,
+    /// Try again after the time that is given.
+    Busy,
+    /// No turn, or no right.
+    Refused,
+    NotUnderstood,
+    Unreadable,
+    GoingAway,
+    /// A code of a later version.
+    Other(u8),
+}
+
+/// The kinds of [`SessionMessage`], each by its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SessionMessageKind {
+    Hello = b'H',
+    List = b'L',
+    Page = b'l',
+    Blocks = b'B',
+    Held = b'b',
+    MoreHeld = b'h',
+    GetManifest = b'M',
+    Manifest = b'm',
+    Wait = b'W',
+    Turn = b't',
+    Get = b'G',
+    Data = b'D',
+    Verdict = b'V',
+    Cancel = b'K',
+    Error = b'X',
+    /// Every other type.
+    Unknown = 0,
+}
+
+impl SessionMessage {
+    /// Appends the frame; payload is sent behind it by other means.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let begin = out.len();
+        out.extend_from_slice(&[self.first_byte(), 0, 0, 0, 0]);
+        self.encode_fields(out);
+        let body_bytes = (out.len() - begin - FRAME_HEAD_BYTES) as u32 + self.payload_bytes();
+        let length = out.iter_mut().skip(begin + 1);
+        length.zip(body_bytes.to_be_bytes()).for_each(|(to, byte)| *to = byte);
+    }
+
+    fn encode_fields(&self, out: &mut Vec<u8>) {
+        let mut put = |field: &[u8]| out.extend_from_slice(field);
+        match self {
+            Self::Hello { version, peer, instance, name, .. } => {
+                put(&MAGIC);
+                put(&[*version]);
+                put(&peer.0.to_be_bytes());
+                put(&instance.to_be_bytes());
+                name.encode(out);
+            }
+            Self::List { req, since, path, watch, hash_first, fetch_list } => {
+                put(&req.to_be_bytes());
+                put(&since.to_be_bytes());
+                put(&[flags(&[
+                    (*watch, WATCH),
+                    (*hash_first, HASH_FIRST),
+                    (*fetch_list, FETCH_LIST),
+                ])]);
+                put_path(out, path.as_ref());
+            }
+            Self::Page {
+                req,
+                generation,
+                complete,
+                discard,
+                fetch_list,
+                all_listed,
+                count,
+                ..
+            } => {
+                put(&req.to_be_bytes());
+                put(&generation.to_be_bytes());
+                put(&[flags(&[
+                    (*complete, COMPLETE),
+                    (*discard, DISCARD),
+                    (*fetch_list, FETCH_LIST),
+                    (*all_listed, ALL_LISTED),
+                ])]);
+                put(&count.to_be_bytes());
+            }
+            Self::Blocks { req, id } => {
+                put(&req.to_be_bytes());
+                put(&id.0);
+            }
+            Self::Held { req, size_bytes, blocks } => {
+                put(&req.to_be_bytes());
+                put(&size_bytes.to_be_bytes());
+                put(blocks.bits());
+            }
+            Self::MoreHeld { req, blocks } => {
+                put(&req.to_be_bytes());
+                blocks.iter().for_each(|block| put(&block.to_be_bytes()));
+            }
+            Self::GetManifest { req, content } | Self::Wait { req, content } => {
+                put(&req.to_be_bytes());
+                put_content(out, content);
+            }
+            Self::Turn { req, blocks } => {
+                put(&req.to_be_bytes());
+                put(&blocks.to_be_bytes());
+            }
+            Self::Get { req, turn, content, first, count } => {
+                put(&req.to_be_bytes());
+                put(&turn.to_be_bytes());
+                put_content(out, content);
+                out.extend_from_slice(&first.to_be_bytes());
+                out.extend_from_slice(&count.to_be_bytes());
+            }
+            Self::Verdict { content, verdict } => {
+                put_content(out, content);
+                out.push(verdict.status());
+            }
+            Self::Manifest { req, .. } | Self::Data { req, .. } | Self::Cancel { req } => {
+                put(&req.to_be_bytes());
+            }
+            Self::Error { req, error, wait_ms, text } => {
+                let text = prefix(text, u8::MAX.into());
+                put(&req.to_be_bytes());
+                put(&[error.code()]);
+                put(&wait_ms.to_be_bytes());
+                put(&[text.len() as u8]);
+                put(text.as_bytes());
+            }
+            Self::Unknown { req, .. } => req.iter().for_each(|req| put(&req.to_be_bytes())),
+        }
+    }
+
+    fn first_byte(&self) -> u8 {
+        match self {
+            Self::Unknown { kind, .. } => *kind,
+            known => known.kind() as u8,
+        }
+    }
+
+    /// Returns its kind.
+    pub fn kind(&self) -> SessionMessageKind {
+        match self {
+            Self::Hello { .. } => SessionMessageKind::Hello,
+            Self::List { .. } => SessionMessageKind::List,
+            Self::Page { .. } => SessionMessageKind::Page,
+            Self::Blocks { .. } => SessionMessageKind::Blocks,
+            Self::Held { .. } => SessionMessageKind::Held,
+            Self::MoreHeld { .. } => SessionMessageKind::MoreHeld,
+            Self::GetManifest { .. } => SessionMessageKind::GetManifest,
+            Self::Manifest { .. } => SessionMessageKind::Manifest,
+            Self::Wait { .. } => SessionMessageKind::Wait,
+            Self::Turn { .. } => SessionMessageKind::Turn,
+            Self::Get { .. } => SessionMessageKind::Get,
+            Self::Data { .. } => SessionMessageKind::Data,
+            Self::Verdict { .. } => SessionMessageKind::Verdict,
+            Self::Cancel { .. } => SessionMessageKind::Cancel,
+            Self::Error { .. } => SessionMessageKind::Error,
+            Self::Unknown { .. } => SessionMessageKind::Unknown,
+        }
+    }
+}
+
+impl Message for SessionMessage {
+    const HEAD_BYTES_MAX: usize = FRAME_HEAD_BYTES + REQ_BYTES + 4 * MORE_HELD_MAX as usize;
+
+    fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
+        let Some(&[first, l0, l1, l2, l3]) = bytes.first_chunk() else { return Ok(None) };
+        let body_bytes = u32::from_be_bytes([l0, l1, l2, l3]);
+        let kind = SessionMessageKind::of_first_byte(first);
+        let Some(fields_bytes) = kind.fields_bytes(first, body_bytes) else {
+            return Err(Malformed::BodyLength { kind: first, got: body_bytes });
+        };
+        let head_bytes = FRAME_HEAD_BYTES + fields_bytes;
+        let Some(fields) = bytes.get(FRAME_HEAD_BYTES..head_bytes) else { return Ok(None) };
+        let message = kind.decode(first, Fields(fields), body_bytes - fields_bytes as u32)?;
+        Ok(Some((message, head_bytes)))
+    }
+
+    fn payload_bytes(&self) -> u32 {
+        match self {
+            Self::Page { entries_bytes, .. } => *entries_bytes,
+            Self::Manifest { values, .. } => *values * VALUE_BYTES as u32,
+            Self::Data { data_bytes, .. } => *data_bytes,
+            Self::Hello { ignored_bytes, .. } | Self::Unknown { ignored_bytes, .. } => {
+                *ignored_bytes
+            }
+            _ => 0,
+        }
+    }
+}
+
+impl SessionMessageKind {
+    fn of_first_byte(got: u8) -> Self {
+        Self::ALL.iter().find(|kind| **kind as u8 == got).copied().unwrap_or(Self::Unknown)
+    }
+
+    /// Returns how much of a body of this length is no payload; `None` if no frame of this kind
+    /// has a body so long.
+    fn fields_bytes(self, first: u8, body_bytes: u32) -> Option<usize> {
+        let body_bytes = (body_bytes <= FRAME_BODY_BYTES_MAX).then_some(body_bytes as usize)?;
+        let whole = |is_legal: bool| is_legal.then_some(body_bytes);
+        let before = |fields_bytes, is_legal: bool| is_legal.then_some(fields_bytes);
+        match self {
+            Self::Hello => {
+                let hello_bytes_max = HELLO_BYTES_MIN + PEER_NAME_BYTES_MAX;
+                before(body_bytes.min(hello_bytes_max), body_bytes >= HELLO_BYTES_MIN)
+            }
+            Self::List => {
+                whole((LIST_BYTES_MIN..=LIST_BYTES_MIN + PATH_BYTES_MAX).contains(&body_bytes))
+            }
+            Self::Page => before(
+                PAGE_HEAD_BYTES,
+                (PAGE_HEAD_BYTES..=PAGE_BYTES_MAX as usize).contains(&body_bytes),
+            ),
+            Self::Held => {
+                let held_bytes_max = HELD_BYTES_MIN + BLOCKS_MAX as usize / 8;
+                whole((HELD_BYTES_MIN..=held_bytes_max).contains(&body_bytes))
+            }
+            Self::MoreHeld => {
+                let numbers_bytes = body_bytes.checked_sub(REQ_BYTES)?;
+                let is_legal = (4..=4 * MORE_HELD_MAX as usize).contains(&numbers_bytes);
+                whole(is_legal && numbers_bytes.is_multiple_of(4))
+            }
+            Self::Manifest => {
+                let values_bytes = body_bytes.checked_sub(REQ_BYTES)?;
+                let is_legal =
+                    (2 * VALUE_BYTES..=VALUE_BYTES * BLOCKS_MAX as usize).contains(&values_bytes);
+                before(REQ_BYTES, is_legal && values_bytes.is_multiple_of(VALUE_BYTES))
+            }
+            Self::Data => before(
+                REQ_BYTES,
+                (1..=DATA_BYTES_MAX as usize).contains(&body_bytes.checked_sub(REQ_BYTES)?),
+            ),
+            Self::Error => whole(
+                (ERROR_BYTES_MIN..=ERROR_BYTES_MIN + usize::from(u8::MAX)).contains(&body_bytes),
+            ),
+            Self::Blocks => whole(body_bytes == 36),
+            Self::GetManifest | Self::Wait => whole(body_bytes == 44),
+            Self::Turn => whole(body_bytes == 8),
+            Self::Get => whole(body_bytes == 56),
+            Self::Verdict => whole(body_bytes == 41),
+            Self::Cancel => whole(body_bytes == REQ_BYTES),
+            Self::Unknown => {
+                let is_request = first.is_ascii_uppercase() && body_bytes >= REQ_BYTES;
+                Some(if is_request { REQ_BYTES } else { 0 })
+            }
+        }
+    }
+
+    fn decode(
+        self,
+        first: u8,
+        mut fields: Fields<'_>,
+        payload_bytes: u32,
+    ) -> Result<SessionMessage, Malformed> {
+        let fields = &mut fields;
+        let message = match self {
+            Self::Hello => return hello(fields, payload_bytes),
+            Self::List => list(fields)?,
+            Self::Page => page(fields, payload_bytes)?,
+            Self::Blocks => {
+                SessionMessage::Blocks { req: fields.u32()?, id: ContentId(fields.array()?) }
+            }
+            Self::Held => held(fields)?,
+            Self::MoreHeld => more_held(fields)?,
+            Self::GetManifest => {
+                SessionMessage::GetManifest { req: fields.u32()?, content: content(fields)? }
+            }
+            Self::Manifest => SessionMessage::Manifest {
+                req: fields.u32()?,
+                values: payload_bytes / VALUE_BYTES as u32,
+            },
+            Self::Wait => SessionMessage::Wait { req: fields.u32()?, content: content(fields)? },
+            Self::Turn => match (fields.u32()?, fields.u32()?) {
+                (_, 0) => return Err(Malformed::EmptyTurn),
+                (req, blocks) => SessionMessage::Turn { req, blocks },
+            },
+            Self::Get => SessionMessage::Get {
+                req: fields.u32()?,
+                turn: fields.u32()?,
+                content: content(fields)?,
+                first: fields.u32()?,
+                count: fields.u32()?,
+            },
+            Self::Data => SessionMessage::Data { req: fields.u32()?, data_bytes: payload_bytes },
+            Self::Verdict => SessionMessage::Verdict {
+                content: content(fields)?,
+                verdict: Verdict::of_status(fields.u8()?),
+            },
+            Self::Cancel => SessionMessage::Cancel { req: fields.u32()? },
+            Self::Error => SessionMessage::Error {
+                req: fields.u32()?,
+                error: SessionError::of_code(fields.u8()?),
+                wait_ms: fields.u32()?,
+                text: fields.str8()?.into(),
+            },
+            Self::Unknown => SessionMessage::Unknown {
+                kind: first,
+                req: if fields.is_empty() { None } else { Some(fields.u32()?) },
+                ignored_bytes: payload_bytes,
+            },
+        };
+        fields.end()?;
+        Ok(message)
+    }
+}
+
+fn hello(fields: &mut Fields<'_>, payload_bytes: u32) -> Result<SessionMessage, Malformed> {
+    if fields.array()? != MAGIC {
+        return Err(Malformed::Magic);
+    }
+    Ok(SessionMessage::Hello {
+        version: fields.u8()?,
+        peer: PeerId(fields.u32()?),
+        instance: fields.u64()?,
+        name: PeerName::decode(fields.str8()?)?,
+        ignored_bytes: payload_bytes,
+    })
+}
+
+fn list(fields: &mut Fields<'_>) -> Result<SessionMessage, Malformed> {
+    let (req, since, flags) = (fields.u32()?, fields.u64()?, fields.u8()?);
+    let path_bytes = fields.u16()?;
+    let path = match fields.bytes(path_bytes.into())? {
+        [] => None,
+        path => Some(FilePath::from_bytes(path).map_err(Malformed::Path)?),
+    };
+    Ok(SessionMessage::List {
+        req,
+        since,
+        path,
+        watch: flags & WATCH != 0,
+        hash_first: flags & HASH_FIRST != 0,
+        fetch_list: flags & FETCH_LIST != 0,
+    })
+}
+
+fn page(fields: &mut Fields<'_>, entries_bytes: u32) -> Result<SessionMessage, Malformed> {
+    let (req, generation, flags) = (fields.u32()?, fields.u64()?, fields.u8()?);
+    Ok(SessionMessage::Page {
+        req,
+        generation,
+        complete: flags & COMPLETE != 0,
+        discard: flags & DISCARD != 0,
+        fetch_list: flags & FETCH_LIST != 0,
+        all_listed: flags & ALL_LISTED != 0,
+        count: fields.u16()?,
+        entries_bytes,
+    })
+}
+
+fn held(fields: &mut Fields<'_>) -> Result<SessionMessage, Malformed> {
+    let (req, size_bytes) = (fields.u32()?, size(fields)?);
+    let blocks = Content { id: ContentId::EMPTY, size_bytes }.blocks();
+    match BlockSet::from_bits(fields.rest(), blocks) {
+        Some(held) if blocks > 0 => Ok(SessionMessage::Held { req, size_bytes, blocks: held }),
+        _ => Err(Malformed::HeldBits),
+    }
+}
+
+fn more_held(fields: &mut Fields<'_>) -> Result<SessionMessage, Malformed> {
+    let req = fields.u32()?;
+    let mut blocks = Vec::with_capacity(fields.len_bytes() / 4);
+    while !fields.is_empty() {
+        blocks.push(fields.u32()?);
+    }
+    Ok(SessionMessage::MoreHeld { req, blocks })
+}
+
+fn content(fields: &mut Fields<'_>) -> Result<Content, Malformed> {
+    let id = ContentId(fields.array()?);
+    Ok(Content { id, size_bytes: size(fields)? })
+}
+
+fn put_content(out: &mut Vec<u8>, content: &Content) {
+    out.extend_from_slice(&content.id.0);
+    out.extend_from_slice(&content.size_bytes.to_be_bytes());
+}
+
+fn flags(flags: &[(bool, u8)]) -> u8 {
+    flags.iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag)
+}
+
+impl Verdict {
+    fn of_status(status: u8) -> Self {
+        match status {
+            1 => Self::Verified,
+            2 => Self::Wrong,
+            3 => Self::GivenUp,
+            other => Self::Other(other),
+        }
+    }
+
+    fn status(self) -> u8 {
+        match self {
+            Self::Verified => 1,
+            Self::Wrong => 2,
+            Self::GivenUp => 3,
+            Self::Other(status) => status,
+        }
+    }
+}
+
+impl SessionError {
+    fn of_code(code: u8) -> Self {
+        match code {
+            1 => Self::NotFound,
+            2 => Self::Changed,
+            3 => Self::Busy,
+            4 => Self::Refused,
+            5 => Self::NotUnderstood,
+            6 => Self::Unreadable,
+            7 => Self::GoingAway,
+            other => Self::Other(other),
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::NotFound => 1,
+            Self::Changed => 2,
+            Self::Busy => 3,
+            Self::Refused => 4,
+            Self::NotUnderstood => 5,
+            Self::Unreadable => 6,
+            Self::GoingAway => 7,
+            Self::Other(code) => code,
+        }
+    }
+}
+
+impl Kind for SessionMessageKind {
+    const ALL: &'static [Self] = &[
+        Self::Hello,
+        Self::List,
+        Self::Page,
+        Self::Blocks,
+        Self::Held,
+        Self::MoreHeld,
+        Self::GetManifest,
+        Self::Manifest,
+        Self::Wait,
+        Self::Turn,
+        Self::Get,
+        Self::Data,
+        Self::Verdict,
+        Self::Cancel,
+        Self::Error,
+        Self::Unknown,
+    ];
+
+    fn term(self) -> &'static str {
+        match self {
+            Self::Hello => "a hello",
+            Self::List => "a list",
+            Self::Page => "a page",
+            Self::Blocks => "a question for blocks",
+            Self::Held => "the blocks held",
+            Self::MoreHeld => "more blocks held",
+            Self::GetManifest => "a request for a manifest",
+            Self::Manifest => "a manifest",
+            Self::Wait => "a wait for a turn",
+            Self::Turn => "a turn",
+            Self::Get => "a request for blocks",
+            Self::Data => "data",
+            Self::Verdict => "a verdict",
+            Self::Cancel => "a cancel",
+            Self::Error => "an error",
+            Self::Unknown => "a frame of unknown type",
+        }
+    }
+}
