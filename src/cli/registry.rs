@@ -1,18 +1,20 @@
 //! `p2pfs registry`.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use clap::Args;
 
 use super::limits::LimitArgs;
-use super::network::REGISTRY_ADDRESS;
 use super::value::listen;
+use crate::limits::REGISTRY_PORT;
+
+const EVERYWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, REGISTRY_PORT);
 
 #[derive(Debug, Args)]
 pub struct RegistryArgs {
-    /// Listen on this address; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = listen)]
-    #[arg(default_value_t = REGISTRY_ADDRESS)]
+    /// Listen on this address, of every interface if it is 0.0.0.0, and on this port. Port 0
+    /// takes a free one.
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = listen, default_value_t = EVERYWHERE)]
     pub listen: SocketAddrV4,
     #[command(flatten)]
     pub limits: LimitArgs,

@@ -9,7 +9,9 @@ use std::time::Duration;
 use humantime::format_duration;
 
 use super::network::REGISTRY_ADDRESS;
-use crate::limits::{OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT, TIMEOUT_MAX, TIMEOUT_MIN};
+use crate::limits::{
+    OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT, REGISTRY_PORT, TIMEOUT_MAX, TIMEOUT_MIN,
+};
 use crate::wire::v0::{FileName, NameError};
 
 /// Parses an address that other peers can connect to.
@@ -42,12 +44,13 @@ pub(super) fn is_of_one_host(address: Ipv4Addr) -> bool {
 }
 
 pub(super) fn listen(text: &str) -> Result<SocketAddrV4, String> {
-    match text.parse::<SocketAddrV4>() {
+    let usual_port = |host| SocketAddrV4::new(host, REGISTRY_PORT);
+    match text.parse().or_else(|_| text.parse().map(usual_port)) {
         Ok(address) if address.ip().is_broadcast() || address.ip().is_multicast() => {
             Err("nobody can connect to such an address".into())
         }
         Ok(address) => Ok(address),
-        Err(_) => Err(format!("not an IPv4 address and port, such as {REGISTRY_ADDRESS}")),
+        Err(_) => Err(format!("not an IPv4 address, such as {REGISTRY_ADDRESS}")),
     }
 }
 

@@ -1,12 +1,16 @@
 //! `p2pfs registry`.
 
-use super::{cannot_bind, loop_failed, result_of, say_listening, serve, with_descriptors};
+use std::net::SocketAddrV4;
+
+use super::{cannot_bind, loop_failed, network, result_of, say_listening, serve, with_descriptors};
 use crate::cli::{OutputArgs, RegistryArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::RegistryNode;
 use crate::reactor::{Listener, Reactor, Signals, Sockets};
 use crate::ui::Ui;
+
+const NAME: &str = "registry";
 
 pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
@@ -27,9 +31,26 @@ pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Fa
         programs: Vec::new(),
     };
     let node = RegistryNode::new(limits);
-    let ui = Ui::new("registry".into(), output.show());
+    let ui = Ui::new(NAME.into(), output.show());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
     say_listening(address, output);
+    say_where(address);
     let outcome = serve(&mut reactor, &[])?;
     result_of(outcome, None)
+}
+
+/// Says on which addresses others reach a registry that listens there.
+fn say_where(listens_at: SocketAddrV4) {
+    let there = match listens_at.ip() {
+        host if host.is_unspecified() => network::interfaces().unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let addresses = there.iter().filter(|interface| interface.is_up).map(|it| it.address);
+    let own = Some(*listens_at.ip()).filter(|host| !host.is_unspecified());
+    let addresses = addresses.chain(own).filter(|host| !host.is_loopback());
+    let addresses = addresses.map(|host| SocketAddrV4::new(host, listens_at.port()).to_string());
+    match addresses.collect::<Vec<_>>().as_slice() {
+        [] => log::info!(target: NAME, "only this machine reaches it; for others, see --listen"),
+        addresses => log::info!(target: NAME, "others reach it at {}", addresses.join(" and ")),
+    }
 }

@@ -119,7 +119,7 @@ impl RegistryFinding {
                     true => {
                         "start one with p2pfs registry, or say where it is with --registry".into()
                     }
-                    false => format!("does it run there, with --listen 0.0.0.0:{port}?"),
+                    false => format!("does it run there, on port {port}?"),
                 }
             }
             _ => format!("is that the right host, and does it let TCP port {port} in?"),

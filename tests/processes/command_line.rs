@@ -97,7 +97,7 @@ fn bad_values_are_named() {
 #[test]
 fn bad_values_of_the_registry_are_named() {
     let world = world_with_a_shared_folder();
-    for value in ["nonsense", "127.0.0.1:65536", "127.0.0.1"] {
+    for value in ["nonsense", "127.0.0.1:65536", "127.0.0.1:", "5000", "255.255.255.255"] {
         let arguments = ["registry".to_owned(), format!("--listen={value}")];
         let line = refused(&world, &arguments, 2);
         assert!(line.contains(value), "{line}");
