@@ -179,6 +179,9 @@ pub const SETTLED_AGE: Duration = Duration::from_millis(20);
 /// Offers of a source are forgotten after this long, or after three of our own
 /// offer intervals if that is longer.
 pub const OFFER_EXPIRY_MIN: Duration = Duration::from_secs(15);
+/// After one offer interval and its part by this, everybody has had the time to offer each
+/// file once: the clocks and loops of peers differ.
+pub const OFFER_SLACK_SHARE: u32 = 5;
 /// How many of our own offer intervals an offer lives at least.
 pub const OFFER_EXPIRY_INTERVALS: u32 = 3;
 /// The longest sleep of a loop.

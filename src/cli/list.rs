@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::network::{HEARD_ON, HostPort, OTHERS_OFFER, OfferArgs};
 use super::value::{interface, timeout};
+use crate::limits::OFFER_SLACK_SHARE;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Each line has the id of the peer, its address, the time since its offer \
@@ -37,6 +38,6 @@ pub struct ListArgs {
 impl ListArgs {
     pub fn wait(&self) -> Duration {
         let interval = self.offers.offer_interval;
-        self.wait.unwrap_or(interval + interval / 5)
+        self.wait.unwrap_or(interval + interval / OFFER_SLACK_SHARE)
     }
 }

@@ -147,6 +147,7 @@ impl PeerNode {
             }
             LinkEvent::Lost { is_first } => {
                 fetch.forget_lookups();
+                fetch.tell_waiting(context, peers);
                 // At the first failure offers have waited for the registration long enough.
                 share.on_registry_lost(context, is_first);
             }
@@ -164,8 +165,8 @@ impl PeerNode {
     fn on_lost(&mut self, id: ConnectionId, connection: Connection, reason: CloseReason) {
         let Self { context, share, peers, fetch, .. } = self;
         match connection {
-            Connection::Registration(_) => {
-                let event = peers.link.on_lost(context, reason);
+            Connection::Registration(registration) => {
+                let event = peers.link.on_lost(context, registration.is_idle(), reason);
                 self.on_link_event(event);
             }
             Connection::Accepted { from, .. } => {

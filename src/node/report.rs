@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use log::Level;
@@ -45,6 +45,9 @@ pub enum Report {
     AlreadyThere { path: PathId },
     /// A wanted file is waited for.
     WaitingForOffer { path: PathId },
+    /// A wanted file is on offer, and others may be, but the registry is missing, which tells
+    /// where the source listens; `from` is where its offer came from.
+    WaitingForRegistry { path: PathId, peer: PeerId, from: Ipv4Addr, registry: SocketAddrV4 },
     /// A download began.
     DownloadStarted { path: PathId, peer: PeerId, address: SocketAddrV4 },
     /// What came does not fit its checksum, and was wiped.
@@ -60,8 +63,9 @@ pub enum Report {
     SavedAs { wanted: PathId, path: PathId },
     /// What was fetched is what stood there already.
     Identical { path: PathId },
-    /// A wanted file will not come.
-    FetchFailed { path: PathId, error: FetchError },
+    /// A wanted file will not come; `is_all` if nothing else is wanted, and the program ends
+    /// with these words.
+    FetchFailed { path: PathId, error: FetchError, is_all: bool },
     /// Nothing that matches was offered in time.
     NothingMatched { pattern: String },
     /// Someone began to fetch a file from us.
@@ -114,6 +118,7 @@ impl Report {
             | Self::OfferGone { path, .. }
             | Self::AlreadyThere { path }
             | Self::WaitingForOffer { path }
+            | Self::WaitingForRegistry { path, .. }
             | Self::DownloadStarted { path, .. }
             | Self::ChecksumFailed { path, .. }
             | Self::SourceFailed { path, .. }
@@ -151,6 +156,8 @@ impl Report {
             // Removed by its owner, who knows.
             Self::FileLost { error: FileError::Missing, .. } => Level::Info,
             Self::FileLost { .. } => Level::Warn,
+            // What the program ends with is said once, by its last line.
+            Self::FetchFailed { is_all: true, .. } => Level::Debug,
             Self::FetchFailed { .. } | Self::NothingMatched { .. } => Level::Error,
             Self::RegistryUnreachable { again: true, .. }
             | Self::OfferGone { .. }
@@ -277,6 +284,10 @@ impl ShownReport<'_> {
             Report::OfferGone { peer, .. } => write!(f, "peer {peer} no longer offers {name}"),
             Report::AlreadyThere { .. } => write!(f, "{name} is already there"),
             Report::WaitingForOffer { .. } => write!(f, "waiting for someone to offer {name}"),
+            Report::WaitingForRegistry { peer, from, registry, .. } => {
+                write!(f, "peer {peer} offers {name} from {from}; waiting for the registry at ")?;
+                write!(f, "{registry}, which tells where that peer listens")
+            }
             Report::DownloadStarted { peer, address, .. } => {
                 write!(f, "downloading {name} from peer {peer} at {address}")
             }

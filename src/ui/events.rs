@@ -120,9 +120,16 @@ events! {
         "already_there" => AlreadyThere {
             name: Text = "the file",
         }
-        /// No peer offers a wanted file yet.
+        /// No peer offers a wanted file yet, though each had the time to.
         "waiting" => Waiting {
             name: Text = "the file",
+        }
+        /// A wanted file is on offer, but the registry is missing; once until it is there.
+        "waiting_for_registry" => WaitingForRegistry {
+            name: Text = "the file",
+            peer: u32 = "id of the other peer",
+            from: Text = "address that the offer came from",
+            registry: Text = "ADDRESS:PORT of the registry",
         }
         /// An attempt to fetch a file begins.
         "download_started" => DownloadStarted {

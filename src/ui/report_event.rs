@@ -28,6 +28,10 @@ impl Event {
             Report::OfferGone { path, peer } => Self::OfferGone { name: name(path), peer: peer.0 },
             Report::AlreadyThere { path } => Self::AlreadyThere { name: name(path) },
             Report::WaitingForOffer { path } => Self::Waiting { name: name(path) },
+            Report::WaitingForRegistry { path, peer, from, registry } => {
+                let (from, registry) = (text(from), text(registry));
+                Self::WaitingForRegistry { name: name(path), peer: peer.0, from, registry }
+            }
             Report::DownloadStarted { path, peer, address } => {
                 Self::DownloadStarted { name: name(path), peer: peer.0, address: text(address) }
             }
@@ -44,7 +48,7 @@ impl Event {
             Report::Verified { path, peer, size_bytes, digest, elapsed } => {
                 verified(name(path), peer, size_bytes, digest, elapsed)
             }
-            Report::FetchFailed { path, error } => {
+            Report::FetchFailed { path, error, .. } => {
                 Self::Failed { name: name(path), reason: text(error) }
             }
             Report::SavedAs { wanted, path } => {

@@ -67,7 +67,7 @@ fn a_given_option_wins_over_a_contrary_one_in_the_environment() {
         let more = [("P2PFS_QUIET", quiet), ("P2PFS_VERBOSE", verbose)];
         let output = p2pfs(line, &[&variables[..], &more].concat());
         assert_eq!(output.code, Some(4), "{}", output.stderr);
-        assert_eq!(output.stderr.contains("waiting for"), says_more, "{}", output.stderr);
+        assert_eq!(output.stderr.contains("warning: "), says_more, "{}", output.stderr);
     }
     for both in [["-v", "-q"], ["-q", "-v"]] {
         let output = p2pfs(&[&["registry"], &both[..]].concat(), &[]);

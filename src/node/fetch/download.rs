@@ -265,7 +265,7 @@ impl Fetch {
                 self.compare(ctx, id);
             }
             _ => {
-                ctx.report(Report::FetchFailed { path, error: error.into() });
+                self.report_failed(ctx, path, error.into());
                 self.enter(id, State::Failed(error.into()));
             }
         }

@@ -5,7 +5,7 @@ use super::job::{Job, State};
 use super::{Fetch, JobId, PeerWake, Wake};
 use crate::node::peer::Context;
 use crate::node::peers::Peers;
-use crate::node::{FetchError, Outcome, Report};
+use crate::node::{FetchError, Outcome, PathId, Report};
 use crate::proto::CloseReason;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,10 +20,16 @@ pub(super) struct Tally {
 impl Fetch {
     pub(super) fn fail(&mut self, ctx: &mut Context, id: JobId, error: FetchError) {
         if let Some(job) = self.jobs.get(&id) {
-            ctx.report(Report::FetchFailed { path: job.path, error });
+            self.report_failed(ctx, job.path, error);
         }
         self.enter(id, State::Failed(error));
         self.end_if_done(ctx);
+    }
+
+    pub(super) fn report_failed(&self, ctx: &mut Context, path: PathId, error: FetchError) {
+        let is_one = self.jobs.len() == 1 && self.searches.is_empty() && self.tally.unmatched == 0;
+        let is_all = is_one && ctx.guest().is_some();
+        ctx.report(Report::FetchFailed { path, error, is_all });
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -67,7 +73,7 @@ impl Fetch {
             open.map(|(id, job)| (*id, job.path, job.state)).collect::<Vec<_>>()
         {
             let error = self.why_not(peers, id);
-            ctx.report(Report::FetchFailed { path, error });
+            self.report_failed(ctx, path, error);
             self.enter(id, State::Failed(error));
             ctx.deadlines.disarm(PeerWake::Fetch(Wake::Retry(id)));
             if let State::Downloading { connection, file, .. } = state {

@@ -27,6 +27,7 @@ mod searches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
+use std::time::Instant;
 
 use self::ending::Tally;
 pub(super) use self::job::JobId;
@@ -35,8 +36,8 @@ use self::searches::Search;
 use super::peer::{Context, Wake as PeerWake};
 use super::peers::Peers;
 use super::share::Share;
-use super::{ConnectionId, FetchError, PathId, Report};
-use crate::limits::JOBS_MAX;
+use super::{Action, ConnectionId, FetchError, PathId, Report};
+use crate::limits::{JOBS_MAX, OFFER_SLACK_SHARE};
 use crate::proto::CloseReason;
 use crate::wire::PeerId;
 use crate::wire::v0::FileName;
@@ -62,6 +63,10 @@ pub(super) struct Fetch {
     pub(super) downloads_max: usize,
     /// Connections of downloads that are done, kept for the next file of the same source.
     kept: BTreeSet<(PeerId, ConnectionId)>,
+    /// When each peer has had the time to offer each of its files once.
+    heard_all_at: Instant,
+    /// Whether it was told, since the registry was last there, that a job waits for it.
+    was_told_of_registry: bool,
 }
 
 /// What a deadline wakes here.
@@ -73,6 +78,8 @@ pub(super) enum Wake {
     Compare(JobId),
     /// A search may have listened for long enough.
     Searches,
+    /// Each peer has had the time to offer each of its files once.
+    HeardAll,
     GiveUp,
 }
 
@@ -81,6 +88,7 @@ impl Fetch {
         if let Some(timeout) = ctx.guest().and_then(|guest| guest.timeout) {
             ctx.deadlines.arm(PeerWake::Fetch(Wake::GiveUp), ctx.now + timeout);
         }
+        let interval = ctx.settings.offer_interval;
         Self {
             jobs: BTreeMap::new(),
             by_path: BTreeMap::new(),
@@ -92,6 +100,8 @@ impl Fetch {
             waiting: BTreeSet::new(),
             downloads_max,
             kept: BTreeSet::new(),
+            heard_all_at: ctx.now + interval + interval / OFFER_SLACK_SHARE,
+            was_told_of_registry: false,
         }
     }
 
@@ -100,6 +110,7 @@ impl Fetch {
             Wake::Retry(job) => self.on_retry(ctx, peers, job),
             Wake::Compare(job) => self.compare(ctx, job),
             Wake::Searches => self.end_searches(ctx),
+            Wake::HeardAll => self.tell_not_offered(ctx),
             Wake::GiveUp => self.give_all_up(ctx, peers),
         }
     }
@@ -126,11 +137,11 @@ impl Fetch {
             match self.state(job) {
                 // A repeated request is reported again, and what has gone since is fetched again.
                 Some(State::Done | State::Failed(_)) => self.remove(ctx, job),
-                Some(State::ExpectOffer) => return ctx.report(Report::WaitingForOffer { path }),
+                Some(State::ExpectOffer) => return self.tell_expected(ctx, path),
                 _ => return,
             }
         } else if self.jobs.len() >= JOBS_MAX {
-            return ctx.report(Report::FetchFailed { path, error: FetchError::TooMany });
+            return self.report_failed(ctx, path, FetchError::TooMany);
         }
         let job = self.insert(ctx, path);
         if share.has(path) {
@@ -138,9 +149,40 @@ impl Fetch {
             return self.enter(job, State::Done);
         }
         if peers.catalog.sources(path).next().is_none() {
-            ctx.report(Report::WaitingForOffer { path });
+            self.tell_expected(ctx, path);
         }
         self.seek(ctx, peers, job);
+    }
+
+    /// Nobody offers a wanted file. The user is told once everybody could have offered it.
+    fn tell_expected(&self, ctx: &mut Context, path: PathId) {
+        let report = Report::WaitingForOffer { path };
+        if ctx.now >= self.heard_all_at {
+            return ctx.report(report);
+        }
+        ctx.tell_programs(&report);
+        ctx.deadlines.arm(PeerWake::Fetch(Wake::HeardAll), self.heard_all_at);
+    }
+
+    fn tell_not_offered(&self, ctx: &mut Context) {
+        let is_expected = |job: &&Job| job.state == State::ExpectOffer && !job.was_offered;
+        for job in self.jobs.values().filter(is_expected) {
+            ctx.act(Action::Report(Report::WaitingForOffer { path: job.path }));
+        }
+    }
+
+    /// Tells, once while the registry is not there, that a job waits for it.
+    pub(super) fn tell_waiting(&mut self, ctx: &mut Context, peers: &Peers) {
+        if !peers.link.is_failing() || self.was_told_of_registry {
+            return;
+        }
+        let path = self.waiting.first().and_then(|id| self.jobs.get(id)).map(|job| job.path);
+        let Some(path) = path else { return };
+        if let Some((peer, from)) = peers.catalog.first_source(path) {
+            self.was_told_of_registry = true;
+            let registry = ctx.settings.registry;
+            ctx.report(Report::WaitingForRegistry { path, peer, from, registry });
+        }
     }
 
     fn insert(&mut self, ctx: &mut Context, path: PathId) -> JobId {
@@ -237,6 +279,9 @@ impl Fetch {
 
     /// Begins the jobs that wait for the registry or for room, as far as possible.
     pub(super) fn begin_waiting(&mut self, ctx: &mut Context, peers: &mut Peers) {
+        if peers.link.is_registered(ctx) {
+            self.was_told_of_registry = false;
+        }
         while self.active.len() < self.downloads_max && peers.link.is_registered(ctx) {
             let Some(&job) = self.waiting.first() else { break };
             self.seek(ctx, peers, job);
@@ -266,6 +311,8 @@ impl Fetch {
             self.enter(id, State::ExpectOffer);
         } else if !has_room || !peers.link.is_registered(ctx) {
             self.enter(id, State::Waiting);
+            peers.link.wake(ctx);
+            self.tell_waiting(ctx, peers);
         } else if let Some(source) = self.choose_source(ctx, peers, id) {
             if let Some(connection) = self.take_kept(source) {
                 return self.fetch_on(ctx, peers, id, source, connection);

@@ -75,7 +75,7 @@ impl Context {
     }
 
     /// Tells the programs that wait for it what becomes of a file.
-    pub(super) fn tell_programs(&mut self, report: &Report) {
+    pub(crate) fn tell_programs(&mut self, report: &Report) {
         if self.programs.0.is_empty() {
             return;
         }

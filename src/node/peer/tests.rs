@@ -193,6 +193,7 @@ fn a_file_that_all_its_sources_have_too_large_is_wanted_no_longer() {
                 let failed = Report::FetchFailed {
                     path: node.paths().find("a").unwrap(),
                     error: FetchError::TooLarge,
+                    is_all: matches!(kind, PeerKind::Guest(_)),
                 };
                 actions(&mut node).contains(&Action::Report(failed))
             })
@@ -236,6 +237,7 @@ fn ends_with_an_unknown(node: &mut PeerNode, now: Instant, registry: ConnectionI
     let full = Report::FetchFailed {
         path: node.paths().find("a").unwrap(),
         error: FileError::Full.into(),
+        is_all: false,
     };
     actions(node).contains(&Action::Report(full))
 }
@@ -342,4 +344,73 @@ fn an_accepted_connection_that_stays_silent_is_closed_when_its_first_byte_is_due
     };
     assert_eq!(closes_at(due - Duration::from_nanos(1)), None);
     assert_eq!(closes_at(due), Some(CloseReason::TimedOut(Timer::FirstByte)));
+}
+
+fn reports(actions: &[Action]) -> Vec<&Report> {
+    let reports = actions.iter().filter_map(|action| match action {
+        Action::Report(report) => Some(report),
+        _ => None,
+    });
+    reports.collect()
+}
+
+#[test]
+fn a_guest_asks_the_registry_again_when_it_needs_to_though_that_closed_the_idle_connection() {
+    let now = Instant::now();
+    let (mut node, registry) = registered(now, settings(guest(None, 0)));
+    node.handle(now, Input::Want(&[name("a")]));
+    actions(&mut node);
+    node.handle(now, Input::ReadClosed(registry));
+    let told = actions(&mut node);
+    assert!(reports(&told).is_empty(), "{told:?}");
+    let dials = |action: &&Action| matches!(action, Action::Dial { .. });
+    assert_eq!(told.iter().find(dials), None, "there is nothing to ask");
+    hear(&mut node, now, PEER, 3, "a");
+    let registry = dialed(&actions(&mut node), REGISTRY);
+    node.handle(now, Input::Connected(registry));
+    assert_eq!(look_up(&mut node, now, registry, PEER), 3);
+
+    // What is asked and not answered is a failure.
+    let (mut node, registry) = registered(now, settings(guest(None, 0)));
+    node.handle(now, Input::Want(&[name("a")]));
+    hear(&mut node, now, PEER, 3, "a");
+    node.handle(now, Input::ReadClosed(registry));
+    let told = actions(&mut node);
+    let is_told = |report: &Report| matches!(report, Report::RegistryUnreachable { .. });
+    assert!(reports(&told).into_iter().any(is_told), "{told:?}");
+}
+
+#[test]
+fn a_file_that_is_offered_waits_for_the_registry_and_not_for_an_offer() {
+    let start = Instant::now();
+    let mut node = node(start, guest(None, 0));
+    let registry = dialed(&actions(&mut node), REGISTRY);
+    node.handle(start, Input::Want(&[name("a"), name("b"), name("c")]));
+    let kind = io::ErrorKind::ConnectionRefused;
+    node.handle(start, Input::Broken { connection: registry, kind });
+    let mut told = actions(&mut node);
+    hear(&mut node, start, PEER, 3, "a");
+    hear(&mut node, start, PEER, 4, "b");
+    let late = start + settings(guest(None, 0)).offer_interval * 2;
+    while let Some(now) = node.poll_timeout().filter(|at| *at < late) {
+        node.handle_timeout(now);
+        for action in actions(&mut node) {
+            if let Action::Dial { connection, .. } = action {
+                node.handle(now, Input::Broken { connection, kind });
+            }
+            told.push(action);
+        }
+    }
+    told.extend(actions(&mut node));
+    let [a, c] = ["a", "c"].map(|name| node.paths().find(name).unwrap());
+    let waits: Vec<_> = reports(&told)
+        .into_iter()
+        .filter(|report| {
+            matches!(report, Report::WaitingForOffer { .. } | Report::WaitingForRegistry { .. })
+        })
+        .collect();
+    let from = *PEER.ip();
+    let for_registry =
+        Report::WaitingForRegistry { path: a, peer: PeerId(3), from, registry: REGISTRY };
+    assert_eq!(waits, [&for_registry, &Report::WaitingForOffer { path: c }]);
 }

@@ -9,7 +9,7 @@
 //! Each path in `paths` is held once in [`Paths`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use crate::content::PathId;
@@ -215,6 +215,11 @@ impl Catalog {
         self.of_path(path).map(|(peer, _)| peer)
     }
 
+    /// Returns a peer that offers a path, and where its last offer came from.
+    pub(crate) fn first_source(&self, path: PathId) -> Option<(PeerId, Ipv4Addr)> {
+        self.of_path(path).next().map(|(peer, heard)| (peer, *heard.from.ip()))
+    }
+
     fn of_path(&self, path: PathId) -> impl Iterator<Item = (PeerId, &Heard)> + use<'_> {
         let sources = self.offers.range((path, PeerId(0))..=(path, PeerId(u32::MAX)));
         sources.map(|(&(_, peer), heard)| (peer, heard))
@@ -266,8 +271,6 @@ impl Catalog {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     const EXPIRY: Duration = Duration::from_secs(15);

@@ -1,6 +1,9 @@
 //! The connection to the registry: made at the start, kept open for lookups, made
 //! again with growing delays when it is lost. Without it the peer carries on with
 //! what it has.
+//!
+//! A registry closes the connection of a guest that asks nothing for a while. That is no
+//! failure, and the connection is made again when there is something to ask.
 
 use crate::limits::{ID_TRIES_MAX, RETRY_DELAY_MIN};
 use crate::node::peer::{Connection, Context, PeerKind, Wake};
@@ -23,6 +26,8 @@ pub(crate) struct RegistryLink {
     refused_ids: u32,
     /// Reports of failure since the last registration.
     failures: u32,
+    /// Whether the connection is made again only when it is needed.
+    is_asleep: bool,
 }
 
 impl RegistryLink {
@@ -33,7 +38,20 @@ impl RegistryLink {
             was_registered: false,
             refused_ids: 0,
             failures: 0,
+            is_asleep: false,
         }
+    }
+
+    /// There is something to ask: makes the connection, unless that is under way.
+    pub(crate) fn wake(&mut self, ctx: &mut Context) {
+        if std::mem::take(&mut self.is_asleep) {
+            self.dial(ctx);
+        }
+    }
+
+    /// Returns whether the registry was tried in vain since it was last there.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failures > 0
     }
 
     pub(crate) fn dial(&mut self, ctx: &mut Context) {
@@ -114,7 +132,7 @@ impl RegistryLink {
             Ok(None) => None,
             Err(reason) => {
                 ctx.close(connection, reason);
-                Some(self.on_lost(ctx, reason))
+                Some(self.on_lost(ctx, false, reason))
             }
         }
     }
@@ -156,10 +174,18 @@ impl RegistryLink {
         self.connection = None;
     }
 
-    pub(crate) fn on_lost(&mut self, ctx: &mut Context, reason: CloseReason) -> LinkEvent {
+    /// The connection is over; `was_idle` if nothing was asked on it.
+    pub(crate) fn on_lost(
+        &mut self,
+        ctx: &mut Context,
+        was_idle: bool,
+        reason: CloseReason,
+    ) -> LinkEvent {
         self.connection = None;
         let is_first = self.failures == 0;
-        if reason != CloseReason::Stopping {
+        if was_idle && ctx.guest().is_some() {
+            self.is_asleep = true;
+        } else if reason != CloseReason::Stopping {
             let retry_in = self.backoff.delay(&mut ctx.rng);
             self.failures = self.failures.saturating_add(1);
             let (registry, again) = (ctx.settings.registry, !is_first);

@@ -287,6 +287,11 @@ impl Registration {
         matches!(self.state, State::Registered | State::ExpectAddress { .. })
     }
 
+    /// Returns whether nothing is asked, nor about to be.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Registered)
+    }
+
     /// Returns its state.
     pub fn state(&self) -> RegistrationState {
         match self.state {

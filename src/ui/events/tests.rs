@@ -27,6 +27,7 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"offer_gone","name":"a é","peer":7}"#,
     r#"{"v":1,"time":"","event":"already_there","name":"a é"}"#,
     r#"{"v":1,"time":"","event":"waiting","name":"a é"}"#,
+    r#"{"v":1,"time":"","event":"waiting_for_registry","name":"a é","peer":7,"from":"192.0.2.1","registry":"192.0.2.1:5000"}"#,
     r#"{"v":1,"time":"","event":"download_started","name":"a é","peer":7,"address":"192.0.2.1:5000"}"#,
     r#"{"v":1,"time":"","event":"checksum_failed","name":"a é","peer":7,"simulated":true}"#,
     r#"{"v":1,"time":"","event":"source_failed","name":"a é","peer":7,"reason":"connection refused"}"#,
@@ -115,13 +116,14 @@ fn reported() -> Vec<String> {
         Report::OfferGone { path, peer },
         Report::AlreadyThere { path },
         Report::WaitingForOffer { path },
+        Report::WaitingForRegistry { path, peer, from: *from.ip(), registry },
         Report::DownloadStarted { path, peer, address },
         Report::ChecksumFailed { path, peer, is_simulated: true },
         Report::SourceFailed { path, peer, reason: Some(reason) },
         Report::SourceFailed { path, peer, reason: None },
         Report::AllSourcesFailed { path, retry_in },
         Report::Verified { path, peer, size_bytes, digest, elapsed },
-        Report::FetchFailed { path, error: error.into() },
+        Report::FetchFailed { path, error: error.into(), is_all: false },
         Report::SavedAs { wanted: path, path: other },
         Report::Identical { path },
         Report::NothingMatched { pattern: "*\n".to_owned() },
@@ -279,7 +281,10 @@ fn news_of_another_program_are_told_as_if_they_were_our_own() {
             News::Verified(Fetched { name, peer, size_bytes, digest, elapsed }),
             Report::Verified { path, peer, size_bytes, digest, elapsed },
         ),
-        (News::Failed { name, code, reason }, Report::FetchFailed { path, error: error.into() }),
+        (
+            News::Failed { name, code, reason },
+            Report::FetchFailed { path, error: error.into(), is_all: false },
+        ),
     ];
     for (news, ours) in cases {
         let news = Report::News(Box::new(news));
