@@ -30,8 +30,8 @@
 //!    its id is never heard or used again: ids carry a generation.
 //!
 //! To add an action: its variant and that of its answer here, the node that asks for it, and
-//! `carry_out` of each runner (`reactor/actions.rs`, `tests/simulation/runner.rs`,
-//! `tests/fuzz/targets/peer_runner.rs`).
+//! `carry_out` of both runners (`reactor/actions.rs` and `tests/kit/src/runner`, which serves
+//! the simulator and the fuzz targets, and holds nodes to these rules).
 //!
 //! A node reads no clock, draws its jitter from the seed it was given and
 //! iterates only over ordered tables, so the same inputs give the same actions.

@@ -7,8 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use kit::runner::Held;
 use p2pfs::content::{Sight, Version};
-use p2pfs::limits::{Limits, OUTBOX_BYTES_MAX, REST_TIME, WINDOW_BYTES};
+use p2pfs::limits::{REST_TIME, WINDOW_BYTES};
 use p2pfs::node::{CloseHow, Input, Paths};
 use p2pfs::proto::{FileId, Timer};
 use p2pfs::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest, RegistryResponse};
@@ -26,8 +27,6 @@ pub(crate) struct Ledger {
     /// The files that it knows of, as last seen, and those that it fetched.
     seen: BTreeMap<FileName, Version>,
     fetched: BTreeMap<FileName, Version>,
-    /// Files that it asked to be opened for sending.
-    sources: BTreeMap<FileId, FileName>,
     /// When it was last shown a change of a file whose writer may not be done.
     changed_us: BTreeMap<FileName, u64>,
     /// When a file that it shared was gone.
@@ -49,15 +48,8 @@ pub(crate) struct Ledger {
     pub(crate) timeouts: Vec<Timer>,
     /// Whether a registry ever entered it.
     pub(crate) was_registered: bool,
-    partials: BTreeMap<FileId, Partial>,
+    partials: BTreeMap<FileId, FileName>,
     creations: BTreeMap<FileName, u32>,
-    last_file: Option<FileId>,
-}
-
-struct Partial {
-    name: FileName,
-    size_bytes: u64,
-    is_committing: bool,
 }
 
 impl Ledger {
@@ -67,17 +59,28 @@ impl Ledger {
         self.seen.insert(name, version);
     }
 
-    /// It is told something of the folder.
-    pub(crate) fn learns(&mut self, now_us: u64, input: &Input<'_>, paths: &Paths) {
+    /// It is given an input.
+    pub(crate) fn learns<C>(
+        &mut self,
+        now_us: u64,
+        input: &Input<'_>,
+        paths: &Paths,
+        held: &Held<C>,
+    ) {
         match *input {
+            Input::Datagram { bytes, .. } => {
+                if let Ok(offer) = Offer::decode(bytes) {
+                    self.heard_us.insert(offer.peer, now_us);
+                }
+            }
             Input::FileSeen { ref path, version, sight } => {
                 let name = path.name().expect("a name");
                 self.shared.insert(name);
                 self.sees(now_us, name, version, sight);
             }
             Input::Opened { file, version } => {
-                if let Some(name) = self.sources.remove(&file) {
-                    self.sees_by_the_way(now_us, name, version);
+                if let Some(file) = held.files.get(&file) {
+                    self.sees_by_the_way(now_us, file.name, version);
                 }
             }
             Input::HashProgress { path, version, .. } | Input::Hashed { path, version, .. } => {
@@ -127,49 +130,25 @@ impl Ledger {
         self.offered_us.get(name).is_some_and(|at_us| *at_us >= since_us)
     }
 
-    /// It opens or creates a file: under an id that was never used.
-    fn opens(&mut self, file: FileId) {
-        assert!(self.last_file < Some(file), "{file:?} was used before");
-        self.last_file = Some(file);
-    }
-
     /// It opens a file for sending.
-    pub(crate) fn opens_source(&mut self, file: FileId, name: FileName) {
-        self.opens(file);
-        assert!(self.shared.contains(&name), "opens {name}, which it has not");
-        self.sources.insert(file, name);
+    pub(crate) fn opens_source(&self, name: &FileName) {
+        assert!(self.shared.contains(name), "opens {name}, which it has not");
     }
 
     /// It creates a partial file: for a wish that is open, and only one at a time.
     pub(crate) fn creates(&mut self, file: FileId, name: FileName) {
-        self.opens(file);
         assert!(self.wishes.contains(&name), "creates {name}, which nobody wants");
         assert!(!self.committed.contains(&name), "creates {name}, which is there already");
-        let is_double = self.partials.values().any(|partial| partial.name == name);
+        let is_double = self.partials.values().any(|other| *other == name);
         assert!(!is_double, "fetches {name} twice at a time");
-        self.partials.insert(file, Partial { name, size_bytes: 0, is_committing: false });
+        self.partials.insert(file, name);
         *self.creations.entry(name).or_default() += 1;
     }
 
-    /// It writes to a partial file: where the last write ended.
-    pub(crate) fn writes(&mut self, file: FileId, offset: u64, len_bytes: usize) {
-        let partial = self.partials.get_mut(&file).expect("writes to a file that is not open");
-        assert_eq!(offset, partial.size_bytes, "writes with a gap or over what is there");
-        assert!(len_bytes > 0, "writes nothing");
-        assert!(!partial.is_committing, "writes to a file that is being committed");
-        partial.size_bytes += len_bytes as u64;
-    }
-
-    /// It commits a partial file; the name it will have, which is one that was wanted
-    /// and never committed before.
-    pub(crate) fn commits(&mut self, file: FileId, simulates_failure: bool) -> FileName {
-        let partial = self.partials.get_mut(&file).expect("commits a file that is not open");
-        assert!(!partial.is_committing, "commits a file twice");
-        partial.is_committing = true;
-        let name = partial.name;
+    /// It commits a partial file.
+    pub(crate) fn commits(&self, name: &FileName, simulates_failure: bool) {
         let least_creations = if simulates_failure { 2 } else { 1 };
-        assert!(self.creations[&name] >= least_creations, "no checksum failure was simulated");
-        name
+        assert!(self.creations[name] >= least_creations, "no checksum failure was simulated");
     }
 
     /// Whether a file is the very one that it fetched, by what it was last told.
@@ -177,32 +156,19 @@ impl Ledger {
         self.fetched.get(name).is_some_and(|version| self.seen.get(name) == Some(version))
     }
 
-    /// A commit is done; its name.
-    pub(crate) fn committed(&mut self, file: FileId, version: Version) -> FileName {
-        let partial = self.partials.remove(&file).expect("a commit that was asked for");
-        assert!(self.committed.insert(partial.name), "{} is committed twice", partial.name);
-        self.changed_us.remove(&partial.name);
-        self.shared.insert(partial.name);
-        self.fetched.insert(partial.name, version);
-        self.seen.insert(partial.name, version);
-        partial.name
-    }
-
-    /// What there is of partial files.
-    pub(crate) fn partial_bytes(&self) -> u64 {
-        self.partials.values().map(|partial| partial.size_bytes).sum()
+    /// A commit is done, of a name that was never committed before.
+    pub(crate) fn committed(&mut self, file: FileId, name: FileName, version: Version) {
+        self.partials.remove(&file);
+        assert!(self.committed.insert(name), "{name} is committed twice");
+        self.changed_us.remove(&name);
+        self.shared.insert(name);
+        self.fetched.insert(name, version);
+        self.seen.insert(name, version);
     }
 
     /// A file is closed.
     pub(crate) fn closed(&mut self, file: FileId) {
         self.partials.remove(&file);
-    }
-
-    /// A datagram came.
-    pub(crate) fn hears(&mut self, now_us: u64, datagram: &[u8]) {
-        if let Ok(offer) = Offer::decode(datagram) {
-            self.heard_us.insert(offer.peer, now_us);
-        }
     }
 
     /// It knows nobody of whom it has not heard for this long.
@@ -224,15 +190,6 @@ impl Ledger {
         let rests = self.rests(now_us, &offer.name);
         assert!(rests, "offers {}, which is being written", offer.name);
         self.offered_us.insert(offer.name, now_us);
-    }
-}
-
-/// How many connections a process may hold: in all, and from one address.
-pub(crate) fn connection_counts(limits: &Limits, total: usize, from_same_address: Option<usize>) {
-    assert!(total <= limits.connections_max, "{total} connections");
-    if let Some(count) = from_same_address {
-        let count_max = limits.connections_per_address_max;
-        assert!(count <= count_max, "{count} connections from one address");
     }
 }
 
@@ -551,9 +508,4 @@ impl<Sent: Message, Got: Message> Cut<Sent, Got> {
         }
         has_ended_one
     }
-}
-
-/// Copied bytes waiting to be sent on one connection are bounded.
-pub(crate) fn pending_bytes(len: usize) {
-    assert!((1..=OUTBOX_BYTES_MAX).contains(&len), "{len} copied bytes wait to be sent");
 }

@@ -127,11 +127,6 @@ impl Disk {
         self.folder.get(name).map(|entry| entry.inode.borrow().digest())
     }
 
-    /// Whether this is a partial file that is open.
-    pub(crate) fn has_partial(&self, file: FileId) -> bool {
-        matches!(self.open.get(&file), Some(Open::Partial { .. }))
-    }
-
     /// The digest of what is written of a partial file.
     pub(crate) fn partial_digest(&self, file: FileId) -> Option<Digest> {
         match self.open.get(&file)? {

@@ -7,27 +7,29 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 
+use kit::runner::{Flow, Runner};
 use p2pfs::content::{FileError, PathId, Sight};
 use p2pfs::limits::Limits;
 use p2pfs::node::{Input, Outcome, PeerNode, PeerSettings, RegistryNode, Signal};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 
-use crate::checks::{self, Conversation};
+use crate::checks::Conversation;
 use crate::disk::{Disk, Slice, some_error};
 use crate::faults::Fault;
 use crate::liar::{Brief, Liar};
 use crate::network::{ConnectionKey, Side};
 use crate::outside::Outside;
 use crate::patience::Clock;
-use crate::process::{Process, Program, Socket};
+use crate::process::{Line, Process, Program, Socket};
 use crate::queue::{Happening, HostIndex};
+use crate::runner::At;
 use crate::stream::Readable;
 
 /// The most that one read gives.
 const READ_BYTES_MAX: usize = 256 * 1024;
-/// Timers that may fire at one moment before it is taken for a livelock.
-const TIMERS_AT_ONCE_MAX: u32 = 1000;
+/// Ids that are gone, of those that may be heard of once more.
+const GONE_IDS_MAX: usize = 8;
 
 /// A machine.
 pub(crate) struct Host {
@@ -158,7 +160,7 @@ impl Host {
         };
         out.note(|| format!("host {} starts: {:?}", self.index, self.role));
         self.process = Some(Process::new(program));
-        self.drain(out, &[]);
+        self.at(out).drain(&[]);
         if self.is_peer() {
             self.tell_folder_and_wishes(out);
         }
@@ -179,6 +181,16 @@ impl Host {
         let names: Vec<_> = self.wishes.iter().copied().collect();
         self.process_mut().ledger.wishes.extend(&names);
         self.feed(out, Input::Want(&names));
+    }
+
+    /// It, with what it touches, to run its process.
+    pub(crate) fn at<'a>(&'a mut self, out: &'a mut Outside) -> At<'a> {
+        At { host: self, out }
+    }
+
+    /// Gives the node of its process an input.
+    fn feed(&mut self, out: &mut Outside, input: Input<'_>) {
+        self.at(out).feed(input);
     }
 
     fn is_being_written(&self, name: &FileName) -> bool {
@@ -204,13 +216,6 @@ impl Host {
         files.all(|(name, _)| process.ledger.has_offered(&name, since_us))
     }
 
-    /// The name of a path that the node knows.
-    pub(crate) fn name_of(&self, path: PathId) -> FileName {
-        let node = self.process.as_ref().expect("it runs").program.node();
-        let path = node.paths().get(path).expect("a path that it knows");
-        path.name().expect("a name")
-    }
-
     /// What a look at a name shows.
     pub(crate) fn seen(&self, name: FileName, sight: Sight) -> Input<'static> {
         match self.disk.version(&name) {
@@ -231,7 +236,7 @@ impl Host {
     pub(crate) fn fall_silent(&mut self, out: &mut Outside) {
         if let Some(Process { program: Program::Liar(liar), .. }) = &mut self.process {
             liar.fall_silent();
-            self.drain(out, &[]);
+            self.at(out).drain(&[]);
             self.settle(out);
         }
     }
@@ -240,7 +245,8 @@ impl Host {
     pub(crate) fn die(&mut self, out: &mut Outside, death: Death) {
         let Some(process) = self.process.take() else { return };
         out.note(|| format!("host {} dies: {death:?}", self.index));
-        for socket in process.sockets.values() {
+        for connection in process.held.connections.values() {
+            let Line::Socket(socket) = &connection.what else { continue };
             match death {
                 Death::Killed => out.finish(socket.key, socket.side, false),
                 Death::PowerCut => out.vanish(socket.key, socket.side, self.index),
@@ -271,8 +277,9 @@ impl Host {
         }
         let clock = Clock { now_us, awake_since_us: self.awake_since_us };
         let is_hashing = self.disk.hashes_under_way() > 0;
-        for socket in process.sockets.values_mut() {
-            let is_busy = is_hashing || socket.is_full;
+        for connection in process.held.connections.values_mut() {
+            let is_busy = is_hashing || connection.flow == Flow::Full;
+            let Line::Socket(socket) = &mut connection.what else { continue };
             socket.patience.check(&clock, limits, &socket.conversation, is_busy);
         }
         if let Role::Peer(settings) = &self.role {
@@ -289,14 +296,9 @@ impl Host {
 
     /// Its timer is due.
     pub(crate) fn on_timer(&mut self, out: &mut Outside) {
-        let process = self.process_mut();
-        let (at_us, count) = &mut process.timers_at_once;
-        *count = if *at_us == out.now_us { *count + 1 } else { 0 };
-        *at_us = out.now_us;
-        assert!(*count < TIMERS_AT_ONCE_MAX, "the timer of host {} fires for ever", self.index);
-        process.timer_us = None;
+        self.process_mut().timer_us = None;
         out.trace.fold(0x71);
-        self.handle_timeout(out);
+        self.at(out).wake();
         self.settle(out);
     }
 
@@ -308,9 +310,9 @@ impl Host {
             Happening::Refused(key) => self.on_gone(out, key, ErrorKind::ConnectionRefused),
             Happening::Readable(key) => self.on_readable(out, key),
             Happening::Writable(key) => {
-                if let Some(id) = self.process_mut().ids.get(&key).copied() {
-                    self.process_mut().socket(id).is_full = false;
-                    self.process_mut().to_pump.insert(id);
+                let process = self.process_mut();
+                if let Some(id) = process.ids.get(&key) {
+                    process.held.has_room(*id);
                 }
             }
             Happening::Datagram { from, bytes } => {
@@ -321,13 +323,18 @@ impl Host {
             }
             Happening::SourceOpened(file) => {
                 if let Some(version) = self.disk.source_version(file) {
-                    self.feed(out, Input::Opened { file, version });
+                    let mut at = self.at(out);
+                    at.answer_open(file, Ok(version));
+                    at.drain(&[]);
                 }
             }
             Happening::CommitGoesOn(file) => {
-                if self.disk.has_partial(file) {
-                    self.commit(out, file);
-                    self.drain(out, &[]);
+                let mut at = self.at(out);
+                if let Some(name) = at.held().files.get(&file).map(|file| file.name) {
+                    if let Some(result) = at.go_on_committing(file, name) {
+                        at.answer_commit(file, result);
+                    }
+                    at.drain(&[]);
                 }
             }
             Happening::Want(name) => {
@@ -353,66 +360,56 @@ impl Host {
 
     fn on_accept(&mut self, out: &mut Outside, key: ConnectionKey) {
         let Some((from, _)) = out.network.addresses(key) else { return };
-        let now = out.now();
+        let index = self.index;
         let process = self.process_mut();
-        let Some(id) = process.program.node_mut().accept(now, from) else {
-            out.note(|| format!("host {} refuses {key:?} from {from}", self.index));
-            out.finish(key, Side::Acceptor, false);
-            self.drain(out, &[]);
-            return;
-        };
         let conversation = match process.program {
             Program::Registry(_) => Conversation::registry(),
             Program::Peer(_) => Conversation::upload(),
             Program::Liar(_) => Conversation::Unchecked,
         };
-        process.add_socket(id, Socket::new(out.now_us, key, Side::Acceptor, conversation));
-        process.socket(id).connected(out.now_us);
-        self.check_connection_counts(out, from);
-        out.note(|| format!("host {} accepts {key:?} from {from} as {id:?}", self.index));
-        self.drain(out, &[]);
+        let mut socket = Socket::new(out.now_us, key, Side::Acceptor, conversation);
+        socket.patience.connected(out.now_us);
+        let Some(id) = self.at(out).accept(from, Line::Socket(socket)) else {
+            out.note(|| format!("host {index} refuses {key:?} from {from}"));
+            return out.finish(key, Side::Acceptor, false);
+        };
+        out.note(|| format!("host {index} accepts {key:?} from {from} as {id:?}"));
+        self.process_mut().ids.insert(key, id);
         out.wake_reader(key, Side::Acceptor, 0);
     }
 
-    fn check_connection_counts(&self, out: &Outside, from: SocketAddrV4) {
-        let (Some(process), Some(limits)) = (&self.process, self.role.limits()) else { return };
-        let is_from_there = |socket: &&Socket| {
-            let addresses = out.network.addresses(socket.key);
-            socket.side == Side::Acceptor && addresses.is_some_and(|(a, _)| a.ip() == from.ip())
-        };
-        let count = process.sockets.values().filter(is_from_there).count();
-        let from_same_address = (!from.ip().is_loopback()).then_some(count);
-        checks::connection_counts(limits, process.connections(), from_same_address);
-    }
-
     fn on_connected(&mut self, out: &mut Outside, key: ConnectionKey) {
-        let Some(id) = self.process_mut().ids.get(&key).copied() else { return };
-        self.process_mut().socket(id).connected(out.now_us);
+        let process = self.process_mut();
+        let Some(id) = process.ids.get(&key).copied() else { return };
+        if let Some(socket) = process.socket(id) {
+            socket.patience.connected(out.now_us);
+        }
         self.feed(out, Input::Connected(id));
     }
 
     /// A connection is gone without our doing.
     pub(crate) fn on_gone(&mut self, out: &mut Outside, key: ConnectionKey, kind: ErrorKind) {
-        let Some(id) = self.process_mut().ids.get(&key).copied() else { return };
-        let socket = self.process_mut().remove_socket(id);
-        out.reset(key, socket.side);
-        self.feed(out, Input::Broken { connection: id, kind });
+        if let Some(connection) = self.process_mut().ids.get(&key).copied() {
+            self.feed(out, Input::Broken { connection, kind });
+        }
     }
 
     fn on_readable(&mut self, out: &mut Outside, key: ConnectionKey) {
-        let process = self.process.as_mut().expect("something happens to a process");
+        let process = self.process_mut();
         let Some(id) = process.ids.get(&key).copied() else { return };
-        let socket = process.sockets.get_mut(&id).expect("as many as ids");
-        let side = socket.side;
+        let is_connected = process.held.connections[&id].is_connected;
+        let Some(socket) = process.socket(id) else { return };
+        let (side, has_ended) = (socket.side, socket.has_ended);
         out.network.woken(key, side);
         let readable = out.network.readable(key, side);
         if let Readable::Broken(kind) = readable {
             return self.on_gone(out, key, kind);
         }
-        if socket.has_ended || readable == Readable::Nothing || !socket.is_connected {
+        if has_ended || readable == Readable::Nothing || !is_connected {
             return;
         }
-        let allowance_bytes = process.program.node().read_allowance_bytes(id);
+        let allowance_bytes = self.at(out).read_allowance_bytes(id);
+        let socket = self.process_mut().socket(id).expect("it is open");
         if allowance_bytes == 0 {
             socket.is_paused = true;
             return;
@@ -432,7 +429,7 @@ impl Host {
         let is_in_head = socket.conversation.is_in_head();
         socket.patience.read(out.now_us, bytes.len(), has_message, is_in_head);
         self.feed(out, Input::Received { connection: id, bytes: &bytes });
-        if self.process.as_ref().is_some_and(|process| process.sockets.contains_key(&id)) {
+        if self.process_mut().held.connections.contains_key(&id) {
             out.wake_reader(key, side, 1);
         }
     }
@@ -474,12 +471,12 @@ impl Host {
     /// of what is long gone.
     fn disturb(&mut self, out: &mut Outside) {
         if out.faults.hits(&mut out.rng, Fault::WokenForNothing) {
-            self.handle_timeout(out);
+            self.at(out).wake();
         }
         if out.faults.hits(&mut out.rng, Fault::EventStale) && self.is_peer() {
-            let process = self.process_mut();
-            let connection = out.rng.choice(&process.gone_connections).copied();
-            let file = out.rng.choice(&process.gone_files).copied();
+            let held = &self.process_mut().held;
+            let connection = out.rng.choice(newest(&held.gone_connections)).copied();
+            let file = out.rng.choice(newest(&held.gone_files)).copied();
             if let Some(connection) = connection {
                 let kind = ErrorKind::ConnectionReset;
                 let input = match out.rng.u32(..4) {
@@ -488,14 +485,14 @@ impl Host {
                     2 => Input::ReadClosed(connection),
                     _ => Input::Broken { connection, kind },
                 };
-                self.feed(out, input);
+                self.at(out).feed_stale(input);
             }
             if let Some(file) = file {
                 let input = match out.rng.bool() {
                     true => Input::Written { file, len_bytes: 1 },
                     false => Input::FileFailed { file, error: FileError::Changed },
                 };
-                self.feed(out, input);
+                self.at(out).feed_stale(input);
             }
         }
     }
@@ -504,4 +501,9 @@ impl Host {
     pub(crate) fn process_mut(&mut self) -> &mut Process {
         self.process.as_mut().expect("something happens to a process")
     }
+}
+
+/// The ids of those that have gone last.
+fn newest<T>(gone: &[T]) -> &[T] {
+    &gone[gone.len().saturating_sub(GONE_IDS_MAX)..]
 }

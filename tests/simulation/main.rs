@@ -5,8 +5,8 @@
 //!  scenario ─▶ world ◀─ trouble      hosts and their jobs;       the order of
 //!                │                   things; faults that choose their moment
 //!                ▼
-//!              host ──▶ runner       a machine; its process, which carries out what
-//!                │        │          its node wants: the reactor's part
+//!              host ──▶ runner       a machine; what its node has to do with, for the
+//!                │        │          contract of kit::runner
 //!                │        ▼
 //!                │     checks, patience   what must never happen
 //!                ▼

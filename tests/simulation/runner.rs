@@ -2,11 +2,16 @@
 //! with a made-up network and disk.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+use std::time::Instant;
 
-use p2pfs::content::{Digest, FileError, PathId, Sight};
-use p2pfs::node::{Action, Input, Outcome, Report};
+use kit::runner::{Held, Runner, SendError};
+use p2pfs::content::{FileError, PathId, Sight, Version};
+use p2pfs::limits::{Limits, OFFER_BYTES};
+use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Report};
 use p2pfs::proto::{CloseReason, FileId, Transmit};
-use p2pfs::wire::v0::FileName;
+use p2pfs::wire::FilePath;
+use p2pfs::wire::v0::{FileName, Offer};
 
 use crate::checks::{self, Conversation, Speaker};
 use crate::disk::{is_passing, some_error};
@@ -14,293 +19,299 @@ use crate::faults::Fault;
 use crate::host::{Death, Host, Role};
 use crate::network::Side;
 use crate::outside::Outside;
-use crate::process::{Program, Socket};
+use crate::process::{Line, Process, Program, Socket};
 use crate::queue::{Event, Happening};
 
-/// Actions after one input before it is taken for a livelock.
-const ACTIONS_AT_ONCE_MAX: u32 = 100_000;
 /// File data read and sent in one go.
 const SEND_BYTES_MAX: usize = 64 * 1024;
 
-impl Host {
-    /// Gives the node an input and carries out what it wants done.
-    pub(crate) fn feed(&mut self, out: &mut Outside, input: Input<'_>) {
-        let received = match &input {
-            Input::Received { bytes, .. } => *bytes,
-            _ => &[],
-        };
-        self.tell(out, input);
-        self.drain(out, received);
+/// A host on which a process runs, and what it touches.
+pub(crate) struct At<'a> {
+    pub(crate) host: &'a mut Host,
+    pub(crate) out: &'a mut Outside,
+}
+
+impl At<'_> {
+    fn process(&mut self) -> &mut Process {
+        self.host.process_mut()
     }
 
-    /// Gives the node an input.
-    fn tell(&mut self, out: &mut Outside, input: Input<'_>) {
-        fold_input(out, self.index, &input);
-        let now = out.now();
-        let Some(process) = &mut self.process else { return };
-        if let Input::Datagram { bytes, .. } = &input {
-            process.ledger.hears(out.now_us, bytes);
-        }
-        process.ledger.learns(out.now_us, &input, process.program.node().paths());
-        if process.has_exited.is_none() {
-            process.program.node_mut().handle(now, input);
-        }
+    fn hits(&mut self, fault: Fault) -> bool {
+        self.out.faults.hits(&mut self.out.rng, fault)
     }
 
-    /// Tells the node the time.
-    pub(crate) fn handle_timeout(&mut self, out: &mut Outside) {
-        let now = out.now();
-        let process = self.process_mut();
-        if process.has_exited.is_none() {
-            process.program.node_mut().handle_timeout(now);
-            self.drain(out, &[]);
+    /// Something fails, if this fault strikes.
+    fn strikes(&mut self, fault: Fault, call: &'static str) -> Result<(), FileError> {
+        match self.hits(fault) {
+            true => Err(some_error(&mut self.out.rng, call)),
+            false => Ok(()),
         }
     }
 
-    /// Carries out what the node wants done, until it wants nothing more.
-    pub(crate) fn drain(&mut self, out: &mut Outside, received: &[u8]) {
-        let mut count = 0;
-        while let Some(action) = self.process_mut().program.node_mut().poll_action() {
-            out.note(|| format!("host {} does {}", self.index, shown(&action)));
-            out.trace.fold(self.index as u64);
-            self.carry_out(out, action, received);
-            count += 1;
-            assert!(count < ACTIONS_AT_ONCE_MAX, "host {} acts for ever", self.index);
-        }
-        self.process_mut().just_failed.clear();
+    fn put(&mut self, after_us: u64, what: Happening) {
+        self.out.put(after_us, self.host.index, self.host.incarnation, what);
     }
 
-    fn carry_out(&mut self, out: &mut Outside, action: Action, received: &[u8]) {
-        let host = self.index;
-        let id = self.role.id();
-        let process = self.process_mut();
-        assert_eq!(process.has_exited, None, "host {host} acts after its end: {action:?}");
-        match action {
-            Action::Broadcast(bytes) => {
-                if process.program.is_honest() {
-                    process.ledger.offers(out.now_us, id, &bytes);
-                }
-                out.trace.fold_bytes(&bytes);
-                out.queue.put(out.now_us, Event::Broadcast(host, bytes.to_vec()));
-            }
-            Action::Send { .. } => panic!("host {host} does not broadcast what it sends"),
-            Action::DialProgram { .. } => panic!("host {host} asks no program"),
-            Action::Describe { connection, .. } => {
-                self.feed(out, Input::Described { connection, text: "well" });
-            }
-            Action::Dial { connection, to } => self.dial(out, connection, to),
-            Action::Transmit(connection) => {
-                out.trace.fold(connection.to_bits());
-                let is_there = process.sockets.contains_key(&connection);
-                let is_program = process.programs.contains_key(&connection);
-                assert!(is_there || is_program, "{connection:?} is gone");
-                process.to_pump.insert(connection);
-            }
-            Action::Close { connection, reason, .. }
-                if process.programs.contains_key(&connection) =>
-            {
-                self.close_program(connection, reason);
-            }
-            Action::Close { connection, how, reason } => {
-                if let (CloseReason::TimedOut(timer), true) = (reason, process.program.is_honest())
-                {
-                    process.ledger.timeouts.push(timer);
-                    out.faults.count_deadline(timer);
-                }
-                out.trace.fold(connection.to_bits());
-                assert!(process.sockets.contains_key(&connection), "{connection:?} is gone");
-                let socket = process.remove_socket(connection);
-                socket.conversation.closes(how);
-                match how {
-                    p2pfs::node::CloseHow::Finish => out.finish(socket.key, socket.side, true),
-                    p2pfs::node::CloseHow::Reset => out.reset(socket.key, socket.side),
-                }
-            }
-            Action::OpenSource { file, path } => {
-                let name = self.name_of(path);
-                self.open_source(out, file, name);
-            }
-            Action::CreatePartial { file, path } => {
-                let name = self.name_of(path);
-                self.create_partial(out, file, name);
-            }
-            Action::Write { file, range, offset } => {
-                let bytes = received.get(range).expect("writes what did not come");
-                self.write(out, file, offset, bytes);
-            }
-            Action::Commit(file) => self.begin_commit(out, file),
-            Action::Discard(file) => {
-                if !process.just_failed.contains(&file) {
-                    let is_open = self.disk.open_files().any(|open| open == file);
-                    assert!(is_open, "{file:?} is discarded and not open");
-                    self.disk.discard(file);
-                    let process = self.process_mut();
-                    process.ledger.closed(file);
-                    process.file_is_gone(file);
-                }
-            }
-            Action::Hash { path, .. } => self.hash(out, path),
-            Action::Look(path) => {
-                let input = self.seen(self.name_of(path), Sight::Looked);
-                self.tell(out, input);
-            }
-            Action::Report(report) => self.note_report(&report),
-            Action::Exit(outcome) => self.process_mut().has_exited = Some(outcome),
-        }
-    }
-
-    fn dial(
-        &mut self,
-        out: &mut Outside,
-        connection: p2pfs::node::ConnectionId,
-        to: std::net::SocketAddrV4,
-    ) {
-        out.trace.fold(u64::from(to.port()));
-        // An address can be changed on its way from the registry into our own.
-        let may_be_wrong = out.faults.has(Fault::BitFlipped);
-        assert!(to != self.address || may_be_wrong, "host {} calls itself", self.index);
-        let (host, incarnation) = (self.index, self.incarnation);
-        let mut from = self.address;
-        from.set_port(30_000 + out.rng.u16(..30_000));
-        let key = out.dial(host, incarnation, from, to);
-        let process = self.process_mut();
-        let conversation = match process.program {
-            Program::Liar(_) => Conversation::Unchecked,
-            _ => Conversation::Silent,
-        };
-        process.add_socket(connection, Socket::new(out.now_us, key, Side::Dialer, conversation));
-        let count = process.connections();
-        if let Some(limits) = self.role.limits() {
-            checks::connection_counts(limits, count, None);
-        }
-    }
-
-    fn open_source(&mut self, out: &mut Outside, file: FileId, name: FileName) {
-        let process = self.process_mut();
-        process.ledger.opens_source(file, name);
-        if out.faults.hits(&mut out.rng, Fault::OpenFailed) {
-            let error = some_error(&mut out.rng, "open");
-            return self.fail(out, file, error);
-        }
-        match self.disk.open_source(file, &name) {
-            Err(error) => self.fail(out, file, error),
-            Ok(_) if out.faults.hits(&mut out.rng, Fault::DiskSlow) => {
-                let delay_us = out.some_us(1000..=2_000_000);
-                out.put(delay_us, self.index, self.incarnation, Happening::SourceOpened(file));
-            }
-            Ok(version) => self.tell(out, Input::Opened { file, version }),
-        }
-    }
-
-    fn create_partial(&mut self, out: &mut Outside, file: FileId, name: FileName) {
-        self.process_mut().ledger.creates(file, name);
-        let result = if out.faults.hits(&mut out.rng, Fault::CreateFailed) {
-            Err(some_error(&mut out.rng, "create"))
-        } else {
-            self.disk.create(out.now_us, file, name)
-        };
-        if let Err(error) = result {
-            self.fail(out, file, error);
-        }
-    }
-
-    fn write(&mut self, out: &mut Outside, file: FileId, offset: u64, bytes: &[u8]) {
-        if self.process_mut().just_failed.contains(&file) {
-            return;
-        }
-        self.process_mut().ledger.writes(file, offset, bytes.len());
-        if out.faults.hits(&mut out.rng, Fault::WriteFailed) {
-            let error = some_error(&mut out.rng, "write");
-            return self.fail(out, file, error);
-        }
-        self.disk.write(out.now_us, file, bytes);
-        self.tell(out, Input::Written { file, len_bytes: bytes.len() });
-    }
-
-    fn begin_commit(&mut self, out: &mut Outside, file: FileId) {
-        if self.process_mut().just_failed.contains(&file) {
-            return;
-        }
-        let simulates_failure = match &self.role {
-            Role::Peer(settings) => settings.simulate_checksum_failure,
-            Role::Registry(_) | Role::Liar(_) => false,
-        };
-        let name = self.process_mut().ledger.commits(file, simulates_failure);
-        let digest = self.disk.partial_digest(file).expect("a partial file that is open");
-        assert!(out.truth.holds(&name, &digest), "commits a {name} that never was");
-        self.commit(out, file);
+    /// The answer of a slow disk.
+    fn put_later(&mut self, what: Happening) {
+        let delay_us = self.out.some_us(1000..=2_000_000);
+        self.put(delay_us, what);
     }
 
     /// Takes a commit as far as it goes now.
-    pub(crate) fn commit(&mut self, out: &mut Outside, file: FileId) {
+    pub(crate) fn go_on_committing(
+        &mut self,
+        file: FileId,
+        name: FileName,
+    ) -> Option<Result<(FilePath, Version), FileError>> {
         loop {
-            if out.faults.hits(&mut out.rng, Fault::CommitFailed) {
-                let error = some_error(&mut out.rng, "fsync");
-                return self.fail(out, file, error);
-            }
-            match self.disk.go_on_committing(file) {
-                Err(error) => return self.fail(out, file, error),
-                Ok(Some(version)) => {
-                    let process = self.process_mut();
-                    let name = process.ledger.committed(file, version);
-                    process.file_is_gone(file);
-                    self.tell(out, Input::Committed { file, path: name.into(), version });
-                    return self.folder_changes(out, name, Sight::Closed);
-                }
-                Ok(None) if out.faults.hits(&mut out.rng, Fault::DiskSlow) => {
-                    let delay_us = out.some_us(1000..=2_000_000);
-                    let what = Happening::CommitGoesOn(file);
-                    return out.put(delay_us, self.index, self.incarnation, what);
+            let step = self.strikes(Fault::CommitFailed, "fsync");
+            match step.and_then(|()| self.host.disk.go_on_committing(file)) {
+                Err(error) => return Some(Err(error)),
+                Ok(Some(version)) => return Some(Ok((name.into(), version))),
+                Ok(None) if self.hits(Fault::DiskSlow) => {
+                    self.put_later(Happening::CommitGoesOn(file));
+                    return None;
                 }
                 Ok(None) => {}
             }
         }
     }
 
-    /// Something with an open file failed: it is closed, and the node is told.
-    fn fail(&mut self, out: &mut Outside, file: FileId, error: FileError) {
-        let gone = self.disk.discard(file);
-        let process = self.process_mut();
-        process.ledger.closed(file);
-        process.file_is_gone(file);
-        process.just_failed.push(file);
-        self.tell(out, Input::FileFailed { file, error });
-        if let Some(name) = gone {
-            // It had its final name already, and may have been observed under it.
-            self.folder_changes(out, name, Sight::Closed);
-        }
+    /// The network's side of a connection is over.
+    fn let_go(&mut self, line: Line) -> Option<Socket> {
+        let Line::Socket(socket) = line else { return None };
+        self.process().ids.remove(&socket.key);
+        Some(socket)
+    }
+}
+
+impl Runner for At<'_> {
+    type Connection = Line;
+
+    fn node(&self) -> &dyn Node {
+        self.host.process.as_ref().expect("it runs").program.node()
     }
 
-    fn hash(&mut self, out: &mut Outside, path: PathId) {
-        let name = self.name_of(path);
-        let shares = self.process_mut().ledger.shared.contains(&name);
-        assert!(shares, "hashes {name}, which it has not");
-        let is_known = self.process_mut().ledger.knows_digest(&name);
-        assert!(!is_known, "hashes {name}, which it has fetched and which has not changed");
-        let begun = if out.faults.hits(&mut out.rng, Fault::OpenFailed) {
-            Err(some_error(&mut out.rng, "open"))
-        } else {
-            self.disk.begin_hash(out.now_us, name)
-        };
-        match begun {
-            Ok(number) => {
-                let delay_us = out.hash_slice_us();
-                let what = Happening::HashSlice(name, path, number);
-                out.put(delay_us, self.index, self.incarnation, what);
+    fn node_mut(&mut self) -> &mut dyn Node {
+        self.process().program.node_mut()
+    }
+
+    fn held(&self) -> &Held<Line> {
+        &self.host.process.as_ref().expect("it runs").held
+    }
+
+    fn held_mut(&mut self) -> &mut Held<Line> {
+        &mut self.process().held
+    }
+
+    fn now(&self) -> Instant {
+        self.out.now()
+    }
+
+    fn limits(&self) -> Option<Limits> {
+        self.host.role.limits().copied()
+    }
+
+    fn known(&self) -> usize {
+        let ledger = &self.host.process.as_ref().expect("it runs").ledger;
+        ledger.shared.len() + ledger.wishes.len()
+    }
+
+    fn note_input(&mut self, input: &Input<'_>) {
+        let Self { host, out } = self;
+        let index = host.index;
+        out.trace.fold_kind(input);
+        match input {
+            Input::Received { connection, bytes } => {
+                out.trace.fold(connection.to_bits());
+                out.trace.fold_bytes(bytes);
+                out.note(|| format!("host {index} gets {} bytes on {connection:?}", bytes.len()));
             }
-            Err(error) => self.tell(out, Input::HashFailed { path, error }),
+            Input::Datagram { from, bytes } => {
+                out.trace.fold_bytes(bytes);
+                out.note(|| format!("host {index} hears {} bytes from {from}", bytes.len()));
+            }
+            _ => out.note(|| format!("host {index} is told {input:?}")),
+        }
+        let Process { ledger, program, held, .. } = host.process_mut();
+        ledger.learns(out.now_us, input, program.node().paths(), held);
+        match input {
+            Input::Committed { file, path, version } => {
+                let name = path.name().expect("a name");
+                ledger.committed(*file, name, *version);
+                host.folder_changes(out, name, Sight::Closed);
+            }
+            Input::FileFailed { file, .. } => self.discard(*file),
+            _ => {}
         }
     }
 
-    fn note_report(&mut self, report: &Report) {
-        let name = report.path().map(|path| self.name_of(path));
-        let process = self.process.as_mut().expect("it reports");
+    fn note_action(&mut self, action: &Action) {
+        let index = self.host.index;
+        self.out.trace.fold_kind(action);
+        match action {
+            Action::Broadcast(bytes) => {
+                self.out.trace.fold_bytes(bytes);
+                self.out.note(|| format!("host {index} offers {:?}", Offer::decode(bytes)));
+            }
+            _ => self.out.note(|| format!("host {index} does {action:?}")),
+        }
+    }
+
+    fn broadcast(&mut self, datagram: &[u8; OFFER_BYTES]) {
+        let (id, now_us) = (self.host.role.id(), self.out.now_us);
+        let process = self.process();
+        if process.program.is_honest() {
+            process.ledger.offers(now_us, id, datagram);
+        }
+        self.out.queue.put(now_us, Event::Broadcast(self.host.index, datagram.to_vec()));
+    }
+
+    fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Line {
+        let Self { host, out } = self;
+        // An address can be changed on its way from the registry into our own.
+        let may_be_wrong = out.faults.has(Fault::BitFlipped);
+        assert!(to != host.address || may_be_wrong, "host {} calls itself", host.index);
+        let mut from = host.address;
+        from.set_port(30_000 + out.rng.u16(..30_000));
+        let key = out.dial(host.index, host.incarnation, from, to);
+        let process = host.process_mut();
+        let conversation = match process.program {
+            Program::Liar(_) => Conversation::Unchecked,
+            _ => Conversation::Silent,
+        };
+        process.ids.insert(key, id);
+        Line::Socket(Socket::new(out.now_us, key, Side::Dialer, conversation))
+    }
+
+    fn close(&mut self, line: Line, how: CloseHow, reason: CloseReason) {
+        let line = match line {
+            Line::Program(client) => return client.check_closed(reason),
+            line @ Line::Socket(_) => line,
+        };
+        let process = self.host.process_mut();
+        if let (CloseReason::TimedOut(timer), true) = (reason, process.program.is_honest()) {
+            process.ledger.timeouts.push(timer);
+            self.out.faults.count_deadline(timer);
+        }
+        let Some(socket) = self.let_go(line) else { return };
+        socket.conversation.closes(how);
+        match how {
+            CloseHow::Finish => self.out.finish(socket.key, socket.side, true),
+            CloseHow::Reset => self.out.reset(socket.key, socket.side),
+        }
+    }
+
+    fn lose(&mut self, line: Line) {
+        if let Some(socket) = self.let_go(line) {
+            self.out.reset(socket.key, socket.side);
+        }
+    }
+
+    fn send(&mut self, id: ConnectionId, what: Transmit<'_>) -> Result<usize, SendError> {
+        let mut data = Vec::new();
+        let piece = match what {
+            Transmit::Bytes { bytes, .. } => bytes,
+            Transmit::File { file, offset, len_bytes } => {
+                let len = (len_bytes as usize).min(SEND_BYTES_MAX);
+                let result = self.strikes(Fault::ReadFailed, "read");
+                let result =
+                    result.and_then(|()| self.host.disk.read(file, offset, len, &mut data));
+                result.map_err(SendError::File)?;
+                &data
+            }
+        };
+        let Self { host, out } = self;
+        let process = host.process.as_mut().expect("it runs");
+        let socket = match process.held.what_mut(id).expect("it is open") {
+            Line::Program(client) => return Ok(client.hear(out, piece)),
+            Line::Socket(socket) => socket,
+        };
+        let len = out.send(socket.key, socket.side, piece).map_err(SendError::Broken)?;
+        if len > 0 {
+            let speaker = Speaker {
+                id: host.role.id(),
+                port: host.address.port(),
+                ledger: &process.ledger,
+                truth: &out.truth,
+            };
+            socket.conversation.sent(&speaker, &piece[..len]);
+            socket.patience.sent(out.now_us);
+            out.trace.fold_bytes(&piece[..len]);
+        }
+        Ok(len)
+    }
+
+    fn open_source(&mut self, file: FileId, name: FileName) -> Option<Result<Version, FileError>> {
+        self.process().ledger.opens_source(&name);
+        let opened = self.strikes(Fault::OpenFailed, "open");
+        let opened = opened.and_then(|()| self.host.disk.open_source(file, &name));
+        if opened.is_ok() && self.hits(Fault::DiskSlow) {
+            self.put_later(Happening::SourceOpened(file));
+            return None;
+        }
+        Some(opened)
+    }
+
+    fn create_partial(&mut self, file: FileId, name: FileName) -> Result<(), FileError> {
+        self.process().ledger.creates(file, name);
+        self.strikes(Fault::CreateFailed, "create")?;
+        self.host.disk.create(self.out.now_us, file, name)
+    }
+
+    fn write(&mut self, file: FileId, bytes: &[u8]) -> Result<(), FileError> {
+        self.strikes(Fault::WriteFailed, "write")?;
+        self.host.disk.write(self.out.now_us, file, bytes);
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        file: FileId,
+        name: FileName,
+    ) -> Option<Result<(FilePath, Version), FileError>> {
+        let simulates_failure = match &self.host.role {
+            Role::Peer(settings) => settings.simulate_checksum_failure,
+            Role::Registry(_) | Role::Liar(_) => false,
+        };
+        self.process().ledger.commits(&name, simulates_failure);
+        let digest = self.host.disk.partial_digest(file).expect("a partial file that is open");
+        assert!(self.out.truth.holds(&name, &digest), "commits a {name} that never was");
+        self.go_on_committing(file, name)
+    }
+
+    fn discard(&mut self, file: FileId) {
+        self.process().ledger.closed(file);
+        if let Some(name) = self.host.disk.discard(file) {
+            // It had its final name already, and may have been observed under it.
+            self.host.folder_changes(self.out, name, Sight::Closed);
+        }
+    }
+
+    fn hash(&mut self, path: PathId, name: FileName) -> Result<(), FileError> {
+        let ledger = &self.process().ledger;
+        assert!(ledger.shared.contains(&name), "hashes {name}, which it has not");
+        let is_known = ledger.knows_digest(&name);
+        assert!(!is_known, "hashes {name}, which it has fetched and which has not changed");
+        self.strikes(Fault::OpenFailed, "open")?;
+        let number = self.host.disk.begin_hash(self.out.now_us, name)?;
+        let delay_us = self.out.hash_slice_us();
+        self.put(delay_us, Happening::HashSlice(name, path, number));
+        Ok(())
+    }
+
+    fn look(&mut self, name: &FileName) -> Option<Version> {
+        self.host.disk.version(name)
+    }
+
+    fn report(&mut self, report: &Report, name: Option<FileName>) {
+        let Process { ledger, ended, .. } = self.process();
         if let Report::Verified { .. } | Report::AlreadyThere { .. } | Report::FetchFailed { .. } =
             report
         {
-            process.ended.extend(name);
+            ended.extend(name);
         }
-        let ledger = &mut process.ledger;
         let has = |names: &BTreeSet<FileName>| name.is_some_and(|name| names.contains(&name));
         match report {
             Report::Registered { .. } => ledger.was_registered = true,
@@ -323,32 +334,24 @@ impl Host {
             _ => {}
         }
     }
+}
 
+impl Host {
     /// What a turn of the loop ends with: whatever can be sent is sent, the timer is
     /// set, and a process that has ended is gone.
     pub(crate) fn settle(&mut self, out: &mut Outside) {
-        loop {
-            let Some(process) = &mut self.process else { return };
-            if let Program::Liar(liar) = &mut process.program {
-                liar.told.drain(..).for_each(|lie| out.faults.count(lie));
-            }
-            if process.has_exited.is_some() {
-                for id in process.programs.keys().copied().collect::<Vec<_>>() {
-                    while self.pump_program(out, id) {}
-                }
-                self.check_programs();
-                return self.exit(out);
-            }
-            let Some(id) = process.to_pump.pop_first() else { break };
-            while self.pump(out, id) {}
+        let Some(process) = &mut self.process else { return };
+        if let Program::Liar(liar) = &mut process.program {
+            liar.told.drain(..).for_each(|lie| out.faults.count(lie));
+        }
+        while let Some(id) = self.process_mut().held.next_ready() {
+            self.at(out).pump(id);
             self.resume_reading(out, id);
         }
         self.check_programs();
         let process = self.process.as_mut().expect("it settles");
-        for (id, socket) in &process.sockets {
-            let waits = socket.is_connected && !socket.is_full;
-            let is_silent = waits && process.program.node().transmit(*id).is_some();
-            assert!(!is_silent, "has something to send on {id:?} and does not say so");
+        if process.held.outcome.is_some() {
+            return self.exit(out);
         }
         if let Program::Registry(registry) = &process.program {
             checks::entries(registry.len(), process.connections());
@@ -365,83 +368,23 @@ impl Host {
         }
     }
 
-    /// Sends the next piece on a connection; whether there may be more to send.
-    fn pump(&mut self, out: &mut Outside, id: p2pfs::node::ConnectionId) -> bool {
-        let process = self.process.as_mut().expect("it settles");
-        if process.programs.contains_key(&id) {
-            return self.pump_program(out, id);
-        }
-        let Some(socket) = process.sockets.get_mut(&id) else { return false };
-        if socket.is_full || !socket.is_connected || process.has_exited.is_some() {
-            return false;
-        }
-        let mut piece = Vec::new();
-        match process.program.node().transmit(id) {
-            None => return false,
-            Some(Transmit::Bytes { bytes, .. }) => {
-                if process.program.is_honest() {
-                    checks::pending_bytes(bytes.len());
-                }
-                piece.extend_from_slice(bytes);
-            }
-            Some(Transmit::File { file, offset, len_bytes }) => {
-                let len = (len_bytes as usize).min(SEND_BYTES_MAX);
-                let result = if out.faults.hits(&mut out.rng, Fault::ReadFailed) {
-                    Err(some_error(&mut out.rng, "read"))
-                } else {
-                    self.disk.read(file, offset, len, &mut piece)
-                };
-                if let Err(error) = result {
-                    self.fail(out, file, error);
-                    self.drain(out, &[]);
-                    return true;
-                }
-            }
-        }
-        let (key, side) = (socket.key, socket.side);
-        match out.send(key, side, &piece) {
-            Err(kind) => {
-                self.on_gone(out, key, kind);
-                false
-            }
-            Ok(0) => {
-                socket.is_full = true;
-                false
-            }
-            Ok(len) => {
-                let id_of_peer = self.role.id();
-                let speaker = Speaker {
-                    id: id_of_peer,
-                    port: self.address.port(),
-                    ledger: &process.ledger,
-                    truth: &out.truth,
-                };
-                socket.conversation.sent(&speaker, &piece[..len]);
-                socket.patience.sent(out.now_us);
-                out.trace.fold_bytes(&piece[..len]);
-                process.program.node_mut().transmitted(out.now(), id, len);
-                self.drain(out, &[]);
-                true
-            }
-        }
-    }
-
     /// What was sent may have made room for what can be read.
-    fn resume_reading(&mut self, out: &mut Outside, id: p2pfs::node::ConnectionId) {
-        let Some(process) = &mut self.process else { return };
-        if let Some(socket) = process.sockets.get_mut(&id)
+    fn resume_reading(&mut self, out: &mut Outside, id: ConnectionId) {
+        let process = self.process_mut();
+        let allowance_bytes = process.program.node().read_allowance_bytes(id);
+        if let Some(socket) = process.socket(id)
             && socket.is_paused
-            && process.program.node().read_allowance_bytes(id) > 0
+            && allowance_bytes > 0
         {
             socket.is_paused = false;
             out.wake_reader(socket.key, socket.side, 0);
         }
     }
 
-    /// The process has ended by itself: nothing may be left of it.
+    /// The process has ended by itself.
     fn exit(&mut self, out: &mut Outside) {
         let process = self.process.as_ref().expect("it exits");
-        let outcome = process.has_exited.clone().expect("it exits");
+        let outcome = process.held.outcome.clone().expect("it exits");
         assert_eq!(process.connections(), 0, "connections are left at the end");
         assert_eq!(self.disk.open_files().next(), None, "files are left open at the end");
         let is_missing = |name: &&FileName| !self.disk.has(name);
@@ -457,62 +400,5 @@ impl Host {
         }
         self.outcome = Some(outcome);
         self.die(out, Death::Killed);
-    }
-}
-
-/// An action in one line.
-fn shown(action: &Action) -> String {
-    match action {
-        Action::Broadcast(bytes) => {
-            format!("Broadcast({:?})", p2pfs::wire::v0::Offer::decode(bytes))
-        }
-        other => format!("{other:?}"),
-    }
-}
-
-fn fold_input(out: &mut Outside, host: usize, input: &Input<'_>) {
-    out.note(|| match input {
-        Input::Received { connection, bytes } => {
-            format!("host {host} gets {} bytes on {connection:?}", bytes.len())
-        }
-        Input::Datagram { from, bytes } => {
-            format!("host {host} hears {} bytes from {from}", bytes.len())
-        }
-        other => format!("host {host} is told {other:?}"),
-    });
-    let trace = &mut out.trace;
-    trace.fold(host as u64);
-    match input {
-        Input::Datagram { bytes, .. } => trace.fold_bytes(bytes),
-        Input::NotSent { .. } => trace.fold(13),
-        Input::Described { .. } => trace.fold(14),
-        Input::Connected(connection) => trace.fold(connection.to_bits() ^ 1),
-        Input::Received { connection, bytes } => {
-            trace.fold(connection.to_bits() ^ 2);
-            trace.fold_bytes(bytes);
-        }
-        Input::ReadClosed(connection) => trace.fold(connection.to_bits() ^ 3),
-        Input::Broken { connection, .. } => trace.fold(connection.to_bits() ^ 4),
-        Input::Opened { file, version } => trace.fold(file.0 ^ version.size_bytes << 20 ^ 5),
-        Input::Written { file, len_bytes } => trace.fold(file.0 ^ (*len_bytes as u64) << 20 ^ 6),
-        Input::Committed { file, .. } => trace.fold(file.0 ^ 7),
-        Input::FileFailed { file, .. } => trace.fold(file.0 ^ 8),
-        Input::FileFound { path, version, .. } => {
-            trace.fold_bytes(path.as_str().as_bytes());
-            trace.fold(version.size_bytes);
-        }
-        Input::FileSeen { path, version, sight } => {
-            trace.fold_bytes(path.as_str().as_bytes());
-            trace.fold(version.size_bytes << 2 ^ *sight as u64);
-        }
-        Input::FileGone { path } => trace.fold_bytes(path.as_str().as_bytes()),
-        Input::ChangesMissed => trace.fold(11),
-        Input::FolderLost => trace.fold(12),
-        Input::HashProgress { hashed_bytes, .. } => trace.fold(*hashed_bytes),
-        Input::Hashed { digest: Digest(digest), .. } => trace.fold_bytes(digest),
-        Input::HashFailed { .. } => trace.fold(13),
-        Input::Want(names) => trace.fold(names.len() as u64 ^ 9),
-        Input::WantMatching(patterns) => trace.fold(patterns.len() as u64 ^ 11),
-        Input::Stop(_) => trace.fold(10),
     }
 }

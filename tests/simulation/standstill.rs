@@ -96,7 +96,8 @@ impl Stage {
     /// In the middle of the transfer a process stops for a while.
     fn stop_in_the_middle(&mut self, host: HostIndex) {
         self.until("a part of the file is there", |world| {
-            process_of(world, DOWNLOADER).partial_bytes() > 100_000
+            let process = world.hosts[DOWNLOADER].process.as_ref();
+            process.is_some_and(|process| process.partial_bytes() > 100_000)
         });
         let until_us = self.world.out.now_us + STANDSTILL.as_micros() as u64;
         self.world.stand_still(host, until_us);

@@ -4,6 +4,8 @@
 //! two runs of one seed that differ anywhere differ here.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem::discriminant;
 
 /// Lines kept for the report of a failure.
 const LINES_KEPT: usize = 60;
@@ -35,6 +37,13 @@ impl Trace {
     /// Folds one number in.
     pub(crate) fn fold(&mut self, word: u64) {
         self.hash = (self.hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+
+    /// Folds in which variant this is.
+    pub(crate) fn fold_kind<T>(&mut self, of: &T) {
+        let mut hasher = DefaultHasher::new();
+        discriminant(of).hash(&mut hasher);
+        self.fold(hasher.finish());
     }
 
     /// Folds bytes in: their count and both ends, which is enough to tell streams apart.

@@ -4,11 +4,11 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use p2pfs::content::FailedCall;
-use p2pfs::content::{FileError, OnConflict, Sight};
+use kit::runner::{Connection, File, FileState, Runner};
+use p2pfs::content::{FailedCall, FileError, OnConflict, Sight};
 use p2pfs::limits::Limits;
 use p2pfs::node::{
-    ConnectionId, GuestSettings, Input, NamePattern, Node, PeerKind, PeerSettings, Signal,
+    ConnectionId, GuestSettings, Input, NamePattern, PeerKind, PeerSettings, Signal,
 };
 use p2pfs::proto::FileId;
 use p2pfs::wire::PeerId;
@@ -16,37 +16,38 @@ use p2pfs::wire::v0::FileName;
 use sha2::Digest as _;
 
 use super::messages;
-use super::peer_runner::{Disk, File, Manner, Runner, SocketKind};
+use super::peer_runner::{Disk, Manner, Peer, Socket, SocketKind};
 use super::script::Script;
 
 pub(super) fn run(data: &[u8]) {
     let mut script = Script::new(data);
-    let mut runner = Runner::new(settings(&mut script));
-    while !script.is_over() && !runner.has_exited {
-        step(&mut runner, &mut script);
+    let mut peer = Peer::new(settings(&mut script));
+    while !script.is_over() && !peer.has_exited() {
+        step(&mut peer, &mut script);
     }
-    check_calm(&mut runner);
-    runner.feed(Input::Stop(Signal::Terminate));
-    assert!(runner.has_exited, "does not end when it is told to");
+    check_calm(&mut peer);
+    peer.feed(Input::Stop(Signal::Terminate));
+    assert!(peer.has_exited(), "does not end when it is told to");
 }
 
 /// After an hour in which nothing happens, nothing waits for others any more but a
 /// registration, and no offer is remembered.
-fn check_calm(runner: &mut Runner) {
-    if runner.has_exited {
+fn check_calm(peer: &mut Peer) {
+    if peer.has_exited() {
         return;
     }
-    runner.clock.wait(Duration::from_secs(3600));
-    runner.time_out();
-    if runner.has_exited {
+    peer.clock.wait(Duration::from_secs(3600));
+    peer.time_out();
+    if peer.has_exited() {
         return;
     }
-    let downloads = runner.sockets.values().filter(|s| s.kind == SocketKind::Download).count();
-    assert_eq!(downloads, 0, "a download waits for ever");
-    let before = runner.offers_seen;
+    let is_download = |c: &Connection<Socket>| c.what.kind == SocketKind::Download;
+    let waits = peer.held().connections.values().any(is_download);
+    assert!(!waits, "a download waits for ever");
+    let before = peer.offers_seen;
     let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
-    runner.feed(Input::Datagram { from, bytes: &messages::offer(3, "b") });
-    assert_eq!(runner.offers_seen, before + 1, "an offer is remembered for ever");
+    peer.feed(Input::Datagram { from, bytes: &messages::offer(3, "b") });
+    assert_eq!(peer.offers_seen, before + 1, "an offer is remembered for ever");
 }
 
 fn settings(script: &mut Script<'_>) -> PeerSettings {
@@ -86,28 +87,28 @@ fn settings(script: &mut Script<'_>) -> PeerSettings {
     }
 }
 
-fn step(runner: &mut Runner, script: &mut Script<'_>) {
+fn step(peer: &mut Peer, script: &mut Script<'_>) {
     match script.below(16) {
         0 => match script.address() {
             // Nobody is there: it stands for a program of this host.
-            from if from.ip().is_broadcast() => runner.accept_program(),
-            from => runner.accept(from),
+            from if from.ip().is_broadcast() => peer.call_as_program(),
+            from => peer.call(from),
         },
-        1 => hear(runner, script),
-        2 => connect(runner, script),
-        3 | 4 => say(runner, script),
-        5 => end(runner, script),
+        1 => hear(peer, script),
+        2 => connect(peer, script),
+        3 | 4 => say(peer, script),
+        5 => end(peer, script),
         6 => {
-            if let Some(id) = some_socket(runner, script) {
-                runner.pump(id, script.size(24));
+            if let Some(id) = some_socket(peer, script) {
+                peer.take(id, script.size(24));
             }
         }
-        7 => runner.clock.wait(script.wait()),
-        8 => runner.time_out(),
-        9 => want(runner, script),
+        7 => peer.clock.wait(script.wait()),
+        8 => peer.time_out(),
+        9 => want(peer, script),
         10 => {
             let (name, size_bytes) = (script.name(), script.size(24));
-            let version = runner.version(size_bytes);
+            let version = peer.version(size_bytes);
             let input = match script.below(8) {
                 0 => Input::FileSeen { path: name.into(), version, sight: Sight::Looked },
                 1 => Input::FileSeen { path: name.into(), version, sight: Sight::Written },
@@ -116,25 +117,25 @@ fn step(runner: &mut Runner, script: &mut Script<'_>) {
                 4 => Input::ChangesMissed,
                 _ => Input::FileFound { path: name.into(), version, digest: None },
             };
-            runner.feed(input);
+            peer.feed(input);
         }
-        11 => hash(runner, script),
-        12 => finish_files(runner, script),
-        13 => change_disk(runner, script),
-        14 => repeat_what_is_gone(runner, script),
+        11 => hash(peer, script),
+        12 => finish_files(peer, script),
+        13 => change_disk(peer, script),
+        14 => repeat_what_is_gone(peer, script),
         _ => {
-            runner.clock.wait(script.wait());
-            runner.time_out();
+            peer.clock.wait(script.wait());
+            peer.time_out();
         }
     }
 }
 
-fn some_socket(runner: &Runner, script: &mut Script<'_>) -> Option<ConnectionId> {
-    script.pick(&runner.sockets.keys().copied().collect::<Vec<_>>())
+fn some_socket(peer: &Peer, script: &mut Script<'_>) -> Option<ConnectionId> {
+    script.pick(&peer.held().connections.keys().copied().collect::<Vec<_>>())
 }
 
 /// A datagram: an offer, or anything.
-fn hear(runner: &mut Runner, script: &mut Script<'_>) {
+fn hear(peer: &mut Peer, script: &mut Script<'_>) {
     let from = script.address();
     let bytes = match script.below(8) {
         0 => script.bytes().to_vec(),
@@ -144,29 +145,28 @@ fn hear(runner: &mut Runner, script: &mut Script<'_>) {
         }
         _ => messages::offer(script.peer().0, script.name().as_str()),
     };
-    runner.feed(Input::Datagram { from, bytes: &bytes[..bytes.len().min(74)] });
+    peer.feed(Input::Datagram { from, bytes: &bytes[..bytes.len().min(74)] });
 }
 
 /// A connection that was being made is made.
-fn connect(runner: &mut Runner, script: &mut Script<'_>) {
-    let dialing = runner.sockets.iter().filter(|(_, socket)| !socket.is_connected);
+fn connect(peer: &mut Peer, script: &mut Script<'_>) {
+    let connections = peer.held().connections.iter();
+    let dialing = connections.filter(|(_, connection)| !connection.is_connected);
     let dialing: Vec<_> = dialing.map(|(id, _)| *id).collect();
-    if let Some(id) = script.pick(&dialing)
-        && let Some(socket) = runner.sockets.get_mut(&id)
-    {
-        socket.is_connected = true;
-        runner.feed(Input::Connected(id));
+    if let Some(id) = script.pick(&dialing) {
+        peer.feed(Input::Connected(id));
     }
 }
 
 /// The other side of a connection says something that it may say, or anything.
-fn say(runner: &mut Runner, script: &mut Script<'_>) {
-    let Some(id) = some_socket(runner, script) else { return };
-    let socket = &runner.sockets[&id];
-    if !socket.is_connected {
+fn say(peer: &mut Peer, script: &mut Script<'_>) {
+    let Some(id) = some_socket(peer, script) else { return };
+    let connection = &peer.held().connections[&id];
+    if !connection.is_connected {
         return;
     }
-    let (kind, digest) = (socket.kind, socket.hasher.clone().finalize().into());
+    let Socket { kind, hasher, .. } = &connection.what;
+    let (kind, digest) = (*kind, hasher.clone().finalize().into());
     let bytes = match (kind, script.below(16)) {
         (_, 0) => script.bytes().to_vec(),
         (_, 9) => script.any_message(),
@@ -183,105 +183,114 @@ fn say(runner: &mut Runner, script: &mut Script<'_>) {
         (SocketKind::Program, 4 | 5) => b"A".to_vec(),
         (SocketKind::Program, 6) => b"S\x01".to_vec(),
         (SocketKind::Program, _) => b"F".to_vec(),
-        (SocketKind::Download, 1..=2) => data(runner, id, script.bytes()),
-        (SocketKind::Download, 3) => data(runner, id, b"x").repeat(script.size(10) as usize),
+        (SocketKind::Download, 1..=2) => data(peer, id, script.bytes()),
+        (SocketKind::Download, 3) => data(peer, id, b"x").repeat(script.size(10) as usize),
         (SocketKind::Download, 4) => messages::eof([script.byte(); 32]),
         (SocketKind::Download, _) => messages::eof(digest),
     };
-    let bytes = &bytes[..bytes.len().min(runner.node.read_allowance_bytes(id))];
+    let bytes = &bytes[..bytes.len().min(peer.read_allowance_bytes(id))];
     let (first, rest) = bytes.split_at(script.below(bytes.len() + 1).min(bytes.len()));
     for bytes in [first, rest] {
-        if !bytes.is_empty() && runner.sockets.contains_key(&id) {
-            runner.feed(Input::Received { connection: id, bytes });
+        if !bytes.is_empty() && peer.held().connections.contains_key(&id) {
+            peer.feed(Input::Received { connection: id, bytes });
         }
     }
 }
 
 /// A chunk of a download, which a truthful EOF will take into account.
-fn data(runner: &mut Runner, id: ConnectionId, data: &[u8]) -> Vec<u8> {
-    if let Some(socket) = runner.sockets.get_mut(&id) {
+fn data(peer: &mut Peer, id: ConnectionId, data: &[u8]) -> Vec<u8> {
+    if let Some(socket) = peer.held_mut().what_mut(id) {
         socket.hasher.update(data);
     }
     messages::chunk(data)
 }
 
 /// A connection ends, or one that was being made fails.
-fn end(runner: &mut Runner, script: &mut Script<'_>) {
-    let Some(connection) = some_socket(runner, script) else { return };
-    match script.flag() && runner.sockets[&connection].is_connected {
-        true => runner.feed(Input::ReadClosed(connection)),
-        false => runner.feed(Input::Broken { connection, kind: ErrorKind::ConnectionReset }),
+fn end(peer: &mut Peer, script: &mut Script<'_>) {
+    let Some(connection) = some_socket(peer, script) else { return };
+    match script.flag() && peer.held().connections[&connection].is_connected {
+        true => peer.feed(Input::ReadClosed(connection)),
+        false => peer.feed(Input::Broken { connection, kind: ErrorKind::ConnectionReset }),
     };
 }
 
-fn want(runner: &mut Runner, script: &mut Script<'_>) {
+fn want(peer: &mut Peer, script: &mut Script<'_>) {
     let names: Vec<FileName> = (0..script.below(9)).map(|_| script.name()).collect();
-    if runner.is_guest() && script.below(4) == 0 {
+    if peer.is_guest() && script.below(4) == 0 {
         let pattern = NamePattern::new(if script.flag() { "*" } else { "?" }).expect("a pattern");
-        runner.feed(Input::WantMatching(&[pattern]));
+        peer.feed(Input::WantMatching(&[pattern]));
     }
-    runner.feed(Input::Want(&names));
+    peer.feed(Input::Want(&names));
 }
 
 /// A hash that is under way goes on, ends or fails, perhaps of another version.
-fn hash(runner: &mut Runner, script: &mut Script<'_>) {
-    let under_way: Vec<_> = runner.hashing.iter().map(|(path, name)| (*path, *name)).collect();
+fn hash(peer: &mut Peer, script: &mut Script<'_>) {
+    let under_way: Vec<_> = peer.hashing.iter().map(|(path, name)| (*path, *name)).collect();
     let Some((path, name)) = script.pick(&under_way) else { return };
     let choice = script.below(8);
-    let known = runner.shared.get(&name).copied();
+    let known = peer.shared.get(&name).copied();
     let version = match known {
         Some(version) if choice != 7 => version,
         _ => {
             let size_bytes = script.size(24);
-            runner.version(size_bytes)
+            peer.version(size_bytes)
         }
     };
     if choice >= 2 {
-        runner.hashing.remove(&path);
+        peer.hashing.remove(&path);
     }
     match choice {
         0 | 1 => {
             let hashed_bytes = script.size(24).min(version.size_bytes);
-            runner.feed(Input::HashProgress { path, version, hashed_bytes });
+            peer.feed(Input::HashProgress { path, version, hashed_bytes });
         }
         2 => {
             let error = error(script);
-            runner.feed(Input::HashFailed { path, error });
+            peer.feed(Input::HashFailed { path, error });
         }
         _ => {
             if known.is_some() {
-                runner.shared.insert(name, version);
+                peer.shared.insert(name, version);
             }
-            let digest = runner.digest(version);
-            runner.feed(Input::Hashed { path, version, digest });
+            let digest = peer.digest(version);
+            peer.feed(Input::Hashed { path, version, digest });
         }
     }
 }
 
 /// Files that were to be opened or committed later are, or something with a file fails.
-fn finish_files(runner: &mut Runner, script: &mut Script<'_>) {
-    let Some(id) = script.pick(&runner.files.keys().copied().collect::<Vec<_>>()) else { return };
+fn finish_files(peer: &mut Peer, script: &mut Script<'_>) {
+    let Some(id) = script.pick(&peer.held().files.keys().copied().collect::<Vec<_>>()) else {
+        return;
+    };
     let fails = script.below(4) == 0;
-    match &runner.files[&id] {
+    let File { name, state } = &peer.held().files[&id];
+    match state {
         _ if fails => {
             let error = error(script);
-            runner.fail(id, error);
+            peer.fail(id, error);
         }
-        File::Opening { .. } => runner.open(id),
-        File::Committing { .. } => runner.commit(id),
-        File::Source { .. } | File::Partial { .. } => {}
+        FileState::Opening => {
+            let opened = peer.open(name);
+            peer.answer_open(id, opened);
+        }
+        FileState::Committing => {
+            let committed = peer.finish_commit(id);
+            peer.answer_commit(id, Ok(committed));
+        }
+        FileState::Source(_) | FileState::Partial { .. } => {}
     }
-    runner.drain(&[]);
+    peer.drain(&[]);
 }
 
-fn change_disk(runner: &mut Runner, script: &mut Script<'_>) {
+fn change_disk(peer: &mut Peer, script: &mut Script<'_>) {
     let manner = |bits: u8| match bits & 3 {
         0 | 1 => Manner::AtOnce,
         2 => Manner::Later,
         _ => Manner::Fails,
     };
     let flags = script.byte();
-    runner.disk = Disk {
+    peer.disk = Disk {
         open: manner(flags),
         commit: manner(flags >> 2),
         create_fails: flags & 16 != 0,
@@ -305,10 +314,11 @@ fn error(script: &mut Script<'_>) -> FileError {
 }
 
 /// Inputs about what is gone: they have to be ignored.
-fn repeat_what_is_gone(runner: &mut Runner, script: &mut Script<'_>) {
+fn repeat_what_is_gone(peer: &mut Peer, script: &mut Script<'_>) {
     let choice = script.below(8);
-    let version = runner.version(1);
-    let input = match (choice, script.pick(&runner.gone_sockets), last_file(runner, script)) {
+    let version = peer.version(1);
+    let input = match (choice, script.pick(&peer.held().gone_connections), last_file(peer, script))
+    {
         (0, Some(connection), _) => Input::Received { connection, bytes: b"R" },
         (1, Some(connection), _) => Input::Connected(connection),
         (2, Some(connection), _) => Input::ReadClosed(connection),
@@ -319,10 +329,9 @@ fn repeat_what_is_gone(runner: &mut Runner, script: &mut Script<'_>) {
         (7, _, Some(file)) => Input::FileFailed { file, error: FileError::Full },
         _ => return,
     };
-    let count = runner.feed(input);
-    assert_eq!(count, 0, "heeds an input about what is gone");
+    peer.feed_stale(input);
 }
 
-fn last_file(runner: &Runner, script: &mut Script<'_>) -> Option<FileId> {
-    script.pick(&runner.gone_files)
+fn last_file(peer: &Peer, script: &mut Script<'_>) -> Option<FileId> {
+    script.pick(&peer.held().gone_files)
 }

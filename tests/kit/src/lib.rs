@@ -10,6 +10,7 @@
 //! | `fake_source`, `clients`, `relay`, `server` | counterparts made by hand |
 //! | [`messages`] | protocol version 0, encoded and decoded by hand |
 //! | [`mod@reference`] | programs in the role of the older implementation |
+//! | [`runner`] | what drives a node over a made-up world, by its contract |
 //! | [`oracle`] | the rule for names and for what is shown, written a second time |
 //!
 //! Nothing here sleeps for an effect or uses a fixed port. All traffic stays within 127.0.0.0/8.
@@ -26,6 +27,7 @@ mod peer;
 mod process;
 pub mod reference;
 mod relay;
+pub mod runner;
 mod server;
 mod trial;
 mod wait;

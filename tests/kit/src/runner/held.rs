@@ -1,0 +1,246 @@
+//! What a node has open, by its actions, and had.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use p2pfs::content::Version;
+use p2pfs::limits::{CONTROL_CLIENTS_MAX, Limits};
+use p2pfs::node::{ConnectionId, Input, Outcome};
+use p2pfs::proto::FileId;
+use p2pfs::wire::v0::FileName;
+
+/// How often a node may be woken at one time: what a look at a file brings to light may be
+/// due at once.
+const WAKES_MAX: usize = 3;
+
+/// What a node has open, and had.
+pub struct Held<C> {
+    pub connections: BTreeMap<ConnectionId, Connection<C>>,
+    pub gone_connections: Vec<ConnectionId>,
+    pub files: BTreeMap<FileId, File>,
+    pub gone_files: Vec<FileId>,
+    /// How it has ended.
+    pub outcome: Option<Outcome>,
+    /// The last connection in each slot.
+    newest: BTreeMap<usize, ConnectionId>,
+    last_file: Option<FileId>,
+    /// Files that failed while actions about them may still be in the queue.
+    pub(super) just_failed: Vec<FileId>,
+    pub(super) is_drained: bool,
+    /// When it was woken last, and how often since the last input.
+    pub(super) wakes: (Option<Instant>, usize),
+}
+
+/// A connection, and what the world keeps for it.
+pub struct Connection<C> {
+    pub is_connected: bool,
+    pub flow: Flow,
+    pub what: C,
+    pub(super) origin: Origin,
+    /// What may still be read by the last allowance.
+    allowance_bytes: usize,
+}
+
+/// Whether a connection has something to send, as the node has told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Idle,
+    Ready,
+    /// The socket took no more.
+    Full,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Dialed,
+    From(Ipv4Addr),
+    /// A program of the same user.
+    Program,
+}
+
+/// An open file.
+pub struct File {
+    pub name: FileName,
+    pub state: FileState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileState {
+    Opening,
+    Source(Version),
+    Partial { written_bytes: u64 },
+    Committing,
+}
+
+impl<C> Default for Held<C> {
+    fn default() -> Self {
+        Self {
+            connections: BTreeMap::new(),
+            gone_connections: Vec::new(),
+            files: BTreeMap::new(),
+            gone_files: Vec::new(),
+            outcome: None,
+            newest: BTreeMap::new(),
+            last_file: None,
+            just_failed: Vec::new(),
+            is_drained: true,
+            wakes: (None, 0),
+        }
+    }
+}
+
+impl<C> Held<C> {
+    /// Returns how many connections the limits count.
+    pub fn connections_counted(&self) -> usize {
+        self.connections.values().filter(|c| c.origin != Origin::Program).count()
+    }
+
+    /// Returns a connection on which something can be sent.
+    pub fn next_ready(&self) -> Option<ConnectionId> {
+        let is_ready = |c: &Connection<C>| c.is_connected && c.flow == Flow::Ready;
+        self.connections.iter().find(|(_, c)| is_ready(c)).map(|(id, _)| *id)
+    }
+
+    /// Returns what the world keeps for a connection that is open.
+    pub fn what_mut(&mut self, id: ConnectionId) -> Option<&mut C> {
+        self.connections.get_mut(&id).map(|connection| &mut connection.what)
+    }
+
+    /// The socket of a connection has room again.
+    pub fn has_room(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && connection.flow == Flow::Full
+        {
+            connection.flow = Flow::Ready;
+        }
+    }
+
+    /// A connection is taken in, or begun.
+    pub(super) fn enter(&mut self, id: ConnectionId, origin: Origin, what: C) {
+        assert_eq!(ConnectionId::from_bits(id.to_bits()), id);
+        if let Some(before) = self.newest.insert(id.slot(), id) {
+            assert!(before < id, "{id:?} is used again");
+            assert!(!self.connections.contains_key(&before), "two in one place");
+        }
+        let (is_connected, flow) = (origin != Origin::Dialed, Flow::Idle);
+        let connection = Connection { is_connected, flow, what, origin, allowance_bytes: 0 };
+        self.connections.insert(id, connection);
+    }
+
+    /// A connection is closed, or gone; what was kept for it.
+    pub(super) fn leave(&mut self, id: ConnectionId) -> Option<C> {
+        let connection = self.connections.remove(&id)?;
+        self.gone_connections.push(id);
+        Some(connection.what)
+    }
+
+    /// The node is given an input about what may be open.
+    pub(super) fn on_input(&mut self, input: &Input<'_>) {
+        self.is_drained = false;
+        let (Input::Connected(id) | Input::Received { connection: id, .. }) = input else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if let Input::Received { bytes, .. } = input {
+            let is_allowed = (1..=connection.allowance_bytes).contains(&bytes.len());
+            assert!(connection.is_connected && is_allowed, "reads what it may not");
+            connection.allowance_bytes -= bytes.len();
+        }
+        connection.is_connected = true;
+    }
+
+    /// The node is woken.
+    pub(super) fn on_wake(&mut self, now: Instant, was_due: bool) {
+        let (woken_at, wakes) = &mut self.wakes;
+        let before = if *woken_at == Some(now) { *wakes } else { 0 };
+        (*woken_at, *wakes) = (Some(now), before + usize::from(was_due));
+        assert!(*wakes <= WAKES_MAX, "wakes for ever");
+    }
+
+    /// The node says that it has something to send.
+    pub(super) fn on_transmit(&mut self, id: ConnectionId) {
+        let connection = self.connections.get_mut(&id);
+        let connection = connection.unwrap_or_else(|| panic!("{id:?} is gone"));
+        if connection.is_connected && connection.flow == Flow::Idle {
+            connection.flow = Flow::Ready;
+        }
+    }
+
+    pub(super) fn set_flow(&mut self, id: ConnectionId, flow: Flow) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.flow = flow;
+        }
+    }
+
+    /// So much may be read from a connection.
+    pub(super) fn set_allowance(&mut self, id: ConnectionId, allowance_bytes: usize) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.allowance_bytes = allowance_bytes;
+        }
+    }
+
+    pub(super) fn open(&mut self, id: FileId, name: FileName, state: FileState) {
+        assert!(self.last_file < Some(id), "{id:?} is used again");
+        self.last_file = Some(id);
+        self.files.insert(id, File { name, state });
+    }
+
+    pub(super) fn close(&mut self, id: FileId) {
+        assert!(self.files.remove(&id).is_some(), "{id:?} is gone");
+        self.gone_files.push(id);
+    }
+
+    /// A file that was to be opened is open.
+    pub(super) fn on_opened(&mut self, id: FileId, version: Version) {
+        let state = self.files.get_mut(&id).map(|file| &mut file.state);
+        match state {
+            Some(state @ FileState::Opening) => *state = FileState::Source(version),
+            _ => panic!("{id:?} is not being opened"),
+        }
+    }
+
+    /// Bytes are to be written to a file.
+    pub(super) fn on_write(&mut self, id: FileId, at: u64, len_bytes: usize) {
+        match self.files.get_mut(&id).map(|file| &mut file.state) {
+            Some(FileState::Partial { written_bytes }) => {
+                assert_eq!(at, *written_bytes, "writes with a gap or over what is there");
+                assert!(len_bytes > 0, "writes nothing");
+                *written_bytes += len_bytes as u64;
+            }
+            _ => panic!("writes to {id:?}, which is no partial file"),
+        }
+    }
+
+    /// A file is to be committed; its name.
+    pub(super) fn on_commit(&mut self, id: FileId) -> FileName {
+        match self.files.get_mut(&id) {
+            Some(File { name, state: state @ FileState::Partial { .. } }) => {
+                *state = FileState::Committing;
+                *name
+            }
+            _ => panic!("commits {id:?}, which is no partial file"),
+        }
+    }
+
+    /// A part of a file is to be sent.
+    pub(super) fn check_range(&self, id: FileId, offset: u64, len_bytes: u32) {
+        let Some(File { state: FileState::Source(version), .. }) = self.files.get(&id) else {
+            panic!("sends {id:?}, which is not open");
+        };
+        assert!(len_bytes > 0 && offset + u64::from(len_bytes) <= version.size_bytes);
+    }
+
+    pub(super) fn check_limits(&self, limits: &Limits) {
+        let count = self.connections_counted();
+        assert!(count <= limits.connections_max, "{count} connections");
+        let programs = self.connections.len() - count;
+        assert!(programs <= CONTROL_CLIENTS_MAX, "{programs} programs");
+    }
+
+    /// A connection from an address was taken in.
+    pub(super) fn check_address(&self, limits: &Limits, ip: Ipv4Addr) {
+        let is_from_there = |c: &&Connection<C>| c.origin == Origin::From(ip);
+        let count = self.connections.values().filter(is_from_there).count();
+        let count_max = limits.connections_per_address_max;
+        assert!(ip.is_loopback() || count <= count_max, "{count} connections from one address");
+    }
+}

@@ -1,0 +1,393 @@
+//! What drives a node in tests, by the contract of [`p2pfs::node`].
+//!
+//! [`Runner`] is implemented over a made-up world: the simulator's network and disk, or a
+//! fuzzer's script. Its provided methods are the contract, written once: they give inputs,
+//! drain the actions, have the world carry them out, tell the node what came of each, and
+//! panic at whatever breaks the contract, on either side. [`Held`] is what the node has open.
+
+mod held;
+
+use std::io::ErrorKind;
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use p2pfs::content::{FileError, PathId, Sight, Version};
+use p2pfs::limits::{Limits, OFFER_BYTES, OUTBOX_BYTES_MAX};
+use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Node, Report};
+use p2pfs::proto::{CloseReason, FileId, Transmit};
+use p2pfs::wire::FilePath;
+use p2pfs::wire::v0::FileName;
+
+use self::held::Origin;
+pub use self::held::{Connection, File, FileState, Flow, Held};
+use crate::oracle;
+
+/// Actions after one input, but for those that each byte or each thing may cause.
+const ACTIONS_MAX: usize = 512;
+/// Why nothing was sent.
+pub enum SendError {
+    Broken(ErrorKind),
+    /// The file that was to be sent could not be read.
+    File(FileError),
+}
+
+/// What drives a node. A world that a node has nothing to do with need not be there: what
+/// has a body here that panics is asked of no such node.
+pub trait Runner {
+    /// What the world keeps for a connection.
+    type Connection;
+
+    fn node(&self) -> &dyn Node;
+    fn node_mut(&mut self) -> &mut dyn Node;
+    fn held(&self) -> &Held<Self::Connection>;
+    fn held_mut(&mut self) -> &mut Held<Self::Connection>;
+    fn now(&self) -> Instant;
+
+    /// Returns the bounds that the node keeps; `None` for one that keeps no rule.
+    fn limits(&self) -> Option<Limits>;
+
+    /// Returns how many things the node knows that are not open: each may cause actions.
+    fn known(&self) -> usize {
+        0
+    }
+
+    /// The node is given an input, be it an answer.
+    fn note_input(&mut self, _input: &Input<'_>) {}
+
+    /// The node wants something done.
+    fn note_action(&mut self, _action: &Action) {}
+
+    fn broadcast(&mut self, _datagram: &[u8; OFFER_BYTES]) {
+        panic!("it offers something");
+    }
+
+    /// Begins to make a connection, and returns what is kept for it.
+    fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Self::Connection {
+        panic!("{id:?} calls {to}");
+    }
+
+    /// Closes a connection.
+    fn close(&mut self, _what: Self::Connection, _how: CloseHow, _reason: CloseReason) {}
+
+    /// A connection is gone without the node's doing.
+    fn lose(&mut self, _what: Self::Connection) {}
+
+    /// Sends some of this, and returns how many bytes; 0 if there is no room.
+    fn send(&mut self, id: ConnectionId, what: Transmit<'_>) -> Result<usize, SendError>;
+
+    /// Opens a file of the folder, at once or (`None`) later.
+    fn open_source(&mut self, _: FileId, name: FileName) -> Option<Result<Version, FileError>> {
+        panic!("it sends {name}");
+    }
+
+    fn create_partial(&mut self, _: FileId, name: FileName) -> Result<(), FileError> {
+        panic!("it fetches {name}");
+    }
+
+    /// Appends to a partial file.
+    fn write(&mut self, _: FileId, _bytes: &[u8]) -> Result<(), FileError> {
+        panic!("it writes");
+    }
+
+    /// Commits a partial file, at once or (`None`) later. Returns its final name.
+    fn commit(&mut self, _: FileId, _: FileName) -> Option<Result<(FilePath, Version), FileError>> {
+        panic!("it commits");
+    }
+
+    /// Closes a file; a partial one is removed.
+    fn discard(&mut self, _: FileId) {}
+
+    /// Begins to hash a file of the folder.
+    fn hash(&mut self, _: PathId, name: FileName) -> Result<(), FileError> {
+        panic!("it hashes {name}");
+    }
+
+    /// Returns what stands in the folder under a name.
+    fn look(&mut self, name: &FileName) -> Option<Version> {
+        panic!("it looks at {name}");
+    }
+
+    fn report(&mut self, _report: &Report, _name: Option<FileName>) {}
+
+    // The contract.
+
+    /// Gives the node an input and carries out what it wants; returns the count of that.
+    fn feed(&mut self, input: Input<'_>) -> usize {
+        if self.held().outcome.is_some() {
+            return 0;
+        }
+        assert!(self.held().is_drained, "an input before all actions are carried out");
+        self.held_mut().wakes.1 = 0;
+        let received = match &input {
+            Input::Received { bytes, .. } => *bytes,
+            _ => &[],
+        };
+        self.tell(input);
+        self.drain(received)
+    }
+
+    /// Gives the node an input about what is gone: it has to be ignored.
+    fn feed_stale(&mut self, input: Input<'_>) {
+        let count = self.feed(input);
+        assert_eq!(count, 0, "heeds an input about what is gone");
+    }
+
+    /// Gives the node an input, which may be an answer to an action.
+    fn tell(&mut self, input: Input<'_>) {
+        self.held_mut().on_input(&input);
+        if let Input::Broken { connection, .. } = &input
+            && let Some(what) = self.held_mut().leave(*connection)
+        {
+            self.lose(what);
+        }
+        self.note_input(&input);
+        let now = self.now();
+        self.node_mut().handle(now, input);
+    }
+
+    /// Takes a connection in, unless the node refuses it.
+    fn accept(&mut self, from: SocketAddrV4, what: Self::Connection) -> Option<ConnectionId> {
+        let now = self.now();
+        let id = self.node_mut().accept(now, from);
+        if let Some(id) = id {
+            self.held_mut().enter(id, Origin::From(*from.ip()), what);
+            if let Some(limits) = self.limits() {
+                self.held().check_address(&limits, *from.ip());
+            }
+        }
+        self.drain(&[]);
+        id
+    }
+
+    /// Takes a program of the same user in, unless the node refuses it.
+    fn accept_program(&mut self, what: Self::Connection) -> Option<ConnectionId> {
+        let now = self.now();
+        let id = self.node_mut().accept_program(now);
+        if let Some(id) = id {
+            self.held_mut().enter(id, Origin::Program, what);
+        }
+        self.drain(&[]);
+        id
+    }
+
+    /// Wakes the node, in time or for nothing.
+    fn wake(&mut self) {
+        if self.held().outcome.is_some() {
+            return;
+        }
+        let now = self.now();
+        let was_due = self.is_due();
+        self.node_mut().handle_timeout(now);
+        let count = self.drain(&[]);
+        assert!(was_due || count == 0, "acts before its deadline");
+        self.held_mut().on_wake(now, was_due);
+    }
+
+    /// Returns whether the node wants to be woken.
+    fn is_due(&self) -> bool {
+        self.node().poll_timeout().is_some_and(|deadline| deadline <= self.now())
+    }
+
+    /// Returns how much may be read from a connection.
+    fn read_allowance_bytes(&mut self, id: ConnectionId) -> usize {
+        let allowance_bytes = self.node().read_allowance_bytes(id);
+        self.held_mut().set_allowance(id, allowance_bytes);
+        allowance_bytes
+    }
+
+    /// Sends what there is to be sent on a connection, as far as there is room.
+    fn pump(&mut self, id: ConnectionId) {
+        while let Some(connection) = self.held().connections.get(&id)
+            && connection.is_connected
+        {
+            let copied;
+            let (what, file) = match self.node().transmit(id) {
+                None => return self.held_mut().set_flow(id, Flow::Idle),
+                Some(Transmit::Bytes { bytes, more }) => {
+                    copied = bytes.to_vec();
+                    (Transmit::Bytes { bytes: &copied, more }, None)
+                }
+                Some(Transmit::File { file, offset, len_bytes }) => {
+                    self.held().check_range(file, offset, len_bytes);
+                    (Transmit::File { file, offset, len_bytes }, Some(file))
+                }
+            };
+            match (self.send(id, what), file) {
+                (Ok(0), _) => return self.held_mut().set_flow(id, Flow::Full),
+                (Ok(len_bytes), _) => {
+                    let now = self.now();
+                    self.node_mut().transmitted(now, id, len_bytes);
+                }
+                (Err(SendError::Broken(kind)), _) => {
+                    self.tell(Input::Broken { connection: id, kind });
+                }
+                (Err(SendError::File(error)), Some(file)) => self.fail(file, error),
+                (Err(SendError::File(error)), None) => panic!("{error} with no file"),
+            }
+            self.drain(&[]);
+        }
+    }
+
+    /// Carries out what the node wants; returns the count of that.
+    fn drain(&mut self, received: &[u8]) -> usize {
+        let held = self.held();
+        let things = held.connections.len() + held.files.len() + self.known();
+        let count_max = ACTIONS_MAX + 4 * things + received.len();
+        let mut count = 0;
+        while let Some(action) = self.node_mut().poll_action() {
+            assert!(self.held().outcome.is_none(), "acts after its end: {action:?}");
+            self.note_action(&action);
+            self.carry_out(action, received);
+            count += 1;
+            assert!(count < count_max, "acts for ever");
+        }
+        let held = self.held_mut();
+        held.just_failed.clear();
+        held.is_drained = true;
+        self.check();
+        count
+    }
+
+    fn carry_out(&mut self, action: Action, received: &[u8]) {
+        match action {
+            Action::Broadcast(datagram) => self.broadcast(&datagram),
+            Action::Send { to, .. } => panic!("it does not broadcast what it sends to {to}"),
+            Action::DialProgram { .. } => panic!("it asks a program"),
+            Action::Describe { connection, json } => {
+                assert!(
+                    self.held().connections.contains_key(&connection),
+                    "{connection:?} is gone"
+                );
+                self.tell(Input::Described { connection, text: if json { "{}" } else { "" } });
+            }
+            Action::Dial { connection, to } => {
+                let what = self.dial(connection, to);
+                self.held_mut().enter(connection, Origin::Dialed, what);
+            }
+            Action::Transmit(id) => self.held_mut().on_transmit(id),
+            Action::Close { connection: id, how, reason } => {
+                let what = self.held_mut().leave(id);
+                self.close(what.unwrap_or_else(|| panic!("{id:?} is gone")), how, reason);
+            }
+            Action::OpenSource { file, path } => {
+                let name = self.name_of(path);
+                self.held_mut().open(file, name, FileState::Opening);
+                if let Some(result) = self.open_source(file, name) {
+                    self.answer_open(file, result);
+                }
+            }
+            Action::CreatePartial { file, path } => {
+                let name = self.name_of(path);
+                self.held_mut().open(file, name, FileState::Partial { written_bytes: 0 });
+                if let Err(error) = self.create_partial(file, name) {
+                    self.fail(file, error);
+                }
+            }
+            Action::Write { file, .. } | Action::Commit(file) | Action::Discard(file)
+                if self.held().just_failed.contains(&file) => {}
+            Action::Write { file, range, offset } => {
+                let bytes = received.get(range).expect("writes what did not come");
+                self.held_mut().on_write(file, offset, bytes.len());
+                match self.write(file, bytes) {
+                    Ok(()) => self.tell(Input::Written { file, len_bytes: bytes.len() }),
+                    Err(error) => self.fail(file, error),
+                }
+            }
+            Action::Commit(file) => {
+                let name = self.held_mut().on_commit(file);
+                if let Some(result) = self.commit(file, name) {
+                    self.answer_commit(file, result);
+                }
+            }
+            Action::Discard(file) => {
+                self.held_mut().close(file);
+                self.discard(file);
+            }
+            Action::Hash { path, .. } => {
+                if let Err(error) = self.hash(path, self.name_of(path)) {
+                    self.tell(Input::HashFailed { path, error });
+                }
+            }
+            Action::Look(path) => {
+                let name = self.name_of(path);
+                let path = name.into();
+                let input = match self.look(&name) {
+                    Some(version) => Input::FileSeen { path, version, sight: Sight::Looked },
+                    None => Input::FileGone { path },
+                };
+                self.tell(input);
+            }
+            Action::Report(report) => {
+                oracle::assert_printable(&report.shown(self.node().paths()).to_string());
+                let _ = (report.level(), report.about());
+                let name = report.path().map(|path| self.name_of(path));
+                self.report(&report, name);
+            }
+            Action::Exit(outcome) => {
+                assert!(self.held().files.is_empty(), "files are left open at the end");
+                for (id, connection) in &self.held().connections {
+                    let is_told =
+                        connection.origin == Origin::Program && self.node().transmit(*id).is_some();
+                    assert!(is_told, "connections are left at the end");
+                }
+                self.held_mut().outcome = Some(outcome);
+            }
+        }
+    }
+
+    /// Tells the node what came of a file that was to be opened.
+    fn answer_open(&mut self, file: FileId, result: Result<Version, FileError>) {
+        match result {
+            Ok(version) => {
+                self.held_mut().on_opened(file, version);
+                self.tell(Input::Opened { file, version });
+            }
+            Err(error) => self.fail(file, error),
+        }
+    }
+
+    /// Tells the node what came of a file that was to be committed.
+    fn answer_commit(&mut self, file: FileId, result: Result<(FilePath, Version), FileError>) {
+        match result {
+            Ok((path, version)) => {
+                self.held_mut().close(file);
+                self.tell(Input::Committed { file, path, version });
+            }
+            Err(error) => self.fail(file, error),
+        }
+    }
+
+    /// Something with an open file failed: it is closed, and the node is told.
+    fn fail(&mut self, file: FileId, error: FileError) {
+        self.held_mut().close(file);
+        self.held_mut().just_failed.push(file);
+        self.tell(Input::FileFailed { file, error });
+    }
+
+    /// Returns the name of a path that the node knows.
+    fn name_of(&self, path: PathId) -> FileName {
+        let path = self.node().paths().get(path).expect("a path that it knows");
+        path.name().expect("a name")
+    }
+
+    /// What holds between any two inputs.
+    fn check(&self) {
+        let (held, node) = (self.held(), self.node());
+        let limits = self.limits();
+        if let Some(limits) = &limits {
+            held.check_limits(limits);
+            let waits = held.connections.values().any(|connection| !connection.is_connected);
+            let is_timed = node.poll_timeout().is_some();
+            assert!(!waits || is_timed, "a connection is made without a deadline");
+        }
+        for (id, connection) in &held.connections {
+            let pending = node.transmit(*id);
+            if let (Some(Transmit::Bytes { bytes, .. }), Some(_)) = (pending, &limits) {
+                let len = bytes.len();
+                assert!((1..=OUTBOX_BYTES_MAX).contains(&len), "{len} bytes wait to be sent");
+            }
+            let is_told = !connection.is_connected || connection.flow != Flow::Idle;
+            assert!(is_told || pending.is_none(), "has something to send and does not say so");
+        }
+    }
+}
