@@ -22,7 +22,7 @@ pub enum ExitCode {
     WriteFailed = 8,
     /// A file or folder exists and may not be replaced or emptied.
     Exists = 9,
-    /// Some files are there, some are not.
+    /// Some files are there, some are not, or it is not known whether all are that match.
     SomeDone = 10,
     AddressInUse = 11,
     HungUp = 129,

@@ -108,9 +108,22 @@ pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// Ids that a peer tries if it may choose its own. With 4096 peers on the network, one in a
 /// million is taken.
 pub const ID_TRIES_MAX: u32 = 8;
-/// Offer intervals for which names are collected after the first that matches a pattern:
-/// each peer offers each of its files once in one, and one may be lost.
-pub const PATTERN_INTERVALS: u32 = 2;
+/// Intervals without a new match after which a pattern is complete, those of the slowest
+/// sharer that matches: if 3 of 10 offers are lost, 2 of 1,000 patterns then miss a name. The
+/// half is for offers that come late.
+pub const PATTERN_INTERVALS: f32 = 5.5;
+/// The same in intervals of our own setting, at least: a sharer of which nothing was heard yet
+/// may be slower than all others. A pattern that may be a name waits for that as long.
+pub const PATTERN_OWN_INTERVALS: u32 = 2;
+/// The longest time for which a pattern listens, from its first match on, unless our own
+/// setting asks for more: a sharer with new files, or slow ones, for ever does not hold it up.
+pub const PATTERN_TIME_MAX: Duration = Duration::from_secs(300);
+/// The last gaps between offers of one file, whose median is the interval of a sharer: two of
+/// them may be doubled by losses, or be short, without harm.
+pub const INTERVAL_SAMPLES: usize = 5;
+/// Gaps from which on it is known: the first one may be shorter, as a new file is offered at
+/// once.
+pub const INTERVAL_SAMPLES_MIN: usize = 2;
 /// How often all sources of a file are asked again before `get` gives it up, by default: with
 /// the growing delays, for some 12 s.
 pub const RETRIES_MAX: u32 = 5;
@@ -176,14 +189,23 @@ pub const REHASH_DELAY_MIN: Duration = Duration::from_millis(20);
 /// A file changed more recently than this is not hashed yet: older kernels stamp changes with
 /// a clock of 4 to 10 ms, so two changes could carry one stamp.
 pub const SETTLED_AGE: Duration = Duration::from_millis(20);
-/// Offers of a source are forgotten after this long, or after three of our own
-/// offer intervals if that is longer.
-pub const OFFER_EXPIRY_MIN: Duration = Duration::from_secs(15);
 /// After one offer interval and its part by this, everybody has had the time to offer each
 /// file once: the clocks and loops of peers differ.
 pub const OFFER_SLACK_SHARE: u32 = 5;
-/// How many of our own offer intervals an offer lives at least.
+/// An offer expires so many intervals of its sharer after it was last heard, and not sooner
+/// than after as many of our own.
 pub const OFFER_EXPIRY_INTERVALS: u32 = 3;
+/// The shortest life of an offer.
+pub const OFFER_EXPIRY_MIN: Duration = Duration::from_secs(15);
+/// The longest life of an offer, unless our own intervals are longer: a sharer that offers
+/// rarely fills the tables no longer than this.
+pub const OFFER_EXPIRY_MAX: Duration = Duration::from_secs(300);
+/// The life of an offer whose sharer has not been heard often enough: a slower sharer's
+/// interval cannot be observed.
+pub const OFFER_EXPIRY_UNKNOWN: Duration = Duration::from_secs(60);
+/// An offer that comes from another address sooner than this is a copy, sent by another
+/// interface of its sharer.
+pub const OFFER_COPY_TIME: Duration = Duration::from_secs(5);
 /// The longest sleep of a loop.
 pub const POLL_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Pause in accepting when the process has no descriptor left.
@@ -462,6 +484,11 @@ const _: () = {
     assert!(RETRY_DELAY_MIN.as_millis() <= RETRY_DELAY_MAX.as_millis());
     assert!(PROGRESS_TIMEOUT.as_millis() <= RATE_WINDOW.as_millis());
     assert!(OFFER_INTERVAL_MIN.as_millis() <= OFFER_INTERVAL.as_millis());
+    assert!(OFFER_EXPIRY_MIN.as_millis() <= OFFER_EXPIRY_UNKNOWN.as_millis());
+    assert!(OFFER_EXPIRY_UNKNOWN.as_millis() <= OFFER_EXPIRY_MAX.as_millis());
+    assert!(OFFER_COPY_TIME.as_millis() < OFFER_EXPIRY_MIN.as_millis());
+    assert!(INTERVAL_SAMPLES_MIN <= INTERVAL_SAMPLES);
+    assert!(PATTERN_TIME_MAX.as_millis() >= OFFER_EXPIRY_UNKNOWN.as_millis());
     // A file that is observed in each scan can settle between two scans.
     assert!(REST_TIME.as_millis() < RESCAN_INTERVAL.as_millis());
     // A file whose changes may carry one time stamp has not settled.

@@ -19,9 +19,12 @@ use crate::node::NamePattern;
 use crate::wire::v0::FileName;
 
 #[derive(Debug, Args)]
-#[command(after_help = "A NAME with *, ? or [ in it is a pattern; quote it from the shell: \
-    `p2pfs get '*.iso'`. The command waits for the first offer that matches. It then listens \
-    for two more of --offer-interval, and fetches every name that matches.\n\n\
+#[command(after_help = "A NAME with *, ? or [ab] in it is a pattern; quote it from the shell: \
+    `p2pfs get '*.iso'`. The command waits for the first offer that matches, and fetches every \
+    name that matches. It listens until five intervals of the slowest sharer that matches have \
+    brought nothing new, and two of --offer-interval at least. If that is not reached within \
+    --timeout or 5 minutes, there may be more, and the exit code is 10. A file that is called \
+    like the pattern wins over it.\n\n\
     A file appears under its final name only after its SHA-256 has been verified. With `-o -` \
     it is written to stdout, also only then.")]
 #[command(mut_arg("interface", |arg| arg.help(CONNECT_FROM)))]
@@ -65,6 +68,16 @@ pub struct GetArgs {
 pub enum Wanted {
     Name(FileName),
     Matching(NamePattern),
+}
+
+impl Wanted {
+    /// Returns the name that it is, or that is written like the pattern.
+    pub fn name(&self) -> Option<FileName> {
+        match self {
+            Self::Name(name) => Some(*name),
+            Self::Matching(pattern) => pattern.name(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -115,7 +128,7 @@ impl GetArgs {
             (Output::Stdout, _) if output.json => {
                 usage("-o - cannot be used with --json; see --help")
             }
-            (Output::Stdout, [Wanted::Name(_)]) => Ok(()),
+            (Output::Stdout, [one]) if one.name().is_some() => Ok(()),
             (Output::Stdout, _) => usage("-o - takes one name and no pattern; see --help"),
             (_, names) if names.len() > JOBS_MAX => {
                 usage(&format!("more than {JOBS_MAX} names; use a pattern"))
@@ -126,11 +139,9 @@ impl GetArgs {
 }
 
 fn wanted(text: OsString) -> Result<Wanted, String> {
-    match text.to_str() {
-        Some(pattern) if NamePattern::is_pattern(pattern) => {
-            NamePattern::new(pattern).map(Wanted::Matching).map_err(str::to_owned)
-        }
-        _ => file_name(text).map(Wanted::Name).map_err(|error| error.to_string()),
+    match text.to_str().and_then(NamePattern::new) {
+        Some(pattern) => Ok(Wanted::Matching(pattern)),
+        None => file_name(text).map(Wanted::Name).map_err(|error| error.to_string()),
     }
 }
 

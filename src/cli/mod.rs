@@ -46,7 +46,8 @@ const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and it
     Exit codes: 0 every wanted file is there and verified, 1 other error, 2 usage, 3 not offered \
     in time, 4 registry or peer unreachable, 5 offered, but timed out or stalled, 6 checksum \
     wrong, 7 id or port taken at the registry, 8 write error, 9 exists and may not be replaced \
-    or emptied, 10 some files fetched and some not, 11 address in use, 129, 130 and 143 stopped \
+    or emptied, 10 some files fetched and some not, or maybe not all that match a pattern, \
+    11 address in use, 129, 130 and 143 stopped \
     by SIGHUP, SIGINT and SIGTERM.";
 
 /// Share files between the peers of a network, verified, at almost no cost.

@@ -1,9 +1,10 @@
-//! Why a job ended without the file.
+//! Why a job ended without the file, or a pattern without certainty.
 
 use std::fmt;
 
 use super::FileError;
 use crate::exit::ExitCode;
+use crate::limits::{JOBS_MAX, PATTERN_TIME_MAX};
 use crate::proto::CloseReason;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,5 +80,38 @@ impl fmt::Display for FetchError {
             Self::TooMany => "too many files are wanted already; try again when some are there",
         };
         f.write_str(words)
+    }
+}
+
+/// Why more files may match a pattern than were heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The user's time was up before enough intervals brought nothing new.
+    TimeUp,
+    /// New names were heard up to the longest time for which a search listens.
+    StillNews,
+    /// A sharer was not heard often enough to know how often it offers.
+    HeardOnce,
+    /// More names match than there may be.
+    TooMany,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minutes = PATTERN_TIME_MAX.as_secs() / 60;
+        match self {
+            Self::TimeUp => f.write_str(
+                "the time was up before all sharers were heard often enough; give a longer --timeout",
+            ),
+            Self::StillNews => {
+                write!(f, "within {minutes} minutes names did not cease to come; try again")
+            }
+            Self::HeardOnce => f.write_str(
+                "a sharer was not heard often enough to be sure; try again while it shares",
+            ),
+            Self::TooMany => {
+                write!(f, "it matches more than {JOBS_MAX} names; fetch them by narrower patterns")
+            }
+        }
     }
 }

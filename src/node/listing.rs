@@ -72,16 +72,16 @@ impl Subnet {
 
 impl ListNode {
     /// Listens until then to these networks, or to all if there is none. Forgets an offer that
-    /// is not repeated for `expiry`.
+    /// is not repeated for three intervals of its sharer, and of `own_interval`.
     pub fn new(
         until: Instant,
-        expiry: Duration,
+        own_interval: Duration,
         subnets: Vec<Subnet>,
         registry: Option<SocketAddrV4>,
     ) -> Self {
         Self {
             phase: Phase::Hear { until },
-            catalog: Catalog::new(expiry),
+            catalog: Catalog::new(own_interval),
             paths: Paths::default(),
             subnets,
             registry,
@@ -279,7 +279,7 @@ mod tests {
     fn it_lists_what_it_heard_until_its_time_and_forgets_what_is_not_repeated() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut node = ListNode::new(at(6), Duration::from_secs(15), Vec::new(), None);
+        let mut node = ListNode::new(at(6), Duration::from_secs(5), Vec::new(), None);
         let from = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         for (second, peer, text, port) in [(1, 1, "b", 1), (2, 2, "a", 2), (3, 1, "b", 3)] {
             hear(&mut node, at(second), from(port), peer, text);
@@ -294,11 +294,11 @@ mod tests {
             HeardOffer { offer, from: from(second as u16), heard_at: at(second) }
         };
         assert_eq!(node.offers(), [heard(2, "a", 2), heard(1, "b", 3)]);
-        node.listen_until(at(17));
-        node.handle_timeout(at(17));
+        node.listen_until(at(62));
+        node.handle_timeout(at(62));
         assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::AllDone)));
         assert_eq!(node.offers(), [heard(1, "b", 3)]);
-        node.handle(at(17), Input::Stop(Signal::Interrupt));
+        node.handle(at(62), Input::Stop(Signal::Interrupt));
         assert_eq!(node.poll_action(), Some(Action::Exit(Outcome::Stopped(Signal::Interrupt))));
     }
 

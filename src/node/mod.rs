@@ -76,7 +76,7 @@ use std::time::Instant;
 pub use crate::content::PathId;
 pub use asking::{Answered, AskNode};
 pub use connections::ConnectionId;
-pub use fetch_error::FetchError;
+pub use fetch_error::{Doubt, FetchError};
 pub use listing::{HeardOffer, ListNode, Subnet};
 pub use paths::Paths;
 pub use pattern::NamePattern;
@@ -256,6 +256,8 @@ pub enum Outcome {
     AllDone,
     /// Every job has ended, `failed` of them without the file.
     SomeFailed { failed: usize, done: usize, error: FetchError },
+    /// Every file that was heard of is there, `done` of them; more may match a pattern.
+    MaybeMore { done: usize, doubt: Doubt },
     /// The registry refused the registration; its words.
     Refused(crate::wire::FieldText),
     /// A signal came.

@@ -7,30 +7,40 @@ use crate::wire::v0::FileName;
 /// A pattern such as `*.iso`: `*` stands for any characters, `?` for one, `[ab]` for one
 /// of those listed. It also matches the name that is written like it.
 #[derive(Clone, Debug)]
-pub struct NamePattern(Pattern);
+pub struct NamePattern {
+    pattern: Pattern,
+    /// The name that is written like it, if that is a legal one.
+    name: Option<FileName>,
+}
 
 impl NamePattern {
-    /// Returns whether this is a pattern at all, and no name.
-    pub fn is_pattern(text: &str) -> bool {
-        text.contains(['*', '?', '['])
-    }
-
-    /// Reads a pattern.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn new(text: &str) -> Result<Self, &'static str> {
-        Pattern::new(text).map(Self).map_err(|error| error.msg)
+    /// Reads a pattern. Returns `None` for a text that is none: one with a bracket that is not
+    /// closed, for example, can only be a name.
+    pub fn new(text: &str) -> Option<Self> {
+        if !text.contains(['*', '?', '[']) {
+            return None;
+        }
+        let pattern = Pattern::new(text).ok()?;
+        Some(Self { pattern, name: FileName::new(text).ok() })
     }
 
     pub fn matches(&self, name: &FileName) -> bool {
-        let name = name.as_str();
-        self.0.as_str() == name || self.0.matches_with(name, MatchOptions::new())
+        self.is(name) || self.pattern.matches_with(name.as_str(), MatchOptions::new())
+    }
+
+    /// Returns the name that is written like it, if that is a legal one.
+    pub fn name(&self) -> Option<FileName> {
+        self.name
+    }
+
+    /// Returns whether this is the name that is written like it.
+    pub fn is(&self, name: &FileName) -> bool {
+        self.name.as_ref() == Some(name)
     }
 
     /// As it was written.
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        self.pattern.as_str()
     }
 }
 
@@ -57,7 +67,10 @@ mod tests {
         for (pattern, name) in [("*.iso", "x.ISO"), ("?", "ab"), ("[ab]", "c"), ("a*", "ba")] {
             assert!(!matches(pattern, name), "{pattern} {name}");
         }
-        assert!(NamePattern::new("[a").is_err() && NamePattern::is_pattern("[a"));
-        assert!(!NamePattern::is_pattern("{a}.txt"));
+        for name in ["{a}.txt", "[a", "a[].txt", "x [!] y", "a]"] {
+            assert!(NamePattern::new(name).is_none(), "{name}");
+        }
+        let name = |pattern: &str| NamePattern::new(pattern).unwrap().name();
+        assert_eq!((name("a[1]"), name("a[1]*")), (FileName::new("a[1]").ok(), None));
     }
 }

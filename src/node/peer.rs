@@ -23,7 +23,7 @@ use super::peers::{LinkEvent, Peers};
 use super::share::Share;
 use super::{Action, Direction, Input, Inventory, Node, Outcome, Report, Snapshot, Transfer};
 use crate::content::{FileError, OnConflict, Version};
-use crate::limits::{DOWNLOADS_MAX, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN};
+use crate::limits::{DOWNLOADS_MAX, Limits};
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::{FilePath, PeerId};
 
@@ -77,14 +77,14 @@ pub struct PeerNode {
 impl PeerNode {
     /// A peer that begins by looking for its registry.
     pub fn new(now: Instant, settings: PeerSettings) -> Self {
-        let expiry = OFFER_EXPIRY_MIN.max(settings.offer_interval * OFFER_EXPIRY_INTERVALS);
+        let own_interval = settings.offer_interval;
         // However few connections there may be, half of them are for fetching.
         let reserved = (DOWNLOADS_MAX + 1).min(settings.limits.connections_max / 2);
         // Before we are registered nobody could find us.
         let offers_at = now + settings.limits.connect_timeout;
         let mut context = Context::new(now, settings, reserved);
         let share = Share::new(&context, offers_at);
-        let mut peers = Peers::new(expiry);
+        let mut peers = Peers::new(own_interval);
         // One connection is for the registry.
         let fetch = Fetch::new(&mut context, reserved.saturating_sub(1).max(1));
         peers.link.dial(&mut context);
@@ -96,7 +96,7 @@ impl PeerNode {
         if let Some((path, source)) = peers.on_datagram(context, from, bytes) {
             peers.arm_expiry(context, share.offers_something(context));
             fetch.on_offer(context, peers, path, source);
-            fetch.match_path(context, peers, share, path);
+            fetch.match_path(context, peers, share, (path, source));
         }
     }
 
@@ -248,7 +248,7 @@ impl PeerNode {
                     self.expire_offers();
                 }
             }
-            Wake::Fetch(wake) => fetch.on_wake(context, peers, wake),
+            Wake::Fetch(wake) => fetch.on_wake(context, peers, share, wake),
         }
     }
 

@@ -11,7 +11,7 @@ use super::doctor::Finding;
 use super::{FetchError, Paths};
 use crate::content::{Digest, FileError, PathId};
 use crate::count::Count;
-use crate::limits::{PROBE_TIMEOUT, SHARED_FILES_MAX};
+use crate::limits::{JOBS_MAX, PROBE_TIMEOUT, SHARED_FILES_MAX};
 use crate::proto::CloseReason;
 use crate::proto::control::{Fetched, News};
 use crate::wire::{FieldText, FilePath, Malformed, PeerId, Shown};
@@ -68,6 +68,8 @@ pub enum Report {
     FetchFailed { path: PathId, error: FetchError, is_all: bool },
     /// Nothing that matches was offered in time.
     NothingMatched { pattern: String },
+    /// More names match than there may be jobs.
+    TooManyMatch { pattern: String },
     /// Someone began to fetch a file from us.
     UploadStarted { path: PathId, to: SocketAddrV4, size_bytes: u64 },
     /// A file was sent whole.
@@ -152,6 +154,7 @@ impl Report {
             | Self::FileRefused { .. }
             | Self::FolderLost
             | Self::LookupsFailed { .. }
+            | Self::TooManyMatch { .. }
             | Self::ReadFailed { .. } => Level::Warn,
             // Removed by its owner, who knows.
             Self::FileLost { error: FileError::Missing, .. } => Level::Info,
@@ -241,6 +244,10 @@ impl fmt::Display for ShownReport<'_> {
             }
             Report::NothingMatched { pattern } => {
                 write!(f, "nobody offered anything that matches {}", Shown(pattern))
+            }
+            Report::TooManyMatch { pattern } => {
+                write!(f, "more than {JOBS_MAX} names match {}: ", Shown(pattern))?;
+                f.write_str("the others are left out; fetch them by narrower patterns")
             }
             Report::ConnectionClosed { from, reason } => {
                 write!(f, "closed the connection from {from}: {reason}")

@@ -75,7 +75,10 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let files = Some(Files::new(folder, None));
     let ui = Ui::new("get".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
-    let (names, patterns) = sorted(&args.names);
+    let (names, patterns) = match &args.output {
+        Output::Stdout => (args.names.iter().filter_map(Wanted::name).collect(), Vec::new()),
+        Output::Folder(_) => sorted(&args.names),
+    };
     let mut begin = found;
     // Before the names: with the last of them the program would end.
     begin.extend([Input::WantMatching(&patterns), Input::Want(&names)]);

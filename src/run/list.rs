@@ -13,7 +13,7 @@ use super::network::{self, Place};
 use super::{loop_failed, not_printed, print, result_of};
 use crate::cli::{ListArgs, OutputArgs};
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, PROGRESS_TIMEOUT, WATCH_INTERVAL};
+use crate::limits::{PROGRESS_TIMEOUT, WATCH_INTERVAL};
 use crate::node::{HeardOffer, ListNode, Outcome};
 use crate::reactor::{Reactor, Signals};
 use crate::ui::{Event, Ui};
@@ -34,9 +34,9 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
     let place = Place::new(network::named(&args.interface)?, &args.offers);
     let offers = place.hear_offers()?;
-    let expiry = OFFER_EXPIRY_MIN.max(args.offers.offer_interval * OFFER_EXPIRY_INTERVALS);
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait() };
-    let node = ListNode::new(Instant::now() + wait, expiry, place.subnets(), registry);
+    let node =
+        ListNode::new(Instant::now() + wait, args.offers.offer_interval, place.subnets(), registry);
     let sockets = place.sockets(PROGRESS_TIMEOUT, None, Some(offers));
     let ui = Ui::new("list".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;

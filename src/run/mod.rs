@@ -125,6 +125,10 @@ fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure> {
                 format_args!("{failed} of {} could not be fetched", Count(failed + done, "file"));
             Err(Failure::new(code, format_args!("{what}; the last one: {error}")))
         }
+        Outcome::MaybeMore { done, doubt } => {
+            let code = if done > 0 { ExitCode::SomeDone } else { ExitCode::NotOffered };
+            Err(Failure::new(code, format_args!("there may be more that matches: {doubt}")))
+        }
         Outcome::Refused(text) => Err(Failure::new(
             ExitCode::Refused,
             format_args!(

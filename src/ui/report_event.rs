@@ -91,6 +91,7 @@ impl Event {
             | Report::ConnectionRefused { .. }
             | Report::ReadFailed { .. }
             | Report::LookupsFailed { .. }
+            | Report::TooManyMatch { .. }
             | Report::EntryRefused { .. } => return None,
         })
     }

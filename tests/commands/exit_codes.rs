@@ -12,7 +12,6 @@ fn bad_input_is_2() {
     for (arguments, named) in [
         (&["get"][..], "NAME"),
         (&["get", "../x"], "../x"),
-        (&["get", "[a"], "[a"),
         (&["get", "a", "-o", "missing"], "missing"),
         (&["get", "a", "--timeout", "soon"], "soon"),
         (&["get", "a", "--on-conflict", "ask"], "ask"),

@@ -67,6 +67,23 @@ fn what_matches_a_pattern_is_fetched_and_nothing_else() {
 }
 
 #[test]
+fn what_looks_like_a_pattern_may_be_a_name() {
+    let world = World::new();
+    let names = ["notes [draft.txt", "photo[].jpg", "x [!] y.txt", "a]b.txt", "r[z-a].txt"];
+    let files = names.map(|name| (name, name.as_bytes()));
+    let _share = world.share("mine", &[&files[..], &[("a1", b"1"), ("a[1]", b"2")]].concat());
+    for name in names {
+        world.get(&[name]).ends_with(0);
+        assert_eq!(world.got()[name], name.as_bytes());
+    }
+    world.get(&["a[1]"]).ends_with(0);
+    assert!(!world.got().contains_key("a1"), "the name wins over the pattern");
+    assert_eq!(world.got().len(), names.len() + 1);
+    let get = world.command(&["get", "a[1]", "-o", "-"]).start();
+    assert_eq!((get.await_exit_code(), get.stdout()), (0, vec!["2".to_owned()]));
+}
+
+#[test]
 fn a_pattern_that_matches_only_what_is_wanted_by_name_too_ends() {
     let world = World::new();
     let _share = world.share("mine", &[("a.iso", b"a")]);

@@ -37,6 +37,7 @@ mod disk;
 mod faults;
 mod host;
 mod liar;
+mod listening;
 mod network;
 mod outages;
 mod outside;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use p2pfs::limits::{
-    HEAD_TIMEOUT, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MIN, RATE_BYTES_PER_SECOND_MIN,
+    HEAD_TIMEOUT, Limits, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MAX, RATE_BYTES_PER_SECOND_MIN,
     RATE_WINDOW, RETRY_DELAY_MAX,
 };
 
@@ -48,7 +48,7 @@ impl Clock {
     /// Offers from before this moment are forgotten. Old ones are looked for when new
     /// ones go out.
     pub(crate) fn memory_begins_us(&self, offer_interval: Duration) -> u64 {
-        let expiry = OFFER_EXPIRY_MIN.max(offer_interval * OFFER_EXPIRY_INTERVALS);
+        let expiry = OFFER_EXPIRY_MAX.max(offer_interval * OFFER_EXPIRY_INTERVALS);
         let memory_us = (expiry + offer_interval + LATE).as_micros() as u64;
         // After a freeze the old ones are still to be looked for.
         if self.now_us < self.awake_since_us + memory_us { 0 } else { self.now_us - memory_us }

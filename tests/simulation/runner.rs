@@ -395,6 +395,7 @@ impl Host {
                 assert_eq!(*failed, process.ledger.failed.len(), "wrong count of failed wishes");
                 assert_eq!(failed + done, process.ledger.wishes.len(), "wrong count of wishes");
             }
+            Outcome::MaybeMore { .. } => panic!("doubts, though it has no pattern"),
             Outcome::Refused(_) => assert!(!process.ledger.was_registered, "gives up too early"),
             Outcome::Stopped(_) => {}
         }

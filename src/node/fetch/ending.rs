@@ -5,7 +5,8 @@ use super::job::{Job, State};
 use super::{Fetch, JobId, PeerWake, Wake};
 use crate::node::peer::Context;
 use crate::node::peers::Peers;
-use crate::node::{FetchError, Outcome, PathId, Report};
+use crate::node::share::Share;
+use crate::node::{Doubt, FetchError, Outcome, PathId, Report};
 use crate::proto::CloseReason;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,6 +16,8 @@ pub(super) struct Tally {
     /// Patterns that no name ever matched.
     unmatched: usize,
     pub(super) error: Option<FetchError>,
+    /// Why a pattern may match more than was heard of.
+    pub(super) doubt: Option<Doubt>,
 }
 
 impl Fetch {
@@ -27,7 +30,8 @@ impl Fetch {
     }
 
     pub(super) fn report_failed(&self, ctx: &mut Context, path: PathId, error: FetchError) {
-        let is_one = self.jobs.len() == 1 && self.searches.is_empty() && self.tally.unmatched == 0;
+        let is_one =
+            self.jobs.len() == 1 && self.searches.open.is_empty() && self.tally.unmatched == 0;
         let is_all = is_one && ctx.guest().is_some();
         ctx.report(Report::FetchFailed { path, error, is_all });
     }
@@ -38,13 +42,14 @@ impl Fetch {
 
     /// Ends the program if it is to end with the last job, and that has ended.
     pub(crate) fn end_if_done(&self, ctx: &mut Context) {
-        if !ctx.settings.exit_when_done || self.open() > 0 || !self.searches.is_empty() {
+        if !ctx.settings.exit_when_done || self.open() > 0 || !self.searches.open.is_empty() {
             return;
         }
-        let Tally { done, failed, unmatched, error } = self.tally;
+        let Tally { done, failed, unmatched, error, doubt } = self.tally;
         let failed = failed + unmatched;
-        ctx.end(match error {
-            Some(error) if failed > 0 => Outcome::SomeFailed { failed, done, error },
+        ctx.end(match (error, doubt) {
+            (Some(error), _) if failed > 0 => Outcome::SomeFailed { failed, done, error },
+            (_, Some(doubt)) => Outcome::MaybeMore { done, doubt },
             _ => Outcome::AllDone,
         });
     }
@@ -58,14 +63,16 @@ impl Fetch {
 
     /// A guest's time is up: no more files will come. One that is synced, or compared, is
     /// there.
-    pub(super) fn give_all_up(&mut self, ctx: &mut Context, peers: &mut Peers) {
-        for search in std::mem::take(&mut self.searches) {
-            if search.ends_at.is_none() {
-                let pattern = search.pattern.as_str().to_owned();
-                ctx.report(Report::NothingMatched { pattern });
-                self.tally.unmatched += 1;
-                self.tally.error = Some(why_nothing(peers));
-            }
+    pub(super) fn give_all_up(&mut self, ctx: &mut Context, peers: &mut Peers, share: &Share) {
+        let (unmatched, held) = self.cut_searches_short();
+        for pattern in unmatched {
+            ctx.report(Report::NothingMatched { pattern: pattern.as_str().to_owned() });
+            self.tally.unmatched += 1;
+            self.tally.error = Some(why_nothing(peers));
+        }
+        for name in held {
+            let path = ctx.paths.intern_name(name);
+            self.want_one(ctx, peers, share, path);
         }
         let gives_up = |job: &Job| !job.state.is_end() && !job.state.is_arrived();
         let open = self.jobs.iter().filter(|(_, job)| gives_up(job));

@@ -32,7 +32,7 @@ use std::time::Instant;
 use self::ending::Tally;
 pub(super) use self::job::JobId;
 use self::job::{Job, State};
-use self::searches::Search;
+use self::searches::Searches;
 use super::peer::{Context, Wake as PeerWake};
 use super::peers::Peers;
 use super::share::Share;
@@ -52,7 +52,7 @@ pub(super) struct Fetch {
     by_path: BTreeMap<PathId, JobId>,
     next_job: u64,
     /// Patterns that names are held against as they are heard of.
-    searches: Vec<Search>,
+    searches: Searches,
     tally: Tally,
     /// Jobs that take up a source: at most `downloads_max`.
     active: BTreeMap<JobId, PeerId>,
@@ -93,7 +93,7 @@ impl Fetch {
             jobs: BTreeMap::new(),
             by_path: BTreeMap::new(),
             next_job: 0,
-            searches: Vec::new(),
+            searches: Searches::default(),
             tally: Tally::default(),
             active: BTreeMap::new(),
             arrived: BTreeSet::new(),
@@ -105,13 +105,19 @@ impl Fetch {
         }
     }
 
-    pub(super) fn on_wake(&mut self, ctx: &mut Context, peers: &mut Peers, wake: Wake) {
+    pub(super) fn on_wake(
+        &mut self,
+        ctx: &mut Context,
+        peers: &mut Peers,
+        share: &Share,
+        wake: Wake,
+    ) {
         match wake {
             Wake::Retry(job) => self.on_retry(ctx, peers, job),
             Wake::Compare(job) => self.compare(ctx, job),
-            Wake::Searches => self.end_searches(ctx),
+            Wake::Searches => self.look_at_searches(ctx, peers, share),
             Wake::HeardAll => self.tell_not_offered(ctx),
-            Wake::GiveUp => self.give_all_up(ctx, peers),
+            Wake::GiveUp => self.give_all_up(ctx, peers, share),
         }
     }
 

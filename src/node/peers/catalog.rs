@@ -12,9 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use super::interval::Interval;
 use crate::content::PathId;
 use crate::limits::{
-    EVICTION_TRIES, KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, KNOWN_PEERS_MAX, SOURCES_PER_NAME_MAX,
+    EVICTION_TRIES, KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, KNOWN_PEERS_MAX, OFFER_COPY_TIME,
+    OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MAX, OFFER_EXPIRY_MIN, OFFER_EXPIRY_UNKNOWN,
+    SOURCES_PER_NAME_MAX,
 };
 use crate::node::HeardOffer;
 use crate::node::paths::Paths;
@@ -23,12 +26,13 @@ use crate::wire::v0::{FileName, Offer};
 
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    expiry: Duration,
+    /// How long an offer lives at least.
+    life_min: Duration,
     offers: BTreeMap<(PathId, PeerId), Heard>,
     paths: BTreeMap<PathId, usize>,
     peers: BTreeMap<PeerId, Peer>,
-    /// Every offer once, by a time when it was heard that need not be the last: one that
-    /// was repeated is put back when its turn comes.
+    /// Every offer once, by a time when it was heard, or looked at, that need not be the last:
+    /// one that lives on is put back when its turn comes.
     queue: BTreeSet<Queued>,
 }
 
@@ -66,13 +70,15 @@ struct Peer {
     has_served: bool,
     /// Failed downloads since the last good one.
     failures: u32,
+    interval: Interval,
 }
 
 impl Catalog {
-    /// Returns a catalog that remembers each offer for `expiry` after it was last heard.
-    pub(crate) fn new(expiry: Duration) -> Self {
+    /// Returns a catalog that remembers each offer for three intervals of its sharer, and of
+    /// `own_interval`, after it was last heard.
+    pub(crate) fn new(own_interval: Duration) -> Self {
         Self {
-            expiry,
+            life_min: OFFER_EXPIRY_MIN.max(own_interval * OFFER_EXPIRY_INTERVALS),
             offers: BTreeMap::new(),
             paths: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -89,7 +95,14 @@ impl Catalog {
         (peer, path): (PeerId, PathId),
     ) -> Hearing {
         if let Some(heard) = self.offers.get_mut(&(path, peer)) {
-            (heard.from, heard.heard_at) = (from, now);
+            let gap = now.saturating_duration_since(heard.heard_at);
+            let is_same = from.ip() == heard.from.ip();
+            if is_same && let Some(peer) = self.peers.get_mut(&peer) {
+                peer.interval.note(now, gap);
+            }
+            if is_same || gap >= OFFER_COPY_TIME {
+                (heard.from, heard.heard_at) = (from, now);
+            }
             return Hearing::Repeated;
         }
         if !self.make_room(paths, peer, path) || !self.make_room_among_sources(paths, path) {
@@ -181,18 +194,40 @@ impl Catalog {
         Gone { peer, path, is_last }
     }
 
+    /// Returns when to look for offers that have expired.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        self.queue.first().map(|&(at, ..)| at + self.expiry)
+        self.queue.first().map(|&(at, ..)| at + self.life_min)
+    }
+
+    /// Returns how often a peer offers each of its files, once that is known.
+    pub(crate) fn interval(&self, peer: PeerId) -> Option<Duration> {
+        self.peers.get(&peer)?.interval.observed()
+    }
+
+    /// Returns how long an offer lives whose sharer offers so often.
+    pub(crate) fn life(&self, interval: Option<Duration>) -> Duration {
+        let life = interval.map_or(OFFER_EXPIRY_UNKNOWN, |interval| {
+            (interval * OFFER_EXPIRY_INTERVALS).clamp(OFFER_EXPIRY_MIN, OFFER_EXPIRY_MAX)
+        });
+        life.max(self.life_min)
     }
 
     /// Forgets the offers that were not repeated in time, and returns them.
     pub(crate) fn expire(&mut self, paths: &mut Paths, now: Instant) -> Vec<Gone> {
         let mut gone = Vec::new();
         while let Some(&queued) = self.queue.first()
-            && now >= queued.0 + self.expiry
+            && now >= queued.0 + self.life_min
         {
-            if !self.put_back(queued) {
-                gone.push(self.forget(paths, queued));
+            let (_, path, peer) = queued;
+            let life = self.life(self.interval(peer));
+            match self.offers.get_mut(&(path, peer)) {
+                Some(heard) if now < heard.heard_at + life => {
+                    // Never in the future: a long life is no rank among those to be evicted.
+                    heard.queued_at = now.min(heard.heard_at + (life - self.life_min));
+                    self.queue.remove(&queued);
+                    self.queue.insert((heard.queued_at, path, peer));
+                }
+                _ => gone.push(self.forget(paths, queued)),
             }
         }
         gone
@@ -227,6 +262,11 @@ impl Catalog {
 
     pub(crate) fn paths(&self) -> impl Iterator<Item = PathId> + use<'_> {
         self.paths.keys().copied()
+    }
+
+    /// Returns every offer: the path, and the peer.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (PathId, PeerId)> + use<'_> {
+        self.offers.keys().copied()
     }
 
     /// Returns the first `offers_max` offers, in order of the paths and then of the peers.
@@ -273,7 +313,7 @@ impl Catalog {
 mod tests {
     use super::*;
 
-    const EXPIRY: Duration = Duration::from_secs(15);
+    const OWN_INTERVAL: Duration = Duration::from_secs(5);
     const FROM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
 
     /// A catalog, and the paths that it knows.
@@ -284,7 +324,7 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            Self { catalog: Catalog::new(EXPIRY), paths: Paths::default() }
+            Self { catalog: Catalog::new(OWN_INTERVAL), paths: Paths::default() }
         }
 
         fn hear(&mut self, now: Instant, peer: u32, name: &str) -> Hearing {
@@ -354,24 +394,52 @@ mod tests {
         assert_eq!(catalog.hear(at(0), 1, "a"), Hearing::New);
         assert_eq!(catalog.hear(at(1), 2, "a"), Hearing::New);
         assert_eq!(catalog.hear(at(9), 1, "a"), Hearing::Repeated);
-        assert_eq!(catalog.expire(at(16)), [gone(2, "a", true)]);
+        assert_eq!(catalog.expire(at(60)), []);
+        assert_eq!(catalog.expire(at(61)), [gone(2, "a", true)]);
         assert_eq!(catalog.sources("a"), [1]);
-        assert_eq!(catalog.catalog.next_expiry(), Some(at(24)));
+        assert_eq!(catalog.catalog.next_expiry(), Some(at(69)));
         // Heard later but known longer: each goes when its own time has come.
-        catalog.hear(at(17), 3, "a");
-        catalog.hear(at(18), 4, "a");
-        catalog.hear(at(19), 3, "a");
-        catalog.hear(at(23), 4, "a");
-        assert_eq!(catalog.expire(at(24)), [gone(1, "a", true)]);
-        assert_eq!(catalog.expire(at(33)), []);
-        catalog.hear(at(33), 5, "a");
-        catalog.hear(at(40), 5, "b");
-        assert_eq!(catalog.expire(at(34)), [gone(3, "a", true)]);
-        assert_eq!(catalog.expire(at(38)), [gone(4, "a", true)]);
-        assert_eq!(catalog.expire(at(48)), [gone(5, "a", false)]);
-        assert_eq!(catalog.expire(at(55)), [gone(5, "b", true)]);
+        catalog.hear(at(62), 3, "a");
+        catalog.hear(at(63), 4, "a");
+        catalog.hear(at(64), 3, "a");
+        assert_eq!(catalog.expire(at(69)), [gone(1, "a", true)]);
+        catalog.hear(at(70), 5, "a");
+        catalog.hear(at(80), 5, "b");
+        assert_eq!(catalog.expire(at(122)), []);
+        assert_eq!(catalog.expire(at(123)), [gone(4, "a", true)]);
+        assert_eq!(catalog.expire(at(124)), [gone(3, "a", true)]);
+        assert_eq!(catalog.expire(at(130)), [gone(5, "a", false)]);
+        assert_eq!(catalog.expire(at(140)), [gone(5, "b", true)]);
         check(&catalog);
         assert_eq!((catalog.catalog.offers.len(), catalog.catalog.next_expiry()), (0, None));
+    }
+
+    #[test]
+    fn an_offer_lives_for_three_intervals_of_its_sharer_within_bounds() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        // How often it is heard, and for how long it lives after that.
+        for (interval, life) in [(1, 15), (5, 15), (20, 60), (30, 90), (99, 297), (200, 300)] {
+            let mut scene = Scene::new();
+            for round in 0..4 {
+                scene.hear(at(round * interval), 1, "a");
+                // A copy by another interface, which shows no interval.
+                let path = scene.paths.find("a").unwrap();
+                let (other, now) =
+                    (SocketAddrV4::new([10, 0, 0, 1].into(), 1), at(round * interval));
+                let copy_at = now + Duration::from_millis(200);
+                scene.catalog.hear(&mut scene.paths, copy_at, other, (PeerId(1), path));
+            }
+            let last = 3 * interval;
+            let mut now = at(last);
+            while let Some(due) = scene.catalog.next_expiry().filter(|due| *due < at(last + life)) {
+                now = due.max(now + Duration::from_millis(1));
+                assert_eq!(scene.expire(now), [], "{interval}");
+            }
+            assert_eq!(scene.catalog.next_expiry(), Some(at(last + life)), "{interval}");
+            assert_eq!(scene.expire(at(last + life)), [gone(1, "a", true)]);
+            check(&scene);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! have, nor what we want.
 
 mod catalog;
+mod interval;
 mod registry_link;
 
 use std::net::SocketAddrV4;
@@ -34,9 +35,9 @@ pub(crate) enum LinkEvent {
 }
 
 impl Peers {
-    /// Knows nobody; offers are forgotten `expiry` after they were last heard.
-    pub(super) fn new(expiry: Duration) -> Self {
-        Self { catalog: Catalog::new(expiry), link: RegistryLink::new() }
+    /// Knows nobody.
+    pub(super) fn new(own_interval: Duration) -> Self {
+        Self { catalog: Catalog::new(own_interval), link: RegistryLink::new() }
     }
 
     /// A datagram came to the offer port. Returns what is offered, and by whom, unless it
