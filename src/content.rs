@@ -10,6 +10,8 @@ use std::io;
 
 pub use blocks::{BlockSet, Content, ContentId};
 
+use crate::count::Bytes;
+
 /// A path that a node knows, by a small number. An id is never used for another path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PathId {
@@ -138,14 +140,28 @@ pub enum FileError {
     Exists,
     /// A folder does, which is never replaced by a file.
     Folder,
-    /// Less than the reserve would be free on the disk.
-    Full,
-    /// The disk or a quota is full, or the file system takes no file so large.
+    /// Less than the reserve would be free on the disk, or it or a quota is full.
+    Full(Room),
+    /// The same where nothing more is known, or the file system takes no file so large.
     NoRoom(FailedCall),
     /// This system is out of descriptors or memory for the moment.
     Shortage(FailedCall),
     /// The system refused a call for another reason.
     Io(FailedCall),
+}
+
+/// How much room there was in a folder for a file that did not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The folder, escaped: a program writes to few, for as long as it runs.
+    pub folder: &'static str,
+    pub free_bytes: u64,
+    /// What is to stay free.
+    pub kept_bytes: u64,
+    /// How large the file would have become with its next piece.
+    pub needed_bytes: u64,
+    /// The call that found no room; `None` if what is to stay free was met.
+    pub failed: Option<FailedCall>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +174,7 @@ pub struct FailedCall {
 impl FileError {
     /// Returns whether there is no room for a file, or for one so large.
     pub fn is_full(self) -> bool {
-        matches!(self, Self::Full | Self::NoRoom(_))
+        matches!(self, Self::Full(_) | Self::NoRoom(_))
     }
 }
 
@@ -171,8 +187,21 @@ impl fmt::Display for FileError {
             Self::Folder => f.write_str(
                 "a folder stands under that name; move it away, or fetch to another place",
             ),
-            Self::Full => f.write_str("the disk is full, but for what --disk-reserve keeps free"),
+            Self::Full(room) => room.fmt(f),
             Self::NoRoom(failed) | Self::Shortage(failed) | Self::Io(failed) => failed.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { folder, failed, .. } = self;
+        let [free, kept, needed] = [self.free_bytes, self.kept_bytes, self.needed_bytes].map(Bytes);
+        write!(f, "the disk is full: {free} are free in {folder}, {kept} are kept free, and ")?;
+        write!(f, "{needed} were needed; make room")?;
+        match failed {
+            Some(failed) => write!(f, ": {failed}"),
+            None => f.write_str(", or lower --disk-reserve"),
         }
     }
 }

@@ -314,10 +314,17 @@ pub const RENAME_TRIES_MAX: u32 = 1000;
 
 /// Data written to a folder before the free space is checked again.
 pub const SPACE_CHECK_BYTES: u64 = 1024 * 1024;
-/// Disk space left free, at least.
+/// Disk space left free: the whole divided by this, within the bounds that follow.
+pub const DISK_RESERVE_PART: u64 = 100;
+/// At least so much, so that the system and other programs go on.
 pub const DISK_RESERVE_BYTES_MIN: u64 = 64 * 1024 * 1024;
-/// Disk space left free: the whole divided by this, if that is more.
-pub const DISK_RESERVE_SHARE: u64 = 100;
+/// At most so much: they need no more of a large disk.
+pub const DISK_RESERVE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Of a small file system never more than the whole divided by this.
+pub const DISK_RESERVE_PART_MAX: u64 = 2;
+/// Zeros in a row that are not written but left as a hole: less would cut files into many
+/// pieces to save little.
+pub const HOLE_BYTES_MIN: usize = 64 * 1024;
 
 /// What is read of the file with the digests of a folder: as many records of 96 bytes as
 /// there may be files, twice.
@@ -494,6 +501,10 @@ const _: () = {
     // A file whose changes may carry one time stamp has not settled.
     assert!(SETTLED_AGE.as_millis() < REST_TIME.as_millis());
     assert!(CONTROL_WISHES_MAX < JOBS_MAX);
+    assert!(DISK_RESERVE_BYTES_MIN <= DISK_RESERVE_BYTES_MAX);
+    assert!(DISK_RESERVE_PART_MAX < DISK_RESERVE_PART);
+    // Several runs that are long enough show in what one write brings.
+    assert!(HOLE_BYTES_MIN < CHUNK_BYTES as usize);
     assert!(CONTROL_REASON_BYTES_MAX <= u16::MAX as usize);
     assert!(JSON_TEXT_BYTES_MAX * 2 + 1024 < STDOUT_LINE_BYTES_MAX);
 };

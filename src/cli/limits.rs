@@ -41,7 +41,7 @@ pub struct WriteArgs {
     /// Fetch no file larger than this, such as 500M or 4GiB.
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     max_file_size: Option<u64>,
-    /// Keep this much of the disk free [default: the larger of 64 MiB and 1 %].
+    /// Keep this much of the disk free [default: 1 %, but 64 MiB to 1 GiB and at most half].
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     pub disk_reserve: Option<u64>,
 }

@@ -26,12 +26,13 @@ pub(super) fn commit(
     mut partials: Vec<Partial>,
     sync: bool,
 ) -> Vec<Result<(FileName, Version), FileError>> {
-    if sync {
-        partials.iter_mut().for_each(Partial::begin_sync);
-    }
+    let finished: Vec<_> =
+        partials.iter_mut().map(|partial| partial.finish_writing(sync)).collect();
     let named: Vec<_> = partials
         .into_iter()
-        .map(|mut partial| {
+        .zip(finished)
+        .map(|(mut partial, finished)| {
+            finished?;
             if sync {
                 partial.sync()?;
             }

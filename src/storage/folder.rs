@@ -11,10 +11,9 @@ use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::commit::commit;
-use super::partial::{self, Partial};
+use super::partial::{self, Partial, Target};
 use super::simulated::MARK;
 use super::source::Source;
-use super::space::Space;
 use super::system;
 use crate::content::{FileError, OnConflict, Version};
 use crate::limits::SHARED_FILES_MAX;
@@ -28,7 +27,7 @@ pub struct SharedFolder {
     descriptor: Rc<OwnedFd>,
     settings: WriteSettings,
     // Shared with the partial files.
-    space: Rc<Space>,
+    target: Rc<Target>,
     /// The one file that is written, in the place of any in the folder.
     unnamed: Option<File>,
 }
@@ -90,19 +89,22 @@ impl SharedFolder {
                 partial::remove_if_dead(&descriptor, entry.file_name());
             }
         }
-        Ok(Self::new(descriptor))
+        Ok(Self::new(path, descriptor))
     }
 
     /// Opens a folder into which nothing is to be written; leaves all in it as it is.
     pub fn open_to_share(path: &Path) -> io::Result<Self> {
-        open_folder(path).map(Self::new)
+        Ok(Self::new(path, open_folder(path)?))
     }
 
-    fn new(descriptor: OwnedFd) -> Self {
+    fn new(path: &Path, descriptor: OwnedFd) -> Self {
         let (sync, on_conflict) = (true, OnConflict::Refuse);
         let settings = WriteSettings { sync, disk_reserve_bytes: None, on_conflict };
-        let (descriptor, space) = (Rc::new(descriptor), Rc::new(Space::default()));
-        Self { descriptor, settings, space, unnamed: None }
+        let descriptor = Rc::new(descriptor);
+        // For errors, which are copied: a program has few folders, for as long as it runs.
+        let shown = Shown(path.to_string_lossy()).to_string().leak();
+        let target = Rc::new(Target::new(Rc::clone(&descriptor), shown));
+        Self { descriptor, settings, target, unnamed: None }
     }
 
     /// A folder into which a file is fetched without ever having a name there: it goes with
@@ -186,10 +188,9 @@ impl SharedFolder {
     /// Creates a partial file that is to get this name. `Exists` if anything stands
     /// there already, be it a link to nowhere, and it is not to be fetched then.
     pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
-        let (folder, space) = (Rc::clone(&self.descriptor), Rc::clone(&self.space));
         match &self.unnamed {
-            Some(file) => Partial::unnamed(folder, file, *name, space, self.settings),
-            None => Partial::create(folder, *name, space, self.settings),
+            Some(file) => Partial::unnamed(&self.target, file, *name, self.settings),
+            None => Partial::create(&self.target, *name, self.settings),
         }
     }
 

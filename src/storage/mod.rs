@@ -29,6 +29,8 @@ mod commit;
 mod digest_cache;
 mod folder;
 mod hashing;
+mod holes;
+mod naming;
 mod partial;
 mod read_ahead;
 mod replace;

@@ -8,21 +8,26 @@
 //!
 //! The lock tells other processes that the owner lives: it goes with the
 //! process, however that ends, and the next one to open the folder removes
-//! partial files that nobody has locked.
+//! partial files that nobody has locked. On a file system without locks nobody knows who
+//! lives, and partial files of others stay.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::fs::File;
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{Advice, AtFlags, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Gid, Uid};
 
 use super::folder::WriteSettings;
+use super::holes::data_in;
+use super::naming::{Naming, rename_new, rename_over};
 use super::space::Space;
 use super::system::{self, persist, refused};
 use crate::content::{FileError, OnConflict, Version};
@@ -32,18 +37,34 @@ use crate::wire::v0::FileName;
 const PREFIX: &[u8] = b".p2pfs-";
 const SUFFIX: &[u8] = b".partial";
 
+/// Read, write and execute, for each of owner, group and others.
+const PERMISSIONS: u32 = 0o777;
+
 /// A file that is coming in, under a temporary name. It is removed when dropped,
 /// unless it was committed.
 #[derive(Debug)]
 pub struct Partial {
-    folder: Rc<OwnedFd>,
+    target: Rc<Target>,
     file: File,
     final_name: FileName,
     /// Where it stands now and is removed from when dropped; `None` once it is to stay.
     stands_as: Option<String>,
+    /// How large it is, with zeros that were left out at its end.
+    len_bytes: u64,
+    /// Where zeros that were last left out end.
+    hole_end: u64,
     write_back: WriteBack,
-    space: Rc<Space>,
     settings: WriteSettings,
+}
+
+/// The folder that files come into, and what they share.
+#[derive(Debug)]
+pub(super) struct Target {
+    folder: Rc<OwnedFd>,
+    space: Space,
+    naming: Cell<Naming>,
+    /// Whether it was tried how a file takes a name here.
+    is_tried: Cell<bool>,
 }
 
 /// How much was written since the kernel was last told to write back.
@@ -52,91 +73,168 @@ struct WriteBack {
     waiting: Range<u64>,
 }
 
+impl Target {
+    /// Nothing came yet into this folder, of which users are told as `shown`.
+    pub(super) fn new(folder: Rc<OwnedFd>, shown: &'static str) -> Self {
+        let (space, naming) = (Space::new(shown), Cell::default());
+        Self { folder, space, naming, is_tried: Cell::new(false) }
+    }
+}
+
 impl Partial {
     pub(super) fn create(
-        folder: Rc<OwnedFd>,
+        target: &Rc<Target>,
         final_name: FileName,
-        space: Rc<Space>,
         settings: WriteSettings,
     ) -> Result<Self, FileError> {
-        space.check(&folder, 0, settings.disk_reserve_bytes)?;
+        let reserve_bytes = settings.disk_reserve_bytes;
+        target.space.check(&target.folder, 0, 0, reserve_bytes)?;
         // What can be known to end in vain does not begin.
         let is_refused = matches!(settings.on_conflict, OnConflict::Refuse | OnConflict::Skip);
+        let mut mode = Mode::from_raw_mode(0o666);
         if settings.on_conflict != OnConflict::Rename {
-            match system::stat_name(&folder, final_name.as_str()) {
+            match system::stat_name(&target.folder, final_name.as_str()) {
                 Err(Errno::NOENT) => {}
                 Ok(there) if system::is_folder(&there) => return Err(FileError::Folder),
                 Ok(_) if is_refused => return Err(FileError::Exists),
+                // Nobody else reads it before it has the permissions of that one.
+                Ok(there) if settings.on_conflict == OnConflict::Replace => {
+                    if system::is_regular(&there) {
+                        mode = Mode::RUSR | Mode::WUSR;
+                    }
+                }
                 Ok(_) => {}
                 Err(errno) => return Err(refused("stat")(errno)),
             }
         }
         for _ in 0..PARTIAL_NAME_TRIES_MAX {
             let name = next_name();
-            let file = match system::create_new(&folder, name.as_str()) {
+            let file = match system::create_new(&target.folder, name.as_str(), mode) {
                 Ok(file) => file,
-                Err(Errno::EXIST) => continue,
-                Err(errno) => return Err(refused("open")(errno)),
+                Err(Errno::EXIST) => {
+                    // Another program has the same number: one in another container, or one
+                    // of another day.
+                    COUNTER.store(fastrand::u64(..), Ordering::Relaxed);
+                    continue;
+                }
+                Err(errno) => {
+                    let error = refused("open")(errno);
+                    return Err(target.space.explain(error, &target.folder, 0, reserve_bytes));
+                }
             };
             // From here on, dropping it removes it.
-            let partial = Self {
-                folder: Rc::clone(&folder),
+            let mut partial = Self {
+                target: Rc::clone(target),
                 file,
                 final_name,
                 stands_as: Some(name),
+                len_bytes: 0,
+                hole_end: 0,
                 write_back: WriteBack::default(),
-                space: Rc::clone(&space),
                 settings,
             };
             // A process that starts right now may find the file before it is locked, take
             // it for a dead one's, and have it locked or removed by now.
             match system::lock(&partial.file) {
-                Ok(()) if system::stat_file(&partial.file)?.st_nlink > 0 => return Ok(partial),
-                Ok(()) | Err(Errno::WOULDBLOCK) => {}
+                Ok(()) if system::stat_file(&partial.file)?.st_nlink > 0 => {}
+                // Nobody can lock it here, and so nobody removes it.
+                Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+                Ok(()) | Err(Errno::WOULDBLOCK) => continue,
                 Err(errno) => return Err(refused("lock")(errno)),
             }
+            partial.try_naming()?;
+            return Ok(partial);
         }
         Err(refused("open")(Errno::EXIST))
     }
 
     /// A file that has no name and gets none, emptied.
     pub(super) fn unnamed(
-        folder: Rc<OwnedFd>,
+        target: &Rc<Target>,
         file: &File,
         final_name: FileName,
-        space: Rc<Space>,
         settings: WriteSettings,
     ) -> Result<Self, FileError> {
         let file = file
             .try_clone()
             .map_err(|error| refused("dup")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
         persist(|| rustix::fs::ftruncate(&file, 0)).map_err(refused("truncate"))?;
-        space.check(&file, 0, settings.disk_reserve_bytes)?;
-        let (stands_as, write_back) = (None, WriteBack::default());
-        Ok(Self { folder, file, final_name, stands_as, write_back, space, settings })
+        target.space.check(&file, 0, 0, settings.disk_reserve_bytes)?;
+        Ok(Self {
+            target: Rc::clone(target),
+            file,
+            final_name,
+            stands_as: None,
+            len_bytes: 0,
+            hole_end: 0,
+            write_back: WriteBack::default(),
+            settings,
+        })
     }
 
-    /// Writes all the bytes at this offset. After an error the file is to be dropped.
-    /// A caller bounds the time this takes by the bytes it gives.
+    /// The first file of a folder takes another temporary name, so that it is known before
+    /// anything is fetched whether and how files take names there.
+    fn try_naming(&mut self) -> Result<(), FileError> {
+        if !self.target.is_tried.get()
+            && let Some(from) = &self.stands_as
+        {
+            let to = next_name();
+            match rename_new(&self.target.naming, &self.target.folder, from, &to) {
+                Ok(()) => self.stands_as = Some(to),
+                // That says as much.
+                Err(FileError::Exists) => {}
+                Err(error) => return Err(error),
+            }
+            self.target.is_tried.set(true);
+        }
+        Ok(())
+    }
+
+    /// Writes all the bytes at this offset, but for zeros behind all others that can be left
+    /// out. After an error the file is to be dropped. A caller bounds the time this takes by
+    /// the bytes it gives.
     pub fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), FileError> {
+        let end = offset + bytes.len() as u64;
+        if offset < self.len_bytes {
+            // Other bytes may stand there.
+            self.write_all(bytes, offset)?;
+        } else {
+            let mut data_end = offset;
+            for data in data_in(bytes, self.hole_end == offset) {
+                data_end = offset + data.end as u64;
+                self.write_all(&bytes[data.clone()], offset + data.start as u64)?;
+            }
+            if data_end < end {
+                self.hole_end = end;
+            }
+        }
+        self.len_bytes = self.len_bytes.max(end);
+        let (came_bytes, reserve_bytes) = (bytes.len() as u64, self.settings.disk_reserve_bytes);
+        self.target.space.check(&self.file, came_bytes, self.len_bytes, reserve_bytes)
+    }
+
+    fn write_all(&mut self, bytes: &[u8], offset: u64) -> Result<(), FileError> {
         let mut written_bytes = 0;
         while written_bytes < bytes.len() {
             let (rest, at) = (&bytes[written_bytes..], offset + written_bytes as u64);
             match persist(|| rustix::io::pwrite(&self.file, rest, at)) {
-                Ok(0) => {
-                    return Err(refused("write")(Errno::IO));
-                }
+                Ok(0) => return Err(refused("write")(Errno::IO)),
                 Ok(len_bytes) => written_bytes += len_bytes,
-                Err(errno) => return Err(refused("write")(errno)),
+                Err(errno) => return Err(self.explain(refused("write")(errno))),
             }
         }
-        let len_bytes = bytes.len() as u64;
-        if let Some(due) = self.write_back.wrote(offset, len_bytes)
+        if let Some(due) = self.write_back.wrote(offset, bytes.len() as u64)
             && self.settings.sync
         {
             self.begin_write_back(due);
         }
-        self.space.check(&self.file, len_bytes, self.settings.disk_reserve_bytes)
+        Ok(())
+    }
+
+    /// Adds to an error how much room there is, if it speaks of that.
+    fn explain(&self, error: FileError) -> FileError {
+        let reserve_bytes = self.settings.disk_reserve_bytes;
+        self.target.space.explain(error, &self.file, self.len_bytes, reserve_bytes)
     }
 
     /// Starts writing back without waiting for it, so that little is left for the fsync.
@@ -146,18 +244,47 @@ impl Partial {
         let _ = rustix::fs::fadvise(&self.file, due.start, len_bytes, Advice::DontNeed);
     }
 
-    /// The first step of a commit: what is not yet on its way to the disk is sent there.
-    pub(super) fn begin_sync(&mut self) {
+    /// The first step of a commit: the file has its length and its permissions, and what is
+    /// not yet on its way to the disk is sent there if it is to be `synced`.
+    pub(super) fn finish_writing(&mut self, synced: bool) -> Result<(), FileError> {
+        if self.len_bytes > 0 && self.hole_end == self.len_bytes {
+            // A byte in the place of a larger size, which not every file system sets.
+            self.write_all(&[0], self.len_bytes - 1)?;
+        }
+        if self.settings.on_conflict == OnConflict::Replace
+            && self.stands_as.is_some()
+            && let Ok(there) = system::stat_name(&self.target.folder, self.final_name.as_str())
+            && system::is_regular(&there)
+        {
+            self.take_permissions(&there);
+        }
         let rest = std::mem::take(&mut self.write_back.waiting);
-        if !rest.is_empty() {
+        if synced && !rest.is_empty() {
             self.begin_write_back(rest);
         }
+        Ok(())
+    }
+
+    /// Takes over who may do what with the file that this one replaces, as far as a file
+    /// system and our own rights allow: nobody may do more than before.
+    fn take_permissions(&self, there: &Stat) {
+        let (owner, group) = (Uid::from_raw(there.st_uid), Gid::from_raw(there.st_gid));
+        // The group alone may be ours to set.
+        let _ = persist(|| rustix::fs::fchown(&self.file, None, Some(group)));
+        let _ = persist(|| rustix::fs::fchown(&self.file, Some(owner), None));
+        let mut mode = there.st_mode & PERMISSIONS;
+        if system::stat_file(&self.file).is_ok_and(|ours| ours.st_gid != there.st_gid) {
+            // It is for another group, whose members had the rights of all others.
+            mode &= !0o070 | (mode & 0o007) << 3;
+        }
+        let _ = persist(|| rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode)));
     }
 
     /// The second: the content is safe. A failed fsync is final: the kernel may have
     /// dropped what it could not write, and another fsync would then succeed.
     pub(super) fn sync(&self) -> Result<(), FileError> {
-        retry_on_intr(|| rustix::fs::fsync(&self.file)).map_err(refused("fsync"))
+        let synced = retry_on_intr(|| rustix::fs::fsync(&self.file));
+        synced.map_err(|errno| self.explain(refused("fsync")(errno)))
     }
 
     /// The last, once the name is safe too: the file is to stay, and this is its name. The
@@ -185,16 +312,13 @@ impl Partial {
 
     fn take_name(&mut self, name: FileName) -> Result<(), FileError> {
         let Some(from) = &self.stands_as else { return Ok(()) };
+        let Target { folder, naming, .. } = &*self.target;
         let to = name.as_str();
         let replaces = self.settings.on_conflict == OnConflict::Replace;
-        let renamed = persist(|| {
-            let flags = match replaces {
-                true => RenameFlags::empty(),
-                false => RenameFlags::NOREPLACE,
-            };
-            rustix::fs::renameat_with(&self.folder, from.as_str(), &self.folder, to, flags)
-        });
-        end_renaming(&self.folder, (from, to), replaces, renamed)?;
+        match replaces {
+            true => rename_over(folder, from, to)?,
+            false => rename_new(naming, folder, from, to)?,
+        }
         // What was replaced is gone: what took its place stays, whatever fails from here on.
         self.stands_as = (!replaces).then(|| to.to_owned());
         self.final_name = name;
@@ -204,7 +328,7 @@ impl Partial {
     /// Whether the name it stands under leads to something else by now, which is not
     /// ours to remove.
     fn was_replaced(&self, name: &str) -> bool {
-        match (system::stat_file(&self.file), system::stat_name(&self.folder, name)) {
+        match (system::stat_file(&self.file), system::stat_name(&self.target.folder, name)) {
             (Ok(ours), Ok(there)) => !system::is_same_file(&ours, &there),
             _ => false,
         }
@@ -217,7 +341,7 @@ impl Drop for Partial {
             && !self.was_replaced(&name)
         {
             // What cannot be removed now is removed at the next start.
-            let _ = persist(|| rustix::fs::unlinkat(&self.folder, &name, AtFlags::empty()));
+            let _ = persist(|| rustix::fs::unlinkat(&self.target.folder, &name, AtFlags::empty()));
         }
     }
 }
@@ -265,43 +389,14 @@ pub(super) fn remove_if_dead(folder: &OwnedFd, name: &CStr) {
     }
 }
 
+/// Of the next temporary name.
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
 /// A name that no other partial file of this process has.
 fn next_name() -> String {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
     static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     format!(".p2pfs-{}-{count}.partial", *PROCESS)
-}
-
-/// Returns what came of a renaming, after another try where that is not known without
-/// replacing.
-fn end_renaming(
-    folder: impl AsFd,
-    (from, to): (&str, &str),
-    replaces: bool,
-    renamed: Result<(), Errno>,
-) -> Result<(), FileError> {
-    match renamed {
-        Ok(()) => Ok(()),
-        // A folder is never replaced.
-        Err(Errno::EXIST | Errno::ISDIR) => Err(FileError::Exists),
-        // File systems such as NFS, and kernels before 3.15.
-        Err(Errno::INVAL | Errno::NOSYS) if !replaces => link_then_unlink(folder, from, to),
-        Err(errno) => Err(refused("rename")(errno)),
-    }
-}
-
-/// Another way of renaming that never replaces.
-fn link_then_unlink(folder: impl AsFd, from: &str, to: &str) -> Result<(), FileError> {
-    persist(|| rustix::fs::linkat(&folder, from, &folder, to, AtFlags::empty())).map_err(
-        |errno| match errno {
-            Errno::EXIST => FileError::Exists,
-            errno => refused("link")(errno),
-        },
-    )?;
-    // If it keeps its second name, that one is removed at the next start.
-    let _ = persist(|| rustix::fs::unlinkat(&folder, from, AtFlags::empty()));
-    Ok(())
 }
 
 #[cfg(test)]

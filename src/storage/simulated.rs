@@ -180,7 +180,8 @@ fn fill(folder: &OwnedFd, path: &Path, initial: &Path) -> Result<Vec<Skipped>, P
         }
         let (mut original, _) = system::open_regular(&source, name)
             .map_err(|error| PrepareError::Io(from, io::Error::other(error.to_string())))?;
-        let mut copy = system::create_new(folder, name).map_err(|errno| refused(&to, errno))?;
+        let mut copy = system::create_new(folder, name, Mode::from_raw_mode(0o666))
+            .map_err(|errno| refused(&to, errno))?;
         io::copy(&mut original, &mut copy).map_err(|error| PrepareError::Io(to, error))?;
     }
     Ok(skipped)

@@ -84,9 +84,12 @@ pub(super) fn open_regular(
 }
 
 /// Creates a file for writing. `EXIST` if anything stands there, be it a link to nowhere.
-pub(super) fn create_new(folder: impl AsFd, name: impl Arg + Copy) -> Result<File, Errno> {
+pub(super) fn create_new(
+    folder: impl AsFd,
+    name: impl Arg + Copy,
+    mode: Mode,
+) -> Result<File, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(0o666);
     persist(|| rustix::fs::openat(&folder, name, flags, mode)).map(File::from)
 }
 
@@ -99,7 +102,8 @@ pub(super) fn create_unnamed(folder: impl AsFd) -> Result<File, Errno> {
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => {}
         outcome => return outcome.map(File::from),
     }
-    let name = format!(".p2pfs-{}.unnamed", std::process::id());
+    // Another program may have the same number, in another container.
+    let name = format!(".p2pfs-{}-{}.unnamed", std::process::id(), fastrand::u64(..));
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = persist(|| rustix::fs::openat(&folder, name.as_str(), flags, mode))?;
     persist(|| rustix::fs::unlinkat(&folder, name.as_str(), AtFlags::empty()))?;
@@ -225,11 +229,12 @@ mod tests {
         std::fs::write(folder.path().join("file"), b"theirs").unwrap();
         std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
         for there in ["file", "link"] {
-            assert_eq!(create_new(&descriptor, there).unwrap_err(), Errno::EXIST);
+            let outcome = create_new(&descriptor, there, Mode::RWXU);
+            assert_eq!(outcome.unwrap_err(), Errno::EXIST);
         }
         assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"theirs");
         assert!(!folder.path().join("nowhere").exists());
-        create_new(&descriptor, "new").unwrap();
+        create_new(&descriptor, "new", Mode::RWXU).unwrap();
     }
 
     #[test]

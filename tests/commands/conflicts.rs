@@ -76,6 +76,24 @@ fn the_old_one_may_be_replaced() {
 }
 
 #[test]
+fn the_one_that_replaces_it_has_its_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new();
+    let _share = world.share("mine", &[("key", b"new"), ("tool", b"new")]);
+    let got = world.folder("got", &[("key", b"old"), ("tool", b"old")]);
+    let modes = [("key", 0o600), ("tool", 0o755)];
+    for (name, mode) in modes {
+        fs::set_permissions(got.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    world.get(&["key", "tool", "--on-conflict", "replace"]).ends_with(0);
+    for (name, mode) in modes {
+        let path = got.join(name);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode, "{name}");
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+}
+
+#[test]
 fn a_folder_is_never_replaced_and_no_link_is_followed() {
     let world = World::new();
     let _share = world.share("mine", &[("folder", b"new"), ("link", b"new")]);

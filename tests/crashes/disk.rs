@@ -1,7 +1,7 @@
-//! Disks that may be cut off, filled up and made read-only: an ext4 image behind a loop
-//! device, and a small tmpfs, each mounted in a temporary folder.
+//! Disks that may be cut off, filled up and made read-only, and that lack things: images of
+//! file systems behind a loop device, and a small tmpfs, each mounted in a temporary folder.
 //!
-//! Both need root. They are unmounted when dropped, also by a test that fails.
+//! All need root. They are unmounted when dropped, also by a test that fails.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +36,22 @@ impl Mount {
         let folder = TempDir::new().unwrap();
         let options = format!("size={size_bytes}");
         Self::new(folder, &["-t", "tmpfs", "-o", &options, "tmpfs"])
+    }
+
+    /// An exFAT file system, by FUSE.
+    pub(crate) fn exfat() -> Result<Self, String> {
+        Self::in_image(&["mkfs.exfat"], &["-t", "exfat-fuse", "-o", "loop"])
+    }
+
+    /// A file system in an image, made and mounted so.
+    fn in_image(make: &[&str], mount: &[&str]) -> Result<Self, String> {
+        let folder = TempDir::new().unwrap();
+        let image = folder.path().join("image");
+        let size = format!("{IMAGE_MIB}M");
+        run(Command::new("truncate").args(["-s", &size]).arg(&image))?;
+        run(Command::new(make[0]).args(&make[1..]).arg(&image))?;
+        let image = image.into_os_string().into_string().unwrap();
+        Self::new(folder, &[mount, &[&*image]].concat())
     }
 
     fn new(folder: TempDir, source: &[&str]) -> Result<Self, String> {
@@ -87,13 +103,8 @@ pub(crate) struct Disk {
 impl Disk {
     /// An empty one, with power.
     pub(crate) fn new() -> Result<Self, String> {
-        let folder = TempDir::new().unwrap();
-        let image = folder.path().join("image");
-        let size = format!("{IMAGE_MIB}M");
-        run(Command::new("truncate").args(["-s", &size]).arg(&image))?;
-        run(Command::new("mkfs.ext4").args(["-q", "-J", "size=4"]).arg(&image))?;
         let cutter = Cutter::start().map_err(|error| format!("python3: {error}"))?;
-        let mount = Mount::new(folder, &["-o", "loop", image.to_str().unwrap()])?;
+        let mount = Mount::in_image(&["mkfs.ext4", "-q", "-J", "size=4"], &["-o", "loop"])?;
         let mut disk = Self { mount, cutter };
         // Whether this kernel can do it at all.
         disk.cut()?;

@@ -75,18 +75,31 @@ fn a_disk_that_becomes_full() {
 }
 
 fn the_reserve_is_kept_free() {
-    const KEPT_FREE: &str = "the disk is full, but for what --disk-reserve keeps free";
+    const KEPT_FREE: &str = "make room, or lower --disk-reserve";
     let disk = Mount::in_memory(8 * MIB).unwrap();
     let place = large_and_small();
     let to_disk = || place.downloader(DOWNLOADER).shares(disk.path().to_owned());
-    let usual = to_disk().launch();
-    assert_eq!(checks::named_end(&usual), 8, "{:#?}", usual.log());
-    ends_with(&usual, KEPT_FREE);
+    // By default it is half of a disk so small.
+    for (kept, plan) in [("4", to_disk()), ("6", to_disk().option("--disk-reserve", "6MiB"))] {
+        only_the_small_one_fits(&place, disk.path(), plan, KEPT_FREE);
+        let free = statvfs(disk.path()).unwrap();
+        assert!(free.f_bavail * free.f_frsize > 7 << 20, "all but the small file is free again");
+        fs::remove_file(disk.path().join("file-1")).unwrap();
 
-    let plan = to_disk().option("--disk-reserve", "6MiB");
-    only_the_small_one_fits(&place, disk.path(), plan, KEPT_FREE);
-    let free = statvfs(disk.path()).unwrap();
-    assert!(free.f_bavail * free.f_frsize > 7 << 20, "all but the small file is free again");
+        let plan = place.world.peer(DOWNLOADER).wants("file-0").until_done();
+        let reserve = format!("{kept}MiB");
+        let plan = plan.shares(disk.path().to_owned()).option("--disk-reserve", &reserve);
+        let alone = plan.launch();
+        assert_eq!(checks::named_end(&alone), 8, "{:#?}", alone.log());
+        let log = alone.log();
+        let told: Vec<_> = log.iter().filter(|line| line.contains("the disk is full")).collect();
+        let folder = disk.path().to_string_lossy();
+        let names_all = |line: &str| {
+            line.contains(&*folder) && line.contains(&format!("{kept}.00 MiB are kept free"))
+        };
+        assert!(told.len() <= 2 && told.iter().all(|line| names_all(line)), "{log:#?}");
+        assert_eq!(log.iter().filter(|line| line.contains("downloading file-0")).count(), 1);
+    }
 
     place.fetches_all(disk.path(), to_disk().option("--disk-reserve", "2MiB").launch());
 }

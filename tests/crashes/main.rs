@@ -7,6 +7,7 @@
 //! | `system_calls` | 11, 16, 18 | strace makes each call fail, or the moment of a kill |
 //! | `power_cuts` | 17 | a real file system loses its power |
 //! | `full_disks` | 16 | disks that are full, read-only or limited |
+//! | `file_systems` | 51 | file systems that lack things |
 //! | `slow_disks` | | reads that never find anything in memory |
 //! | `folders` | 20, 21, 32 | what stands in the folder, or in its place, by surprise |
 //! | `pauses` | 12 | processes that are stopped and woken |
@@ -31,6 +32,7 @@
 mod checks;
 mod disk;
 mod endings;
+mod file_systems;
 mod folders;
 mod full_disks;
 mod kills;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     let modules = [
         checks::TESTS,
         endings::TESTS,
+        file_systems::TESTS,
         folders::TESTS,
         full_disks::TESTS,
         kills::TESTS,

@@ -2,6 +2,7 @@
 //! drop them and carry on; they wake without a storm.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 
 use kit::{Peer, PeerPlan, RawDownloader, World, await_until};
 
@@ -22,7 +23,10 @@ const LARGE_BYTES: u64 = 200 << 20;
 /// A peer that shares a large and a small file.
 fn source(world: &World, id: u32) -> PeerPlan {
     let plan = patient(world, id).has("small", b"small");
-    File::create(world.shared_folder(id).join("large")).unwrap().set_len(LARGE_BYTES).unwrap();
+    let large = File::create(world.shared_folder(id).join("large")).unwrap();
+    large.set_len(LARGE_BYTES).unwrap();
+    // Zeros alone would show as nothing before the end.
+    large.write_all_at(b"x", 0).unwrap();
     plan
 }
 

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 use p2pfs::content::Digest;
-use p2pfs::content::{FileError, Version};
+use p2pfs::content::{FileError, Room, Version};
 use p2pfs::limits::{SETTLED_AGE, TURN_BYTES};
 use p2pfs::proto::FileId;
 use p2pfs::wire::v0::FileName;
@@ -376,6 +376,9 @@ pub(crate) fn is_passing(error: &FileError) -> bool {
     matches!(error, FileError::Shortage(_))
 }
 
+const FULL: Room =
+    Room { folder: "folder", free_bytes: 0, kept_bytes: 1, needed_bytes: 2, failed: None };
+
 /// Some error that a call on files may give.
 pub(crate) fn some_error(rng: &mut Rng, call: &'static str) -> FileError {
     let errors: &[Errno] = match call {
@@ -386,7 +389,7 @@ pub(crate) fn some_error(rng: &mut Rng, call: &'static str) -> FileError {
     };
     let errno = errors[rng.usize(..errors.len())];
     match call {
-        "create" | "write" if rng.u32(..3) == 0 => FileError::Full,
+        "create" | "write" if rng.u32(..3) == 0 => FileError::Full(FULL),
         _ => p2pfs::storage::refused(call)(errno),
     }
 }

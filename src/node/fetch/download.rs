@@ -247,7 +247,10 @@ impl Fetch {
         let Some(job) = self.jobs.get(&id) else { return };
         let (path, state) = (job.path, job.state);
         if let State::Downloading { connection, .. } = state
-            && (error.is_full() || matches!(error, FileError::Shortage(_)))
+            && match error {
+                FileError::Shortage(_) => true,
+                error => error.is_full() && self.is_crowded_out(ctx, id, connection),
+            }
         {
             return self.close(ctx, peers, connection, CloseReason::WriteFailed(error));
         }
@@ -274,6 +277,19 @@ impl Fetch {
         }
         self.begin_waiting(ctx, peers);
         self.end_if_done(ctx);
+    }
+
+    /// Returns whether another file that is coming in takes up more of the disk than this one:
+    /// it may be one without an end, and the room comes back with it.
+    fn is_crowded_out(&self, ctx: &mut Context, id: JobId, connection: ConnectionId) -> bool {
+        let mut came_bytes = |connection| {
+            ctx.download(connection).map_or(0, |download| download.download.received_bytes())
+        };
+        let ours_bytes = came_bytes(connection);
+        self.active.keys().filter(|other| **other != id).any(|other| match self.state(*other) {
+            Some(State::Downloading { connection, .. }) => came_bytes(connection) > ours_bytes,
+            _ => false,
+        })
     }
 
     pub(super) fn close(

@@ -67,8 +67,8 @@ pub(super) enum State {
 pub(super) struct Failures {
     /// Sources that failed since the last delay: none is asked again before the others.
     pub(super) sources: BTreeSet<PeerId>,
-    /// Why, if one of them failed because our disk is full, which another download without
-    /// end may have filled: the job fails only if the disk still is full at the next try.
+    /// Why, if one of them failed because our disk was filled by a larger file that came in
+    /// beside it: the job fails only if the disk still is full at the next try.
     pub(super) disk_error: Option<FileError>,
     /// Whether the disk was full when the last delay began.
     was_full: bool,

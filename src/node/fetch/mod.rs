@@ -13,7 +13,7 @@
 //! | [`searches`] | jobs for every name that matches a pattern |
 //!
 //! A file that is too large at all its sources is given up, and so is one that cannot be
-//! written; other failures end only a guest's job.
+//! written or does not fit on the disk; other failures end only a guest's job.
 //!
 //! A source that fails is not asked again for this file before every other one has
 //! been; then comes a delay that grows. Among sources, the ones with the fewest

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::content::Digest;
+use crate::content::{Digest, Room};
 use crate::node::scene::{
     PEER, REGISTRY, actions, answer, dialed, hear, name, sent, settings, version,
 };
@@ -211,62 +211,81 @@ fn wanting(now: Instant, sources: &[u32]) -> (PeerNode, ConnectionId) {
     (node, registry)
 }
 
-/// The next source is found, but its file does not fit on the disk.
-fn finds_the_disk_full(node: &mut PeerNode, now: Instant, registry: ConnectionId) {
+/// The next source is found, and so much of its file comes; the partial file.
+fn comes_in(node: &mut PeerNode, now: Instant, registry: ConnectionId, data: &[u8]) -> FileId {
     sent(node, now, registry);
     answer(node, now, registry, RegistryResponse::Address(PEER));
     let source = dialed(&actions(node), PEER);
     node.handle(now, Input::Connected(source));
     sent(node, now, source);
-    let mut bytes = encoded(&[PeerMessage::Chunk { data_bytes: 1 }]);
-    bytes.push(0);
+    let mut bytes = encoded(&[PeerMessage::Chunk { data_bytes: 9 }]);
+    bytes.extend_from_slice(data);
     node.handle(now, Input::Received { connection: source, bytes: &bytes });
     let created = actions(node).into_iter().find_map(|action| match action {
         Action::CreatePartial { file, .. } => Some(file),
         _ => None,
     });
-    let file = created.expect("it is written somewhere");
-    node.handle(now, Input::FileFailed { file, error: FileError::Full });
+    created.expect("it is written somewhere")
 }
 
-/// The next source is not known any more; whether the job has ended because the disk is full.
-fn ends_with_an_unknown(node: &mut PeerNode, now: Instant, registry: ConnectionId) -> bool {
-    sent(node, now, registry);
-    let unknown = FieldText::new("Target peer not found.");
-    answer(node, now, registry, RegistryResponse::Error(unknown));
-    let full = Report::FetchFailed {
-        path: node.paths().find("a").unwrap(),
-        error: FileError::Full.into(),
-        is_all: false,
-    };
-    actions(node).contains(&Action::Report(full))
+/// A file does not fit on the disk; what is told.
+fn finds_the_disk_full(node: &mut PeerNode, now: Instant, file: FileId) -> Vec<Report> {
+    node.handle(now, Input::FileFailed { file, error: FULL });
+    let told = actions(node).into_iter().filter_map(|action| match action {
+        Action::Report(report) => Some(report),
+        _ => None,
+    });
+    told.collect()
+}
+
+const FULL: FileError = FileError::Full(Room {
+    folder: "folder",
+    free_bytes: 1,
+    kept_bytes: 2,
+    needed_bytes: 3,
+    failed: None,
+});
+
+fn does_not_fit(node: &PeerNode, text: &str) -> Report {
+    let path = node.paths().find(text).unwrap();
+    Report::FetchFailed { path, error: FULL.into(), is_all: false }
 }
 
 #[test]
-fn a_full_disk_ends_a_job_though_another_source_is_gone() {
-    let mut now = Instant::now();
+fn a_file_that_does_not_fit_is_not_tried_again_and_told_of_once() {
+    let now = Instant::now();
     let (mut node, registry) = wanting(now, &[3, 4]);
-    finds_the_disk_full(&mut node, now, registry);
-    assert!(!ends_with_an_unknown(&mut node, now, registry), "it is tried again once");
+    let file = comes_in(&mut node, now, registry, b"1");
+    let failed = does_not_fit(&node, "a");
+    assert_eq!(finds_the_disk_full(&mut node, now, file), [failed]);
+    assert_eq!(node.fetch.open(), 0);
+}
+
+#[test]
+fn a_file_beside_a_larger_one_is_tried_once_more() {
+    let mut now = Instant::now();
+    let (mut node, registry) = wanting(now, &[3]);
+    let small = comes_in(&mut node, now, registry, b"1");
+    node.handle(now, Input::Want(&[name("b")]));
+    hear(&mut node, now, PEER, 4, "b");
+    let large = comes_in(&mut node, now, registry, b"12");
+    let [no_small, no_large] = ["a", "b"].map(|text| does_not_fit(&node, text));
+    assert!(!finds_the_disk_full(&mut node, now, small).contains(&no_small));
+    assert_eq!(finds_the_disk_full(&mut node, now, large), [no_large]);
     while sent(&mut node, now, registry).is_empty() {
         now = node.poll_timeout().unwrap().max(now);
         node.handle_timeout(now);
         hear(&mut node, now, PEER, 3, "a");
-        hear(&mut node, now, PEER, 4, "a");
     }
-    finds_the_disk_full(&mut node, now, registry);
-    assert!(ends_with_an_unknown(&mut node, now, registry), "that is enough");
-}
-
-#[test]
-fn a_disk_that_was_full_once_ends_no_job() {
-    let now = Instant::now();
-    let (mut node, registry) = wanting(now, &[3]);
-    finds_the_disk_full(&mut node, now, registry);
-    // Before the delay is over.
-    hear(&mut node, now, PEER, 4, "a");
-    assert!(!ends_with_an_unknown(&mut node, now, registry), "it was tried once");
-    assert_eq!(node.fetch.open(), 1);
+    answer(&mut node, now, registry, RegistryResponse::Address(PEER));
+    let source = dialed(&actions(&mut node), PEER);
+    node.handle(now, Input::Connected(source));
+    let created = actions(&mut node).into_iter().find_map(|action| match action {
+        Action::CreatePartial { file, .. } => Some(file),
+        _ => None,
+    });
+    assert_eq!(finds_the_disk_full(&mut node, now, created.unwrap()), [no_small]);
+    assert_eq!(node.fetch.open(), 0);
 }
 
 /// Answers the next lookup, and returns whose address was asked for.

@@ -167,7 +167,7 @@ impl Share {
             FileError::NoRoom(_) | FileError::Shortage(_) | FileError::Io(_) => {
                 ctx.report(Report::ReadFailed { path, error });
             }
-            FileError::Changed | FileError::Exists | FileError::Folder | FileError::Full => {}
+            FileError::Changed | FileError::Exists | FileError::Folder | FileError::Full(_) => {}
         }
     }
 

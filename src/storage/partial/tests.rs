@@ -1,10 +1,11 @@
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, MemfdFlags, SealFlags};
 
 use super::*;
+use crate::limits::HOLE_BYTES_MIN;
 use crate::storage::SharedFolder;
 
 fn name(text: &str) -> FileName {
@@ -88,23 +89,6 @@ fn nothing_under_the_final_name_is_replaced() {
         ["file", "file2", "folder", "folder2", "link", "link2"],
         "the partial files are gone, the rest is there"
     );
-}
-
-#[test]
-fn the_other_way_of_renaming_does_not_replace_either() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    let descriptor = File::open(path).unwrap();
-    fs::write(path.join("from"), b"ours").unwrap();
-    fs::write(path.join("there"), b"theirs").unwrap();
-    // What file systems and kernels answer that know no renaming without replacing.
-    let renames = |from, to, errno| end_renaming(&descriptor, (from, to), false, Err(errno));
-    assert_eq!(renames("from", "there", Errno::INVAL), Err(FileError::Exists));
-    assert_eq!(fs::read(path.join("there")).unwrap(), b"theirs");
-    assert_eq!(renames("from", "to", Errno::INVAL), Ok(()));
-    assert_eq!(renames("to", "at last", Errno::NOSYS), Ok(()));
-    assert_eq!(names_in(path), ["at last", "there"]);
-    assert_eq!(fs::read(path.join("at last")).unwrap(), b"ours");
 }
 
 #[test]
@@ -310,4 +294,119 @@ fn a_write_that_the_system_refuses_is_named() {
         matches!(error, FileError::Io(crate::content::FailedCall { call: "write", .. })),
         "{error:?}"
     );
+}
+
+#[test]
+fn the_first_file_of_a_folder_shows_how_files_take_names_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = SharedFolder::open(folder.path()).unwrap();
+    let first = shared.create_partial(&name("f")).unwrap();
+    assert!(first.target.is_tried.get());
+    assert_eq!(first.target.naming.get(), Naming::Rename);
+    assert_eq!(names_in(folder.path()), [first.stands_as.clone().unwrap()]);
+    assert!(is_partial_name(first.stands_as.as_ref().unwrap().as_bytes()));
+}
+
+#[test]
+fn a_file_takes_its_name_on_file_systems_that_know_no_good_way() {
+    for way in [Naming::Link, Naming::Look] {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = SharedFolder::open(folder.path()).unwrap();
+        let [mut file, mut late] = ["f", "g"].map(|n| shared.create_partial(&name(n)).unwrap());
+        file.target.naming.set(way);
+        file.write(b"ours", 0).unwrap();
+        late.write(b"ours", 0).unwrap();
+        fs::write(folder.path().join("g"), b"theirs").unwrap();
+        let outcomes = shared.commit(vec![file, late]);
+        assert!(outcomes[0].is_ok() && outcomes[1] == Err(FileError::Exists), "{outcomes:?}");
+        assert_eq!(names_in(folder.path()), ["f", "g"]);
+        assert_eq!(fs::read(folder.path().join("f")).unwrap(), b"ours");
+        assert_eq!(fs::read(folder.path().join("g")).unwrap(), b"theirs");
+    }
+}
+
+#[test]
+fn a_name_that_another_program_took_is_no_obstacle() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = SharedFolder::open(folder.path()).unwrap();
+    // As one with the same number would have them, in another container.
+    let next = COUNTER.load(Ordering::Relaxed);
+    for count in next..next + 4 * u64::from(PARTIAL_NAME_TRIES_MAX) {
+        let theirs = format!(".p2pfs-{}-{count}.partial", std::process::id());
+        fs::write(folder.path().join(theirs), b"theirs").unwrap();
+    }
+    let ours = shared.create_partial(&name("f")).unwrap();
+    let count = names_in(folder.path()).len();
+    drop(ours);
+    assert_eq!(names_in(folder.path()).len(), count - 1);
+}
+
+#[test]
+fn zeros_are_left_out_and_the_length_is_right_all_the_same() {
+    const PIECE: usize = HOLE_BYTES_MIN;
+    let folder = tempfile::tempdir().unwrap();
+    let shared = SharedFolder::open(folder.path()).unwrap();
+    let holes: [(&str, Vec<u8>); 5] = [
+        ("at the end", [vec![7; PIECE], vec![0; 20 * PIECE]].concat()),
+        ("at the begin", [vec![0; 20 * PIECE], vec![7; PIECE]].concat()),
+        ("between", [vec![7; 100], vec![0; 20 * PIECE], vec![7; 100]].concat()),
+        ("nothing else", vec![0; 20 * PIECE]),
+        ("one zero", vec![0]),
+    ];
+    for (text, content) in holes {
+        for piece_bytes in [PIECE - 1, 4 * PIECE, 1024] {
+            let mut partial = shared.create_partial(&name("f")).unwrap();
+            let mut offset = 0;
+            for piece in content.chunks(piece_bytes) {
+                partial.write(piece, offset).unwrap();
+                offset += piece.len() as u64;
+            }
+            let (_, version) = shared.commit(vec![partial]).remove(0).unwrap();
+            let path = folder.path().join("f");
+            assert!(fs::read(&path).unwrap() == content, "{text}, in {piece_bytes} bytes");
+            assert_eq!(version.size_bytes, content.len() as u64, "{text}");
+            let disk_bytes = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&path).unwrap());
+            assert!(disk_bytes * 512 <= 3 * PIECE as u64, "{text}, in {piece_bytes} bytes");
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn zeros_in_the_place_of_other_bytes_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = SharedFolder::open(folder.path()).unwrap();
+    let mut partial = shared.create_partial(&name("f")).unwrap();
+    partial.write(&[7; 3 * HOLE_BYTES_MIN], 0).unwrap();
+    partial.write(&[0; 2 * HOLE_BYTES_MIN], HOLE_BYTES_MIN as u64).unwrap();
+    shared.commit(vec![partial]).remove(0).unwrap();
+    let expected = [vec![7; HOLE_BYTES_MIN], vec![0; 2 * HOLE_BYTES_MIN]].concat();
+    assert!(fs::read(folder.path().join("f")).unwrap() == expected);
+}
+
+#[test]
+fn a_file_that_takes_the_place_of_another_has_its_permissions_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    let mut shared = SharedFolder::open(folder.path()).unwrap();
+    let on_conflict = OnConflict::Replace;
+    shared.set(WriteSettings { sync: true, disk_reserve_bytes: Some(0), on_conflict });
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    for (theirs, ours) in [(0o600, 0o600), (0o755, 0o755), (0o6755, 0o755), (0o1444, 0o444)] {
+        let _ = fs::remove_file(&path);
+        fs::write(&path, b"theirs").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(theirs)).unwrap();
+        let partial = shared.create_partial(&name("f")).unwrap();
+        let coming = folder.path().join(partial.stands_as.as_ref().unwrap());
+        assert_eq!(mode(&coming), 0o600, "nobody else reads it before");
+        shared.commit(vec![partial]).remove(0).unwrap();
+        assert_eq!(mode(&path), ours, "{theirs:o}");
+    }
+    // A link in the place of it says nothing about who may read what.
+    fs::remove_file(&path).unwrap();
+    symlink("nowhere", &path).unwrap();
+    let partial = shared.create_partial(&name("f")).unwrap();
+    shared.commit(vec![partial]).remove(0).unwrap();
+    assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    assert_eq!(mode(&path) & 0o111, 0);
 }

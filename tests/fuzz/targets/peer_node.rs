@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use kit::runner::{Connection, File, FileState, Runner};
-use p2pfs::content::{FailedCall, FileError, OnConflict, Sight};
+use p2pfs::content::{FailedCall, FileError, OnConflict, Room, Sight};
 use p2pfs::limits::Limits;
 use p2pfs::node::{
     ConnectionId, GuestSettings, Input, NamePattern, PeerKind, PeerSettings, Signal,
@@ -299,9 +299,18 @@ fn change_disk(peer: &mut Peer, script: &mut Script<'_>) {
     };
 }
 
+/// A disk that is full.
+pub(crate) const FULL: FileError = FileError::Full(Room {
+    folder: "folder",
+    free_bytes: 0,
+    kept_bytes: 1,
+    needed_bytes: 2,
+    failed: None,
+});
+
 fn error(script: &mut Script<'_>) -> FileError {
     match script.below(8) {
-        0 => FileError::Full,
+        0 => FULL,
         1 => FileError::Missing,
         2 => FileError::Changed,
         3 => FileError::Exists,
@@ -326,7 +335,7 @@ fn repeat_what_is_gone(peer: &mut Peer, script: &mut Script<'_>) {
         (4, _, Some(file)) => Input::Opened { file, version },
         (5, _, Some(file)) => Input::Written { file, len_bytes: 1 },
         (6, _, Some(file)) => Input::Committed { file, path: script.name().into(), version },
-        (7, _, Some(file)) => Input::FileFailed { file, error: FileError::Full },
+        (7, _, Some(file)) => Input::FileFailed { file, error: FULL },
         _ => return,
     };
     peer.feed_stale(input);

@@ -134,7 +134,7 @@ impl Peer {
                 commit: Manner::AtOnce,
                 create_fails: false,
                 write_fails: false,
-                error: FileError::Full,
+                error: super::peer_node::FULL,
             },
             wishes: 0,
             inode: 0,
