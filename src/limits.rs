@@ -246,10 +246,16 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// Descriptors that are not for connections: the poll, the listening sockets, offers and
 /// signals, and some of the files of transfers and of hashing.
 pub const SPARE_DESCRIPTORS: usize = 32;
-/// Peers whose offers are remembered.
+/// Peers whose offers are remembered. Those of wanted names are bounded by their offers alone,
+/// so that a wanted name always has room.
 pub const KNOWN_PEERS_MAX: usize = 4096;
-/// Names that are remembered.
+/// Names that are remembered. Wanted ones are bounded by [`JOBS_MAX`] alone.
 pub const KNOWN_NAMES_MAX: usize = 16_384;
+/// Offers of one peer that has served us which a full table keeps before others: more files
+/// than most peers share.
+pub const PROVEN_PEER_OFFERS_MAX: usize = KNOWN_NAMES_MAX / 16;
+/// The same for all such peers together: half of a table, so that nobody fills it by serving.
+pub const PROVEN_OFFERS_KEPT_MAX: usize = KNOWN_NAMES_MAX / 2;
 /// Offers that are considered to find one to evict from a full table.
 pub const EVICTION_TRIES: usize = 64;
 /// Sources remembered for one name.
@@ -486,6 +492,9 @@ const _: () = {
     assert!((REQUESTS_PER_READ + 1) * HEAD_BYTES_MAX <= OUTBOX_BYTES_MAX);
     assert!(HASH_AHEAD_FILES_MAX <= SPARE_DESCRIPTORS / 2);
     assert!(KNOWN_NAMES_MAX <= KNOWN_OFFERS_MAX && KNOWN_PEERS_MAX <= KNOWN_OFFERS_MAX);
+    // Each wanted name has room for a few sources, though as many are wanted as may be.
+    assert!(JOBS_MAX * 4 <= KNOWN_OFFERS_MAX);
+    assert!(PROVEN_PEER_OFFERS_MAX < PROVEN_OFFERS_KEPT_MAX);
     assert!(DOWNLOADS_MAX < PEER_CONNECTIONS_MAX);
     assert!(OFFERS_PER_BATCH <= TURN_ITEMS);
     assert!(RETRY_DELAY_MIN.as_millis() <= RETRY_DELAY_MAX.as_millis());

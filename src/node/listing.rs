@@ -198,7 +198,7 @@ impl Node for ListNode {
                 let counts = self.subnets.is_empty() || self.subnets.iter().any(is_near);
                 if counts && let Ok(offer) = Offer::decode(bytes) {
                     let path = self.paths.intern_name(offer.name);
-                    self.catalog.hear(&mut self.paths, now, from, (offer.peer, path));
+                    self.catalog.hear(&mut self.paths, now, from, (offer.peer, path), None);
                 }
             }
             Input::Connected(connection) => {

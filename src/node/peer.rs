@@ -93,7 +93,9 @@ impl PeerNode {
 
     fn on_datagram(&mut self, from: SocketAddrV4, bytes: &[u8]) {
         let Self { context, share, peers, fetch, .. } = self;
-        if let Some((path, source)) = peers.on_datagram(context, from, bytes) {
+        if let Some((path, source)) =
+            peers.on_datagram(context, from, bytes, |path| fetch.wanted_among(path))
+        {
             peers.arm_expiry(context, share.offers_something(context));
             fetch.on_offer(context, peers, path, source);
             fetch.match_path(context, peers, share, (path, source));
@@ -189,7 +191,7 @@ impl PeerNode {
 
     fn on_committed(&mut self, file: FileId, path: &FilePath, version: Version) {
         let Self { context, share, peers, fetch, .. } = self;
-        let Some(fetched) = fetch.on_committed(context, peers, file, path, version) else {
+        let Some(fetched) = fetch.on_committed(context, file, path, version) else {
             return;
         };
         if context.guest().is_none() {

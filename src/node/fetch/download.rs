@@ -160,7 +160,8 @@ impl Fetch {
         self.enter(id, State::Committing { source, began, digest, size_bytes });
         ctx.act(Action::Commit(file));
         let now = ctx.now;
-        if let Some(DownloadConnection { download, .. }) = ctx.download(connection) {
+        if let Some(DownloadConnection { download, address, .. }) = ctx.download(connection) {
+            peers.catalog.note_success(source, *address.ip());
             download.finish(now);
             self.keep_or_let_go(ctx, peers, connection);
         }
@@ -212,7 +213,6 @@ impl Fetch {
     pub(crate) fn on_committed(
         &mut self,
         ctx: &mut Context,
-        peers: &mut Peers,
         file: FileId,
         name: &FilePath,
         version: Version,
@@ -224,7 +224,6 @@ impl Fetch {
             return None;
         };
         let path = ctx.paths.intern(name);
-        peers.catalog.note_success(source);
         let elapsed = ctx.now.saturating_duration_since(began);
         let size_bytes = version.size_bytes;
         let verified = Report::Verified { path: wanted, peer: source, size_bytes, digest, elapsed };

@@ -34,7 +34,7 @@ pub(super) use self::job::JobId;
 use self::job::{Job, State};
 use self::searches::Searches;
 use super::peer::{Context, Wake as PeerWake};
-use super::peers::Peers;
+use super::peers::{Address, Peers};
 use super::share::Share;
 use super::{Action, ConnectionId, FetchError, PathId, Report};
 use crate::limits::{JOBS_MAX, OFFER_SLACK_SHARE};
@@ -217,6 +217,12 @@ impl Fetch {
         }
     }
 
+    /// Returns how many jobs are open, if one of them is for this path.
+    pub(super) fn wanted_among(&self, path: PathId) -> Option<usize> {
+        let job = self.by_path.get(&path).and_then(|id| self.jobs.get(id));
+        job.is_some_and(|job| !job.state.is_end()).then(|| self.open())
+    }
+
     fn state(&self, job: JobId) -> Option<State> {
         self.jobs.get(&job).map(|job| job.state)
     }
@@ -364,6 +370,8 @@ impl Fetch {
     ) {
         let asked = State::ExpectAddress { source: peer };
         let is_asked = |id: &&JobId| self.state(**id) == Some(asked);
+        let known = address.map_or(Address::Nowhere, |address| Address::Known(*address.ip()));
+        peers.catalog.note_address(peer, known);
         for id in self.active.keys().filter(is_asked).copied().collect::<Vec<_>>() {
             match address.filter(|address| can_be_dialed(*address)) {
                 Some(address) => self.dial_source(ctx, peers, id, peer, address),

@@ -1,12 +1,15 @@
 //! The offers heard: paths, and the peers that offer them.
 //!
-//! Offers are hints from anyone on the network, so every table is bounded. When
-//! one is full the oldest offer of a peer that never served us is evicted; peers
-//! that did are never evicted.
+//! Offers are hints from anyone on the network, so every table is bounded. Nobody fills one
+//! for good: a new offer evicts the one that was heard least recently, by what each is kept
+//! for (see [`Keep`]). A wanted name always has room. A peer that served us keeps a share,
+//! but not all; an id in a datagram proves nothing, so the share is that of the offers which
+//! come from the address that served. Among the sources of one name the address with the most
+//! of them loses one.
 //!
-//! Invariants: each offer is once in `offers` and once in `queue`, there as its `queued_at`;
-//! `paths` and `peers` count the offers of each path and each peer, and have none with 0.
-//! Each path in `paths` is held once in [`Paths`].
+//! Invariants: each offer is once in `offers` and once in the queue of its `keep`, there as its
+//! `queued_at`; `paths` and `peers` count the offers of each path and each peer, and have none
+//! with 0. Each path in `paths` is held once in [`Paths`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -17,7 +20,7 @@ use crate::content::PathId;
 use crate::limits::{
     EVICTION_TRIES, KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, KNOWN_PEERS_MAX, OFFER_COPY_TIME,
     OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MAX, OFFER_EXPIRY_MIN, OFFER_EXPIRY_UNKNOWN,
-    SOURCES_PER_NAME_MAX,
+    PROVEN_OFFERS_KEPT_MAX, PROVEN_PEER_OFFERS_MAX, SOURCES_PER_NAME_MAX,
 };
 use crate::node::HeardOffer;
 use crate::node::paths::Paths;
@@ -31,12 +34,24 @@ pub(crate) struct Catalog {
     offers: BTreeMap<(PathId, PeerId), Heard>,
     paths: BTreeMap<PathId, usize>,
     peers: BTreeMap<PeerId, Peer>,
-    /// Every offer once, by a time when it was heard, or looked at, that need not be the last:
-    /// one that lives on is put back when its turn comes.
-    queue: BTreeSet<Queued>,
+    /// Every offer once, by what it is kept for and a time when it was heard, or looked at, that
+    /// need not be the last: one that lives on is put back when its turn comes.
+    queues: Queues,
 }
 
 type Queued = (Instant, PathId, PeerId);
+
+/// What an offer is kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    /// Nothing speaks for it: in a full table it is evicted first.
+    Hint,
+    /// Its peer has served us, from the address that the offer came from. These are evicted
+    /// first once there are more than [`PROVEN_OFFERS_KEPT_MAX`].
+    Proven,
+    /// Its name was wanted when it was last heard. It makes room only for others like it.
+    Wanted,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hearing {
@@ -54,6 +69,7 @@ struct Heard {
     from: SocketAddrV4,
     heard_at: Instant,
     queued_at: Instant,
+    keep: Keep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +83,41 @@ pub(crate) struct Gone {
 #[derive(Debug, Default)]
 struct Peer {
     offers: usize,
-    has_served: bool,
+    /// What the registry answered last.
+    address: Address,
+    /// The address from which it last served us.
+    served_from: Option<Ipv4Addr>,
     /// Failed downloads since the last good one.
     failures: u32,
     interval: Interval,
+}
+
+/// Where a peer is, by what the registry says of its id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Address {
+    Known(Ipv4Addr),
+    /// It was not asked.
+    #[default]
+    Unasked,
+    /// The registry does not know it.
+    Nowhere,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    hints: BTreeSet<Queued>,
+    proven: BTreeSet<Queued>,
+    wanted: BTreeSet<Queued>,
+}
+
+impl Queues {
+    fn of(&mut self, keep: Keep) -> &mut BTreeSet<Queued> {
+        match keep {
+            Keep::Hint => &mut self.hints,
+            Keep::Proven => &mut self.proven,
+            Keep::Wanted => &mut self.wanted,
+        }
+    }
 }
 
 impl Catalog {
@@ -82,18 +129,21 @@ impl Catalog {
             offers: BTreeMap::new(),
             paths: BTreeMap::new(),
             peers: BTreeMap::new(),
-            queue: BTreeSet::new(),
+            queues: Queues::default(),
         }
     }
 
-    /// Remembers that a peer was heard to offer a path.
+    /// Remembers that a peer was heard to offer a path. If that is wanted, it is one of
+    /// `wanted_names`.
     pub(crate) fn hear(
         &mut self,
         paths: &mut Paths,
         now: Instant,
         from: SocketAddrV4,
         (peer, path): (PeerId, PathId),
+        wanted_names: Option<usize>,
     ) -> Hearing {
+        let keep = self.keep(from, peer, wanted_names.is_some());
         if let Some(heard) = self.offers.get_mut(&(path, peer)) {
             let gap = now.saturating_duration_since(heard.heard_at);
             let is_same = from.ip() == heard.from.ip();
@@ -103,13 +153,24 @@ impl Catalog {
             if is_same || gap >= OFFER_COPY_TIME {
                 (heard.from, heard.heard_at) = (from, now);
             }
+            // A borrowed id takes nothing away, either.
+            if keep != heard.keep && (heard.keep, keep) != (Keep::Proven, Keep::Hint) {
+                let queued = (heard.queued_at, path, peer);
+                self.queues.of(heard.keep).remove(&queued);
+                self.queues.of(keep).insert(queued);
+                heard.keep = keep;
+            }
             return Hearing::Repeated;
         }
-        if !self.make_room(paths, peer, path) || !self.make_room_among_sources(paths, path) {
+        // As many as fit if each wanted name has as many.
+        let fitting =
+            wanted_names.map_or(KNOWN_OFFERS_MAX, |names| KNOWN_OFFERS_MAX / names.max(1));
+        self.make_room_among_sources(paths, path, fitting.min(SOURCES_PER_NAME_MAX));
+        if !self.make_room(paths, (peer, path), keep) {
             return Hearing::Dropped;
         }
-        self.offers.insert((path, peer), Heard { from, heard_at: now, queued_at: now });
-        self.queue.insert((now, path, peer));
+        self.offers.insert((path, peer), Heard { from, heard_at: now, queued_at: now, keep });
+        self.queues.of(keep).insert((now, path, peer));
         *self.paths.entry(path).or_insert_with(|| {
             paths.hold(path);
             0
@@ -118,45 +179,73 @@ impl Catalog {
         Hearing::New
     }
 
+    fn keep(&self, from: SocketAddrV4, peer: PeerId, is_wanted: bool) -> Keep {
+        let has_share = |peer: &Peer| {
+            peer.served_from == Some(*from.ip()) && peer.offers < PROVEN_PEER_OFFERS_MAX
+        };
+        match is_wanted {
+            true => Keep::Wanted,
+            false if self.peers.get(&peer).is_some_and(has_share) => Keep::Proven,
+            false => Keep::Hint,
+        }
+    }
+
     /// Evicts old offers until a new one fits. Returns false if that does not work.
-    fn make_room(&mut self, paths: &mut Paths, peer: PeerId, path: PathId) -> bool {
+    fn make_room(&mut self, paths: &mut Paths, (peer, path): (PeerId, PathId), keep: Keep) -> bool {
+        // The names and the peers of what is wanted are bounded by its offers.
         let is_full = |catalog: &Self| {
             let (paths, peers) = (&catalog.paths, &catalog.peers);
             catalog.offers.len() >= KNOWN_OFFERS_MAX
-                || paths.len() >= KNOWN_NAMES_MAX && !paths.contains_key(&path)
-                || peers.len() >= KNOWN_PEERS_MAX && !peers.contains_key(&peer)
+                || keep != Keep::Wanted
+                    && (paths.len() >= KNOWN_NAMES_MAX && !paths.contains_key(&path)
+                        || peers.len() >= KNOWN_PEERS_MAX && !peers.contains_key(&peer))
         };
-        for _ in 0..EVICTION_TRIES {
+        for tries_left in (0..EVICTION_TRIES).rev() {
             if !is_full(self) {
                 return true;
             }
-            let mut oldest = self.queue.iter().take(EVICTION_TRIES).copied();
-            let Some(queued) = oldest.find(|&(.., peer)| !self.has_served(peer)) else {
-                return false;
-            };
-            if !self.put_back(queued) {
+            let Some(queued) = self.next_to_go(keep) else { return false };
+            if tries_left == 0 || !self.put_back(queued) {
                 self.forget(paths, queued);
             }
         }
         !is_full(self)
     }
 
-    /// Evicts a source of a path that has too many. Returns false if that does not work.
-    fn make_room_among_sources(&mut self, paths: &mut Paths, path: PathId) -> bool {
-        if self.paths.get(&path).is_none_or(|sources| *sources < SOURCES_PER_NAME_MAX) {
-            return true;
-        }
-        let unproven = self.of_path(path).filter(|&(peer, _)| !self.has_served(peer));
-        let Some((peer, heard)) = unproven.min_by_key(|(_, heard)| heard.heard_at) else {
-            return false;
+    /// Returns the offer that goes first to make room for one that is kept for this.
+    fn next_to_go(&self, keep: Keep) -> Option<Queued> {
+        let Queues { hints, proven, wanted } = &self.queues;
+        let (first, second) = match proven.len() > PROVEN_OFFERS_KEPT_MAX {
+            true => (proven, hints),
+            false => (hints, proven),
         };
-        let queued = (heard.queued_at, path, peer);
-        self.forget(paths, queued);
-        true
+        let last = wanted.first().filter(|_| keep == Keep::Wanted);
+        first.first().or_else(|| second.first()).or(last).copied()
     }
 
-    fn has_served(&self, peer: PeerId) -> bool {
-        self.peers.get(&peer).is_some_and(|peer| peer.has_served)
+    /// Evicts a source of a path that has too many: of the address that has the most of them
+    /// the one that was heard least recently. Those that the registry does not know, or was not
+    /// asked about, count as one address each.
+    fn make_room_among_sources(&mut self, paths: &mut Paths, path: PathId, sources_max: usize) {
+        if self.paths.get(&path).is_none_or(|sources| *sources < sources_max) {
+            return;
+        }
+        let mut sources: BTreeMap<_, (usize, Option<(Instant, PeerId)>)> = BTreeMap::new();
+        for (peer, heard) in self.of_path(path) {
+            let address = self.address(peer);
+            // What a datagram says of its sender is good enough where nothing else is known.
+            let hint = (address == Address::Unasked).then_some(*heard.from.ip());
+            let (count, oldest) = sources.entry((address, hint)).or_default();
+            *count += 1;
+            *oldest =
+                Some(oldest.map_or((heard.heard_at, peer), |o| o.min((heard.heard_at, peer))));
+        }
+        let largest = sources.into_iter().max_by_key(|(key, (count, _))| (*count, *key));
+        let Some((_, (_, Some((_, peer))))) = largest else { return };
+        if let Some(heard) = self.offers.get(&(path, peer)) {
+            let queued = (heard.queued_at, path, peer);
+            self.forget(paths, queued);
+        }
     }
 
     /// Puts an offer whose turn has come back into the queue. Returns false if it was not
@@ -168,14 +257,16 @@ impl Catalog {
             return false;
         }
         heard.queued_at = heard.heard_at;
-        self.queue.remove(&queued);
-        self.queue.insert((heard.queued_at, path, peer))
+        let queue = self.queues.of(heard.keep);
+        queue.remove(&queued);
+        queue.insert((heard.queued_at, path, peer))
     }
 
     fn forget(&mut self, paths: &mut Paths, queued: Queued) -> Gone {
         let (_, path, peer) = queued;
-        self.queue.remove(&queued);
-        self.offers.remove(&(path, peer));
+        if let Some(heard) = self.offers.remove(&(path, peer)) {
+            self.queues.of(heard.keep).remove(&queued);
+        }
         if let Some(sources) = self.paths.get_mut(&path) {
             *sources -= 1;
             if *sources == 0 {
@@ -196,7 +287,7 @@ impl Catalog {
 
     /// Returns when to look for offers that have expired.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        self.queue.first().map(|&(at, ..)| at + self.life_min)
+        self.oldest().map(|(at, ..)| at + self.life_min)
     }
 
     /// Returns how often a peer offers each of its files, once that is known.
@@ -212,10 +303,15 @@ impl Catalog {
         life.max(self.life_min)
     }
 
+    fn oldest(&self) -> Option<Queued> {
+        let Queues { hints, proven, wanted } = &self.queues;
+        [hints, proven, wanted].into_iter().filter_map(BTreeSet::first).min().copied()
+    }
+
     /// Forgets the offers that were not repeated in time, and returns them.
     pub(crate) fn expire(&mut self, paths: &mut Paths, now: Instant) -> Vec<Gone> {
         let mut gone = Vec::new();
-        while let Some(&queued) = self.queue.first()
+        while let Some(queued) = self.oldest()
             && now >= queued.0 + self.life_min
         {
             let (_, path, peer) = queued;
@@ -224,8 +320,9 @@ impl Catalog {
                 Some(heard) if now < heard.heard_at + life => {
                     // Never in the future: a long life is no rank among those to be evicted.
                     heard.queued_at = now.min(heard.heard_at + (life - self.life_min));
-                    self.queue.remove(&queued);
-                    self.queue.insert((heard.queued_at, path, peer));
+                    let queue = self.queues.of(heard.keep);
+                    queue.remove(&queued);
+                    queue.insert((heard.queued_at, path, peer));
                 }
                 _ => gone.push(self.forget(paths, queued)),
             }
@@ -301,10 +398,23 @@ impl Catalog {
         }
     }
 
-    /// Counts a verified download from a peer, which is never evicted from then on.
-    pub(crate) fn note_success(&mut self, peer: PeerId) {
+    /// Counts a verified download from a peer at this address: offers of it that come from
+    /// there have a share of a full table.
+    pub(crate) fn note_success(&mut self, peer: PeerId, at: Ipv4Addr) {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            (peer.failures, peer.has_served) = (0, true);
+            (peer.failures, peer.served_from) = (0, Some(at));
+        }
+    }
+
+    /// Returns where a peer is, as far as the registry was asked.
+    pub(crate) fn address(&self, peer: PeerId) -> Address {
+        self.peers.get(&peer).map_or(Address::Unasked, |peer| peer.address)
+    }
+
+    /// The registry has answered where a peer is.
+    pub(crate) fn note_address(&mut self, peer: PeerId, address: Address) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.address = address;
         }
     }
 }
@@ -312,6 +422,7 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::JOBS_MAX;
 
     const OWN_INTERVAL: Duration = Duration::from_secs(5);
     const FROM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
@@ -320,16 +431,30 @@ mod tests {
     struct Scene {
         catalog: Catalog,
         paths: Paths,
+        wanted_names: usize,
     }
 
     impl Scene {
         fn new() -> Self {
-            Self { catalog: Catalog::new(OWN_INTERVAL), paths: Paths::default() }
+            Self { catalog: Catalog::new(OWN_INTERVAL), paths: Paths::default(), wanted_names: 1 }
         }
 
         fn hear(&mut self, now: Instant, peer: u32, name: &str) -> Hearing {
+            self.hear_from(FROM, now, peer, name)
+        }
+
+        /// As [`Scene::hear`]; names that begin with `w` are wanted.
+        fn hear_from(
+            &mut self,
+            from: SocketAddrV4,
+            now: Instant,
+            peer: u32,
+            name: &str,
+        ) -> Hearing {
             let path = self.paths.intern_name(FileName::new(name).unwrap());
-            let news = self.catalog.hear(&mut self.paths, now, FROM, (PeerId(peer), path));
+            let wanted_names = name.starts_with('w').then_some(self.wanted_names);
+            let heard = (PeerId(peer), path);
+            let news = self.catalog.hear(&mut self.paths, now, from, heard, wanted_names);
             self.paths.sweep();
             news
         }
@@ -356,15 +481,22 @@ mod tests {
 
     fn check(scene: &Scene) {
         let catalog = &scene.catalog;
-        assert_eq!(catalog.queue.len(), catalog.offers.len());
-        let queued = |(at, path, peer)| catalog.offers[&(path, peer)].queued_at == at;
-        assert!(catalog.queue.iter().copied().all(queued));
+        let Queues { hints, proven, wanted } = &catalog.queues;
+        assert_eq!(hints.len() + proven.len() + wanted.len(), catalog.offers.len());
+        for (keep, queue) in [(Keep::Hint, hints), (Keep::Proven, proven), (Keep::Wanted, wanted)] {
+            for (at, path, peer) in queue {
+                let heard = &catalog.offers[&(*path, *peer)];
+                assert_eq!((heard.queued_at, heard.keep), (*at, keep));
+            }
+        }
         assert_eq!(catalog.paths.values().sum::<usize>(), catalog.offers.len());
         assert_eq!(catalog.peers.values().map(|p| p.offers).sum::<usize>(), catalog.offers.len());
         assert!(catalog.peers.values().all(|peer| peer.offers > 0));
         assert!(catalog.paths.values().all(|s| (1..=SOURCES_PER_NAME_MAX).contains(s)));
         assert!(catalog.offers.len() <= KNOWN_OFFERS_MAX);
-        assert!(catalog.paths.len() <= KNOWN_NAMES_MAX && catalog.peers.len() <= KNOWN_PEERS_MAX);
+        let wanted = wanted.len();
+        assert!(catalog.paths.len() <= KNOWN_NAMES_MAX + wanted);
+        assert!(catalog.peers.len() <= KNOWN_PEERS_MAX + wanted);
     }
 
     #[test]
@@ -428,7 +560,8 @@ mod tests {
                 let (other, now) =
                     (SocketAddrV4::new([10, 0, 0, 1].into(), 1), at(round * interval));
                 let copy_at = now + Duration::from_millis(200);
-                scene.catalog.hear(&mut scene.paths, copy_at, other, (PeerId(1), path));
+                let copy = (PeerId(1), path);
+                scene.catalog.hear(&mut scene.paths, copy_at, other, copy, None);
             }
             let last = 3 * interval;
             let mut now = at(last);
@@ -443,17 +576,113 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_fills_no_table_over_its_bound_and_evicts_nobody_who_served() {
+    fn a_flood_fills_no_table_over_its_bound_and_evicts_neither_what_is_wanted_nor_who_served() {
         let start = Instant::now();
         let mut catalog = Scene::new();
         catalog.hear(start, 7, "wanted");
-        catalog.catalog.note_success(PeerId(7));
+        catalog.hear(start, 8, "served");
+        catalog.catalog.note_success(PeerId(8), *FROM.ip());
+        catalog.catalog.note_address(PeerId(7), Address::Known(*FROM.ip()));
+        catalog.hear(start, 8, "served");
         for i in 0..200_000_u32 {
             catalog.hear(start, 1000 + i % 5000, &format!("file {}", i % 30_000));
-            catalog.hear(start, 10_000 + i % 100, "wanted");
+            if i % 100 == 0 {
+                catalog.hear(start, 10_000 + i / 100, "wanted");
+            }
         }
         check(&catalog);
         assert!(catalog.sources("wanted").contains(&7));
+        assert_eq!(catalog.sources("served"), [8]);
+    }
+
+    #[test]
+    fn a_peer_that_served_and_offers_without_end_keeps_a_share_and_no_more() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut catalog = Scene::new();
+        // Many ids that have served, as one host may have.
+        for peer in 0..100 {
+            catalog.hear(start, peer, "first");
+            catalog.catalog.note_success(PeerId(peer), *FROM.ip());
+        }
+        for i in 0..50_000_u32 {
+            catalog.hear(at(1), i % 100, &format!("file {i}"));
+            assert_eq!(
+                catalog.hear(at(1), 1000, &format!("wanted {}", i % 10)),
+                match i < 10 {
+                    true => Hearing::New,
+                    false => Hearing::Repeated,
+                }
+            );
+        }
+        check(&catalog);
+        assert!(catalog.catalog.queues.proven.len() <= PROVEN_OFFERS_KEPT_MAX + 1);
+        // A peer that comes later has room, whether its files are wanted or not.
+        for i in 0..100 {
+            let name = format!("honest {i}");
+            assert_eq!(catalog.hear(at(2), 2000, &name), Hearing::New);
+            assert_eq!(catalog.sources(&name), [2000]);
+        }
+        check(&catalog);
+    }
+
+    #[test]
+    fn a_borrowed_id_is_granted_nothing_that_was_earned_elsewhere_and_takes_nothing_away() {
+        let start = Instant::now();
+        let elsewhere = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1);
+        let mut catalog = Scene::new();
+        catalog.hear(start, 7, "served");
+        catalog.catalog.note_success(PeerId(7), *FROM.ip());
+        let proven = |catalog: &Scene| catalog.catalog.queues.proven.len();
+        catalog.hear(start, 7, "served");
+        assert_eq!(proven(&catalog), 1);
+        catalog.hear_from(elsewhere, start, 7, "served");
+        for i in 0..1000 {
+            catalog.hear_from(elsewhere, start, 7, &format!("borrowed {i}"));
+        }
+        assert_eq!(proven(&catalog), 1);
+        check(&catalog);
+    }
+
+    #[test]
+    fn among_the_sources_of_a_name_the_address_with_the_most_loses_one() {
+        let start = Instant::now();
+        let other = Address::Known(Ipv4Addr::new(192, 0, 2, 1));
+        let mut catalog = Scene::new();
+        // The oldest is alone at its address; of all others none is known, or all are.
+        for address in [Address::Unasked, Address::Nowhere, Address::Known(*FROM.ip())] {
+            catalog.hear(start, 7, "wanted");
+            catalog.catalog.note_address(PeerId(7), other);
+            for peer in 0..1000 {
+                let now = start + Duration::from_millis(peer.into());
+                assert_eq!(catalog.hear(now, 1000 + peer, "wanted"), Hearing::New);
+                catalog.catalog.note_address(PeerId(1000 + peer), address);
+            }
+            check(&catalog);
+            assert!(catalog.sources("wanted").contains(&7), "{address:?}");
+            catalog.expire(start + 2 * OFFER_EXPIRY_MAX);
+        }
+    }
+
+    #[test]
+    fn each_wanted_name_has_sources_however_many_are_wanted_and_whoever_floods() {
+        let start = Instant::now();
+        let mut catalog = Scene::new();
+        let names: Vec<_> = (0..JOBS_MAX).map(|i| format!("wanted {i}")).collect();
+        catalog.wanted_names = names.len();
+        for round in 0..2 {
+            for name in &names {
+                // Ever new ids, and one that is honest.
+                for fresh in 0..4 {
+                    catalog.hear(start, 1000 + 4 * round + fresh, name);
+                }
+                catalog.hear(start, 7, name);
+                catalog.hear(start, 8, &format!("file {round} {name}"));
+            }
+        }
+        check(&catalog);
+        let is_there = |name: &&String| catalog.sources(name).is_empty();
+        assert_eq!(names.iter().find(is_there), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod registry_link;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-pub(super) use self::catalog::{Catalog, Hearing};
+pub(super) use self::catalog::{Address, Catalog, Hearing};
 use self::registry_link::RegistryLink;
 use super::peer::{Context, Wake};
 use super::{PathId, Report};
@@ -40,13 +40,14 @@ impl Peers {
         Self { catalog: Catalog::new(own_interval), link: RegistryLink::new() }
     }
 
-    /// A datagram came to the offer port. Returns what is offered, and by whom, unless it
-    /// is nothing to remember.
+    /// A datagram came to the offer port. Returns what is offered, and by whom, if it is an
+    /// offer of another peer.
     pub(super) fn on_datagram(
         &mut self,
         ctx: &mut Context,
         from: SocketAddrV4,
         bytes: &[u8],
+        wanted_names: impl FnOnce(PathId) -> Option<usize>,
     ) -> Option<(PathId, PeerId)> {
         let Offer { peer, name } = match Offer::decode(bytes) {
             Ok(offer) => offer,
@@ -59,11 +60,13 @@ impl Peers {
             return None;
         }
         let path = ctx.paths.intern_name(name);
-        let news = self.catalog.hear(&mut ctx.paths, ctx.now, from, (peer, path));
+        let wanted_names = wanted_names(path);
+        let news = self.catalog.hear(&mut ctx.paths, ctx.now, from, (peer, path), wanted_names);
         if news == Hearing::New {
             ctx.report(Report::OfferSeen { path, peer });
         }
-        (news != Hearing::Dropped).then_some((path, peer))
+        // One that is not remembered may yet match what is wanted.
+        Some((path, peer))
     }
 
     /// Forgets what was not repeated in time.
