@@ -31,6 +31,7 @@
 //! | [`reactor`] | the loop: sockets, readiness, the clock |
 //! | [`storage`] | the shared folder: scan, watch, hash, partial file to final name |
 //! | [`ui`] | what people and programs are shown: log, events, progress, status |
+//! | [`stdio`] | stdout and stderr, which never block |
 //! | [`content`] | the vocabulary of files that storage, node and ui share |
 //! | [`limits`] | every bound, with its unit |
 //! | [`count`] | numbers of things, as people say them |
@@ -82,6 +83,7 @@ pub mod node;
 pub mod proto;
 pub mod reactor;
 pub mod run;
+pub mod stdio;
 pub mod storage;
 mod terminal;
 pub mod ui;

@@ -320,6 +320,9 @@ pub const RENAME_TRIES_MAX: u32 = 1000;
 
 /// Data written to a folder before the free space is checked again.
 pub const SPACE_CHECK_BYTES: u64 = 1024 * 1024;
+/// Folders within one another that are removed when a simulated folder is emptied: each keeps
+/// two descriptors open, and a limit of 1024 of them is the least that systems have.
+pub const SIMULATED_DEPTH_MAX: usize = 256;
 /// Disk space left free: the whole divided by this, within the bounds that follow.
 pub const DISK_RESERVE_PART: u64 = 100;
 /// At least so much, so that the system and other programs go on.
@@ -366,12 +369,14 @@ pub const LIMIT_LEAD_PERCENT: u32 = 25;
 /// moves anything does so sooner: TCP retransmits after 1 s at first (RFC 6298), and after
 /// a fraction of that once it knows the round-trip time.
 pub const SILENT_AFTER: Duration = Duration::from_secs(1);
-/// A line on stdout: one of at most PIPE_BUF bytes, 4096 on Linux, is written to a pipe whole
-/// or not at all.
+/// A line on stdout, so that what waits for room there stays small.
 pub const STDOUT_LINE_BYTES_MAX: usize = 4096;
-/// How long the last line waits for a slow reader, and before it the line that counts dropped
-/// events: together less than the 2 s in which a program ends.
+/// How long the last line on stderr, and then that on stdout, waits for a slow reader: together
+/// less than the 2 s in which a program ends.
 pub const LAST_LINE_PATIENCE: Duration = Duration::from_millis(750);
+/// How often stdout and stderr are tried again after they have taken nothing, until it is told
+/// how many lines were dropped.
+pub const OUTPUT_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// A text in a line of JSON, after escaping: some have two texts, and other fields.
 pub const JSON_TEXT_BYTES_MAX: usize = 1024;
 /// Events about files that are not shared when a program starts; the rest is counted. A pipe
@@ -387,12 +392,18 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 // ---- control socket ----
 
-/// Programs that ask this one at once. A new one evicts the oldest; what none of them reads
-/// is bounded by [`CONTROL_TIMEOUT`] and by the wishes of each.
-pub const CONTROL_CLIENTS_MAX: usize = 8;
+/// Programs that ask this one at once. A new one evicts the oldest that waits for no file: it has
+/// not asked yet, or does not read its answer. Each costs a descriptor.
+pub const CONTROL_CLIENTS_MAX: usize = 256;
+/// Programs among them that wait for files; the other places are for those that are answered at
+/// once.
+pub const CONTROL_WAITING_MAX: usize = 224;
 /// Files that one program asks for at once. Each causes at most three answers, of which the
 /// longest has [`CONTROL_REASON_BYTES_MAX`]: some 5 MB for a program that reads none of them.
 pub const CONTROL_WISHES_MAX: usize = 4096;
+/// Files that all of them wait for, each counted for each program: four times as many, for the
+/// same reason.
+pub const CONTROL_WISHES_OF_ALL_MAX: usize = 16_384;
 /// A whole question, an answer that begins, and each piece of an answer that is not read: both
 /// programs are on this host.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -514,6 +525,8 @@ const _: () = {
     assert!(DISK_RESERVE_PART_MAX < DISK_RESERVE_PART);
     // Several runs that are long enough show in what one write brings.
     assert!(HOLE_BYTES_MIN < CHUNK_BYTES as usize);
+    assert!(CONTROL_WISHES_MAX < CONTROL_WISHES_OF_ALL_MAX);
+    assert!(CONTROL_WAITING_MAX < CONTROL_CLIENTS_MAX);
     assert!(CONTROL_REASON_BYTES_MAX <= u16::MAX as usize);
     assert!(JSON_TEXT_BYTES_MAX * 2 + 1024 < STDOUT_LINE_BYTES_MAX);
 };

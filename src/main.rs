@@ -1,10 +1,11 @@
 //! Parses, sets up the log, runs, and maps the outcome to an exit code.
 
-use std::io::Write;
 use std::process::exit;
+use std::time::Instant;
 
 use p2pfs::cli::{Cli, Command, wants_events};
 use p2pfs::exit::{ExitCode, Failure};
+use p2pfs::limits::LAST_LINE_PATIENCE;
 use p2pfs::ui::{Event, stdout};
 use p2pfs::{logger, run};
 
@@ -18,22 +19,19 @@ fn main() {
         Ok(code) => (*code, None),
         Err(failure) => (failure.code, Some(failure.message.as_str())),
     };
-    if let Some(error) = error {
-        // Whoever closed stderr, or does not read it, does not want to know.
-        let mut stderr = std::io::stderr();
-        if logger::takes_a_line(&stderr) {
-            let _ = writeln!(stderr, "p2pfs: {error}");
-        }
-    }
-    // This may wait for its reader.
+    // Of the log, what is left of its last line.
+    let line = error.map(|error| format!("p2pfs: {error}\n")).unwrap_or_default();
+    logger::print_last(&line, Instant::now() + LAST_LINE_PATIENCE);
     if json {
-        stdout::print_last(&Event::of_exit(code, error).line());
+        let event = Event::of_exit(code, error).line();
+        stdout::print_last(&event, Instant::now() + LAST_LINE_PATIENCE);
     }
     exit(code as i32);
 }
 
 fn run_command(cli: &Cli) -> Result<ExitCode, Failure> {
     logger::init(cli.output.log_level(), !cli.command.is_daily());
+    cli.warnings.iter().for_each(|warning| log::warn!("{warning}"));
     match &cli.command {
         Command::Registry(args) => run::registry(args, &cli.output),
         Command::Peer(args) => run::peer(args, &cli.output),

@@ -1,64 +1,53 @@
-//! The terminal on stderr, and the picture that is drawn there below the lines of the log:
-//! what is drawn at once is written at once, or not at all while the terminal takes nothing.
+//! The picture on a terminal, which is drawn below the lines of the log: what is drawn is
+//! written at once, or not at all while the terminal takes nothing.
 
-use std::os::fd::OwnedFd;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use console::Term;
-use rustix::fs::{Mode, OFlags};
 
-/// stderr is one for the whole process, and so is the picture on it, if there is to be one.
+use crate::stdio::{self, Outlet};
+
+/// The picture of this process, if there is one.
 static PICTURE: Mutex<Option<Picture>> = Mutex::new(None);
 
-#[derive(Debug)]
-struct Picture {
-    terminal: Terminal,
-    text: String,
+/// Where a picture is drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Screen {
+    Stdout,
+    Stderr,
 }
 
 #[derive(Debug)]
-struct Terminal {
-    /// Opened anew: only so is it ours alone not to be waited for.
-    output: OwnedFd,
+struct Picture {
+    screen: Screen,
+    text: String,
     /// Lines of a picture that stand above the cursor.
     drawn: usize,
 }
 
-/// Returns whether stderr is a terminal, on which pictures are drawn from now on.
-pub(crate) fn open() -> bool {
-    if !Term::stderr().is_term() {
-        return false;
-    }
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let Ok(output) = rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()) else {
-        return false;
-    };
-    let terminal = Terminal { output, drawn: 0 };
-    PICTURE.lock().is_ok_and(|mut picture| {
-        *picture = Some(Picture { terminal, text: String::new() });
-        true
-    })
-}
-
-/// Its height and width now, or usual ones if it does not say.
-pub(crate) fn size() -> (u16, u16) {
-    Term::stderr().size()
+/// Returns whether that is a terminal, on which pictures are drawn from now on.
+pub(crate) fn open(screen: Screen) -> bool {
+    screen.outlet().is_terminal()
+        && PICTURE.lock().is_ok_and(|mut picture| {
+            *picture = Some(Picture { screen, text: String::new(), drawn: 0 });
+            true
+        })
 }
 
 /// Draws lines in the place of those before: no more, and no wider, than the terminal has
 /// room for above and left of the cursor.
 pub(crate) fn draw(text: String) {
     with_picture(|picture| {
-        picture.terminal.replace(&text);
+        picture.replace(&text);
         picture.text = text;
     });
 }
 
 /// Writes something else, above the picture.
 pub(crate) fn write_above(write: impl FnOnce()) {
-    with_picture(|picture| picture.terminal.replace(""));
+    with_picture(|picture| picture.replace(""));
     write();
-    with_picture(|picture| picture.terminal.replace(&picture.text));
+    with_picture(|picture| picture.replace(&picture.text.clone()));
 }
 
 fn with_picture(change: impl FnOnce(&mut Picture)) {
@@ -67,25 +56,46 @@ fn with_picture(change: impl FnOnce(&mut Picture)) {
     }
 }
 
-impl Terminal {
-    /// Erases the lines that stand there and writes these, all at once.
-    fn replace(&mut self, lines: &str) {
-        let text = match self.drawn {
-            0 => lines.to_owned(),
-            // Up, and clear to the end of the screen, as ECMA-48 has it.
-            drawn => format!("\x1b[{drawn}A\r\x1b[J{lines}"),
-        };
-        // A terminal that takes nothing, or not all, shows an old picture, or half of one.
-        if let Ok(written_bytes @ 1..) = rustix::io::write(&self.output, text.as_bytes()) {
-            let written = &text.as_bytes()[..written_bytes];
-            self.drawn = written.iter().filter(|byte| **byte == b'\n').count();
+impl Screen {
+    /// Returns its height and width now, or usual ones if it does not say.
+    pub(crate) fn size(self) -> (u16, u16) {
+        match self {
+            Self::Stdout => Term::stdout().size(),
+            Self::Stderr => Term::stderr().size(),
         }
+    }
+
+    fn outlet(self) -> MutexGuard<'static, Outlet<'static>> {
+        match self {
+            Self::Stdout => stdio::stdout(),
+            Self::Stderr => stdio::stderr(),
+        }
+    }
+}
+
+impl Picture {
+    fn replace(&mut self, lines: &str) {
+        replace(&mut self.screen.outlet(), &mut self.drawn, lines);
+    }
+}
+
+/// Erases the lines that stand there and writes these, all at once.
+fn replace(outlet: &mut Outlet<'_>, drawn: &mut usize, lines: &str) {
+    let text = match *drawn {
+        0 => lines.to_owned(),
+        // Up, and clear to the end of the screen, as ECMA-48 has it.
+        drawn => format!("\x1b[{drawn}A\r\x1b[J{lines}"),
+    };
+    // A terminal that takes nothing shows an old picture.
+    if outlet.draw(&text) {
+        *drawn = lines.matches('\n').count();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::num::NonZero;
+    use std::os::fd::AsFd;
 
     use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -94,7 +104,8 @@ mod tests {
     #[test]
     fn a_picture_takes_the_place_of_the_last_one_that_the_terminal_took() {
         let (input, output) = pipe_with(PipeFlags::NONBLOCK).unwrap();
-        let mut terminal = Terminal { output, drawn: 0 };
+        let (mut outlet, mut drawn) = (Outlet::new(output.as_fd()), 0);
+        let mut draw = |lines: &str| replace(&mut outlet, &mut drawn, lines);
         let [rows, columns] = [10, 20].map(|n| NonZero::new(n).unwrap());
         let mut screen = vt100::Parser::new(rows, columns, 0);
         let take = || {
@@ -107,18 +118,18 @@ mod tests {
             screen.screen().contents()
         };
         assert_eq!(show("log\r\n"), "log");
-        terminal.replace("first\nof two\n");
+        draw("first\nof two\n");
         assert_eq!(show(&take()), "log\nfirst\nof two");
-        terminal.replace("second\n");
+        draw("second\n");
         assert_eq!(show(&take()), "log\nsecond");
 
-        while rustix::io::write(&terminal.output, &[b'x'; 4096]).is_ok() {}
-        terminal.replace("of\nthree\nlines\n");
+        while rustix::io::write(&output, &[b'x'; 4096]).is_ok() {}
+        draw("of\nthree\nlines\n");
         assert!(!take().contains("three"));
 
-        terminal.replace("third\n");
+        draw("third\n");
         assert_eq!(show(&take()), "log\nthird");
-        terminal.replace("");
+        draw("");
         assert_eq!(show(&take()), "log");
     }
 }

@@ -22,14 +22,16 @@ mod status;
 mod text;
 mod value;
 
+use std::env;
 use std::io::ErrorKind;
 
+use clap::builder::StyledStr;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::doctor::DoctorArgs;
 pub use self::environment::wants_events;
-pub use self::get::{GetArgs, Output, Wanted};
+pub use self::get::{GetArgs, Output, Wanted, ends_with_slash};
 pub use self::list::ListArgs;
 pub use self::output::OutputArgs;
 pub use self::peer::PeerArgs;
@@ -38,11 +40,12 @@ pub use self::share::ShareArgs;
 pub use self::status::StatusArgs;
 pub use self::text::{CompletionsArgs, ManArgs};
 use crate::exit::{ExitCode, Failure};
+use crate::stdio;
 use crate::wire::Shown;
 
 const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and its name in capitals, \
     such as P2PFS_OFFER_INTERVAL for --offer-interval. An option on the command line overrides \
-    it.\n\n\
+    it. A TIME has a unit, such as 500ms, 30s or 5m, or is a number of seconds.\n\n\
     Exit codes: 0 every wanted file is there and verified, 1 other error, 2 usage, 3 not offered \
     in time, 4 registry or peer unreachable, 5 offered, but timed out or stalled, 6 checksum \
     wrong, 7 id or port taken at the registry, 8 write error, 9 exists and may not be replaced \
@@ -60,6 +63,9 @@ pub struct Cli {
     pub command: Command,
     #[command(flatten)]
     pub output: OutputArgs,
+    /// What the user is to be told of the environment.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 }
 
 impl Command {
@@ -109,19 +115,15 @@ impl Cli {
         match read {
             Ok((cli, matches)) => cli.check(&matches).map(Some),
             Err(error) if error.use_stderr() => Err(usage(&environment::message(&error))),
-            Err(help) => match help.print() {
-                // A reader may close the pipe before the end.
-                Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                    let message = format_args!("cannot write to stdout: {error}");
-                    Err(Failure::new(ExitCode::WriteFailed, message))
-                }
-                _ => Ok(None),
-            },
+            Err(help) => print_help(&help.render()).map(|()| None),
         }
     }
 
     fn check(mut self, matches: &ArgMatches) -> Result<Self, Failure> {
-        let Some((_, matches)) = matches.subcommand() else { return Ok(self) };
+        let Some((name, matches)) = matches.subcommand() else { return Ok(self) };
+        let command = definition();
+        self.warnings =
+            command.find_subcommand(name).map(environment::warnings).unwrap_or_default();
         self.output.settle(matches)?;
         match &mut self.command {
             Command::Peer(peer) => peer.settle(matches)?,
@@ -155,6 +157,24 @@ fn loser<'a>(
             let message = format_args!("--{other} cannot be used with --{one}; see --help");
             Err(Failure::new(ExitCode::Usage, message))
         }
+    }
+}
+
+/// Prints the help, in colour where that is wanted.
+fn print_help(help: &StyledStr) -> Result<(), Failure> {
+    let mut stdout = stdio::stdout();
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_plain = !stdout.is_terminal()
+        || is_set("NO_COLOR")
+        || env::var_os("TERM").is_some_and(|it| it == "dumb");
+    let text = if is_plain { help.to_string() } else { help.ansi().to_string() };
+    match stdout.data(text.as_bytes(), None) {
+        // A reader may close the pipe before the end.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let message = format_args!("cannot write to stdout: {error}");
+            Err(Failure::new(ExitCode::WriteFailed, message))
+        }
+        _ => Ok(()),
     }
 }
 

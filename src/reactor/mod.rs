@@ -220,7 +220,9 @@ impl<N: Node> Reactor<N> {
                 }
                 self.ui.note(Level::Debug, self.loop_times.turns());
                 self.signals.set_at_once(true);
-                return Ok(outcome);
+                // One that came meanwhile ends what follows, too, which may wait.
+                let late = self.signals.late().filter(|_| outcome == Outcome::AllDone);
+                return Ok(late.map_or(outcome, Outcome::Stopped));
             }
             self.turn(&mut events)?;
         }
@@ -270,6 +272,7 @@ impl<N: Node> Reactor<N> {
 
     /// Shows how the program does, if it is time for it.
     fn show(&mut self) {
+        self.ui.catch_up(self.now);
         if self.ui.poll_timeout().is_none_or(|at| at > self.now) {
             return;
         }

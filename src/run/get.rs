@@ -1,7 +1,7 @@
 //! `p2pfs get`.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -10,12 +10,13 @@ use rustix::fs::{Dev, OFlags, fcntl_getfl, fstat};
 use super::network::{self, Place};
 use super::via;
 use super::{cannot_read_folder, loop_failed, not_printed, result_of};
-use crate::cli::{GetArgs, Output, OutputArgs, Wanted};
+use crate::cli::{GetArgs, Output, OutputArgs, Wanted, ends_with_slash};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::{GuestSettings, Input, Outcome, PeerKind, PeerNode, PeerSettings};
 use crate::reactor::{Files, Reactor, Signals};
+use crate::stdio;
 use crate::storage::{SharedFolder, WriteSettings};
 use crate::ui::Ui;
 use crate::wire::v0::FileName;
@@ -23,11 +24,14 @@ use crate::wire::{PeerId, Shown};
 
 /// The number of /dev/null on Linux: major 1, minor 3.
 const NULL_DEVICE: Dev = 1 << 8 | 3;
+/// How much is written to stdout at once: what a pipe holds, as long as nobody changes that.
+const WRITTEN_OUT_BYTES: usize = 64 * 1024;
 
 pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     if let Some(program) = &args.via {
         return via::get(program, args, output);
     }
+    let until = args.timeout.map(|timeout| Instant::now() + timeout);
     let registry = network::resolve(&args.network.registry)?;
     let signals = Signals::new().map_err(loop_failed)?;
     let interfaces = network::named(&args.network.interface)?;
@@ -35,6 +39,9 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let offers = place.hear_offers()?;
     let (mut folder, unnamed) = match &args.output {
         Output::Folder(path) => {
+            if ends_with_slash(path) {
+                fs::create_dir_all(path).map_err(|error| cannot_write_to_folder(path, &error))?;
+            }
             let folder = SharedFolder::open(path).map_err(|error| cannot_read_folder(path, &error));
             let folder = folder?;
             folder.check_writable().map_err(|error| cannot_write_to_folder(path, &error))?;
@@ -98,7 +105,7 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     }
     let code = result_of(outcome, None)?;
     match unnamed {
-        Some(file) if code == ExitCode::Done => write_out(file),
+        Some(file) if code == ExitCode::Done => write_out(file, until),
         _ => Ok(code),
     }
 }
@@ -170,11 +177,21 @@ fn unnamed_file() -> Result<(SharedFolder, File), Failure> {
     })
 }
 
-/// Writes what came to stdout, now that it is verified.
-fn write_out(mut file: File) -> Result<ExitCode, Failure> {
-    let mut stdout = io::stdout().lock();
-    io::copy(&mut file, &mut stdout)
-        .and_then(|_| stdout.flush())
-        .map_err(|error| not_printed(&error))?;
-    Ok(ExitCode::Done)
+/// Writes what came to stdout, now that it is verified, until then at most.
+fn write_out(mut file: File, until: Option<Instant>) -> Result<ExitCode, Failure> {
+    let mut stdout = stdio::stdout();
+    let mut buffer = vec![0; WRITTEN_OUT_BYTES];
+    loop {
+        let len = file.read(&mut buffer).map_err(|error| not_printed(&error))?;
+        if len == 0 {
+            return Ok(ExitCode::Done);
+        }
+        stdout.data(&buffer[..len], until).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => {
+                let message = "stdout did not take all of the file in time; ";
+                Failure::new(ExitCode::TimedOut, format_args!("{message}allow more with --timeout"))
+            }
+            _ => not_printed(&error),
+        })?;
+    }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use console::truncate_str;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::network::{self, Place};
@@ -16,11 +17,13 @@ use crate::exit::{ExitCode, Failure};
 use crate::limits::{PROGRESS_TIMEOUT, WATCH_INTERVAL};
 use crate::node::{HeardOffer, ListNode, Outcome};
 use crate::reactor::{Reactor, Signals};
+use crate::stdio;
+use crate::terminal::{self, Screen};
 use crate::ui::{Event, Ui};
 use crate::wire::v0::Offer;
 
-/// What goes to a terminal before a list that takes the place of the last one.
-const CLEAR: &str = "\x1b[H\x1b[2J";
+/// Where `--watch` draws, if that is a terminal.
+const SCREEN: Screen = Screen::Stdout;
 
 /// Something on offer, and where its peer listens, if the registry told that.
 #[derive(Clone, Copy)]
@@ -55,15 +58,16 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let now = Instant::now();
     let text = match output.json {
         true => offers.iter().map(|offer| offer.event(now)).collect(),
-        false => table(&offers, now, io::stdout().is_terminal()),
+        false => table(&offers, now, stdio::stdout().is_terminal()),
     };
     print(text.as_bytes())?;
     Ok(code)
 }
 
-/// Stays: a terminal shows the list as it is now, anything else gets a line for each change.
+/// Stays: a terminal shows the list as it is now, in one place, anything else gets a line for
+/// each change.
 fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failure> {
-    let is_terminal = io::stdout().is_terminal() && !json;
+    let is_drawn = !json && terminal::open(SCREEN);
     let mut shown = BTreeMap::new();
     loop {
         let outcome = reactor.run(&[]).map_err(loop_failed)?;
@@ -74,11 +78,12 @@ fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failur
             return Err(not_printed(&io::ErrorKind::BrokenPipe.into()));
         }
         let (offers, now) = (listed(reactor.node()), Instant::now());
-        let text = match is_terminal {
-            true => format!("{CLEAR}{}", table(&offers, now, true)),
-            false => changes(&mut shown, &offers, json.then_some(now)),
-        };
-        print(text.as_bytes())?;
+        if is_drawn {
+            let (height, width) = SCREEN.size();
+            terminal::draw(fit(&table(&offers, now, true), width.into(), height.into()));
+        } else {
+            print(changes(&mut shown, &offers, json.then_some(now)).as_bytes())?;
+        }
         reactor.node().listen_until(now + WATCH_INTERVAL);
     }
 }
@@ -118,6 +123,17 @@ fn table(offers: &[Listed], now: Instant, with_heading: bool) -> String {
         let _ = writeln!(text, "{peer:>10}  {address:<21}  {age:>7}  {}", offer.name);
     }
     text
+}
+
+/// Returns the lines that a terminal has room for, and how many more there are; the cursor takes a
+/// line of its own below them. Some terminals begin another line after one of their full width.
+fn fit(text: &str, width: usize, height: usize) -> String {
+    let (lines, room) = (text.lines().count(), height.saturating_sub(1));
+    let shown = if lines > room { room.saturating_sub(1) } else { lines };
+    let more = (lines > shown).then(|| format!("... and {} more", lines - shown));
+    let lines = text.lines().take(shown).chain(more.as_deref().filter(|_| room > 0));
+    let width = width.saturating_sub(1);
+    lines.map(|line| format!("{}\n", truncate_str(line, width, &"..."[..width.min(3)]))).collect()
 }
 
 /// Returns what changed since the last time; as JSON, if that is to be told as of some time.

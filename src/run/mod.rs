@@ -18,7 +18,7 @@ mod systemd;
 mod text;
 mod via;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::limits::{CONNECTIONS_MIN, Limits, SKIPPED_EVENTS_MAX, SPARE_DESCRIPTORS};
 use crate::node::{Input, Node, Outcome, Signal};
 use crate::reactor::Reactor;
+use crate::stdio;
 use crate::storage::{DigestCache, SharedFolder, Skipped};
 use crate::ui::{Event, stdout, text};
 use crate::wire::Shown;
@@ -142,8 +143,7 @@ fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure> {
 
 /// Writes the data that a command is for to stdout.
 fn print(data: &[u8]) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(data).and_then(|()| stdout.flush()).map_err(|error| not_printed(&error))
+    stdio::stdout().data(data, None).map_err(|error| not_printed(&error))
 }
 
 fn not_printed(error: &io::Error) -> Failure {

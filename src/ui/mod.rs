@@ -11,7 +11,7 @@
 //! | `facts` | the answers to `status`, and `--metrics` |
 //! | `progress` | the progress of transfers, for people |
 //! | `meter`, `work` | the rate of each running transfer, and what limits it |
-//! | [`stdout`] | writes a line at once or not at all |
+//! | [`stdout`] | prints the events |
 
 mod doctor;
 pub mod events;
@@ -42,10 +42,12 @@ use self::progress::{Progress, Totals, View};
 use self::report_log::ReportLog;
 pub use self::work::Work;
 use crate::limits::{
-    METRICS_INTERVAL, PROGRESS_DRAW_INTERVAL, PROGRESS_SAMPLE_INTERVAL, STALLED_AFTER,
+    METRICS_INTERVAL, OUTPUT_RETRY_INTERVAL, PROGRESS_DRAW_INTERVAL, PROGRESS_SAMPLE_INTERVAL,
+    STALLED_AFTER,
 };
 use crate::node::{Inventory, Paths, Report, Snapshot};
 use crate::wire::Shown;
+use crate::{logger, stdio};
 
 #[derive(Clone, Debug, Default)]
 pub struct Show {
@@ -74,6 +76,8 @@ pub struct Ui {
     progress: Option<Progress>,
     progress_due: Option<Instant>,
     metrics_due: Option<Instant>,
+    /// When stdout and stderr are tried again.
+    output_due: Option<Instant>,
 }
 
 impl Ui {
@@ -93,6 +97,7 @@ impl Ui {
             progress: show.has_progress.then(Progress::new),
             progress_due: None,
             metrics_due: show.has_metrics.then(Instant::now),
+            output_due: None,
         }
     }
 
@@ -154,9 +159,20 @@ impl Ui {
         self.sample_due
     }
 
-    /// Returns when to call [`Ui::sample`] or [`Ui::metrics`].
+    /// Returns when to call [`Ui::sample`], [`Ui::metrics`] or [`Ui::catch_up`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.next_sample(), self.metrics_due].into_iter().flatten().min()
+        [self.next_sample(), self.metrics_due, self.output_due].into_iter().flatten().min()
+    }
+
+    /// Tells how many lines were dropped, once stdout and stderr take some again.
+    pub fn catch_up(&mut self, now: Instant) {
+        if is_due(&mut self.output_due, now) {
+            logger::catch_up();
+            stdout::catch_up();
+        }
+        if stdio::awaits_room() {
+            self.output_due.get_or_insert(now + OUTPUT_RETRY_INTERVAL);
+        }
     }
 
     /// Returns the metrics to write, if they are due.

@@ -13,8 +13,10 @@ use crate::content::PathId;
 use crate::count::{Bytes, Count};
 use crate::limits::{PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX};
 use crate::node::{Direction, Report};
-use crate::terminal;
+use crate::terminal::{self, Screen};
 
+/// Beside the log.
+const SCREEN: Screen = Screen::Stderr;
 /// From this width on, a line has room for the other side and the limit.
 const WIDE: usize = 72;
 
@@ -58,7 +60,7 @@ pub(super) struct View<'a> {
 impl Progress {
     /// Chooses the terminal, if stderr is one.
     pub(super) fn new() -> Self {
-        if terminal::open() { Self::Drawn } else { Self::Logged }
+        if terminal::open(SCREEN) { Self::Drawn } else { Self::Logged }
     }
 
     pub(super) fn interval(&self) -> Duration {
@@ -72,7 +74,7 @@ impl Progress {
         match self {
             Self::Drawn if view.running.is_empty() => terminal::draw(String::new()),
             Self::Drawn => {
-                let (height, width) = terminal::size();
+                let (height, width) = SCREEN.size();
                 let lines = view.lines(width.into(), height.into());
                 terminal::draw(lines.iter().map(|line| format!("{line}\n")).collect());
             }
@@ -236,9 +238,12 @@ fn line(running: &Running, width: usize) -> String {
         if running.is_stalled() { "stalled".to_owned() } else { running.limit().to_string() };
     let (bytes, rate) = (Bytes(transfer.bytes).to_string(), Rate(running.bytes_per_second));
     let columns = if width >= WIDE {
+        let address = transfer.address;
         let other_side = match transfer.direction {
-            Direction::In { peer } => format!("from peer {}", peer.0),
-            Direction::Out { .. } => format!("to {}", transfer.address.ip()),
+            // Only the port tells one peer of this machine from another.
+            Direction::In { .. } if address.ip().is_loopback() => format!("from {address}"),
+            Direction::In { .. } => format!("from {}", address.ip()),
+            Direction::Out { .. } => format!("to {}", address.ip()),
         };
         format!(" {bytes:>11} {:>13} {other_side:<20} {state:<10}", rate.to_string())
     } else if running.is_stalled() {
@@ -365,7 +370,7 @@ mod tests {
         let totals = Totals { files_in: 1, bytes_in: 1 << 20, ..Totals::default() };
         let view = View { now: Instant::now(), totals: &totals, jobs_open: 2, running: &running };
         for (width, shown) in [
-            (80, "talk.pdf                 3.00 MiB    1.50 MiB/s from peer 7          other side"),
+            (80, "talk.pdf                 3.00 MiB    1.50 MiB/s from 192.168.100.200 other side"),
             (40, "talk.pdf         3.00 MiB    1.50 MiB/s"),
         ] {
             let lines = view.lines(width, 24);

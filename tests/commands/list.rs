@@ -2,7 +2,7 @@
 
 use std::io::pipe;
 
-use kit::{OfferRepeater, ReservedPort, Signal, World, await_until};
+use kit::{AtTerminal, OfferRepeater, ReservedPort, Signal, World, await_until};
 
 #[test]
 fn it_shows_what_is_on_offer_and_from_whom() {
@@ -99,4 +99,26 @@ fn watching_ends_soon_after_its_reader_has_left_though_there_is_nothing_to_write
     drop(reader);
     assert_eq!(list.await_exit_code(), 8);
     assert!(list.complaint().starts_with("p2pfs: cannot write to stdout: "), "{}", list.said());
+}
+
+#[test]
+fn watching_at_a_terminal_it_shows_what_fits_in_one_place() {
+    let world = World::new();
+    let names: Vec<_> = (0..40).map(|n| format!("{n:02} {}", "n".repeat(60))).collect();
+    let _offers =
+        OfferRepeater::start(&world, 7, &names.iter().map(|it| &**it).collect::<Vec<_>>());
+    for (rows, columns) in [(10, 60), (24, 80), (5, 30)] {
+        let list = AtTerminal::start(rows, columns, world.command(&["list", "--watch"]));
+        list.await_line("how many more", |line| line == format!("... and {} more", 43 - rows));
+        // It is drawn anew each second.
+        await_until("it is drawn again", || list.redrawn() >= 2);
+        let lines = list.lines();
+        assert_eq!(lines.len(), usize::from(rows) - 1, "{lines:#?}");
+        assert!(lines[0].trim_start().starts_with("PEER"), "{lines:#?}");
+        assert!(lines[1].ends_with("..."), "{lines:#?}");
+        assert_eq!(list.scrolled(), 0);
+        list.process.signal(Signal::TERM);
+        let (_, bytes) = list.await_end(143);
+        assert!(!bytes.contains("\x1b[2J") && !bytes.contains("\x1b[H"), "{bytes:?}");
+    }
 }

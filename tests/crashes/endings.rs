@@ -1,11 +1,12 @@
-//! Row 13, what `tests/processes/stopping.rs` leaves: two signals at once; outputs that
+//! Rows 13 and 55, what `tests/processes/stopping.rs` leaves: two signals at once; outputs that
 //! are closed, full or broken; no home and no environment at all.
 
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 
-use kit::{FakeSource, Signal, World, content};
-use kit::{NOTHING, Need, tools};
+use kit::{FakeSource, Launch, NOTHING, Need, Signal, World, await_until, content, tools};
 use tempfile::TempDir;
 
 use crate::checks;
@@ -15,9 +16,10 @@ use crate::strace::{self, STRACE};
 static PYTHON: Need = Need::new(|| tools(&["python3"]));
 kit::tests! {
     STRACE:
+        no_write_to_stdout_or_stderr_can_block,
         a_signal_while_its_handlers_are_made_is_not_lost;
     PYTHON:
-        outputs_that_are_full_or_broken_pipes,
+        outputs_that_take_nothing,
         a_failure_that_cannot_be_told_still_has_its_code;
     NOTHING:
         outputs_that_are_closed,
@@ -33,23 +35,31 @@ const CLOSED: [&str; 3] = ["exec \"$@\" >&-", "exec \"$@\" 2>&-", "exec \"$@\" <
 const FULL: [&str; 3] =
     ["exec \"$@\" >/dev/full", "exec \"$@\" 2>/dev/full", "exec \"$@\" >/dev/full 2>&1"];
 
-/// Makes the outputs a pipe: one that is full and that nobody reads, or one whose reader
-/// is gone. The reading end of a full one stays open in the program itself.
+/// Makes the outputs a pipe whose reader is gone, or a pipe, a socket or a terminal that is full
+/// and that nobody reads, but for a bit: what is ready takes less than a line. The reading end of
+/// a full one stays open in the program itself.
 const PIPES: &str = r#"
-import os, sys
+import os, pty, socket, sys, termios
 kind, outputs, program = sys.argv[1], sys.argv[2], sys.argv[3:]
-reader, writer = os.pipe()
-if kind == "full":
+if kind == "terminal":
+    reader, writer = pty.openpty()
+elif kind == "socket":
+    reader, writer = [end.detach() for end in socket.socketpair()]
+else:
+    reader, writer = os.pipe()
+if kind == "broken":
+    os.close(reader)
+else:
     os.set_inheritable(reader, True)
     os.set_blocking(writer, False)
     try:
-        while os.write(writer, b"x" * 4096):
+        while os.write(writer, b"x" * 256):
             pass
     except BlockingIOError:
         pass
     os.set_blocking(writer, True)
-else:
-    os.close(reader)
+    if kind == "terminal":
+        os.read(reader, 700)
 for output in outputs:
     os.dup2(writer, int(output))
 os.execvp(program[0], program)
@@ -85,6 +95,74 @@ fn a_signal_while_its_handlers_are_made_is_not_lost() {
     }
 }
 
+/// What is written to a terminal, a pipe or a socket is written without waiting.
+fn no_write_to_stdout_or_stderr_can_block() {
+    let (world, logs) = (World::new(), TempDir::new().unwrap());
+    let _share = world.share("mine", &[("file", b"content")]);
+    let log = logs.path().join("trace");
+    let traced = |launch: Launch| {
+        let process = launch.under(strace::tracing(&log)).start();
+        await_until("it prints", || fs::read_to_string(&log).is_ok_and(|calls| prints(&calls)));
+        if ["registry", "share"].contains(&process.name()) {
+            process.signal(Signal::TERM);
+        }
+        process.await_exit();
+        let calls = fs::read_to_string(&log).unwrap();
+        let blocking: Vec<_> = calls.lines().filter(|call| may_block(call)).collect();
+        assert_eq!(blocking, [""; 0]);
+        fs::remove_file(&log).unwrap();
+    };
+    for arguments in [
+        &["get", "file", "-o", "-"][..],
+        &["get", "absent", "--timeout=100ms", "--json"],
+        &["list", "--wait=500ms"],
+        &["share", "mine", "-v"],
+    ] {
+        traced(world.command(arguments));
+    }
+    let mut keeps = Vec::new();
+    for arguments in [&["registry", "--listen=127.0.0.1:0"][..], &["status"], &["man"], &["--help"]]
+    {
+        traced(world.program(arguments));
+        let (near, far) = UnixStream::pair().unwrap();
+        let streams = [OwnedFd::from(near.try_clone().unwrap()), near.into()];
+        let [stdout, stderr] = streams;
+        traced(world.program(arguments).stdout(stdout).stderr(stderr));
+        let (ours, theirs) = kit::terminal(24, 80);
+        let stdout = theirs.try_clone().unwrap();
+        traced(world.program(arguments).stdout(stdout).stderr(theirs));
+        keeps.push((OwnedFd::from(far), ours));
+    }
+}
+
+/// Returns whether something was written to stdout or stderr, in whatever way: to the descriptor
+/// itself or to another one for the same.
+fn prints(calls: &str) -> bool {
+    let writes =
+        calls.lines().filter_map(|call| call.split_once(" write(").or(call.split_once(" sendto(")));
+    writes.map(|(_, to)| to).any(|to| {
+        ["<pipe:", "</dev/pts/", "<socket:", "<UNIX"]
+            .iter()
+            .any(|kind| to.find('<').is_some_and(|at| to[at..].starts_with(kind)))
+    })
+}
+
+/// Returns whether a call writes to stdout or stderr and may wait.
+fn may_block(call: &str) -> bool {
+    let Some((name, to)) =
+        call.split_once(' ').and_then(|(_, call)| call.trim_start().split_once('('))
+    else {
+        return false;
+    };
+    let is_output = ["1<", "2<"].iter().any(|output| to.starts_with(output));
+    let waits = match name {
+        "write" | "writev" | "splice" | "sendfile" => true,
+        "sendto" | "sendmsg" => !to.contains("MSG_DONTWAIT"),
+        _ => false,
+    };
+    is_output && waits
+}
+
 fn outputs_that_are_closed() {
     CLOSED.iter().for_each(|script| transfers_under(&["sh", "-c", script, "sh"]));
 }
@@ -93,8 +171,8 @@ fn outputs_that_are_full_files() {
     FULL.iter().for_each(|script| transfers_under(&["sh", "-c", script, "sh"]));
 }
 
-fn outputs_that_are_full_or_broken_pipes() {
-    for kind in ["full", "broken"] {
+fn outputs_that_take_nothing() {
+    for kind in ["full", "broken", "terminal", "socket"] {
         for outputs in ["1", "2", "12"] {
             transfers_under(&["python3", "-c", PIPES, kind, outputs]);
         }
@@ -106,7 +184,14 @@ fn a_failure_that_cannot_be_told_still_has_its_code() {
     fs::create_dir_all(place.folder().join("file-0")).unwrap();
     let pipe = |kind| ["python3", "-c", PIPES, kind, "12"];
     let shell = |script| ["sh", "-c", script, "sh", "env"];
-    for launcher in [pipe("full"), pipe("broken"), shell(CLOSED[2]), shell(FULL[2])] {
+    for launcher in [
+        pipe("full"),
+        pipe("broken"),
+        pipe("terminal"),
+        pipe("socket"),
+        shell(CLOSED[2]),
+        shell(FULL[2]),
+    ] {
         let download = place.downloader(DOWNLOADER).under(launcher).launch();
         assert_eq!(download.await_exit_code(), 9, "{launcher:?}");
     }

@@ -6,6 +6,7 @@
 //! | `trial` | tests that need root, a tool or a feature of the kernel, and are skipped without it |
 //! | `amount` | how much a test tries, as the environment sets it |
 //! | `launch`, `process`, `figures` | the program in a process: how it starts, what it says, what it costs |
+//! | `terminal` | a terminal with a program at it |
 //! | `world`, `peer` | a place of its own for a scenario; the registry, peers and commands in it |
 //! | `fake_source`, `clients`, `relay`, `server` | counterparts made by hand |
 //! | [`messages`] | protocol version 0, encoded and decoded by hand |
@@ -29,6 +30,7 @@ pub mod reference;
 mod relay;
 pub mod runner;
 mod server;
+mod terminal;
 mod trial;
 mod wait;
 mod world;
@@ -50,6 +52,7 @@ pub use process::{Ended, Process};
 pub use relay::Relay;
 pub use rustix::process::Signal;
 pub use server::{Server, Stop};
+pub use terminal::{AtTerminal, terminal};
 pub use trial::{Missing, NOTHING, Need, Test, is_root, run, tools};
 pub use wait::{DEADLINE, await_some, await_until};
 pub use world::{Registry, ReservedPort, World, offer_socket};

@@ -52,6 +52,10 @@ impl Process {
         Self { name: name.to_owned(), pid, child: Mutex::new(child), stdout, stderr }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn pid(&self) -> Pid {
         self.pid
     }
