@@ -1,13 +1,14 @@
 //! Gives each option an environment variable, whose name is made from that of the option.
 
 use std::env;
+use std::ffi::OsStr;
 
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, Error};
 use clap::{Arg, ArgAction, Command};
 
 /// Returns `command` with a variable for each option, also those of its subcommands. A
-/// variable that is empty counts as not set.
+/// variable that is empty counts as not set, and so does one of a container platform.
 pub(super) fn with_variables(command: Command) -> Command {
     command.mut_args(with_variable).mut_subcommands(with_variables)
 }
@@ -20,9 +21,30 @@ fn with_variable(arg: Arg) -> Arg {
         _ => arg,
     };
     match env::var_os(&name) {
-        Some(value) if value.is_empty() => arg,
+        Some(value) if value.is_empty() || is_of_a_platform(&name, &value) => arg,
         _ => arg.env(name).hide_env(true),
     }
+}
+
+/// Returns whether a container platform has set a variable, not the user: beside a service that is
+/// called p2pfs, Kubernetes and Docker set P2PFS_PORT to the address of that service. They set
+/// others, too, of which none has the name of an option.
+fn is_of_a_platform(name: &str, value: &OsStr) -> bool {
+    let is_address =
+        |scheme: &&str| value.as_encoded_bytes().starts_with(format!("{scheme}://").as_bytes());
+    name.ends_with("_PORT") && ["tcp", "udp", "sctp"].iter().any(is_address)
+}
+
+/// Returns what to tell the user of each option of a command whose variable is ignored.
+pub(super) fn warnings(command: &Command) -> Vec<String> {
+    let options = command.get_arguments().filter_map(Arg::get_long);
+    let warning = |option: &str| {
+        let name = variable_of(option);
+        let is_ignored = env::var_os(&name).is_some_and(|value| is_of_a_platform(&name, &value));
+        is_ignored
+            .then(|| format!("{name} is ignored: a container platform set it; use --{option}"))
+    };
+    options.filter_map(warning).collect()
 }
 
 /// Returns the message of an error, which names the variable instead of the option if the
@@ -68,6 +90,22 @@ mod tests {
             assert!(arg.get_env().is_some(), "{}: {arg}", command.get_name());
         }
         command.get_subcommands().for_each(check);
+    }
+
+    #[test]
+    fn addresses_that_container_platforms_set_are_no_options() {
+        let is_ignored = |name, value: &str| is_of_a_platform(name, OsStr::new(value));
+        assert!(is_ignored("P2PFS_PORT", "tcp://10.43.1.2:5000"));
+        assert!(is_ignored("P2PFS_PORT", "udp://10.43.1.2:8000"));
+        assert!(is_ignored("P2PFS_PORT", "sctp://[fd00::1]:8000"));
+        for (name, value) in [
+            ("P2PFS_PORT", "5000"),
+            ("P2PFS_PORT", "tcp"),
+            ("P2PFS_PORT", "http://a"),
+            ("P2PFS_REGISTRY", "tcp://10.43.1.2:5000"),
+        ] {
+            assert!(!is_ignored(name, value), "{name}={value}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `p2pfs get`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -35,7 +36,8 @@ pub struct GetArgs {
     #[arg(required = true, value_name = "NAME")]
     #[arg(value_parser = OsStringValueParser::new().try_map(wanted))]
     pub names: Vec<Wanted>,
-    /// Write the files to this folder; - writes one file to stdout.
+    /// Write the files to this folder; - writes one file to stdout. A folder that does not exist
+    /// is made if its name ends with a slash.
     #[arg(short, long, value_name = "DIR|-", default_value = ".")]
     #[arg(value_parser = OsStringValueParser::new().try_map(output))]
     pub output: Output,
@@ -145,6 +147,11 @@ fn wanted(text: OsString) -> Result<Wanted, String> {
     }
 }
 
+/// Returns whether a folder is to be made if it does not exist.
+pub fn ends_with_slash(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
 fn on_conflict(how: String) -> OnConflict {
     match how.as_str() {
         "skip" => OnConflict::Skip,
@@ -155,8 +162,12 @@ fn on_conflict(how: String) -> OnConflict {
 }
 
 fn output(text: OsString) -> Result<Output, String> {
+    let path = Path::new(&text);
+    let is_absent = path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
     match text.to_str() {
         Some("-") => Ok(Output::Stdout),
+        _ if is_absent && ends_with_slash(path) => Ok(Output::Folder(path.to_owned())),
+        _ if is_absent => Err("no such folder; end its name with / to have it made".to_owned()),
         _ => folder(text.into()).map(Output::Folder),
     }
 }

@@ -70,9 +70,15 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     duration(text, TIMEOUT_MIN..=TIMEOUT_MAX)
 }
 
+/// Parses a time with its units, or a number of seconds.
 fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, String> {
-    let duration =
-        humantime::parse_duration(text).map_err(|_| "not a time, such as 30s".to_owned())?;
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds = text.parse().ok().filter(|_| is_number);
+    let duration = match seconds {
+        Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        None => humantime::parse_duration(text).ok(),
+    };
+    let duration = duration.ok_or("not a time, such as 30s")?;
     let [least, most] = [bounds.start(), bounds.end()].map(|bound| format_duration(*bound));
     match bounds.contains(&duration) {
         true => Ok(duration),
@@ -99,4 +105,31 @@ pub(super) fn folder(path: PathBuf) -> Result<PathBuf, String> {
 /// Parses the name of a file that peers may offer.
 pub(super) fn file_name(text: OsString) -> Result<FileName, NameError> {
     FileName::from_bytes(text.as_encoded_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_a_unit_is_in_seconds() {
+        for (text, milliseconds) in [
+            ("20", 20_000),
+            ("1.5", 1500),
+            (".25", 250),
+            ("020", 20_000),
+            ("20s", 20_000),
+            ("500ms", 500),
+            ("1m 30s", 90_000),
+        ] {
+            assert_eq!(timeout(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", ".", "1.2.3", "-1", "1e3", "inf", "NaN", "1,5", "20 x", "+5"] {
+            assert_eq!(timeout(text), Err("not a time, such as 30s".to_owned()), "{text}");
+        }
+        for text in ["0", "0.001", "99999999999999999999999", "2d"] {
+            assert!(timeout(text).is_err_and(|error| error != "not a time"), "{text}");
+        }
+        assert_eq!(offer_interval("2"), Ok(Duration::from_secs(2)));
+    }
 }

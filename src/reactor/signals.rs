@@ -29,8 +29,14 @@ impl Signals {
     /// # Errors
     /// If the system gives no descriptors for it.
     pub fn new() -> io::Result<Self> {
-        let mut ends = vec![(SIGINT, ExitCode::Interrupted), (SIGTERM, ExitCode::Terminated)];
-        if !is_ignored(SIGHUP) {
+        let mut ends = vec![(SIGTERM, ExitCode::Terminated)];
+        let ignored = ignored();
+        // A shell has a program ignore it that it runs in the background.
+        if !contains(ignored.unwrap_or_default(), SIGINT) {
+            ends.push((SIGINT, ExitCode::Interrupted));
+        }
+        // So does nohup(1). If the system does not say, the program may be meant to stay.
+        if ignored.is_some_and(|ignored| !contains(ignored, SIGHUP)) {
             ends.push((SIGHUP, ExitCode::HungUp));
         }
         let caught = ends.iter().map(|(signal, _)| signal);
@@ -60,6 +66,12 @@ impl Signals {
         self.is_ready = true;
     }
 
+    /// Returns a signal that came after the last turn of the loop.
+    pub(super) fn late(&mut self) -> Option<Signal> {
+        self.is_ready = true;
+        self.next()
+    }
+
     /// Returns the next signal that came.
     pub(super) fn next(&mut self) -> Option<Signal> {
         let next = if self.is_ready { self.signals.pending().next() } else { None };
@@ -72,13 +84,16 @@ impl Signals {
     }
 }
 
-/// Whether a signal is ignored, as nohup(1) has it for one. If the system does not say, it
-/// counts as ignored.
-fn is_ignored(signal: i32) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_none_or(|mask| mask & (1 << (signal - 1)) != 0)
+/// Returns the set of signals that are ignored, which a program inherits from the one that
+/// started it; `None` if the system does not say.
+fn ignored() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(set.trim(), 16).ok()
+}
+
+fn contains(set: u64, signal: i32) -> bool {
+    set & (1 << (signal - 1)) != 0
 }
 
 impl mio::event::Source for Signals {

@@ -173,3 +173,25 @@ fn a_hangup_that_is_ignored_ends_nothing() {
     let _share = world.share("mine", &[("file", b"x")]);
     get.ends_with(0);
 }
+
+#[test]
+fn a_folder_that_is_named_with_a_slash_is_made() {
+    let world = World::new();
+    let _share = world.share("mine", &[("file", b"content")]);
+    for folder in ["new/", "new/", "other/deep/"] {
+        let get = world.start(&["get", "file", "-o", folder, "--on-conflict=skip", "--timeout=20"]);
+        get.ends_with(0);
+        let path = world.path().join(folder);
+        assert_eq!(kit::content_of(&path)["file"], b"content");
+    }
+    let absent = world.start(&["get", "file", "-o", "absent"]);
+    absent.ends_with(2);
+    assert!(
+        absent.complaint().contains("end its name with / to have it made"),
+        "{}",
+        absent.said()
+    );
+    assert!(!world.path().join("absent").exists());
+    let wrong = world.start(&["get", "file", "-o", "mine/file/", "--timeout=20"]);
+    assert!(matches!(wrong.await_exit_code(), 2 | 8), "{}", wrong.said());
+}

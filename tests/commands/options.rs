@@ -40,6 +40,37 @@ fn a_variable_counts_unless_the_option_is_given_or_it_is_empty() {
     assert_eq!(output.code, Some(3), "{}", output.stderr);
 }
 
+/// Kubernetes and Docker set such variables beside a service that is called p2pfs.
+#[test]
+fn what_a_container_platform_sets_is_ignored_and_told() {
+    let world = World::new();
+    world.folder("mine", &[("file", b"content")]);
+    let address = "tcp://10.43.1.2:5000";
+    let variables = [
+        ("P2PFS_PORT", address),
+        ("P2PFS_SERVICE_HOST", "10.43.1.2"),
+        ("P2PFS_SERVICE_PORT", "5000"),
+        ("P2PFS_PORT_5000_TCP", address),
+        ("P2PFS_PORT_5000_TCP_ADDR", "10.43.1.2"),
+        ("P2PFS_NAME", "/web/p2pfs"),
+        ("P2PFS_REGISTRY_PORT", address),
+    ];
+    let share = world.command(&["share", "mine"]);
+    let share =
+        variables.iter().fold(share, |share, (name, value)| share.env(name, *value)).start();
+    share.await_listening();
+    share.await_log("registered at");
+    let warning = "warning: P2PFS_PORT is ignored: a container platform set it; use --port";
+    assert_eq!(share.count_in_log("P2PFS_"), 1, "{}", share.said());
+    assert!(share.has_said(warning), "{}", share.said());
+    // It is no option of this command.
+    let list = world.command(&["list", "--wait=500ms"]).env("P2PFS_PORT", address).output();
+    assert_eq!((list.code, &*list.stderr), (Some(0), ""));
+    // A mistake of the user stays one.
+    let wrong = world.command(&["share", "mine"]).env("P2PFS_PORT", "many").output();
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+}
+
 #[test]
 fn a_command_line_that_cannot_be_read_ends_with_an_event_for_who_wants_events_by_variable() {
     for (json, has_event) in [("1", true), ("yes", true), ("0", false), ("", false)] {

@@ -21,6 +21,21 @@ fn a_registry() {
     }
 }
 
+/// As a shell has it of a program in the background, and nohup(1) of a hangup.
+#[test]
+fn a_signal_that_is_ignored_from_the_start_on_stays_so() {
+    let world = World::new();
+    let ignoring = ["sh", "-c", "trap '' INT HUP; exec \"$0\" \"$@\""];
+    let registry = world.launch_registry(ignoring);
+    registry.await_listening();
+    for _ in 0..2 {
+        registry.signal(Signal::INT);
+        registry.signal(Signal::HUP);
+    }
+    drop(RegistryClient::registered(world.registry_address(), 1, 4001));
+    registry.stop();
+}
+
 #[test]
 fn as_soon_as_it_listens() {
     let world = World::new();
