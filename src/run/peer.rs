@@ -50,7 +50,11 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         (None, None) => unreachable!("a peer has a folder"),
     };
     let cannot_read = |error| cannot_read_folder(path, &error);
-    let mut folder = SharedFolder::open(path).map_err(cannot_read)?;
+    let opened = match &simulated {
+        Some(simulated) => simulated.open(),
+        None => SharedFolder::open(path),
+    };
+    let mut folder = opened.map_err(cannot_read)?;
     folder.set(WriteSettings {
         sync: !args.writing.no_sync,
         disk_reserve_bytes: args.writing.disk_reserve,

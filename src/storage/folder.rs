@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -82,7 +82,17 @@ impl SharedFolder {
     /// Opens the folder, and removes the partial files which dead processes left
     /// in it, never those of a living one. Whatever cannot be removed stays.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let descriptor = open_folder(path)?;
+        Self::opened(path, open_folder(path)?)
+    }
+
+    /// Does the same with a folder that is open, whatever stands at its path by now.
+    pub(super) fn open_again(path: &Path, folder: impl AsFd) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&folder, ".", flags, Mode::empty());
+        Self::opened(path, system::persist(open)?)
+    }
+
+    fn opened(path: &Path, descriptor: OwnedFd) -> io::Result<Self> {
         for entry in system::entries(&descriptor)? {
             let entry = entry?;
             if partial::is_partial_name(entry.file_name().to_bytes()) {

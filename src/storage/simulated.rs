@@ -1,24 +1,27 @@
 //! The folder of a simulated peer: `peer-N` in the current folder, made anew at
 //! each start, as if the peer were a fresh machine.
 //!
-//! It empties only folders that carry a mark, a hidden file that it puts into
-//! those it makes. The mark is locked for as long as the peer lives, so that a
-//! second peer with the same number does not empty the folder of the first.
+//! It empties only folders of this user that carry a mark of this user, a hidden file that it
+//! puts into those it makes. The mark is locked for as long as the peer lives, so that a
+//! second peer with the same number does not empty the folder of the first. Everything is
+//! done by descriptors: whatever another user puts in the place of the folder meanwhile,
+//! nothing outside of it is removed, written or shared.
 
 use std::error::Error;
 use std::ffi::{CStr, OsStr};
 use std::fmt;
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
-use super::folder::{SkipReason, Skipped, is_our_own, kind_if_not_regular};
+use super::folder::{SharedFolder, SkipReason, Skipped, is_our_own, kind_if_not_regular};
 use super::system::{self, persist};
+use crate::limits::SIMULATED_DEPTH_MAX;
 use crate::wire::{PeerId, Shown};
 
 /// The file that marks a folder as made by this program, and thus as its to empty.
@@ -28,6 +31,7 @@ pub(super) const MARK: &str = ".p2pfs-simulated";
 #[derive(Debug)]
 pub struct SimulatedFolder {
     path: PathBuf,
+    folder: OwnedFd,
     skipped: Vec<Skipped>,
     // Held for its lock.
     _mark: OwnedFd,
@@ -63,13 +67,18 @@ pub fn prepare(
     };
     empty(&folder, &path)?;
     let skipped = fill(&folder, &path, &initial_folders.join(&name))?;
-    Ok(SimulatedFolder { path, skipped, _mark: mark })
+    Ok(SimulatedFolder { path, folder, skipped, _mark: mark })
 }
 
 impl SimulatedFolder {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Opens it, whatever stands at its path by now.
+    pub fn open(&self) -> io::Result<SharedFolder> {
+        SharedFolder::open_again(&self.path, &self.folder)
     }
 
     /// What stands in the initial folder and was not copied.
@@ -90,6 +99,7 @@ fn make(path: &Path, staging: &Path) -> Result<(OwnedFd, OwnedFd), PrepareError>
     let in_use = || PrepareError::InUse(path.to_owned());
     // If it is gone, another process has just given it its name.
     let folder = open_folder(staging)?.ok_or_else(in_use)?;
+    check_ours(&folder, staging, staging)?;
     for entry in system::entries(&folder).map_err(|errno| refused(staging, errno))? {
         let entry = entry.map_err(|errno| refused(staging, errno))?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") && !is_mark(entry.file_name()) {
@@ -117,6 +127,7 @@ fn open_folder(path: &Path) -> Result<Option<OwnedFd>, PrepareError> {
 
 /// Opens and locks the mark of a folder, and creates it if the flags say so.
 fn take_mark(folder: &OwnedFd, flags: OFlags, path: &Path) -> Result<OwnedFd, PrepareError> {
+    check_ours(folder, path, path)?;
     let flags = flags | OFlags::RDWR | system::no_surprise();
     let mode = Mode::from_raw_mode(0o666);
     let mark = match persist(|| rustix::fs::openat(folder, MARK, flags, mode)) {
@@ -126,7 +137,7 @@ fn take_mark(folder: &OwnedFd, flags: OFlags, path: &Path) -> Result<OwnedFd, Pr
         }
         Err(errno) => return Err(refused(&path.join(MARK), errno)),
     };
-    let stat = rustix::fs::fstat(&mark).map_err(|errno| refused(&path.join(MARK), errno))?;
+    let stat = check_ours(&mark, &path.join(MARK), path)?;
     if !system::is_regular(&stat) {
         return Err(PrepareError::NotOurs(path.to_owned()));
     }
@@ -137,23 +148,53 @@ fn take_mark(folder: &OwnedFd, flags: OFlags, path: &Path) -> Result<OwnedFd, Pr
     }
 }
 
+/// Returns what an open file or folder is, if it belongs to this user: anybody can make a mark.
+fn check_ours(opened: &OwnedFd, at: &Path, folder: &Path) -> Result<Stat, PrepareError> {
+    let stat = rustix::fs::fstat(opened).map_err(|errno| refused(at, errno))?;
+    match stat.st_uid == geteuid().as_raw() {
+        true => Ok(stat),
+        false => Err(PrepareError::NotOurs(folder.to_owned())),
+    }
+}
+
 /// Removes everything but the mark. Links are removed, not followed.
 fn empty(folder: &OwnedFd, path: &Path) -> Result<(), PrepareError> {
     for entry in system::entries(folder).map_err(|errno| refused(path, errno))? {
         let entry = entry.map_err(|errno| refused(path, errno))?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") || is_mark(name) {
-            continue;
-        }
-        let entry_path = path.join(as_path(name));
-        match persist(|| rustix::fs::unlinkat(folder, name, AtFlags::empty())) {
-            Ok(()) => {}
-            Err(Errno::ISDIR) => fs::remove_dir_all(&entry_path)
-                .map_err(|error| PrepareError::Io(entry_path.clone(), error))?,
-            Err(errno) => return Err(refused(&entry_path, errno)),
+        if !is_mark(entry.file_name()) {
+            remove(folder, entry.file_name(), path, SIMULATED_DEPTH_MAX)?;
         }
     }
     Ok(())
+}
+
+/// Removes what stands under a name, with all that is in it.
+fn remove(
+    folder: &OwnedFd,
+    name: &CStr,
+    path: &Path,
+    depth_max: usize,
+) -> Result<(), PrepareError> {
+    if matches!(name.to_bytes(), b"." | b"..") {
+        return Ok(());
+    }
+    let path = path.join(as_path(name));
+    match persist(|| rustix::fs::unlinkat(folder, name, AtFlags::empty())) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) if depth_max > 0 => {}
+        Err(errno) => return Err(refused(&path, errno)),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inner = persist(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
+        .map_err(|errno| refused(&path, errno))?;
+    for entry in system::entries(&inner).map_err(|errno| refused(&path, errno))? {
+        let entry = entry.map_err(|errno| refused(&path, errno))?;
+        remove(&inner, entry.file_name(), &path, depth_max - 1)?;
+    }
+    match persist(|| rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(refused(&path, errno)),
+    }
 }
 
 /// Copies the regular files of the initial folder, if there is one.
@@ -222,12 +263,12 @@ impl Error for PrepareError {}
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use rustix::fs::CWD;
 
     use super::*;
-    use crate::storage::SharedFolder;
 
     /// A current folder with initial folders in it.
     fn scene() -> (tempfile::TempDir, PathBuf) {
@@ -268,7 +309,7 @@ mod tests {
         let first = prepare(current.path(), PeerId(1), &initial).unwrap();
         assert_eq!(first.path(), peer);
         assert_eq!(tree(&peer), [(peer.join("f"), b"original".to_vec())]);
-        let scan = SharedFolder::open(first.path()).unwrap().scan().unwrap();
+        let scan = first.open().unwrap().scan().unwrap();
         assert_eq!((scan.files.len(), scan.skipped.len()), (1, 0), "the mark is not seen");
         drop(first);
 
@@ -321,6 +362,39 @@ mod tests {
         symlink(marked.path(), &peer).unwrap();
         drop(marked);
         refused();
+    }
+
+    /// Another user who may write to the current folder exchanges the folder for a link.
+    #[test]
+    fn a_folder_that_is_exchanged_is_used_as_it_was_opened() {
+        let (current, initial) = scene();
+        let (peer, home) = (current.path().join("peer-1"), current.path().join("home"));
+        fs::create_dir_all(home.join("a")).unwrap();
+        fs::write(home.join("a/precious"), b"precious").unwrap();
+        let first = prepare(current.path(), PeerId(1), &initial).unwrap();
+        fs::create_dir_all(first.path().join("a/b")).unwrap();
+        fs::rename(&peer, current.path().join("moved")).unwrap();
+        symlink(&home, &peer).unwrap();
+        let before = tree(&home);
+        empty(&first.folder, &peer).unwrap();
+        assert_eq!(tree(&home), before);
+        assert_eq!(tree(&current.path().join("moved")), []);
+        let shared = first.open().unwrap();
+        fs::write(current.path().join("moved/mine"), b"x").unwrap();
+        assert_eq!(shared.scan().unwrap().files.len(), 1, "home has no file");
+    }
+
+    #[test]
+    fn folders_within_folders_beyond_the_bound_are_told() {
+        let (current, initial) = scene();
+        let peer = prepare(current.path(), PeerId(1), &initial).unwrap().path().to_owned();
+        let deep = |depth: usize| peer.join("d/".repeat(depth));
+        fs::create_dir_all(deep(SIMULATED_DEPTH_MAX)).unwrap();
+        prepare(current.path(), PeerId(1), &initial).unwrap();
+        assert!(!deep(1).exists());
+        fs::create_dir_all(deep(SIMULATED_DEPTH_MAX + 1)).unwrap();
+        let error = prepare(current.path(), PeerId(1), &initial).unwrap_err();
+        assert!(matches!(&error, PrepareError::Io(..)), "{error}");
     }
 
     #[test]

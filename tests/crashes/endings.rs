@@ -138,8 +138,9 @@ fn no_write_to_stdout_or_stderr_can_block() {
 /// Returns whether something was written to stdout or stderr, in whatever way: to the descriptor
 /// itself or to another one for the same.
 fn prints(calls: &str) -> bool {
-    let writes =
-        calls.lines().filter_map(|call| call.split_once(" write(").or(call.split_once(" sendto(")));
+    let writes = calls
+        .lines()
+        .filter_map(|call| call.split_once(" write(").or_else(|| call.split_once(" sendto(")));
     writes.map(|(_, to)| to).any(|to| {
         ["<pipe:", "</dev/pts/", "<socket:", "<UNIX"]
             .iter()

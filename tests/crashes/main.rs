@@ -10,8 +10,9 @@
 //! | `file_systems` | 51 | file systems that lack things |
 //! | `slow_disks` | | reads that never find anything in memory |
 //! | `folders` | 20, 21, 32 | what stands in the folder, or in its place, by surprise |
+//! | `other_users` | 54 | another user of the machine made it |
 //! | `pauses` | 12 | processes that are stopped and woken |
-//! | `endings` | 13 | signals twice, closed and full outputs, no home |
+//! | `endings` | 13, 55 | signals twice, outputs that are closed or take nothing, no home |
 //!
 //! Elsewhere: row 19 and more of 13, 20 and 32 in `tests/processes`, row 39 in its
 //! `command_line`; row 12 with the deadlines of a user in the simulator.
@@ -36,6 +37,7 @@ mod file_systems;
 mod folders;
 mod full_disks;
 mod kills;
+mod other_users;
 mod pauses;
 mod place;
 mod power_cuts;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         folders::TESTS,
         full_disks::TESTS,
         kills::TESTS,
+        other_users::TESTS,
         pauses::TESTS,
         power_cuts::TESTS,
         slow_disks::TESTS,
