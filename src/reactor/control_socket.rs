@@ -10,7 +10,8 @@ use std::time::Instant;
 use mio::{Registry, Token};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::process::geteuid;
 
 use super::listener::Acceptor;
 use crate::wire::Shown;
@@ -66,12 +67,19 @@ impl Drop for ControlSocket {
     }
 }
 
-/// Begins to make a connection to the program that listens at `path`.
+/// Begins to make a connection to the program that listens at `path`. Only root asks the programs
+/// of others.
 pub(super) fn dial(path: &Path) -> io::Result<OwnedFd> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Ok(()) => {
+            let (ours, theirs) = (geteuid(), sockopt::socket_peercred(&socket)?.uid);
+            match theirs == ours || ours.is_root() {
+                true => Ok(socket),
+                false => Err(io::ErrorKind::PermissionDenied.into()),
+            }
+        }
         // Its queue is full: it has not answered for long.
         Err(Errno::AGAIN) => Err(io::ErrorKind::TimedOut.into()),
         Err(errno) => Err(errno.into()),

@@ -82,6 +82,7 @@ pub(super) fn no_answer(path: &Path, reason: CloseReason) -> Failure {
             "it took too long".to_owned()
         }
         CloseReason::Broken(ErrorKind::NotFound) => "no such socket".to_owned(),
+        CloseReason::Broken(ErrorKind::PermissionDenied) => "it belongs to another user".to_owned(),
         reason => reason.to_string(),
     };
     let message = format_args!("no answer at {path}: {why}; does it still run? ");

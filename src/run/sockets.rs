@@ -1,5 +1,6 @@
 //! Where the control sockets of a user's programs are: in a folder, each named after its
-//! process.
+//! process. Anybody may make a folder of that name in a shared one: it is used only if it is
+//! this user's alone.
 
 use std::env;
 use std::fs::{self, DirBuilder};
@@ -9,10 +10,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
+use crate::exit::{ExitCode, Failure};
 use crate::reactor::ControlSocket;
 use crate::storage::names_in;
+use crate::wire::Shown;
 
 const SUFFIX: &str = ".sock";
+
+/// The longest path that a socket can have: the kernel takes 108 bytes, with a zero at their end.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Returns the control socket of this process; `None` if there can be none.
 pub(super) fn own() -> Option<ControlSocket> {
@@ -24,45 +30,85 @@ pub(super) fn own() -> Option<ControlSocket> {
                 remove_if_dead(&path);
             }
         }
-        let path = folder.join(format!("{}{SUFFIX}", std::process::id()));
+        let path = path_in(&folder, std::process::id());
         remove_if_dead(&path);
         ControlSocket::bind(path)
     });
-    bound.inspect_err(|error| log::debug!("`p2pfs status` will not find us: {error}")).ok()
+    let bound = bound.inspect_err(|error| {
+        let folder = Shown(folder.to_string_lossy());
+        log::warn!("`p2pfs status` will not find this program: cannot use {folder}: {error}");
+    });
+    bound.ok()
 }
 
 /// Returns the sockets of all programs of this user that run.
-pub(super) fn all() -> Vec<PathBuf> {
-    let folder = folder();
-    if !is_ours(&folder) {
-        return Vec::new();
-    }
+///
+/// # Errors
+/// If their folder is not this user's alone.
+pub(super) fn all() -> Result<Vec<PathBuf>, Failure> {
+    let folder = checked_folder()?;
     let mut alive: Vec<_> = sockets(&folder).filter(|(path, _)| !remove_if_dead(path)).collect();
     alive.sort_by_key(|(_, pid)| *pid);
-    alive.into_iter().map(|(path, _)| path).collect()
+    Ok(alive.into_iter().map(|(path, _)| path).collect())
 }
 
 /// Returns the socket of a process, or at a path.
-pub(super) fn named(text: &str) -> PathBuf {
-    match text.parse::<u32>() {
-        Ok(pid) => folder().join(format!("{pid}{SUFFIX}")),
-        Err(_) => PathBuf::from(text),
+///
+/// # Errors
+/// If it would be in the folder of this user's sockets, and that is not this user's alone.
+pub(super) fn named(text: &str) -> Result<PathBuf, Failure> {
+    match text.parse() {
+        Ok(pid) => Ok(path_in(&checked_folder()?, pid)),
+        Err(_) if Path::new(text).parent() == Some(&folder()) => {
+            checked_folder().map(|_| PathBuf::from(text))
+        }
+        Err(_) => Ok(PathBuf::from(text)),
     }
 }
 
+/// Returns the folder, which is the same for every program with this environment.
 fn folder() -> PathBuf {
+    let is_ours = |path: &Path| {
+        // Else somebody could exchange what is in it.
+        let others_write = |mode: u32| mode & 0o022 != 0 && mode & 0o1000 == 0;
+        fs::metadata(path).is_ok_and(|it| {
+            it.is_dir() && it.uid() == geteuid().as_raw() && !others_write(it.mode())
+        })
+    };
+    let has_room =
+        |folder: &PathBuf| path_in(folder, u32::MAX).as_os_str().len() <= SOCKET_PATH_BYTES_MAX;
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    match runtime.filter(|path| path.is_absolute() && path.is_dir()) {
-        Some(runtime) => runtime.join("p2pfs"),
-        None => PathBuf::from(format!("/tmp/p2pfs-{}", geteuid().as_raw())),
+    let runtime = runtime.filter(|path| path.is_absolute() && is_ours(path));
+    runtime
+        .map(|runtime| runtime.join("p2pfs"))
+        .filter(has_room)
+        .unwrap_or_else(|| PathBuf::from(format!("/tmp/p2pfs-{}", geteuid().as_raw())))
+}
+
+fn path_in(folder: &Path, pid: u32) -> PathBuf {
+    folder.join(format!("{pid}{SUFFIX}"))
+}
+
+fn checked_folder() -> Result<PathBuf, Failure> {
+    let folder = folder();
+    match is_ours(&folder) || fs::symlink_metadata(&folder).is_err() {
+        true => Ok(folder),
+        false => {
+            let folder = Shown(folder.to_string_lossy());
+            let message = format_args!("cannot use the folder {folder}: {NOT_OURS}; remove it, ");
+            let message = format_args!("{message}or set XDG_RUNTIME_DIR to another");
+            Err(Failure::new(ExitCode::Unreachable, message))
+        }
     }
 }
+
+const NOT_OURS: &str = "it belongs to another user, or others can write to it";
 
 fn make(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ if is_ours(folder) => Ok(()),
-        _ => Err(io::Error::other("somebody else can write to the folder for it")),
+        _ => Err(io::Error::other(NOT_OURS)),
     }
 }
 

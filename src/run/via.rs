@@ -35,7 +35,7 @@ pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<
         let message = "too many names for --via; give some thousand at once";
         return Err(Failure::new(ExitCode::Usage, message));
     }
-    let paths = if program.is_empty() { sockets::all() } else { vec![sockets::named(program)] };
+    let paths = if program.is_empty() { sockets::all()? } else { vec![sockets::named(program)?] };
     let mut asker = Asker::new("get", &paths, output)?;
     let mut peer = 0;
     if program.is_empty() {
@@ -120,8 +120,7 @@ fn verdict(names: &BTreeSet<FileName>, ends: &Ends, is_late: bool) -> Result<Exi
                 false => ExitCode::NotOffered,
             };
             let why = if is_offered { "did not come" } else { "not offered by anybody" };
-            let message = format_args!("{what}: {why} in time; the peer still waits for it");
-            Err(Failure::new(code, message))
+            Err(Failure::new(code, format_args!("{what}: {why} in time")))
         }
         _ => {
             let message = "that program fetches nothing, or has ended; `p2pfs status` shows it";

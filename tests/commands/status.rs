@@ -113,6 +113,49 @@ fn a_folder_that_others_may_write_to_is_not_used() {
 }
 
 #[test]
+fn a_folder_that_has_no_room_for_the_name_of_a_socket_is_not_used() {
+    let world = World::new();
+    let long = world.folder(&"r".repeat(120), &[]);
+    fs::set_permissions(&long, fs::Permissions::from_mode(0o700)).unwrap();
+    world.folder("shared", &[("a file", b"x")]);
+    let share = world.command(&["share", "shared"]).env("XDG_RUNTIME_DIR", &long).start();
+    share.await_listening();
+    let pid = share.pid().as_raw_nonzero().to_string();
+    // Other programs may be in the other folder, too.
+    for arguments in [&["status", &*pid][..], &["status"]] {
+        let told = world.program(arguments).env("XDG_RUNTIME_DIR", &long).output();
+        assert_eq!(told.code, Some(0), "{told:?}");
+        assert!(told.stdout.contains(&format!("share, process {pid}, up ")), "{told:?}");
+    }
+    share.stop();
+    assert_eq!(fs::read_dir(&long).unwrap().count(), 0);
+    assert_eq!(share.log().iter().filter(|line| line.contains("status")).count(), 0);
+}
+
+#[test]
+fn what_another_program_says_steers_no_terminal() {
+    let world = World::new();
+    let folder = world.folder("p2pfs", &[]);
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    let liar = UnixListener::bind(folder.join("1.sock")).unwrap();
+    let text = "\x1b]0;owned\x07one\nback\\slash \u{202e}two\r\x1b[2J\n";
+    let answer = [&b"T"[..], &(text.len() as u32).to_be_bytes(), text.as_bytes()].concat();
+    std::thread::spawn(move || {
+        for stream in liar.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 2]);
+            let _ = stream.write_all(&answer);
+        }
+    });
+    for arguments in [&["1"][..], &["1", "--json"], &[]] {
+        let told = status(&world, arguments);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        let shown = "\\u{1b}]0;owned\\u{7}one\nback\\slash \\u{202e}two\\u{d}\\u{1b}[2J\n";
+        assert!(told.stdout.starts_with(shown), "{told:?}");
+    }
+}
+
+#[test]
 fn who_does_not_ask_or_read_harms_nobody() {
     let world = World::new();
     let share = share(&world, &[]);

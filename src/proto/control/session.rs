@@ -240,6 +240,16 @@ impl Session {
         true
     }
 
+    /// Returns the files that it waits for.
+    pub fn waits_for(&self) -> impl ExactSizeIterator<Item = &FileName> {
+        const NONE: &BTreeMap<FileName, Told> = &BTreeMap::new();
+        match &self.state {
+            State::Following { names } => names,
+            _ => NONE,
+        }
+        .keys()
+    }
+
     fn push(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.outbox.is_empty() {
             self.moved_at = now;
