@@ -12,11 +12,11 @@ mod mutator;
 mod seeds;
 mod targets;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
+use kit::messages::hex;
 use kit::quantity;
 
 use self::mutator::Mutator;
@@ -24,13 +24,6 @@ use self::targets::{TARGETS, Target};
 
 /// Mutations for each target in a plain `cargo test`: some seconds for all in a debug build.
 const RUNS: u64 = 20_000;
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
 
 fn from_hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> =

@@ -6,12 +6,12 @@
 use std::net::Ipv4Addr;
 
 use fastrand::Rng;
-
-use crate::from_hex;
-use crate::targets::messages::{
-    acknowledgment, chunk, eof, error_response, field, int, lookup_request, lookup_response,
+use kit::messages::{
+    acknowledgment, chunk, eof, error_response, field, hex, lookup_request, lookup_response,
     register_request, register_response,
 };
+
+use crate::from_hex;
 
 /// Seeds for each target.
 const SEEDS: u64 = 1024;
@@ -69,7 +69,7 @@ fn unescape(mut text: &[u8]) -> Vec<u8> {
 /// What a count of this name may be: its bytes, or its characters.
 fn count(name: &[u8], rng: &mut Rng) -> [u8; 4] {
     let chars = String::from_utf8_lossy(name).chars().count();
-    int(if rng.bool() { name.len() } else { chars } as u32)
+    (if rng.bool() { name.len() } else { chars } as u32).to_be_bytes()
 }
 
 fn offer(rng: &mut Rng) -> Vec<u8> {
@@ -104,7 +104,7 @@ fn message(kind: u8, rng: &mut Rng) -> Vec<u8> {
         (0, 0) => [b"R", &count(&name, rng)[..], &field(&name)].concat(),
         (0, 1) => chunk(&name),
         (0, 2) => acknowledgment(number),
-        (0, _) => eof([number as u8; 32]),
+        (0, _) => eof(&hex(&[number as u8; 32])),
         (1, 0 | 1) => register_request(number, rng.u16(..).into()),
         (1, _) => lookup_request(number),
         (_, 0) => register_response(rng.u32(..2)),

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
+use kit::messages::{Count, acknowledgment, chunk, eof, hex, request};
 use p2pfs::limits::{Limits, OUTBOX_BYTES_MAX, PROGRESS_TIMEOUT};
 use p2pfs::proto::Transmit;
 use p2pfs::proto::v0::{Download, DownloadEvent, DownloadState};
@@ -17,7 +18,6 @@ use p2pfs::wire::v0::FileName;
 use sha2::{Digest as _, Sha256};
 
 use super::clock::Clock;
-use super::messages::{acknowledgment, chunk, eof, int, request};
 use super::script::Script;
 
 const OUR_ID: PeerId = PeerId(0x0102_0304);
@@ -99,13 +99,13 @@ impl Rig {
         // What ends a download is rare, so that a random script leads far.
         match script.below(64) {
             63 => self.feed(script.bytes(), script.flag()),
-            62 => self.feed(&[b"T", &int(script.int())[..]].concat(), script.flag()),
+            62 => self.feed(&[b"T", &script.int().to_be_bytes()[..]].concat(), script.flag()),
             61 => self.feed(&vec![script.byte(); script.size(16) as usize], script.flag()),
             60 => self.time_out(),
             59 => self.feed(&script.any_message(), script.flag()),
             57 | 58 => {
-                let digest = self.model.hasher.clone().finalize().into();
-                self.feed(&[&eof(digest), script.bytes()].concat(), script.flag());
+                let digest = self.model.hasher.clone().finalize();
+                self.feed(&[&eof(&hex(&digest)), script.bytes()].concat(), script.flag());
             }
             choice => match choice % 4 {
                 0 => self.feed(&chunk(script.bytes()), script.flag()),
@@ -170,7 +170,7 @@ impl Rig {
         let truth: [u8; 32] = self.model.hasher.clone().finalize().into();
         let announced = self.model.announced.as_ref().expect("no verdict without an EOF");
         assert_eq!((digest.0, *size_bytes), (truth, self.model.received_bytes));
-        assert_eq!(*matches, *announced == eof(truth));
+        assert_eq!(*matches, *announced == eof(&hex(&truth)));
         assert!(is_all || self.download.state() == DownloadState::ExpectWritten);
         self.check();
         self.is_over = true;
@@ -219,7 +219,7 @@ impl Rig {
         let total_bytes = self.sent.len() + pending.len();
         assert_eq!(total_bytes, 69 + 5 * self.model.whole_chunks, "acknowledgments and chunks");
         // All of it is compared once it is sent, and the end of it each time.
-        let request = request(self.name.as_str());
+        let request = request(self.name.as_str(), Count::Bytes);
         let last = acknowledgment(OUR_ID.0);
         if let Some(head) = self.sent.get(..69) {
             assert_eq!(head, request);

@@ -11,7 +11,6 @@ mod datagram;
 mod deframer;
 mod download;
 mod file_name;
-pub(crate) mod messages;
 mod peer_node;
 mod peer_runner;
 mod registration;

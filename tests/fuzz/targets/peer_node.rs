@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use kit::messages::{self, Count};
 use kit::runner::{Connection, File, FileState, Runner};
 use p2pfs::content::{FailedCall, FileError, OnConflict, Room, Sight};
 use p2pfs::limits::Limits;
@@ -15,7 +16,6 @@ use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 use sha2::Digest as _;
 
-use super::messages;
 use super::peer_runner::{Disk, Manner, Peer, Socket, SocketKind};
 use super::script::Script;
 
@@ -46,7 +46,7 @@ fn check_calm(peer: &mut Peer) {
     assert!(!waits, "a download waits for ever");
     let before = peer.offers_seen;
     let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
-    peer.feed(Input::Datagram { from, bytes: &messages::offer(3, "b") });
+    peer.feed(Input::Datagram { from, bytes: &messages::offer(3, "b", Count::Bytes) });
     assert_eq!(peer.offers_seen, before + 1, "an offer is remembered for ever");
 }
 
@@ -141,9 +141,10 @@ fn hear(peer: &mut Peer, script: &mut Script<'_>) {
         0 => script.bytes().to_vec(),
         1 => {
             let name = script.bad_text();
-            [b"O\0\0\0\x02", &messages::int(name.len() as u32)[..], &messages::field(name)].concat()
+            [b"O\0\0\0\x02", &(name.len() as u32).to_be_bytes()[..], &messages::field(name)]
+                .concat()
         }
-        _ => messages::offer(script.peer().0, script.name().as_str()),
+        _ => messages::offer(script.peer().0, script.name().as_str(), Count::Bytes),
     };
     peer.feed(Input::Datagram { from, bytes: &bytes[..bytes.len().min(74)] });
 }
@@ -166,7 +167,7 @@ fn say(peer: &mut Peer, script: &mut Script<'_>) {
         return;
     }
     let Socket { kind, hasher, .. } = &connection.what;
-    let (kind, digest) = (*kind, hasher.clone().finalize().into());
+    let (kind, digest) = (*kind, hasher.clone().finalize());
     let bytes = match (kind, script.below(16)) {
         (_, 0) => script.bytes().to_vec(),
         (_, 9) => script.any_message(),
@@ -177,16 +178,16 @@ fn say(peer: &mut Peer, script: &mut Script<'_>) {
             let address = script.address();
             messages::lookup_response(&address.ip().to_string(), address.port().into())
         }
-        (SocketKind::Upload, 1..=3) => messages::request(script.name().as_str()),
+        (SocketKind::Upload, 1..=3) => messages::request(script.name().as_str(), Count::Bytes),
         (SocketKind::Upload, _) => messages::acknowledgment(1).repeat(1 + script.below(8)),
-        (SocketKind::Program, 1..=3) => messages::wish(script.name().as_str()),
+        (SocketKind::Program, 1..=3) => wish(script.name().as_str()),
         (SocketKind::Program, 4 | 5) => b"A".to_vec(),
         (SocketKind::Program, 6) => b"S\x01".to_vec(),
         (SocketKind::Program, _) => b"F".to_vec(),
         (SocketKind::Download, 1..=2) => data(peer, id, script.bytes()),
         (SocketKind::Download, 3) => data(peer, id, b"x").repeat(script.size(10) as usize),
-        (SocketKind::Download, 4) => messages::eof([script.byte(); 32]),
-        (SocketKind::Download, _) => messages::eof(digest),
+        (SocketKind::Download, 4) => messages::eof(&messages::hex(&[script.byte(); 32])),
+        (SocketKind::Download, _) => messages::eof(&messages::hex(&digest)),
     };
     let bytes = &bytes[..bytes.len().min(peer.read_allowance_bytes(id))];
     let (first, rest) = bytes.split_at(script.below(bytes.len() + 1).min(bytes.len()));
@@ -195,6 +196,11 @@ fn say(peer: &mut Peer, script: &mut Script<'_>) {
             peer.feed(Input::Received { connection: id, bytes });
         }
     }
+}
+
+/// A wish for the control socket.
+fn wish(name: &str) -> Vec<u8> {
+    [b"W", &(name.len() as u16).to_be_bytes()[..], name.as_bytes()].concat()
 }
 
 /// A chunk of a download, which a truthful EOF will take into account.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
+use kit::messages::{self, Count};
 use kit::runner::{Held, Runner, SendError};
 use p2pfs::content::{Digest, FileError, PathId, Version};
 use p2pfs::limits::{Limits, OFFER_BYTES};
@@ -17,7 +18,6 @@ use p2pfs::wire::v0::FileName;
 use sha2::{Digest as _, Sha256};
 
 use super::clock::Clock;
-use super::messages;
 
 /// Names that are ever offered: of one or two letters, and a few more.
 const NAMES_MAX: usize = 1000;
@@ -104,7 +104,11 @@ impl Socket {
         if self.outgoing.len() == len {
             if len == 65 {
                 let version = self.sources.pop_front().expect("an EOF goes with a file");
-                assert_eq!(self.outgoing, messages::eof(digests[&version.inode].0), "EOF");
+                assert_eq!(
+                    self.outgoing,
+                    messages::eof(&digests[&version.inode].to_string()),
+                    "EOF"
+                );
             }
             self.outgoing.clear();
         }
@@ -270,7 +274,8 @@ impl Runner for Peer {
     fn broadcast(&mut self, bytes: &[u8; OFFER_BYTES]) {
         assert!(!self.is_guest(), "a guest offers something");
         let id = self.settings.id.0;
-        let is_ours = |name: &FileName| bytes[..] == messages::offer(id, name.as_str());
+        let is_ours =
+            |name: &FileName| bytes[..] == messages::offer(id, name.as_str(), Count::Bytes);
         assert!(self.shared.keys().any(is_ours), "offers what it has not: {bytes:x?}");
     }
 

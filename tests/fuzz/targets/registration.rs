@@ -6,15 +6,15 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use kit::messages::{
+    error_response, lookup_request, lookup_response, register_request, register_response,
+};
 use p2pfs::limits::{DOWNLOADS_MAX, Limits};
 use p2pfs::proto::Transmit;
 use p2pfs::proto::v0::{Registration, RegistrationEvent, RegistrationState};
 use p2pfs::wire::PeerId;
 
 use super::clock::Clock;
-use super::messages::{
-    error_response, lookup_request, lookup_response, register_request, register_response,
-};
 use super::script::Script;
 
 const OUR_ID: PeerId = PeerId(7);

@@ -5,6 +5,9 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
+use kit::messages::{
+    error_response, int, lookup_request, lookup_response, register_request, register_response,
+};
 use kit::runner::{Held, Runner, SendError};
 use p2pfs::limits::Limits;
 use p2pfs::node::{ConnectionId, Input, Node, RegistryNode, Signal};
@@ -12,9 +15,6 @@ use p2pfs::proto::Transmit;
 use p2pfs::wire::PeerId;
 
 use super::clock::Clock;
-use super::messages::{
-    error_response, int_at, lookup_request, lookup_response, register_request, register_response,
-};
 use super::script::Script;
 
 pub(super) fn run(data: &[u8]) {
@@ -141,7 +141,7 @@ impl Rig {
     }
 
     fn response(&mut self, id: ConnectionId, request: &[u8]) -> Option<Vec<u8>> {
-        let (&kind, peer) = (request.get(1)?, PeerId(int_at(request, 2)));
+        let (&kind, peer) = (request.get(1)?, PeerId(int(request, 2)));
         let ip = self.client(id).ip;
         let mut entries = self.held.connections.values().filter_map(|connection| {
             let (peer, port) = connection.what.registered?;
@@ -154,7 +154,7 @@ impl Rig {
                 None => error_response(b"Target peer not found."),
             });
         }
-        let port = u16::try_from(int_at(request, 6)).ok().filter(|port| *port > 0)?;
+        let port = u16::try_from(int(request, 6)).ok().filter(|port| *port > 0)?;
         let entries: Vec<_> = entries.collect();
         if self.client(id).registered.is_some() {
             return None;

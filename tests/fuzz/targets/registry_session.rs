@@ -6,6 +6,9 @@
 
 use std::rc::Rc;
 
+use kit::messages::{
+    error_response, int, lookup_request, lookup_response, register_request, register_response,
+};
 use p2pfs::limits::{Limits, OUTBOX_BYTES_MAX};
 use p2pfs::proto::Transmit;
 use p2pfs::proto::v0::{RegistrySession, SessionState};
@@ -13,9 +16,6 @@ use p2pfs::wire::v0::{RegistryRequest, RegistryResponse};
 use p2pfs::wire::{FieldText, PeerId};
 
 use super::clock::Clock;
-use super::messages::{
-    error_response, int_at, lookup_request, lookup_response, register_request, register_response,
-};
 use super::script::Script;
 
 pub(super) fn run(data: &[u8]) {
@@ -111,11 +111,11 @@ impl Rig {
         };
         let Some((message, rest)) = incoming.split_at_checked(len) else { return Ok(None) };
         *incoming = rest;
-        let peer = PeerId(int_at(message, 2));
+        let peer = PeerId(int(message, 2));
         if len == 6 {
             return Ok(Some(RegistryRequest::Lookup(peer)));
         }
-        let port = u16::try_from(int_at(message, 6)).map_err(|_| ())?;
+        let port = u16::try_from(int(message, 6)).map_err(|_| ())?;
         match port > 0 && self.registered_as.is_none() {
             true => Ok(Some(RegistryRequest::Register { peer, port })),
             false => Err(()),

@@ -3,13 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use p2pfs::wire::PeerId;
-use p2pfs::wire::v0::FileName;
-
-use super::messages::{
-    acknowledgment, chunk, eof, error_response, field, int, lookup_request, register_request,
+use kit::messages::{
+    acknowledgment, chunk, eof, error_response, field, hex, lookup_request, register_request,
     register_response,
 };
+use p2pfs::wire::PeerId;
+use p2pfs::wire::v0::FileName;
 
 /// The decisions that are left. Once they are over, every decision is 0.
 pub(super) struct Script<'a> {
@@ -116,11 +115,11 @@ impl<'a> Script<'a> {
     pub(super) fn any_message(&mut self) -> Vec<u8> {
         let (number, text) = (u32::from(self.byte()), self.bad_text());
         match self.below(11) {
-            0 => [b"R", &int(text.len() as u32)[..], &field(text)].concat(),
-            1 => [b"R", &int(number)[..], &field(&[text, b"\0x"].concat())].concat(),
+            0 => [b"R", &(text.len() as u32).to_be_bytes()[..], &field(text)].concat(),
+            1 => [b"R", &number.to_be_bytes()[..], &field([text, b"\0x"].concat())].concat(),
             2 => chunk(text),
             3 => acknowledgment(number),
-            4 => eof([number as u8; 32]),
+            4 => eof(&hex(&[number as u8; 32])),
             5 => [b"E", &[number as u8; 64][..]].concat(),
             6 => register_request(1, number),
             7 => lookup_request(number),

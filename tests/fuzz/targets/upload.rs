@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
+use kit::messages::{Count, acknowledgment, eof, request};
 use p2pfs::content::Digest;
 use p2pfs::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, Limits, WINDOW_BYTES};
 use p2pfs::proto::v0::{Upload, UploadEvent, UploadState};
@@ -16,7 +17,6 @@ use p2pfs::proto::{FileId, Transmit};
 use p2pfs::wire::v0::FileName;
 
 use super::clock::Clock;
-use super::messages::{acknowledgment, eof, request};
 use super::script::Script;
 
 pub(super) fn run(data: &[u8]) {
@@ -78,13 +78,13 @@ impl Rig {
         // What ends an upload is rare, so that a random script leads far.
         match script.below(64) {
             63 => self.feed(script.bytes()),
-            62 => self.feed(&request(script.name().as_str())),
+            62 => self.feed(&request(script.name().as_str(), Count::Bytes)),
             61 => self.acknowledge(1 + script.below(32), script),
             60 => self.time_out(),
             59 => self.feed(&script.any_message()),
             choice => match choice % 8 {
                 0 if self.upload.state() == UploadState::ExpectRequest => {
-                    let request = request(script.name().as_str());
+                    let request = request(script.name().as_str(), Count::Bytes);
                     let (first, rest) = request.split_at(script.below(request.len()));
                     self.feed(first);
                     self.feed(rest);
@@ -286,7 +286,7 @@ impl Rig {
             bytes => {
                 assert_eq!(file.sent_bytes, file.size_bytes, "the EOF comes too early");
                 let digest = file.digest.expect("no EOF before the digest is known");
-                assert_eq!(bytes, eof(digest.0));
+                assert_eq!(bytes, eof(&digest.to_string()));
                 assert!(!more);
                 self.file = None;
             }
@@ -340,7 +340,7 @@ impl Rig {
             return;
         }
         let now = self.clock.now();
-        for message in [request("a"), acknowledgment(1), b"\0".to_vec()] {
+        for message in [request("a", Count::Bytes), acknowledgment(1), b"\0".to_vec()] {
             let got = self.upload.handle_bytes(now, &message, &mut 0);
             assert!(matches!(got, Err(_) | Ok(None)), "takes {message:x?} after its end");
             assert_eq!(self.upload.state(), UploadState::Closed);

@@ -5,7 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-/// A text field: UTF-8, then NULs.
+/// UTF-8, then NULs.
 pub const FIELD_BYTES: usize = 64;
 pub const OFFER_BYTES: usize = 73;
 pub const REQUEST_BYTES: usize = 69;
@@ -45,6 +45,7 @@ pub fn acknowledgment(peer: u32) -> Vec<u8> {
     join(&[b"A", &peer.to_be_bytes()])
 }
 
+/// The EOF of a digest in hexadecimal.
 pub fn eof(digest: &str) -> Vec<u8> {
     join(&[b"E", &field(digest)])
 }
@@ -65,7 +66,7 @@ pub fn lookup_response(host: &str, port: u32) -> Vec<u8> {
     join(&[b"SL", &field(host), &port.to_be_bytes()])
 }
 
-pub fn error_response(text: &str) -> Vec<u8> {
+pub fn error_response(text: impl AsRef<[u8]>) -> Vec<u8> {
     join(&[b"SE", &field(text)])
 }
 
@@ -93,12 +94,18 @@ pub fn text(message: &[u8], at: usize) -> String {
 
 /// The SHA-256 of some content, as the EOF carries it.
 pub fn digest_of(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(content))
 }
 
-fn field(text: &str) -> [u8; FIELD_BYTES] {
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A text field: longer text is cut off.
+pub fn field(text: impl AsRef<[u8]>) -> [u8; FIELD_BYTES] {
     let mut field = [0; FIELD_BYTES];
-    field[..text.len()].copy_from_slice(text.as_bytes());
+    field.iter_mut().zip(text.as_ref()).for_each(|(to, from)| *to = *from);
     field
 }
 
