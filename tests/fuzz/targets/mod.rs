@@ -15,7 +15,6 @@ mod peer_node;
 mod peer_runner;
 mod registration;
 mod registry_node;
-mod registry_session;
 mod script;
 mod shown;
 mod upload;
@@ -38,7 +37,6 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "peer_node", run: peer_node::run },
     Target { name: "registration", run: registration::run },
     Target { name: "registry_node", run: registry_node::run },
-    Target { name: "registry_session", run: registry_session::run },
     Target { name: "shown", run: shown::run },
     Target { name: "upload", run: upload::run },
 ];

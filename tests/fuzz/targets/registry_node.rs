@@ -75,7 +75,10 @@ impl Rig {
             (1, Some(id)) => self.say(id, script.bytes()),
             (2 | 3, Some(id)) => {
                 let (peer, port) = (script.peer().0, script.below(4) as u32);
-                self.say(id, &register_request(peer, port));
+                let request = register_request(peer, port);
+                let (first, rest) = request.split_at(script.below(request.len()));
+                self.say(id, first);
+                self.say(id, rest);
             }
             (4, Some(id)) => {
                 let lookups = lookup_request(script.peer().0).repeat(script.size(10) as usize);
@@ -109,13 +112,13 @@ impl Rig {
     /// As many of these bytes come as may be read.
     fn say(&mut self, id: ConnectionId, bytes: &[u8]) {
         let bytes = &bytes[..bytes.len().min(self.read_allowance_bytes(id))];
-        if bytes.is_empty() {
-            return;
+        if !bytes.is_empty() {
+            self.answer(id, bytes);
+            let is_refused = self.client(id).is_refused;
+            self.feed(Input::Received { connection: id, bytes });
+            let is_open = self.held.connections.contains_key(&id);
+            assert_ne!(is_open, is_refused, "takes what is no request, or refuses one");
         }
-        self.answer(id, bytes);
-        self.feed(Input::Received { connection: id, bytes });
-        let is_refused = self.held.what_mut(id).is_some_and(|client| client.is_refused);
-        assert!(!is_refused, "takes what is no request");
     }
 
     /// What the second registry says to this.
@@ -193,7 +196,7 @@ impl Rig {
     }
 
     fn check_model(&self) {
-        let mut entries = 0;
+        let (mut entries, mut waits) = (0, false);
         for (id, connection) in &self.held.connections {
             let client = &connection.what;
             let pending = match self.node.transmit(*id) {
@@ -202,6 +205,7 @@ impl Rig {
                 None => &[],
             };
             assert_eq!(pending, client.outgoing);
+            waits |= client.registered.is_none() || !client.incoming.is_empty();
             if let Some((peer, port)) = client.registered {
                 entries += 1;
                 assert_eq!(self.node.address(peer), Some(SocketAddrV4::new(client.ip, port)));
@@ -209,6 +213,7 @@ impl Rig {
             assert!(!pending.is_empty() || self.node.read_allowance_bytes(*id) > 0, "never reads");
         }
         assert_eq!(self.node.len(), entries);
+        assert_eq!(self.node.poll_timeout().is_some(), waits, "a deadline");
     }
 }
 

@@ -221,6 +221,13 @@ impl<C> Held<C> {
         }
     }
 
+    /// A file that was to be committed is safe, and closed.
+    pub(super) fn on_committed(&mut self, id: FileId) {
+        let is_committing = self.files.get(&id).is_some_and(|f| f.state == FileState::Committing);
+        assert!(is_committing, "{id:?} is not being committed");
+        self.close(id);
+    }
+
     /// A part of a file is to be sent.
     pub(super) fn check_range(&self, id: FileId, offset: u64, len_bytes: u32) {
         let Some(File { state: FileState::Source(version), .. }) = self.files.get(&id) else {

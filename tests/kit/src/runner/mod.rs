@@ -24,6 +24,7 @@ use crate::oracle;
 
 /// Actions after one input, but for those that each byte or each thing may cause.
 const ACTIONS_MAX: usize = 512;
+
 /// Why nothing was sent.
 pub enum SendError {
     Broken(ErrorKind),
@@ -176,10 +177,11 @@ pub trait Runner {
             return;
         }
         let now = self.now();
-        let was_due = self.is_due();
+        let (before, was_due) = (self.node().poll_timeout(), self.is_due());
         self.node_mut().handle_timeout(now);
         let count = self.drain(&[]);
-        assert!(was_due || count == 0, "acts before its deadline");
+        let is_same = count == 0 && self.node().poll_timeout() == before;
+        assert!(was_due || is_same, "acts before its deadline, or moves it");
         self.held_mut().on_wake(now, was_due);
     }
 
@@ -254,10 +256,8 @@ pub trait Runner {
             Action::Send { to, .. } => panic!("it does not broadcast what it sends to {to}"),
             Action::DialProgram { .. } => panic!("it asks a program"),
             Action::Describe { connection, json } => {
-                assert!(
-                    self.held().connections.contains_key(&connection),
-                    "{connection:?} is gone"
-                );
+                let is_open = self.held().connections.contains_key(&connection);
+                assert!(is_open, "{connection:?} is gone");
                 self.tell(Input::Described { connection, text: if json { "{}" } else { "" } });
             }
             Action::Dial { connection, to } => {
@@ -269,39 +269,14 @@ pub trait Runner {
                 let what = self.held_mut().leave(id);
                 self.close(what.unwrap_or_else(|| panic!("{id:?} is gone")), how, reason);
             }
-            Action::OpenSource { file, path } => {
-                let name = self.name_of(path);
-                self.held_mut().open(file, name, FileState::Opening);
-                if let Some(result) = self.open_source(file, name) {
-                    self.answer_open(file, result);
+            Action::OpenSource { file, .. }
+            | Action::CreatePartial { file, .. }
+            | Action::Write { file, .. }
+            | Action::Commit(file)
+            | Action::Discard(file) => {
+                if !self.held().just_failed.contains(&file) {
+                    self.carry_out_on_file(file, action, received);
                 }
-            }
-            Action::CreatePartial { file, path } => {
-                let name = self.name_of(path);
-                self.held_mut().open(file, name, FileState::Partial { written_bytes: 0 });
-                if let Err(error) = self.create_partial(file, name) {
-                    self.fail(file, error);
-                }
-            }
-            Action::Write { file, .. } | Action::Commit(file) | Action::Discard(file)
-                if self.held().just_failed.contains(&file) => {}
-            Action::Write { file, range, offset } => {
-                let bytes = received.get(range).expect("writes what did not come");
-                self.held_mut().on_write(file, offset, bytes.len());
-                match self.write(file, bytes) {
-                    Ok(()) => self.tell(Input::Written { file, len_bytes: bytes.len() }),
-                    Err(error) => self.fail(file, error),
-                }
-            }
-            Action::Commit(file) => {
-                let name = self.held_mut().on_commit(file);
-                if let Some(result) = self.commit(file, name) {
-                    self.answer_commit(file, result);
-                }
-            }
-            Action::Discard(file) => {
-                self.held_mut().close(file);
-                self.discard(file);
             }
             Action::Hash { path, .. } => {
                 if let Err(error) = self.hash(path, self.name_of(path)) {
@@ -335,6 +310,44 @@ pub trait Runner {
         }
     }
 
+    /// Opens, creates, writes, commits or discards a file.
+    fn carry_out_on_file(&mut self, file: FileId, action: Action, received: &[u8]) {
+        match action {
+            Action::OpenSource { path, .. } => {
+                let name = self.name_of(path);
+                self.held_mut().open(file, name, FileState::Opening);
+                if let Some(result) = self.open_source(file, name) {
+                    self.answer_open(file, result);
+                }
+            }
+            Action::CreatePartial { path, .. } => {
+                let name = self.name_of(path);
+                self.held_mut().open(file, name, FileState::Partial { written_bytes: 0 });
+                if let Err(error) = self.create_partial(file, name) {
+                    self.fail(file, error);
+                }
+            }
+            Action::Write { range, offset, .. } => {
+                let bytes = received.get(range).expect("writes what did not come");
+                self.held_mut().on_write(file, offset, bytes.len());
+                match self.write(file, bytes) {
+                    Ok(()) => self.tell(Input::Written { file, len_bytes: bytes.len() }),
+                    Err(error) => self.fail(file, error),
+                }
+            }
+            Action::Commit(_) => {
+                let name = self.held_mut().on_commit(file);
+                if let Some(result) = self.commit(file, name) {
+                    self.answer_commit(file, result);
+                }
+            }
+            _ => {
+                self.held_mut().close(file);
+                self.discard(file);
+            }
+        }
+    }
+
     /// Tells the node what came of a file that was to be opened.
     fn answer_open(&mut self, file: FileId, result: Result<Version, FileError>) {
         match result {
@@ -350,7 +363,7 @@ pub trait Runner {
     fn answer_commit(&mut self, file: FileId, result: Result<(FilePath, Version), FileError>) {
         match result {
             Ok((path, version)) => {
-                self.held_mut().close(file);
+                self.held_mut().on_committed(file);
                 self.tell(Input::Committed { file, path, version });
             }
             Err(error) => self.fail(file, error),
