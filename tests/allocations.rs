@@ -16,13 +16,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use kit::setting;
+use kit::{peer_settings, setting};
 use p2pfs::content::Digest;
 use p2pfs::content::Version;
 use p2pfs::limits::Limits;
 use p2pfs::node::{
-    Action, ConnectionId, Input, Node, Outcome, Paths, PeerKind, PeerNode, PeerSettings,
-    RegistryNode,
+    Action, ConnectionId, Input, Node, Outcome, Paths, PeerNode, PeerSettings, RegistryNode,
 };
 use p2pfs::proto::Transmit;
 use p2pfs::reactor::{Files, Listener, OfferSocket, Reactor, Signals, Sockets};
@@ -132,20 +131,6 @@ fn listen() -> Listener {
     Listener::bind(any_port, Limits::PEER.progress_timeout).unwrap()
 }
 
-fn settings(id: u32, port: u16, registry: SocketAddrV4) -> PeerSettings {
-    PeerSettings {
-        kind: PeerKind::Fixed,
-        id: PeerId(id),
-        port,
-        registry,
-        offer_interval: Duration::from_millis(100),
-        simulate_checksum_failure: false,
-        exit_when_done: false,
-        limits: Limits::PEER,
-        seed: 1,
-    }
-}
-
 /// Runs a peer that shares what is in its folder, and ends once it has what it wants, or
 /// is told to.
 fn run_peer(
@@ -158,8 +143,11 @@ fn run_peer(
 ) -> (Outcome, u64) {
     let listener = listen();
     let exit_when_done = !wanted.is_empty();
-    let settings =
-        PeerSettings { exit_when_done, ..settings(id, listener.address().port(), registry) };
+    let settings = PeerSettings {
+        offer_interval: Duration::from_millis(100),
+        exit_when_done,
+        ..peer_settings(id, listener.address().port(), registry)
+    };
     let broadcast = SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), offer_port);
     let offers = OfferSocket::bind(offer_port, &[(Ipv4Addr::LOCALHOST, broadcast)]).unwrap();
     let folder = SharedFolder::open(folder).unwrap();
@@ -281,7 +269,7 @@ fn an_idle_connection_is_small_silent_or_kept() {
     let now = Instant::now();
     let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
     let limits = Limits { connections_max: 2 * IDLE_CONNECTIONS, ..Limits::PEER };
-    let mut node = PeerNode::new(now, PeerSettings { limits, ..settings(1, 1, nowhere) });
+    let mut node = PeerNode::new(now, PeerSettings { limits, ..peer_settings(1, 1, nowhere) });
     let version = Version { device: 1, inode: 1, size_bytes: 1000, modified_ns: 1, changed_ns: 1 };
     let (name, digest) = (FileName::new(NAME).unwrap(), Some(Digest([7; 32])));
     node.handle(now, Input::FileFound { path: name.into(), version, digest });

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 
 use kit::runner::{Flow, Runner};
-use p2pfs::content::{FileError, PathId, Sight};
+use p2pfs::content::{PathId, Sight};
 use p2pfs::limits::Limits;
 use p2pfs::node::{Input, Outcome, PeerNode, PeerSettings, RegistryNode, Signal};
 use p2pfs::wire::PeerId;
@@ -28,9 +28,6 @@ use crate::stream::Readable;
 
 /// The most that one read gives.
 const READ_BYTES_MAX: usize = 256 * 1024;
-/// Ids that are gone, of those that may be heard of once more.
-const GONE_IDS_MAX: usize = 8;
-
 /// A machine.
 pub(crate) struct Host {
     /// Its place in the world.
@@ -199,7 +196,7 @@ impl Host {
 
     /// Something happened to a name in the folder, of which the kernel will tell.
     pub(crate) fn folder_changes(&mut self, out: &mut Outside, name: FileName, sight: Sight) {
-        let lost = out.faults.hits(&mut out.rng, Fault::FolderChangesLost);
+        let lost = out.hits(Fault::FolderChangesLost);
         let what = match lost {
             true => Happening::FolderChangesLost,
             false => Happening::FolderChanged(name, sight),
@@ -353,7 +350,7 @@ impl Host {
             Happening::Stop => self.on_stop(out),
         }
         if self.process.is_some() {
-            self.disturb(out);
+            self.at(out).disturb();
             self.settle(out);
         }
     }
@@ -419,7 +416,7 @@ impl Host {
             return self.feed(out, Input::ReadClosed(id));
         }
         let mut len_max = allowance_bytes.min(READ_BYTES_MAX);
-        if out.faults.hits(&mut out.rng, Fault::ReadPartial) {
+        if out.hits(Fault::ReadPartial) {
             let piece_bytes_max = 1 << out.rng.u32(..15);
             len_max = out.rng.usize(1..=len_max.min(piece_bytes_max));
         }
@@ -437,7 +434,7 @@ impl Host {
     fn on_hash_slice(&mut self, out: &mut Outside, name: FileName, path: PathId, number: u64) {
         let Some(slice) = self.disk.hash_slice(name, number) else { return };
         let input = match slice {
-            _ if out.faults.hits(&mut out.rng, Fault::HashFailed) => {
+            _ if out.hits(Fault::HashFailed) => {
                 self.disk.end_hash(&name);
                 let error = some_error(&mut out.rng, "read");
                 Input::HashFailed { path, error }
@@ -467,43 +464,8 @@ impl Host {
         assert!(is_stopped, "host {} was stopped and runs on", self.index);
     }
 
-    /// What an event loop does to its node on a bad day: wake it for nothing, tell it
-    /// of what is long gone.
-    fn disturb(&mut self, out: &mut Outside) {
-        if out.faults.hits(&mut out.rng, Fault::WokenForNothing) {
-            self.at(out).wake();
-        }
-        if out.faults.hits(&mut out.rng, Fault::EventStale) && self.is_peer() {
-            let held = &self.process_mut().held;
-            let connection = out.rng.choice(newest(&held.gone_connections)).copied();
-            let file = out.rng.choice(newest(&held.gone_files)).copied();
-            if let Some(connection) = connection {
-                let kind = ErrorKind::ConnectionReset;
-                let input = match out.rng.u32(..4) {
-                    0 => Input::Connected(connection),
-                    1 => Input::Received { connection, bytes: b"R" },
-                    2 => Input::ReadClosed(connection),
-                    _ => Input::Broken { connection, kind },
-                };
-                self.at(out).feed_stale(input);
-            }
-            if let Some(file) = file {
-                let input = match out.rng.bool() {
-                    true => Input::Written { file, len_bytes: 1 },
-                    false => Input::FileFailed { file, error: FileError::Changed },
-                };
-                self.at(out).feed_stale(input);
-            }
-        }
-    }
-
     /// The process, where there must be one.
     pub(crate) fn process_mut(&mut self) -> &mut Process {
         self.process.as_mut().expect("something happens to a process")
     }
-}
-
-/// The ids of those that have gone last.
-fn newest<T>(gone: &[T]) -> &[T] {
-    &gone[gone.len().saturating_sub(GONE_IDS_MAX)..]
 }

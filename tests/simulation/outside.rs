@@ -81,9 +81,14 @@ impl Outside {
         self.queue.put(self.now_us + after_us, event);
     }
 
+    /// Whether this fault strikes now.
+    pub(crate) fn hits(&mut self, fault: Fault) -> bool {
+        self.faults.hits(&mut self.rng, fault)
+    }
+
     /// How long a slice of a hash takes.
     pub(crate) fn hash_slice_us(&mut self) -> u64 {
-        if self.faults.hits(&mut self.rng, Fault::DiskSlow) {
+        if self.hits(Fault::DiskSlow) {
             return self.some_us(1000..=1_000_000);
         }
         self.some_us(50..=3000)

@@ -2,10 +2,11 @@
 //! with a made-up network and disk.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
-use kit::runner::{Held, Runner, SendError};
+use kit::runner::{Answer, Held, Runner, SendError};
 use p2pfs::content::{FileError, PathId, Sight, Version};
 use p2pfs::limits::{Limits, OFFER_BYTES};
 use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Report};
@@ -22,6 +23,8 @@ use crate::outside::Outside;
 use crate::process::{Line, Process, Program, Socket};
 use crate::queue::{Event, Happening};
 
+/// Ids that are gone, of those that may be heard of once more.
+const GONE_IDS_MAX: usize = 8;
 /// File data read and sent in one go.
 const SEND_BYTES_MAX: usize = 64 * 1024;
 
@@ -36,13 +39,9 @@ impl At<'_> {
         self.host.process_mut()
     }
 
-    fn hits(&mut self, fault: Fault) -> bool {
-        self.out.faults.hits(&mut self.out.rng, fault)
-    }
-
     /// Something fails, if this fault strikes.
     fn strikes(&mut self, fault: Fault, call: &'static str) -> Result<(), FileError> {
-        match self.hits(fault) {
+        match self.out.hits(fault) {
             true => Err(some_error(&mut self.out.rng, call)),
             false => Ok(()),
         }
@@ -63,18 +62,50 @@ impl At<'_> {
         &mut self,
         file: FileId,
         name: FileName,
-    ) -> Option<Result<(FilePath, Version), FileError>> {
+    ) -> Answer<(FilePath, Version)> {
         loop {
             let step = self.strikes(Fault::CommitFailed, "fsync");
             match step.and_then(|()| self.host.disk.go_on_committing(file)) {
                 Err(error) => return Some(Err(error)),
                 Ok(Some(version)) => return Some(Ok((name.into(), version))),
-                Ok(None) if self.hits(Fault::DiskSlow) => {
+                Ok(None) if self.out.hits(Fault::DiskSlow) => {
                     self.put_later(Happening::CommitGoesOn(file));
                     return None;
                 }
                 Ok(None) => {}
             }
+        }
+    }
+
+    /// What an event loop does to its node on a bad day: wake it for nothing, tell it
+    /// of what is long gone.
+    pub(crate) fn disturb(&mut self) {
+        if self.out.hits(Fault::WokenForNothing) {
+            self.wake();
+        }
+        if !(self.out.hits(Fault::EventStale) && self.host.is_peer()) {
+            return;
+        }
+        let Held { gone_connections, gone_files, .. } = &self.host.process_mut().held;
+        let rng = &mut self.out.rng;
+        let connection = rng.choice(gone_connections.iter().rev().take(GONE_IDS_MAX)).copied();
+        let file = rng.choice(gone_files.iter().rev().take(GONE_IDS_MAX)).copied();
+        if let Some(connection) = connection {
+            let kind = ErrorKind::ConnectionReset;
+            let input = match self.out.rng.u32(..4) {
+                0 => Input::Connected(connection),
+                1 => Input::Received { connection, bytes: b"R" },
+                2 => Input::ReadClosed(connection),
+                _ => Input::Broken { connection, kind },
+            };
+            self.feed_stale(input);
+        }
+        if let Some(file) = file {
+            let input = match self.out.rng.bool() {
+                true => Input::Written { file, len_bytes: 1 },
+                false => Input::FileFailed { file, error: FileError::Changed },
+            };
+            self.feed_stale(input);
         }
     }
 
@@ -243,11 +274,11 @@ impl Runner for At<'_> {
         Ok(len)
     }
 
-    fn open_source(&mut self, file: FileId, name: FileName) -> Option<Result<Version, FileError>> {
+    fn open_source(&mut self, file: FileId, name: FileName) -> Answer<Version> {
         self.process().ledger.opens_source(&name);
         let opened = self.strikes(Fault::OpenFailed, "open");
         let opened = opened.and_then(|()| self.host.disk.open_source(file, &name));
-        if opened.is_ok() && self.hits(Fault::DiskSlow) {
+        if opened.is_ok() && self.out.hits(Fault::DiskSlow) {
             self.put_later(Happening::SourceOpened(file));
             return None;
         }
@@ -266,11 +297,7 @@ impl Runner for At<'_> {
         Ok(())
     }
 
-    fn commit(
-        &mut self,
-        file: FileId,
-        name: FileName,
-    ) -> Option<Result<(FilePath, Version), FileError>> {
+    fn commit(&mut self, file: FileId, name: FileName) -> Answer<(FilePath, Version)> {
         let simulates_failure = match &self.host.role {
             Role::Peer(settings) => settings.simulate_checksum_failure,
             Role::Registry(_) | Role::Liar(_) => false,
@@ -360,7 +387,7 @@ impl Host {
         if process.timer_us.map(|(deadline_us, _)| deadline_us) != deadline_us {
             process.timer_us = deadline_us.map(|deadline_us| {
                 let mut wake_us = deadline_us.max(out.now_us);
-                if out.faults.hits(&mut out.rng, Fault::TimerLate) {
+                if out.hits(Fault::TimerLate) {
                     wake_us += out.some_us(1..=50_000);
                 }
                 (deadline_us, wake_us)

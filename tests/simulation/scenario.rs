@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use p2pfs::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, Limits, NAME_BYTES_MAX};
-use p2pfs::node::{PeerKind, PeerSettings};
+use p2pfs::node::PeerSettings;
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 
@@ -35,15 +35,11 @@ pub(crate) fn draw(out: &mut Outside, trouble_ends_us: u64) -> Vec<Host> {
         let id = draw_id(&mut out.rng, &mut ids);
         let address = SocketAddrV4::new(ip(index), 6000 + u16::from(index));
         let settings = PeerSettings {
-            kind: PeerKind::Fixed,
-            id,
-            port: address.port(),
-            registry,
             offer_interval: Duration::from_millis(out.rng.u64(1000..8000)),
             simulate_checksum_failure: out.rng.u32(..8) == 0,
             exit_when_done: out.rng.u32(..8) == 0,
             limits: draw_limits(&mut out.rng),
-            seed: 0,
+            ..kit::peer_settings(id.0, address.port(), registry)
         };
         hosts.push(Host::new(usize::from(index), address, Role::Peer(settings)));
     }

@@ -12,9 +12,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use p2pfs::limits::{Limits, PROGRESS_TIMEOUT, RATE_WINDOW};
-use p2pfs::node::{PeerKind, PeerSettings};
+use p2pfs::node::PeerSettings;
 use p2pfs::proto::Timer;
-use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 
 use crate::host::{Host, Role};
@@ -139,17 +138,8 @@ fn address(host: HostIndex) -> SocketAddrV4 {
 }
 
 fn peer(index: HostIndex) -> Host {
-    let settings = PeerSettings {
-        kind: PeerKind::Fixed,
-        id: PeerId(index as u32),
-        port: address(index).port(),
-        registry: address(REGISTRY),
-        offer_interval: OFFER_INTERVAL,
-        simulate_checksum_failure: false,
-        exit_when_done: false,
-        limits: Limits::PEER,
-        seed: 0,
-    };
+    let settings = kit::peer_settings(index as u32, address(index).port(), address(REGISTRY));
+    let settings = PeerSettings { offer_interval: OFFER_INTERVAL, ..settings };
     Host::new(index, address(index), Role::Peer(settings))
 }
 

@@ -288,13 +288,13 @@ impl World {
             let incarnation = host.incarnation;
             self.send_datagram(sender, bytes.to_vec(), at, incarnation);
             let (out, rng_host) = (&mut self.out, at);
-            if out.faults.hits(&mut out.rng, Fault::DatagramJunk) {
+            if out.hits(Fault::DatagramJunk) {
                 let mut junk = vec![0; out.rng.usize(..75)];
                 out.rng.fill(&mut junk);
                 self.send_datagram(sender, junk, rng_host, incarnation);
             }
             let out = &mut self.out;
-            if out.faults.hits(&mut out.rng, Fault::OfferForged) {
+            if out.hits(Fault::OfferForged) {
                 let forged = self.forge_offer(bytes, at);
                 self.send_datagram(sender, forged, at, incarnation);
             }
@@ -310,20 +310,20 @@ impl World {
     ) {
         let out = &mut self.out;
         let mut latency_us = out.some_us(20..=2000);
-        if out.faults.hits(&mut out.rng, Fault::DatagramLost) {
+        if out.hits(Fault::DatagramLost) {
             return;
         }
-        if out.faults.hits(&mut out.rng, Fault::DatagramTruncated) {
+        if out.hits(Fault::DatagramTruncated) {
             bytes.truncate(out.rng.usize(..bytes.len().max(1)));
         }
-        if !bytes.is_empty() && out.faults.hits(&mut out.rng, Fault::DatagramFlipped) {
+        if !bytes.is_empty() && out.hits(Fault::DatagramFlipped) {
             let at = out.rng.usize(..bytes.len());
             bytes[at] ^= 1 << out.rng.u32(..8);
         }
-        if out.faults.hits(&mut out.rng, Fault::DatagramLate) {
+        if out.hits(Fault::DatagramLate) {
             latency_us += out.some_us(1000..=20_000_000);
         }
-        if out.faults.hits(&mut out.rng, Fault::DatagramDoubled) {
+        if out.hits(Fault::DatagramDoubled) {
             let delay_us = latency_us + out.some_us(1..=100_000);
             let bytes = bytes.clone();
             out.put(delay_us, to, incarnation, Happening::Datagram { from, bytes });

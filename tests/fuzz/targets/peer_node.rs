@@ -12,7 +12,6 @@ use p2pfs::node::{
     ConnectionId, GuestSettings, Input, NamePattern, PeerKind, PeerSettings, Signal,
 };
 use p2pfs::proto::FileId;
-use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 use sha2::Digest as _;
 
@@ -70,20 +69,19 @@ fn settings(script: &mut Script<'_>) -> PeerSettings {
         retries_max: 3,
         on_conflict: if flags & 2 == 0 { OnConflict::Compare } else { OnConflict::Skip },
     };
+    let registry = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
     PeerSettings {
         kind: match (flags & 128 != 0, flags & 1 != 0) {
             (false, _) => PeerKind::Fixed,
             (true, false) => PeerKind::AnyId,
             (true, true) => PeerKind::Guest(guest),
         },
-        id: PeerId(7),
-        port: 1,
-        registry: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
         offer_interval: Duration::from_millis(if flags & 64 == 0 { 5000 } else { 50 }),
         simulate_checksum_failure: flags & 2 != 0,
         exit_when_done: flags & 1 != 0,
         limits,
         seed: flags.into(),
+        ..kit::peer_settings(7, 1, registry)
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use kit::messages::{self, Count};
-use kit::runner::{Held, Runner, SendError};
+use kit::runner::{Answer, Held, Runner, SendError};
 use p2pfs::content::{Digest, FileError, PathId, Version};
 use p2pfs::limits::{Limits, OFFER_BYTES};
 use p2pfs::node::{
@@ -165,7 +165,7 @@ impl Peer {
         assert!(!(is_taken && self.is_guest()), "a guest is asked");
     }
 
-    /// Wakes it until that is long enough ago.
+    /// Wakes it, and again for what comes to light meanwhile.
     pub(super) fn time_out(&mut self) {
         self.wake();
         while self.is_due() {
@@ -306,7 +306,7 @@ impl Runner for Peer {
         Ok(len)
     }
 
-    fn open_source(&mut self, file: FileId, name: FileName) -> Option<Result<Version, FileError>> {
+    fn open_source(&mut self, file: FileId, name: FileName) -> Answer<Version> {
         assert!(self.shared.contains_key(&name), "opens {name}, which it has not");
         self.opening.insert(file, self.speaker.expect("somebody asked for it"));
         match self.disk.open {
@@ -331,11 +331,7 @@ impl Runner for Peer {
         Ok(())
     }
 
-    fn commit(
-        &mut self,
-        file: FileId,
-        _: FileName,
-    ) -> Option<Result<(FilePath, Version), FileError>> {
+    fn commit(&mut self, file: FileId, _: FileName) -> Answer<(FilePath, Version)> {
         match self.disk.commit {
             Manner::AtOnce => Some(Ok(self.finish_commit(file))),
             Manner::Later => None,

@@ -42,6 +42,10 @@ use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use p2pfs::limits::Limits;
+use p2pfs::node::{PeerKind, PeerSettings};
+use p2pfs::wire::PeerId;
+
 pub use amount::{quantity, setting};
 pub use clients::{Answer, Heard, RawDownloader, RegistryClient};
 pub use fake_source::{FakeSource, OfferRepeater};
@@ -69,6 +73,21 @@ pub fn content(seed: u64, len_bytes: usize) -> Vec<u8> {
     }
     bytes.truncate(len_bytes);
     bytes
+}
+
+/// Returns what a peer is told that is known by this id.
+pub fn peer_settings(id: u32, port: u16, registry: SocketAddrV4) -> PeerSettings {
+    PeerSettings {
+        kind: PeerKind::Fixed,
+        id: PeerId(id),
+        port,
+        registry,
+        offer_interval: Duration::from_secs(5),
+        simulate_checksum_failure: false,
+        exit_when_done: false,
+        limits: Limits::PEER,
+        seed: 1,
+    }
 }
 
 /// Returns the names in a folder and their contents; that of a folder is empty.

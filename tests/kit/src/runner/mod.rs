@@ -25,6 +25,9 @@ use crate::oracle;
 /// Actions after one input, but for those that each byte or each thing may cause.
 const ACTIONS_MAX: usize = 512;
 
+/// What came of something with a file, at once; `None` if that will be known later.
+pub type Answer<T> = Option<Result<T, FileError>>;
+
 /// Why nothing was sent.
 pub enum SendError {
     Broken(ErrorKind),
@@ -76,8 +79,8 @@ pub trait Runner {
     /// Sends some of this, and returns how many bytes; 0 if there is no room.
     fn send(&mut self, id: ConnectionId, what: Transmit<'_>) -> Result<usize, SendError>;
 
-    /// Opens a file of the folder, at once or (`None`) later.
-    fn open_source(&mut self, _: FileId, name: FileName) -> Option<Result<Version, FileError>> {
+    /// Opens a file of the folder.
+    fn open_source(&mut self, _: FileId, name: FileName) -> Answer<Version> {
         panic!("it sends {name}");
     }
 
@@ -90,8 +93,8 @@ pub trait Runner {
         panic!("it writes");
     }
 
-    /// Commits a partial file, at once or (`None`) later. Returns its final name.
-    fn commit(&mut self, _: FileId, _: FileName) -> Option<Result<(FilePath, Version), FileError>> {
+    /// Commits a partial file, and returns its final name.
+    fn commit(&mut self, _: FileId, _: FileName) -> Answer<(FilePath, Version)> {
         panic!("it commits");
     }
 
@@ -110,7 +113,7 @@ pub trait Runner {
 
     fn report(&mut self, _report: &Report, _name: Option<FileName>) {}
 
-    // The contract.
+    // The contract. A world does not replace what follows.
 
     /// Gives the node an input and carries out what it wants; returns the count of that.
     fn feed(&mut self, input: Input<'_>) -> usize {
