@@ -48,6 +48,25 @@ pub const BEACON_BYTES_MAX: usize = 512;
 /// Tags in a beacon.
 pub const TAGS_MAX: usize = 32;
 
+/// Requests open in one direction of a session: so many small files at once fill a link with a
+/// long round-trip time.
+pub const REQUESTS_MAX: usize = 1_024;
+/// Of these, requests for lists: each has a place in a catalog.
+pub const LIST_REQUESTS_MAX: usize = 8;
+/// Of these, questions which blocks are held: each is told of every new one.
+pub const BLOCK_REQUESTS_MAX: usize = 64;
+/// Of these, requests for a turn: each stands in a line.
+pub const WAIT_REQUESTS_MAX: usize = 64;
+/// Short answers that wait for a peer that does not read; beyond it new requests are refused.
+pub const ANSWERS_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of frames for requests that are over, with none for an open one between: what may be
+/// on its way when a request is cancelled.
+pub const STRAY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// From the first byte of an accepted connection to the whole hello.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// From a dialed connection to the hello of the other side.
+pub const DIALED_HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+
 // ---- defaults of the command line ----
 
 /// Port of the registry.
@@ -485,6 +504,7 @@ const _: () = {
     assert!(
         4 + 32 * BLOCKS_MAX <= FRAME_BODY_BYTES_MAX && 4 + DATA_BYTES_MAX <= FRAME_BODY_BYTES_MAX
     );
+    assert!(ANSWERS_BYTES_MAX < OUTBOX_BYTES_MAX);
     assert!(49 + PEER_NAME_BYTES_MAX + 8 * TAGS_MAX + 16 <= BEACON_BYTES_MAX);
     assert!(CHUNK_BYTES > 0 && LOCAL_WINDOW_BYTES <= WINDOW_BYTES);
     assert!(LOCAL_WINDOW_BYTES.is_multiple_of(CHUNK_BYTES));

@@ -5,6 +5,7 @@ use std::io;
 
 use crate::content::FileError;
 use crate::wire::Malformed;
+use crate::wire::v1::SessionError;
 
 /// The reason why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub enum CloseReason {
     },
     /// The other side sent bytes that are no message.
     Malformed(Malformed),
+    /// The other side ended the session.
+    EndedByPeer(SessionError),
+    /// The other side is this peer itself.
+    Ourselves,
     /// The file is larger than the user allows.
     TooLarge,
     /// The digest is not that of the bytes received.
@@ -52,6 +57,8 @@ pub enum Timer {
     FirstByte,
     /// A message began, and its head was not whole in time.
     Head,
+    /// The other side did not say who it is.
+    Hello,
     /// No request followed the one before.
     Idle,
     /// The connection was not made in time.
@@ -93,6 +100,8 @@ impl fmt::Display for CloseReason {
                 write!(f, "the other side sent {got} where {expected} was due")
             }
             Self::Malformed(malformed) => write!(f, "the other side sent {malformed}"),
+            Self::EndedByPeer(error) => write!(f, "the other side ended the session: {error}"),
+            Self::Ourselves => f.write_str("the other side is this peer itself"),
             Self::TooLarge => f.write_str("the file is larger than --max-file-size"),
             Self::ChecksumWrong => f.write_str("the checksum is wrong"),
             Self::NotShared => f.write_str("the file is not shared here"),
@@ -112,6 +121,7 @@ impl fmt::Display for Timer {
         f.write_str(match self {
             Self::FirstByte => "nothing was received in time",
             Self::Head => "a message began and did not come whole in time",
+            Self::Hello => "the other side did not say who it is in time",
             Self::Idle => "idle for too long",
             Self::Connect => "the connection was not made in time",
             Self::Progress => "nothing moved for too long",

@@ -13,7 +13,7 @@
 //! succeeded, so a state that failed is not used again. Which message is legal in which
 //! state, and which state follows, stands in the machine's own file: see [`table`].
 //!
-//! The machines of protocol version 0 are in [`v0`], those between our own programs in
+//! The machines of the protocol versions are in [`v0`] and [`v1`], those between our own programs in
 //! [`control`]; the common parts are here.
 
 // Bytes from outside reach all of this: nothing here may panic.
@@ -37,6 +37,7 @@ mod outbox;
 mod progress;
 pub mod table;
 pub mod v0;
+pub mod v1;
 
 pub use accepted::{Accepted, Protocol};
 pub use close_reason::{CloseReason, Timer};

@@ -4,7 +4,7 @@
 //! A machine's table stands beside its diagram, as the rows of its states. The machine
 //! matches state and message together, and its last arm is [`State::violation`]: so a
 //! message that the table allows and the machine does not know closes the connection, too.
-//! `tests/tables.rs` holds each machine against its table, in both directions.
+//! `tests/tables` holds each machine against its table, in both directions.
 
 use std::fmt::Debug;
 

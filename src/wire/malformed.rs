@@ -63,6 +63,12 @@ pub enum Malformed {
     EmptyTurn,
     /// A page with more or fewer entries than it says.
     EntryCount,
+    /// An entry outside the path that was listed.
+    EntryOutside,
+    /// A page that reaches less far than one before it, or of another list.
+    Generation,
+    /// The number of a request that was never made, or that is not higher than those before it.
+    Request { got: u32 },
     /// An instance of 0.
     Instance,
     /// More tags than a beacon takes, or any at all in one that says good-bye.
@@ -112,6 +118,9 @@ impl fmt::Display for Malformed {
             Self::HeldBits => f.write_str("bits for another number of blocks"),
             Self::EmptyTurn => f.write_str("a turn of no blocks"),
             Self::EntryCount => f.write_str("a page with another number of entries than it says"),
+            Self::EntryOutside => f.write_str("an entry outside the path that was listed"),
+            Self::Generation => f.write_str("a page that reaches less far than one before it"),
+            Self::Request { got } => write!(f, "a request of number {got}, which cannot be"),
             Self::Instance => f.write_str("an instance of 0"),
             Self::Tags { got } => write!(f, "a beacon with {}", Count(*got, "tag")),
             Self::Mac => f.write_str("a beacon with a missing, wrong or unexpected MAC"),

@@ -1,5 +1,7 @@
 //! The frames of a session, without the payload of pages, manifests and data.
 
+use std::fmt;
+
 use super::PeerName;
 use super::page::{put_path, size};
 use crate::content::{BlockSet, Content, ContentId};
@@ -298,6 +300,27 @@ impl SessionMessage {
         }
     }
 
+    /// Returns the number of the request that it makes, answers or ends; `None` if there is none.
+    pub fn req(&self) -> Option<u32> {
+        match self {
+            Self::Hello { .. } | Self::Verdict { .. } => None,
+            Self::Unknown { req, .. } => *req,
+            Self::List { req, .. }
+            | Self::Page { req, .. }
+            | Self::Blocks { req, .. }
+            | Self::Held { req, .. }
+            | Self::MoreHeld { req, .. }
+            | Self::GetManifest { req, .. }
+            | Self::Manifest { req, .. }
+            | Self::Wait { req, .. }
+            | Self::Turn { req, .. }
+            | Self::Get { req, .. }
+            | Self::Data { req, .. }
+            | Self::Cancel { req }
+            | Self::Error { req, .. } => Some(*req),
+        }
+    }
+
     /// Returns its kind.
     pub fn kind(&self) -> SessionMessageKind {
         match self {
@@ -587,6 +610,20 @@ impl SessionError {
             Self::GoingAway => 7,
             Self::Other(code) => code,
         }
+    }
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound | Self::Other(_) => "not found",
+            Self::Changed => "changed",
+            Self::Busy => "busy",
+            Self::Refused => "refused",
+            Self::NotUnderstood => "not understood",
+            Self::Unreadable => "cannot be read",
+            Self::GoingAway => "going away",
+        })
     }
 }
 

@@ -2,6 +2,8 @@
 //! message there is. A legal one leads to one of the states that the table names, and each
 //! of these is reached; any other closes the connection, with the words of the table.
 
+mod v1;
+
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 

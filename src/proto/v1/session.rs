@@ -1,0 +1,500 @@
+//! One session between two peers. Both sides may request and answer, whichever dialed.
+//!
+//! ```text
+//!   dialed:    ExpectHello ── Hello ──────────────────────▶ Open ─┐ every other frame
+//!              (our hello is sent first)                     ▲ └──┘
+//!   accepted:  ExpectHello ── Hello: our hello is sent ──────┘
+//!
+//!   any state ── violation, deadline, their end of the session ──▶ Closed
+//! ```
+//!
+//! The machine keeps the books of what is open: of what we asked in [`Asking`], of what the
+//! other side asked here. It knows no file and no catalog: its node answers what is requested,
+//! and learns what is answered.
+//!
+//! A session that breaks the rules is told so: the error is sent as far as the socket takes it,
+//! once both hellos were exchanged.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::asking::Asking;
+use super::events::{Page, SessionEvent, SessionState};
+use super::requests::{Answering, Request, Requests};
+use super::sending::{Bulk, Payload, Sending};
+use crate::content::{BlockSet, Content};
+use crate::limits::{
+    ANSWERS_BYTES_MAX, DIALED_HELLO_TIMEOUT, HELLO_TIMEOUT, Limits, OUTBOX_BYTES_MAX,
+    UPLOAD_RATE_WINDOW,
+};
+use crate::proto::close_reason::{CloseReason, Timer};
+use crate::proto::inbox::Inbox;
+use crate::proto::progress::Progress;
+use crate::proto::table::State as _;
+use crate::proto::{FileId, Transmit};
+use crate::wire::v1::{Entry, PeerName, SessionError, SessionMessage, Value, Verdict};
+use crate::wire::{Frame, Malformed, PeerId};
+
+/// The version that this machine speaks.
+const VERSION: u8 = 1;
+
+/// One end of a session.
+#[derive(Debug)]
+pub struct Session {
+    limits: Rc<Limits>,
+    our: Rc<SessionSettings>,
+    state: State,
+    inbox: Inbox<SessionMessage>,
+    sending: Sending,
+    asking: Asking,
+    theirs: Requests<Answering>,
+    /// While anything is to be sent.
+    sent: Option<Progress>,
+    /// When nothing was open any more.
+    idle_since: Instant,
+}
+
+/// What this peer says of itself.
+#[derive(Debug)]
+pub struct SessionSettings {
+    pub peer: PeerId,
+    /// The random number of this run.
+    pub instance: u64,
+    pub name: PeerName,
+}
+
+#[derive(Debug)]
+enum State {
+    ExpectHello { is_dialed: bool, deadline: Instant },
+    Open,
+    Closed,
+}
+
+impl Session {
+    /// Returns the machine of a connection that was dialed or accepted.
+    pub fn new(
+        now: Instant,
+        limits: &Rc<Limits>,
+        our: &Rc<SessionSettings>,
+        is_dialed: bool,
+    ) -> Self {
+        let timeout = if is_dialed { DIALED_HELLO_TIMEOUT } else { HELLO_TIMEOUT };
+        let mut session = Self {
+            limits: Rc::clone(limits),
+            our: Rc::clone(our),
+            state: State::ExpectHello { is_dialed, deadline: now + timeout },
+            inbox: Inbox::default(),
+            sending: Sending::default(),
+            asking: Asking::new(limits.progress_timeout),
+            theirs: Requests::default(),
+            sent: None,
+            idle_since: now,
+        };
+        if is_dialed {
+            session.push_hello(now);
+        }
+        session
+    }
+
+    fn push_hello(&mut self, now: Instant) {
+        let SessionSettings { peer, instance, name } = *self.our;
+        self.push(
+            now,
+            &SessionMessage::Hello { version: VERSION, peer, instance, name, ignored_bytes: 0 },
+        );
+    }
+
+    /// Returns the next event that `bytes` from `*at` on lead to, and moves `*at` behind them;
+    /// returns `None` when they are used up.
+    ///
+    /// # Errors
+    /// If they are no frame, or one that is not legal here, or the other side ends the session.
+    pub fn handle_bytes(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<SessionEvent>, CloseReason> {
+        let event = self.next_event(now, bytes, at);
+        if let Err(reason) = event {
+            self.end(now, reason);
+        }
+        event
+    }
+
+    fn next_event(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<SessionEvent>, CloseReason> {
+        loop {
+            let event = match self.inbox.next(now, bytes, at)? {
+                Some(Frame::Message(message)) => self.on_message(now, message)?,
+                Some(Frame::Payload { range, last }) => {
+                    self.asking.handle_payload(now, bytes, range, last)?
+                }
+                None => return Ok(None),
+            };
+            if event.is_some() {
+                self.idle_since = now;
+                return Ok(event);
+            }
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        now: Instant,
+        message: SessionMessage,
+    ) -> Result<Option<SessionEvent>, CloseReason> {
+        let (state, kind) = (self.state(), message.kind());
+        let event = match (&self.state, message) {
+            (State::ExpectHello { .. }, SessionMessage::Hello { peer, instance, name, .. }) => {
+                self.on_hello(now, instance)?;
+                Some(SessionEvent::Hello { peer, instance, name })
+            }
+            (State::Open, SessionMessage::Hello { .. }) => return Err(state.violation(kind)),
+            (State::Open, message) => self.on_frame(now, message)?,
+            _ => return Err(state.violation(kind)),
+        };
+        debug_assert!(state.next(kind).contains(&self.state()));
+        Ok(event)
+    }
+
+    fn on_hello(&mut self, now: Instant, instance: u64) -> Result<(), CloseReason> {
+        if instance == self.our.instance {
+            return Err(CloseReason::Ourselves);
+        }
+        if matches!(self.state, State::ExpectHello { is_dialed: false, .. }) {
+            self.push_hello(now);
+        }
+        (self.state, self.idle_since) = (State::Open, now);
+        Ok(())
+    }
+
+    fn on_frame(
+        &mut self,
+        now: Instant,
+        message: SessionMessage,
+    ) -> Result<Option<SessionEvent>, CloseReason> {
+        let request = match message {
+            SessionMessage::List { req, since, path, watch, hash_first, fetch_list } => {
+                (req, Request::List { since, path, watch, hash_first, fetch_list })
+            }
+            SessionMessage::Blocks { req, id } => (req, Request::Blocks(id)),
+            SessionMessage::GetManifest { req, content } => (req, Request::Manifest(content)),
+            SessionMessage::Wait { req, content } => (req, Request::Wait(content)),
+            SessionMessage::Get { req, turn, content, first, count } => {
+                (req, Request::Get { turn, content, first, count })
+            }
+            SessionMessage::Cancel { req } => {
+                let was_open = self.theirs.remove(req).is_some();
+                self.sending.drop_answer(req);
+                return match was_open || self.theirs.is_known(req) {
+                    true => Ok(was_open.then_some(SessionEvent::Cancelled { req })),
+                    false => Err(CloseReason::Malformed(Malformed::Request { got: req })),
+                };
+            }
+            SessionMessage::Unknown { req: Some(req), .. } => {
+                self.number(req)?;
+                self.refuse(now, req, SessionError::NotUnderstood, 0, "unknown request");
+                return Ok(None);
+            }
+            SessionMessage::Unknown { req: None, .. } => return Ok(None),
+            SessionMessage::Verdict { content, verdict } => {
+                let is_known = !matches!(verdict, Verdict::Other(_));
+                return Ok(is_known.then_some(SessionEvent::Verdict { content, verdict }));
+            }
+            SessionMessage::Error { req: 0, error, .. } => {
+                return Err(CloseReason::EndedByPeer(error));
+            }
+            answer => return self.asking.handle_answer(now, answer),
+        };
+        self.on_request(now, request.0, request.1)
+    }
+
+    /// Takes a number that the other side chose for its request.
+    fn number(&mut self, req: u32) -> Result<(), CloseReason> {
+        match self.theirs.number(req) {
+            true => Ok(()),
+            false => Err(CloseReason::Malformed(Malformed::Request { got: req })),
+        }
+    }
+
+    fn on_request(
+        &mut self,
+        now: Instant,
+        req: u32,
+        request: Request,
+    ) -> Result<Option<SessionEvent>, CloseReason> {
+        self.number(req)?;
+        let kind = request.kind();
+        let is_read = self.sending.short_bytes() < ANSWERS_BYTES_MAX;
+        if !is_read || !self.theirs.has_room(kind) {
+            self.refuse(now, req, SessionError::Busy, 1_000, "too many requests");
+            return Ok(None);
+        }
+        if let Request::Get { content, first, count, .. } = &request {
+            let end = first.checked_add(*count);
+            if *count == 0 || end.is_none_or(|end| end > content.blocks()) {
+                self.refuse(now, req, SessionError::NotUnderstood, 0, "no such blocks");
+                return Ok(None);
+            }
+        }
+        self.theirs.insert(req, kind, Answering::of(&request));
+        Ok(Some(SessionEvent::Requested { req, request }))
+    }
+
+    /// Requests something. Returns the number of the request; `None` if as many are open as may
+    /// be.
+    pub fn request(&mut self, now: Instant, request: &Request) -> Option<u32> {
+        if matches!(self.state, State::Closed) {
+            return None;
+        }
+        let req = self.asking.insert(now, request)?;
+        self.push(now, &request.message(req));
+        Some(req)
+    }
+
+    /// Cancels a request of ours, or gives a turn back.
+    pub fn cancel(&mut self, now: Instant, req: u32) {
+        if self.asking.cancel(req) {
+            self.idle_since = now;
+            self.push(now, &SessionMessage::Cancel { req });
+        }
+    }
+
+    /// Tells what became of bytes that came.
+    pub fn tell(&mut self, now: Instant, content: Content, verdict: Verdict) {
+        self.push(now, &SessionMessage::Verdict { content, verdict });
+    }
+
+    /// Answers a list with a page; it is over with one that is complete, unless it watches.
+    pub fn answer_page(
+        &mut self,
+        now: Instant,
+        req: u32,
+        page: Page,
+        fetch_list: bool,
+        entries: &[Entry],
+    ) {
+        let entries_bytes = entries.iter().map(Entry::len_bytes).sum::<usize>() as u32;
+        let mut frame = Vec::new();
+        SessionMessage::Page {
+            req,
+            generation: page.generation,
+            complete: page.complete,
+            discard: page.discard,
+            fetch_list,
+            all_listed: page.all_listed,
+            count: entries.len() as u16,
+            entries_bytes,
+        }
+        .encode(&mut frame);
+        entries.iter().for_each(|entry| entry.encode(&mut frame));
+        let is_over =
+            page.complete && self.theirs.get_mut(req) == Some(&mut Answering::UntilAnswered);
+        self.push_bulk(now, Bulk { req, payload: Payload::Page(frame) }, false);
+        if is_over {
+            self.end_theirs(now, req);
+        }
+    }
+
+    /// Answers which blocks are held.
+    pub fn answer_held(&mut self, now: Instant, req: u32, size_bytes: u64, blocks: BlockSet) {
+        self.answer(now, req, |req| SessionMessage::Held { req, size_bytes, blocks });
+    }
+
+    /// Tells that more blocks are held, at most [`MORE_HELD_MAX`](crate::limits::MORE_HELD_MAX).
+    pub fn answer_more_held(&mut self, now: Instant, req: u32, blocks: Vec<u32>) {
+        self.answer(now, req, |req| SessionMessage::MoreHeld { req, blocks });
+    }
+
+    /// Answers with a turn of so many blocks, at least 1.
+    pub fn answer_turn(&mut self, now: Instant, req: u32, blocks: u32) {
+        self.answer(now, req, |req| SessionMessage::Turn { req, blocks });
+    }
+
+    /// Answers with the values of all blocks.
+    pub fn answer_manifest(&mut self, now: Instant, req: u32, values: Rc<[Value]>) {
+        self.push_bulk(now, Bulk { req, payload: Payload::Manifest(values) }, false);
+    }
+
+    /// Answers with a range of an open file, which is needed until the request is over.
+    pub fn answer_data(
+        &mut self,
+        now: Instant,
+        req: u32,
+        file: FileId,
+        range: Range<u64>,
+        is_large: bool,
+    ) {
+        let (offset, left_bytes) = (range.start, range.end - range.start);
+        self.push_bulk(
+            now,
+            Bulk { req, payload: Payload::File { file, offset, left_bytes } },
+            is_large,
+        );
+    }
+
+    fn answer(&mut self, now: Instant, req: u32, message: impl FnOnce(u32) -> SessionMessage) {
+        if self.theirs.get_mut(req).is_some() {
+            self.push(now, &message(req));
+        }
+    }
+
+    /// Ends a request of theirs with an error.
+    pub fn refuse(
+        &mut self,
+        now: Instant,
+        req: u32,
+        error: SessionError,
+        wait_ms: u32,
+        text: &str,
+    ) {
+        self.end_theirs(now, req);
+        self.sending.drop_answer(req);
+        self.push(now, &SessionMessage::Error { req, error, wait_ms, text: text.into() });
+    }
+
+    /// Ends a request of theirs that nothing else ends: its turn is used or expired.
+    pub fn end_theirs(&mut self, now: Instant, req: u32) {
+        self.theirs.remove(req);
+        self.idle_since = now;
+    }
+
+    fn push(&mut self, now: Instant, message: &SessionMessage) {
+        self.sending.push(message);
+        self.watch_sending(now);
+    }
+
+    fn push_bulk(&mut self, now: Instant, bulk: Bulk, is_large: bool) {
+        if self.theirs.get_mut(bulk.req).is_some() {
+            self.sending.push_bulk(bulk, is_large);
+            self.watch_sending(now);
+        }
+    }
+
+    fn watch_sending(&mut self, now: Instant) {
+        let timeout = self.limits.upload_timeout();
+        self.sent.get_or_insert_with(|| Progress::new(now, timeout, UPLOAD_RATE_WINDOW));
+    }
+
+    /// Returns what to send next.
+    pub fn transmit(&self) -> Option<Transmit<'_>> {
+        self.sending.transmit()
+    }
+
+    /// Removes the bytes that the socket took from what is to be sent. Returns the request
+    /// whose answer is sent whole with them, or its last frame after it was cancelled.
+    pub fn transmitted(&mut self, now: Instant, len_bytes: usize) -> Option<u32> {
+        let sent = self.sending.transmitted(len_bytes);
+        if let Some(req) = sent
+            && self.theirs.get_mut(req) == Some(&mut Answering::UntilAnswered)
+        {
+            self.end_theirs(now, req);
+        }
+        if let Some(progress) = &mut self.sent {
+            progress.moved(now, len_bytes);
+        }
+        if self.sending.is_empty() {
+            (self.sent, self.idle_since) = (None, now);
+        }
+        sent
+    }
+
+    /// Returns whether a frame of this answer has begun and is not sent whole.
+    pub fn is_sending(&self, req: u32) -> bool {
+        self.sending.is_sending(req)
+    }
+
+    /// Returns how many bytes may be read now: none from a peer that does not read.
+    pub fn read_allowance_bytes(&self) -> usize {
+        let short_bytes = self.sending.short_bytes();
+        if short_bytes >= 2 * ANSWERS_BYTES_MAX { 0 } else { OUTBOX_BYTES_MAX }
+    }
+
+    /// Returns when to call [`Session::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let of_state = match &self.state {
+            State::ExpectHello { deadline, .. } => Some(*deadline),
+            State::Open => {
+                let moving = self.progress().map(Progress::deadline).min();
+                let idle = self.is_idle().then(|| self.idle_since + self.limits.idle_timeout);
+                moving.into_iter().chain(idle).min()
+            }
+            State::Closed => return None,
+        };
+        self.inbox.deadline_or(of_state)
+    }
+
+    fn progress(&self) -> impl Iterator<Item = &Progress> {
+        self.asking.receiving.iter().chain(&self.sent)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.asking.is_empty() && self.theirs.is_empty() && self.sending.is_empty()
+    }
+
+    /// Checks the deadlines.
+    ///
+    /// # Errors
+    /// If one has passed.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        let idle_until = self.idle_since + self.limits.idle_timeout;
+        let of_state = match &self.state {
+            State::ExpectHello { deadline, .. } if now >= *deadline => {
+                Err(CloseReason::TimedOut(Timer::Hello))
+            }
+            State::Open if self.is_idle() && now >= idle_until => {
+                Err(CloseReason::TimedOut(Timer::Idle))
+            }
+            State::ExpectHello { .. } | State::Open | State::Closed => Ok(()),
+        };
+        let mut moving = self.asking.receiving.iter_mut().chain(&mut self.sent);
+        let verdict = moving.try_for_each(|progress| progress.check(now));
+        let verdict = self.inbox.check(now).and(of_state).and(verdict);
+        if let Err(reason) = verdict {
+            self.end(now, reason);
+        }
+        verdict
+    }
+
+    /// Ends the session; the other side is told why if it broke a rule.
+    fn end(&mut self, now: Instant, reason: CloseReason) {
+        if matches!(self.state, State::Open) && reason.is_their_fault() {
+            let (error, text) = (SessionError::NotUnderstood, Box::default());
+            self.push(now, &SessionMessage::Error { req: 0, error, wait_ms: 0, text });
+        }
+        self.state = State::Closed;
+    }
+
+    /// Ends the session because this program stops.
+    pub fn leave(&mut self, now: Instant) {
+        if matches!(self.state, State::Open) {
+            let error = SessionError::GoingAway;
+            self.push(
+                now,
+                &SessionMessage::Error { req: 0, error, wait_ms: 0, text: Box::default() },
+            );
+        }
+        self.state = State::Closed;
+    }
+
+    /// Returns its state.
+    pub fn state(&self) -> SessionState {
+        match self.state {
+            State::ExpectHello { .. } => SessionState::ExpectHello,
+            State::Open => SessionState::Open,
+            State::Closed => SessionState::Closed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
