@@ -143,8 +143,8 @@ pub const INTERVAL_SAMPLES: usize = 5;
 /// Gaps from which on it is known: the first one may be shorter, as a new file is offered at
 /// once.
 pub const INTERVAL_SAMPLES_MIN: usize = 2;
-/// How often all sources of a file are asked again before `get` gives it up, by default: with
-/// the growing delays, for some 12 s.
+/// How often each source of a file that failed is asked again before `get` gives the file up,
+/// by default: with the growing delays, for some 12 s.
 pub const RETRIES_MAX: u32 = 5;
 /// Downloads running at once; further jobs wait their turn. A few keep one source busy, and
 /// more hide the round trips of a slow network. See *Downloads at once* in

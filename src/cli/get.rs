@@ -44,7 +44,7 @@ pub struct GetArgs {
     /// Give up after this time, also without an offer or a registry [default: never].
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub timeout: Option<Duration>,
-    /// Retries per file after every source has failed. Waiting for an offer or for the
+    /// Retries per file and source that has failed. Waiting for an offer or for the
     /// registry is no retry: see --timeout.
     #[arg(long, value_name = "N", default_value_t = RETRIES_MAX)]
     pub retries: u32,

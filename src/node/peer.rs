@@ -58,7 +58,7 @@ pub enum PeerKind {
 #[derive(Clone, Copy, Debug)]
 pub struct GuestSettings {
     pub timeout: Option<Duration>,
-    /// How often all sources of a file are asked again before it is given up.
+    /// How often each source of a file that failed is asked again, before the file is given up.
     pub retries_max: u32,
     pub on_conflict: OnConflict,
 }

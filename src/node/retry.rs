@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::limits::RETRY_DELAY_MAX;
+use crate::limits::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 
 /// Delays that double from a first one up to a longest, each shortened or lengthened by
 /// up to a quarter so that many peers do not try at the same time.
@@ -33,6 +33,27 @@ impl Backoff {
     /// It worked: begins anew.
     pub(super) fn reset(&mut self) {
         self.next = self.first;
+    }
+}
+
+/// Tries of something that failed, and the delay before the next one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tries {
+    pub(super) failed: u32,
+    pub(super) backoff: Backoff,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self { failed: 0, backoff: Backoff::new(RETRY_DELAY_MIN) }
+    }
+}
+
+impl Tries {
+    /// One more has failed. Returns the delay before the next one.
+    pub(super) fn fail(&mut self, rng: &mut fastrand::Rng) -> Duration {
+        self.failed = self.failed.saturating_add(1);
+        self.backoff.delay(rng)
     }
 }
 

@@ -43,12 +43,12 @@ impl Fetch {
 
     /// What stands there could not be hashed. If it changed just now it may settle.
     pub(crate) fn on_compare_failed(&mut self, ctx: &mut Context, id: JobId, error: FileError) {
-        let rounds_max = ctx.guest().map_or(0, |guest| guest.retries_max);
+        let retries_max = ctx.guest().map_or(0, |guest| guest.retries_max);
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        if error != FileError::Changed || job.failures.begin_round(rounds_max).is_err() {
+        if error != FileError::Changed || job.compares.failed >= retries_max {
             return self.fail(ctx, id, FetchError::Different);
         }
-        let retry_in = job.failures.backoff.delay(&mut ctx.rng);
+        let retry_in = job.compares.fail(&mut ctx.rng);
         ctx.deadlines.arm(PeerWake::Fetch(Wake::Compare(id)), ctx.now + retry_in);
     }
 }

@@ -57,13 +57,15 @@ impl Fetch {
         source: PeerId,
         connection: ConnectionId,
     ) {
-        let Some(path) = self.jobs.get(&id).map(|job| job.path) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let path = job.path;
         let Some(kept) = ctx.download(connection) else {
             debug_assert!(false, "what is kept is open");
             return self.source_failed(ctx, peers, id, source, None);
         };
         kept.job = id;
         let address = kept.address;
+        job.failures.note_dial(*address.ip());
         self.enter(id, State::Downloading { source, began: ctx.now, connection, file: None });
         ctx.report(Report::DownloadStarted { path, peer: source, address });
         self.request(ctx, connection);
@@ -148,11 +150,6 @@ impl Fetch {
         };
         let path = job.path;
         let is_simulated = matches && std::mem::take(&mut job.checksum_failure_is_due);
-        if !matches {
-            job.failures.note_lie();
-        } else if is_simulated {
-            job.failures.backoff.reset();
-        }
         if !matches || is_simulated {
             ctx.report(Report::ChecksumFailed { path, peer: source, is_simulated });
             return self.close(ctx, peers, connection, CloseReason::ChecksumWrong);
@@ -161,7 +158,7 @@ impl Fetch {
         ctx.act(Action::Commit(file));
         let now = ctx.now;
         if let Some(DownloadConnection { download, address, .. }) = ctx.download(connection) {
-            peers.catalog.note_success(source, *address.ip());
+            peers.note_success(source, *address.ip());
             download.finish(now);
             self.keep_or_let_go(ctx, peers, connection);
         }
@@ -315,7 +312,7 @@ impl Fetch {
         self.kept.remove(&(connection.source, lost));
         let id = connection.job;
         // A connection whose file is verified may outlive its job, and meet the next one.
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(job) = self.jobs.get(&id) else { return };
         let (source, file) = match job.state {
             State::Downloading { source, connection, file, .. } if connection == lost => {
                 (source, file)
@@ -333,16 +330,12 @@ impl Fetch {
         }
         // A wrong checksum was seen to when it was found.
         if reason != CloseReason::ChecksumWrong {
-            if reason.is_their_fault() {
-                job.failures.note_lie();
-            }
             let reason = Some(reason);
             ctx.report(Report::SourceFailed { path: job.path, peer: source, reason });
         }
         if !reason.is_our_fault() {
-            peers.catalog.note_failure(source);
+            peers.note_failure(source, Some(*connection.address.ip()));
         }
-        job.failures.last = Some(reason);
         self.source_failed(ctx, peers, id, source, Some(reason));
     }
 

@@ -6,11 +6,11 @@
 //!      ▲                         ▲ ▲                     │                  │   │
 //!      │ nobody offers it        │ │ next source         │ source failed    │   │ verdict
 //!      └─────────────────────────┘ └─────────────────────┴──────────────────┘   ▼
-//!                                ▲                       │ all have failed   Committing
-//!                          delay │                       ▼                      │
-//!                                └─────────────────── BackedOff                 ▼
-//!                                                         │ often enough  Done or Failed
-//!                                                         ▼
+//!                                ▲                       │ none may be       Committing
+//!                a source may be │                       ▼ asked now            │
+//!                  asked again   └─────────────────── BackedOff                 ▼
+//!                                                         │ each was asked  Done or Failed
+//!                                                         ▼ often enough
 //!                                                       Failed
 //! ```
 //!
@@ -22,14 +22,13 @@
 //! Comparing: what came is removed again, and what stands there is hashed, to see whether it
 //! is equal. From there the way leads to the end.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::content::{Digest, FileError};
-use crate::limits::{LIED_RETRY_DELAY_MAX, RETRY_DELAY_MIN};
-use crate::node::retry::Backoff;
+use super::failures::Failures;
+use crate::content::Digest;
+use crate::node::retry::Tries;
 use crate::node::{ConnectionId, FetchError, PathId};
-use crate::proto::{CloseReason, FileId};
+use crate::proto::FileId;
 use crate::wire::PeerId;
 
 /// A job of this peer. Ids are never used again.
@@ -43,6 +42,8 @@ pub(super) struct Job {
     /// Written by `Fetch::enter` alone.
     pub(super) state: State,
     pub(super) failures: Failures,
+    /// Tries to compare what stands under the final name.
+    pub(super) compares: Tries,
     pub(super) was_offered: bool,
     /// Whether a connection to a source was ever made.
     pub(super) was_connected: bool,
@@ -63,36 +64,13 @@ pub(super) enum State {
     Failed(FetchError),
 }
 
-#[derive(Debug)]
-pub(super) struct Failures {
-    /// Sources that failed since the last delay: none is asked again before the others.
-    pub(super) sources: BTreeSet<PeerId>,
-    /// Why, if one of them failed because our disk was filled by a larger file that came in
-    /// beside it: the job fails only if the disk still is full at the next try.
-    pub(super) disk_error: Option<FileError>,
-    /// Whether the disk was full when the last delay began.
-    was_full: bool,
-    /// Whether the file is larger than allowed at each of them.
-    are_too_large: bool,
-    rounds: u32,
-    pub(super) backoff: Backoff,
-    pub(super) last: Option<CloseReason>,
-}
-
 impl Job {
     pub(super) fn new(path: PathId, checksum_failure_is_due: bool) -> Self {
         Self {
             path,
             state: State::ExpectOffer,
-            failures: Failures {
-                sources: BTreeSet::new(),
-                disk_error: None,
-                was_full: false,
-                are_too_large: false,
-                rounds: 0,
-                backoff: Backoff::new(RETRY_DELAY_MIN),
-                last: None,
-            },
+            failures: Failures::default(),
+            compares: Tries::default(),
             was_offered: false,
             was_connected: false,
             checksum_failure_is_due,
@@ -116,49 +94,5 @@ impl State {
             Self::ExpectAddress { source } | Self::Downloading { source, .. } => Some(source),
             _ => None,
         }
-    }
-}
-
-impl Failures {
-    /// A source failed; `None` if its address was not to be had.
-    pub(super) fn note(&mut self, source: PeerId, reason: Option<CloseReason>) {
-        let is_first = self.sources.is_empty();
-        let is_too_large = reason == Some(CloseReason::TooLarge);
-        self.are_too_large = (self.are_too_large || is_first) && is_too_large;
-        self.disk_error = match reason {
-            Some(CloseReason::WriteFailed(error)) if error.is_full() => Some(error),
-            _ => self.disk_error.filter(|_| !is_first),
-        };
-        self.sources.insert(source);
-    }
-
-    /// What a source sent was wrong: each further try may cost a whole download.
-    pub(super) fn note_lie(&mut self) {
-        self.backoff.grow_to(LIED_RETRY_DELAY_MAX);
-    }
-
-    /// All sources have failed. Returns `Ok` if the job backs off, or why it fails: with
-    /// `error` if it was the last round.
-    pub(super) fn end_round(
-        &mut self,
-        rounds_max: u32,
-        error: FetchError,
-    ) -> Result<(), FetchError> {
-        match self.disk_error {
-            Some(error) if self.was_full => return Err(error.into()),
-            _ if self.are_too_large => return Err(FetchError::TooLarge),
-            _ => self.begin_round(rounds_max).map_err(|()| error)?,
-        }
-        self.was_full = self.disk_error.is_some();
-        Ok(())
-    }
-
-    /// One more round begins, if there may be one.
-    pub(super) fn begin_round(&mut self, rounds_max: u32) -> Result<(), ()> {
-        if self.rounds >= rounds_max {
-            return Err(());
-        }
-        self.rounds += 1;
-        Ok(())
     }
 }

@@ -5,8 +5,10 @@
 //!
 //! | file | what happens there |
 //! |---|---|
-//! | [`job`] | the state of one job, and how its sources failed |
-//! | this file | the table of jobs, and which source is asked next |
+//! | [`job`] | the state of one job |
+//! | [`failures`] | how its sources failed, and whose turn it is |
+//! | this file | the table of jobs |
+//! | [`choosing`] | which source is asked next |
 //! | [`download`] | a file comes in |
 //! | [`comparing`] | what stood under the final name is compared |
 //! | [`ending`] | jobs that end, and giving up |
@@ -14,19 +16,18 @@
 //!
 //! A file that is too large at all its sources is given up, and so is one that cannot be
 //! written or does not fit on the disk; other failures end only a guest's job.
-//!
-//! A source that fails is not asked again for this file before every other one has
-//! been; then comes a delay that grows. Among sources, the ones with the fewest
-//! failures come first, then the least busy, then chance decides.
 
+mod choosing;
 mod comparing;
 mod download;
 mod ending;
+mod failures;
 mod job;
 mod searches;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use self::ending::Tally;
@@ -34,11 +35,10 @@ pub(super) use self::job::JobId;
 use self::job::{Job, State};
 use self::searches::Searches;
 use super::peer::{Context, Wake as PeerWake};
-use super::peers::{Address, Peers};
+use super::peers::Peers;
 use super::share::Share;
 use super::{Action, ConnectionId, FetchError, PathId, Report};
 use crate::limits::{JOBS_MAX, OFFER_SLACK_SHARE};
-use crate::proto::CloseReason;
 use crate::wire::PeerId;
 use crate::wire::v0::FileName;
 
@@ -259,36 +259,6 @@ impl Fetch {
         self.arrived.remove(&id);
     }
 
-    pub(super) fn on_offer(
-        &mut self,
-        ctx: &mut Context,
-        peers: &mut Peers,
-        path: PathId,
-        source: PeerId,
-    ) {
-        let Some(&id) = self.by_path.get(&path) else { return };
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        match job.state {
-            State::ExpectOffer => self.seek(ctx, peers, id),
-            State::BackedOff if !job.failures.sources.contains(&source) => {
-                // Whether the disk still is full is to be found out.
-                job.failures.disk_error = None;
-                self.seek(ctx, peers, id);
-            }
-            _ => {}
-        }
-    }
-
-    /// The delay after all sources failed is over: they are asked again.
-    fn on_retry(&mut self, ctx: &mut Context, peers: &mut Peers, id: JobId) {
-        if let Some(job) = self.jobs.get_mut(&id)
-            && job.state == State::BackedOff
-        {
-            job.failures.sources.clear();
-            self.seek(ctx, peers, id);
-        }
-    }
-
     /// Begins the jobs that wait for the registry or for room, as far as possible.
     pub(super) fn begin_waiting(&mut self, ctx: &mut Context, peers: &mut Peers) {
         if peers.link.is_registered(ctx) {
@@ -309,98 +279,6 @@ impl Fetch {
         self.active.len() + self.arrived.len() < self.open()
     }
 
-    /// Finds a source for a job that has none, and asks where it is.
-    fn seek(&mut self, ctx: &mut Context, peers: &mut Peers, id: JobId) {
-        ctx.deadlines.disarm(PeerWake::Fetch(Wake::Retry(id)));
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        let path = job.path;
-        let is_offered = peers.catalog.sources(path).next().is_some();
-        job.was_offered |= is_offered;
-        let has_room =
-            self.active.len() - usize::from(self.active.contains_key(&id)) < self.downloads_max;
-        if !is_offered {
-            job.failures.sources.clear();
-            self.enter(id, State::ExpectOffer);
-        } else if !has_room || !peers.link.is_registered(ctx) {
-            self.enter(id, State::Waiting);
-            peers.link.wake(ctx);
-            self.tell_waiting(ctx, peers);
-        } else if let Some(source) = self.choose_source(ctx, peers, id) {
-            if let Some(connection) = self.take_kept(source) {
-                return self.fetch_on(ctx, peers, id, source, connection);
-            }
-            self.enter(id, State::ExpectAddress { source });
-            peers.link.look_up(ctx, source);
-        } else {
-            self.back_off(ctx, peers, id);
-        }
-    }
-
-    fn back_off(&mut self, ctx: &mut Context, peers: &Peers, id: JobId) {
-        let rounds_max = ctx.guest().map_or(u32::MAX, |guest| guest.retries_max);
-        let error = self.why_not(peers, id);
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        let path = job.path;
-        if let Err(error) = job.failures.end_round(rounds_max, error) {
-            return self.fail(ctx, id, error);
-        }
-        let retry_in = job.failures.backoff.delay(&mut ctx.rng);
-        self.enter(id, State::BackedOff);
-        ctx.deadlines.arm(PeerWake::Fetch(Wake::Retry(id)), ctx.now + retry_in);
-        ctx.report(Report::AllSourcesFailed { path, retry_in });
-    }
-
-    fn choose_source(&self, ctx: &mut Context, peers: &Peers, id: JobId) -> Option<PeerId> {
-        let job = self.jobs.get(&id)?;
-        let candidates = peers.catalog.sources(job.path);
-        let ranked = candidates.filter(|peer| !job.failures.sources.contains(peer)).map(|peer| {
-            let is_other = |(job, source): &(&JobId, &PeerId)| **job != id && **source == peer;
-            let downloads = self.active.iter().filter(is_other).count();
-            (peers.catalog.failures(peer), downloads, ctx.rng.u32(..), peer)
-        });
-        ranked.min().map(|(.., peer)| peer)
-    }
-
-    pub(super) fn on_address(
-        &mut self,
-        ctx: &mut Context,
-        peers: &mut Peers,
-        peer: PeerId,
-        address: Option<SocketAddrV4>,
-    ) {
-        let asked = State::ExpectAddress { source: peer };
-        let is_asked = |id: &&JobId| self.state(**id) == Some(asked);
-        let known = address.map_or(Address::Nowhere, |address| Address::Known(*address.ip()));
-        peers.catalog.note_address(peer, known);
-        for id in self.active.keys().filter(is_asked).copied().collect::<Vec<_>>() {
-            match address.filter(|address| can_be_dialed(*address)) {
-                Some(address) => self.dial_source(ctx, peers, id, peer, address),
-                None => {
-                    let Some(path) = self.jobs.get(&id).map(|job| job.path) else { continue };
-                    ctx.report(Report::SourceFailed { path, peer, reason: None });
-                    peers.catalog.note_failure(peer);
-                    self.source_failed(ctx, peers, id, peer, None);
-                }
-            }
-        }
-    }
-
-    /// Goes on to the next source.
-    fn source_failed(
-        &mut self,
-        ctx: &mut Context,
-        peers: &mut Peers,
-        id: JobId,
-        source: PeerId,
-        reason: Option<CloseReason>,
-    ) {
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.failures.note(source, reason);
-        }
-        self.seek(ctx, peers, id);
-        self.begin_waiting(ctx, peers);
-    }
-
     /// The registry is gone: what was asked of it waits until it is back.
     pub(super) fn forget_lookups(&mut self) {
         for id in self.active.keys().copied().collect::<Vec<_>>() {
@@ -409,10 +287,4 @@ impl Fetch {
             }
         }
     }
-}
-
-/// Returns whether an address from the registry can be that of a peer at all.
-fn can_be_dialed(address: SocketAddrV4) -> bool {
-    let ip = address.ip();
-    !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast()
 }

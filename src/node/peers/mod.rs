@@ -4,13 +4,15 @@
 //! Owns the catalog of offers and the connection to the registry. Does not know what we
 //! have, nor what we want.
 
+mod addresses;
 mod catalog;
 mod interval;
 mod registry_link;
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use self::addresses::Addresses;
 pub(super) use self::catalog::{Address, Catalog, Hearing};
 use self::registry_link::RegistryLink;
 use super::peer::{Context, Wake};
@@ -21,6 +23,7 @@ use crate::wire::v0::Offer;
 #[derive(Debug)]
 pub(super) struct Peers {
     pub(super) catalog: Catalog,
+    pub(super) addresses: Addresses,
     pub(super) link: RegistryLink,
 }
 
@@ -37,7 +40,11 @@ pub(crate) enum LinkEvent {
 impl Peers {
     /// Knows nobody.
     pub(super) fn new(own_interval: Duration) -> Self {
-        Self { catalog: Catalog::new(own_interval), link: RegistryLink::new() }
+        Self {
+            catalog: Catalog::new(own_interval),
+            addresses: Addresses::default(),
+            link: RegistryLink::new(),
+        }
     }
 
     /// A datagram came to the offer port. Returns what is offered, and by whom, if it is an
@@ -67,6 +74,18 @@ impl Peers {
         }
         // One that is not remembered may yet match what is wanted.
         Some((path, peer))
+    }
+
+    /// Counts a failed download from a peer, which was dialed at this address if it is known.
+    pub(super) fn note_failure(&mut self, peer: PeerId, at: Option<Ipv4Addr>) {
+        self.catalog.note_failure(peer);
+        at.into_iter().for_each(|at| self.addresses.note_failure(at));
+    }
+
+    /// Counts a verified download from a peer at this address.
+    pub(super) fn note_success(&mut self, peer: PeerId, at: Ipv4Addr) {
+        self.catalog.note_success(peer, at);
+        self.addresses.note_success(at);
     }
 
     /// Forgets what was not repeated in time.

@@ -1,0 +1,218 @@
+//! Which source a job asks next.
+//!
+//! A source that failed is asked again after a delay of its own. Of those that may be asked,
+//! first comes the one whose address was not dialed for this file, or the longest time ago;
+//! then one at an address without failures; then the one that failed least often for this file,
+//! or at all; then the least busy; then chance decides. Where a source is, is known only from
+//! the registry: a source of which that is not known is asked for, and if its address then
+//! turns out to have had its turn, it is another one's. So however many ids one address has,
+//! each other one is dialed after at most one more dial there.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
+use super::failures::Next;
+use super::job::{Job, State};
+use super::{Fetch, JobId, PeerWake, Wake};
+use crate::node::peer::Context;
+use crate::node::peers::{Address, Peers};
+use crate::node::{FetchError, PathId, Report};
+use crate::proto::CloseReason;
+use crate::wire::PeerId;
+
+/// How a source ranks by its address: the lower goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    turn: u64,
+    has_failed: bool,
+}
+
+impl Fetch {
+    pub(crate) fn on_offer(
+        &mut self,
+        ctx: &mut Context,
+        peers: &mut Peers,
+        path: PathId,
+        source: PeerId,
+    ) {
+        let Some(&id) = self.by_path.get(&path) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        match job.state {
+            State::ExpectOffer => self.seek(ctx, peers, id),
+            State::BackedOff if !job.failures.has(source) => {
+                // Whether the disk still is full is to be found out.
+                job.failures.disk_error = None;
+                self.seek(ctx, peers, id);
+            }
+            _ => {}
+        }
+    }
+
+    /// The delay of a source may be over: it is asked again.
+    pub(super) fn on_retry(&mut self, ctx: &mut Context, peers: &mut Peers, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id)
+            && job.state == State::BackedOff
+        {
+            job.failures.disk_error = None;
+            self.seek(ctx, peers, id);
+        }
+    }
+
+    /// Finds a source for a job that has none, and asks where it is.
+    pub(super) fn seek(&mut self, ctx: &mut Context, peers: &mut Peers, id: JobId) {
+        ctx.deadlines.disarm(PeerWake::Fetch(Wake::Retry(id)));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let is_offered = peers.catalog.sources(job.path).next().is_some();
+        job.was_offered |= is_offered;
+        let has_room =
+            self.active.len() - usize::from(self.active.contains_key(&id)) < self.downloads_max;
+        if !is_offered {
+            job.failures.forget_sources();
+            self.enter(id, State::ExpectOffer);
+        } else if !has_room || !peers.link.is_registered(ctx) {
+            self.enter(id, State::Waiting);
+            peers.link.wake(ctx);
+            self.tell_waiting(ctx, peers);
+        } else if let Some(source) = self.choose_source(ctx, peers, id) {
+            if let Some(connection) = self.take_kept(source) {
+                return self.fetch_on(ctx, peers, id, source, connection);
+            }
+            self.enter(id, State::ExpectAddress { source });
+            peers.link.look_up(ctx, source);
+        } else {
+            self.back_off(ctx, peers, id);
+        }
+    }
+
+    fn back_off(&mut self, ctx: &mut Context, peers: &Peers, id: JobId) {
+        let error = self.why_not(peers, id);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let path = job.path;
+        let again_at = match job.failures.next(peers.catalog.sources(path), retries_max(ctx)) {
+            Next::TooLarge => return self.fail(ctx, id, FetchError::TooLarge),
+            Next::Never => return self.fail(ctx, id, error),
+            Next::At(at) => at.max(ctx.now),
+        };
+        let disk_error = job.failures.disk_error;
+        if let Some(error) = disk_error
+            && std::mem::replace(&mut job.failures.was_full, true)
+        {
+            return self.fail(ctx, id, error.into());
+        }
+        job.failures.was_full = disk_error.is_some();
+        // Sources under new ids fail again and again: that is no news.
+        if job.failures.told_until.is_none_or(|until| ctx.now >= until) {
+            job.failures.told_until = Some(again_at);
+            let retry_in = again_at.saturating_duration_since(ctx.now);
+            ctx.report(Report::AllSourcesFailed { path, retry_in });
+        }
+        self.enter(id, State::BackedOff);
+        ctx.deadlines.arm(PeerWake::Fetch(Wake::Retry(id)), again_at);
+    }
+
+    fn choose_source(&self, ctx: &mut Context, peers: &Peers, id: JobId) -> Option<PeerId> {
+        let job = self.jobs.get(&id)?;
+        let retries_max = retries_max(ctx);
+        let sources = peers.catalog.sources(job.path);
+        let now = ctx.now;
+        let ranked =
+            sources.filter(|peer| job.failures.may_be_asked(now, *peer, retries_max)).map(|peer| {
+                let is_other = |(job, source): &(&JobId, &PeerId)| **job != id && **source == peer;
+                let downloads = self.active.iter().filter(is_other).count();
+                let failures = (job.failures.count(peer), peers.catalog.failures(peer));
+                (place(peers, job, peer), failures, downloads, ctx.rng.u32(..), peer)
+            });
+        ranked.min().map(|(.., peer)| peer)
+    }
+
+    /// The registry has answered where a peer is.
+    pub(crate) fn on_address(
+        &mut self,
+        ctx: &mut Context,
+        peers: &mut Peers,
+        peer: PeerId,
+        address: Option<SocketAddrV4>,
+    ) {
+        let address = address.filter(|address| can_be_dialed(*address));
+        let known = address.map_or(Address::Nowhere, |address| Address::Known(*address.ip()));
+        peers.catalog.note_address(peer, known);
+        let asked = State::ExpectAddress { source: peer };
+        let is_asked = |id: &&JobId| self.state(**id) == Some(asked);
+        for id in self.active.keys().filter(is_asked).copied().collect::<Vec<_>>() {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            match address {
+                None => {
+                    job.failures.note_lookup();
+                    let path = job.path;
+                    ctx.report(Report::SourceFailed { path, peer, reason: None });
+                    peers.note_failure(peer, None);
+                    self.source_failed(ctx, peers, id, peer, None);
+                }
+                Some(_) if is_outranked(ctx, peers, job, peer) => {
+                    job.failures.note_lookup();
+                    self.seek(ctx, peers, id);
+                    self.begin_waiting(ctx, peers);
+                }
+                Some(address) => {
+                    job.failures.note_dial(*address.ip());
+                    self.dial_source(ctx, peers, id, peer, address);
+                }
+            }
+        }
+    }
+
+    /// Goes on to the next source.
+    pub(super) fn source_failed(
+        &mut self,
+        ctx: &mut Context,
+        peers: &mut Peers,
+        id: JobId,
+        source: PeerId,
+        reason: Option<CloseReason>,
+    ) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.failures.note(ctx.now, &mut ctx.rng, source, reason);
+            let sources = || peers.catalog.sources(job.path);
+            let known = |peer| match peers.catalog.address(peer) {
+                Address::Known(address) => Some(address),
+                Address::Unasked | Address::Nowhere => None,
+            };
+            job.failures.keep_to(
+                || sources().collect(),
+                || sources().filter_map(known).collect::<BTreeSet<_>>(),
+            );
+        }
+        self.seek(ctx, peers, id);
+        self.begin_waiting(ctx, peers);
+    }
+}
+
+/// Returns how often a source that failed is asked again for one file.
+fn retries_max(ctx: &Context) -> u32 {
+    ctx.guest().map_or(u32::MAX, |guest| guest.retries_max)
+}
+
+fn place(peers: &Peers, job: &Job, peer: PeerId) -> Place {
+    let (address, has_failed) = match peers.catalog.address(peer) {
+        Address::Known(address) => (Some(address), peers.addresses.has_failed(address)),
+        Address::Unasked => (None, false),
+        Address::Nowhere => (None, true),
+    };
+    Place { turn: job.failures.turn(address), has_failed }
+}
+
+/// Returns whether a source, whose address has just come to be known, has to wait for another
+/// one that may be asked.
+fn is_outranked(ctx: &Context, peers: &Peers, job: &Job, peer: PeerId) -> bool {
+    let own = place(peers, job, peer);
+    let mut others = peers.catalog.sources(job.path).filter(|other| {
+        *other != peer && job.failures.may_be_asked(ctx.now, *other, retries_max(ctx))
+    });
+    job.failures.may_look_up() && others.any(|other| place(peers, job, other) < own)
+}
+
+/// Returns whether an address from the registry can be that of a peer at all.
+fn can_be_dialed(address: SocketAddrV4) -> bool {
+    let ip = address.ip();
+    !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast()
+}

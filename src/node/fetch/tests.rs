@@ -1,0 +1,394 @@
+//! A peer that wants files, and sources of every manner around it, in virtual time. Whatever
+//! others do, an honest source that is on offer and answers is asked within a bounded time.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::content::{Digest, OnConflict};
+use crate::limits::{PROGRESS_TIMEOUT, RATE_BYTES_PER_SECOND_MIN, RATE_WINDOW};
+use crate::node::scene::{REGISTRY, actions, answer, dialed, hear, name, sent, settings, version};
+use crate::node::{
+    Action, ConnectionId, GuestSettings, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings,
+    Report,
+};
+use crate::proto::FileId;
+use crate::wire::v0::{PeerMessage, RegistryRequest, RegistryResponse};
+use crate::wire::{Deframer, FieldText, Frame, PeerId};
+
+/// A step of time: datagrams come and bytes move once in one.
+const STEP: Duration = Duration::from_millis(100);
+const CONTENT: &[u8] = b"content";
+
+/// How a source behaves to a downloader.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Manner {
+    /// Serves what it is asked for.
+    Good,
+    /// Serves, but refuses so many connections before.
+    RefusesFirst(u32),
+    /// Takes the request and says nothing.
+    Stalls,
+    /// Sends so many bytes in each step, without end.
+    Drips(u32),
+    /// Sends what does not have the digest that it announces.
+    Lies,
+}
+
+struct Source {
+    address: SocketAddrV4,
+    manner: Manner,
+    /// Its requests.
+    asked: u32,
+}
+
+/// The peer and what is around it.
+struct Play {
+    start: Instant,
+    now: Instant,
+    node: PeerNode,
+    registry: ConnectionId,
+    lookups: Deframer<RegistryRequest>,
+    sources: BTreeMap<u32, Source>,
+    /// Who offers what, in each step.
+    offers: Vec<(u32, &'static str)>,
+    /// Offers under ids that nobody has, in each step, and the next such id.
+    fresh: (u32, u32),
+    open: BTreeMap<ConnectionId, Open>,
+    files: BTreeMap<FileId, &'static str>,
+    /// The addresses that were dialed.
+    dials: Vec<SocketAddrV4>,
+    verified: Vec<&'static str>,
+    outcome: Option<Outcome>,
+}
+
+struct Open {
+    source: u32,
+    /// How long it has been asked, in steps.
+    steps: Option<u32>,
+}
+
+impl Play {
+    fn new(retries_max: u32, names: &[&str]) -> Self {
+        let guest = GuestSettings { timeout: None, retries_max, on_conflict: OnConflict::Compare };
+        Self::of(PeerSettings { exit_when_done: true, ..settings(PeerKind::Guest(guest)) }, names)
+    }
+
+    fn of(settings: PeerSettings, names: &[&str]) -> Self {
+        let now = Instant::now();
+        let mut node = PeerNode::new(now, settings);
+        let registry = dialed(&actions(&mut node), REGISTRY);
+        let mut play = Self {
+            start: now,
+            now,
+            node,
+            registry,
+            lookups: Deframer::default(),
+            sources: BTreeMap::new(),
+            offers: Vec::new(),
+            fresh: (0, 1 << 20),
+            open: BTreeMap::new(),
+            files: BTreeMap::new(),
+            dials: Vec::new(),
+            verified: Vec::new(),
+            outcome: None,
+        };
+        play.tell(Input::Connected(registry));
+        play.answer_lookups();
+        let names: Vec<_> = names.iter().map(|text| name(text)).collect();
+        play.tell(Input::Want(&names));
+        play
+    }
+
+    /// Sources with these ids are at this address and offer a file.
+    fn at(mut self, host: u8, ids: Range<u32>, manner: Manner, file: &'static str) -> Self {
+        for id in ids {
+            let ip = Ipv4Addr::new(192, 0, 2, host);
+            let address = SocketAddrV4::new(ip, 1000 + id as u16);
+            self.sources.insert(id, Source { address, manner, asked: 0 });
+            self.offers.push((id, file));
+        }
+        self
+    }
+
+    /// Gives the node an input and does what it wants done.
+    fn tell(&mut self, input: Input<'_>) {
+        self.node.handle(self.now, input);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.node.poll_action() {
+            match action {
+                Action::Dial { connection, to } => {
+                    let source = self.sources.iter().find(|(_, source)| source.address == to);
+                    let source = *source.expect("it is registered").0;
+                    self.dials.push(to);
+                    self.open.insert(connection, Open { source, steps: None });
+                }
+                Action::Close { connection, .. } => _ = self.open.remove(&connection),
+                Action::CreatePartial { file, path } => {
+                    let path = self.node.paths().get(path).unwrap().to_string();
+                    let offers = self.offers.iter().map(|(_, file)| *file);
+                    let name = offers.into_iter().find(|name| *name == path).unwrap();
+                    self.files.insert(file, name);
+                }
+                Action::Write { file, range, .. } => {
+                    let len_bytes = range.len();
+                    self.node.handle(self.now, Input::Written { file, len_bytes });
+                }
+                Action::Commit(file) => {
+                    let text = self.files.remove(&file).expect("it is open");
+                    let (path, version) = (name(text).into(), version(CONTENT.len() as u64));
+                    self.node.handle(self.now, Input::Committed { file, path, version });
+                    self.verified.push(text);
+                }
+                Action::Discard(file) => _ = self.files.remove(&file),
+                Action::Exit(outcome) => self.outcome = Some(outcome),
+                _ => {}
+            }
+        }
+    }
+
+    /// One step of time.
+    fn step(&mut self) {
+        self.now += STEP;
+        self.node.handle_timeout(self.now);
+        self.carry_out();
+        for (id, file) in self.offers.clone() {
+            hear(&mut self.node, self.now, REGISTRY, id, file);
+            self.carry_out();
+            self.answer_lookups();
+        }
+        for _ in 0..self.fresh.0 {
+            let file = self.offers.first().map_or("x", |(_, file)| file);
+            hear(&mut self.node, self.now, REGISTRY, self.fresh.1, file);
+            self.fresh.1 += 1;
+            self.carry_out();
+            self.answer_lookups();
+        }
+        for connection in self.open.keys().copied().collect::<Vec<_>>() {
+            self.go_on(connection);
+            self.answer_lookups();
+        }
+    }
+
+    fn answer_lookups(&mut self) {
+        loop {
+            let bytes = sent(&mut self.node, self.now, self.registry);
+            let mut at = 0;
+            let Ok(Some(Frame::Message(request))) = self.lookups.next(&bytes, &mut at) else {
+                return;
+            };
+            let response = match request {
+                RegistryRequest::Register { .. } => RegistryResponse::Registered(true),
+                RegistryRequest::Lookup(PeerId(id)) => match self.sources.get(&id) {
+                    Some(source) => RegistryResponse::Address(source.address),
+                    None => RegistryResponse::Error(FieldText::new("Target peer not found.")),
+                },
+            };
+            answer(&mut self.node, self.now, self.registry, response);
+            self.carry_out();
+        }
+    }
+
+    /// What a source does in one step on one connection.
+    fn go_on(&mut self, connection: ConnectionId) {
+        let Some(open) = self.open.get_mut(&connection) else { return };
+        let source = self.sources.get_mut(&open.source).unwrap();
+        let Some(steps) = &mut open.steps else {
+            source.asked += 1;
+            if let Manner::RefusesFirst(times) = source.manner
+                && source.asked <= times
+            {
+                self.open.remove(&connection);
+                let kind = ErrorKind::ConnectionRefused;
+                return self.tell(Input::Broken { connection, kind });
+            }
+            open.steps = Some(0);
+            return self.tell(Input::Connected(connection));
+        };
+        *steps += 1;
+        let manner = source.manner;
+        if sent(&mut self.node, self.now, connection).is_empty()
+            && !matches!(manner, Manner::Drips(_))
+        {
+            return;
+        }
+        let mut bytes = Vec::new();
+        let chunk = |bytes: &mut Vec<u8>, data: &[u8]| {
+            PeerMessage::Chunk { data_bytes: data.len() as u32 }.encode(bytes);
+            bytes.extend(data);
+        };
+        match manner {
+            Manner::Stalls => return,
+            Manner::Drips(count) => chunk(&mut bytes, &vec![b'd'; count as usize]),
+            Manner::Good | Manner::RefusesFirst(_) | Manner::Lies => {
+                chunk(&mut bytes, CONTENT);
+                let sum = if manner == Manner::Lies { b"other" } else { CONTENT };
+                PeerMessage::Eof(Digest(Sha256::digest(sum).into())).encode(&mut bytes);
+            }
+        }
+        self.tell(Input::Received { connection, bytes: &bytes });
+    }
+
+    /// Goes on until something is so; returns how long that took.
+    #[track_caller]
+    fn until(&mut self, longest: Duration, is_so: impl Fn(&Self) -> bool) -> Duration {
+        let began = self.now;
+        while !is_so(self) {
+            let waited = self.now - began;
+            assert!(waited <= longest, "in vain; {} dials: {:?}", self.dials.len(), self.dials);
+            self.step();
+        }
+        self.now - began
+    }
+
+    #[track_caller]
+    fn until_all_done(&mut self, longest: Duration) -> Duration {
+        self.until(longest, |play| play.outcome.is_some());
+        assert_eq!(self.outcome, Some(Outcome::AllDone));
+        self.now - self.start
+    }
+
+    fn asked(&self, id: u32) -> u32 {
+        self.sources[&id].asked
+    }
+
+    fn dials_of(&self, host: u8) -> usize {
+        self.dials.iter().filter(|address| address.ip().octets()[3] == host).count()
+    }
+}
+
+#[test]
+fn offers_under_ever_new_ids_neither_restart_a_retry_nor_use_it_up() {
+    for fresh in [1, 10] {
+        for retries_max in [0, 5] {
+            let good = Manner::RefusesFirst(retries_max);
+            let mut play = Play::new(retries_max, &["x"]).at(1, 55..56, good, "x");
+            play.fresh.0 = fresh;
+            // The delays of five retries, and their jitter.
+            play.until_all_done(Duration::from_secs(20));
+            assert_eq!(play.asked(55), retries_max + 1);
+        }
+    }
+}
+
+#[test]
+fn a_source_that_fails_is_asked_as_often_as_told_and_then_given_up() {
+    for retries_max in [0, 1, 5] {
+        let mut play = Play::new(retries_max, &["x"])
+            .at(1, 55..56, Manner::RefusesFirst(u32::MAX), "x")
+            .at(2, 56..57, Manner::RefusesFirst(u32::MAX), "x");
+        play.until(Duration::from_secs(30), |play| play.outcome.is_some());
+        assert_eq!([play.asked(55), play.asked(56)], [retries_max + 1; 2]);
+    }
+}
+
+#[test]
+fn many_stalling_ids_of_one_host_cost_two_tries_before_another_host_has_one() {
+    for seed in 0..10 {
+        for fails in 0..3 {
+            let guest =
+                GuestSettings { timeout: None, retries_max: 5, on_conflict: OnConflict::Compare };
+            let settings = PeerSettings { seed, ..settings(PeerKind::Guest(guest)) };
+            let mut play = Play::of(settings, &["x"]).at(1, 1..64, Manner::Stalls, "x").at(
+                2,
+                100..101,
+                Manner::RefusesFirst(fails),
+                "x",
+            );
+            let tries = fails + 1;
+            play.until_all_done(2 * tries * (PROGRESS_TIMEOUT + STEP));
+            assert!(play.dials_of(1) as u32 <= 2 * tries, "{:?}", play.dials);
+        }
+    }
+}
+
+#[test]
+fn what_one_host_fails_with_makes_the_others_of_its_kind_last_for_the_next_file_too() {
+    let mut play = Play::of(settings(PeerKind::Fixed), &["x"])
+        .at(1, 1..32, Manner::Stalls, "x")
+        .at(1, 1..32, Manner::Stalls, "y")
+        .at(2, 100..101, Manner::Good, "x")
+        .at(2, 100..101, Manner::Good, "y");
+    play.until(2 * PROGRESS_TIMEOUT, |play| play.verified == ["x"]);
+    if play.dials_of(1) == 0 {
+        // The other host was asked by chance. Now this one fails, too.
+        play.offers.retain(|(id, file)| *id != 100 || *file == "x");
+        play.tell(Input::Want(&[name("y")]));
+        play.until(PROGRESS_TIMEOUT, |play| play.dials_of(1) == 1);
+        play.offers.push((100, "y"));
+    } else {
+        play.tell(Input::Want(&[name("y")]));
+    }
+    play.until(2 * PROGRESS_TIMEOUT, |play| play.verified == ["x", "y"]);
+    assert_eq!(play.dials_of(1), 1, "{:?}", play.dials);
+}
+
+#[test]
+fn an_address_orders_and_never_leaves_out() {
+    // All are behind one address, and most of them fail.
+    let mut play = Play::new(5, &["x"]).at(1, 1..20, Manner::RefusesFirst(u32::MAX), "x").at(
+        1,
+        100..101,
+        Manner::Good,
+        "x",
+    );
+    play.until_all_done(Duration::from_secs(10));
+    let others = (1..20).map(|id| play.asked(id)).max();
+    assert!(others <= Some(1), "one was asked twice before another one was asked");
+}
+
+#[test]
+fn a_source_that_lies_is_asked_after_those_that_do_not_and_less_and_less_often() {
+    let mut play = Play::new(u32::MAX, &["x"]).at(1, 1..2, Manner::Lies, "x");
+    play.until(Duration::from_secs(300), |play| play.now - play.start > Duration::from_secs(200));
+    let asked = play.asked(1);
+    assert!((8..=16).contains(&asked), "{asked} times in 200 s");
+    let mut play = play.at(2, 2..3, Manner::Good, "x");
+    play.until_all_done(Duration::from_secs(1) + 200 * STEP);
+    assert_eq!(play.asked(1), asked);
+}
+
+#[test]
+fn the_user_is_told_of_failed_sources_no_more_often_than_they_may_be_asked_again() {
+    let mut play = Play::of(settings(PeerKind::Fixed), &["x"]).at(
+        1,
+        55..56,
+        Manner::RefusesFirst(u32::MAX),
+        "x",
+    );
+    play.fresh.0 = 5;
+    let mut told = 0;
+    for _ in 0..200 {
+        let before = play.now;
+        play.now += STEP;
+        play.node.handle_timeout(play.now);
+        assert!(play.now > before);
+        for id in [55, play.fresh.1] {
+            hear(&mut play.node, play.now, REGISTRY, id, "x");
+        }
+        play.fresh.1 += 1;
+        let reports = actions(&mut play.node);
+        let is_told =
+            |action: &&Action| matches!(action, Action::Report(Report::AllSourcesFailed { .. }));
+        told += reports.iter().filter(is_told).count();
+        play.answer_lookups();
+    }
+    assert!(told <= 20, "{told} times in 20 s");
+}
+
+#[test]
+fn a_drip_below_the_minimum_rate_is_left_for_another_source() {
+    let bytes = RATE_BYTES_PER_SECOND_MIN as u32 / 20;
+    let mut play = Play::new(0, &["x"]).at(1, 1..2, Manner::Drips(bytes), "x");
+    play.until(Duration::from_secs(1), |play| play.asked(1) == 1);
+    let mut play = play.at(2, 2..3, Manner::Good, "x");
+    let waited = play.until_all_done(RATE_WINDOW + Duration::from_secs(1));
+    assert!(waited >= RATE_WINDOW, "{waited:?}");
+}
