@@ -140,6 +140,8 @@ pub enum FileError {
     Exists,
     /// A folder does, which is never replaced by a file.
     Folder,
+    /// A link does, or something else that is no file, where a file would be skipped.
+    NoFile,
     /// Less than the reserve would be free on the disk, or it or a quota is full.
     Full(Room),
     /// The same where nothing more is known, or the file system takes no file so large.
@@ -186,6 +188,10 @@ impl fmt::Display for FileError {
             Self::Exists => f.write_str("something else stands under that name"),
             Self::Folder => f.write_str(
                 "a folder stands under that name; move it away, or fetch to another place",
+            ),
+            Self::NoFile => f.write_str(
+                "a link, or something else that is no file, stands under that name; move it away, \
+                 or fetch to another place",
             ),
             Self::Full(room) => room.fmt(f),
             Self::NoRoom(failed) | Self::Shortage(failed) | Self::Io(failed) => failed.fmt(f),

@@ -10,8 +10,11 @@ use p2pfs::ui::{Event, stdout};
 use p2pfs::{logger, run};
 
 fn main() {
+    let mut skipped = None;
     let (outcome, json) = match Cli::read() {
-        Ok(Some(cli)) => (run_command(&cli), cli.output.json && cli.command.has_events()),
+        Ok(Some(cli)) => {
+            (run_command(&cli, &mut skipped), cli.output.json && cli.command.has_events())
+        }
         Ok(None) => (Ok(ExitCode::Done), false),
         Err(failure) => (Err(failure), wants_events()),
     };
@@ -23,20 +26,21 @@ fn main() {
     let line = error.map(|error| format!("p2pfs: {error}\n")).unwrap_or_default();
     logger::print_last(&line, Instant::now() + LAST_LINE_PATIENCE);
     if json {
-        let event = Event::of_exit(code, error).line();
+        let event = Event::of_exit(code, error, skipped).line();
         stdout::print_last(&event, Instant::now() + LAST_LINE_PATIENCE);
     }
     exit(code as i32);
 }
 
-fn run_command(cli: &Cli) -> Result<ExitCode, Failure> {
+/// Runs the command. `skipped` becomes the number of files that it skipped, if it is told to.
+fn run_command(cli: &Cli, skipped: &mut Option<u64>) -> Result<ExitCode, Failure> {
     logger::init(cli.output.log_level(), !cli.command.is_daily());
     cli.warnings.iter().for_each(|warning| log::warn!("{warning}"));
     match &cli.command {
         Command::Registry(args) => run::registry(args, &cli.output),
         Command::Peer(args) => run::peer(args, &cli.output),
         Command::Share(args) => run::share(args, &cli.output),
-        Command::Get(args) => run::get(args, &cli.output),
+        Command::Get(args) => run::get(args, &cli.output, skipped),
         Command::List(args) => run::list(args, &cli.output),
         Command::Doctor(args) => run::doctor(args, &cli.output),
         Command::Status(args) => run::status(args, &cli.output),

@@ -37,9 +37,8 @@ impl From<FileError> for FetchError {
 impl From<FetchError> for ExitCode {
     fn from(error: FetchError) -> Self {
         match error {
-            FetchError::File(FileError::Exists | FileError::Folder) | FetchError::Different => {
-                Self::Exists
-            }
+            FetchError::File(FileError::Exists | FileError::Folder | FileError::NoFile)
+            | FetchError::Different => Self::Exists,
             FetchError::File(_) => Self::WriteFailed,
             FetchError::NotOffered => Self::NotOffered,
             FetchError::Unreachable => Self::Unreachable,

@@ -43,6 +43,8 @@ pub enum Report {
     PeerGone { peer: PeerId },
     /// A wanted file is already in the folder.
     AlreadyThere { path: PathId },
+    /// Something stands under the name of a wanted file, which is skipped therefore.
+    Skipped { path: PathId },
     /// A wanted file is waited for.
     WaitingForOffer { path: PathId },
     /// A wanted file is on offer, and others may be, but the registry is missing, which tells
@@ -119,6 +121,7 @@ impl Report {
             Self::OfferSeen { path, .. }
             | Self::OfferGone { path, .. }
             | Self::AlreadyThere { path }
+            | Self::Skipped { path }
             | Self::WaitingForOffer { path }
             | Self::WaitingForRegistry { path, .. }
             | Self::DownloadStarted { path, .. }
@@ -290,6 +293,9 @@ impl ShownReport<'_> {
             Report::OfferSeen { peer, .. } => write!(f, "peer {peer} offers {name}"),
             Report::OfferGone { peer, .. } => write!(f, "peer {peer} no longer offers {name}"),
             Report::AlreadyThere { .. } => write!(f, "{name} is already there"),
+            Report::Skipped { .. } => {
+                write!(f, "{name} is already there: skipped, not compared")
+            }
             Report::WaitingForOffer { .. } => write!(f, "waiting for someone to offer {name}"),
             Report::WaitingForRegistry { peer, from, registry, .. } => {
                 write!(f, "peer {peer} offers {name} from {from}; waiting for the registry at ")?;

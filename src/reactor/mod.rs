@@ -193,6 +193,10 @@ impl<N: Node> Reactor<N> {
     }
 
     /// The node.
+    pub fn ui(&self) -> &Ui {
+        &self.ui
+    }
+
     pub fn node(&mut self) -> &mut N {
         &mut self.node
     }

@@ -27,7 +27,12 @@ const NULL_DEVICE: Dev = 1 << 8 | 3;
 /// How much is written to stdout at once: what a pipe holds, as long as nobody changes that.
 const WRITTEN_OUT_BYTES: usize = 64 * 1024;
 
-pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
+/// Fetches the files. `skipped` becomes the number of those that it skipped, if it is told to.
+pub fn get(
+    args: &GetArgs,
+    output: &OutputArgs,
+    skipped: &mut Option<u64>,
+) -> Result<ExitCode, Failure> {
     if let Some(program) = &args.via {
         return via::get(program, args, output);
     }
@@ -90,6 +95,7 @@ pub fn get(args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     // Before the names: with the last of them the program would end.
     begin.extend([Input::WantMatching(&patterns), Input::Want(&names)]);
     let outcome = reactor.run(&begin).map_err(loop_failed)?;
+    *skipped = (args.on_conflict == OnConflict::Skip).then(|| reactor.ui().skipped());
     let failure = match (&outcome, &*names, &*patterns) {
         (Outcome::SomeFailed { error, .. }, [name], []) => {
             Some((error, format!("{name} could not be fetched: {error}")))

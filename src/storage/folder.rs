@@ -196,7 +196,8 @@ impl SharedFolder {
     }
 
     /// Creates a partial file that is to get this name. `Exists` if anything stands
-    /// there already, be it a link to nowhere, and it is not to be fetched then.
+    /// there already, be it a link to nowhere, and it is not to be fetched then; `NoFile` if it
+    /// is no file that could be skipped.
     pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
         match &self.unnamed {
             Some(file) => Partial::unnamed(&self.target, file, *name, self.settings),

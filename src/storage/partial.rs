@@ -90,12 +90,14 @@ impl Partial {
         let reserve_bytes = settings.disk_reserve_bytes;
         target.space.check(&target.folder, 0, 0, reserve_bytes)?;
         // What can be known to end in vain does not begin.
-        let is_refused = matches!(settings.on_conflict, OnConflict::Refuse | OnConflict::Skip);
+        let skips = settings.on_conflict == OnConflict::Skip;
+        let is_refused = skips || settings.on_conflict == OnConflict::Refuse;
         let mut mode = Mode::from_raw_mode(0o666);
         if settings.on_conflict != OnConflict::Rename {
             match system::stat_name(&target.folder, final_name.as_str()) {
                 Err(Errno::NOENT) => {}
                 Ok(there) if system::is_folder(&there) => return Err(FileError::Folder),
+                Ok(there) if skips && !system::is_regular(&there) => return Err(FileError::NoFile),
                 Ok(_) if is_refused => return Err(FileError::Exists),
                 // Nobody else reads it before it has the permissions of that one.
                 Ok(there) if settings.on_conflict == OnConflict::Replace => {

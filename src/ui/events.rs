@@ -70,8 +70,8 @@ impl Event {
         Self::OfferGone { name: text(offer.name), peer: offer.peer.0 }
     }
 
-    pub fn of_exit(code: ExitCode, error: Option<&str>) -> Self {
-        Self::Exit { code: code as u8, error: error.map(text) }
+    pub fn of_exit(code: ExitCode, error: Option<&str>, skipped: Option<u64>) -> Self {
+        Self::Exit { code: code as u8, error: error.map(text), skipped }
     }
 }
 
@@ -119,6 +119,7 @@ events! {
         /// A wanted file is in the folder already.
         "already_there" => AlreadyThere {
             name: Text = "the file",
+            skipped: bool = "whether it is skipped because of --on-conflict, and not compared",
         }
         /// No peer offers a wanted file yet, though each had the time to.
         "waiting" => Waiting {
@@ -345,6 +346,7 @@ events! {
         "exit" => Exit {
             code: u8 = "exit code",
             error: Option<Text> = "the error, as it is printed on stderr",
+            skipped: Option<u64> = "get --on-conflict skip: files that were skipped, not compared",
         }
     }
 }

@@ -231,6 +231,11 @@ impl Ui {
         if json { facts.json(inventory) } else { facts.text(inventory) }
     }
 
+    /// Returns how many wanted files were skipped so far, as something stands under their names.
+    pub fn skipped(&self) -> u64 {
+        self.totals.skipped
+    }
+
     /// Ends the progress with its last line. Metrics are due once more.
     pub fn end(&mut self, now: Instant) {
         self.totals.pause(now);

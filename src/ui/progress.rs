@@ -33,6 +33,8 @@ pub(super) struct Totals {
     identical: u64,
     /// Wanted files that were not fetched: they are there already.
     already_there: u64,
+    /// Wanted files that were not fetched: something stands under their names.
+    pub(super) skipped: u64,
     pub(super) files_out: u64,
     pub(super) bytes_out: u64,
     /// Wanted files that will not be fetched.
@@ -125,6 +127,10 @@ impl Totals {
                 self.failed_once.remove(path);
                 self.already_there += 1;
             }
+            Report::Skipped { path } => {
+                self.failed_once.remove(path);
+                self.skipped += 1;
+            }
             Report::FetchFailed { path, .. } => {
                 self.failed_once.remove(path);
                 self.failed += 1;
@@ -156,13 +162,16 @@ impl Totals {
                 let _ = write!(text, "{start}{verb} {files}, {bytes} in {seconds:.1} s, {rate}");
             }
         }
-        let found = self.identical + self.already_there;
+        let found = self.identical + self.already_there + self.skipped;
         let told = self.files_in + self.files_out + found + self.failed + self.retries > 0;
         if text.is_empty() {
             let _ = write!(text, "fetched nothing in {seconds:.1} s");
         }
-        for (files, what) in [(self.identical, "identical"), (self.already_there, "already there")]
-        {
+        for (files, what) in [
+            (self.identical, "identical"),
+            (self.already_there, "already there"),
+            (self.skipped, "already there and skipped, not compared"),
+        ] {
             if files > 0 {
                 let _ = write!(text, ", {files} {what}");
             }
@@ -199,7 +208,7 @@ impl View<'_> {
         let rate: f64 = self.running.iter().map(|running| running.bytes_per_second).sum();
         let since = totals.busy_since.map_or(Duration::ZERO, |since| self.now - since);
         let mut text = String::new();
-        let done = totals.files_in + totals.identical + totals.already_there;
+        let done = totals.files_in + totals.identical + totals.already_there + totals.skipped;
         let wanted = done + totals.failed + self.jobs_open as u64;
         if wanted > 0 {
             let _ = write!(text, "{done} of {}, ", Count(wanted, "file"));

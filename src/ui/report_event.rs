@@ -26,7 +26,10 @@ impl Event {
             }
             Report::OfferSeen { path, peer } => Self::OfferSeen { name: name(path), peer: peer.0 },
             Report::OfferGone { path, peer } => Self::OfferGone { name: name(path), peer: peer.0 },
-            Report::AlreadyThere { path } => Self::AlreadyThere { name: name(path) },
+            Report::AlreadyThere { path } => {
+                Self::AlreadyThere { name: name(path), skipped: false }
+            }
+            Report::Skipped { path } => Self::AlreadyThere { name: name(path), skipped: true },
             Report::WaitingForOffer { path } => Self::Waiting { name: name(path) },
             Report::WaitingForRegistry { path, peer, from, registry } => {
                 let (from, registry) = (text(from), text(registry));
@@ -101,7 +104,7 @@ fn of_news(news: &News) -> Option<Event> {
     Some(match *news {
         News::Waiting(name) => Event::Waiting { name: text(name) },
         News::Offered(_) => return None,
-        News::Present(name) => Event::AlreadyThere { name: text(name) },
+        News::Present(name) => Event::AlreadyThere { name: text(name), skipped: false },
         News::Verified(Fetched { name, peer, size_bytes, digest, elapsed }) => {
             verified(text(name), peer, size_bytes, digest, elapsed)
         }

@@ -51,7 +51,12 @@ fn it_may_be_skipped_whatever_it_is() {
     let (got, said) = fetch(b"old", &["--on-conflict", "skip"], 0);
     assert_eq!(got, files(&[("file.txt", b"old")]));
     assert!(!said.contains("downloading"), "{said}");
-    assert!(said.ends_with("fetched nothing in 0.0 s, 1 already there, no retries"), "{said}");
+    assert!(
+        said.ends_with(
+            "fetched nothing in 0.0 s, 1 already there and skipped, not compared, no retries"
+        ),
+        "{said}"
+    );
 }
 
 #[test]
@@ -96,14 +101,18 @@ fn the_one_that_replaces_it_has_its_permissions() {
 #[test]
 fn a_folder_is_never_replaced_and_no_link_is_followed() {
     let world = World::new();
-    let _share = world.share("mine", &[("folder", b"new"), ("link", b"new")]);
+    let _share = world.share("mine", &[("folder", b"new"), ("link", b"new"), ("dangling", b"")]);
     let got = world.folder("got", &[]);
     let precious = world.folder("elsewhere", &[("precious", b"old")]).join("precious");
     fs::create_dir(got.join("folder")).unwrap();
     symlink(&precious, got.join("link")).unwrap();
     world.get(&["link"]).ends_with(9);
-    world.get(&["link", "--on-conflict", "skip"]).ends_with(0);
-    world.get(&["folder", "link", "--on-conflict", "skip"]).ends_with(10);
+    symlink("nowhere", got.join("dangling")).unwrap();
+    for name in ["link", "dangling", "folder"] {
+        let get = world.get(&[name, "--on-conflict", "skip"]);
+        get.ends_with(9);
+        assert!(get.complaint().contains("stands under that name"), "{}", get.said());
+    }
     world.get(&["link", "--on-conflict", "replace"]).ends_with(0);
     assert_eq!(fs::read(&precious).unwrap(), b"old");
     assert_eq!(fs::read(got.join("link")).unwrap(), b"new");

@@ -12,7 +12,7 @@ const FIELDS: [(&str, &str); 6] = [
     ("interface", "name address prefix_length broadcast up offers_to ok error offers peers"),
     ("peer", "peer from offers address ok connected_us error"),
     ("verdict", "code text"),
-    ("exit", "code error"),
+    ("exit", "code error skipped"),
 ];
 
 fn start(world: &World, registry: SocketAddrV4, more: &[&str]) -> Process {

@@ -252,7 +252,7 @@ impl Fetch {
         }
         match (error, ctx.guest().map(|guest| guest.on_conflict), state) {
             (FileError::Exists, Some(OnConflict::Skip), _) => {
-                ctx.report(Report::AlreadyThere { path });
+                ctx.report(Report::Skipped { path });
                 self.enter(id, State::Done);
             }
             (

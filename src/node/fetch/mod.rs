@@ -38,6 +38,7 @@ use super::peer::{Context, Wake as PeerWake};
 use super::peers::Peers;
 use super::share::Share;
 use super::{Action, ConnectionId, FetchError, PathId, Report};
+use crate::content::OnConflict;
 use crate::limits::{JOBS_MAX, OFFER_SLACK_SHARE};
 use crate::wire::PeerId;
 use crate::wire::v0::FileName;
@@ -151,7 +152,11 @@ impl Fetch {
         }
         let job = self.insert(ctx, path);
         if share.has(path) {
-            ctx.report(Report::AlreadyThere { path });
+            let skips = ctx.guest().is_some_and(|guest| guest.on_conflict == OnConflict::Skip);
+            ctx.report(match skips {
+                true => Report::Skipped { path },
+                false => Report::AlreadyThere { path },
+            });
             return self.enter(job, State::Done);
         }
         if peers.catalog.sources(path).next().is_none() {

@@ -167,7 +167,11 @@ impl Share {
             FileError::NoRoom(_) | FileError::Shortage(_) | FileError::Io(_) => {
                 ctx.report(Report::ReadFailed { path, error });
             }
-            FileError::Changed | FileError::Exists | FileError::Folder | FileError::Full(_) => {}
+            FileError::Changed
+            | FileError::Exists
+            | FileError::Folder
+            | FileError::NoFile
+            | FileError::Full(_) => {}
         }
     }
 

@@ -33,7 +33,7 @@ impl Scene {
     fn drain(&mut self) {
         for action in actions(&mut self.node) {
             match action {
-                Action::Report(Report::AlreadyThere { path }) => {
+                Action::Report(Report::AlreadyThere { path } | Report::Skipped { path }) => {
                     let name = self.node.paths().get(path).map(ToString::to_string);
                     self.found.push(name.unwrap_or_default());
                 }
