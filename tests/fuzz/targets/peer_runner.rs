@@ -363,7 +363,7 @@ impl Runner for Peer {
                 assert_eq!(self.committed.get(&name), Some(digest), "{name} is not safe");
                 assert_eq!(self.shared[&name].size_bytes, *size_bytes);
             }
-            Report::AlreadyThere { .. } => {
+            Report::AlreadyThere { .. } | Report::Skipped { .. } => {
                 let name = name.expect("its name");
                 assert!(self.shared.contains_key(&name) || self.in_the_way.contains(&name));
             }
