@@ -26,6 +26,7 @@
 pub mod control;
 mod deframer;
 mod field;
+mod folded;
 mod malformed;
 mod path;
 mod text;
@@ -34,6 +35,7 @@ pub mod v1;
 
 pub use deframer::{Deframer, Frame, Kind, Message};
 pub use field::FieldText;
+pub use folded::folded;
 pub use malformed::Malformed;
 pub use path::{FilePath, PathError};
 pub use text::{Shown, is_deceptive};
