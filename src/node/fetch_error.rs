@@ -6,6 +6,7 @@ use super::FileError;
 use crate::exit::ExitCode;
 use crate::limits::{JOBS_MAX, PATTERN_TIME_MAX};
 use crate::proto::CloseReason;
+use crate::wire::v0::FileName;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchError {
@@ -15,6 +16,9 @@ pub enum FetchError {
     Different,
     /// Nobody offered it in time.
     NotOffered,
+    /// Nobody offered it in time, but another one, whose name differs only in case or in its
+    /// Unicode form.
+    NearlyOffered(FileName),
     /// Neither the registry nor anybody who has it could be reached.
     Unreachable,
     /// It was offered, but no connection to anybody who has it could be made; why the last
@@ -40,7 +44,7 @@ impl From<FetchError> for ExitCode {
             FetchError::File(FileError::Exists | FileError::Folder | FileError::NoFile)
             | FetchError::Different => Self::Exists,
             FetchError::File(_) => Self::WriteFailed,
-            FetchError::NotOffered => Self::NotOffered,
+            FetchError::NotOffered | FetchError::NearlyOffered(_) => Self::NotOffered,
             FetchError::Unreachable => Self::Unreachable,
             FetchError::NotReached(_) | FetchError::NotGiven(_) => Self::TimedOut,
             FetchError::ChecksumWrong => Self::ChecksumWrong,
@@ -58,6 +62,10 @@ impl fmt::Display for FetchError {
                  --on-conflict"
             }
             Self::NotOffered => "nobody offered it in time; `p2pfs list` shows what is on offer",
+            Self::NearlyOffered(name) => {
+                write!(f, "nobody offered it in time, but {name}, which differs ")?;
+                "only in case or Unicode form; fetch that"
+            }
             Self::Unreachable => {
                 "the registry could not be reached; start one with `p2pfs registry`, or say with \
                  --registry where it is"

@@ -98,6 +98,7 @@ impl PeerNode {
         {
             peers.arm_expiry(context, share.offers_something(context));
             fetch.on_offer(context, peers, path, source);
+            fetch.note_nearly_offered(context, path);
             fetch.match_path(context, peers, share, (path, source));
         }
     }

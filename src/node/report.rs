@@ -14,6 +14,7 @@ use crate::count::Count;
 use crate::limits::{JOBS_MAX, PROBE_TIMEOUT, SHARED_FILES_MAX};
 use crate::proto::CloseReason;
 use crate::proto::control::{Fetched, News};
+use crate::wire::v0::FileName;
 use crate::wire::{FieldText, FilePath, Malformed, PeerId, Shown};
 
 /// Something the user may want to know.
@@ -50,6 +51,9 @@ pub enum Report {
     /// A wanted file is on offer, and others may be, but the registry is missing, which tells
     /// where the source listens; `from` is where its offer came from.
     WaitingForRegistry { path: PathId, peer: PeerId, from: Ipv4Addr, registry: SocketAddrV4 },
+    /// A wanted file is waited for, and one is on offer whose name differs only in case or in
+    /// its Unicode form.
+    NearlyOffered { path: PathId, offered: FileName },
     /// A download began.
     DownloadStarted { path: PathId, peer: PeerId, address: SocketAddrV4 },
     /// What came does not fit its checksum, and was wiped.
@@ -123,6 +127,7 @@ impl Report {
             | Self::AlreadyThere { path }
             | Self::Skipped { path }
             | Self::WaitingForOffer { path }
+            | Self::NearlyOffered { path, .. }
             | Self::WaitingForRegistry { path, .. }
             | Self::DownloadStarted { path, .. }
             | Self::ChecksumFailed { path, .. }
@@ -158,6 +163,7 @@ impl Report {
             | Self::FolderLost
             | Self::LookupsFailed { .. }
             | Self::TooManyMatch { .. }
+            | Self::NearlyOffered { .. }
             | Self::ReadFailed { .. } => Level::Warn,
             // Removed by its owner, who knows.
             Self::FileLost { error: FileError::Missing, .. } => Level::Info,
@@ -300,6 +306,10 @@ impl ShownReport<'_> {
             Report::WaitingForRegistry { peer, from, registry, .. } => {
                 write!(f, "peer {peer} offers {name} from {from}; waiting for the registry at ")?;
                 write!(f, "{registry}, which tells where that peer listens")
+            }
+            Report::NearlyOffered { offered, .. } => {
+                write!(f, "{name} is not on offer, but {offered} is: ")?;
+                f.write_str("they differ only in case or Unicode form")
             }
             Report::DownloadStarted { peer, address, .. } => {
                 write!(f, "downloading {name} from peer {peer} at {address}")

@@ -132,6 +132,11 @@ events! {
             from: Text = "address that the offer came from",
             registry: Text = "ADDRESS:PORT of the registry",
         }
+        /// No peer offers a wanted file yet, but one under nearly its name.
+        "nearly_offered" => NearlyOffered {
+            name: Text = "the file",
+            offered: Text = "the file on offer: its name differs only in case or Unicode form",
+        }
         /// An attempt to fetch a file begins.
         "download_started" => DownloadStarted {
             name: Text = "the file",

@@ -35,6 +35,9 @@ impl Event {
                 let (from, registry) = (text(from), text(registry));
                 Self::WaitingForRegistry { name: name(path), peer: peer.0, from, registry }
             }
+            Report::NearlyOffered { path, offered } => {
+                Self::NearlyOffered { name: name(path), offered: text(offered) }
+            }
             Report::DownloadStarted { path, peer, address } => {
                 Self::DownloadStarted { name: name(path), peer: peer.0, address: text(address) }
             }

@@ -41,6 +41,18 @@ fn what_nobody_offers_is_3() {
 }
 
 #[test]
+fn what_is_offered_under_nearly_that_name_is_named() {
+    let world = World::new();
+    let _share = world.share("mine", &[("Talk.pdf", b"x"), ("cafe\u{301}", b"x")]);
+    for (name, offered) in [("talk.pdf", "Talk.pdf"), ("caf\u{e9}", "cafe\u{301}")] {
+        let get = world.get(&[name, "--timeout", "1s"]);
+        get.ends_with(3);
+        assert!(get.complaint().contains(offered), "{}", get.said());
+        assert!(get.has_said(&format!("{name} is not on offer, but {offered} is")));
+    }
+}
+
+#[test]
 fn no_registry_is_4() {
     let (world, port) = (World::new(), ReservedPort::new());
     let get = || world.command_at(port.address, &["get", "file", "--timeout", "500ms"]).start();

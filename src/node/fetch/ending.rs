@@ -92,9 +92,12 @@ impl Fetch {
     }
 
     pub(super) fn why_not(&self, peers: &Peers, id: JobId) -> FetchError {
-        let Some(job) = self.jobs.get(&id).filter(|job| job.was_offered) else {
-            return why_nothing(peers);
-        };
+        let Some(job) = self.jobs.get(&id) else { return why_nothing(peers) };
+        match job.nearly_offered {
+            _ if job.was_offered => {}
+            Some(name) => return FetchError::NearlyOffered(name),
+            None => return why_nothing(peers),
+        }
         match job.failures.last {
             _ if !peers.link.was_registered && !job.was_connected => FetchError::Unreachable,
             Some(CloseReason::ChecksumWrong) => FetchError::ChecksumWrong,

@@ -30,6 +30,7 @@ use crate::node::retry::Tries;
 use crate::node::{ConnectionId, FetchError, PathId};
 use crate::proto::FileId;
 use crate::wire::PeerId;
+use crate::wire::v0::FileName;
 
 /// A job of this peer. Ids are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +46,8 @@ pub(super) struct Job {
     /// Tries to compare what stands under the final name.
     pub(super) compares: Tries,
     pub(super) was_offered: bool,
+    /// What was offered under nearly its name, while nobody offered it.
+    pub(super) nearly_offered: Option<FileName>,
     /// Whether a connection to a source was ever made.
     pub(super) was_connected: bool,
     /// Whether the next verified download is to be taken for a wrong one.
@@ -72,6 +75,7 @@ impl Job {
             failures: Failures::default(),
             compares: Tries::default(),
             was_offered: false,
+            nearly_offered: None,
             was_connected: false,
             checksum_failure_is_due,
         }

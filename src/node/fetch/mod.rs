@@ -42,6 +42,7 @@ use crate::content::OnConflict;
 use crate::limits::{JOBS_MAX, OFFER_SLACK_SHARE};
 use crate::wire::PeerId;
 use crate::wire::v0::FileName;
+use crate::wire::{FilePath, folded};
 
 /// What we want.
 ///
@@ -64,6 +65,9 @@ pub(super) struct Fetch {
     pub(super) downloads_max: usize,
     /// Connections of downloads that are done, kept for the next file of the same source.
     kept: BTreeSet<(PeerId, ConnectionId)>,
+    /// Jobs whose file nobody has offered, by their names [`folded`]: one that is offered under
+    /// nearly the same name is told.
+    unheard: BTreeMap<String, JobId>,
     /// When each peer has had the time to offer each of its files once.
     heard_all_at: Instant,
     /// Whether it was told, since the registry was last there, that a job waits for it.
@@ -103,6 +107,7 @@ impl Fetch {
             kept: BTreeSet::new(),
             heard_all_at: ctx.now + interval + interval / OFFER_SLACK_SHARE,
             was_told_of_registry: false,
+            unheard: BTreeMap::new(),
         }
     }
 
@@ -160,6 +165,9 @@ impl Fetch {
             return self.enter(job, State::Done);
         }
         if peers.catalog.sources(path).next().is_none() {
+            if let Some(name) = ctx.paths.get(path) {
+                self.unheard.insert(folded(name.as_str()), job);
+            }
             self.tell_expected(ctx, path);
         }
         self.seek(ctx, peers, job);
@@ -179,6 +187,27 @@ impl Fetch {
         let is_expected = |job: &&Job| job.state == State::ExpectOffer && !job.was_offered;
         for job in self.jobs.values().filter(is_expected) {
             ctx.act(Action::Report(Report::WaitingForOffer { path: job.path }));
+            if let Some(offered) = job.nearly_offered {
+                ctx.report(Report::NearlyOffered { path: job.path, offered });
+            }
+        }
+    }
+
+    /// A name is offered. If a file is wanted under nearly this name, which nobody offers, the
+    /// user is told: once everybody could have offered that.
+    pub(crate) fn note_nearly_offered(&mut self, ctx: &mut Context, offered: PathId) {
+        if self.unheard.is_empty() {
+            return;
+        }
+        let Some(name) = ctx.paths.get(offered).and_then(FilePath::name) else { return };
+        let Some(id) = self.unheard.remove(&folded(name.as_str())) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.path == offered || job.was_offered {
+            return;
+        }
+        job.nearly_offered = Some(name);
+        if ctx.now >= self.heard_all_at {
+            ctx.report(Report::NearlyOffered { path: job.path, offered: name });
         }
     }
 
@@ -208,6 +237,12 @@ impl Fetch {
     fn remove(&mut self, ctx: &mut Context, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
         self.leave(id, job.state);
+        if let Some(name) = ctx.paths.get(job.path).filter(|_| !job.was_offered) {
+            let name = folded(name.as_str());
+            if self.unheard.get(&name) == Some(&id) {
+                self.unheard.remove(&name);
+            }
+        }
         self.by_path.remove(&job.path);
         ctx.paths.release(job.path);
     }

@@ -135,6 +135,40 @@ fn a_guest_says_why_it_gives_up() {
 }
 
 #[test]
+fn a_name_that_nearly_fits_one_on_offer_is_told_once_everybody_could_have_offered_it() {
+    let now = Instant::now();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let nearly = |actions: Vec<Action>| {
+        let reports = actions.into_iter().filter_map(|action| match action {
+            Action::Report(Report::NearlyOffered { offered, .. }) => Some(offered.to_string()),
+            _ => None,
+        });
+        reports.collect::<Vec<_>>()
+    };
+    let mut node = node(now, guest(Some(Duration::from_secs(20)), 5));
+    let wanted = ["talk.pdf", "caf\u{e9}", "there", "other"];
+    node.handle(now, Input::Want(&wanted.map(name)));
+    let offered = ["Talk.pdf", "cafe\u{301}", "There", "there", "cafe"];
+    offered.iter().for_each(|name| hear(&mut node, at(1), PEER, 3, name));
+    node.handle_timeout(at(5));
+    assert_eq!(nearly(actions(&mut node)), [""; 0], "too early");
+    node.handle_timeout(at(6));
+    assert_eq!(nearly(actions(&mut node)), ["Talk.pdf", "cafe\u{301}"]);
+    offered.iter().for_each(|name| hear(&mut node, at(7), PEER, 3, name));
+    assert_eq!(nearly(actions(&mut node)), [""; 0], "once");
+    hear(&mut node, at(7), PEER, 3, "OTHER");
+    assert_eq!(nearly(actions(&mut node)), ["OTHER"]);
+    node.handle_timeout(at(20));
+    let failed = actions(&mut node).into_iter().filter_map(|action| match action {
+        Action::Report(Report::FetchFailed { error: FetchError::NearlyOffered(name), .. }) => {
+            Some(name.to_string())
+        }
+        _ => None,
+    });
+    assert_eq!(failed.collect::<Vec<_>>(), ["Talk.pdf", "cafe\u{301}", "OTHER"]);
+}
+
+#[test]
 fn the_next_request_goes_out_with_the_last_acknowledgments_and_those_are_never_lost() {
     let now = Instant::now();
     let mut node = node(now, guest(None, 0));
