@@ -225,6 +225,23 @@ pub const OFFER_EXPIRY_UNKNOWN: Duration = Duration::from_secs(60);
 /// An offer that comes from another address sooner than this is a copy, sent by another
 /// interface of its sharer.
 pub const OFFER_COPY_TIME: Duration = Duration::from_secs(5);
+/// How long the name of a host is looked for: a system that has two name servers, of which the
+/// first says nothing, asks the second one after 5 s, and once more after 10 s.
+pub const NAME_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause before a process that was killed is waited for again.
+pub const NAME_REAP_PAUSE: Duration = Duration::from_millis(20);
+/// Processes that were killed and do not end, as with a file system that is gone: then no
+/// further one is started.
+pub const NAME_PROCESSES_MAX: usize = 4;
+/// The address of a host, or why there is none, in words.
+pub const NAME_ANSWER_BYTES_MAX: usize = 512;
+/// How long changes of the network are collected before they count: an interface that gets
+/// another address loses the old one first. With [`RETRY_DELAY_MIN`] and the answer of the
+/// registry, a new address is used within 10 s.
+pub const NETWORK_SETTLE: Duration = Duration::from_secs(1);
+/// Pause before something about the network that failed is tried again: addresses that cannot
+/// be read, a port that is taken on a new one.
+pub const NETWORK_RETRY: Duration = Duration::from_secs(5);
 /// The longest sleep of a loop.
 pub const POLL_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Pause in accepting when the process has no descriptor left.

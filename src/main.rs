@@ -6,10 +6,14 @@ use std::time::Instant;
 use p2pfs::cli::{Cli, Command, wants_events};
 use p2pfs::exit::{ExitCode, Failure};
 use p2pfs::limits::LAST_LINE_PATIENCE;
+use p2pfs::reactor::answer_if_asked;
 use p2pfs::ui::{Event, stdout};
 use p2pfs::{logger, run};
 
 fn main() {
+    if answer_if_asked() {
+        return;
+    }
     let mut skipped = None;
     let (outcome, json) = match Cli::read() {
         Ok(Some(cli)) => {

@@ -24,7 +24,7 @@ use p2pfs::node::{
     Action, ConnectionId, Input, Node, Outcome, Paths, PeerNode, PeerSettings, RegistryNode,
 };
 use p2pfs::proto::Transmit;
-use p2pfs::reactor::{Files, Listener, OfferSocket, Reactor, Signals, Sockets};
+use p2pfs::reactor::{Files, Listener, Network, OfferSocket, Reactor, Signals, Sockets};
 use p2pfs::storage::SharedFolder;
 use p2pfs::ui::{Show, Ui};
 use p2pfs::wire::PeerId;
@@ -111,8 +111,7 @@ fn run<N: Node>(
 ) -> (Outcome, u64) {
     let signals = Signals::new().unwrap();
     let sockets = Sockets {
-        host: Ipv4Addr::LOCALHOST,
-        host_to_loopback: Ipv4Addr::LOCALHOST,
+        network: Network::unused(),
         progress_timeout: Limits::PEER.progress_timeout,
         listener: Some(listener),
         offers,
@@ -149,7 +148,8 @@ fn run_peer(
         ..peer_settings(id, listener.address().port(), registry)
     };
     let broadcast = SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), offer_port);
-    let offers = OfferSocket::bind(offer_port, &[(Ipv4Addr::LOCALHOST, broadcast)]).unwrap();
+    let offers = OfferSocket::bind(offer_port).unwrap();
+    let offers = offers.sending(&[(Ipv4Addr::LOCALHOST, broadcast)]).unwrap();
     let folder = SharedFolder::open(folder).unwrap();
     let found = folder.scan().unwrap().files.into_iter();
     let begin =

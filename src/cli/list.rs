@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::network::{HEARD_ON, HostPort, OTHERS_OFFER, OfferArgs};
+use super::network::{HEARD_ON, OTHERS_OFFER, OfferArgs};
 use super::value::{interface, timeout};
 use crate::limits::OFFER_SLACK_SHARE;
+use crate::node::HostPort;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Each line has the id of the peer, its address, the time since its offer \

@@ -13,8 +13,9 @@ use super::value::folder;
 #[derive(Debug, Args)]
 #[command(after_help = "Nothing is written to the folder. The files offered are the regular ones \
     directly in it that are not hidden and have a name that is legal on every system.\n\n\
-    Without --interface, the address is that of the interface that reaches the registry. If the \
-    registry is on this machine, it is that of the interface with the default route.")]
+    Without --interface, it listens and offers on every interface that is up and can broadcast, \
+    and follows those that come and go. The registry knows one address of each peer: that of the \
+    interface that reaches it or, if it is on this machine, that of the default route.")]
 pub struct ShareArgs {
     /// Share this folder.
     #[arg(default_value = ".", value_parser = PathBufValueParser::new().try_map(folder))]

@@ -12,6 +12,7 @@ use super::network::REGISTRY_ADDRESS;
 use crate::limits::{
     OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT, REGISTRY_PORT, TIMEOUT_MAX, TIMEOUT_MIN,
 };
+use crate::node::is_of_one_host;
 use crate::wire::v0::{FileName, NameError};
 
 /// Parses an address that other peers can connect to.
@@ -36,11 +37,6 @@ pub(super) fn interface(text: &str) -> Result<String, String> {
         Err(_) => {}
     }
     Ok(text.to_owned())
-}
-
-/// Returns whether an address can be that of one machine.
-pub(super) fn is_of_one_host(address: Ipv4Addr) -> bool {
-    !address.is_unspecified() && !address.is_broadcast() && !address.is_multicast()
 }
 
 pub(super) fn listen(text: &str) -> Result<SocketAddrV4, String> {

@@ -2,10 +2,12 @@
 //! where the peers listen.
 //!
 //! ```text
-//!  Hear ── its time has come ──▶ LookUp ── all are told ──▶ Over
-//!   ▲                                                        │
-//!   └──────────────────── listen_until ──────────────────────┘
+//!  Hear ── its time has come ──▶ Resolve ──▶ LookUp ── all are told ──▶ Over
+//!   ▲                                                                    │
+//!   └─────────────────────────── listen_until ───────────────────────────┘
 //! ```
+//!
+//! The name of the registry is looked for at the start, and again before each later lookup.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -15,7 +17,9 @@ use std::time::{Duration, Instant};
 use super::connections::Connections;
 use super::paths::Paths;
 use super::peers::Catalog;
-use super::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Report};
+use super::{
+    Action, CloseHow, ConnectionId, HostPort, Input, Interface, Node, Outcome, Report, changes,
+};
 use crate::limits::{ADDRESS_MEMORY, Limits, PROBED_PEERS_MAX};
 use crate::proto::v0::{Registration, RegistrationEvent};
 use crate::proto::{CloseReason, Transmit};
@@ -30,7 +34,17 @@ pub struct ListNode {
     paths: Paths,
     /// Where offers have to come from; from anywhere if there is none.
     subnets: Vec<Subnet>,
-    registry: Option<SocketAddrV4>,
+    /// Whether offers from other networks are left out.
+    is_limited: bool,
+    /// Our addresses that are used, if the runner told them.
+    interfaces: Option<Vec<Interface>>,
+    registry: Option<HostPort>,
+    /// Its address, until it was used; one that was given stays.
+    found: Option<SocketAddrV4>,
+    /// Where it was asked last.
+    registry_at: Option<SocketAddrV4>,
+    /// Whether its name ever led to an address.
+    was_found: bool,
     /// Where the peers listen, as far as the registry was asked and knows it.
     addresses: BTreeMap<PeerId, Option<SocketAddrV4>>,
     /// When all of them are to be asked for anew.
@@ -42,6 +56,7 @@ pub struct ListNode {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Hear { until: Instant },
+    Resolve,
     LookUp { peers_left: usize },
     Over,
 }
@@ -77,18 +92,68 @@ impl ListNode {
         until: Instant,
         own_interval: Duration,
         subnets: Vec<Subnet>,
-        registry: Option<SocketAddrV4>,
+        registry: Option<HostPort>,
     ) -> Self {
-        Self {
+        let mut node = Self {
             phase: Phase::Hear { until },
             catalog: Catalog::new(own_interval),
             paths: Paths::default(),
+            is_limited: !subnets.is_empty(),
             subnets,
+            interfaces: None,
+            found: registry.as_ref().and_then(HostPort::address),
+            registry_at: None,
+            was_found: false,
             registry,
             addresses: BTreeMap::new(),
             fresh_until: None,
             connections: Connections::new(&Limits::PROBE, 0),
             actions: VecDeque::new(),
+        };
+        // At once, so that a mistake in the name is told at once.
+        node.resolve();
+        node
+    }
+
+    /// Has the name of the registry looked for, if it is one.
+    fn resolve(&mut self) {
+        if let (None, Some(registry)) = (self.found, &self.registry) {
+            self.actions.push_back(Action::Resolve(registry.host()));
+        }
+    }
+
+    fn on_resolved(&mut self, now: Instant, answer: Result<Ipv4Addr, String>) {
+        let Some(registry) = &self.registry else { return };
+        match answer {
+            Ok(host) => {
+                self.found = Some(registry.at(host));
+                self.was_found = true;
+                if let Phase::Resolve = self.phase {
+                    self.look_up(now);
+                }
+            }
+            Err(why) if !self.was_found => {
+                let host = registry.host();
+                self.end(Outcome::NoSuchHost { host, why });
+            }
+            Err(why) => {
+                let (host, retry_in, again) = (registry.host(), None, false);
+                let report = Report::HostNotFound { host, why, retry_in, again };
+                self.actions.push_back(Action::Report(report));
+                self.end(Outcome::AllDone);
+            }
+        }
+    }
+
+    /// These addresses of ours are used from now on.
+    fn on_interfaces(&mut self, used: &[Interface]) {
+        if self.is_limited {
+            self.subnets = used.iter().map(|interface| interface.subnet).collect();
+        }
+        let Some(before) = self.interfaces.replace(used.to_vec()) else { return };
+        for change in changes(&before, used) {
+            let report = Report::InterfaceChanged { change, is_offered_on: false };
+            self.actions.push_back(Action::Report(report));
         }
     }
 
@@ -108,7 +173,8 @@ impl ListNode {
 
     /// Asks for the peers that were not asked for lately; forgets those that offer nothing.
     fn look_up(&mut self, now: Instant) {
-        let Some(to) = self.registry else { return self.end(Outcome::AllDone) };
+        let Some(registry) = &self.registry else { return self.end(Outcome::AllDone) };
+        let given = registry.address();
         if self.fresh_until.is_none_or(|until| until <= now) {
             self.addresses.clear();
             self.fresh_until = Some(now + ADDRESS_MEMORY);
@@ -120,6 +186,15 @@ impl ListNode {
         if new.is_empty() {
             return self.end(Outcome::AllDone);
         }
+        let Some(to) = std::mem::replace(&mut self.found, given) else {
+            self.phase = Phase::Resolve;
+            if self.was_found {
+                self.resolve();
+            }
+            // Or else it is being looked for since the start.
+            return;
+        };
+        self.registry_at = Some(to);
         self.phase = Phase::LookUp { peers_left: new.len() };
         let mut registration = Registration::guest(now, &Rc::new(Limits::PROBE));
         for peer in new {
@@ -173,7 +248,7 @@ impl ListNode {
 
     /// The connection is over, though not every peer was looked up.
     fn lose(&mut self, connection: ConnectionId, reason: CloseReason) {
-        if let (Some(_), Some(registry)) = (self.connections.remove(connection), self.registry) {
+        if let (Some(_), Some(registry)) = (self.connections.remove(connection), self.registry_at) {
             self.actions.push_back(Action::Report(Report::LookupsFailed { registry, reason }));
             self.end(Outcome::AllDone);
         }
@@ -195,12 +270,14 @@ impl Node for ListNode {
         match input {
             Input::Datagram { from, bytes } => {
                 let is_near = |subnet: &Subnet| subnet.contains(*from.ip());
-                let counts = self.subnets.is_empty() || self.subnets.iter().any(is_near);
+                let counts = !self.is_limited || self.subnets.iter().any(is_near);
                 if counts && let Ok(offer) = Offer::decode(bytes) {
                     let path = self.paths.intern_name(offer.name);
                     self.catalog.hear(&mut self.paths, now, from, (offer.peer, path), None);
                 }
             }
+            Input::Interfaces(used) => self.on_interfaces(used),
+            Input::Resolved(answer) => self.on_resolved(now, answer),
             Input::Connected(connection) => {
                 if let Some(registration) = self.connections.get_mut(connection) {
                     registration.handle_connected(now);
@@ -234,7 +311,7 @@ impl Node for ListNode {
     fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
             Phase::Hear { until } => Some(until),
-            Phase::LookUp { .. } | Phase::Over => self.connections.next_deadline(),
+            Phase::Resolve | Phase::LookUp { .. } | Phase::Over => self.connections.next_deadline(),
         }
     }
 
@@ -304,7 +381,8 @@ mod tests {
 
     /// Returns a list that heard of these peers, with a registry.
     fn asking(start: Instant, peers: &[u32]) -> ListNode {
-        let mut node = ListNode::new(start, Duration::from_secs(3600), Vec::new(), Some(REGISTRY));
+        let mut node =
+            ListNode::new(start, Duration::from_secs(3600), Vec::new(), Some(REGISTRY.into()));
         peers.iter().for_each(|peer| hear(&mut node, start, PEER, *peer, "f"));
         node
     }
@@ -377,5 +455,84 @@ mod tests {
         assert_eq!(peers, [1, 3]);
         let all = Subnet { prefix_len: 0, ..subnet };
         assert!(all.contains(Ipv4Addr::LOCALHOST));
+    }
+
+    fn lab() -> HostPort {
+        HostPort::Name { host: "lab".into(), port: 5000 }
+    }
+
+    #[test]
+    fn the_name_of_the_registry_is_looked_for_at_the_start_and_before_each_further_lookup() {
+        let start = Instant::now();
+        let resolve = Action::Resolve("lab".into());
+        let new = || ListNode::new(start, Duration::from_secs(3600), Vec::new(), Some(lab()));
+        let mut node = new();
+        assert_eq!(node.poll_action(), Some(resolve.clone()));
+        let why = "nobody knows".to_owned();
+        node.handle(start, Input::Resolved(Err(why.clone())));
+        assert_eq!(
+            actions(&mut node),
+            [Action::Exit(Outcome::NoSuchHost { host: "lab".into(), why: why.clone() })]
+        );
+
+        // The answer may come before or after the time to ask.
+        for is_late in [false, true] {
+            let mut node = new();
+            hear(&mut node, start, PEER, 1, "f");
+            let mut told = actions(&mut node);
+            let found = Input::Resolved(Ok(Ipv4Addr::LOCALHOST));
+            if is_late {
+                node.handle_timeout(start);
+                node.handle(start, found);
+            } else {
+                node.handle(start, found);
+                node.handle_timeout(start);
+            }
+            told.extend(actions(&mut node));
+            assert_eq!(told.iter().filter(|action| **action == resolve).count(), 1);
+            let connection = dialed(&told, REGISTRY);
+            node.handle(start, Input::Connected(connection));
+            actions(&mut node);
+            answered(&mut node, start, connection);
+
+            let later = start + ADDRESS_MEMORY;
+            node.listen_until(later);
+            node.handle_timeout(later);
+            assert_eq!(actions(&mut node), std::slice::from_ref(&resolve));
+            node.handle(later, Input::Resolved(Err(why.clone())));
+            let (host, why) = ("lab".to_owned(), why.clone());
+            let lost = Report::HostNotFound { host, why, retry_in: None, again: false };
+            assert_eq!(
+                actions(&mut node),
+                [Action::Report(lost), Action::Exit(Outcome::AllDone)],
+                "it is told, and what was heard is shown"
+            );
+        }
+    }
+
+    #[test]
+    fn a_named_interface_that_gets_another_address_is_listened_to_there() {
+        let start = Instant::now();
+        let interface = |address: [u8; 4]| {
+            Interface::new("eth0".into(), (address.into(), 24), None, false, true)
+        };
+        let (first, second) = (interface([10, 77, 0, 1]), interface([10, 78, 0, 1]));
+        let subnets = vec![first.subnet];
+        let mut node = ListNode::new(start, Duration::from_secs(15), subnets, None);
+        let heard = |node: &mut ListNode, from: [u8; 4]| {
+            let before = node.offers().len();
+            let peer = u32::from_be_bytes(from);
+            hear(node, start, SocketAddrV4::new(from.into(), 8000), peer, "a");
+            node.offers().len() > before
+        };
+        node.handle(start, Input::Interfaces(&[first]));
+        assert_eq!(node.poll_action(), None);
+        assert!(heard(&mut node, [10, 77, 0, 2]) && !heard(&mut node, [10, 78, 0, 2]));
+        node.handle(start, Input::Interfaces(&[]));
+        assert!(!heard(&mut node, [10, 77, 0, 3]), "no network is left");
+        node.handle(start, Input::Interfaces(&[second]));
+        assert!(heard(&mut node, [10, 78, 0, 4]) && !heard(&mut node, [10, 77, 0, 4]));
+        let told: Vec<_> = actions(&mut node).iter().map(|action| format!("{action:?}")).collect();
+        assert!(told.len() == 2 && told[0].contains("Lost") && told[1].contains("Got"), "{told:?}");
     }
 }

@@ -55,6 +55,8 @@ mod deadlines;
 pub mod doctor;
 mod fetch;
 mod fetch_error;
+mod host_port;
+mod interfaces;
 mod listing;
 mod paths;
 mod pattern;
@@ -77,6 +79,8 @@ pub use crate::content::PathId;
 pub use asking::{Answered, AskNode};
 pub use connections::ConnectionId;
 pub use fetch_error::{Doubt, FetchError};
+pub use host_port::{HostPort, is_of_one_host};
+pub use interfaces::{Change, Happened, Interface, Which, changes};
 pub use listing::{HeardOffer, ListNode, Subnet};
 pub use paths::Paths;
 pub use pattern::NamePattern;
@@ -135,6 +139,18 @@ pub enum Input<'a> {
     Datagram { from: SocketAddrV4, bytes: &'a [u8] },
     /// One [`Action::Send`] failed.
     NotSent { from: Ipv4Addr, kind: io::ErrorKind },
+    /// These addresses of ours are used: told first, and again whenever one has changed. A
+    /// runner whose addresses never change tells nothing.
+    Interfaces(&'a [Interface]),
+    /// The answer to [`Action::Resolve`]: the address of the host, or why there is none, in
+    /// words.
+    Resolved(Result<Ipv4Addr, String>),
+    /// The connection asked for with [`Action::Dial`] comes from this address of ours. A
+    /// runner with one address need not tell it.
+    DialedFrom { connection: ConnectionId, from: Ipv4Addr },
+    /// If this connection were made now, it would come from another address of ours. One whose
+    /// address is gone is `Broken`, with `AddrNotAvailable`.
+    Rerouted(ConnectionId),
     /// The connection asked for with [`Action::Dial`] or [`Action::DialProgram`] is made.
     Connected(ConnectionId),
     /// Bytes came, at least one. All of them are consumed.
@@ -192,6 +208,9 @@ pub enum Action {
     /// Send one datagram from an address of ours; `to` may be a broadcast address. Answered
     /// with `NotSent` if that fails.
     Send { from: Ipv4Addr, to: SocketAddrV4, datagram: [u8; OFFER_BYTES] },
+    /// Find the address of the host with this name. Answered with `Resolved`, unless another
+    /// is asked for meanwhile.
+    Resolve(String),
     /// Make a connection. Answered with `Connected` or `Broken`.
     Dial { connection: ConnectionId, to: SocketAddrV4 },
     /// Make a connection to another program of the same user, by its number among those that
@@ -260,6 +279,8 @@ pub enum Outcome {
     MaybeMore { done: usize, doubt: Doubt },
     /// The registry refused the registration; its words.
     Refused(crate::wire::FieldText),
+    /// The registry's host was not found at the first attempt; why, in words.
+    NoSuchHost { host: String, why: String },
     /// A signal came.
     Stopped(Signal),
 }

@@ -21,7 +21,10 @@ use super::fetch::Fetch;
 use super::paths::Paths;
 use super::peers::{LinkEvent, Peers};
 use super::share::Share;
-use super::{Action, Direction, Input, Inventory, Node, Outcome, Report, Snapshot, Transfer};
+use super::{
+    Action, Direction, HostPort, Input, Interface, Inventory, Node, Outcome, Report, Snapshot,
+    Transfer, changes,
+};
 use crate::content::{FileError, OnConflict, Version};
 use crate::limits::{DOWNLOADS_MAX, Limits};
 use crate::proto::{CloseReason, FileId, Transmit};
@@ -35,7 +38,7 @@ pub struct PeerSettings {
     pub id: PeerId,
     /// The TCP port on which the peer listens; 0 for a guest.
     pub port: u16,
-    pub registry: SocketAddrV4,
+    pub registry: HostPort,
     pub offer_interval: Duration,
     /// Whether the first download of each file is taken for a wrong one.
     pub simulate_checksum_failure: bool,
@@ -136,6 +139,23 @@ impl PeerNode {
             None => {}
         }
         self.context.pump(connection);
+    }
+
+    /// These addresses of ours are used from now on.
+    fn on_interfaces(&mut self, used: &[Interface]) {
+        let Self { context, share, peers, .. } = self;
+        let Some(before) = context.interfaces.replace(used.to_vec()) else { return };
+        let is_offered_on = context.guest().is_none();
+        let mut has_gained = false;
+        for change in changes(&before, used) {
+            has_gained |= change.happened.is_gain();
+            context.report(Report::InterfaceChanged { change, is_offered_on });
+        }
+        if has_gained {
+            peers.link.hasten(context);
+            share.hasten_offers(context);
+        }
+        peers.link.tell_apart(context);
     }
 
     fn on_link_event(&mut self, event: LinkEvent) {
@@ -341,6 +361,18 @@ impl Node for PeerNode {
         match input {
             Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
             Input::NotSent { .. } => debug_assert!(false, "offers are broadcast"),
+            Input::Interfaces(used) => self.on_interfaces(used),
+            Input::Resolved(answer) => {
+                if let Some(event) = peers.link.on_resolved(context, answer) {
+                    self.on_link_event(event);
+                }
+            }
+            Input::DialedFrom { connection, from } => peers.link.on_dialed_from(connection, from),
+            Input::Rerouted(connection) => {
+                if let Some(Connection::Registration(_)) = context.connections.get(connection) {
+                    self.close(connection, CloseReason::Rerouted);
+                }
+            }
             Input::Connected(connection) => self.on_connected(connection),
             Input::Described { connection, text } => context.on_described(connection, text),
             Input::Received { connection, bytes } => self.on_bytes(connection, bytes),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use log::Level;
 
 use super::doctor::Finding;
-use super::{FetchError, Paths};
+use super::{Change, FetchError, HostPort, Paths};
 use crate::content::{Digest, FileError, PathId};
 use crate::count::Count;
 use crate::limits::{JOBS_MAX, PROBE_TIMEOUT, SHARED_FILES_MAX};
@@ -21,19 +21,26 @@ use crate::wire::{FieldText, FilePath, Malformed, PeerId, Shown};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// A peer: the registry has entered us.
-    Registered { registry: SocketAddrV4 },
+    Registered {
+        registry: SocketAddrV4,
+        /// Where it tells others that we listen, if that is known.
+        address: Option<SocketAddrV4>,
+    },
     /// A peer that may have any id: the registry refused one; we try another.
     IdRefused { peer: PeerId, text: FieldText, next: PeerId },
     /// A peer: the registry refused us; we try again.
-    RegistrationRefused { registry: SocketAddrV4, text: FieldText, retry_in: Duration },
+    RegistrationRefused { registry: HostPort, text: FieldText, retry_in: Duration },
     /// A peer: no connection to the registry; we try again. It is `again` so, if this is not
     /// the first such report since the last registration.
-    RegistryUnreachable {
-        registry: SocketAddrV4,
-        reason: CloseReason,
-        retry_in: Duration,
-        again: bool,
-    },
+    RegistryUnreachable { registry: HostPort, reason: CloseReason, retry_in: Duration, again: bool },
+    /// The name of the registry's host leads to no address; we try again, unless there is no
+    /// time for that.
+    HostNotFound { host: String, why: String, retry_in: Option<Duration>, again: bool },
+    /// An address of ours is gone, or there. Offers go out from it, if it `is_offered_on`.
+    InterfaceChanged { change: Change, is_offered_on: bool },
+    /// A peer: it offers on these interfaces, but the address of ours that the registry tells
+    /// others is in none of their networks.
+    OfferedApart { address: Ipv4Addr, interfaces: Vec<String> },
     /// A peer offers a file that it did not offer before.
     OfferSeen { path: PathId, peer: PeerId },
     /// A peer no longer offers a file.
@@ -50,7 +57,7 @@ pub enum Report {
     WaitingForOffer { path: PathId },
     /// A wanted file is on offer, and others may be, but the registry is missing, which tells
     /// where the source listens; `from` is where its offer came from.
-    WaitingForRegistry { path: PathId, peer: PeerId, from: Ipv4Addr, registry: SocketAddrV4 },
+    WaitingForRegistry { path: PathId, peer: PeerId, from: Ipv4Addr, registry: HostPort },
     /// A wanted file is waited for, and one is on offer whose name differs only in case or in
     /// its Unicode form.
     NearlyOffered { path: PathId, offered: FileName },
@@ -164,7 +171,12 @@ impl Report {
             | Self::LookupsFailed { .. }
             | Self::TooManyMatch { .. }
             | Self::NearlyOffered { .. }
+            | Self::OfferedApart { .. }
             | Self::ReadFailed { .. } => Level::Warn,
+            Self::InterfaceChanged { change, is_offered_on } => match change.happened.is_gain() {
+                false if *is_offered_on => Level::Warn,
+                _ => Level::Info,
+            },
             // Removed by its owner, who knows.
             Self::FileLost { error: FileError::Missing, .. } => Level::Info,
             Self::FileLost { .. } => Level::Warn,
@@ -172,10 +184,11 @@ impl Report {
             Self::FetchFailed { is_all: true, .. } => Level::Debug,
             Self::FetchFailed { .. } | Self::NothingMatched { .. } => Level::Error,
             Self::RegistryUnreachable { again: true, .. }
+            | Self::HostNotFound { again: true, .. }
             | Self::OfferGone { .. }
             | Self::NotShared { .. }
             | Self::UploadFailed { .. } => Level::Debug,
-            Self::RegistryUnreachable { .. } => Level::Warn,
+            Self::RegistryUnreachable { .. } | Self::HostNotFound { .. } => Level::Warn,
             Self::ConnectionClosed { reason, .. } if reason.is_their_fault() => Level::Warn,
             Self::ConnectionClosed { .. } => Level::Debug,
             _ => Level::Info,
@@ -231,7 +244,10 @@ pub struct ShownReport<'a> {
 impl fmt::Display for ShownReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.report {
-            Report::Registered { registry } => write!(f, "registered at {registry}"),
+            Report::Registered { registry, address } => {
+                write!(f, "registered at {registry}")?;
+                address.iter().try_for_each(|address| write!(f, " as {address}"))
+            }
             Report::IdRefused { peer, text, next } => {
                 write!(f, "the registry refused id {peer}: {}; trying id {next}", Shown(text))
             }
@@ -240,10 +256,28 @@ impl fmt::Display for ShownReport<'_> {
                 write!(f, "the registry refused us: {text}; trying again in {retry_in:.1} s")
             }
             Report::RegistryUnreachable { registry, reason, retry_in, .. } => {
-                let next = "start one with `p2pfs registry`, or say with --registry where it is";
                 let retry_in = retry_in.as_secs_f32();
-                write!(f, "no registry at {registry}: {reason}; {next}; ")?;
+                write!(f, "no registry at {registry}: {reason}; ")?;
+                f.write_str(match reason {
+                    CloseReason::Broken(ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown) => {
+                        "is this machine on its network? "
+                    }
+                    _ => "start one with `p2pfs registry`, or say with --registry where it is; ",
+                })?;
                 write!(f, "trying again in {retry_in:.1} s")
+            }
+            Report::HostNotFound { host, why, retry_in, .. } => {
+                write!(f, "cannot find the registry's host {}: {}; ", Shown(host), Shown(why))?;
+                match retry_in.map(|time| time.as_secs_f32()) {
+                    Some(retry_in) => write!(f, "trying again in {retry_in:.1} s"),
+                    None => f.write_str("shown is where offers came from"),
+                }
+            }
+            Report::InterfaceChanged { change, .. } => change.fmt(f),
+            Report::OfferedApart { address, interfaces } => {
+                let interfaces = Shown(interfaces.join(", "));
+                write!(f, "the registry tells others our address {address}: peers behind ")?;
+                write!(f, "{interfaces} hear our offers, and fetch only if they reach that")
             }
             Report::DatagramDropped { from, malformed } => {
                 write!(f, "dropped a datagram from {from}: {malformed}")

@@ -29,7 +29,7 @@ pub(crate) fn settings(kind: PeerKind) -> PeerSettings {
         kind,
         id: PeerId(if is_guest { 0 } else { 7 }),
         port: 1,
-        registry: REGISTRY,
+        registry: REGISTRY.into(),
         offer_interval: Duration::from_secs(5),
         simulate_checksum_failure: false,
         exit_when_done: is_guest,

@@ -46,6 +46,8 @@ pub enum CloseReason {
     Refused,
     /// A new client needs its place.
     Evicted,
+    /// It is made again from another address of ours.
+    Rerouted,
     /// This program is stopping.
     Stopping,
 }
@@ -111,6 +113,7 @@ impl fmt::Display for CloseReason {
             Self::WriteFailed(error) => write!(f, "it cannot be written: {error}"),
             Self::Refused => f.write_str("the registry refused"),
             Self::Evicted => f.write_str("a new client needs its place"),
+            Self::Rerouted => f.write_str("this machine is reached at another address now"),
             Self::Stopping => f.write_str("this program is stopping"),
         }
     }

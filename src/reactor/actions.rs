@@ -7,7 +7,7 @@ use mio::Token;
 use rustix::io::Errno;
 
 use super::connection::Connection;
-use super::{Reactor, broken, control_socket, dial, offer_socket};
+use super::{RESOLVER, Reactor, broken, control_socket, dial, offer_socket};
 use crate::limits::STATUS_NAMES_MAX;
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node};
 
@@ -32,13 +32,15 @@ impl<N: Node> Reactor<N> {
         while let Some(action) = self.node.poll_action() {
             let outcome = match action {
                 Action::Broadcast(datagram) => {
-                    self.offers.iter_mut().for_each(|offers| offers.broadcast(&datagram));
+                    let offers = self.offers.as_mut();
+                    offers.into_iter().for_each(|offers| offers.broadcast(self.now, &datagram));
                     None
                 }
                 Action::Send { from, to, datagram } => {
                     let sent = offer_socket::send(from, to, &datagram);
                     sent.err().map(|error| Input::NotSent { from, kind: error.kind() })
                 }
+                Action::Resolve(host) => self.resolve(&host),
                 Action::Dial { connection, to } => self.dial(connection, to),
                 Action::DialProgram { connection, program } => {
                     self.dial_program(connection, program)
@@ -88,10 +90,22 @@ impl<N: Node> Reactor<N> {
     }
 
     fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
-        let host = if to.ip().is_loopback() { self.host_to_loopback } else { self.host };
-        let entered = dial::dial(host, to, self.progress_timeout)
+        let entered = self
+            .network
+            .source(to)
+            .and_then(|host| dial::dial(host, to, self.progress_timeout))
             .and_then(|stream| self.enter(id, Connection::dialing(stream)));
-        entered.err().map(|error| broken(id, kind_of(&error)))
+        if let Err(error) = entered {
+            return Some(broken(id, kind_of(&error)));
+        }
+        let from = self.connections.get_mut(id).and_then(|connection| connection.from());
+        from.map(|from| Input::DialedFrom { connection: id, from })
+    }
+
+    fn resolve(&mut self, host: &str) -> Option<Input<'static>> {
+        let poll = (self.poll.registry(), RESOLVER);
+        let asked = self.resolver.ask(self.now, poll, host);
+        asked.err().map(|error| Input::Resolved(Err(format!("cannot ask for it: {error}"))))
     }
 
     fn dial_program(&mut self, id: ConnectionId, program: usize) -> Option<Input<'static>> {

@@ -1,6 +1,7 @@
 //! One connection, and what is known of its readiness.
 
 use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -25,6 +26,8 @@ pub(super) struct Connections {
 pub(super) struct Connection {
     stream: OwnedFd,
     is_dialing: bool,
+    /// Whether we made it.
+    is_ours: bool,
     pub(super) can_read: bool,
     pub(super) can_write: bool,
     /// The end of the stream, or an error, is there to be read: there is no other event.
@@ -51,6 +54,10 @@ impl Connections {
         }
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        self.slots.iter().flatten().map(|(id, connection)| (*id, connection))
+    }
+
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         self.get_mut(id)?;
         self.slots[id.slot()].take().map(|(_, connection)| connection)
@@ -72,6 +79,7 @@ impl Connection {
         Self {
             stream,
             is_dialing,
+            is_ours: is_dialing,
             can_read: false,
             can_write: false,
             is_read_closed: false,
@@ -83,6 +91,18 @@ impl Connection {
 
     pub(super) fn stream(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+
+    /// Returns our address; `None` for a connection of another kind.
+    pub(super) fn from(&self) -> Option<Ipv4Addr> {
+        let address = rustix::net::getsockname(&self.stream).ok()?;
+        SocketAddrV4::try_from(address).ok().map(|address| *address.ip())
+    }
+
+    /// Returns where it leads, if we made it.
+    pub(super) fn made_to(&self) -> Option<SocketAddrV4> {
+        let address = rustix::net::getpeername(&self.stream).ok().filter(|_| self.is_ours)?;
+        SocketAddrV4::try_from(address?).ok()
     }
 
     /// Asks to be told of its readiness.

@@ -7,8 +7,8 @@
 //! 1. Poll: without waiting if work was left over, else until the next timer.
 //! 2. Read the clock: this is the time of all that happens in this turn.
 //! 3. Events only mark. Then what is marked is served round robin, each with a budget:
-//!    signals, changes of the folder, connections, new connections (the control socket's,
-//!    too), datagrams, hashing.
+//!    signals, changes of the network and of the folder, connections, new connections (the
+//!    control socket's, too), datagrams, hashing.
 //! 4. Timers, after the input that had queued up: a busy host is no dead peer.
 //! 5. Send what the connections have to send, before sleeping.
 //! 6. Make files safe that came in whole, all at once. This waits for the disk; how long
@@ -21,6 +21,7 @@
 //! and no interest ever changes. An event for a connection that is gone carries an old generation and finds nothing.
 
 mod actions;
+mod addresses;
 mod connection;
 mod control_socket;
 mod dial;
@@ -28,7 +29,9 @@ mod files;
 mod follower;
 mod listener;
 mod loop_times;
+mod network;
 mod offer_socket;
+mod resolver;
 mod signals;
 mod streams;
 #[cfg(test)]
@@ -37,7 +40,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::net::Ipv4Addr;
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -49,7 +52,10 @@ pub use self::control_socket::ControlSocket;
 pub use self::files::Files;
 pub use self::listener::Listener;
 use self::loop_times::LoopTimes;
+pub use self::network::{Network, interfaces};
 pub use self::offer_socket::OfferSocket;
+use self::resolver::Resolver;
+pub use self::resolver::answer_if_asked;
 pub use self::signals::Signals;
 use crate::limits::{OFFER_BYTES, POLL_TIMEOUT_MAX, TURN_BYTES, TURN_ITEMS};
 use crate::node::{CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
@@ -66,14 +72,13 @@ const OFFERS: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 const FOLDER: Token = Token(usize::MAX - 3);
 const CONTROL: Token = Token(usize::MAX - 4);
+const NETWORK: Token = Token(usize::MAX - 5);
+const RESOLVER: Token = Token(usize::MAX - 6);
 
 /// The sockets that a program has from its start on.
 pub struct Sockets {
-    /// The address that connections are made from.
-    pub host: Ipv4Addr,
-    /// The same for those to the loopback of this machine: a registry there tells others
-    /// that we are at this address.
-    pub host_to_loopback: Ipv4Addr,
+    /// The addresses that connections are made from, and offers sent.
+    pub network: Network,
     /// When a transfer in which nothing moves is given up.
     pub progress_timeout: Duration,
     /// Takes connections in.
@@ -91,11 +96,13 @@ pub struct Reactor<N> {
     node: N,
     poll: Poll,
     /// As in [`Sockets`].
-    host: Ipv4Addr,
-    host_to_loopback: Ipv4Addr,
+    network: Network,
+    resolver: Resolver,
     progress_timeout: Duration,
     /// `None` if nobody is served.
     listener: Option<Listener>,
+    /// Where it is to listen instead, if that did not work so far.
+    listen_at: Option<SocketAddrV4>,
     signals: Signals,
     /// Not for a registry.
     offers: Option<OfferSocket>,
@@ -147,15 +154,16 @@ impl<N: Node> Reactor<N> {
         if let Some(control) = &sockets.control {
             control.register(registry, CONTROL)?;
         }
-        let Sockets { host, host_to_loopback, progress_timeout, .. } = sockets;
-        let Sockets { listener, offers, control, programs, .. } = sockets;
+        sockets.network.register(registry, NETWORK)?;
+        let Sockets { network, progress_timeout, listener, offers, control, programs } = sockets;
         Ok(Self {
             node,
             poll,
-            host,
-            host_to_loopback,
+            network,
+            resolver: Resolver::default(),
             progress_timeout,
             listener,
+            listen_at: None,
             signals,
             offers,
             control,
@@ -209,6 +217,7 @@ impl<N: Node> Reactor<N> {
     pub fn run(&mut self, begin: &[Input<'_>]) -> io::Result<Outcome> {
         self.signals.set_at_once(false);
         self.carry_out(&[]);
+        self.tell_interfaces();
         for input in begin {
             self.handle(input.clone());
         }
@@ -253,10 +262,16 @@ impl<N: Node> Reactor<N> {
                     }
                 }
                 CONTROL => self.control.iter_mut().for_each(ControlSocket::set_ready),
+                NETWORK => self.network.set_ready(self.now),
+                RESOLVER => self.resolver.set_ready(),
                 Token(bits) => self.mark(ConnectionId::from_bits(bits as u64), event),
             }
         }
         self.stop();
+        self.follow_network();
+        if let Some(answer) = self.resolver.answer(self.now) {
+            self.handle(Input::Resolved(answer));
+        }
         // Before the connections, so that nobody is sent what is known to have changed.
         self.follow_folder();
         self.receive_all();
@@ -310,6 +325,8 @@ impl<N: Node> Reactor<N> {
             self.node.poll_timeout(),
             self.listener.as_ref().and_then(|listener| listener.next_try(self.now)),
             self.control.as_ref().and_then(|control| control.next_try(self.now)),
+            self.network.next_look_at(),
+            self.resolver.next_try(),
             self.files.as_ref().and_then(Files::next_look_at),
             self.files.as_ref().and_then(|files| files.next_hash_at(self.now)),
             self.awaiting_disk.front().map(|(look_at, _)| *look_at),

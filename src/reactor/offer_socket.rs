@@ -2,13 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Instant;
 
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 use rustix::net::{SocketType, sockopt};
 
 use super::dial::socket;
-use crate::limits::{OFFER_BYTES, OFFER_SOCKET_RECEIVE_BYTES, TURN_ITEMS};
+use crate::limits::{NETWORK_SETTLE, OFFER_BYTES, OFFER_SOCKET_RECEIVE_BYTES, TURN_ITEMS};
 
 /// The sockets of the offer port.
 ///
@@ -18,27 +19,60 @@ use crate::limits::{OFFER_BYTES, OFFER_SOCKET_RECEIVE_BYTES, TURN_ITEMS};
 pub struct OfferSocket {
     heard: UdpSocket,
     senders: Vec<Sender>,
+    sends: bool,
     is_ready: bool,
 }
 
 struct Sender {
     socket: std::net::UdpSocket,
+    from: Ipv4Addr,
     broadcast: SocketAddrV4,
-    /// How sending failed the last time, so that each kind of failure is told once.
-    error: Option<ErrorKind>,
+    failure: Option<SendFailure>,
+}
+
+/// How sending has failed since it last worked.
+struct SendFailure {
+    since: Instant,
+    /// How it failed when that was last told, so that each kind of failure is told once.
+    told: Option<ErrorKind>,
 }
 
 impl OfferSocket {
-    /// Hears `port`, and sends along each of `routes`: from an address of ours to a
-    /// broadcast address.
-    pub fn bind(port: u16, routes: &[(Ipv4Addr, SocketAddrV4)]) -> io::Result<Self> {
-        let heard = hear(port)?;
-        let senders = routes.iter().map(|&(from, to)| Sender::bind(from, to));
-        Ok(Self {
-            heard: UdpSocket::from_std(heard),
-            senders: senders.collect::<io::Result<_>>()?,
-            is_ready: false,
-        })
+    /// Hears `port`.
+    pub fn bind(port: u16) -> io::Result<Self> {
+        let heard = UdpSocket::from_std(hear(port)?);
+        Ok(Self { heard, senders: Vec::new(), sends: false, is_ready: false })
+    }
+
+    /// Sends, too, along each of `routes`: from an address of ours to a broadcast address.
+    pub fn sending(mut self, routes: &[(Ipv4Addr, SocketAddrV4)]) -> io::Result<Self> {
+        self.sends = true;
+        self.set_routes(routes)?;
+        Ok(self)
+    }
+
+    /// Returns whether it is there to send, too.
+    pub(super) fn sends(&self) -> bool {
+        self.sends
+    }
+
+    /// Sends along these routes from now on.
+    ///
+    /// # Errors
+    /// If one of them cannot be had; the others are taken.
+    pub(super) fn set_routes(&mut self, routes: &[(Ipv4Addr, SocketAddrV4)]) -> io::Result<()> {
+        self.senders.retain(|sender| routes.contains(&(sender.from, sender.broadcast)));
+        let mut outcome = Ok(());
+        for &(from, to) in routes {
+            if self.senders.iter().any(|sender| (sender.from, sender.broadcast) == (from, to)) {
+                continue;
+            }
+            match Sender::bind(from, to) {
+                Ok(sender) => self.senders.push(sender),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        outcome
     }
 
     pub(super) fn set_ready(&mut self) {
@@ -67,23 +101,27 @@ impl OfferSocket {
     }
 
     /// Sends an offer. One that is lost is repeated in the next period anyway.
-    pub(super) fn broadcast(&mut self, datagram: &[u8; OFFER_BYTES]) {
-        self.senders.iter_mut().for_each(|sender| sender.send(datagram));
+    pub(super) fn broadcast(&mut self, now: Instant, datagram: &[u8; OFFER_BYTES]) {
+        self.senders.iter_mut().for_each(|sender| sender.send(now, datagram));
     }
 }
 
 impl Sender {
     fn bind(from: Ipv4Addr, to: SocketAddrV4) -> io::Result<Self> {
-        Ok(Self { socket: sender(from)?, broadcast: to, error: None })
+        Ok(Self { socket: sender(from)?, from, broadcast: to, failure: None })
     }
 
-    fn send(&mut self, datagram: &[u8; OFFER_BYTES]) {
-        let error = self.socket.send_to(datagram, self.broadcast).err();
-        let kind = error.as_ref().map(io::Error::kind);
-        if let Some(error) = error.filter(|_| kind != self.error) {
+    fn send(&mut self, now: Instant, datagram: &[u8; OFFER_BYTES]) {
+        let Err(error) = self.socket.send_to(datagram, self.broadcast) else {
+            self.failure = None;
+            return;
+        };
+        let failure = self.failure.get_or_insert(SendFailure { since: now, told: None });
+        // By then it is known if the interface or its address is gone, and that is told.
+        let is_lasting = now.saturating_duration_since(failure.since) >= 2 * NETWORK_SETTLE;
+        if is_lasting && failure.told.replace(error.kind()) != Some(error.kind()) {
             log::warn!("cannot send offers to {}: {error}; trying again", self.broadcast);
         }
-        self.error = kind;
     }
 }
 

@@ -153,8 +153,7 @@ fn reserve(kind: SocketType, address: Ipv4Addr) -> (OwnedFd, u16) {
 /// Runs the loop until the node ends it.
 fn run(node: Scripted, listener: Option<Listener>, offers: Option<OfferSocket>) {
     let sockets = Sockets {
-        host: Ipv4Addr::LOCALHOST,
-        host_to_loopback: Ipv4Addr::LOCALHOST,
+        network: Network::unused(),
         progress_timeout: DEADLINE,
         listener,
         offers,
@@ -305,6 +304,7 @@ fn a_connection_that_is_made_is_told_before_what_comes_on_it() {
     let dialed = ConnectionId::from_bits(0);
     let mut told = Vec::new();
     let mut node = Scripted::new(move |moves, input| match input {
+        Input::DialedFrom { from, .. } => assert_eq!(from, Ipv4Addr::LOCALHOST),
         Input::Connected(_) => told.push("made"),
         Input::Received { .. } => told.push("bytes"),
         Input::ReadClosed(connection) => {
@@ -323,6 +323,7 @@ fn a_connection_that_is_made_is_told_before_what_comes_on_it() {
 fn a_connection_that_is_refused_is_told() {
     let (_bound, port) = reserve(SocketType::STREAM, Ipv4Addr::LOCALHOST);
     let mut node = Scripted::new(move |moves, input| match input {
+        Input::DialedFrom { .. } => {}
         Input::Broken { kind: io::ErrorKind::ConnectionRefused, .. } => moves.end(),
         input => panic!("{input:?}"),
     });
@@ -345,7 +346,7 @@ fn connections_beyond_those_of_one_turn_are_accepted_in_the_next() {
 fn datagrams_beyond_those_of_one_turn_are_received_in_the_next() {
     let sender = UdpSocket::bind(ANY_PORT).unwrap();
     let (_bound, port) = reserve(SocketType::DGRAM, Ipv4Addr::new(127, 0, 0, 2));
-    let offers = OfferSocket::bind(port, &[]).unwrap();
+    let offers = OfferSocket::bind(port).unwrap();
     for _ in 0..=TURN_ITEMS {
         sender.send_to(&[7; OFFER_BYTES], (Ipv4Addr::LOCALHOST, port)).unwrap();
     }

@@ -1,7 +1,6 @@
 //! From a question for other programs of this user to their answers.
 
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use crate::limits::PROGRESS_TIMEOUT;
 use crate::node::{Answered, AskNode, Outcome};
 use crate::proto::CloseReason;
 use crate::proto::control::Ask;
-use crate::reactor::{Reactor, Signals, Sockets};
+use crate::reactor::{Network, Reactor, Signals, Sockets};
 use crate::ui::Ui;
 use crate::wire::Shown;
 
@@ -27,9 +26,7 @@ impl Asker {
     pub(super) fn new(name: &str, paths: &[PathBuf], output: &OutputArgs) -> Result<Self, Failure> {
         let signals = Signals::new().map_err(loop_failed)?;
         let sockets = Sockets {
-            // It uses no network.
-            host: Ipv4Addr::LOCALHOST,
-            host_to_loopback: Ipv4Addr::LOCALHOST,
+            network: Network::unused(),
             progress_timeout: PROGRESS_TIMEOUT,
             listener: None,
             offers: None,

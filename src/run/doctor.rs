@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use super::network::{self, Place};
-use super::{loop_failed, result_of};
+use super::{loop_failed, network, result_of};
 use crate::cli::{DoctorArgs, OutputArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::PROGRESS_TIMEOUT;
-use crate::node::Outcome;
 use crate::node::doctor::{DoctorNode, DoctorSettings};
+use crate::node::{Interface, Outcome, Which};
 use crate::reactor::{OfferSocket, Reactor, Signals, Sockets};
 use crate::ui::{Event, Ui, stdout};
 
@@ -20,32 +19,34 @@ const NAME: &str = "doctor";
 /// If no files could be exchanged as things are.
 pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
-    let interfaces = match args.network.interface.as_slice() {
-        [] => network::interfaces()?,
-        names => network::named(names)?,
-    };
-    let place = Place::new(interfaces, &args.network.offers);
-    // First, so that offers gather while the registry's name is resolved.
-    let (offers, port_error) = match OfferSocket::bind(place.offer_port(), &[]) {
+    let names = &args.network.interface;
+    let network = network::network(names, Which::Any, &args.network.offers)?;
+    let all = network::interfaces()?;
+    let examined = if names.is_empty() { all.clone() } else { network.used().to_vec() };
+    let (offers, port_error) = match OfferSocket::bind(network.offer_port()) {
         Ok(offers) => (Some(offers), None),
         Err(error) => (None, Some(error.kind())),
     };
-    let registry_address = network::resolve(&args.network.registry).ok();
+    let routed = |interface: Interface| {
+        let to = network.route(&interface);
+        (interface, to)
+    };
     let settings = DoctorSettings {
-        port: place.offer_port(),
+        port: network.offer_port(),
         port_error,
-        registry: args.network.registry.to_string(),
-        registry_address,
-        interfaces: place.routes().map(|(interface, to)| (interface.clone(), to)).collect(),
+        registry: args.network.registry.clone(),
+        interfaces: examined.into_iter().map(routed).collect(),
         offer_interval: args.network.offers.offer_interval,
         number: fastrand::u32(..),
     };
     let node = DoctorNode::new(Instant::now(), settings);
-    let host = place.host();
     let sockets = Sockets {
-        // What is looked at is the way from there.
-        host_to_loopback: host,
-        ..place.sockets(PROGRESS_TIMEOUT, None, offers)
+        network,
+        progress_timeout: PROGRESS_TIMEOUT,
+        listener: None,
+        offers,
+        control: None,
+        programs: Vec::new(),
     };
     let ui = Ui::new(NAME.into(), output.show());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;

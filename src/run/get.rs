@@ -7,15 +7,13 @@ use std::time::Instant;
 
 use rustix::fs::{Dev, OFlags, fcntl_getfl, fstat};
 
-use super::network::{self, Place};
-use super::via;
-use super::{cannot_read_folder, loop_failed, not_printed, result_of};
+use super::{cannot_read_folder, loop_failed, network, not_printed, result_of, via};
 use crate::cli::{GetArgs, Output, OutputArgs, Wanted, ends_with_slash};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
-use crate::node::{GuestSettings, Input, Outcome, PeerKind, PeerNode, PeerSettings};
-use crate::reactor::{Files, Reactor, Signals};
+use crate::node::{GuestSettings, Input, Outcome, PeerKind, PeerNode, PeerSettings, Which};
+use crate::reactor::{Files, Reactor, Signals, Sockets};
 use crate::stdio;
 use crate::storage::{SharedFolder, WriteSettings};
 use crate::ui::Ui;
@@ -37,11 +35,9 @@ pub fn get(
         return via::get(program, args, output);
     }
     let until = args.timeout.map(|timeout| Instant::now() + timeout);
-    let registry = network::resolve(&args.network.registry)?;
     let signals = Signals::new().map_err(loop_failed)?;
-    let interfaces = network::named(&args.network.interface)?;
-    let place = Place::new(interfaces, &args.network.offers);
-    let offers = place.hear_offers()?;
+    let network = network::network(&args.network.interface, Which::Any, &args.network.offers)?;
+    let offers = network::hear_offers(&network)?;
     let (mut folder, unnamed) = match &args.output {
         Output::Folder(path) => {
             if ends_with_slash(path) {
@@ -75,7 +71,7 @@ pub fn get(
         kind: PeerKind::Guest(guest),
         id: PeerId(0),
         port: 0,
-        registry,
+        registry: args.network.registry.clone(),
         offer_interval: args.network.offers.offer_interval,
         simulate_checksum_failure: false,
         exit_when_done: true,
@@ -83,7 +79,14 @@ pub fn get(
         seed: fastrand::u64(..),
     };
     let node = PeerNode::new(Instant::now(), settings);
-    let sockets = place.sockets(limits.progress_timeout, None, Some(offers));
+    let sockets = Sockets {
+        network,
+        progress_timeout: limits.progress_timeout,
+        listener: None,
+        offers: Some(offers),
+        control: None,
+        programs: Vec::new(),
+    };
     let files = Some(Files::new(folder, None));
     let ui = Ui::new("get".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;

@@ -10,13 +10,12 @@ use std::time::Instant;
 use console::truncate_str;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::network::{self, Place};
-use super::{loop_failed, not_printed, print, result_of};
+use super::{loop_failed, network, not_printed, print, result_of};
 use crate::cli::{ListArgs, OutputArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{PROGRESS_TIMEOUT, WATCH_INTERVAL};
-use crate::node::{HeardOffer, ListNode, Outcome};
-use crate::reactor::{Reactor, Signals};
+use crate::node::{HeardOffer, ListNode, Outcome, Which};
+use crate::reactor::{Reactor, Signals, Sockets};
 use crate::stdio;
 use crate::terminal::{self, Screen};
 use crate::ui::{Event, Ui};
@@ -33,14 +32,24 @@ struct Listed {
 }
 
 pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
-    let registry = args.registry.as_ref().map(network::resolve).transpose()?;
     let signals = Signals::new().map_err(loop_failed)?;
-    let place = Place::new(network::named(&args.interface)?, &args.offers);
-    let offers = place.hear_offers()?;
+    let network = network::network(&args.interface, Which::Any, &args.offers)?;
+    let offers = network::hear_offers(&network)?;
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait() };
-    let node =
-        ListNode::new(Instant::now() + wait, args.offers.offer_interval, place.subnets(), registry);
-    let sockets = place.sockets(PROGRESS_TIMEOUT, None, Some(offers));
+    let subnets = match args.interface.as_slice() {
+        [] => Vec::new(),
+        _ => network.used().iter().map(|interface| interface.subnet).collect(),
+    };
+    let (interval, registry) = (args.offers.offer_interval, args.registry.clone());
+    let node = ListNode::new(Instant::now() + wait, interval, subnets, registry);
+    let sockets = Sockets {
+        network,
+        progress_timeout: PROGRESS_TIMEOUT,
+        listener: None,
+        offers: Some(offers),
+        control: None,
+        programs: Vec::new(),
+    };
     let ui = Ui::new("list".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
     if args.watch {

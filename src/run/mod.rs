@@ -130,6 +130,11 @@ fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure> {
             let code = if done > 0 { ExitCode::SomeDone } else { ExitCode::NotOffered };
             Err(Failure::new(code, format_args!("there may be more that matches: {doubt}")))
         }
+        Outcome::NoSuchHost { host, why } => {
+            let message = format_args!("cannot find the registry's host {host}: {}; ", Shown(why));
+            let message = format_args!("{message}give its IPv4 address with --registry");
+            Err(Failure::new(ExitCode::Unreachable, message))
+        }
         Outcome::Refused(text) => Err(Failure::new(
             ExitCode::Refused,
             format_args!(

@@ -4,38 +4,33 @@ use std::net::SocketAddrV4;
 use std::path::Path;
 use std::time::Instant;
 
-use super::network::{self, Place};
 use super::sockets;
 use super::{
-    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, result_of,
+    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, network, result_of,
     say_listening, say_sharing, serve, warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, PeerArgs};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
-use crate::node::{Input, PeerKind, PeerNode, PeerSettings};
+use crate::node::{Input, PeerKind, PeerNode, PeerSettings, Which};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
 use crate::storage::{PrepareError, SharedFolder, Watch, WriteSettings, cache_folder, prepare};
 use crate::ui::{Show, Ui};
 use crate::wire::PeerId;
 
 pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
-    let registry = network::resolve(&args.network.registry)?;
     let signals = Signals::new().map_err(loop_failed)?;
-    let interfaces = match args.network.interface.as_slice() {
-        [] => vec![network::interface_at(args.host)?],
-        names => network::named(names)?,
-    };
-    let place = Place::new(interfaces, &args.network.offers);
-    let address = SocketAddrV4::new(place.host(), args.port);
+    let (names, host) = (&args.network.interface, Which::At(args.host));
+    let network = network::network(names, host, &args.network.offers)?;
+    let address = SocketAddrV4::new(network.host().unwrap_or(args.host), args.port);
     let limits = args.transfer.limits(args.writing.limits(Limits::PEER));
     let limits = with_descriptors(args.limits.limits(limits));
     let progress_timeout = limits.progress_timeout;
     let listener = Listener::bind(address, progress_timeout).map_err(|error| {
         cannot_bind(address, &error, "another peer? choose one with --port, or --host")
     })?;
-    let offers = place.bind_offers()?;
+    let offers = network::bind_offers(&network)?;
 
     let id = PeerId(args.id);
     let name = format!("peer {id}");
@@ -72,7 +67,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         kind: PeerKind::Fixed,
         id,
         port: listener.address().port(),
-        registry,
+        registry: args.network.registry.clone(),
         offer_interval: args.network.offers.offer_interval,
         simulate_checksum_failure: args.simulate_checksum_failure,
         exit_when_done: args.exit_when_done,
@@ -86,9 +81,14 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let (cache, mut begin) = known_files(&folder, scan.files, caches);
     begin.push(Input::Want(&args.want));
     let files = Some(Files::new(folder, cache).following(watch));
-    let control = sockets::own();
-    let sockets =
-        Sockets { control, ..place.sockets(progress_timeout, Some(listener), Some(offers)) };
+    let sockets = Sockets {
+        network,
+        progress_timeout,
+        listener: Some(listener),
+        offers: Some(offers),
+        control: sockets::own(),
+        programs: Vec::new(),
+    };
     let ui = Ui::new(name, Show { has_metrics: args.output.metrics.is_some(), ..output.show() });
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;

@@ -7,7 +7,7 @@ use crate::cli::{OutputArgs, RegistryArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::RegistryNode;
-use crate::reactor::{Listener, Reactor, Signals, Sockets};
+use crate::reactor::{Listener, Network, Reactor, Signals, Sockets};
 use crate::ui::Ui;
 
 const NAME: &str = "registry";
@@ -22,8 +22,7 @@ pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Fa
     let address = listener.address();
     let sockets = Sockets {
         // It connects to nobody.
-        host: *address.ip(),
-        host_to_loopback: *address.ip(),
+        network: Network::unused(),
         progress_timeout,
         listener: Some(listener),
         offers: None,

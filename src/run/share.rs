@@ -3,17 +3,16 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
-use super::network::{self, Place};
 use super::sockets;
 use super::{
-    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, result_of,
+    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, network, result_of,
     say_listening, say_sharing, serve, warn_skipped, with_descriptors,
 };
 use crate::cli::{OutputArgs, ShareArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{Limits, SKIPPED_LINES_MAX};
-use crate::node::{PeerKind, PeerNode, PeerSettings};
+use crate::node::{PeerKind, PeerNode, PeerSettings, Which};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
 use crate::storage::{Scan, SharedFolder, Skipped, Watch, cache_folder};
 use crate::ui::{Show, Ui};
@@ -22,19 +21,15 @@ use crate::wire::{PeerId, Shown};
 const NAME: &str = "share";
 
 pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
-    let registry = network::resolve(&args.network.registry)?;
     let signals = Signals::new().map_err(loop_failed)?;
-    let interfaces = match args.network.interface.as_slice() {
-        [] => vec![network::usual(registry)?],
-        names => network::named(names)?,
-    };
-    let place = Place::new(interfaces, &args.network.offers);
-    let address = SocketAddrV4::new(place.host(), args.port);
+    let names = &args.network.interface;
+    let network = network::network(names, Which::All, &args.network.offers)?;
+    let address = SocketAddrV4::new(network.host().unwrap_or(Ipv4Addr::UNSPECIFIED), args.port);
     let limits = with_descriptors(args.limits.limits(args.transfer.limits(Limits::PEER)));
     let progress_timeout = limits.progress_timeout;
     let listener = Listener::bind(address, progress_timeout)
         .map_err(|error| cannot_bind(address, &error, "choose another with --port"))?;
-    let offers = place.bind_offers()?;
+    let offers = network::bind_offers(&network)?;
     let cannot_read = |error| cannot_read_folder(&args.dir, &error);
     let folder = SharedFolder::open_to_share(&args.dir).map_err(cannot_read)?;
     // Before the scan, so that nothing falls between the two.
@@ -47,7 +42,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         // Guests, which have no id, acknowledge with 0.
         id: PeerId(fastrand::u32(1..)),
         port: address.port(),
-        registry,
+        registry: args.network.registry.clone(),
         offer_interval: args.network.offers.offer_interval,
         simulate_checksum_failure: false,
         exit_when_done: false,
@@ -59,10 +54,15 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     tell_skipped(&skipped);
     let count = files.len();
     let (cache, begin) = known_files(&folder, files, cache_folder());
-    let control = sockets::own();
-    let interfaces = place.addresses();
-    let sockets =
-        Sockets { control, ..place.sockets(progress_timeout, Some(listener), Some(offers)) };
+    let interfaces: Vec<_> = network.routes().into_iter().map(|(from, _)| from).collect();
+    let sockets = Sockets {
+        network,
+        progress_timeout,
+        listener: Some(listener),
+        offers: Some(offers),
+        control: sockets::own(),
+        programs: Vec::new(),
+    };
     let files = Some(Files::new(folder, cache).following(watch));
     let ui = Ui::new(
         NAME.into(),
@@ -76,9 +76,10 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     let addresses = interfaces.iter().map(|at| SocketAddrV4::new(*at, address.port()).to_string());
     log::info!(
         target: NAME,
-        "sharing {} of {path} at {}, with the registry at {registry}",
+        "sharing {} of {path} at {}, with the registry at {}",
         Count(count, "file"),
         addresses.collect::<Vec<_>>().join(" and "),
+        args.network.registry,
     );
     if interfaces.iter().all(Ipv4Addr::is_loopback) {
         log::warn!(target: NAME, "only this machine can reach us; for others, see --interface");

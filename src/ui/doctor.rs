@@ -8,10 +8,10 @@ use super::events::Event;
 use super::json::text;
 use crate::count::Count;
 use crate::node::doctor::{
-    Finding, Interface, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace,
-    PortFinding, RegistryFinding, Verdict,
+    Finding, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace, PortFinding,
+    RegistryFinding, Verdict,
 };
-use crate::node::{Subnet, Unanswered};
+use crate::node::{Interface, Subnet, Unanswered};
 use crate::proto::CloseReason;
 use crate::wire::Shown;
 

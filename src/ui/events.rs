@@ -91,10 +91,17 @@ events! {
         /// The registry has entered us.
         "registered" => Registered {
             registry: Text = "ADDRESS:PORT of the registry",
+            address: Option<Text> = "ADDRESS:PORT where it tells others that we listen, if known",
+        }
+        /// An address of ours that is used is gone, or is there.
+        "interface_changed" => InterfaceChanged {
+            name: Text = "the interface",
+            address: Text = "the address",
+            change: Text = "lost, got, went down or came up",
         }
         /// The registry cannot be reached, or refuses us for now.
         "registry_unreachable" => RegistryUnreachable {
-            registry: Text = "ADDRESS:PORT of the registry",
+            registry: Text = "HOST:PORT of the registry",
             reason: Text = "why, for people",
             retry_in: Seconds = "seconds until the next attempt",
         }

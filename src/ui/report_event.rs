@@ -1,7 +1,6 @@
 //! Turns a report into an event.
 
 use std::fmt::Display;
-use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::events::Event;
@@ -17,13 +16,23 @@ impl Event {
     pub fn of_report(report: &Report, paths: &Paths) -> Option<Self> {
         let name = |path| paths.get(path).map_or_else(|| text("a file"), text);
         Some(match *report {
-            Report::Registered { registry } => Self::Registered { registry: text(registry) },
-            Report::RegistrationRefused { registry, text: reason, retry_in } => {
+            Report::Registered { registry, address } => {
+                Self::Registered { registry: text(registry), address: address.map(text) }
+            }
+            Report::RegistrationRefused { ref registry, text: reason, retry_in } => {
                 registry_unreachable(registry, reason.as_str(), retry_in)
             }
-            Report::RegistryUnreachable { registry, reason, retry_in, .. } => {
+            Report::RegistryUnreachable { ref registry, reason, retry_in, .. } => {
                 registry_unreachable(registry, reason, retry_in)
             }
+            Report::HostNotFound { ref host, ref why, retry_in: Some(retry_in), .. } => {
+                registry_unreachable(host, why, retry_in)
+            }
+            Report::InterfaceChanged { ref change, .. } => Self::InterfaceChanged {
+                name: text(&change.interface),
+                address: text(change.address),
+                change: text(change.happened),
+            },
             Report::OfferSeen { path, peer } => Self::OfferSeen { name: name(path), peer: peer.0 },
             Report::OfferGone { path, peer } => Self::OfferGone { name: name(path), peer: peer.0 },
             Report::AlreadyThere { path } => {
@@ -31,7 +40,7 @@ impl Event {
             }
             Report::Skipped { path } => Self::AlreadyThere { name: name(path), skipped: true },
             Report::WaitingForOffer { path } => Self::Waiting { name: name(path) },
-            Report::WaitingForRegistry { path, peer, from, registry } => {
+            Report::WaitingForRegistry { path, peer, from, ref registry } => {
                 let (from, registry) = (text(from), text(registry));
                 Self::WaitingForRegistry { name: name(path), peer: peer.0, from, registry }
             }
@@ -98,6 +107,8 @@ impl Event {
             | Report::ReadFailed { .. }
             | Report::LookupsFailed { .. }
             | Report::TooManyMatch { .. }
+            | Report::HostNotFound { .. }
+            | Report::OfferedApart { .. }
             | Report::EntryRefused { .. } => return None,
         })
     }
@@ -122,7 +133,7 @@ fn verified(name: Text, peer: PeerId, bytes: u64, digest: Digest, elapsed: Durat
     Event::Verified { name, peer, bytes, seconds, sha256 }
 }
 
-fn registry_unreachable(registry: SocketAddrV4, reason: impl Display, retry_in: Duration) -> Event {
+fn registry_unreachable(registry: impl Display, reason: impl Display, retry_in: Duration) -> Event {
     let (registry, reason) = (text(registry), text(reason));
     Event::RegistryUnreachable { registry, reason, retry_in: Seconds(retry_in) }
 }

@@ -10,8 +10,8 @@ use crate::hosts::{HOSTS, Host, Network, REGISTRY, heard};
 
 kit::tests! {
     HOSTS:
-        the_interface_towards_the_registry_is_used_if_none_is_named,
-        beside_the_registry_the_interface_of_the_default_route_is_used,
+        every_interface_is_used_if_none_is_named_and_registered_is_that_towards_the_registry,
+        beside_the_registry_the_interface_of_the_default_route_is_registered,
         a_named_interface_is_used_and_no_other_unless_that_is_named_too,
         without_a_name_service_a_name_is_refused_and_nothing_else_suffers,
         a_source_whose_port_is_blocked_leads_to_the_doctor;
@@ -55,23 +55,37 @@ pub(crate) fn add_cable(hosts: [&Host; 2]) {
     }
 }
 
-fn the_interface_towards_the_registry_is_used_if_none_is_named() {
+fn every_interface_is_used_if_none_is_named_and_registered_is_that_towards_the_registry() {
     let (network, [first, second, third]) = Network::lay();
     add_cable([&second, &third]);
-    let _registry = start_registry(&first);
+    let registry = start_registry(&first);
+    let reached = format!("others reach it at {}:5000", first.address);
+    registry.process.await_log(&reached);
     let file = content(1, 300_000);
     let registry = ["--registry", &first.address.to_string()];
-    let (_share, address) = share(&second, &network, &file, &registry);
-    assert_eq!(address, second.address);
+    let (share, address) = share(&second, &network, &file, &registry);
+    assert!(address.is_unspecified());
+    share.await_log(&format!("registered at {}:5000 as {}:", first.address, second.address));
+    let (_, line) = share.await_log("sharing 1 file");
+    assert!([second.address, SECOND[0]].iter().all(|at| line.contains(&at.to_string())), "{line}");
+    share.await_log(&format!(
+        "the registry tells others our address {}: peers behind eth1 hear our offers",
+        second.address
+    ));
     fetch(&third, &network, &file, &registry);
+    let other_ear = third.ear();
+    await_until("it offers on the cable", || {
+        heard(&other_ear).is_some_and(|(.., from)| from == SECOND[0])
+    });
 }
 
-fn beside_the_registry_the_interface_of_the_default_route_is_used() {
+fn beside_the_registry_the_interface_of_the_default_route_is_registered() {
     let (network, [first, second]) = Network::lay();
     let _registry = start_registry(&first);
     let file = content(2, 300_000);
-    let (_share, address) = share(&first, &network, &file, &[]);
-    assert_eq!(address, first.address, "others could not reach 127.0.0.1");
+    let (share, _) = share(&first, &network, &file, &[]);
+    // Others could not reach 127.0.0.1.
+    share.await_log(&format!("registered at 127.0.0.1:5000 as {}:", first.address));
     fetch(&second, &network, &file, &["--registry", &first.address.to_string()]);
     fetch(&first, &network, &file, &[]);
 }
@@ -113,8 +127,8 @@ fn without_a_name_service_a_name_is_refused_and_nothing_else_suffers() {
     for line in [&["--help"][..], &["--version"], &["get", "--help"], &["man"]] {
         assert_eq!(host.start(line).await_exit_code(), 0);
     }
-    let (_share, address) = share(&host, &network, b"x", &[]);
-    assert!(address.is_loopback(), "nothing but the loopback is up: {address}");
+    let (share, _) = share(&host, &network, b"x", &[]);
+    share.await_log("only this machine can reach us");
 }
 
 fn a_source_whose_port_is_blocked_leads_to_the_doctor() {

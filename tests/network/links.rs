@@ -158,22 +158,19 @@ fn an_interface_goes_down_and_up_and_has_another_address_for_a_while() {
     await_until("it is heard", is_heard);
 
     second.ip(&["link", "set", "eth0", "down"]);
-    await_until("offers fail", || source.process.has_said("cannot send offers"));
+    await_until("that is told", || source.process.has_said("eth0 went down"));
     while heard(&ear).is_some() {}
     second.ip(&["link", "set", "eth0", "up"]);
     await_until("it is heard again", is_heard);
 
     let address = format!("{}/24", second.address);
-    let failures = |source: &Peer| {
-        source.process.log().iter().filter(|line| line.contains("cannot send offers")).count()
-    };
-    let before = failures(&source);
     second.ip(&["addr", "del", &address, "dev", "eth0"]);
     second.ip(&["addr", "add", "10.77.0.102/24", "broadcast", "+", "dev", "eth0"]);
-    await_until("offers fail", || failures(&source) > before);
+    await_until("that is told", || source.process.has_said("eth0 lost 10.77.0.2"));
     source.process.assert_running();
     second.ip(&["addr", "add", &address, "broadcast", "+", "dev", "eth0"]);
     await_until("it is heard again", is_heard);
     let downloader = third.start_peer(3, &["--want", NAME]);
     downloader.await_only_file(NAME, &file);
+    assert!(!source.process.has_said("cannot send offers"), "told with its cause, and no more");
 }

@@ -12,6 +12,7 @@
 //! | `wire` | 6 | flipped bits are seen, wiped and asked for again |
 //! | `discovery` | 2, 23 | finding each other by broadcast; lost and strange datagrams; the cap for an address |
 //! | `doctor` | | what is told of blocked broadcasts, silent hosts, taken ports |
+//! | `addresses` | 48, 49 | addresses that come, go and change; names of registries |
 //! | `interfaces` | | sharing and fetching through the interfaces that are named |
 //! | `links` | 3, 5, 7, 9 | links that are cut, slow, reset or taken down |
 //! | `commands` | | which interfaces the commands for every day use |
@@ -43,6 +44,7 @@
 //! Whoever measures something runs alone (`turns`). The figures of FAULTS.md are for a
 //! release; without optimisation the program's own part takes some five times as long.
 
+mod addresses;
 mod commands;
 mod connections;
 mod crowd;
@@ -69,6 +71,7 @@ const TESTS_AT_ONCE: usize = 16;
 
 fn main() -> ExitCode {
     let modules = [
+        addresses::TESTS,
         commands::TESTS,
         connections::TESTS,
         crowded::TESTS,

@@ -36,7 +36,7 @@ fn settings(kind: PeerKind, id: u32, offer_interval: Duration, seed: u64) -> Pee
         kind,
         id: PeerId(id),
         port: 6000,
-        registry: REGISTRY,
+        registry: REGISTRY.into(),
         offer_interval,
         simulate_checksum_failure: false,
         exit_when_done: id == 0,

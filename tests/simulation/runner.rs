@@ -424,6 +424,7 @@ impl Host {
             }
             Outcome::MaybeMore { .. } => panic!("doubts, though it has no pattern"),
             Outcome::Refused(_) => assert!(!process.ledger.was_registered, "gives up too early"),
+            Outcome::NoSuchHost { .. } => panic!("the registry has an address"),
             Outcome::Stopped(_) => {}
         }
         self.outcome = Some(outcome);

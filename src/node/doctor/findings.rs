@@ -6,22 +6,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::exit::ExitCode;
-use crate::node::Subnet;
+use crate::node::Interface;
 use crate::proto::CloseReason;
 use crate::wire::PeerId;
-
-/// An address of this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
-    pub name: String,
-    pub address: Ipv4Addr,
-    /// The network that it is in.
-    pub subnet: Subnet,
-    /// The broadcast address of that network.
-    pub broadcast: Option<Ipv4Addr>,
-    /// Whether the interface is switched on and has a network at its other end.
-    pub is_up: bool,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {

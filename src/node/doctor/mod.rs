@@ -1,7 +1,7 @@
 //! The doctor: looks at the network once, tells what it finds, and leaves.
 //!
 //! ```text
-//!  AskRegistry ──▶ Hear ──▶ LookUp ──▶ Reach ──▶ Over
+//!  Resolve ──▶ AskRegistry ──▶ Hear ──▶ LookUp ──▶ Reach ──▶ Over
 //! ```
 //!
 //! It steps aside as far as it can:
@@ -28,11 +28,13 @@ use std::time::{Duration, Instant};
 
 use self::findings::Findings;
 pub use self::findings::{
-    Finding, Interface, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace,
-    PortFinding, RegistryFinding, Verdict,
+    Finding, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace, PortFinding,
+    RegistryFinding, Verdict,
 };
 use super::connections::Connections;
-use super::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Paths, Report};
+use super::{
+    Action, CloseHow, ConnectionId, HostPort, Input, Interface, Node, Outcome, Paths, Report,
+};
 use crate::limits::{
     DOCTOR_LISTENS_LONGER, Limits, OFFER_BYTES, PROBE_TIMEOUT, PROBED_PEERS_MAX, TEXT_FIELD_BYTES,
 };
@@ -46,10 +48,7 @@ pub struct DoctorSettings {
     pub port: u16,
     /// Why it cannot be heard.
     pub port_error: Option<ErrorKind>,
-    /// The registry, as the user has it.
-    pub registry: String,
-    /// Where that is; `None` if the name is unknown.
-    pub registry_address: Option<SocketAddrV4>,
+    pub registry: HostPort,
     /// The addresses of this machine, and where offers go from each.
     pub interfaces: Vec<(Interface, Option<SocketAddrV4>)>,
     /// How often others repeat each offer.
@@ -70,12 +69,15 @@ pub struct DoctorNode {
     heard: BTreeMap<PeerId, PeerFinding>,
     connections: Connections<Connection>,
     registry: Option<ConnectionId>,
+    registry_at: HostPort,
     actions: VecDeque<Action>,
     paths: Paths,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// The address of the registry is looked for.
+    Resolve,
     /// The registry is asked for a peer that it hardly knows.
     AskRegistry { since: Instant },
     /// Offers, and our own datagram, are heard.
@@ -97,7 +99,7 @@ enum Connection {
 impl DoctorNode {
     /// A doctor that begins with the registry; offers are heard from the first moment on.
     pub fn new(now: Instant, settings: DoctorSettings) -> Self {
-        let DoctorSettings { port, port_error, registry, registry_address, number, .. } = settings;
+        let DoctorSettings { port, port_error, registry, number, .. } = settings;
         let unheard = |(interface, to)| InterfaceFinding {
             interface,
             to,
@@ -109,8 +111,8 @@ impl DoctorNode {
         let findings = Findings {
             port: PortFinding { port, error: port_error },
             registry: RegistryFinding {
-                registry,
-                address: registry_address,
+                registry: registry.to_string(),
+                address: None,
                 connected_in: None,
                 answered_in: None,
                 failure: None,
@@ -121,7 +123,7 @@ impl DoctorNode {
         // One connection is that to the registry.
         let limits = Limits { connections_max: PROBED_PEERS_MAX + 1, ..Limits::PROBE };
         let mut node = Self {
-            phase: Phase::AskRegistry { since: now },
+            phase: Phase::Resolve,
             offer_interval: settings.offer_interval,
             number: PeerId(number),
             datagram: datagram(number),
@@ -129,18 +131,26 @@ impl DoctorNode {
             heard: BTreeMap::new(),
             connections: Connections::new(&limits, 0),
             registry: None,
+            registry_at: registry,
             actions: VecDeque::new(),
             paths: Paths::default(),
         };
         node.tell(Finding::Port(node.findings.port.clone()));
-        if let Some(to) = registry_address {
-            let registration = Registration::guest(now, &Rc::new(limits));
-            node.registry = node.dial(now, Connection::Registry(registration), to);
-        }
-        if node.registry.is_none() {
-            node.hear(now);
+        match node.registry_at.address() {
+            Some(address) => node.ask_registry(now, address),
+            None => node.actions.push_back(Action::Resolve(node.registry_at.host())),
         }
         node
+    }
+
+    fn ask_registry(&mut self, now: Instant, address: SocketAddrV4) {
+        self.phase = Phase::AskRegistry { since: now };
+        self.findings.registry.address = Some(address);
+        let registration = Registration::guest(now, &Rc::new(Limits::PROBE));
+        self.registry = self.dial(now, Connection::Registry(registration), address);
+        if self.registry.is_none() {
+            self.hear(now);
+        }
     }
 
     pub fn verdict(&self) -> Verdict {
@@ -322,7 +332,7 @@ impl DoctorNode {
                     self.reach(now);
                 }
             }
-            Phase::Hear { .. } | Phase::Reach { .. } | Phase::Over => {}
+            Phase::Resolve | Phase::Hear { .. } | Phase::Reach { .. } | Phase::Over => {}
         }
     }
 
@@ -350,7 +360,7 @@ impl DoctorNode {
                         self.hear(now);
                     }
                     Phase::LookUp { .. } => self.reach(now),
-                    Phase::Hear { .. } | Phase::Reach { .. } | Phase::Over => {}
+                    Phase::Resolve | Phase::Hear { .. } | Phase::Reach { .. } | Phase::Over => {}
                 }
             }
             Some(Connection::Peer(peer)) => {
@@ -377,9 +387,14 @@ impl DoctorNode {
 
 impl Node for DoctorNode {
     fn handle(&mut self, now: Instant, input: Input<'_>) {
-        let hears = matches!(self.phase, Phase::AskRegistry { .. } | Phase::Hear { .. });
+        let hears =
+            matches!(self.phase, Phase::Resolve | Phase::AskRegistry { .. } | Phase::Hear { .. });
         match input {
             Input::Datagram { from, bytes } if hears => self.on_datagram(*from.ip(), bytes),
+            Input::Resolved(answer) if self.phase == Phase::Resolve => match answer {
+                Ok(host) => self.ask_registry(now, self.registry_at.at(host)),
+                Err(_) => self.hear(now),
+            },
             Input::NotSent { from, kind } => self.on_not_sent(from, kind),
             Input::Connected(connection) => self.on_connected(now, connection),
             Input::Received { connection, bytes } => self.on_bytes(now, connection, bytes),

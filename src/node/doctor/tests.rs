@@ -18,6 +18,7 @@ struct Scene {
     node: DoctorNode,
     findings: Vec<Finding>,
     dialed: Vec<(ConnectionId, SocketAddrV4)>,
+    resolves: Vec<String>,
     sent: Vec<(Ipv4Addr, SocketAddrV4)>,
     closed: Vec<ConnectionId>,
     outcome: Option<Outcome>,
@@ -41,8 +42,7 @@ fn settings() -> DoctorSettings {
     DoctorSettings {
         port: 8000,
         port_error: None,
-        registry: "lab:5000".into(),
-        registry_address: Some(registry()),
+        registry: registry().into(),
         interfaces: vec![interface("lo", Ipv4Addr::LOCALHOST), interface("eth0", OURS)],
         offer_interval: INTERVAL,
         number: NUMBER,
@@ -57,6 +57,7 @@ impl Scene {
             node: DoctorNode::new(now, settings),
             findings: Vec::new(),
             dialed: Vec::new(),
+            resolves: Vec::new(),
             sent: Vec::new(),
             closed: Vec::new(),
             outcome: None,
@@ -78,6 +79,7 @@ impl Scene {
             match action {
                 Action::Report(Report::Finding(finding)) => self.findings.push(*finding),
                 Action::Dial { connection, to } => self.dialed.push((connection, to)),
+                Action::Resolve(host) => self.resolves.push(host),
                 Action::Send { from, to, datagram } => {
                     assert_eq!(datagram, self.node.datagram);
                     self.sent.push((from, to));
@@ -262,11 +264,19 @@ fn a_registry_that_is_none_is_told_with_the_reason_and_offers_are_heard_all_the_
         scene.time_out();
         assert_eq!(scene.places(), [(2, PeerPlace::NotTold)]);
         let verdict = scene.ends(ExitCode::Unreachable);
-        assert_eq!(verdict.to_string(), format!("no registry at lab:5000: {why}"));
+        assert_eq!(verdict.to_string(), format!("no registry at {}: {why}", registry()));
     }
-    let mut scene = Scene::new(DoctorSettings { registry_address: None, ..settings() });
+    let lab = || HostPort::Name { host: "lab".into(), port: 5000 };
+    let mut scene = Scene::new(DoctorSettings { registry: lab(), ..settings() });
+    assert_eq!(scene.resolves, ["lab"]);
+    scene.handle(Input::Resolved(Err("nobody knows".into())));
     scene.time_out();
     scene.ends(ExitCode::Unreachable);
+    let mut scene = Scene::new(DoctorSettings { registry: lab(), ..settings() });
+    scene.handle(Input::Resolved(Ok(*registry().ip())));
+    scene.connect(registry());
+    scene.answer(&[(NUMBER, None)]);
+    assert_eq!(scene.sent.len(), 2);
 }
 
 #[test]
@@ -332,7 +342,7 @@ fn a_registry_that_leaves_before_all_is_asked_is_not_waited_for_again() {
     let untold = PeerPlace::NotTold;
     assert_eq!(scene.places(), [(2, PeerPlace::Unknown), (3, untold), (4, untold)]);
     let verdict = scene.ends(ExitCode::Other);
-    assert_eq!(verdict, Verdict::NobodyKnown { registry: "lab:5000".into(), peers: 3 });
+    assert_eq!(verdict, Verdict::NobodyKnown { registry: registry().to_string(), peers: 3 });
 }
 
 #[test]

@@ -220,7 +220,7 @@ impl Fetch {
         let Some(path) = path else { return };
         if let Some((peer, from)) = peers.catalog.first_source(path) {
             self.was_told_of_registry = true;
-            let registry = ctx.settings.registry;
+            let registry = ctx.settings.registry.clone();
             ctx.report(Report::WaitingForRegistry { path, peer, from, registry });
         }
     }

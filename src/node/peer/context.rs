@@ -18,13 +18,15 @@ use crate::node::connections::{ConnectionId, Connections};
 use crate::node::deadlines::Deadlines;
 use crate::node::fetch::{self, JobId};
 use crate::node::paths::Paths;
-use crate::node::{Action, Outcome, Report, share};
+use crate::node::{Action, Interface, Outcome, Report, share};
 use crate::proto::{CloseReason, FileId};
 
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) now: Instant,
     pub(crate) settings: PeerSettings,
+    /// Our addresses that are used, if the runner told them.
+    pub(crate) interfaces: Option<Vec<Interface>>,
     pub(crate) limits: Rc<Limits>,
     pub(crate) connections: Connections<Connection>,
     pub(crate) paths: Paths,
@@ -70,6 +72,7 @@ impl Context {
             next_file: 0,
             actions: VecDeque::new(),
             outcome: None,
+            interfaces: None,
             settings,
         }
     }

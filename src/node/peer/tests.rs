@@ -464,6 +464,6 @@ fn a_file_that_is_offered_waits_for_the_registry_and_not_for_an_offer() {
         .collect();
     let from = *PEER.ip();
     let for_registry =
-        Report::WaitingForRegistry { path: a, peer: PeerId(3), from, registry: REGISTRY };
+        Report::WaitingForRegistry { path: a, peer: PeerId(3), from, registry: REGISTRY.into() };
     assert_eq!(waits, [&for_registry, &Report::WaitingForOffer { path: c }]);
 }

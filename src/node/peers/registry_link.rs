@@ -5,10 +5,14 @@
 //! A registry closes the connection of a guest that asks nothing for a while. That is no
 //! failure, and the connection is made again when there is something to ask.
 
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
 use crate::limits::{ID_TRIES_MAX, RETRY_DELAY_MIN};
 use crate::node::peer::{Connection, Context, PeerKind, Wake};
 use crate::node::retry::Backoff;
-use crate::node::{Action, ConnectionId, Outcome, Report};
+use crate::node::{Action, ConnectionId, Interface, Outcome, Report};
 use crate::proto::CloseReason;
 use crate::proto::v0::{Registration, RegistrationEvent};
 use crate::wire::{FieldText, PeerId};
@@ -18,6 +22,16 @@ use super::LinkEvent;
 #[derive(Debug)]
 pub(crate) struct RegistryLink {
     connection: Option<ConnectionId>,
+    /// Where the registry was at the last attempt.
+    address: Option<SocketAddrV4>,
+    /// Our address that the connection is made from, if the runner told that.
+    from: Option<Ipv4Addr>,
+    /// Whether the address of the registry is being looked for.
+    is_resolving: bool,
+    /// Whether it was ever found: what is found by no attempt is a mistake of the user.
+    was_resolved: bool,
+    /// The interfaces of which it was told that the registered address is not theirs.
+    told_apart: Vec<String>,
     backoff: Backoff,
     /// Whether a registration was ever accepted, or a guest ever got through. A refusal
     /// before that is final. One after it is because of our own old entry, which expires.
@@ -34,6 +48,11 @@ impl RegistryLink {
     pub(crate) fn new() -> Self {
         Self {
             connection: None,
+            address: None,
+            from: None,
+            is_resolving: false,
+            was_resolved: false,
+            told_apart: Vec::new(),
             backoff: Backoff::new(RETRY_DELAY_MIN),
             was_registered: false,
             refused_ids: 0,
@@ -54,8 +73,70 @@ impl RegistryLink {
         self.failures > 0
     }
 
+    /// The network has changed for the better: does not wait for the next attempt.
+    pub(crate) fn hasten(&mut self, ctx: &mut Context) {
+        if self.connection.is_none() && !self.is_resolving && !self.is_asleep {
+            self.backoff.reset();
+            ctx.deadlines.disarm(Wake::Registry);
+            self.dial(ctx);
+        }
+    }
+
+    /// Makes the connection. A name is looked for anew each time.
     pub(crate) fn dial(&mut self, ctx: &mut Context) {
-        debug_assert_eq!(self.connection, None);
+        debug_assert!(self.connection.is_none() && !self.is_resolving);
+        match ctx.settings.registry.address() {
+            Some(address) => self.connect(ctx, address),
+            None => {
+                self.is_resolving = true;
+                ctx.act(Action::Resolve(ctx.settings.registry.host()));
+            }
+        }
+    }
+
+    /// The address of the registry is known, or why it is not.
+    pub(crate) fn on_resolved(
+        &mut self,
+        ctx: &mut Context,
+        answer: Result<Ipv4Addr, String>,
+    ) -> Option<LinkEvent> {
+        if !std::mem::take(&mut self.is_resolving) {
+            return None;
+        }
+        let why = match answer {
+            Ok(host) => {
+                self.was_resolved = true;
+                self.connect(ctx, ctx.settings.registry.at(host));
+                return None;
+            }
+            Err(why) => why,
+        };
+        if !self.was_resolved {
+            let host = ctx.settings.registry.host();
+            ctx.end(Outcome::NoSuchHost { host, why });
+            return None;
+        }
+        let host = ctx.settings.registry.host();
+        let (is_first, retry_in) = self.fail(ctx);
+        ctx.report(Report::HostNotFound { host, why, retry_in: Some(retry_in), again: !is_first });
+        Some(LinkEvent::Lost { is_first })
+    }
+
+    /// Plans the next attempt. Returns whether this is the first failure since the last
+    /// registration, and the time until then.
+    fn fail(&mut self, ctx: &mut Context) -> (bool, Duration) {
+        let is_first = self.failures == 0;
+        self.failures = self.failures.saturating_add(1);
+        (is_first, self.plan(ctx))
+    }
+
+    fn plan(&mut self, ctx: &mut Context) -> Duration {
+        let retry_in = self.backoff.delay(&mut ctx.rng);
+        ctx.deadlines.arm(Wake::Registry, ctx.now + retry_in);
+        retry_in
+    }
+
+    fn connect(&mut self, ctx: &mut Context, to: SocketAddrV4) {
         let registration = match ctx.guest() {
             Some(_) => Registration::guest(ctx.now, &ctx.limits),
             None => {
@@ -63,12 +144,13 @@ impl RegistryLink {
                 Registration::new(ctx.now, &ctx.limits, id, port)
             }
         };
+        (self.address, self.from) = (Some(to), None);
         let Some(connection) = ctx.connections.dial(Connection::Registration(registration)) else {
-            let retry_at = ctx.now + self.backoff.delay(&mut ctx.rng);
-            return ctx.deadlines.arm(Wake::Registry, retry_at);
+            self.plan(ctx);
+            return;
         };
         self.connection = Some(connection);
-        ctx.act(Action::Dial { connection, to: ctx.settings.registry });
+        ctx.act(Action::Dial { connection, to });
         ctx.pump(connection);
     }
 
@@ -141,18 +223,45 @@ impl RegistryLink {
         self.was_registered = true;
         self.failures = 0;
         self.backoff.reset();
-        if ctx.guest().is_none() {
-            ctx.report(Report::Registered { registry: ctx.settings.registry });
+        if let (None, Some(registry)) = (ctx.guest(), self.address) {
+            let port = ctx.settings.port;
+            let address = self.from.map(|from| SocketAddrV4::new(from, port));
+            ctx.report(Report::Registered { registry, address });
+            self.tell_apart(ctx);
         }
         LinkEvent::Registered
     }
 
+    /// Warns of interfaces that we offer on though the registered address is not theirs: the
+    /// registry knows one address of each peer.
+    pub(crate) fn tell_apart(&mut self, ctx: &mut Context) {
+        if ctx.guest().is_some() || !self.is_registered(ctx) {
+            return;
+        }
+        let Some(address) = self.from else { return };
+        let is_apart = |it: &&Interface| it.is_up && !it.subnet.contains(address);
+        let apart = ctx.interfaces.iter().flatten().filter(is_apart);
+        let apart = apart.filter(|it| it.broadcast.is_some() && !it.address.is_loopback());
+        let mut apart: Vec<_> = apart.map(|interface| interface.name.clone()).collect();
+        apart.sort_unstable();
+        apart.dedup();
+        if !apart.is_empty() && apart != self.told_apart {
+            ctx.report(Report::OfferedApart { address, interfaces: apart.clone() });
+        }
+        self.told_apart = apart;
+    }
+
+    /// Our address of a connection that is being made is known.
+    pub(crate) fn on_dialed_from(&mut self, connection: ConnectionId, from: Ipv4Addr) {
+        if self.connection == Some(connection) {
+            self.from = Some(from);
+        }
+    }
+
     fn on_refused(&mut self, ctx: &mut Context, connection: ConnectionId, text: FieldText) {
         if self.was_registered {
-            let retry_in = self.backoff.delay(&mut ctx.rng);
-            let registry = ctx.settings.registry;
+            let (retry_in, registry) = (self.plan(ctx), ctx.settings.registry.clone());
             ctx.report(Report::RegistrationRefused { registry, text, retry_in });
-            ctx.deadlines.arm(Wake::Registry, ctx.now + retry_in);
             return self.close_refused(ctx, connection);
         }
         self.refused_ids += 1;
@@ -160,9 +269,8 @@ impl RegistryLink {
         if !may_change || self.refused_ids >= ID_TRIES_MAX {
             return ctx.end(Outcome::Refused(text));
         }
-        // 0 is what guests acknowledge with.
-        let next = PeerId(ctx.rng.u32(1..));
-        let peer = std::mem::replace(&mut ctx.settings.id, next);
+        let peer = take_another_id(ctx);
+        let next = ctx.settings.id;
         ctx.report(Report::IdRefused { peer, text, next });
         self.close_refused(ctx, connection);
         self.dial(ctx);
@@ -182,16 +290,34 @@ impl RegistryLink {
         reason: CloseReason,
     ) -> LinkEvent {
         self.connection = None;
-        let is_first = self.failures == 0;
+        let is_moved = matches!(
+            reason,
+            CloseReason::Rerouted | CloseReason::Broken(ErrorKind::AddrNotAvailable)
+        );
+        if is_moved && self.was_registered && matches!(ctx.settings.kind, PeerKind::AnyId) {
+            // The registry may take a while to see that the old connection is gone.
+            take_another_id(ctx);
+        }
+        let mut is_first = false;
         if was_idle && ctx.guest().is_some() {
             self.is_asleep = true;
+        } else if reason == CloseReason::Rerouted {
+            self.dial(ctx);
+        } else if is_moved {
+            // That our address is gone was told.
+            self.plan(ctx);
         } else if reason != CloseReason::Stopping {
-            let retry_in = self.backoff.delay(&mut ctx.rng);
-            self.failures = self.failures.saturating_add(1);
-            let (registry, again) = (ctx.settings.registry, !is_first);
+            let (is_new, retry_in) = self.fail(ctx);
+            is_first = is_new;
+            let (registry, again) = (ctx.settings.registry.clone(), !is_first);
             ctx.report(Report::RegistryUnreachable { registry, reason, retry_in, again });
-            ctx.deadlines.arm(Wake::Registry, ctx.now + retry_in);
         }
         LinkEvent::Lost { is_first }
     }
+}
+
+/// Takes another id, and returns the old one. 0 is what guests acknowledge with.
+fn take_another_id(ctx: &mut Context) -> PeerId {
+    let next = PeerId(ctx.rng.u32(1..));
+    std::mem::replace(&mut ctx.settings.id, next)
 }

@@ -28,7 +28,7 @@ impl Share {
         }
     }
 
-    fn hasten_offers(&mut self, ctx: &mut Context) {
+    pub(crate) fn hasten_offers(&mut self, ctx: &mut Context) {
         self.schedule.hasten(ctx.now);
         self.arm_offers(ctx);
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::content::{Digest, FileError};
-use crate::node::{ConnectionId, Direction, Inventory, Paths, Report, Snapshot, Transfer};
+use crate::node::{
+    Change, ConnectionId, Direction, Happened, Inventory, Paths, Report, Snapshot, Transfer,
+};
 use crate::proto::CloseReason;
 use crate::proto::control::{Fetched, News};
 use crate::ui::facts::{Facts, LoopCounts};
@@ -20,9 +22,12 @@ use crate::wire::{FieldText, PeerId};
 
 /// What [`lines`] are, with the time of each cut out, and the number of the process 0.
 const EXPECTED: &[&str] = &[
-    r#"{"v":1,"time":"","event":"registered","registry":"192.0.2.1:5000"}"#,
+    r#"{"v":1,"time":"","event":"registered","registry":"192.0.2.1:5000","address":null}"#,
+    r#"{"v":1,"time":"","event":"registered","registry":"192.0.2.1:5000","address":"192.0.2.1:5000"}"#,
+    r#"{"v":1,"time":"","event":"interface_changed","name":"eth0","address":"192.0.2.1","change":"went down"}"#,
     r#"{"v":1,"time":"","event":"registry_unreachable","registry":"192.0.2.1:5000","reason":"\u001b[2J\u000a\"\\","retry_in":1.500}"#,
     r#"{"v":1,"time":"","event":"registry_unreachable","registry":"192.0.2.1:5000","reason":"connection refused","retry_in":1.500}"#,
+    r#"{"v":1,"time":"","event":"registry_unreachable","registry":"nas","reason":"nobody knows","retry_in":1.500}"#,
     r#"{"v":1,"time":"","event":"offer_seen","name":"a é","peer":7}"#,
     r#"{"v":1,"time":"","event":"offer_gone","name":"a é","peer":7}"#,
     r#"{"v":1,"time":"","event":"already_there","name":"a é","skipped":false}"#,
@@ -110,16 +115,22 @@ fn reported() -> Vec<String> {
     let elapsed = Duration::from_micros(12_345_678);
     let text = FieldText::new("\u{1b}[2J\n\"\\");
     let (digest, error) = (Digest([7; 32]), FileError::Missing);
+    let (happened, interface) = (Happened::WentDown, "eth0".to_owned());
+    let change = Change { interface, address: *from.ip(), happened };
+    let [host, why] = ["nas", "nobody knows"].map(str::to_owned);
     let reports = [
-        Report::Registered { registry },
-        Report::RegistrationRefused { registry, text, retry_in },
-        Report::RegistryUnreachable { registry, reason, retry_in, again: false },
+        Report::Registered { registry, address: None },
+        Report::Registered { registry, address: Some(address) },
+        Report::InterfaceChanged { change, is_offered_on: true },
+        Report::RegistrationRefused { registry: registry.into(), text, retry_in },
+        Report::RegistryUnreachable { registry: registry.into(), reason, retry_in, again: false },
+        Report::HostNotFound { host, why, retry_in: Some(retry_in), again: false },
         Report::OfferSeen { path, peer },
         Report::OfferGone { path, peer },
         Report::AlreadyThere { path },
         Report::Skipped { path },
         Report::WaitingForOffer { path },
-        Report::WaitingForRegistry { path, peer, from: *from.ip(), registry },
+        Report::WaitingForRegistry { path, peer, from: *from.ip(), registry: registry.into() },
         Report::NearlyOffered { path, offered: FileName::new("A e\u{301}").unwrap() },
         Report::DownloadStarted { path, peer, address },
         Report::ChecksumFailed { path, peer, is_simulated: true },

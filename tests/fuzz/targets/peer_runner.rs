@@ -282,7 +282,7 @@ impl Runner for Peer {
     fn dial(&mut self, _: ConnectionId, to: SocketAddrV4) -> Socket {
         let mut sockets = self.held.connections.values().map(|connection| &connection.what);
         let has_registration = sockets.any(|socket| socket.kind == SocketKind::Registration);
-        let kind = match to == self.settings.registry && !has_registration {
+        let kind = match Some(to) == self.settings.registry.address() && !has_registration {
             true => SocketKind::Registration,
             false => SocketKind::Download,
         };

@@ -81,7 +81,7 @@ pub fn peer_settings(id: u32, port: u16, registry: SocketAddrV4) -> PeerSettings
         kind: PeerKind::Fixed,
         id: PeerId(id),
         port,
-        registry,
+        registry: registry.into(),
         offer_interval: Duration::from_secs(5),
         simulate_checksum_failure: false,
         exit_when_done: false,

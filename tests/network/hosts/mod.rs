@@ -110,7 +110,7 @@ impl Network {
 /// Several hosts: root, the tools that make them, and a kernel that lets them.
 pub(crate) static HOSTS: Need = Need::new(|| {
     is_root()?;
-    tools(&["ip", "tc", "nft"])?;
+    tools(&["ip", "tc", "nft", "unshare"])?;
     let name = format!("p2pfs-{}-try", id());
     for verb in ["add", "del"] {
         let output = Command::new("ip").args(["netns", verb, &name]).output().unwrap();

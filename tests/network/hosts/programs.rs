@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::time::Duration;
 
 use kit::messages::{OFFER_BYTES, int, text};
@@ -16,6 +17,23 @@ impl Host {
     /// Starts a command on this host.
     pub(crate) fn start(&self, arguments: &[&str]) -> Process {
         self.run(|| Launch::new(&self.folder, arguments).start())
+    }
+
+    /// Starts a command that finds these files in the place of the host's own ones.
+    pub(crate) fn start_with(&self, files: &[(&str, &Path)], arguments: &[&str]) -> Process {
+        let mount =
+            |(at, file): &(&str, &Path)| format!("mount --bind {} {at} && ", file.display());
+        let mounts: String = files.iter().map(mount).collect();
+        let script = format!("{mounts}exec \"$@\"");
+        let launcher = ["unshare", "--mount", "sh", "-c", &script, "sh"];
+        self.run(|| Launch::new(&self.folder, arguments).under(launcher).start())
+    }
+
+    /// Takes an address from its network interface and gives it another one.
+    pub(crate) fn change_address(&self, address: &str) {
+        self.ip(&["addr", "flush", "dev", "eth0"]);
+        self.ip(&["addr", "add", address, "broadcast", "+", "dev", "eth0"]);
+        self.ip(&["route", "replace", "default", "dev", "eth0"]);
     }
 
     /// Starts a registry on this host, on this address.

@@ -258,6 +258,7 @@ pub trait Runner {
             Action::Broadcast(datagram) => self.broadcast(&datagram),
             Action::Send { to, .. } => panic!("it does not broadcast what it sends to {to}"),
             Action::DialProgram { .. } => panic!("it asks a program"),
+            Action::Resolve(host) => panic!("the registry {host} has an address"),
             Action::Describe { connection, json } => {
                 let is_open = self.held().connections.contains_key(&connection);
                 assert!(is_open, "{connection:?} is gone");

@@ -1,0 +1,84 @@
+//! What follows for the sockets when the addresses of this machine have changed.
+
+use std::io;
+use std::net::SocketAddrV4;
+
+use super::{LISTENER, Listener, Reactor, broken};
+use crate::node::{Input, Node};
+
+impl<N: Node> Reactor<N> {
+    /// Tells the node which addresses are used, if it is to know.
+    pub(super) fn tell_interfaces(&mut self) {
+        if self.network.is_followed() {
+            let used = self.network.used().to_vec();
+            self.handle(Input::Interfaces(&used));
+        }
+    }
+
+    /// Uses the addresses that there are now, if they were read anew.
+    pub(super) fn follow_network(&mut self) {
+        if !self.network.look(self.now) {
+            return;
+        }
+        let routes = self.network.routes();
+        let sends = self.offers.as_mut().filter(|offers| offers.sends());
+        if let Some(Err(error)) = sends.map(|offers| offers.set_routes(&routes)) {
+            log::warn!("cannot send offers on every interface: {error}; trying again");
+            self.network.retry(self.now);
+        }
+        self.move_listener();
+        self.tell_interfaces();
+        self.move_connections();
+    }
+
+    /// Listens where it is to listen now.
+    fn move_listener(&mut self) {
+        if let (Some(listener), Some(host)) = (&self.listener, self.network.host())
+            && *listener.address().ip() != host
+        {
+            self.listen_at = Some(SocketAddrV4::new(host, listener.address().port()));
+            // First: it may stand in the way of the other one.
+            self.listener = None;
+        }
+        let Some(mut address) = self.listen_at else { return };
+        if let Some(host) = self.network.host() {
+            address.set_ip(host);
+        }
+        match self.listen(address) {
+            Ok(listener) => (self.listener, self.listen_at) = (Some(listener), None),
+            Err(error) => {
+                log::warn!("cannot listen on {address}: {error}; trying again");
+                self.listen_at = Some(address);
+                self.network.retry(self.now);
+            }
+        }
+    }
+
+    fn listen(&self, address: SocketAddrV4) -> io::Result<Listener> {
+        let listener = Listener::bind(address, self.progress_timeout)?;
+        listener.register(self.poll.registry(), LISTENER)?;
+        Ok(listener)
+    }
+
+    /// Breaks the connections whose address of ours is gone, and tells of those that would be
+    /// made from another one now.
+    fn move_connections(&mut self) {
+        let (mut gone, mut rerouted) = (Vec::new(), Vec::new());
+        for (id, connection) in self.connections.iter() {
+            let Some(from) = connection.from() else { continue };
+            if self.network.is_gone(from) {
+                gone.push(id);
+            } else if connection.made_to().is_some_and(|to| self.network.is_rerouted(from, to)) {
+                rerouted.push(id);
+            }
+        }
+        for id in gone {
+            if self.connections.remove(id).is_some() {
+                self.handle(broken(id, io::ErrorKind::AddrNotAvailable));
+            }
+        }
+        for id in rerouted {
+            self.handle(Input::Rerouted(id));
+        }
+    }
+}
