@@ -17,13 +17,13 @@ pub enum SessionEvent {
         instance: u64,
         name: PeerName,
     },
-    /// A request, to be answered with an `answer_*` method or [`Session::refuse`].
+    /// A request, to be answered with an `answer_*` method or [`refuse`](super::Session::refuse).
     Requested {
         req: u32,
         request: Request,
     },
     /// A request of theirs was cancelled. The file of its answer may be needed until
-    /// [`Session::is_sending`] says otherwise.
+    /// [`is_sending`](super::Session::is_sending) says otherwise.
     Cancelled {
         req: u32,
     },
