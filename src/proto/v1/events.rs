@@ -1,4 +1,4 @@
-//! What a session tells its node, and its table of legal frames.
+//! What a session says of its peer and tells its node, and its table of legal frames.
 
 use std::ops::Range;
 
@@ -7,6 +7,15 @@ use crate::content::{BlockSet, Content};
 use crate::proto::table::{self, Row};
 use crate::wire::PeerId;
 use crate::wire::v1::{Entry, PeerName, SessionError, SessionMessageKind, Value, Verdict};
+
+/// What this peer says of itself.
+#[derive(Debug)]
+pub struct SessionSettings {
+    pub peer: PeerId,
+    /// The random number of this run.
+    pub instance: u64,
+    pub name: PeerName,
+}
 
 /// What a session tells its node.
 #[derive(Clone, Debug, PartialEq, Eq)]

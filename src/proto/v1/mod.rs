@@ -6,7 +6,7 @@
 //! | `asking.rs` | what we asked, and what may be answered |
 //! | `requests.rs` | the numbers of requests, and how many may be open |
 //! | `sending.rs` | in which order frames are sent |
-//! | `events.rs` | what a session tells its node |
+//! | `events.rs` | what a session tells its node, and its table |
 
 mod asking;
 mod events;
@@ -14,6 +14,6 @@ mod requests;
 mod sending;
 mod session;
 
-pub use events::{Page, SessionEvent, SessionState};
+pub use events::{Page, SessionEvent, SessionSettings, SessionState};
 pub use requests::Request;
-pub use session::{Session, SessionSettings};
+pub use session::Session;

@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::events::Page;
 use crate::limits::DATA_BYTES_MAX;
 use crate::proto::{FileId, Outbox, Transmit};
-use crate::wire::v1::{SessionMessage, Value};
+use crate::wire::v1::{Entry, SessionMessage, Value};
 
 /// What is to be sent on a session.
 ///
@@ -146,6 +147,23 @@ impl Sending {
 }
 
 impl Bulk {
+    pub(super) fn page(req: u32, page: &Page, fetch_list: bool, entries: &[Entry]) -> Self {
+        let mut frame = Vec::new();
+        SessionMessage::Page {
+            req,
+            generation: page.generation,
+            complete: page.complete,
+            discard: page.discard,
+            fetch_list,
+            all_listed: page.all_listed,
+            count: entries.len() as u16,
+            entries_bytes: entries.iter().map(Entry::len_bytes).sum::<usize>() as u32,
+        }
+        .encode(&mut frame);
+        entries.iter().for_each(|entry| entry.encode(&mut frame));
+        Self { req, payload: Payload::Page(frame) }
+    }
+
     /// Returns what is left behind so many bytes of a file; nothing of anything else.
     fn after(self, sent_bytes: u32) -> Option<Self> {
         let Payload::File { file, offset, left_bytes } = self.payload else { return None };

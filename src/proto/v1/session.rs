@@ -3,7 +3,8 @@
 //! ```text
 //!   dialed:    ExpectHello ── Hello ──────────────────────▶ Open ─┐ every other frame
 //!              (our hello is sent first)                     ▲ └──┘
-//!   accepted:  ExpectHello ── Hello: our hello is sent ──────┘
+//!   accepted:  ExpectHello ── Hello ─────────────────────────┘
+//!              (our hello is sent after the first two bytes)
 //!
 //!   any state ── violation, deadline, their end of the session ──▶ Closed
 //! ```
@@ -12,15 +13,15 @@
 //! other side asked here. It knows no file and no catalog: its node answers what is requested,
 //! and learns what is answered.
 //!
-//! A session that breaks the rules is told so: the error is sent as far as the socket takes it,
-//! once both hellos were exchanged.
+//! A session that breaks the rules is told so once our hello is sent: the error follows it as
+//! far as the socket takes it.
 
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
 use super::asking::Asking;
-use super::events::{Page, SessionEvent, SessionState};
+use super::events::{Page, SessionEvent, SessionSettings, SessionState};
 use super::requests::{Answering, Request, Requests};
 use super::sending::{Bulk, Payload, Sending};
 use crate::content::{BlockSet, Content};
@@ -33,9 +34,11 @@ use crate::proto::inbox::Inbox;
 use crate::proto::progress::Progress;
 use crate::proto::table::State as _;
 use crate::proto::{FileId, Transmit};
-use crate::wire::v1::{Entry, PeerName, SessionError, SessionMessage, Value, Verdict};
-use crate::wire::{Frame, Malformed, PeerId};
+use crate::wire::v1::{Entry, SessionError, SessionMessage, SessionMessageKind, Value, Verdict};
+use crate::wire::{Frame, Malformed};
 
+/// The type of a hello, and the first byte of its length, which is below 2^24.
+const FIRST_BYTES: [u8; 2] = [b'H', 0];
 /// The version that this machine speaks.
 const VERSION: u8 = 1;
 
@@ -55,18 +58,14 @@ pub struct Session {
     idle_since: Instant,
 }
 
-/// What this peer says of itself.
-#[derive(Debug)]
-pub struct SessionSettings {
-    pub peer: PeerId,
-    /// The random number of this run.
-    pub instance: u64,
-    pub name: PeerName,
-}
-
 #[derive(Debug)]
 enum State {
-    ExpectHello { is_dialed: bool, deadline: Instant },
+    ExpectHello {
+        deadline: Instant,
+        /// How many of the first two bytes are to come before our hello is sent: they tell that
+        /// it is a session, and no request of another protocol.
+        first_bytes_left: usize,
+    },
     Open,
     Closed,
 }
@@ -83,7 +82,10 @@ impl Session {
         let mut session = Self {
             limits: Rc::clone(limits),
             our: Rc::clone(our),
-            state: State::ExpectHello { is_dialed, deadline: now + timeout },
+            state: State::ExpectHello {
+                deadline: now + timeout,
+                first_bytes_left: if is_dialed { 0 } else { FIRST_BYTES.len() },
+            },
             inbox: Inbox::default(),
             sending: Sending::default(),
             asking: Asking::new(limits.progress_timeout),
@@ -116,11 +118,28 @@ impl Session {
         bytes: &[u8],
         at: &mut usize,
     ) -> Result<Option<SessionEvent>, CloseReason> {
-        let event = self.next_event(now, bytes, at);
+        let rest = bytes.get(*at..).unwrap_or_default();
+        let event = self.on_first_bytes(now, rest).and_then(|()| self.next_event(now, bytes, at));
         if let Err(reason) = event {
             self.end(now, reason);
         }
         event
+    }
+
+    /// Sends our hello once the first bytes of an accepted connection are those of one.
+    fn on_first_bytes(&mut self, now: Instant, bytes: &[u8]) -> Result<(), CloseReason> {
+        let State::ExpectHello { first_bytes_left, .. } = &mut self.state else { return Ok(()) };
+        let due = FIRST_BYTES.iter().rev().take(*first_bytes_left).rev();
+        if let Some((_, &got)) = due.zip(bytes).find(|(due, got)| due != got) {
+            let kind = SessionMessageKind::of_first_byte(got);
+            return Err(SessionState::ExpectHello.violation(kind));
+        }
+        let is_due = *first_bytes_left > 0;
+        *first_bytes_left = first_bytes_left.saturating_sub(bytes.len());
+        if is_due && *first_bytes_left == 0 {
+            self.push_hello(now);
+        }
+        Ok(())
     }
 
     fn next_event(
@@ -166,9 +185,6 @@ impl Session {
     fn on_hello(&mut self, now: Instant, instance: u64) -> Result<(), CloseReason> {
         if instance == self.our.instance {
             return Err(CloseReason::Ourselves);
-        }
-        if matches!(self.state, State::ExpectHello { is_dialed: false, .. }) {
-            self.push_hello(now);
         }
         (self.state, self.idle_since) = (State::Open, now);
         Ok(())
@@ -280,23 +296,9 @@ impl Session {
         fetch_list: bool,
         entries: &[Entry],
     ) {
-        let entries_bytes = entries.iter().map(Entry::len_bytes).sum::<usize>() as u32;
-        let mut frame = Vec::new();
-        SessionMessage::Page {
-            req,
-            generation: page.generation,
-            complete: page.complete,
-            discard: page.discard,
-            fetch_list,
-            all_listed: page.all_listed,
-            count: entries.len() as u16,
-            entries_bytes,
-        }
-        .encode(&mut frame);
-        entries.iter().for_each(|entry| entry.encode(&mut frame));
         let is_over =
             page.complete && self.theirs.get_mut(req) == Some(&mut Answering::UntilAnswered);
-        self.push_bulk(now, Bulk { req, payload: Payload::Page(frame) }, false);
+        self.push_bulk(now, Bulk::page(req, &page, fetch_list, entries), false);
         if is_over {
             self.end_theirs(now, req);
         }
@@ -467,7 +469,12 @@ impl Session {
 
     /// Ends the session; the other side is told why if it broke a rule.
     fn end(&mut self, now: Instant, reason: CloseReason) {
-        if matches!(self.state, State::Open) && reason.is_their_fault() {
+        let is_hello_sent = match self.state {
+            State::ExpectHello { first_bytes_left, .. } => first_bytes_left == 0,
+            State::Open => true,
+            State::Closed => false,
+        };
+        if is_hello_sent && reason.is_their_fault() {
             let (error, text) = (SessionError::NotUnderstood, Box::default());
             self.push(now, &SessionMessage::Error { req: 0, error, wait_ms: 0, text });
         }

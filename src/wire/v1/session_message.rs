@@ -374,7 +374,8 @@ impl Message for SessionMessage {
 }
 
 impl SessionMessageKind {
-    fn of_first_byte(got: u8) -> Self {
+    /// Returns the kind of the frames of this type.
+    pub fn of_first_byte(got: u8) -> Self {
         Self::ALL.iter().find(|kind| **kind as u8 == got).copied().unwrap_or(Self::Unknown)
     }
 

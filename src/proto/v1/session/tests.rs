@@ -7,8 +7,8 @@ use crate::content::ContentId;
 use crate::limits::{
     DATA_BYTES_MAX, IDLE_TIMEOUT, LIST_REQUESTS_MAX, PROGRESS_TIMEOUT, STRAY_BYTES_MAX,
 };
-use crate::wire::v1::EntryState;
-use crate::wire::{Deframer, FilePath};
+use crate::wire::v1::{EntryState, PeerName};
+use crate::wire::{Deframer, FilePath, PeerId};
 
 const BLOCK: u64 = 256 * 1024;
 
@@ -466,11 +466,33 @@ fn a_peer_does_not_talk_to_itself_and_says_hello_once() {
     let (mut dialed, mut accepted) = (session(1, true, now), session(1, false, now));
     let hello = sent(&mut dialed, now);
     assert_eq!(receive(&mut accepted, now, &hello, 9), Err(CloseReason::Ourselves));
-    assert!(accepted.transmit().is_none(), "silently");
+    assert_eq!(messages(&sent(&mut accepted, now)).len(), 1, "a hello, and no reason");
     let mut pair = Pair::new();
     assert!(receive(&mut pair.accepted, now, &hello, 9).is_err());
     let mut accepted = session(3, false, now);
     let mut bytes = Vec::new();
     SessionMessage::Cancel { req: 1 }.encode(&mut bytes);
     assert!(receive(&mut accepted, now, &bytes, 9).is_err() && accepted.transmit().is_none());
+    for (first, is_hello) in [(&[b'H', 0][..], true), (&[b'H', 1], false), (b"HE", false)] {
+        for piece_bytes in [1, 2] {
+            let mut accepted = session(3, false, now);
+            assert_eq!(receive(&mut accepted, now, &first[..1], 1), Ok(vec![]));
+            assert!(accepted.transmit().is_none(), "half of it tells nothing");
+            let mut accepted = session(3, false, now);
+            assert_eq!(receive(&mut accepted, now, first, piece_bytes).is_ok(), is_hello);
+            assert_eq!(accepted.transmit().is_some(), is_hello);
+        }
+    }
+    // A hello that is none is answered: ours is sent by then.
+    let mut accepted = session(3, false, now);
+    bytes = hello.iter().map(|&byte| if byte == b'p' { b'P' } else { byte }).collect();
+    assert_eq!(
+        receive(&mut accepted, now, &bytes, 9),
+        Err(CloseReason::Malformed(Malformed::Magic))
+    );
+    let told = messages(&sent(&mut accepted, now));
+    assert!(matches!(
+        told.as_slice(),
+        [SessionMessage::Hello { .. }, SessionMessage::Error { req: 0, .. }]
+    ));
 }
