@@ -333,12 +333,9 @@ impl Session {
         range: Range<u64>,
         is_large: bool,
     ) {
-        let (offset, left_bytes) = (range.start, range.end - range.start);
-        self.push_bulk(
-            now,
-            Bulk { req, payload: Payload::File { file, offset, left_bytes } },
-            is_large,
-        );
+        let left_bytes = range.end - range.start;
+        let payload = Payload::File { file, offset: range.start, left_bytes };
+        self.push_bulk(now, Bulk { req, payload }, is_large);
     }
 
     fn answer(&mut self, now: Instant, req: u32, message: impl FnOnce(u32) -> SessionMessage) {
@@ -407,15 +404,15 @@ impl Session {
         sent
     }
 
-    /// Returns whether a frame of this answer has begun and is not sent whole.
+    /// Returns whether a frame of this answer has begun and is not whole.
     pub fn is_sending(&self, req: u32) -> bool {
         self.sending.is_sending(req)
     }
 
     /// Returns how many bytes may be read now: none from a peer that does not read.
     pub fn read_allowance_bytes(&self) -> usize {
-        let short_bytes = self.sending.short_bytes();
-        if short_bytes >= 2 * ANSWERS_BYTES_MAX { 0 } else { OUTBOX_BYTES_MAX }
+        let is_read = self.sending.short_bytes() < 2 * ANSWERS_BYTES_MAX;
+        if is_read { OUTBOX_BYTES_MAX } else { 0 }
     }
 
     /// Returns when to call [`Session::handle_timeout`].
