@@ -1,46 +1,7 @@
-//! The hostile names of `hostile.txt`.
+//! Each name of `hostile.txt` is refused for what is wrong with it.
 
-use kit::oracle;
+use kit::{Hostile, hostile, oracle};
 use p2pfs::wire::v0::{FileName, NameError};
-
-/// A name that has to be refused.
-pub(crate) struct Hostile {
-    /// The classes of the rule that it breaks, as `hostile.txt` calls them.
-    pub(crate) classes: Vec<&'static str>,
-    /// The name.
-    pub(crate) name: Vec<u8>,
-}
-
-/// All of them.
-pub(crate) fn hostile() -> Vec<Hostile> {
-    let lines = include_str!("hostile.txt").lines();
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let (classes, name) = line.split_once('\t').expect("classes, a tab, a name");
-            Hostile { classes: classes.split(',').collect(), name: unescape(name) }
-        })
-        .collect()
-}
-
-/// `\xNN` is a byte and `\\` a backslash.
-fn unescape(text: &str) -> Vec<u8> {
-    let (mut name, mut rest) = (Vec::new(), text);
-    while let Some((before, behind)) = rest.split_once('\\') {
-        name.extend_from_slice(before.as_bytes());
-        if let Some(behind) = behind.strip_prefix('\\') {
-            name.push(b'\\');
-            rest = behind;
-        } else {
-            let (digits, behind) = behind.split_at(3);
-            let digits = digits.strip_prefix('x').expect("a byte is \\xNN");
-            name.push(u8::from_str_radix(digits, 16).expect("a byte is \\xNN"));
-            rest = behind;
-        }
-    }
-    name.extend_from_slice(rest.as_bytes());
-    name
-}
 
 /// What `hostile.txt` calls an error.
 fn class(error: NameError) -> &'static str {

@@ -7,13 +7,10 @@ use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use kit::oracle;
+use kit::{Hostile, NameGenerator, hostile, oracle};
 use p2pfs::content::OnConflict;
 use p2pfs::storage::{SharedFolder, WriteSettings};
 use p2pfs::wire::v0::FileName;
-
-use crate::corpus::{Hostile, hostile};
-use crate::generated::Generator;
 
 /// What stands around the folder, one level above it and one beside.
 fn snapshot(outside: &Path, folder: &Path) -> BTreeMap<PathBuf, String> {
@@ -60,7 +57,7 @@ fn accepted_names_become_files_in_the_folder_and_nothing_else() {
     let on_conflict = OnConflict::Refuse;
     shared.set(WriteSettings { sync: false, disk_reserve_bytes: Some(0), on_conflict });
 
-    let mut generator = Generator::new(1);
+    let mut generator = NameGenerator::new(1);
     let candidates = (0..20_000).map(|_| generator.next_name());
     let candidates = hostile().into_iter().map(|hostile| hostile.name).chain(candidates);
     let names: BTreeSet<FileName> =

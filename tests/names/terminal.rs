@@ -9,10 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kit::{DEADLINE, Launch, Process, Server, World, await_some, oracle};
+use kit::{DEADLINE, Launch, Process, Server, World, await_some, hostile, oracle};
 use rustix::net::{AddressFamily, SocketType};
-
-use crate::corpus::hostile;
 
 /// What a terminal would act on, each with a word to find it by.
 const TEXTS: [&str; 5] = [

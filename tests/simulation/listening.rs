@@ -14,7 +14,6 @@ use p2pfs::node::{
     Action, Doubt, GuestSettings, Input, NamePattern, Node, Outcome, PeerKind, PeerNode,
     PeerSettings, Report,
 };
-use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 
 const REGISTRY: std::net::SocketAddrV4 =
@@ -32,17 +31,8 @@ struct Sharer {
 }
 
 fn settings(kind: PeerKind, id: u32, offer_interval: Duration, seed: u64) -> PeerSettings {
-    PeerSettings {
-        kind,
-        id: PeerId(id),
-        port: 6000,
-        registry: REGISTRY.into(),
-        offer_interval,
-        simulate_checksum_failure: false,
-        exit_when_done: id == 0,
-        limits: Limits::PEER,
-        seed,
-    }
+    let settings = kit::peer_settings(id, 6000, REGISTRY);
+    PeerSettings { kind, offer_interval, exit_when_done: id == 0, seed, ..settings }
 }
 
 fn name(number: usize) -> FileName {

@@ -12,6 +12,7 @@
 //! | [`messages`] | protocol version 0, encoded and decoded by hand |
 //! | [`mod@reference`] | programs in the role of the older implementation |
 //! | [`runner`] | what drives a node over a made-up world, by its contract |
+//! | `names` | hostile names, and names made by chance |
 //! | [`oracle`] | the rule for names and for what is shown, written a second time |
 //!
 //! Nothing here sleeps for an effect or uses a fixed port. All traffic stays within 127.0.0.0/8.
@@ -23,6 +24,7 @@ mod fake_source;
 mod figures;
 mod launch;
 pub mod messages;
+mod names;
 pub mod oracle;
 mod peer;
 mod process;
@@ -51,6 +53,7 @@ pub use clients::{Answer, Heard, RawDownloader, RegistryClient};
 pub use fake_source::{FakeSource, OfferRepeater};
 pub use figures::Usage;
 pub use launch::{Launch, Output, program};
+pub use names::{Hostile, NameGenerator, hostile};
 pub use peer::{Peer, PeerPlan};
 pub use process::{Ended, Process};
 pub use relay::Relay;
