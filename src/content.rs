@@ -108,10 +108,14 @@ impl Version {
 pub enum Sight {
     /// It was looked at, or nothing but its attributes changed.
     Looked,
+    /// It appeared: a writer made it and has it open, or it is another link to a file.
+    Created,
     /// It is being written to.
     Written,
-    /// Its writer closed it, or it was moved there as it is.
+    /// A writer closed it, which may have changed it without any other sign.
     Closed,
+    /// It was moved there as it is.
+    Moved,
 }
 
 /// What to do if something stands under the name of a file that is fetched.
@@ -166,6 +170,17 @@ pub struct Room {
     pub failed: Option<FailedCall>,
 }
 
+/// How a shared folder was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderLoss {
+    /// It was removed, moved or unmounted.
+    Gone,
+    /// The path by which it was opened leads to another one, or to none.
+    Elsewhere,
+    /// Its file system answers no more.
+    Failed(FailedCall),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailedCall {
     pub call: &'static str,
@@ -208,6 +223,16 @@ impl fmt::Display for Room {
         match failed {
             Some(failed) => write!(f, ": {failed}"),
             None => f.write_str(", or lower --disk-reserve"),
+        }
+    }
+}
+
+impl fmt::Display for FolderLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("it was removed, moved or unmounted"),
+            Self::Elsewhere => f.write_str("its path leads elsewhere"),
+            Self::Failed(failed) => write!(f, "its file system failed, {failed}"),
         }
     }
 }

@@ -158,6 +158,12 @@ pub const SHARED_FILES_MAX: usize = 1_000_000;
 /// A file that changed is offered once its writer has closed it, or after this long
 /// without a change.
 pub const REST_TIME: Duration = Duration::from_secs(2);
+/// A file that a writer has open is offered after this long without a change: longer than a
+/// download or a copy pauses, and soon enough for a log, which nobody closes.
+pub const WRITTEN_REST_TIME: Duration = Duration::from_secs(30);
+/// Files known to be open for writing, by their inodes: each costs some 50 bytes. Further ones
+/// rest like a file that nobody has open.
+pub const WRITTEN_FILES_MAX: usize = 1024;
 /// Pause between two scans of a folder whose changes the kernel does not report, or not all.
 pub const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// That pause is at least so many times as long as the last scan took: scans of many files
@@ -208,6 +214,16 @@ pub const REHASH_DELAY_MIN: Duration = Duration::from_millis(20);
 /// A file changed more recently than this is not hashed yet: older kernels stamp changes with
 /// a clock of 4 to 10 ms, so two changes could carry one stamp.
 pub const SETTLED_AGE: Duration = Duration::from_millis(20);
+/// The same for a stamp without a fraction of a second: some file systems have no finer ones
+/// (FAT has a stamp every 2 s), and all changes between two stamps look alike.
+pub const COARSE_SETTLED_AGE: Duration = Duration::from_secs(2);
+/// Files sent whole that are remembered with the address: one that asks again may have refused
+/// what came, and so the digest is made anew.
+pub const SENT_FILES_REMEMBERED: usize = 256;
+/// That is done at most once in this time.
+pub const REVERIFY_PAUSE_MIN: Duration = Duration::from_secs(2);
+/// For a large file less often, so that hashing it again and again takes some 2 % of a core.
+pub const REVERIFIED_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
 /// After one offer interval and its part by this, everybody has had the time to offer each
 /// file once: the clocks and loops of peers differ.
 pub const OFFER_SLACK_SHARE: u32 = 5;
@@ -371,14 +387,13 @@ pub const DISK_RESERVE_PART_MAX: u64 = 2;
 /// pieces to save little.
 pub const HOLE_BYTES_MIN: usize = 64 * 1024;
 
-/// What is read of the file with the digests of a folder: as many records of 96 bytes as
-/// there may be files, twice.
-pub const DIGEST_CACHE_FILE_BYTES_MAX: u64 = 2 * 96 * SHARED_FILES_MAX as u64;
+/// The file with the digests of a folder: a record of 96 bytes for each file there may be.
+pub const DIGEST_CACHE_FILE_BYTES_MAX: u64 = 96 * SHARED_FILES_MAX as u64;
 /// Folders whose digests are kept.
 pub const DIGEST_CACHES_MAX: usize = 64;
-/// Digests are kept at the latest when there are so many bytes of them: one write for some
-/// 300 files.
-pub const DIGEST_CACHE_WRITE_BYTES: usize = 32 * 1024;
+/// Digests are written at the latest when there are so many: most of them by one write of
+/// some 32 KiB.
+pub const DIGEST_CACHE_PENDING_MAX: usize = 341;
 
 // ---- what is shown ----
 
@@ -555,6 +570,7 @@ const _: () = {
     assert!(PATTERN_TIME_MAX.as_millis() >= OFFER_EXPIRY_UNKNOWN.as_millis());
     // A file that is observed in each scan can settle between two scans.
     assert!(REST_TIME.as_millis() < RESCAN_INTERVAL.as_millis());
+    assert!(REST_TIME.as_millis() < WRITTEN_REST_TIME.as_millis());
     // A file whose changes may carry one time stamp has not settled.
     assert!(SETTLED_AGE.as_millis() < REST_TIME.as_millis());
     assert!(CONTROL_WISHES_MAX < JOBS_MAX);

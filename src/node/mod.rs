@@ -89,7 +89,7 @@ pub use registry::RegistryNode;
 pub use report::{Report, Unanswered};
 pub use snapshot::{Direction, Inventory, Snapshot, Transfer};
 
-use crate::content::{Digest, FileError, HashKind, Sight, Version};
+use crate::content::{Digest, FileError, FolderLoss, HashKind, Sight, Version};
 use crate::limits::OFFER_BYTES;
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::FilePath;
@@ -183,8 +183,8 @@ pub enum Input<'a> {
     /// Some changes of the shared folder were missed. The node asks for a look at each file
     /// that it knows; the runner reports all others, as [`Sight::Looked`].
     ChangesMissed,
-    /// The shared folder itself is removed, moved or unmounted. Nothing more is told of it.
-    FolderLost,
+    /// The shared folder itself is gone. Nothing more is told of it.
+    FolderLost(FolderLoss),
     /// The hash asked for with [`Action::Hash`] goes on.
     HashProgress { path: PathId, version: Version, hashed_bytes: u64 },
     /// The hash asked for is done, and the version was the same at both ends of it.

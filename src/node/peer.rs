@@ -240,7 +240,7 @@ impl PeerNode {
                 }
             }
             Input::ChangesMissed => share.on_changes_missed(context),
-            Input::FolderLost => share.on_folder_lost(context),
+            Input::FolderLost(why) => share.on_folder_lost(context, why),
             Input::HashProgress { path, version, hashed_bytes } => match fetch.comparing(path) {
                 Some(job) => fetch.on_comparing(context, job, version),
                 None => share.on_hashed(context, path, version, hashed_bytes, None),

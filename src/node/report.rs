@@ -9,7 +9,7 @@ use log::Level;
 
 use super::doctor::Finding;
 use super::{Change, FetchError, HostPort, Paths};
-use crate::content::{Digest, FileError, PathId};
+use crate::content::{Digest, FileError, FolderLoss, PathId};
 use crate::count::Count;
 use crate::limits::{JOBS_MAX, PROBE_TIMEOUT, SHARED_FILES_MAX};
 use crate::proto::CloseReason;
@@ -102,7 +102,7 @@ pub enum Report {
     /// A file was added to our folder, which holds too many.
     FileRefused { path: PathId },
     /// Our folder itself is gone.
-    FolderLost,
+    FolderLost { why: FolderLoss },
     /// A file of ours is no longer shared.
     FileLost { path: PathId, error: FileError },
     /// A file of ours cannot be read now.
@@ -167,7 +167,7 @@ impl Report {
             | Self::EntryRefused { .. }
             | Self::ConnectionRefused { .. }
             | Self::FileRefused { .. }
-            | Self::FolderLost
+            | Self::FolderLost { .. }
             | Self::LookupsFailed { .. }
             | Self::TooManyMatch { .. }
             | Self::NearlyOffered { .. }
@@ -298,10 +298,13 @@ impl fmt::Display for ShownReport<'_> {
             Report::ConnectionRefused { from } => {
                 write!(f, "refused a connection from {from}: too many are open")
             }
-            Report::FolderLost => f.write_str(
-                "the shared folder is gone: it was removed, moved or unmounted; nothing of it is \
-                 shared any more; start again when it is back",
-            ),
+            Report::FolderLost { why } => {
+                write!(f, "the shared folder is gone: {why}; nothing of it is shared any more; ")?;
+                f.write_str(match why {
+                    FolderLoss::Elsewhere => "start again to share what is there",
+                    FolderLoss::Gone | FolderLoss::Failed(_) => "start again when it is back",
+                })
+            }
             Report::LookupsFailed { registry, reason } => {
                 let why = Unanswered(*reason);
                 write!(f, "no registry at {registry}: {why}; shown is where offers came from")

@@ -105,7 +105,10 @@ impl Files {
                     Ok(Some((_, version))) => {
                         Input::FileSeen { path, version, sight: Sight::Looked }
                     }
-                    Ok(None) | Err(_) => Input::FileGone { path },
+                    Ok(None) | Err(_) => {
+                        self.hash_jobs.forget(&path);
+                        Input::FileGone { path }
+                    }
                 })
             }
             _ => unreachable!("the loop gives only actions about files"),
@@ -130,7 +133,13 @@ impl Files {
     /// Finds out some of what changed in the folder.
     pub(super) fn follow(&mut self, now: Instant) -> Findings {
         let step = |follower: &mut Follower| follower.step(now, &self.folder);
-        self.follower.as_mut().map(step).unwrap_or_default()
+        let findings = self.follower.as_mut().map(step).unwrap_or_default();
+        for input in &findings.inputs {
+            if let Input::FileGone { path } = input {
+                self.hash_jobs.forget(path);
+            }
+        }
+        findings
     }
 
     /// Closes a file; a partial one is removed.

@@ -3,7 +3,8 @@
 //! For each name that something happened to, it is looked what stands there now. Where
 //! the kernel could not tell all, every name is looked at, some in each turn; where it
 //! never does, that is repeated. Nothing is done, and nothing is due, while nothing
-//! changes and the kernel would tell.
+//! changes and the kernel would tell; but whether the folder itself is still there, and its path
+//! still leads to it, is looked at from time to time, while the program is awake anyway.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -12,7 +13,7 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::content::Sight;
+use crate::content::{FolderLoss, Sight};
 use crate::limits::{FOLDER_CHECK_DELAY, RESCAN_INTERVAL, RESCAN_PAUSE_SHARE, TURN_ITEMS};
 use crate::node::Input;
 use crate::storage::{Changes, Names, SharedFolder, Skipped, Watch};
@@ -26,8 +27,10 @@ pub(super) struct Follower {
     /// Whether a rescan is to begin as soon as none is under way.
     rescan_is_due: bool,
     next_rescan_at: Option<Instant>,
-    /// When to look whether the folder itself is still there.
+    /// When to look whether the folder itself is still there: after something was removed.
     next_check_at: Option<Instant>,
+    /// The same in any case, but only if the program is awake then.
+    next_check_if_awake: Instant,
     is_lost: bool,
 }
 
@@ -56,6 +59,7 @@ impl Follower {
             rescan: None,
             rescan_is_due: false,
             next_check_at: None,
+            next_check_if_awake: now + RESCAN_INTERVAL,
             is_lost: false,
         }
     }
@@ -97,9 +101,12 @@ impl Follower {
         }
         let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
         self.rescan_is_due |= is_due(&mut self.next_rescan_at);
-        if is_due(&mut self.next_check_at) && folder.is_removed() {
-            self.lose(&mut findings);
-            return findings;
+        if is_due(&mut self.next_check_at) || now >= self.next_check_if_awake {
+            self.next_check_if_awake = now + RESCAN_INTERVAL;
+            if let Some(why) = folder.loss() {
+                self.lose(why, &mut findings);
+                return findings;
+            }
         }
         if self.is_ready {
             let changes = self.watch.read(TURN_ITEMS);
@@ -117,15 +124,22 @@ impl Follower {
         folder: &SharedFolder,
         findings: &mut Findings,
     ) {
-        for (name, touch) in changes.names {
+        // First what may be gone: another name may have come in its place.
+        let (gone, there): (Vec<_>, Vec<_>) =
+            changes.names.into_iter().partition(|(_, touch)| touch.sight == Sight::Looked);
+        for (name, touch) in gone.into_iter().chain(there) {
             findings.look_at(folder, &name, touch.sight, touch.is_new);
         }
         self.rescan_is_due |= changes.are_missing;
         if changes.has_removals {
             self.next_check_at = Some(now + FOLDER_CHECK_DELAY);
         }
-        if changes.is_lost || changes.has_removals_around && folder.is_removed() {
-            self.lose(findings);
+        if changes.is_lost {
+            self.lose(FolderLoss::Gone, findings);
+        } else if changes.has_removals_around
+            && let Some(why) = folder.loss()
+        {
+            self.lose(why, findings);
         }
     }
 
@@ -160,16 +174,16 @@ impl Follower {
 
     /// The names cannot be read: not now, or never again.
     fn put_off(&mut self, now: Instant, folder: &SharedFolder, findings: &mut Findings) {
-        match folder.is_removed() {
-            true => self.lose(findings),
-            false => self.next_rescan_at = Some(now + RESCAN_INTERVAL),
+        match folder.loss() {
+            Some(why) => self.lose(why, findings),
+            None => self.next_rescan_at = Some(now + RESCAN_INTERVAL),
         }
     }
 
-    fn lose(&mut self, findings: &mut Findings) {
+    fn lose(&mut self, why: FolderLoss, findings: &mut Findings) {
         self.is_lost = true;
         (self.rescan, self.next_rescan_at, self.next_check_at) = (None, None, None);
-        findings.inputs.push(Input::FolderLost);
+        findings.inputs.push(Input::FolderLost(why));
     }
 }
 

@@ -1,10 +1,13 @@
 //! Digests kept between runs, so that unchanged files are not hashed at each start.
 //!
 //! One file for each shared folder, in the user's cache folder, of records that each
-//! name a version and its digest. New ones are appended; a start that finds more
-//! stale ones than good ones writes the file anew. Nothing depends on it: a record that
-//! is damaged fails its check, one whose version is not what stands in the folder is
-//! passed over, and without the file everything is hashed.
+//! name a version and its digest. Each file of the folder has one place in it, where its next
+//! version takes that of the last, and the place of one that is gone is used again: however
+//! often files change, it is as large as they are many. A start that finds more stale records
+//! than good ones writes the file anew. Nothing depends on it: a record that is damaged fails
+//! its check, one whose version is not what stands in the folder is passed over, and without
+//! the file everything is hashed. Even a wrong digest does no harm for long, since the node
+//! has a file hashed again before it sends such a digest for the first time.
 //!
 //! ```text
 //! record: device 8, inode 8, size 8, modified 16, changed 16, digest 32, check 8 bytes
@@ -12,11 +15,12 @@
 //!
 //! Numbers are big-endian; the check is the beginning of the SHA-256 of what is before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -25,19 +29,31 @@ use super::folder::SharedFolder;
 use super::system;
 use crate::content::Digest;
 use crate::content::Version;
-use crate::limits::{DIGEST_CACHE_FILE_BYTES_MAX, DIGEST_CACHE_WRITE_BYTES, DIGEST_CACHES_MAX};
+use crate::limits::{
+    DIGEST_CACHE_FILE_BYTES_MAX, DIGEST_CACHE_PENDING_MAX, DIGEST_CACHES_MAX, SHARED_FILES_MAX,
+};
+use crate::wire::FilePath;
 use crate::wire::v0::FileName;
 
-const CHECKED_BYTES: usize = 88;
+const KEY_BYTES: usize = 56;
+const CHECKED_BYTES: usize = KEY_BYTES + 32;
 const RECORD_BYTES: usize = CHECKED_BYTES + 8;
+
+/// A record as it stands in the file.
+type Record = [u8; RECORD_BYTES];
 
 /// The cache of one folder: takes new digests.
 #[derive(Debug)]
 pub struct DigestCache {
     file: File,
-    /// How large the file is.
-    file_bytes: u64,
-    pending: Vec<u8>,
+    /// The places of files, by their names' hashes: two that share one lose a digest at most.
+    places: BTreeMap<u64, u32>,
+    /// Places before the end that no file has.
+    free: Vec<u32>,
+    /// How many places there are.
+    end: u32,
+    /// Records that are not written yet, by their places.
+    pending: BTreeMap<u32, Record>,
 }
 
 /// The user's folder for caches, as the XDG base directory specification has it.
@@ -68,40 +84,91 @@ impl DigestCache {
         if !path.exists() {
             make_room(&own)?;
         }
-        let mut file = open_own(&path)?;
+        let file = open_own(&path)?;
         (&file).take(DIGEST_CACHE_FILE_BYTES_MAX).read_to_end(&mut known)?;
 
-        let records: BTreeMap<_, _> = known.chunks(RECORD_BYTES).filter_map(read_record).collect();
-        let good = files.iter().filter_map(|(name, version)| {
-            records.get(&key(version)).map(|digest| (*name, version, *digest))
-        });
-        let digests: BTreeMap<_, _> =
-            good.clone().map(|(name, _, digest)| (name, digest)).collect();
-        if known.len() > 2 * RECORD_BYTES * digests.len() || known.len() % RECORD_BYTES != 0 {
-            let mut kept = Vec::new();
-            good.for_each(|(_, version, digest)| write_record(&mut kept, version, &digest));
-            file = replace(&path, &kept)?;
+        let places = (0..).zip(known.chunks(RECORD_BYTES));
+        let records: BTreeMap<_, _> = places
+            .filter_map(|(place, record)| {
+                let (key, digest) = read_record(record)?;
+                Some((key, (place, digest)))
+            })
+            .collect();
+        let good: Vec<_> = files
+            .iter()
+            .filter_map(|(name, version)| {
+                let (place, digest) = records.get(&key(version))?;
+                Some((*name, version, *place, *digest))
+            })
+            .collect();
+        let end = known.len() / RECORD_BYTES;
+        let mut cache = Self {
+            file,
+            places: BTreeMap::new(),
+            free: Vec::new(),
+            end: end as u32,
+            pending: BTreeMap::new(),
+        };
+        if end > 2 * good.len() || known.len() % RECORD_BYTES != 0 {
+            cache.file = replace(&path)?;
+            cache.end = 0;
+            for (name, version, _, digest) in &good {
+                cache.put(&FilePath::from(*name), version, digest);
+            }
+            cache.flush();
+        } else {
+            for (name, _, place, _) in &good {
+                cache.places.insert(hash_of(name.as_str()), *place);
+            }
+            let taken: BTreeSet<_> = good.iter().map(|(_, _, place, _)| *place).collect();
+            cache.free = (0..cache.end).filter(|place| !taken.contains(place)).collect();
         }
-        let file_bytes = file.metadata()?.len();
-        Ok((Self { file, file_bytes, pending: Vec::new() }, digests))
+        Ok((cache, good.into_iter().map(|(name, _, _, digest)| (name, digest)).collect()))
     }
 
-    /// Keeps a digest.
-    pub(super) fn add(&mut self, version: &Version, digest: &Digest) {
-        write_record(&mut self.pending, version, digest);
-        if self.pending.len() >= DIGEST_CACHE_WRITE_BYTES {
+    /// Keeps the digest of a file, in the place of that of its last version.
+    pub(super) fn put(&mut self, path: &FilePath, version: &Version, digest: &Digest) {
+        let hash = hash_of(path.as_str());
+        let place = match self.places.get(&hash) {
+            Some(place) => *place,
+            None => {
+                let place = self.free.pop().unwrap_or(self.end);
+                if place as usize >= SHARED_FILES_MAX {
+                    return;
+                }
+                self.end = self.end.max(place + 1);
+                self.places.insert(hash, place);
+                place
+            }
+        };
+        self.pending.insert(place, record(version, digest));
+        if self.pending.len() >= DIGEST_CACHE_PENDING_MAX {
             self.flush();
         }
     }
 
-    /// Writes the digests to be kept. One that cannot be written is made again at the next start.
-    pub(super) fn flush(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
-        let file_bytes = self.file_bytes + pending.len() as u64;
-        if file_bytes <= DIGEST_CACHE_FILE_BYTES_MAX {
-            let _ = self.file.write_all(&pending);
-            self.file_bytes = file_bytes;
+    /// Keeps no digest of a file that is gone.
+    pub(super) fn forget(&mut self, path: &FilePath) {
+        if let Some(place) = self.places.remove(&hash_of(path.as_str())) {
+            self.pending.remove(&place);
+            self.free.push(place);
         }
+    }
+
+    /// Writes the digests to be kept, those side by side at once. One that cannot be written is
+    /// made again at the next start.
+    pub(super) fn flush(&mut self) {
+        let (mut at, mut bytes) = (0, Vec::new());
+        for (place, record) in std::mem::take(&mut self.pending) {
+            let offset = u64::from(place) * RECORD_BYTES as u64;
+            if offset != at + bytes.len() as u64 {
+                let _ = self.file.write_all_at(&bytes, at);
+                bytes.clear();
+                at = offset;
+            }
+            bytes.extend_from_slice(&record);
+        }
+        let _ = self.file.write_all_at(&bytes, at);
     }
 }
 
@@ -127,7 +194,7 @@ fn make_room(own: &Path) -> io::Result<()> {
 fn open_own(path: &Path) -> io::Result<File> {
     let flags = system::no_surprise().bits() as i32;
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600).custom_flags(flags);
+    options.read(true).write(true).create(true).mode(0o600).custom_flags(flags);
     let file = options.open(path)?;
     let metadata = file.metadata()?;
     let is_ours = metadata.is_file()
@@ -139,24 +206,28 @@ fn open_own(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Puts a file with only these records in the place of the old one.
-fn replace(path: &Path, records: &[u8]) -> io::Result<File> {
-    let new = path.with_extension(format!("new-{}", std::process::id()));
-    let written = fs::remove_file(&new)
-        .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-        .and_then(|()| open_own(&new))
-        .and_then(|mut file| file.write_all(records).map(|()| file))
-        .and_then(|file| fs::rename(&new, path).map(|()| file));
-    if written.is_err() {
-        // What is left of it is in nobody's way.
+/// Puts an empty file in the place of the old one.
+fn replace(path: &Path) -> io::Result<File> {
+    // Another program may have the same number, in another container.
+    let new = path.with_extension(format!("new-{}", fastrand::u64(..)));
+    let made = open_own(&new).and_then(|file| fs::rename(&new, path).map(|()| file));
+    if made.is_err() {
+        // If there is something left of it, it is in nobody's way.
         let _ = fs::remove_file(&new);
     }
-    written
+    made
 }
 
-fn key(version: &Version) -> [u8; 56] {
+fn hash_of(path: &str) -> u64 {
+    // Without random keys: asking the system for them may fail, which would end the program.
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn key(version: &Version) -> [u8; KEY_BYTES] {
     let Version { device, inode, size_bytes, modified_ns, changed_ns } = version;
-    let mut key = [0; 56];
+    let mut key = [0; KEY_BYTES];
     let numbers = [device.to_be_bytes(), inode.to_be_bytes(), size_bytes.to_be_bytes()];
     key[..24].copy_from_slice(numbers.as_flattened());
     key[24..40].copy_from_slice(&modified_ns.to_be_bytes());
@@ -164,15 +235,16 @@ fn key(version: &Version) -> [u8; 56] {
     key
 }
 
-fn write_record(records: &mut Vec<u8>, version: &Version, digest: &Digest) {
-    let begin = records.len();
-    records.extend_from_slice(&key(version));
-    records.extend_from_slice(&digest.0);
-    let check = Sha256::digest(&records[begin..]);
-    records.extend_from_slice(&check[..RECORD_BYTES - CHECKED_BYTES]);
+fn record(version: &Version, digest: &Digest) -> Record {
+    let mut record = [0; RECORD_BYTES];
+    record[..KEY_BYTES].copy_from_slice(&key(version));
+    record[KEY_BYTES..CHECKED_BYTES].copy_from_slice(&digest.0);
+    let check = Sha256::digest(&record[..CHECKED_BYTES]);
+    record[CHECKED_BYTES..].copy_from_slice(&check[..RECORD_BYTES - CHECKED_BYTES]);
+    record
 }
 
-fn read_record(record: &[u8]) -> Option<([u8; 56], Digest)> {
+fn read_record(record: &[u8]) -> Option<([u8; KEY_BYTES], Digest)> {
     let (checked, check) = record.split_at_checked(CHECKED_BYTES)?;
     let is_whole = Sha256::digest(checked)[..RECORD_BYTES - CHECKED_BYTES] == *check;
     let (key, digest) = checked.split_first_chunk()?;
@@ -211,7 +283,7 @@ mod tests {
         fn fill(&self) {
             let (scan, mut cache, _) = self.open();
             for (name, version) in &scan.files {
-                cache.add(version, &digest_of(*name));
+                cache.put(&FilePath::from(*name), version, &digest_of(*name));
             }
         }
 
@@ -269,6 +341,38 @@ mod tests {
             place.fill();
             assert!(fs::read(place.file()).unwrap().len() <= 2 * RECORD_BYTES);
         }
+    }
+
+    #[test]
+    fn a_million_versions_of_one_file_cost_as_much_as_one() {
+        let place = Place::new(&["a", "b"]);
+        place.fill();
+        let (scan, mut cache, _) = place.open();
+        let (path, mut version) = (FilePath::from(scan.files[0].0), scan.files[0].1);
+        for changed_ns in 0..1_000_000 {
+            version.changed_ns = changed_ns;
+            cache.put(&path, &version, &digest_of(scan.files[0].0));
+            assert!(cache.pending.len() <= 1 && cache.places.len() == 2);
+        }
+        drop(cache);
+        assert_eq!(fs::read(place.file()).unwrap().len(), 2 * RECORD_BYTES);
+        assert_eq!(place.known().into_keys().collect::<Vec<_>>(), [scan.files[1].0]);
+    }
+
+    #[test]
+    fn files_that_come_and_go_take_the_place_of_one_another() {
+        let place = Place::new(&["a"]);
+        place.fill();
+        let (scan, mut cache, _) = place.open();
+        let version = scan.files[0].1;
+        for n in 0..3 * DIGEST_CACHE_PENDING_MAX {
+            let path = FilePath::from(FileName::new(&n.to_string()).unwrap());
+            cache.put(&path, &version, &digest_of(scan.files[0].0));
+            cache.forget(&path);
+        }
+        drop(cache);
+        assert_eq!(fs::read(place.file()).unwrap().len(), RECORD_BYTES);
+        assert_eq!(place.known().len(), 1);
     }
 
     #[test]

@@ -3,19 +3,19 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::commit::commit;
 use super::partial::{self, Partial, Target};
 use super::simulated::MARK;
 use super::source::Source;
-use super::system;
-use crate::content::{FileError, OnConflict, Version};
+use super::system::{self, persist};
+use crate::content::{FailedCall, FileError, FolderLoss, OnConflict, Version};
 use crate::limits::SHARED_FILES_MAX;
 use crate::wire::Shown;
 use crate::wire::v0::{FileName, NameError};
@@ -23,6 +23,8 @@ use crate::wire::v0::{FileName, NameError};
 /// The folder whose files are shared, and into which files are fetched.
 #[derive(Debug)]
 pub struct SharedFolder {
+    /// By which it was opened: it may lead elsewhere by now.
+    path: PathBuf,
     // Shared with the partial files and hash jobs, which may outlive a borrow of this.
     descriptor: Rc<OwnedFd>,
     settings: WriteSettings,
@@ -89,7 +91,7 @@ impl SharedFolder {
     pub(super) fn open_again(path: &Path, folder: impl AsFd) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&folder, ".", flags, Mode::empty());
-        Self::opened(path, system::persist(open)?)
+        Self::opened(path, persist(open)?)
     }
 
     fn opened(path: &Path, descriptor: OwnedFd) -> io::Result<Self> {
@@ -114,7 +116,7 @@ impl SharedFolder {
         // For errors, which are copied: a program has few folders, for as long as it runs.
         let shown = Shown(path.to_string_lossy()).to_string().leak();
         let target = Rc::new(Target::new(Rc::clone(&descriptor), shown));
-        Self { descriptor, settings, target, unnamed: None }
+        Self { path: path.to_owned(), descriptor, settings, target, unnamed: None }
     }
 
     /// A folder into which a file is fetched without ever having a name there: it goes with
@@ -184,9 +186,21 @@ impl SharedFolder {
         Ok(Some((name, system::version(&stat))))
     }
 
-    /// Whether the folder itself was removed, while we have it open.
-    pub fn is_removed(&self) -> bool {
-        system::stat_file(&self.descriptor).is_ok_and(|stat| stat.st_nlink == 0)
+    /// How the folder itself was lost, while we have it open; `None` if it is still there, or
+    /// if that is not to be found out now.
+    pub fn loss(&self) -> Option<FolderLoss> {
+        let ours = match persist(|| rustix::fs::fstat(&self.descriptor)) {
+            Ok(ours) => ours,
+            Err(errno) => return dead(errno),
+        };
+        if is_removed(&self.descriptor, &ours) {
+            return Some(FolderLoss::Gone);
+        }
+        match persist(|| rustix::fs::stat(&self.path)) {
+            Ok(there) if system::is_same_file(&ours, &there) => None,
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Some(FolderLoss::Elsewhere),
+            Err(errno) => dead(errno),
+        }
     }
 
     /// Opens a file for sending.
@@ -258,7 +272,34 @@ impl Iterator for Names {
 
 fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(system::persist(|| rustix::fs::open(path, flags, Mode::empty()))?)
+    let descriptor = persist(|| rustix::fs::open(path, flags, Mode::empty()))?;
+    // The folder where this program was started may be gone.
+    let stat = persist(|| rustix::fs::fstat(&descriptor))?;
+    if is_removed(&descriptor, &stat) {
+        return Err(Errno::NOENT.into());
+    }
+    Ok(descriptor)
+}
+
+/// Whether a folder that is open was removed. Some file systems count no links at all.
+fn is_removed(descriptor: &OwnedFd, stat: &Stat) -> bool {
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    let is_deleted = || {
+        let path = persist(|| rustix::fs::readlink(path.as_str(), Vec::new()));
+        path.is_ok_and(|path| path.to_bytes().ends_with(b" (deleted)"))
+    };
+    stat.st_nlink == 0 && is_deleted()
+}
+
+/// The loss of a folder whose file system fails so: it was served by a program or a host that
+/// is gone, or a device.
+fn dead(errno: Errno) -> Option<FolderLoss> {
+    let is_dead = matches!(
+        errno,
+        Errno::STALE | Errno::NOTCONN | Errno::SHUTDOWN | Errno::NODEV | Errno::NXIO
+    );
+    let failed = FailedCall { call: "stat", errno: errno.raw_os_error() };
+    is_dead.then_some(FolderLoss::Failed(failed))
 }
 
 /// Whether a name is one that we use for ourselves in a shared folder.

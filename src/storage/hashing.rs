@@ -30,12 +30,14 @@ use super::folder::SharedFolder;
 use super::read_ahead::ReadAhead;
 use super::system::{self, refused};
 use crate::content::{Digest, FileError, HashKind, PathId, Version};
-use crate::limits::{DISK_LOOK_INTERVAL, HASH_OPEN_FILES_MAX, SETTLED_AGE};
+use crate::limits::{COARSE_SETTLED_AGE, DISK_LOOK_INTERVAL, HASH_OPEN_FILES_MAX, SETTLED_AGE};
 use crate::wire::FilePath;
 
 /// What the least step costs, in bytes hashed in the same time: to open a file, stat it and
 /// close it takes some 10 us.
 const STEP_COST_BYTES: usize = 16 * 1024;
+
+const NS_PER_SECOND: i128 = 1_000_000_000;
 
 /// The files of a folder that are being hashed, or wait for it.
 #[derive(Debug)]
@@ -131,6 +133,13 @@ impl HashJobs {
         }
     }
 
+    /// A file is gone: its digest is not kept.
+    pub fn forget(&mut self, path: &FilePath) {
+        if let Some(cache) = &mut self.cache {
+            cache.forget(path);
+        }
+    }
+
     /// Hashes one slice of the file whose turn it is, no more than `scratch` holds. `None` if there is nothing to do now.
     pub fn run_slice(&mut self, now: Instant, scratch: &mut [u8]) -> Option<HashStep> {
         while self.asked.front().is_some_and(|(look_at, _)| *look_at <= now)
@@ -151,7 +160,7 @@ impl HashJobs {
             }
         }
         let mut job = self.open.pop_front()?;
-        let (path, hashed_bytes) = (job.id, job.hashed_bytes);
+        let (path, name, hashed_bytes) = (job.id, job.path.clone(), job.hashed_bytes);
         let outcome = job.run(now, &self.folder, scratch).unwrap_or_else(HashOutcome::Failed);
         let cost_bytes = ((job.hashed_bytes - hashed_bytes) as usize).max(STEP_COST_BYTES);
         match &outcome {
@@ -159,7 +168,7 @@ impl HashJobs {
             HashOutcome::Progress { .. } => self.open.push_back(job),
             HashOutcome::Done { version, digest } => {
                 if let Some(cache) = &mut self.cache {
-                    cache.add(version, digest);
+                    cache.put(&name, version, digest);
                 }
             }
             HashOutcome::Failed(_) => {}
@@ -221,13 +230,16 @@ impl Job {
 }
 
 /// Whether a change after `now` is sure to get another time stamp than the last one.
-/// A stamp in the future is as good as an old one: the clock was set back.
+/// A stamp in the future is as good as an old one: the clock was set back. One without a
+/// fraction of a second may come from a file system that has no finer ones.
 fn is_settled(version: &Version, now: SystemTime) -> bool {
     let now_ns = match now.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => since.as_nanos() as i128,
         Err(before) => -(before.duration().as_nanos() as i128),
     };
-    !(0..SETTLED_AGE.as_nanos() as i128).contains(&(now_ns - version.changed_ns))
+    let is_coarse = version.changed_ns % NS_PER_SECOND == 0;
+    let age = if is_coarse { COARSE_SETTLED_AGE } else { SETTLED_AGE };
+    !(0..age.as_nanos() as i128).contains(&(now_ns - version.changed_ns))
 }
 
 #[cfg(test)]

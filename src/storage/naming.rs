@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, RenameFlags};
+use rustix::fs::{AtFlags, RenameFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::system::{self, persist, refused};
@@ -82,8 +82,15 @@ fn link_then_unlink(folder: impl AsFd, from: &str, to: &str) -> Result<(), Errno
 }
 
 fn look_then_rename(folder: impl AsFd, from: &str, to: &str) -> Result<(), FileError> {
-    match system::stat_name(&folder, to) {
-        Ok(_) => Err(FileError::Exists),
+    // Of file systems that others change too the kernel may remember what is gone.
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+    let looked = match persist(|| rustix::fs::statx(&folder, to, flags, StatxFlags::TYPE)) {
+        // Before Linux 4.11.
+        Err(Errno::NOSYS) => system::stat_name(&folder, to).map(drop),
+        looked => looked.map(drop),
+    };
+    match looked {
+        Ok(()) => Err(FileError::Exists),
         Err(Errno::NOENT) => rename_over(folder, from, to),
         Err(errno) => Err(refused("stat")(errno)),
     }

@@ -5,8 +5,8 @@
 //! inotify descriptors) or not all (others change a remote disk) it says so, and the
 //! folder has to be looked at from time to time.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::folder::{SharedFolder, is_our_own};
 use super::system::persist;
 use crate::content::Sight;
+use crate::limits::WRITTEN_FILES_MAX;
 
 /// What is asked of the kernel about the folder. Its removal is not: that is told only of a
 /// folder that nobody has open.
@@ -53,6 +54,15 @@ pub struct Watch {
     /// The number under which the kernel tells of the folder around it.
     around: Option<i32>,
     is_remote: bool,
+    writers: Writers,
+}
+
+/// The names of files that were written to and not closed since.
+#[derive(Debug, Default)]
+struct Writers {
+    names: BTreeSet<Vec<u8>>,
+    /// The number of the renaming that one of them began.
+    renaming: Option<u32>,
 }
 
 /// What changed, put together from some events.
@@ -91,7 +101,7 @@ impl Watch {
             Ok((inotify, around)) => (Ok(inotify), around),
             Err(errno) => (Err(errno), None),
         };
-        Self { inotify, around, is_remote }
+        Self { inotify, around, is_remote, writers: Writers::default() }
     }
 
     /// Where its readiness shows; or why it hears nothing.
@@ -106,7 +116,7 @@ impl Watch {
 
     /// The changes since the last call, from some `events_max` events: few more, for they
     /// come in groups. None if it is fewer than that.
-    pub fn read(&self, events_max: usize) -> Changes {
+    pub fn read(&mut self, events_max: usize) -> Changes {
         let mut changes = Changes::default();
         let Ok(inotify) = &self.inotify else { return changes };
         let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
@@ -122,7 +132,7 @@ impl Watch {
             events_of_read += 1;
             match reader.next() {
                 Ok(event) if Some(event.wd()) == self.around => changes.add_around(&event),
-                Ok(event) => changes.add(&event),
+                Ok(event) => changes.add(&event, &mut self.writers),
                 Err(Errno::INTR) => events_of_read = EVENTS_PER_READ_MIN,
                 Err(_) => break,
             }
@@ -143,10 +153,13 @@ fn watch(folder: BorrowedFd<'_>) -> Result<(OwnedFd, Option<i32>), Errno> {
 }
 
 impl Changes {
-    fn add(&mut self, event: &inotify::Event<'_>) {
+    fn add(&mut self, event: &inotify::Event<'_>, writers: &mut Writers) {
         self.events += 1;
         let what = event.events();
-        self.are_missing |= what.contains(ReadFlags::QUEUE_OVERFLOW);
+        if what.contains(ReadFlags::QUEUE_OVERFLOW) {
+            self.are_missing = true;
+            writers.names.clear();
+        }
         self.is_lost |= what.intersects(ReadFlags::UNMOUNT | ReadFlags::IGNORED)
             || what.contains(ReadFlags::MOVE_SELF);
         let Some(name) = event.file_name().map(std::ffi::CStr::to_bytes) else { return };
@@ -160,13 +173,7 @@ impl Changes {
             entry.or_insert(Touch { sight: Sight::Looked, is_new: false });
             return;
         }
-        let sight = if what.contains(ReadFlags::MODIFY) {
-            Sight::Written
-        } else if what.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
-            Sight::Closed
-        } else {
-            Sight::Looked
-        };
+        let sight = writers.sight(what, name, event.cookie());
         let is_new = what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
         match entry {
             Entry::Vacant(entry) => _ = entry.insert(Touch { sight, is_new }),
@@ -183,6 +190,36 @@ impl Changes {
     }
 }
 
+impl Writers {
+    /// Returns what happened to a file. One that is renamed while it is open for writing still
+    /// is. Of several writers only the first close is told from the last, once another writes.
+    fn sight(&mut self, what: ReadFlags, name: &[u8], renaming: u32) -> Sight {
+        if what.contains(ReadFlags::MODIFY) {
+            if self.names.len() < WRITTEN_FILES_MAX {
+                self.names.insert(name.to_owned());
+            }
+            return Sight::Written;
+        }
+        let was_written = self.names.remove(name);
+        if what.contains(ReadFlags::CLOSE_WRITE) {
+            Sight::Closed
+        } else if what.contains(ReadFlags::MOVED_TO) {
+            if self.renaming.take_if(|number| *number == renaming).is_none() {
+                return Sight::Moved;
+            }
+            self.names.insert(name.to_owned());
+            Sight::Written
+        } else if what.contains(ReadFlags::CREATE) {
+            Sight::Created
+        } else {
+            if what.contains(ReadFlags::MOVED_FROM) {
+                self.renaming = was_written.then_some(renaming);
+            }
+            Sight::Looked
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File, OpenOptions};
@@ -190,6 +227,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::content::FolderLoss;
     use crate::limits::TURN_ITEMS;
     use crate::wire::v0::FileName;
 
@@ -201,7 +239,7 @@ mod tests {
     }
 
     /// What changed, by name: how, and whether it is new.
-    fn changes(watch: &Watch) -> Vec<(String, Sight, bool)> {
+    fn changes(watch: &mut Watch) -> Vec<(String, Sight, bool)> {
         let changes = watch.read(TURN_ITEMS);
         assert!(!changes.are_missing && !changes.is_lost);
         let names = changes.names.into_iter();
@@ -217,81 +255,81 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("before"), b"x").unwrap();
-        let (_shared, watch) = watched(folder.path());
-        assert_eq!(changes(&watch), []);
+        let (_shared, mut watch) = watched(folder.path());
+        assert_eq!(changes(&mut watch), []);
 
         let mut writer = File::create(at("f")).unwrap();
-        assert_eq!(changes(&watch), [change("f", Sight::Looked, true)]);
+        assert_eq!(changes(&mut watch), [change("f", Sight::Created, true)]);
         writer.write_all(b"half").unwrap();
-        assert_eq!(changes(&watch), [change("f", Sight::Written, false)]);
+        assert_eq!(changes(&mut watch), [change("f", Sight::Written, false)]);
         writer.write_all(b"whole").unwrap();
         drop(writer);
-        assert_eq!(changes(&watch), [change("f", Sight::Closed, false)]);
+        assert_eq!(changes(&mut watch), [change("f", Sight::Closed, false)]);
 
         fs::rename(at("f"), at("g")).unwrap();
-        let renamed = [change("f", Sight::Looked, false), change("g", Sight::Closed, true)];
-        assert_eq!(changes(&watch), renamed);
+        let renamed = [change("f", Sight::Looked, false), change("g", Sight::Moved, true)];
+        assert_eq!(changes(&mut watch), renamed);
         let mut permissions = fs::metadata(at("g")).unwrap().permissions();
         permissions.set_readonly(true);
         fs::set_permissions(at("g"), permissions).unwrap();
-        assert_eq!(changes(&watch), [change("g", Sight::Looked, false)]);
+        assert_eq!(changes(&mut watch), [change("g", Sight::Looked, false)]);
         fs::hard_link(at("g"), at("h")).unwrap();
-        assert_eq!(changes(&watch), [change("h", Sight::Looked, true)]);
+        assert_eq!(changes(&mut watch), [change("h", Sight::Created, true)]);
         fs::remove_file(at("before")).unwrap();
         let removed = watch.read(1);
         assert!(removed.has_removals);
         assert_eq!(removed.names.keys().collect::<Vec<_>>(), [b"before"]);
-        assert_eq!(changes(&watch), []);
+        assert_eq!(changes(&mut watch), []);
     }
 
     #[test]
     fn what_happened_last_to_a_name_counts() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
-        let (_shared, watch) = watched(folder.path());
+        let (_shared, mut watch) = watched(folder.path());
         // Closed, and then opened by the next.
         fs::write(&path, b"one").unwrap();
         let mut next = OpenOptions::new().append(true).open(&path).unwrap();
         next.write_all(b"two").unwrap();
-        assert_eq!(changes(&watch), [change("f", Sight::Written, true)]);
+        assert_eq!(changes(&mut watch), [change("f", Sight::Written, true)]);
         drop(next);
         // Closed, removed and made again by one that is not done.
         fs::remove_file(&path).unwrap();
         let _writer = File::create(&path).unwrap();
-        assert_eq!(changes(&watch), [change("f", Sight::Looked, true)]);
+        assert_eq!(changes(&mut watch), [change("f", Sight::Created, true)]);
         // Attributes say nothing about a writer.
         fs::write(&path, b"three").unwrap();
         let permissions = fs::metadata(&path).unwrap().permissions();
         fs::set_permissions(&path, permissions).unwrap();
-        assert_eq!(changes(&watch), [change("f", Sight::Closed, false)]);
+        assert_eq!(changes(&mut watch), [change("f", Sight::Closed, false)]);
     }
 
     #[test]
     fn one_call_brings_all_that_happened_however_long_the_names_are() {
         for name_bytes in [2, 255] {
             let folder = tempfile::tempdir().unwrap();
-            let (_shared, watch) = watched(folder.path());
+            let (_shared, mut watch) = watched(folder.path());
             for n in 0..50 {
                 File::create(folder.path().join(format!("{n:0name_bytes$}"))).unwrap();
             }
-            assert_eq!(changes(&watch).len(), 50, "{name_bytes} bytes");
-            assert_eq!(changes(&watch), []);
+            assert_eq!(changes(&mut watch).len(), 50, "{name_bytes} bytes");
+            assert_eq!(changes(&mut watch), []);
         }
     }
 
     #[test]
     fn of_what_we_write_ourselves_only_the_final_name_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let (shared, watch) = watched(folder.path());
+        let (shared, mut watch) = watched(folder.path());
         let mut partial = shared.create_partial(&FileName::new("f").unwrap()).unwrap();
         partial.write(b"content", 0).unwrap();
-        assert_eq!(changes(&watch), []);
+        assert_eq!(changes(&mut watch), []);
         let (_, version) = shared.commit(vec![partial]).remove(0).unwrap();
-        assert_eq!(changes(&watch), [change("f", Sight::Closed, true)]);
+        assert_eq!(changes(&mut watch), [change("f", Sight::Closed, true)]);
         let (_, seen) = shared.look_at(b"f").unwrap().unwrap();
         assert_eq!(seen, version, "and that is no other version");
         drop(shared.create_partial(&FileName::new("g").unwrap()).unwrap());
-        assert_eq!(changes(&watch), []);
+        assert_eq!(changes(&mut watch), []);
     }
 
     #[test]
@@ -299,11 +337,11 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let path = outer.path().join("shared");
         fs::create_dir(&path).unwrap();
-        let (shared, watch) = watched(&path);
+        let (shared, mut watch) = watched(&path);
         fs::rename(&path, outer.path().join("moved")).unwrap();
         let changes = watch.read(TURN_ITEMS);
         assert!(changes.is_lost && changes.names.is_empty());
-        assert!(!shared.is_removed());
+        assert_eq!(shared.loss(), Some(FolderLoss::Elsewhere));
     }
 
     #[test]
@@ -313,24 +351,24 @@ mod tests {
         for path in [&path, &beside] {
             fs::create_dir(path).unwrap();
         }
-        let (shared, watch) = watched(&path);
-        let read = || {
+        let (shared, mut watch) = watched(&path);
+        let mut read = || {
             let changes = watch.read(TURN_ITEMS);
             assert!(changes.names.is_empty(), "{changes:?}");
             changes.has_removals_around
         };
         fs::write(outer.path().join("f"), b"x").unwrap();
-        assert!(!read() && !shared.is_removed());
+        assert!(!read() && shared.loss().is_none());
         fs::remove_dir(&beside).unwrap();
-        assert!(read() && !shared.is_removed());
+        assert!(read() && shared.loss().is_none());
         fs::remove_dir(&path).unwrap();
-        assert!(read() && shared.is_removed());
+        assert!(read() && shared.loss() == Some(FolderLoss::Gone));
     }
 
     #[test]
     fn a_queue_that_overflows_is_told_and_heard_again_afterwards() {
         let folder = tempfile::tempdir().unwrap();
-        let (_shared, watch) = watched(folder.path());
+        let (_shared, mut watch) = watched(folder.path());
         let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
         let queued_max: usize = queue.trim().parse().unwrap();
         // Two events at least for each.
@@ -350,6 +388,50 @@ mod tests {
         }
         assert!(are_missing, "after {events} events");
         fs::write(folder.path().join("after"), b"x").unwrap();
-        assert_eq!(changes(&watch), [change("after", Sight::Closed, true)]);
+        assert_eq!(changes(&mut watch), [change("after", Sight::Closed, true)]);
+    }
+
+    #[test]
+    fn a_file_that_is_renamed_while_it_is_written_still_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (_shared, mut watch) = watched(folder.path());
+        // Its name may be one that is not shared, and what happens may come at once or not.
+        for (from, at_once) in [("part", true), ("part", false), (".part", true), (".part", false)]
+        {
+            let mut writer = File::create(at(from)).unwrap();
+            writer.write_all(b"half").unwrap();
+            if !at_once {
+                changes(&mut watch);
+            }
+            fs::rename(at(from), at("whole")).unwrap();
+            let renamed =
+                [change(from, Sight::Looked, at_once), change("whole", Sight::Written, true)];
+            assert_eq!(changes(&mut watch), renamed, "{from}");
+            drop(writer);
+            assert_eq!(changes(&mut watch), [change("whole", Sight::Closed, false)]);
+            fs::remove_file(at("whole")).unwrap();
+            // The usual way: whole, closed and then renamed.
+            fs::write(at(from), b"whole").unwrap();
+            if !at_once {
+                changes(&mut watch);
+            }
+            fs::rename(at(from), at("whole")).unwrap();
+            assert_eq!(changes(&mut watch).pop(), Some(change("whole", Sight::Moved, true)));
+            fs::remove_file(at("whole")).unwrap();
+            changes(&mut watch);
+        }
+    }
+
+    #[test]
+    fn a_file_that_comes_from_elsewhere_is_as_whole_as_it_was_there() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (_shared, mut watch) = watched(folder.path());
+        let mut writer = File::create(folder.path().join("gone")).unwrap();
+        writer.write_all(b"half").unwrap();
+        fs::rename(folder.path().join("gone"), elsewhere.path().join("gone")).unwrap();
+        fs::write(elsewhere.path().join("f"), b"whole").unwrap();
+        fs::rename(elsewhere.path().join("f"), folder.path().join("f")).unwrap();
+        assert_eq!(changes(&mut watch)[0], change("f", Sight::Moved, true));
     }
 }

@@ -260,8 +260,10 @@ events! {
             name: Text = "the entry",
             reason: Text = "why, for people",
         }
-        /// The shared folder was removed, moved or unmounted; nothing is offered.
-        "folder_lost" => FolderLost {}
+        /// The shared folder is gone; nothing is offered.
+        "folder_lost" => FolderLost {
+            reason: Text = "why, for people",
+        }
         /// registry: a peer has registered.
         "peer_entered" => PeerEntered {
             peer: u32 = "id of the other peer",

@@ -86,7 +86,7 @@ impl Event {
             Report::FileShared { path } => Self::FileShared { name: name(path) },
             Report::FileChanging { path } => Self::FileChanging { name: name(path) },
             Report::FileRefused { path } => Self::FileRefused { name: name(path) },
-            Report::FolderLost => Self::FolderLost {},
+            Report::FolderLost { why } => Self::FolderLost { reason: text(why) },
             Report::FileLost { path, error } => {
                 Self::FileLost { name: name(path), reason: text(error) }
             }

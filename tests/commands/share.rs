@@ -121,6 +121,36 @@ fn a_folder_that_goes_is_told_even_if_nothing_is_in_it() {
 }
 
 #[test]
+fn a_folder_whose_path_leads_elsewhere_is_told_and_offered_no_more() {
+    let world = World::new();
+    let path = |name| world.path().join(name);
+    world.folder("one", &[("old", b"old")]);
+    world.folder("two", &[("new", b"new")]);
+    symlink("one", path("current")).unwrap();
+    let share = world.start(&["share", "current"]);
+    await_until("it runs", || share.has_said("registered at"));
+    symlink("two", path("next")).unwrap();
+    fs::rename(path("next"), path("current")).unwrap();
+    share.await_log("the shared folder is gone: its path leads elsewhere");
+    let get = world.get(&["old", "--timeout", "500ms"]);
+    assert_eq!(get.await_exit_code(), 3, "it is still offered: {}", get.said());
+    share.assert_running();
+}
+
+#[test]
+fn a_folder_that_is_gone_at_the_start_is_named() {
+    let world = World::new();
+    let removes_it = ["sh", "-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"", "sh"];
+    for arguments in [&["share"][..], &["peer", "--id", "1", "--port", "0", "--dir", "."]] {
+        let process = world.program(arguments).under(removes_it).start();
+        assert_eq!(process.await_exit_code(), 1, "{arguments:?}: {}", process.said());
+        let errors = process.error_lines();
+        let names_it = errors.iter().any(|line| line.contains("cannot read the folder ."));
+        assert!(errors.len() == 1 && names_it, "{arguments:?}: {errors:?}");
+    }
+}
+
+#[test]
 fn what_is_no_folder_and_what_is_no_interface_is_named() {
     let world = World::new();
     for (arguments, named) in [

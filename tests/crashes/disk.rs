@@ -43,6 +43,11 @@ impl Mount {
         Self::in_image(&["mkfs.exfat"], &["-t", "exfat-fuse", "-o", "loop"])
     }
 
+    /// An ext4 file system whose time stamps are whole seconds.
+    pub(crate) fn small_inodes() -> Result<Self, String> {
+        Self::in_image(&["mkfs.ext4", "-q", "-I", "128"], &["-o", "loop"])
+    }
+
     /// A file system in an image, made and mounted so.
     fn in_image(make: &[&str], mount: &[&str]) -> Result<Self, String> {
         let folder = TempDir::new().unwrap();

@@ -1,13 +1,20 @@
-//! Row 51: file systems that lack locks, links, or a renaming that never replaces.
+//! Rows 43, 50 and 51: file systems that lack locks, links, a renaming that never replaces, or
+//! time stamps that tell each change; and that die.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use kit::{Missing, Need, is_root, tools};
+use kit::{Missing, Need, Peer, World, await_until, is_root, tools};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::checks;
 use crate::disk::Mount;
-use crate::place::{DOWNLOADER, Library, Place};
+use crate::place::{DOWNLOADER, Library, Place, SOURCE};
 use crate::strace::{self, STRACE};
 
 static EXFAT: Need = Need::new(|| {
@@ -15,9 +22,25 @@ static EXFAT: Need = Need::new(|| {
     tools(&["mkfs.exfat", "mount.exfat-fuse"])?;
     Mount::exfat().map(drop).map_err(|error| Missing::Kernel("mounts of exFAT by FUSE", error))
 });
+static SMALL_INODES: Need = Need::new(|| {
+    is_root()?;
+    tools(&["mkfs.ext4"])?;
+    Mount::small_inodes().map(drop).map_err(|error| Missing::Kernel("mounts of ext4", error))
+});
+static MEMORY: Need = Need::new(|| {
+    is_root()?;
+    tools(&["python3"])?;
+    Mount::in_memory(1 << 20).map(drop).map_err(|error| Missing::Kernel("mounts of tmpfs", error))
+});
 kit::tests! {
     EXFAT:
-        files_come_to_exfat_and_replace_nothing;
+        files_come_to_exfat_and_replace_nothing,
+        stamps_that_are_set_back_hide_no_change_from_the_next_start,
+        a_file_system_that_dies_is_told_and_its_offers_end;
+    SMALL_INODES:
+        two_changes_within_one_time_stamp_are_told_apart;
+    MEMORY:
+        what_changes_in_mapped_memory_is_sent_as_it_is;
     STRACE:
         files_come_where_nothing_can_be_locked_and_partial_files_of_others_stay;
 }
@@ -56,4 +79,178 @@ fn files_come_where_nothing_can_be_locked_and_partial_files_of_others_stay() {
 fn has_all_and_is_emptied(place: &Place, folder: &Path) {
     place.has_all(folder);
     fs::remove_dir_all(folder).unwrap();
+}
+
+/// A peer that fetches the file gets this, whatever was sent before.
+#[track_caller]
+fn is_fetched_as(world: &World, id: u32, content: &[u8]) {
+    let download = world.peer(id).wants("file").start();
+    download.await_file("file", content);
+    download.stop();
+}
+
+fn source_in(world: &World, folder: &Path) -> Peer {
+    let caches = world.path().join("caches");
+    let source = world.peer(SOURCE).shares(folder.to_owned()).cache(&caches).start();
+    world.await_offer(SOURCE, "file");
+    source
+}
+
+/// On exFAT the time of change is that of modification, which anyone may set.
+fn stamps_that_are_set_back_hide_no_change_from_the_next_start() {
+    let disk = Mount::exfat().unwrap();
+    let world = World::new();
+    let path = disk.path().join("file");
+    let long_ago = Timespec { tv_sec: 1_577_836_800, tv_nsec: 0 };
+    let times = Timestamps { last_access: long_ago, last_modification: long_ago };
+    let write = |content: &[u8]| {
+        let file = File::options().create(true).write(true).truncate(false).open(&path).unwrap();
+        file.write_all_at(content, 0).unwrap();
+        drop(file);
+        utimensat(CWD, &path, &times, AtFlags::empty()).unwrap();
+    };
+    let [old, new] = [b'a', b'b'].map(|byte| vec![byte; 100_000]);
+    write(&old);
+    let before = stamps(&path);
+    let source = source_in(&world, disk.path());
+    is_fetched_as(&world, 2, &old);
+    source.stop();
+    write(&new);
+    assert_eq!(stamps(&path), before);
+    let source = source_in(&world, disk.path());
+    is_fetched_as(&world, 3, &new);
+    // The same while it runs, as the kernel tells.
+    write(&old);
+    assert_eq!(stamps(&path), before);
+    is_fetched_as(&world, 4, &old);
+    source.stop();
+}
+
+fn stamps(path: &Path) -> [i64; 4] {
+    let there = fs::metadata(path).unwrap();
+    [there.mtime(), there.mtime_nsec(), there.ctime(), there.ctime_nsec()]
+}
+
+fn two_changes_within_one_time_stamp_are_told_apart() {
+    let disk = Mount::small_inodes().unwrap();
+    let world = World::new();
+    let path = disk.path().join("file");
+    fs::write(&path, b"first").unwrap();
+    let source = source_in(&world, disk.path());
+    // Until both fall within one second.
+    await_until("both changes have one stamp", || {
+        await_until("a second begins", || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            now.subsec_millis() < 100
+        });
+        fs::write(&path, vec![b'a'; 5000]).unwrap();
+        let before = stamps(&path);
+        world.await_offer(SOURCE, "file");
+        File::options().write(true).open(&path).unwrap().write_all_at(&[b'b'; 5000], 0).unwrap();
+        stamps(&path) == before
+    });
+    is_fetched_as(&world, 2, &[b'b'; 5000]);
+    source.stop();
+    let again = source_in(&world, disk.path());
+    is_fetched_as(&world, 3, &[b'b'; 5000]);
+    again.stop();
+}
+
+/// Changes the first byte of a file in mapped memory to each that it reads, and says so.
+const MAPPER: &str = r#"
+import mmap, sys
+with open(sys.argv[1], "r+b") as file:
+    mapped = mmap.mmap(file.fileno(), 0)
+for line in sys.stdin:
+    mapped[0] = ord(line[0])
+    print("changed", flush=True)
+"#;
+
+struct Mapper {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Mapper {
+    fn of(path: &Path) -> Self {
+        let mut command = Command::new("python3");
+        command.args(["-c", MAPPER]).arg(path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
+    }
+
+    fn write(&mut self, byte: char) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{byte}").unwrap();
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        assert_eq!(line, "changed\n");
+    }
+
+    /// The file is closed and mapped no more.
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap();
+    }
+}
+
+/// On tmpfs nothing shows of any but the first change.
+fn what_changes_in_mapped_memory_is_sent_as_it_is() {
+    let disk = Mount::in_memory(1 << 20).unwrap();
+    let world = World::new();
+    let path = disk.path().join("file");
+    fs::write(&path, b"-bytes").unwrap();
+    let mut mapper = Mapper::of(&path);
+    mapper.write('0');
+    let before = stamps(&path);
+    let source = source_in(&world, disk.path());
+    is_fetched_as(&world, 2, b"0bytes");
+    // The download that is refused first brings it to light.
+    mapper.write('1');
+    is_fetched_as(&world, 3, b"1bytes");
+    // The close does.
+    mapper.write('2');
+    mapper.end();
+    is_fetched_as(&world, 4, b"2bytes");
+    assert_eq!(stamps(&path), before, "something showed of it");
+
+    let mut mapper = Mapper::of(&path);
+    mapper.write('3');
+    let before = stamps(&path);
+    is_fetched_as(&world, 5, b"3bytes");
+    source.stop();
+    mapper.write('4');
+    mapper.end();
+    assert_eq!(stamps(&path), before, "something showed of it");
+    let again = source_in(&world, disk.path());
+    is_fetched_as(&world, 6, b"4bytes");
+    again.stop();
+}
+
+fn a_file_system_that_dies_is_told_and_its_offers_end() {
+    let disk = Mount::exfat().unwrap();
+    let world = World::new();
+    fs::write(disk.path().join("file"), b"bytes").unwrap();
+    let source = source_in(&world, disk.path());
+    kill_process(server_of(disk.path()), Signal::KILL).unwrap();
+    source.process.await_log("the shared folder is gone: its file system failed");
+    let other = world.peer(2).has("mark", b"x").start();
+    world.names_offered(2, "mark");
+    assert!(world.take_offers().iter().all(|(peer, _)| *peer == other.id), "it is still offered");
+    source.process.assert_running();
+    source.stop();
+    checks::clean(&source.process.log());
+}
+
+/// The process that serves a file system of FUSE.
+fn server_of(point: &Path) -> Pid {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let number = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let command = fs::read(format!("/proc/{number}/cmdline")).ok()?;
+        let mut arguments = command.split(|byte| *byte == 0);
+        let is_it = arguments.next()?.ends_with(b"mount.exfat-fuse")
+            && arguments.any(|argument| argument == point.as_os_str().as_encoded_bytes());
+        is_it.then(|| Pid::from_raw(number)).flatten()
+    });
+    processes.last().unwrap()
 }

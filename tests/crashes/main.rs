@@ -7,7 +7,7 @@
 //! | `system_calls` | 11, 16, 18 | strace makes each call fail, or the moment of a kill |
 //! | `power_cuts` | 17 | a real file system loses its power |
 //! | `full_disks` | 16 | disks that are full, read-only or limited |
-//! | `file_systems` | 51 | file systems that lack things |
+//! | `file_systems` | 43, 50, 51 | file systems that lack things, and that die |
 //! | `slow_disks` | | reads that never find anything in memory |
 //! | `folders` | 20, 21, 32 | what stands in the folder, or in its place, by surprise |
 //! | `other_users` | 54 | another user of the machine made it |

@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::{Peer, RawDownloader, Signal, World, await_until, content};
 
 const NAME: &str = "file";
 /// A pause of someone who writes a file, well below what counts as rest.
 const WRITER_PAUSE: Duration = Duration::from_millis(300);
+/// How long a file rests that a writer has open, but for the last write before it.
+const WRITER_REST: Duration = Duration::from_secs(29);
 
 fn log_lines(peer: &Peer, containing: &str) -> usize {
     peer.process.log().iter().filter(|line| line.contains(containing)).count()
@@ -84,17 +86,19 @@ fn written_slowly_and_left_open() {
     let source = world.peer(1).start();
     let downloader = world.peer(2).wants(NAME).start();
     let (mut writer, mut written) = write_slowly(&world, &source);
+    let paused = Instant::now();
     downloader.await_file(NAME, &written);
+    assert!(paused.elapsed() > WRITER_REST, "a writer that pauses is not waited for");
 
-    // Written on, it is no longer offered or sent; at rest again, it is, as it is then.
+    // Written on, it is no longer offered or sent; once closed it is, as it is then.
     writer.write_all(b"more").unwrap();
     written.extend_from_slice(b"more");
     await_until("the change is seen", || log_lines(&source, "is changing") == 1);
     assert_eq!(RawDownloader::connect(source.address).fetch(NAME), None);
+    drop(writer);
     world.await_offer(1, NAME);
     let downloader = world.peer(3).wants(NAME).start();
     // The other one still offers what it fetched.
-    drop(writer);
     await_until("one of the two versions is there", || downloader.holds(NAME));
     let fetched = fs::read(downloader.path_of(NAME)).unwrap();
     assert!(fetched == written || fetched == written[..written.len() - 4], "a mixture");

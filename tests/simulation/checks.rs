@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kit::runner::Held;
 use p2pfs::content::{Sight, Version};
-use p2pfs::limits::{REST_TIME, WINDOW_BYTES};
+use p2pfs::limits::{REST_TIME, WINDOW_BYTES, WRITTEN_REST_TIME};
 use p2pfs::node::{CloseHow, Input, Paths};
 use p2pfs::proto::{FileId, Timer};
 use p2pfs::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest, RegistryResponse};
@@ -27,8 +27,10 @@ pub(crate) struct Ledger {
     /// The files that it knows of, as last seen, and those that it fetched.
     seen: BTreeMap<FileName, Version>,
     fetched: BTreeMap<FileName, Version>,
-    /// When it was last shown a change of a file whose writer may not be done.
-    changed_us: BTreeMap<FileName, u64>,
+    /// Files that it fetched, and has not heard closed.
+    unclosed: BTreeSet<FileName>,
+    /// When a file rests whose writer may not be done.
+    rests_us: BTreeMap<FileName, u64>,
     /// When a file that it shared was gone.
     gone_us: BTreeMap<FileName, u64>,
     /// When it last offered what.
@@ -94,7 +96,7 @@ impl Ledger {
                     self.gone_us.insert(name, now_us);
                 }
                 self.seen.remove(&name);
-                self.changed_us.remove(&name);
+                self.rests_us.remove(&name);
             }
             _ => {}
         }
@@ -102,14 +104,21 @@ impl Ledger {
 
     fn sees(&mut self, now_us: u64, name: FileName, version: Version, sight: Sight) {
         let is_other = self.seen.insert(name, version) != Some(version);
-        if sight == Sight::Written {
+        let is_own_close = sight == Sight::Closed && self.unclosed.remove(&name);
+        if matches!(sight, Sight::Written | Sight::Closed) && !is_own_close {
             self.fetched.remove(&name);
         }
-        match sight {
-            Sight::Closed => _ = self.changed_us.remove(&name),
-            Sight::Looked if !is_other => {}
-            Sight::Looked | Sight::Written => _ = self.changed_us.insert(name, now_us),
-        }
+        let rest = match sight {
+            Sight::Closed | Sight::Moved => {
+                self.rests_us.remove(&name);
+                return;
+            }
+            Sight::Looked | Sight::Created if !is_other => return,
+            Sight::Looked | Sight::Created => REST_TIME,
+            Sight::Written => WRITTEN_REST_TIME,
+        };
+        let rests_us = self.rests_us.entry(name).or_default();
+        *rests_us = (*rests_us).max(now_us + rest.as_micros() as u64);
     }
 
     /// An open or a hash took its time: what it shows of a file that rests is of before.
@@ -121,8 +130,7 @@ impl Ledger {
 
     /// Whether no change of a file was shown for long enough.
     fn rests(&self, now_us: u64, name: &FileName) -> bool {
-        let changed_us = self.changed_us.get(name);
-        changed_us.is_none_or(|at_us| at_us + REST_TIME.as_micros() as u64 <= now_us)
+        self.rests_us.get(name).is_none_or(|at_us| *at_us <= now_us)
     }
 
     /// Whether it has offered a file since then.
@@ -151,6 +159,11 @@ impl Ledger {
         assert!(self.creations[name] >= least_creations, "no checksum failure was simulated");
     }
 
+    /// It sends a file. An address that asks for it again may have refused it.
+    pub(crate) fn sends(&mut self, name: &FileName) {
+        self.fetched.remove(name);
+    }
+
     /// Whether a file is the very one that it fetched, by what it was last told.
     pub(crate) fn knows_digest(&self, name: &FileName) -> bool {
         self.fetched.get(name).is_some_and(|version| self.seen.get(name) == Some(version))
@@ -160,9 +173,10 @@ impl Ledger {
     pub(crate) fn committed(&mut self, file: FileId, name: FileName, version: Version) {
         self.partials.remove(&file);
         assert!(self.committed.insert(name), "{name} is committed twice");
-        self.changed_us.remove(&name);
+        self.rests_us.remove(&name);
         self.shared.insert(name);
         self.fetched.insert(name, version);
+        self.unclosed.insert(name);
         self.seen.insert(name, version);
     }
 

@@ -320,7 +320,7 @@ impl Runner for At<'_> {
         let ledger = &self.process().ledger;
         assert!(ledger.shared.contains(&name), "hashes {name}, which it has not");
         let is_known = ledger.knows_digest(&name);
-        assert!(!is_known, "hashes {name}, which it has fetched and which has not changed");
+        assert!(!is_known, "hashes {name}, which it has fetched, and nothing speaks against that");
         self.strikes(Fault::OpenFailed, "open")?;
         let number = self.host.disk.begin_hash(self.out.now_us, name)?;
         let delay_us = self.out.hash_slice_us();
@@ -351,6 +351,7 @@ impl Runner for At<'_> {
                 assert!(has(&ledger.shared), "{name:?} is called there and is not");
             }
             Report::FetchFailed { .. } => ledger.failed.extend(name),
+            Report::UploadStarted { .. } => name.iter().for_each(|name| ledger.sends(name)),
             Report::FileLost { error, .. } => {
                 name.iter().for_each(|name| _ = ledger.shared.remove(name));
                 // Out of descriptors is no reason: that passes.

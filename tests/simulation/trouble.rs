@@ -110,7 +110,7 @@ impl World {
             Fault::SourceWritten if self.out.rng.bool() => {
                 let name = self.some_free_name(host)?;
                 self.hosts[host].disk.put(self.out.now_us, name, Vec::new());
-                self.begin_writing(host, name, Sight::Looked);
+                self.begin_writing(host, name, Sight::Created);
                 return Some(());
             }
             _ => {}
@@ -194,7 +194,7 @@ impl World {
         self.removed.push((host, name, content));
         self.hosts[host].folder_changes(&mut self.out, name, Sight::Looked);
         if let Some(to) = to {
-            self.hosts[host].folder_changes(&mut self.out, to, Sight::Closed);
+            self.hosts[host].folder_changes(&mut self.out, to, Sight::Moved);
         }
         Some(())
     }

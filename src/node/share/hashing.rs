@@ -1,12 +1,16 @@
-//! Each version of a file is hashed once.
+//! Each version of a file is hashed once, and again if something speaks against its digest.
 //!
 //! What an upload announces at the end is the digest of exactly the version that it opened.
 //! When the file turns out to be another version, uploads of the old one are cut off.
 
+use std::net::Ipv4Addr;
 use std::ops::Bound::{Excluded, Unbounded};
+use std::time::{Duration, Instant};
 
+use super::index::Close;
 use super::{Share, rehash};
 use crate::content::{Digest, FileError, HashKind, Version};
+use crate::limits::{REVERIFIED_BYTES_PER_SECOND, REVERIFY_PAUSE_MIN, SENT_FILES_REMEMBERED};
 use crate::node::peer::Context;
 use crate::node::{Action, PathId};
 
@@ -48,6 +52,11 @@ impl Share {
         {
             local.hashed_bytes = hashed_bytes;
             local.digest = digest;
+            if digest.is_some() {
+                let was_closed = local.close == Close::WhileHashed;
+                local.verified_at = (!was_closed).then_some(ctx.now);
+                local.close = if was_closed { Close::Unexpected } else { local.close };
+            }
         }
         // One by one: each may end, and with it the file.
         let mut last = Unbounded;
@@ -95,7 +104,32 @@ impl Share {
         self.withdraw(ctx, path);
         match is_alike {
             true => self.index.insert(&mut ctx.paths, path, version, None),
-            false => self.settle(ctx, path, version),
+            false => self.settle(ctx, path, version, false),
+        }
+    }
+
+    /// Returns whether the digest of a file is to be made again before it is sent: nothing shows
+    /// that it is still that of the content.
+    ///
+    /// A version need not change with the content: not by writes to a mapping of the file, and
+    /// not where time stamps can be set at will. So a digest of a former run is taken for true
+    /// only until the file is requested, as is one after a close by a writer. That an address
+    /// asks again for what it was sent whole may mean that it did not match there.
+    pub(super) fn is_doubtful(&self, now: Instant, path: PathId, to: Ipv4Addr) -> bool {
+        let Some(local) = self.index.get(path).filter(|local| local.digest.is_some()) else {
+            return false;
+        };
+        let Some(verified_at) = local.verified_at else { return true };
+        let seconds = local.version.size_bytes / REVERIFIED_BYTES_PER_SECOND;
+        let pause = REVERIFY_PAUSE_MIN.max(Duration::from_secs(seconds));
+        now >= verified_at + pause && self.sent.contains(&(path, to))
+    }
+
+    /// A file was sent whole.
+    pub(super) fn note_sent(&mut self, path: PathId, to: Ipv4Addr) {
+        if !self.sent.contains(&(path, to)) {
+            self.sent.truncate(SENT_FILES_REMEMBERED - 1);
+            self.sent.push_front((path, to));
         }
     }
 }

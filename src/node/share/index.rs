@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Instant;
 
 use crate::content::PathId;
 use crate::content::{Digest, Version};
@@ -24,6 +25,22 @@ pub(crate) struct LocalFile {
     pub(crate) followers: BTreeSet<ConnectionId>,
     /// When to hash it again if it does not settle.
     pub(crate) rehash: Backoff,
+    /// When the digest was made; `None` if that was in a former run, or if a writer closed the
+    /// file since. Such a digest is made again before it is sent.
+    pub(crate) verified_at: Option<Instant>,
+    /// What is known of the next close by a writer.
+    pub(crate) close: Close,
+}
+
+/// What a close by a writer means that leaves the version as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// The content may have changed.
+    Unexpected,
+    /// One came while the file is hashed: a part of it may have changed since it was read.
+    WhileHashed,
+    /// We fetched the file: the next close is our own.
+    Ours,
 }
 
 /// The complete files of our folder.
@@ -61,12 +78,36 @@ impl Index {
             digest,
             followers: BTreeSet::new(),
             rehash: Backoff::new(REHASH_DELAY_MIN),
+            verified_at: None,
+            close: Close::Unexpected,
         };
         self.files.insert(path, file);
         if digest.is_some() {
             self.unhashed.remove(&path);
         } else if !self.hashing.contains_key(&path) {
             self.unhashed.insert(path);
+        }
+    }
+
+    /// The digest of a file is to be made again.
+    pub(crate) fn forget_digest(&mut self, path: PathId) {
+        let Some(file) = self.files.get_mut(&path) else { return };
+        (file.digest, file.hashed_bytes) = (None, 0);
+        if !self.hashing.contains_key(&path) {
+            self.unhashed.insert(path);
+        }
+    }
+
+    /// A writer closed a file, whose version is the same as before.
+    pub(crate) fn note_close(&mut self, path: PathId) {
+        let Some(file) = self.files.get_mut(&path) else { return };
+        if file.close == Close::Ours {
+            file.close = Close::Unexpected;
+            return;
+        }
+        file.verified_at = None;
+        if self.hashing.contains_key(&path) {
+            file.close = Close::WhileHashed;
         }
     }
 

@@ -17,10 +17,11 @@ mod offers;
 mod serving;
 mod settling;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use self::index::Index;
+use self::index::{Close, Index};
 use self::settling::Settling;
 use super::peer::Context;
 use super::{PathId, Report};
@@ -43,6 +44,9 @@ pub(super) struct Share {
     announced_at: Option<Instant>,
     /// Whether others can learn where we are, so that news is worth an offer of its own.
     can_be_found: bool,
+    /// Files that were sent whole, and to which addresses, the last one first: at most
+    /// [`SENT_FILES_REMEMBERED`](crate::limits::SENT_FILES_REMEMBERED).
+    sent: VecDeque<(PathId, Ipv4Addr)>,
     /// How many files may be shared or settling.
     files_max: usize,
 }
@@ -72,6 +76,7 @@ impl Share {
             unannounced: BTreeSet::new(),
             announced_at: None,
             can_be_found: false,
+            sent: VecDeque::new(),
             files_max: SHARED_FILES_MAX,
         }
     }
@@ -102,6 +107,9 @@ impl Share {
         self.end_settling(ctx, path);
         self.withdraw(ctx, path);
         self.index.insert(&mut ctx.paths, path, version, Some(digest));
+        if let Some(local) = self.index.get_mut(path) {
+            (local.verified_at, local.close) = (Some(ctx.now), Close::Ours);
+        }
         self.arm_offers(ctx);
         self.announce(ctx, path);
     }

@@ -72,10 +72,11 @@ impl Share {
         match event {
             Some(UploadEvent::Requested(name)) => self.on_requested(ctx, id, name),
             Some(UploadEvent::Sent(_)) => {
-                if let Some(served) = ctx.upload(id).and_then(|it| it.served.as_mut())
+                if let Some(UploadConnection { from, served: Some(served), .. }) = ctx.upload(id)
                     && let Some(file) = served.file.take()
                 {
-                    let served = **served;
+                    let (served, to) = (**served, *from.ip());
+                    self.note_sent(served.path, to);
                     self.release(ctx, id, file, served);
                 }
             }
@@ -126,6 +127,9 @@ impl Share {
         connection.upload.handle_source(now, file, size_bytes);
         ctx.report(Report::UploadStarted { path, to, size_bytes });
         self.note_version(ctx, path, version);
+        if self.is_doubtful(now, path, *to.ip()) {
+            self.index.forget_digest(path);
+        }
         let Some(local) = self.index.get_mut(path) else {
             return self.close(ctx, id, CloseReason::SourceChanged);
         };

@@ -5,7 +5,7 @@
 //!   unknown ──────────────────────────────▶ shared
 //!      │                                     │  ▲
 //!      │ seen, perhaps not whole     written │  │ closed by its writer, or unchanged
-//!      │                    or found changed │  │ for 2 s
+//!      │                    or found changed │  │ for 2 s, if a writer has it open for 30 s
 //!      │                                     ▼  │
 //!      └─────────────────────────────────▶ settling
 //! ```
@@ -14,12 +14,12 @@
 //! sent. The kernel need not report each change: a file that was not closed is observed
 //! once more when its time has come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::{Share, Wake};
-use crate::content::{Digest, FileError, Sight, Version};
-use crate::limits::{LOOK_PAUSE, REST_TIME, TURN_ITEMS};
+use crate::content::{Digest, FileError, FolderLoss, Sight, Version};
+use crate::limits::{LOOK_PAUSE, REST_TIME, TURN_ITEMS, WRITTEN_REST_TIME};
 use crate::node::peer::{Context, Wake as PeerWake};
 use crate::node::{Action, PathId, Report};
 use crate::wire::FilePath;
@@ -30,6 +30,8 @@ const LOOK_AT_ALL: PeerWake = PeerWake::Share(Wake::LookAtAll);
 #[derive(Debug, Default)]
 pub(super) struct Settling {
     files: BTreeMap<PathId, SettlingFile>,
+    /// Those that a writer has open, by device and inode: they may have other names.
+    written: BTreeSet<(u64, u64)>,
     /// Under way while changes may have been missed.
     look: Option<LookAtAll>,
 }
@@ -38,6 +40,8 @@ pub(super) struct Settling {
 #[derive(Debug)]
 struct SettlingFile {
     version: Version,
+    /// Whether a writer has it open, as far as is known.
+    is_written: bool,
     settled_at: Instant,
 }
 
@@ -54,6 +58,34 @@ impl Settling {
     pub(super) fn contains(&self, path: PathId) -> bool {
         self.files.contains_key(&path)
     }
+
+    /// Enters a file, or its new version. Returns when it will have settled.
+    fn insert(
+        &mut self,
+        now: Instant,
+        path: PathId,
+        version: Version,
+        is_written: bool,
+    ) -> Instant {
+        let inode = (version.device, version.inode);
+        let is_written = is_written || self.written.contains(&inode);
+        let settled_at = now + if is_written { WRITTEN_REST_TIME } else { REST_TIME };
+        self.remove(path);
+        if is_written {
+            self.written.insert(inode);
+        }
+        self.files.insert(path, SettlingFile { version, is_written, settled_at });
+        settled_at
+    }
+
+    /// Returns whether the file was there.
+    fn remove(&mut self, path: PathId) -> bool {
+        let Some(file) = self.files.remove(&path) else { return false };
+        if file.is_written {
+            self.written.remove(&(file.version.device, file.version.inode));
+        }
+        true
+    }
 }
 
 impl Share {
@@ -68,22 +100,32 @@ impl Share {
             // It shares nothing.
             return;
         }
+        // A file that is made without a content gets one: its writer has only just opened it.
+        let is_written = match sight {
+            Sight::Written => true,
+            Sight::Created => version.size_bytes == 0,
+            Sight::Looked | Sight::Closed | Sight::Moved => false,
+        };
         match (sight, self.index.get(path).map(|local| local.version)) {
-            (Sight::Closed, _) => self.share_news(ctx, path, version),
+            (Sight::Closed, Some(known)) if known == version => self.index.note_close(path),
+            (Sight::Closed | Sight::Moved, _) => self.share_news(ctx, path, version),
             // Attributes are no content: until somebody requests the file, all stays as it is.
-            (Sight::Looked, Some(known)) if known.is_alike(&version) => {}
-            (Sight::Looked | Sight::Written, Some(_)) => {
+            (Sight::Looked | Sight::Created, Some(known)) if known.is_alike(&version) => {}
+            (Sight::Looked | Sight::Created | Sight::Written, Some(_)) => {
                 self.withdraw(ctx, path);
                 ctx.report(Report::FileChanging { path });
-                self.settle(ctx, path, version);
+                self.settle(ctx, path, version, is_written);
                 self.hash_next(ctx);
             }
-            (Sight::Written, None) => self.settle(ctx, path, version),
-            (Sight::Looked, None) => match self.settling.files.get(&path) {
-                Some(settling) if settling.version != version => self.settle(ctx, path, version),
+            (Sight::Written, None) => self.settle(ctx, path, version, true),
+            (Sight::Looked | Sight::Created, None) => match self.settling.files.get(&path) {
+                Some(settling) if settling.version != version => {
+                    let is_written = is_written || settling.is_written;
+                    self.settle(ctx, path, version, is_written);
+                }
                 Some(settling) if ctx.now < settling.settled_at => {}
                 Some(_) => self.share_news(ctx, path, version),
-                None => self.settle(ctx, path, version),
+                None => self.settle(ctx, path, version, is_written),
             },
         }
     }
@@ -94,13 +136,20 @@ impl Share {
         self.hash_next(ctx);
     }
 
-    /// Waits until a file that is not shared has settled.
-    pub(super) fn settle(&mut self, ctx: &mut Context, path: PathId, version: Version) {
+    /// Waits until a file that is not shared has settled, for longer if a writer has it open.
+    pub(super) fn settle(
+        &mut self,
+        ctx: &mut Context,
+        path: PathId,
+        version: Version,
+        is_written: bool,
+    ) {
         if !self.has_room_for(path) {
             return ctx.report(Report::FileRefused { path });
         }
-        let settled_at = ctx.now + REST_TIME;
-        if self.settling.files.insert(path, SettlingFile { version, settled_at }).is_none() {
+        let was_settling = self.settling.contains(path);
+        let settled_at = self.settling.insert(ctx.now, path, version, is_written);
+        if !was_settling {
             ctx.paths.hold(path);
         }
         ctx.deadlines.arm(settled(path), settled_at);
@@ -108,7 +157,7 @@ impl Share {
 
     /// A file no longer waits until it has settled.
     pub(super) fn end_settling(&mut self, ctx: &mut Context, path: PathId) {
-        if self.settling.files.remove(&path).is_some() {
+        if self.settling.remove(path) {
             ctx.deadlines.disarm(settled(path));
             ctx.paths.release(path);
         }
@@ -184,8 +233,8 @@ impl Share {
     }
 
     /// The folder itself is gone: nothing of it is shared any more.
-    pub(crate) fn on_folder_lost(&mut self, ctx: &mut Context) {
-        ctx.report(Report::FolderLost);
+    pub(crate) fn on_folder_lost(&mut self, ctx: &mut Context, why: FolderLoss) {
+        ctx.report(Report::FolderLost { why });
         for path in self.index.after(None).map(|(_, id)| id).collect::<Vec<_>>() {
             self.withdraw(ctx, path);
         }

@@ -195,10 +195,15 @@ fn a_file_changed_just_now_has_to_settle_first() {
     assert!(matches!(steps[0].outcome, HashOutcome::Done { .. }), "{steps:?}");
 }
 
+/// The time so many milliseconds after a stamp.
+fn later(stamp_ns: i128, later_ms: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(stamp_ns as u64) + Duration::from_millis(later_ms)
+}
+
 #[test]
 fn settled_is_old_enough_or_of_the_future() {
-    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-    let now_ns = 1_000_000_000_000;
+    let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_500);
+    let now_ns = 1_000_500_000_000;
     let age_ns = SETTLED_AGE.as_nanos() as i128;
     let version =
         |changed_ns| Version { device: 1, inode: 1, size_bytes: 1, modified_ns: 0, changed_ns };
@@ -206,6 +211,12 @@ fn settled_is_old_enough_or_of_the_future() {
     assert!(!is_settled(&version(now_ns - age_ns + 1), now));
     assert!(is_settled(&version(now_ns - age_ns), now));
     assert!(is_settled(&version(now_ns + 1), now));
+    // Where there are only whole seconds, two changes within one look alike.
+    let whole_ns = now_ns - now_ns % NS_PER_SECOND;
+    for (age_ms, settled) in [(0, false), (20, false), (1999, false), (2000, true)] {
+        let later = later(whole_ns, age_ms);
+        assert_eq!(is_settled(&version(whole_ns), later), settled, "{age_ms} ms");
+    }
 }
 
 #[test]

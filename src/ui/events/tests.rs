@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::*;
-use crate::content::{Digest, FileError};
+use crate::content::{Digest, FileError, FolderLoss};
 use crate::node::{
     Change, ConnectionId, Direction, Happened, Inventory, Paths, Report, Snapshot, Transfer,
 };
@@ -52,7 +52,7 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"file_changing","name":"a é"}"#,
     r#"{"v":1,"time":"","event":"file_refused","name":"a é"}"#,
     r#"{"v":1,"time":"","event":"file_lost","name":"a é","reason":"no such regular file"}"#,
-    r#"{"v":1,"time":"","event":"folder_lost"}"#,
+    r#"{"v":1,"time":"","event":"folder_lost","reason":"it was removed, moved or unmounted"}"#,
     r#"{"v":1,"time":"","event":"peer_entered","peer":7,"address":"192.0.2.1:5000"}"#,
     r#"{"v":1,"time":"","event":"peer_left","peer":7,"reason":"connection refused"}"#,
     r#"{"v":1,"time":"","event":"listening","address":"192.0.2.1:5000"}"#,
@@ -149,7 +149,7 @@ fn reported() -> Vec<String> {
         Report::FileChanging { path },
         Report::FileRefused { path },
         Report::FileLost { path, error },
-        Report::FolderLost,
+        Report::FolderLost { why: FolderLoss::Gone },
         Report::PeerEntered { peer, address },
         Report::PeerLeft { peer, reason },
     ];

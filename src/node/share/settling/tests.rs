@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::content::HashKind;
-use crate::limits::{HASH_AHEAD_BYTES, NEWS_PAUSE, OFFERS_PER_BATCH, SETTLED_AGE};
+use crate::content::{FolderLoss, HashKind};
+use crate::limits::{
+    HASH_AHEAD_BYTES, NEWS_PAUSE, OFFERS_PER_BATCH, REVERIFY_PAUSE_MIN, SETTLED_AGE,
+};
 use crate::node::peer::Connection;
 use crate::node::scene::{PEER, REGISTRY, answer, dialed, name, sent, settings, version};
 use crate::node::{ConnectionId, Input, Node, PeerKind, PeerNode, PeerSettings};
@@ -165,7 +167,7 @@ fn a_file_that_nobody_closes_is_offered_once_it_has_settled() {
     scene.change("f", Some(version(1)), Sight::Looked);
     scene.wait(REST_TIME / 2);
     scene.change("f", Some(version(2)), Sight::Written);
-    scene.wait(REST_TIME - MOMENT);
+    scene.wait(WRITTEN_REST_TIME - MOMENT);
     assert_eq!(scene.takes_offers(), [""; 0]);
     scene.wait(MOMENT);
     assert_eq!(scene.takes_offers()[0], "f");
@@ -176,6 +178,58 @@ fn a_file_that_nobody_closes_is_offered_once_it_has_settled() {
     scene.feed(Input::Hashed { path, version: version(2), digest: Digest([1; 32]) });
     scene.wait(REST_TIME * 100);
     assert_eq!((scene.looks, scene.takes_offers().len()), (0, 0));
+}
+
+#[test]
+fn a_writer_that_pauses_is_waited_for_whatever_shows_of_its_file() {
+    let mut scene = Scene::new();
+    // It has only just made it, and pauses before the first byte.
+    scene.change("f", Some(version(0)), Sight::Created);
+    scene.wait(REST_TIME * 3);
+    scene.change("f", Some(version(1)), Sight::Written);
+    scene.wait(WRITTEN_REST_TIME - REST_TIME);
+    // Its attributes change, and mapped memory, of which nothing tells.
+    scene.change("f", Some(Version { changed_ns: 9, ..version(1) }), Sight::Looked);
+    scene.folder.insert(name("f"), version(2));
+    scene.wait(WRITTEN_REST_TIME);
+    assert_eq!(scene.takes_offers(), [""; 0]);
+    scene.wait(WRITTEN_REST_TIME);
+    assert_eq!(scene.takes_offers()[0], "f");
+    // A file that is there as it is needs no wait for a writer.
+    scene.change("moved", Some(version(0)), Sight::Moved);
+    scene.change("link", Some(Version { inode: 9, ..version(1) }), Sight::Created);
+    scene.wait(REST_TIME);
+    assert_eq!(scene.takes_offers(), ["moved", "link"]);
+}
+
+#[test]
+fn another_name_for_a_file_that_is_written_waits_as_long() {
+    let mut scene = Scene::new();
+    scene.change("f", Some(version(1)), Sight::Written);
+    scene.change("link", Some(version(1)), Sight::Created);
+    scene.wait(WRITTEN_REST_TIME - MOMENT);
+    assert_eq!(scene.takes_offers(), [""; 0]);
+    scene.change("f", Some(version(2)), Sight::Closed);
+    assert_eq!(scene.takes_offers()[0], "f");
+    assert!(scene.node.share.settling.written.is_empty());
+    scene.change("g", Some(version(1)), Sight::Created);
+    scene.wait(REST_TIME);
+    assert!(scene.takes_offers().iter().any(|name| name == "g"), "nobody writes to it");
+}
+
+#[test]
+fn of_several_writers_the_last_one_counts() {
+    let mut scene = Scene::new();
+    scene.change("f", Some(version(1)), Sight::Written);
+    scene.change("f", Some(version(1)), Sight::Closed);
+    scene.takes_offers();
+    let upload = scene.upload("f");
+    scene.change("f", Some(version(2)), Sight::Written);
+    assert_eq!(scene.close_reason(upload), Some(CloseReason::SourceChanged));
+    scene.wait(WRITTEN_REST_TIME - MOMENT);
+    assert_eq!(scene.takes_offers(), [""; 0]);
+    scene.change("f", Some(version(3)), Sight::Closed);
+    assert_eq!(scene.takes_offers(), ["f"]);
 }
 
 #[test]
@@ -207,7 +261,7 @@ fn a_shared_file_that_is_written_to_is_neither_offered_nor_sent() {
         }
         assert_eq!(scene.close_reason(upload), Some(CloseReason::SourceChanged));
         scene.takes_offers();
-        scene.wait(REST_TIME - MOMENT);
+        scene.wait(if told { WRITTEN_REST_TIME } else { REST_TIME } - MOMENT);
         assert_eq!(scene.takes_offers(), [""; 0]);
         scene.wait(MOMENT);
         assert_eq!(scene.takes_offers()[0], "f");
@@ -275,7 +329,8 @@ fn the_hash_of_a_file_that_went_takes_no_digest_from_what_came_in_its_place() {
     scene.folder.insert(name, version(2000));
     scene.feed(Input::FileFound { path: name.into(), version: version(2000), digest });
     let upload = scene.upload("f");
-    // Its job runs on, and may even come to its end.
+    scene.hashed("f", Digest([2; 32]));
+    // The job of before runs on, and may even come to its end.
     scene.feed(Input::HashProgress { path, version: version(1000), hashed_bytes: 500 });
     let (old, other) = (version(1000), Digest([1; 32]));
     scene.feed(Input::Hashed { path, version: old, digest: other });
@@ -366,7 +421,7 @@ fn many_new_files_are_offered_in_batches() {
         batches += 1;
     }
     assert_eq!(batches, (FILES - 1).div_ceil(OFFERS_PER_BATCH));
-    let offered: std::collections::BTreeSet<_> = scene.offered.iter().collect();
+    let offered: BTreeSet<_> = scene.offered.iter().collect();
     assert_eq!(offered.len(), FILES, "each once");
 }
 
@@ -379,9 +434,10 @@ fn a_folder_that_is_gone_is_told_once_and_nothing_of_it_is_left() {
     scene.feed(Input::ChangesMissed);
     scene.actions.clear();
     scene.folder.clear();
-    scene.feed(Input::FolderLost);
+    scene.feed(Input::FolderLost(FolderLoss::Gone));
     assert_eq!(scene.close_reason(upload), Some(CloseReason::SourceChanged));
-    let lost = |action: &&Action| **action == Action::Report(Report::FolderLost);
+    const LOST: Report = Report::FolderLost { why: FolderLoss::Gone };
+    let lost = |action: &&Action| **action == Action::Report(LOST);
     assert_eq!(scene.actions.iter().filter(lost).count(), 1);
     scene.takes_offers();
     scene.wait(Duration::from_secs(4000));
@@ -404,4 +460,93 @@ fn no_more_files_than_may_be_are_taken() {
     scene.change("7", Some(version(2)), Sight::Written);
     scene.change("7", Some(version(2)), Sight::Closed);
     assert!(scene.node.share.index.get(scene.id("7")).is_some());
+}
+
+impl Scene {
+    /// The hash of a file is done; how many were begun before.
+    fn hashed(&mut self, text: &str, digest: Digest) -> usize {
+        let is_hash = |action: &&Action| matches!(action, Action::Hash { .. });
+        let begun = self.actions.iter().filter(is_hash).count();
+        self.actions.clear();
+        let (path, version) = (self.id(text), self.folder[&name(text)]);
+        self.feed(Input::Hashed { path, version, digest });
+        begun
+    }
+
+    /// Someone fetches a small file; the digest that it is sent with, if that is known without
+    /// another hash.
+    fn fetch(&mut self, text: &str) -> Option<Digest> {
+        let upload = self.upload(text);
+        let digest = self.announced(upload);
+        self.feed(Input::Broken { connection: upload, kind: std::io::ErrorKind::ConnectionReset });
+        digest
+    }
+
+    /// Takes all that an upload sends; the digest behind it.
+    fn announced(&mut self, upload: ConnectionId) -> Option<Digest> {
+        let mut sent = Vec::new();
+        while let Some(transmit) = self.node.transmit(upload) {
+            let len_bytes = match transmit {
+                Transmit::Bytes { bytes, .. } => {
+                    sent.extend_from_slice(bytes);
+                    bytes.len()
+                }
+                Transmit::File { len_bytes, .. } => len_bytes as usize,
+            };
+            self.node.transmitted(self.now, upload, len_bytes);
+            self.drain();
+        }
+        Digest::from_hex(sent.get(sent.len().checked_sub(64)?..)?)
+    }
+}
+
+const OLD: Digest = Digest([1; 32]);
+const NEW: Digest = Digest([2; 32]);
+
+#[test]
+fn a_digest_of_a_former_run_is_made_again_before_it_is_sent() {
+    let mut scene = Scene::new();
+    scene.folder.insert(name("f"), version(5));
+    let (path, digest) = (name("f").into(), Some(OLD));
+    scene.feed(Input::FileFound { path, version: version(5), digest });
+    let upload = scene.upload("f");
+    assert_eq!(scene.announced(upload), None);
+    assert_eq!(scene.hashed("f", NEW), 1);
+    assert_eq!(scene.announced(upload), Some(NEW));
+    // From then on it is known to all that ask.
+    assert_eq!(scene.fetch("f"), Some(NEW));
+}
+
+#[test]
+fn a_file_that_a_writer_closes_is_hashed_again_before_it_is_sent_though_it_looks_the_same() {
+    let mut scene = Scene::new();
+    scene.change("f", Some(version(5)), Sight::Closed);
+    assert_eq!(scene.hashed("f", OLD), 1);
+    assert_eq!(scene.fetch("f"), Some(OLD));
+    scene.actions.clear();
+    scene.change("f", Some(version(5)), Sight::Closed);
+    assert!(scene.actions.is_empty(), "not before somebody asks");
+    let upload = scene.upload("f");
+    assert_eq!(scene.announced(upload), None);
+    // The next writer closes it while it is hashed.
+    scene.change("f", Some(version(5)), Sight::Closed);
+    assert_eq!(scene.hashed("f", OLD), 1);
+    assert_eq!(scene.announced(upload), Some(OLD));
+    assert_eq!(scene.fetch("f"), None);
+    assert_eq!(scene.hashed("f", NEW), 1);
+    assert_eq!(scene.fetch("f"), Some(NEW));
+}
+
+#[test]
+fn an_address_that_asks_again_gets_a_digest_that_is_made_again_but_not_too_often() {
+    let mut scene = Scene::new();
+    scene.change("f", Some(version(5)), Sight::Closed);
+    scene.hashed("f", OLD);
+    for _ in 0..3 {
+        assert_eq!(scene.fetch("f"), Some(OLD), "it was made just now");
+    }
+    scene.wait(REVERIFY_PAUSE_MIN);
+    assert_eq!(scene.fetch("f"), None);
+    assert_eq!(scene.hashed("f", NEW), 1);
+    assert_eq!(scene.fetch("f"), Some(NEW));
 }
