@@ -197,7 +197,7 @@ impl PeerNode {
             }
             Connection::Upload(upload) => share.on_lost(context, id, upload, reason),
             Connection::Download(download) => fetch.on_lost(context, peers, id, &download, reason),
-            Connection::Program(_) => context.programs.remove(id),
+            Connection::Program(session) => self.on_program_lost(id, &session),
         }
     }
 
@@ -388,7 +388,10 @@ impl Node for PeerNode {
             }
             Input::Committed { file, path, version } => self.on_committed(file, &path, version),
             Input::FileFailed { file, error } => self.on_file_failed(file, error),
-            Input::Want(names) => fetch.want(context, peers, share, names),
+            Input::Want(names) => {
+                context.programs.want_ourselves(names);
+                fetch.want(context, peers, share, names);
+            }
             Input::WantMatching(patterns) => fetch.want_matching(context, peers, share, patterns),
             Input::Stop(signal) => context.end(Outcome::Stopped(signal)),
             input => self.on_folder_input(input),
@@ -461,7 +464,16 @@ impl Node for PeerNode {
     }
 
     fn inventory(&self, names_max: usize) -> Inventory {
-        let offers = self.peers.catalog.offers(&self.context.paths, names_max);
-        Inventory { shared: self.share.index.sizes().take(names_max).collect(), offers }
+        let context = &self.context;
+        let programs = context.waiting_programs();
+        let wanted = self.fetch.open_paths().filter_map(|path| {
+            let path = context.paths.get(path)?;
+            Some((path.clone(), programs.get(path.as_str()).copied().unwrap_or_default()))
+        });
+        Inventory {
+            wanted: wanted.take(names_max).collect(),
+            shared: self.share.index.sizes().take(names_max).collect(),
+            offers: self.peers.catalog.offers(&context.paths, names_max),
+        }
     }
 }

@@ -79,6 +79,8 @@ pub enum Report {
     /// A wanted file will not come; `is_all` if nothing else is wanted, and the program ends
     /// with these words.
     FetchFailed { path: PathId, error: FetchError, is_all: bool },
+    /// The programs that asked for a file have ended before it was there: it is not fetched.
+    Withdrawn { path: PathId },
     /// Nothing that matches was offered in time.
     NothingMatched { pattern: String },
     /// More names match than there may be jobs.
@@ -143,6 +145,7 @@ impl Report {
             | Self::Verified { path, .. }
             | Self::SavedAs { path, .. }
             | Self::Identical { path }
+            | Self::Withdrawn { path }
             | Self::FetchFailed { path, .. }
             | Self::UploadStarted { path, .. }
             | Self::UploadDone { path, .. }
@@ -374,6 +377,9 @@ impl ShownReport<'_> {
             }
             Report::SavedAs { wanted, .. } => {
                 write!(f, "saved as {name}: something else stands under {}", self.name(*wanted))
+            }
+            Report::Withdrawn { .. } => {
+                write!(f, "{name} is not fetched: the program that asked for it has ended")
             }
             Report::Identical { .. } => {
                 write!(f, "{name} was there already, with the same content")

@@ -24,6 +24,8 @@ pub struct Snapshot {
 /// The files and offers that a node knows, or the first of them.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
+    /// The files that we want and do not have, and how many other programs wait for each.
+    pub wanted: Vec<(FilePath, usize)>,
     /// The files that we share, with their sizes in bytes, in order of their paths.
     pub shared: Vec<(FilePath, u64)>,
     pub offers: Vec<HeardOffer>,

@@ -202,6 +202,10 @@ events! {
         "identical" => Identical {
             name: Text = "the file",
         }
+        /// peer: the programs that asked for a file have ended, so it is not fetched.
+        "withdrawn" => Withdrawn {
+            name: Text = "the file",
+        }
         /// No peer offered a file that matches a pattern in time.
         "nothing_matched" => NothingMatched {
             pattern: Text = "the pattern",
@@ -304,6 +308,11 @@ events! {
             bytes: u64 = "bytes received or sent",
             bytes_per_second: u64 = "average rate since its start",
             seconds: Seconds = "seconds since its start",
+        }
+        /// status: a file that is wanted and not there; for the first thousand.
+        "wanted_file" => WantedFile {
+            name: Text = "the file",
+            programs: usize = "`get --via` that wait for it",
         }
         /// status: a file that is shared; for the first thousand.
         "shared_file" => SharedFile {

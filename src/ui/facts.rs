@@ -68,8 +68,13 @@ impl Facts<'_> {
     pub(super) fn json(&self, inventory: &Inventory) -> String {
         let shared =
             |(name, bytes): &(FilePath, u64)| Event::SharedFile { name: text(name), bytes: *bytes };
+        let wanted = |(name, programs): &(FilePath, usize)| Event::WantedFile {
+            name: text(name),
+            programs: *programs,
+        };
         let events = std::iter::once(self.status())
             .chain(self.snapshot.transfers.iter().map(|transfer| self.transfer(transfer)))
+            .chain(inventory.wanted.iter().map(wanted))
             .chain(inventory.shared.iter().map(shared))
             .chain(inventory.offers.iter().map(|heard| Event::of_offer(heard, None, self.now)));
         events.map(|event| event.line()).collect()
@@ -136,6 +141,12 @@ impl Facts<'_> {
                 )),
             }
         }
+        for (name, programs) in &inventory.wanted {
+            match programs {
+                0 => line(format_args!("wanted: {name}")),
+                _ => line(format_args!("wanted: {name}, for {}", Count(*programs, "program"))),
+            }
+        }
         for (name, size_bytes) in &inventory.shared {
             line(format_args!("shared: {name}, {}", Bytes(*size_bytes)));
         }
@@ -144,7 +155,8 @@ impl Facts<'_> {
             let (name, peer) = (heard.offer.name, heard.offer.peer.0);
             line(format_args!("known: {name}, from peer {peer}, heard {ago} s ago"));
         }
-        let left = snapshot.files_shared.saturating_sub(inventory.shared.len())
+        let left = snapshot.jobs_open.saturating_sub(inventory.wanted.len())
+            + snapshot.files_shared.saturating_sub(inventory.shared.len())
             + snapshot.offers_known.saturating_sub(inventory.offers.len());
         if left > 0 {
             line(format_args!("... and {left} more"));

@@ -69,6 +69,7 @@ impl Event {
             Report::SavedAs { wanted, path } => {
                 Self::SavedAs { name: name(path), wanted: name(wanted) }
             }
+            Report::Withdrawn { path } => Self::Withdrawn { name: name(path) },
             Report::Identical { path } => Self::Identical { name: name(path) },
             Report::NothingMatched { ref pattern } => {
                 Self::NothingMatched { pattern: text(pattern) }

@@ -7,9 +7,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use kit::messages::{self, Count};
-use kit::{OfferRepeater, Output, Process, World, await_until};
+use kit::{DEADLINE, FakeSource, OfferRepeater, Output, Process, Signal, World, await_until};
 use p2pfs::limits::CONTROL_CLIENTS_MAX;
 use p2pfs::ui::events::EVENTS;
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
 /// Asks as the user of this world.
@@ -245,6 +246,80 @@ fn who_waits_for_a_file_is_in_nobodys_way_and_who_has_gone_keeps_no_place() {
     assert!(!told.contains("wants 0 files"), "{told}");
 }
 
+/// Those that wait for files, and those that come all at once.
+#[test]
+fn a_hundred_programs_are_served_and_none_is_sent_away() {
+    let world = World::new();
+    let peer = world.peer(2).wants("mine").start();
+    let path = socket(&world, &peer.process);
+    let connect = |question: &[u8]| {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(question).unwrap();
+        stream
+    };
+    let mut waiting: Vec<_> = (0..20).map(|_| connect(b"W\0\x05neverA")).collect();
+    // Nobody offers it.
+    waiting.iter_mut().for_each(|stream| stream.read_exact(&mut [0; 8]).unwrap());
+    // They gather while it does nothing.
+    peer.process.pause();
+    let mut asking: Vec<_> = (0..100).map(|_| connect(b"S\0")).collect();
+    peer.process.resume();
+    for stream in &mut asking {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains("\nwanted: mine\nwanted: never, for 20 programs\n"), "{answer}");
+    }
+    let told = events(&status(&world, &["--json"]));
+    let wanted = told.iter().filter(|event| event["event"] == "wanted_file");
+    let wanted: Vec<_> = wanted.map(|event| (&event["name"], &event["programs"])).collect();
+    assert_eq!(wanted, [(&"mine".into(), &0.into()), (&"never".into(), &20.into())]);
+    for stream in &mut waiting {
+        stream.set_nonblocking(true).unwrap();
+        let end = stream.read(&mut [0; 1]).unwrap_err();
+        assert_eq!(end.kind(), std::io::ErrorKind::WouldBlock);
+    }
+    drop(waiting);
+    await_until("only its own is wanted", || status(&world, &[]).stdout.contains("wants 1 file\n"));
+    assert!(peer.process.has_said("never is not fetched: the program that asked for it has ended"));
+}
+
+#[test]
+fn a_signal_to_a_program_that_waits_withdraws_what_it_asked_for() {
+    let world = World::new();
+    let _stalling = FakeSource::stalling(&world, 1, "file", vec![7; 100_000]);
+    let peer = world.peer(2).start();
+    let via = format!("--via={}", peer.process.pid().as_raw_nonzero());
+    let get = world.program(&["get", "file", &via]).start();
+    peer.await_partial(100_000);
+    get.signal(Signal::INT);
+    assert_eq!(get.await_exit_code(), 130);
+    await_until("nothing of it is left", || peer.hidden_files().is_empty());
+    assert!(status(&world, &[]).stdout.contains("wants 0 files\n"));
+}
+
+#[test]
+fn a_program_that_comes_while_there_is_no_descriptor_is_served_later() {
+    let world = World::new();
+    let share = share(&world, &[]);
+    let path = socket(&world, &share);
+    let usual = getrlimit(Resource::Nofile);
+    let starved = Rlimit { current: Some(share.descriptor_limit_for(1)), maximum: usual.maximum };
+    prlimit(Some(share.pid()), Resource::Nofile, starved).unwrap();
+    let mut asking: Vec<_> = (0..20).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    asking.iter_mut().for_each(|stream| stream.write_all(b"S\0").unwrap());
+    share.await_log("cannot accept connections on ");
+    prlimit(Some(share.pid()), Resource::Nofile, usual).unwrap();
+    for stream in &mut asking {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains("share, process "), "{answer}");
+    }
+}
+
 #[test]
 fn a_running_peer_fetches_what_it_is_asked_for() {
     let world = World::new();
@@ -266,11 +341,14 @@ fn a_running_peer_fetches_what_it_is_asked_for() {
     assert_eq!((&told[0]["event"], &told[0]["name"]), (&"already_there".into(), &"a".into()));
     assert_eq!((&told[1]["event"], &told[1]["code"]), (&"exit".into(), &0.into()));
 
-    // The second one asks for what is waited for already.
+    // With its end it is wanted no more.
     for _ in 0..2 {
         let never = get(&["never", &via, "--timeout", "300ms"]);
         assert_eq!(never.code, Some(3), "{never:?}");
         assert!(never.stderr.contains("never: not offered"), "{never:?}");
+        await_until("nothing is wanted", || {
+            status(&world, &[&via["--via=".len()..]]).stdout.contains("; wants 0 files\n")
+        });
     }
     let _offers = OfferRepeater::start(&world, 9, &["offered"]);
     let late = get(&["offered", &via, "--timeout", "1s"]);

@@ -2,11 +2,18 @@
 //! are closed, full or broken; no home and no environment at all.
 
 use std::fs;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use kit::{FakeSource, Launch, NOTHING, Need, Signal, World, await_until, content, tools};
+use kit::{
+    FakeSource, Launch, NOTHING, Need, RegistryClient, Signal, World, await_until, content, tools,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
 use crate::checks;
@@ -24,9 +31,13 @@ kit::tests! {
     NOTHING:
         outputs_that_are_closed,
         outputs_that_are_full_files,
+        a_terminal_that_nobody_reads_stops_nothing,
         no_home_and_no_environment,
         two_signals_mean_at_once;
 }
+
+/// Row 13.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Closes the outputs, in a shell that becomes the program.
 const CLOSED: [&str; 3] = ["exec \"$@\" >&-", "exec \"$@\" 2>&-", "exec \"$@\" <&- >&- 2>&-"];
@@ -93,6 +104,75 @@ fn a_signal_while_its_handlers_are_made_is_not_lost() {
         let of_signal = status.signal() == Some(Signal::TERM.as_raw());
         assert!(of_signal || status.code() == Some(143), "{call:?}: {status:?}");
     }
+}
+
+/// A screen that is locked, or the other end of a connection that sleeps.
+fn a_terminal_that_nobody_reads_stops_nothing() {
+    let world = World::new();
+    let (mut ours, theirs) = kit::terminal(24, 80);
+    let listen = world.registry_address().to_string();
+    fill(&theirs);
+    let registry = world.program(&["registry", "-v", "--listen", &listen]).stderr(theirs).start();
+    registry.await_listening();
+    let at = world.registry_address();
+    let register = |id: u16| drop(RegistryClient::registered(at, id.into(), 1000 + id));
+    (1..50).for_each(register);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let reader = thread::spawn({
+        let seen = Arc::clone(&seen);
+        move || {
+            let mut bytes = [0; 4096];
+            while let Ok(len @ 1..) = ours.read(&mut bytes) {
+                seen.lock().unwrap().extend_from_slice(&bytes[..len]);
+            }
+        }
+    });
+    let seen = || String::from_utf8(seen.lock().unwrap().clone()).unwrap();
+    await_until("what is missing is told", || seen().contains("lines dropped: nobody read stderr"));
+    let began = Instant::now();
+    registry.signal(Signal::TERM);
+    assert_eq!(registry.await_exit_code(), 143);
+    assert!(began.elapsed() < ENDS_WITHIN);
+    reader.join().unwrap();
+    let lines = seen();
+    let is_whole = |line: &&str| {
+        ["INFO ", "DEBUG", "WARN ", "warning: ", FILLING.trim_end()]
+            .iter()
+            .any(|begin| line.starts_with(begin))
+    };
+    // The filling may end in the middle.
+    let lines: Vec<_> = lines
+        .lines()
+        .filter(|line| !line.starts_with(&FILLING[..1]))
+        .filter(|line| !is_whole(line))
+        .collect();
+    assert_eq!(lines, [""; 0], "cut lines");
+
+    // The same without anybody who comes back.
+    let (_ours, theirs) = kit::terminal(24, 80);
+    fill(&theirs);
+    let registry = world.program(&["registry", "-v", "--listen", &listen]).stderr(theirs).start();
+    registry.await_listening();
+    (1..50).for_each(register);
+    let began = Instant::now();
+    registry.signal(Signal::TERM);
+    assert_eq!(registry.await_exit_code(), 143);
+    assert!(began.elapsed() < ENDS_WITHIN);
+}
+
+const FILLING: &str = "a line that stands there\n";
+
+/// Leaves no room in a terminal: the kernel makes some again, soon after there is none.
+fn fill(terminal: &OwnedFd) {
+    rustix::io::ioctl_fionbio(terminal, true).unwrap();
+    let mut rest = FILLING.as_bytes();
+    let soon = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    while poll(&mut [PollFd::new(terminal, PollFlags::OUT)], Some(&soon)).unwrap() > 0 {
+        while let Ok(written) = rustix::io::write(terminal, rest) {
+            rest = if written < rest.len() { &rest[written..] } else { FILLING.as_bytes() };
+        }
+    }
+    rustix::io::ioctl_fionbio(terminal, false).unwrap();
 }
 
 /// What is written to a terminal, a pipe or a socket is written without waiting.

@@ -6,6 +6,19 @@ use std::thread;
 use kit::messages;
 use kit::{Answer, ReservedPort, World, await_until, content};
 
+/// More than one turn of the loop takes in.
+#[test]
+fn a_thousand_clients_at_once_are_all_served() {
+    let world = World::new();
+    let registry = world.registry();
+    registry.process.pause();
+    let clients: Vec<_> = (0..1000).map(|_| registry.client()).collect();
+    registry.process.resume();
+    for mut client in clients {
+        assert_eq!(client.lookup(1), Answer::not_found());
+    }
+}
+
 #[test]
 fn registers_and_answers_lookups_with_the_address_seen() {
     let world = World::new();

@@ -91,6 +91,28 @@ impl Fetch {
         self.end_if_done(ctx);
     }
 
+    /// Nobody wants a file any more: what came of it goes. One that came whole is there anyway.
+    pub(crate) fn withdraw(&mut self, ctx: &mut Context, peers: &mut Peers, path: PathId) {
+        let Some(&id) = self.by_path.get(&path) else { return };
+        let Some(state) = self.state(id).filter(|it| !it.is_end() && !it.is_arrived()) else {
+            return;
+        };
+        ctx.report(Report::Withdrawn { path });
+        ctx.deadlines.disarm(PeerWake::Fetch(Wake::Retry(id)));
+        self.remove(ctx, id);
+        if let State::Downloading { connection, file, .. } = state {
+            file.into_iter().for_each(|file| ctx.discard(file));
+            self.close(ctx, peers, connection, CloseReason::Stopping);
+        }
+        self.begin_waiting(ctx, peers);
+        self.end_if_done(ctx);
+    }
+
+    /// Returns the files that are wanted and not there.
+    pub(crate) fn open_paths(&self) -> impl Iterator<Item = PathId> {
+        self.jobs.values().filter(|job| !job.state.is_end()).map(|job| job.path)
+    }
+
     pub(super) fn why_not(&self, peers: &Peers, id: JobId) -> FetchError {
         let Some(job) = self.jobs.get(&id) else { return why_nothing(peers) };
         match job.nearly_offered {

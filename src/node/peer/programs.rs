@@ -1,26 +1,41 @@
 //! Programs of the same user that ask this one how it does, or for files.
 //!
-//! Serves at most [`CONTROL_CLIENTS_MAX`] of them; a new one evicts the oldest that waits for
-//! no file, or else the oldest.
+//! Serves at most [`CONTROL_CLIENTS_MAX`] of them; a new one evicts the oldest that waits for no
+//! file. At most [`CONTROL_WAITING_MAX`] wait for files; what more would is told that there
+//! is no room. A file that a program has asked for is given up once nobody waits for it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Connection, Context, PeerKind, PeerNode};
 use crate::exit::ExitCode;
-use crate::limits::CONTROL_CLIENTS_MAX;
+use crate::limits::{CONTROL_CLIENTS_MAX, CONTROL_WAITING_MAX, CONTROL_WISHES_OF_ALL_MAX};
 use crate::node::paths::Paths;
-use crate::node::{Action, ConnectionId, Report};
+use crate::node::{Action, ConnectionId, PathId, Report};
 use crate::proto::CloseReason;
 use crate::proto::control::{Asked, Fetched, News, Session, SessionState};
+use crate::wire::FilePath;
+use crate::wire::v0::FileName;
 
-/// The connections of programs, the oldest first. Invariant: each is in the table.
+/// What the clients of a peer that has no room for more of them are told.
+const NO_ROOM: &str = "too many programs wait for files of this peer; try again later";
+
 #[derive(Debug, Default)]
-pub(super) struct Programs(VecDeque<ConnectionId>);
+pub(super) struct Programs {
+    /// Their connections, the oldest first. Invariant: each is in the table.
+    connections: VecDeque<ConnectionId>,
+    /// What the user of this program wants, whoever else does.
+    own: BTreeSet<FileName>,
+}
 
 impl Programs {
     /// A connection is over.
     pub(super) fn remove(&mut self, id: ConnectionId) {
-        self.0.retain(|other| *other != id);
+        self.connections.retain(|other| *other != id);
+    }
+
+    /// The user of this program wants these.
+    pub(super) fn want_ourselves(&mut self, names: &[FileName]) {
+        self.own.extend(names);
     }
 }
 
@@ -46,10 +61,10 @@ impl Context {
         let session = Connection::Program(Box::new(Session::new(self.now)));
         let id = self.connections.accept_uncounted(session);
         // Only now: the slot of the one that goes is not free before it is closed.
-        if self.programs.0.len() >= CONTROL_CLIENTS_MAX {
+        if self.programs.connections.len() >= CONTROL_CLIENTS_MAX {
             self.evict_program();
         }
-        self.programs.0.push_back(id);
+        self.programs.connections.push_back(id);
         self.pump(id);
         Some(id)
     }
@@ -59,9 +74,41 @@ impl Context {
             Some(Connection::Program(session)) => session.state() != SessionState::Following,
             _ => true,
         };
-        let idle = self.programs.0.iter().position(is_idle);
-        if let Some(id) = self.programs.0.remove(idle.unwrap_or(0)) {
+        let idle = self.programs.connections.iter().position(is_idle);
+        if let Some(id) = idle.and_then(|idle| self.programs.connections.remove(idle)) {
             self.close(id, CloseReason::Evicted);
+        }
+    }
+
+    fn sessions(&self) -> impl Iterator<Item = &Session> {
+        let session = |id: &ConnectionId| match self.connections.get(*id) {
+            Some(Connection::Program(session)) => Some(&**session),
+            _ => None,
+        };
+        self.programs.connections.iter().filter_map(session)
+    }
+
+    /// Returns whether all that wait for files may.
+    fn has_room_for_wishes(&self) -> bool {
+        let waiting = || self.sessions().filter(|it| it.state() == SessionState::Following);
+        waiting().count() <= CONTROL_WAITING_MAX
+            && waiting().map(|it| it.waits_for().len()).sum::<usize>() <= CONTROL_WISHES_OF_ALL_MAX
+    }
+
+    /// Returns how many programs wait for each file.
+    pub(super) fn waiting_programs(&self) -> BTreeMap<&str, usize> {
+        let mut programs = BTreeMap::new();
+        for name in self.sessions().flat_map(Session::waits_for) {
+            *programs.entry(name.as_str()).or_default() += 1;
+        }
+        programs
+    }
+
+    fn refuse_wishes(&mut self, id: ConnectionId, names: BTreeSet<FileName>) {
+        let (now, code) = (self.now, ExitCode::Other as u8);
+        let Some(session) = self.session(id) else { return };
+        for name in names {
+            session.tell(now, &News::Failed { name, code, reason: NO_ROOM.to_owned() });
         }
     }
 
@@ -76,12 +123,12 @@ impl Context {
 
     /// Tells the programs that wait for it what becomes of a file.
     pub(crate) fn tell_programs(&mut self, report: &Report) {
-        if self.programs.0.is_empty() {
+        if self.programs.connections.is_empty() {
             return;
         }
         let Some(news) = news_of(report, &self.paths) else { return };
         let now = self.now;
-        for id in self.programs.0.iter().copied().collect::<Vec<_>>() {
+        for id in self.programs.connections.iter().copied().collect::<Vec<_>>() {
             if self.session(id).is_some_and(|session| session.tell(now, &news)) {
                 self.pump(id);
             }
@@ -120,6 +167,9 @@ impl PeerNode {
                 }
                 Ok(Some(Asked::Fetches)) => session.answer_fetches(now, fetches),
                 Ok(Some(Asked::Want(names))) if fetches => {
+                    if !context.has_room_for_wishes() {
+                        return context.refuse_wishes(id, names);
+                    }
                     let names: Vec<_> = names.into_iter().collect();
                     fetch.want(context, peers, share, &names);
                 }
@@ -127,6 +177,25 @@ impl PeerNode {
                 Ok(None) => return,
                 Err(reason) => return self.close(id, reason),
             }
+        }
+    }
+
+    /// A program has ended, or is no longer told anything: what only it wanted is given up.
+    pub(super) fn on_program_lost(&mut self, id: ConnectionId, session: &Session) {
+        let Self { context, peers, fetch, .. } = self;
+        context.programs.remove(id);
+        if !matches!(session.state(), SessionState::Following | SessionState::Closed) {
+            return;
+        }
+        let wanted = context.waiting_programs();
+        let is_unwanted = |path: &PathId| {
+            let name = context.paths.get(*path).and_then(FilePath::name);
+            name.is_some_and(|name| {
+                !context.programs.own.contains(&name) && !wanted.contains_key(name.as_str())
+            })
+        };
+        for path in fetch.open_paths().filter(is_unwanted).collect::<Vec<_>>() {
+            fetch.withdraw(context, peers, path);
         }
     }
 
@@ -138,5 +207,147 @@ impl PeerNode {
         if session.is_done() && !self.has_exited {
             self.close(id, CloseReason::Done);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::limits::CONTROL_TIMEOUT;
+    use crate::node::scene::{PEER, REGISTRY, actions, answer, dialed, hear, name, sent, settings};
+    use crate::node::{Input, Node};
+    use crate::wire::v0::RegistryResponse;
+
+    fn registered(now: Instant) -> (PeerNode, ConnectionId) {
+        let mut node = PeerNode::new(now, settings(PeerKind::Fixed));
+        let registry = dialed(&actions(&mut node), REGISTRY);
+        node.handle(now, Input::Connected(registry));
+        sent(&mut node, now, registry);
+        answer(&mut node, now, registry, RegistryResponse::Registered(true));
+        actions(&mut node);
+        (node, registry)
+    }
+
+    fn send(node: &mut PeerNode, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        node.handle(now, Input::Received { connection, bytes });
+    }
+
+    /// A program asks for files, whose names have one letter.
+    fn waits(node: &mut PeerNode, now: Instant, names: &str) -> ConnectionId {
+        let id = node.accept_program(now).unwrap();
+        let wishes: Vec<u8> = names.bytes().flat_map(|name| [b'W', 0, 1, name]).collect();
+        send(node, now, id, &[&wishes[..], b"A"].concat());
+        id
+    }
+
+    fn wanted(node: &PeerNode) -> Vec<(String, usize)> {
+        let wanted = node.inventory(10).wanted;
+        wanted.into_iter().map(|(path, programs)| (path.as_str().to_owned(), programs)).collect()
+    }
+
+    /// Returns what is done, and the files among it that are given up.
+    fn given_up(node: &mut PeerNode) -> (Vec<Action>, Vec<String>) {
+        let (mut done, mut names) = (Vec::new(), Vec::new());
+        while let Some(action) = node.poll_action() {
+            if let Action::Report(Report::Withdrawn { path }) = action {
+                names.push(node.paths().get(path).unwrap().as_str().to_owned());
+            }
+            done.push(action);
+        }
+        (done, names)
+    }
+
+    #[test]
+    fn what_only_a_program_waits_for_is_given_up_with_its_end() {
+        for end in ["closed", "violation", "silence"] {
+            let now = Instant::now();
+            let (mut node, registry) = registered(now);
+            node.handle(now, Input::Want(&[name("o")]));
+            let one = waits(&mut node, now, "obm");
+            let other = waits(&mut node, now, "bc");
+            let all = [("o", 1), ("b", 2), ("m", 1), ("c", 1)];
+            assert_eq!(wanted(&node), all.map(|(name, n)| (name.to_owned(), n)));
+
+            // One of them is being fetched.
+            hear(&mut node, now, PEER, 3, "m");
+            sent(&mut node, now, registry);
+            answer(&mut node, now, registry, RegistryResponse::Address(PEER));
+            let download = dialed(&actions(&mut node), PEER);
+            match end {
+                "closed" => node.handle(now, Input::ReadClosed(one)),
+                "violation" => send(&mut node, now, one, b"A"),
+                _ => {
+                    // It reads nothing of what it is told, as the other one does.
+                    sent(&mut node, now, other);
+                    node.handle_timeout(now + CONTROL_TIMEOUT);
+                }
+            }
+            let (done, names) = given_up(&mut node);
+            assert_eq!(names, ["m"], "{end}");
+            let closes = |id| move |action: &Action| matches!(action, Action::Close { connection, .. } if *connection == id);
+            assert!(done.iter().any(closes(download)), "{end}: {done:?}");
+            let left = [("o", 0), ("b", 1), ("c", 1)];
+            assert_eq!(wanted(&node), left.map(|(name, n)| (name.to_owned(), n)), "{end}");
+            // It can be wanted again.
+            actions(&mut node);
+            waits(&mut node, now, "m");
+            assert_eq!(wanted(&node).last().unwrap(), &("m".to_owned(), 1));
+        }
+    }
+
+    #[test]
+    fn none_that_waits_gives_way_and_one_for_which_there_is_no_room_is_told_so() {
+        let now = Instant::now();
+        let (mut node, _) = registered(now);
+        let waiting: Vec<_> =
+            (0..CONTROL_WAITING_MAX).map(|_| waits(&mut node, now, "a")).collect();
+        waiting.iter().for_each(|id| _ = sent(&mut node, now, *id));
+        actions(&mut node);
+        let refused = waits(&mut node, now, "ab");
+        let told = String::from_utf8(sent(&mut node, now, refused)).unwrap();
+        assert_eq!(told.matches(NO_ROOM).count(), 2, "{told:?}");
+        let is_close = |action: &&Action| matches!(action, Action::Close { .. });
+        let closed: Vec<_> = actions(&mut node).into_iter().filter(|it| is_close(&it)).collect();
+        assert!(
+            matches!(&closed[..], [Action::Close { connection, .. }] if *connection == refused)
+        );
+        assert_eq!(wanted(&node), [("a".to_owned(), CONTROL_WAITING_MAX)]);
+
+        // The oldest of the others gives way.
+        let silent: Vec<_> = (0..CONTROL_CLIENTS_MAX - CONTROL_WAITING_MAX + 2)
+            .map(|_| node.accept_program(now).unwrap())
+            .collect();
+        let closed = actions(&mut node).into_iter().filter_map(|action| match action {
+            Action::Close { connection, reason: CloseReason::Evicted, .. } => Some(connection),
+            _ => None,
+        });
+        assert_eq!(closed.collect::<Vec<_>>(), silent[..2]);
+        let asks = node.accept_program(now).unwrap();
+        send(&mut node, now, asks, b"S\0");
+        let describes = Action::Describe { connection: asks, json: false };
+        assert!(actions(&mut node).contains(&describes));
+        let later = now + Duration::from_secs(3600);
+        node.handle_timeout(later);
+        assert_eq!(wanted(&node), [("a".to_owned(), CONTROL_WAITING_MAX)]);
+    }
+
+    #[test]
+    fn all_programs_together_wait_for_no_more_than_that_many_files() {
+        let now = Instant::now();
+        let (mut node, _) = registered(now);
+        let many = |n: usize| -> Vec<u8> {
+            let wish = |k: usize| [&[b'W', 0, 8][..], format!("{n:03}{k:05}").as_bytes()].concat();
+            (0..4096).flat_map(wish).chain(*b"A").collect()
+        };
+        for n in 0..CONTROL_WISHES_OF_ALL_MAX / 4096 {
+            let id = node.accept_program(now).unwrap();
+            send(&mut node, now, id, &many(n));
+        }
+        actions(&mut node);
+        let refused = waits(&mut node, now, "a");
+        let told = String::from_utf8(sent(&mut node, now, refused)).unwrap();
+        assert_eq!(told.matches(NO_ROOM).count(), 1, "{told:?}");
     }
 }

@@ -44,6 +44,7 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"failed","name":"a é","reason":"no such regular file"}"#,
     r#"{"v":1,"time":"","event":"saved_as","name":"a é (1)","wanted":"a é"}"#,
     r#"{"v":1,"time":"","event":"identical","name":"a é"}"#,
+    r#"{"v":1,"time":"","event":"withdrawn","name":"a é"}"#,
     r#"{"v":1,"time":"","event":"nothing_matched","pattern":"*\u000a"}"#,
     r#"{"v":1,"time":"","event":"upload_started","name":"a é","address":"192.0.2.1:5000","bytes":1152921504606846976}"#,
     r#"{"v":1,"time":"","event":"upload_done","name":"a é","address":"192.0.2.1:5000","bytes":1152921504606846976,"seconds":12.346}"#,
@@ -76,6 +77,7 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"status","name":"test","pid":0,"uptime_seconds":1.000,"files_shared":5,"offers_known":6,"peers_known":7,"connections":4,"downloads_running":1,"uploads_running":1,"wishes_open":8,"files_fetched":9,"bytes_fetched":10,"files_sent":11,"bytes_sent":12,"retries":13,"turns":14,"longest_turn_seconds":0.001,"syncs":15,"longest_sync_seconds":0.017}"#,
     r#"{"v":1,"time":"","event":"transfer","name":"a é","upload":true,"address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000}"#,
     r#"{"v":1,"time":"","event":"transfer","name":"a é","upload":false,"address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000}"#,
+    r#"{"v":1,"time":"","event":"wanted_file","name":"a é","programs":2}"#,
     r#"{"v":1,"time":"","event":"shared_file","name":"a é","bytes":7}"#,
     r#"{"v":1,"time":"","event":"offer","name":"a é","peer":7,"address":"192.0.2.1:5000","heard_ago":1.000,"listens_at":null}"#,
     r#"{"v":1,"time":"","event":"upload_progress","name":"a é","address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000,"still_for":1.000,"limited_by":"other side"}"#,
@@ -141,6 +143,7 @@ fn reported() -> Vec<String> {
         Report::FetchFailed { path, error: error.into(), is_all: false },
         Report::SavedAs { wanted: path, path: other },
         Report::Identical { path },
+        Report::Withdrawn { path },
         Report::NothingMatched { pattern: "*\n".to_owned() },
         Report::UploadStarted { path, to, size_bytes },
         Report::UploadDone { path, to, size_bytes, elapsed },
@@ -264,7 +267,11 @@ fn running(heard: HeardOffer) -> (Vec<String>, String) {
     let counts = LoopCounts { turns: 14, longest_turn, syncs: 15, longest_sync };
     let (totals, snapshot, counts) = (&totals, &snapshot, &counts);
     let facts = Facts { name: "test", began, now, totals, snapshot, counts };
-    let inventory = Inventory { shared: vec![(name.into(), 7)], offers: vec![heard] };
+    let inventory = Inventory {
+        wanted: vec![(name.into(), 2)],
+        shared: vec![(name.into(), 7)],
+        offers: vec![heard],
+    };
     let pid = format!("\"pid\":{},", std::process::id());
     let answer = facts.json(&inventory).replace(&pid, "\"pid\":0,");
     let mut lines: Vec<_> = answer.lines().map(|line| format!("{line}\n")).collect();
