@@ -1,6 +1,7 @@
 //! `p2pfs get`.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{JOBS_MAX, RETRIES_MAX};
 use crate::node::NamePattern;
+use crate::wire::Shown;
 use crate::wire::v0::FileName;
 
 #[derive(Debug, Args)]
@@ -70,6 +72,15 @@ pub struct GetArgs {
 pub enum Wanted {
     Name(FileName),
     Matching(NamePattern),
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Matching(pattern) => Shown(pattern.as_str()).fmt(f),
+        }
+    }
 }
 
 impl Wanted {
@@ -140,7 +151,7 @@ impl GetArgs {
     }
 }
 
-fn wanted(text: OsString) -> Result<Wanted, String> {
+pub(super) fn wanted(text: OsString) -> Result<Wanted, String> {
     match text.to_str().and_then(NamePattern::new) {
         Some(pattern) => Ok(Wanted::Matching(pattern)),
         None => file_name(text).map(Wanted::Name).map_err(|error| error.to_string()),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use super::get::{Wanted, wanted};
 use super::network::{HEARD_ON, OTHERS_OFFER, OfferArgs};
 use super::value::{interface, timeout};
 use crate::limits::OFFER_SLACK_SHARE;
@@ -13,10 +15,15 @@ use crate::node::HostPort;
 #[command(after_help = "Each line has the id of the peer, its address, the time since its offer \
     was heard, and the name of the file. With --registry the address is the one where the peer \
     listens, else the one that its offer came from. The size of a file is not known before it \
-    is fetched.")]
+    is fetched. Offers are shown as they come, those of one second by name. An offer may be lost: \
+    the last line says for how long it listened.")]
 #[command(mut_arg("broadcast", |arg| arg.help(HEARD_ON)))]
 #[command(mut_arg("offer_interval", |arg| arg.help(OTHERS_OFFER)))]
 pub struct ListArgs {
+    /// Show only the offers of this file, or of every file whose name matches this pattern.
+    #[arg(value_name = "NAME")]
+    #[arg(value_parser = OsStringValueParser::new().try_map(wanted))]
+    pub names: Vec<Wanted>,
     /// Listen for this time [default: a bit more than --offer-interval].
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     wait: Option<Duration>,

@@ -18,13 +18,14 @@ use super::connections::Connections;
 use super::paths::Paths;
 use super::peers::Catalog;
 use super::{
-    Action, CloseHow, ConnectionId, HostPort, Input, Interface, Node, Outcome, Report, changes,
+    Action, CloseHow, ConnectionId, HostPort, Input, Interface, NamePattern, Node, Outcome, Report,
+    changes,
 };
 use crate::limits::{ADDRESS_MEMORY, Limits, PROBED_PEERS_MAX};
 use crate::proto::v0::{Registration, RegistrationEvent};
 use crate::proto::{CloseReason, Transmit};
-use crate::wire::PeerId;
-use crate::wire::v0::Offer;
+use crate::wire::v0::{FileName, Offer};
+use crate::wire::{PeerId, folded};
 
 /// Hears offers, and ends when its time has come. It can be run again after that.
 #[derive(Debug)]
@@ -51,6 +52,12 @@ pub struct ListNode {
     fresh_until: Option<Instant>,
     connections: Connections<Registration>,
     actions: VecDeque<Action>,
+    /// What is listed; everything if there is nothing in it.
+    names: BTreeSet<FileName>,
+    patterns: Vec<NamePattern>,
+    /// The names in other case or Unicode form, to find them among what is on offer.
+    folded_names: BTreeSet<String>,
+    nearly_offered: Option<FileName>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +116,10 @@ impl ListNode {
             fresh_until: None,
             connections: Connections::new(&Limits::PROBE, 0),
             actions: VecDeque::new(),
+            names: BTreeSet::new(),
+            patterns: Vec::new(),
+            folded_names: BTreeSet::new(),
+            nearly_offered: None,
         };
         // At once, so that a mistake in the name is told at once.
         node.resolve();
@@ -155,6 +166,37 @@ impl ListNode {
             let report = Report::InterfaceChanged { change, is_offered_on: false };
             self.actions.push_back(Action::Report(report));
         }
+    }
+
+    /// Lists only these names, and what matches these patterns.
+    pub fn only(&mut self, names: &[FileName], patterns: &[NamePattern]) {
+        self.names.extend(names);
+        self.folded_names.extend(names.iter().map(|name| folded(name.as_str())));
+        self.patterns.extend_from_slice(patterns);
+    }
+
+    fn is_listed(&mut self, name: FileName) -> bool {
+        if self.names.is_empty() && self.patterns.is_empty()
+            || self.names.contains(&name)
+            || self.patterns.iter().any(|pattern| pattern.matches(&name))
+        {
+            return true;
+        }
+        if self.nearly_offered.is_none() && self.folded_names.contains(&folded(name.as_str())) {
+            self.nearly_offered = Some(name);
+        }
+        false
+    }
+
+    /// Returns a name on offer that differs from one which is to be listed only in case or in
+    /// its Unicode form.
+    pub fn nearly_offered(&self) -> Option<FileName> {
+        self.nearly_offered
+    }
+
+    /// Returns whether there was more on offer than it can remember.
+    pub fn has_overflowed(&self) -> bool {
+        self.catalog.has_overflowed()
     }
 
     /// Listens on until then.
@@ -271,7 +313,10 @@ impl Node for ListNode {
             Input::Datagram { from, bytes } => {
                 let is_near = |subnet: &Subnet| subnet.contains(*from.ip());
                 let counts = !self.is_limited || self.subnets.iter().any(is_near);
-                if counts && let Ok(offer) = Offer::decode(bytes) {
+                if counts
+                    && let Ok(offer) = Offer::decode(bytes)
+                    && self.is_listed(offer.name)
+                {
                     let path = self.paths.intern_name(offer.name);
                     self.catalog.hear(&mut self.paths, now, from, (offer.peer, path), None);
                 }

@@ -12,7 +12,9 @@ use crate::cli::{GetArgs, Output, OutputArgs, Wanted, ends_with_slash};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
-use crate::node::{GuestSettings, Input, Outcome, PeerKind, PeerNode, PeerSettings, Which};
+use crate::node::{
+    GuestSettings, Input, NamePattern, Outcome, PeerKind, PeerNode, PeerSettings, Which,
+};
 use crate::reactor::{Files, Reactor, Signals, Sockets};
 use crate::stdio;
 use crate::storage::{SharedFolder, WriteSettings};
@@ -119,7 +121,8 @@ pub fn get(
     }
 }
 
-fn sorted(wanted: &[Wanted]) -> (Vec<FileName>, Vec<crate::node::NamePattern>) {
+/// Returns the names, each once, and the patterns.
+pub(super) fn sorted(wanted: &[Wanted]) -> (Vec<FileName>, Vec<NamePattern>) {
     let (mut names, mut patterns) = (Vec::new(), Vec::new());
     for wanted in wanted {
         match wanted {

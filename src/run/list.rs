@@ -1,6 +1,6 @@
 //! `p2pfs list`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddrV4;
@@ -10,14 +10,17 @@ use std::time::Instant;
 use console::truncate_str;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::get::sorted;
 use super::{loop_failed, network, not_printed, print, result_of};
 use crate::cli::{ListArgs, OutputArgs};
+use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{PROGRESS_TIMEOUT, WATCH_INTERVAL};
+use crate::limits::{KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, PROGRESS_TIMEOUT, WATCH_INTERVAL};
 use crate::node::{HeardOffer, ListNode, Outcome, Which};
 use crate::reactor::{Reactor, Signals, Sockets};
 use crate::stdio;
 use crate::terminal::{self, Screen};
+use crate::ui::json::Seconds;
 use crate::ui::{Event, Ui};
 use crate::wire::v0::Offer;
 
@@ -35,7 +38,7 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
     let network = network::network(&args.interface, Which::Any, &args.offers)?;
     let offers = network::hear_offers(&network)?;
-    let wait = if args.watch { WATCH_INTERVAL } else { args.wait() };
+    let wait = if args.watch { WATCH_INTERVAL } else { args.wait().min(WATCH_INTERVAL) };
     let subnets = match args.interface.as_slice() {
         [] => Vec::new(),
         _ => network.used().iter().map(|interface| interface.subnet).collect(),
@@ -52,25 +55,73 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     };
     let ui = Ui::new("list".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
+    let (names, patterns) = sorted(&args.names);
+    reactor.node().only(&names, &patterns);
     if args.watch {
         return watch(&mut reactor, output.json);
     }
-    let outcome = reactor.run(&[]).map_err(loop_failed)?;
-    let code = result_of(outcome, None)?;
-    let offers = listed(reactor.node());
-    if code == ExitCode::Done && offers.is_empty() {
-        let wait = humantime::format_duration(wait);
-        let message = format_args!("nothing was offered within {wait}; is anybody sharing? ");
-        let message = format_args!("{message}listen longer with --wait");
-        return Err(Failure::new(ExitCode::NotOffered, message));
+    once(&mut reactor, args, output.json)
+}
+
+/// Shows each offer once, as it comes, and says for how long it listened.
+fn once(reactor: &mut Reactor<ListNode>, args: &ListArgs, json: bool) -> Result<ExitCode, Failure> {
+    let (began, wait) = (Instant::now(), args.wait());
+    let mut shown = BTreeSet::new();
+    loop {
+        let outcome = reactor.run(&[]).map_err(loop_failed)?;
+        if outcome != Outcome::AllDone {
+            return result_of(outcome, None);
+        }
+        let (mut offers, now) = (listed(reactor.node()), Instant::now());
+        let has_heading = shown.is_empty() && !offers.is_empty() && stdio::stdout().is_terminal();
+        offers.retain(|it| shown.len() < KNOWN_OFFERS_MAX && shown.insert(it.heard.offer));
+        let text = match json {
+            true => offers.iter().map(|offer| offer.event(now)).collect(),
+            false => table(&offers, now, has_heading),
+        };
+        print(text.as_bytes())?;
+        if now >= began + wait {
+            break;
+        }
+        reactor.node().listen_until((began + wait).min(now + WATCH_INTERVAL));
     }
-    let now = Instant::now();
-    let text = match output.json {
-        true => offers.iter().map(|offer| offer.event(now)).collect(),
-        false => table(&offers, now, stdio::stdout().is_terminal()),
+    end(reactor.node(), args, &shown, json)
+}
+
+/// Says for how long it listened, and what is missing.
+fn end(
+    node: &ListNode,
+    args: &ListArgs,
+    shown: &BTreeSet<Offer>,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let is_full = node.has_overflowed() || shown.len() >= KNOWN_OFFERS_MAX;
+    let names: BTreeSet<_> = shown.iter().map(|offer| offer.name).collect();
+    let peers: BTreeSet<_> = shown.iter().map(|offer| offer.peer).collect();
+    let (files, peers) = (names.len(), peers.len());
+    if json {
+        let seconds = Seconds(args.wait());
+        print(Event::Listened { seconds, files, peers, is_full }.line().as_bytes())?;
+    }
+    let wait = humantime::format_duration(args.wait());
+    if is_full {
+        return Err(Failure::new(ExitCode::Other, too_many()));
+    }
+    if files > 0 {
+        let (files, peers) = (Count(files as u64, "file"), Count(peers as u64, "peer"));
+        log::info!(target: "list", "listened for {wait}: {files} offered by {peers}");
+        return Ok(ExitCode::Done);
+    }
+    let what = match (args.names.as_slice(), node.nearly_offered()) {
+        ([], _) => format!("nothing was offered within {wait}; is anybody sharing?"),
+        ([one, rest @ ..], nearly) => {
+            let more = if rest.is_empty() { "" } else { " or the others" };
+            let nearly = nearly
+                .map(|name| format!(", but {name}, which differs only in case or Unicode form"));
+            format!("nobody offered {one}{more} within {wait}{};", nearly.unwrap_or_default())
+        }
     };
-    print(text.as_bytes())?;
-    Ok(code)
+    Err(Failure::new(ExitCode::NotOffered, format_args!("{what} listen longer with --wait")))
 }
 
 /// Stays: a terminal shows the list as it is now, in one place, anything else gets a line for
@@ -78,6 +129,7 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
 fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failure> {
     let is_drawn = !json && terminal::open(SCREEN);
     let mut shown = BTreeMap::new();
+    let mut was_full = false;
     loop {
         let outcome = reactor.run(&[]).map_err(loop_failed)?;
         if outcome != Outcome::AllDone {
@@ -93,8 +145,19 @@ fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failur
         } else {
             print(changes(&mut shown, &offers, json.then_some(now)).as_bytes())?;
         }
+        if reactor.node().has_overflowed() && !was_full {
+            was_full = true;
+            log::warn!(target: "list", "{}", too_many());
+        }
         reactor.node().listen_until(now + WATCH_INTERVAL);
     }
+}
+
+fn too_many() -> String {
+    format!(
+        "more is on offer than the {KNOWN_NAMES_MAX} files that can be remembered: some may be \
+         missing; say which you look for, as in `p2pfs list 'a*'`"
+    )
 }
 
 fn listed(node: &ListNode) -> Vec<Listed> {

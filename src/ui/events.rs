@@ -115,13 +115,20 @@ events! {
             name: Text = "the file",
             peer: u32 = "id of the other peer",
         }
-        /// list, status: a file is on offer; with --watch, when its offer is first heard.
+        /// list, status: a file is on offer; of list, when its offer is first heard.
         "offer" => Offer {
             name: Text = "the file",
             peer: u32 = "id of the other peer",
             address: Text = "ADDRESS:PORT that the offer came from",
             heard_ago: Seconds = "seconds since the offer was last heard",
             listens_at: Option<Text> = "ADDRESS:PORT where the peer listens, if --registry was asked",
+        }
+        /// list: it has listened for long enough. An offer that was lost is missing.
+        "listened" => Listened {
+            seconds: Seconds = "seconds for which it listened",
+            files: usize = "names that were offered",
+            peers: usize = "peers that offered them",
+            is_full: bool = "whether more is on offer than can be remembered",
         }
         /// A wanted file is in the folder already.
         "already_there" => AlreadyThere {

@@ -2,6 +2,8 @@
 
 use std::io::pipe;
 
+use p2pfs::limits::KNOWN_NAMES_MAX;
+
 use kit::{AtTerminal, OfferRepeater, ReservedPort, Signal, World, await_until};
 
 #[test]
@@ -43,7 +45,7 @@ fn a_registry_that_is_named_tells_where_the_peers_listen() {
     let list = world.start(&["list", "--wait", "1s", "--registry", &registry]);
     assert_eq!(list.await_exit_code(), 0, "{}", list.said());
     assert_eq!(list.stdout()[0].split_whitespace().nth(1), Some(&*address), "{:?}", list.stdout());
-    assert_eq!(list.log(), [""; 0]);
+    assert_eq!(list.log(), ["listened for 1s: 1 file offered by 1 peer"]);
 
     for format in [&[][..], &["--json"]] {
         let line = [&["list", "--watch", "--registry", &registry], format].concat();
@@ -58,7 +60,7 @@ fn a_registry_that_is_named_tells_where_the_peers_listen() {
     assert_eq!(list.await_exit_code(), 0, "{}", list.said());
     assert_ne!(list.stdout()[0].split_whitespace().nth(1), Some(&*address), "{:?}", list.stdout());
     let why = format!("warning: no registry at {nowhere}: connection refused; ");
-    assert!(list.log().len() == 1 && list.log()[0].starts_with(&why), "{:?}", list.log());
+    assert!(list.log().len() == 2 && list.log()[0].starts_with(&why), "{:?}", list.log());
     // Longer than the name system allows, so that nobody is asked.
     let list = world.start(&["list", "--registry", &"n".repeat(64)]);
     list.ends_with(4);
@@ -71,6 +73,54 @@ fn nothing_on_offer_is_3() {
     let list = world.start(&["list", "--wait", "200ms"]);
     list.ends_with(3);
     assert!(list.complaint().contains("200ms"), "{}", list.said());
+}
+
+#[test]
+fn names_and_patterns_choose_what_is_listed() {
+    let world = World::new();
+    let files = ["a.iso", "b.iso", "Talk.pdf", "x [1", "c"].map(|name| (name, &b""[..]));
+    let _share = world.share("mine", &files);
+    world.await_offer_of("c");
+    let names = |wanted: &[&str]| {
+        let list = world.start(&[&["list", "--wait", "1s"], wanted].concat());
+        assert_eq!(list.await_exit_code(), 0, "{}", list.said());
+        let rows = list.stdout();
+        rows.iter().map(|row| row.rsplit("  ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["*.iso", "x [1"]), ["a.iso", "b.iso", "x [1"]);
+    assert_eq!(names(&["c", "none"]), ["c"]);
+    let list = world.start(&["list", "--wait", "1s", "talk.pdf"]);
+    list.ends_with(3);
+    let expected = "p2pfs: nobody offered talk.pdf within 1s, but Talk.pdf, which differs only in \
+        case or Unicode form; listen longer with --wait";
+    assert_eq!(list.complaint(), expected);
+}
+
+#[test]
+fn what_is_on_offer_is_shown_as_it_comes_and_once() {
+    let world = World::new();
+    let list = world.start(&["list", "--wait", "1h"]);
+    let _first = OfferRepeater::start(&world, 7, &["first"]);
+    await_until("it is shown", || list.stdout().len() == 1);
+    let _second = OfferRepeater::start(&world, 8, &["second"]);
+    await_until("the other is shown, too", || list.stdout().len() == 2);
+    assert!(list.stdout()[1].ends_with("second"));
+    list.signal(Signal::INT);
+    assert_eq!(list.await_exit_code(), 130);
+}
+
+#[test]
+fn more_than_it_can_remember_is_told_and_is_1() {
+    let world = World::new();
+    let names: Vec<_> = (0..KNOWN_NAMES_MAX + 1000).map(|number| format!("f{number}")).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    let _share = world.share("mine", &files);
+    let list = world.start(&["list", "--wait", "3s"]);
+    assert_eq!(list.await_exit_code(), 1, "{}", list.said());
+    assert!(list.complaint().contains("more is on offer than"), "{}", list.said());
+    // What is looked for is found among them.
+    let list = world.start(&["list", "--wait", "3s", "f1", "f17000"]);
+    assert_eq!((list.await_exit_code(), list.stdout().len()), (0, 2), "{}", list.said());
 }
 
 #[test]

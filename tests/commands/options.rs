@@ -64,7 +64,7 @@ fn what_a_container_platform_sets_is_ignored_and_told() {
     assert_eq!(share.count_in_log("P2PFS_"), 1, "{}", share.said());
     assert!(share.has_said(warning), "{}", share.said());
     // It is no option of this command.
-    let list = world.command(&["list", "--wait=500ms"]).env("P2PFS_PORT", address).output();
+    let list = world.command(&["list", "-q", "--wait=500ms"]).env("P2PFS_PORT", address).output();
     assert_eq!((list.code, &*list.stderr), (Some(0), ""));
     // A mistake of the user stays one.
     let wrong = world.command(&["share", "mine"]).env("P2PFS_PORT", "many").output();

@@ -37,6 +37,8 @@ pub(crate) struct Catalog {
     /// Every offer once, by what it is kept for and a time when it was heard, or looked at, that
     /// need not be the last: one that lives on is put back when its turn comes.
     queues: Queues,
+    /// Whether an offer was evicted, or not taken in, as a table was full.
+    has_overflowed: bool,
 }
 
 type Queued = (Instant, PathId, PeerId);
@@ -130,6 +132,7 @@ impl Catalog {
             paths: BTreeMap::new(),
             peers: BTreeMap::new(),
             queues: Queues::default(),
+            has_overflowed: false,
         }
     }
 
@@ -204,6 +207,7 @@ impl Catalog {
             if !is_full(self) {
                 return true;
             }
+            self.has_overflowed = true;
             let Some(queued) = self.next_to_go(keep) else { return false };
             if tries_left == 0 || !self.put_back(queued) {
                 self.forget(paths, queued);
@@ -328,6 +332,11 @@ impl Catalog {
             }
         }
         gone
+    }
+
+    /// Returns whether there were more offers at some time than can be remembered.
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.has_overflowed
     }
 
     pub(crate) fn len(&self) -> usize {

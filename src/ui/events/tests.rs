@@ -63,6 +63,7 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"offer","name":"a é","peer":7,"address":"192.0.2.1:5000","heard_ago":0.250,"listens_at":null}"#,
     r#"{"v":1,"time":"","event":"offer","name":"a é","peer":7,"address":"192.0.2.1:5000","heard_ago":0.250,"listens_at":"192.0.2.1:5000"}"#,
     r#"{"v":1,"time":"","event":"offer_gone","name":"a é","peer":7}"#,
+    r#"{"v":1,"time":"","event":"listened","seconds":1.500,"files":2,"peers":1,"is_full":false}"#,
     r#"{"v":1,"time":"","event":"exit","code":0,"error":null,"skipped":null}"#,
     r#"{"v":1,"time":"","event":"exit","code":2,"error":"no \"file\"","skipped":2}"#,
     r#"{"v":1,"time":"","event":"offer_port","port":8000,"ok":true,"error":null}"#,
@@ -183,6 +184,12 @@ fn told(heard: &HeardOffer) -> Vec<String> {
         Event::of_offer(heard, None, now),
         Event::of_offer(heard, Some(ADDRESS), now),
         Event::of_offer_gone(&heard.offer),
+        Event::Listened {
+            seconds: Seconds(Duration::from_millis(1500)),
+            files: 2,
+            peers: 1,
+            is_full: false,
+        },
         Event::of_exit(ExitCode::Done, None, None),
         Event::of_exit(ExitCode::Usage, Some("no \"file\""), Some(2)),
     ];
