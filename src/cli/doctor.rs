@@ -13,9 +13,9 @@ const TRIED: &str = "Send a test datagram to this address, and hear offers on it
 #[derive(Debug, Args)]
 #[command(
     after_help = "The doctor listens a little longer than --offer-interval, on all interfaces \
-    unless some are named. It sends one datagram on each, which peers drop with a line in their \
-    log. It asks the registry where the peers listen whose offers it heard, and connects to \
-    them. It registers nothing.\n\n\
+    unless some are named. It sends one datagram on each, which peers drop without a word. It \
+    asks the registry where the peers listen whose offers it heard, and connects to them. It \
+    registers nothing.\n\n\
     Exit codes: 0 files can be exchanged with a peer that was heard, 3 no offer was heard though \
     nothing is wrong here, 4 no registry, 11 the offer port is taken, 1 anything else that \
     keeps files from being exchanged."

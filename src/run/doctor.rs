@@ -22,7 +22,15 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
     let names = &args.network.interface;
     let network = network::network(names, Which::Any, &args.network.offers)?;
     let all = network::interfaces()?;
-    let examined = if names.is_empty() { all.clone() } else { network.used().to_vec() };
+    let (examined, others) = match names.as_slice() {
+        [] => (all, Vec::new()),
+        _ => {
+            let examined = network.used().to_vec();
+            let others = all.into_iter().filter(|interface| !examined.contains(interface));
+            let others = others.collect();
+            (examined, others)
+        }
+    };
     let (offers, port_error) = match OfferSocket::bind(network.offer_port()) {
         Ok(offers) => (Some(offers), None),
         Err(error) => (None, Some(error.kind())),
@@ -36,6 +44,7 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
         port_error,
         registry: args.network.registry.clone(),
         interfaces: examined.into_iter().map(routed).collect(),
+        others,
         offer_interval: args.network.offers.offer_interval,
         number: fastrand::u32(..),
     };

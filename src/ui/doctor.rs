@@ -8,7 +8,7 @@ use super::events::Event;
 use super::json::text;
 use crate::count::Count;
 use crate::node::doctor::{
-    Finding, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace, PortFinding,
+    Finding, Foreign, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace, PortFinding,
     RegistryFinding, Verdict,
 };
 use crate::node::{Interface, Subnet, Unanswered};
@@ -69,6 +69,7 @@ fn of_peer(finding: &PeerFinding) -> Event {
         ok: connected.is_ok(),
         connected_us: connected.as_ref().ok().copied(),
         error: connected.err(),
+        interface: finding.interface.as_ref().map(text),
     }
 }
 
@@ -166,6 +167,7 @@ impl Display for NotSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPort => f.write_str("the offer port is not ours"),
+            Self::OwnAddress => f.write_str("that is an address of this machine alone"),
             Self::Refused(kind) => kind.fmt(f),
         }
     }
@@ -200,6 +202,34 @@ impl Display for Verdict {
             Self::NoRegistry(finding) => {
                 let (why, next) = (finding.why().unwrap_or_default(), finding.what_next());
                 write!(f, "no registry at {}: {why}; {next}", finding.registry)
+            }
+            Self::WrongInterface { named, right } => {
+                let (named, right) = (Shown(named.join(", ")), Shown(right));
+                write!(f, "others are found by {right}, and not by {named}, which --interface ")?;
+                write!(f, "names; say --interface {right}, or leave it away")
+            }
+            Self::AnotherSubnet { what, interfaces } => {
+                let networks: Vec<_> = interfaces.iter().map(network).collect();
+                let networks = Shown(networks.join(", "));
+                match what {
+                    Foreign::Registry(finding) => {
+                        let (at, why) = (&finding.registry, finding.why().unwrap_or_default());
+                        write!(f, "no registry at {at}: {why}; ")?;
+                        write!(f, "it is in no network of this machine, which has {networks}; ")?;
+                        f.write_str("put both into one network, or make a route")
+                    }
+                    Foreign::Answering(address) => {
+                        let host = address.ip();
+                        write!(f, "no offer was heard; the registry's host {host} is in no ")?;
+                        write!(f, "network of this machine, which has {networks}, and offers ")?;
+                        f.write_str("reach only the network in which they are sent")
+                    }
+                    Foreign::Peer { id, from } => {
+                        write!(f, "peer {id} is heard from {from}, which is in no network of ")?;
+                        write!(f, "this machine, which has {networks}; give both machines ")?;
+                        f.write_str("addresses and prefixes of one network")
+                    }
+                }
             }
             Self::NoBroadcastAddress => f.write_str(
                 "no interface with a broadcast address; connect this machine to a network, or \
@@ -258,6 +288,11 @@ impl Display for NothingSent {
             }
         }
     }
+}
+
+fn network(interface: &Interface) -> String {
+    let Interface { name, address, subnet: Subnet { prefix_len, .. }, .. } = interface;
+    format!("{address}/{prefix_len} on {name}")
 }
 
 fn ms(time: Duration) -> f64 {

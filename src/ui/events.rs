@@ -366,6 +366,7 @@ events! {
             ok: bool = "whether it works",
             connected_us: Option<u64> = "microseconds until the connection was there",
             error: Option<Text> = "why it does not, for people",
+            interface: Option<Text> = "interface in whose network it was heard, if in any",
         }
         /// doctor: the conclusion.
         "verdict" => Verdict {

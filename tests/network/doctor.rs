@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 
 use kit::content;
 
+use crate::commands::add_cable;
 use crate::hosts::{HOSTS, Host, Network, OFFER_PORT, REGISTRY};
 
 kit::tests! {
@@ -11,7 +12,9 @@ kit::tests! {
         each_interface_and_each_peer_of_the_network_is_told,
         broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends,
         a_registry_or_a_peer_that_does_not_answer_is_told,
-        the_usual_offer_port_that_is_taken_is_told;
+        the_usual_offer_port_that_is_taken_is_told,
+        an_interface_or_a_network_that_is_the_wrong_one_is_told_as_such,
+        a_datagram_to_its_own_address_is_no_proof;
 }
 
 const INTERVAL: [&str; 2] = ["--offer-interval", "200ms"];
@@ -44,6 +47,38 @@ fn each_interface_and_each_peer_of_the_network_is_told() {
     );
     let reached = format!("peer 2, heard from 10.77.0.2: connected to {} in", source.address);
     assert_tells(&lines, &reached);
+    assert!(!source.process.has_said("dropped a datagram"), "its probe makes nobody warn");
+}
+
+fn an_interface_or_a_network_that_is_the_wrong_one_is_told_as_such() {
+    let (_network, [_, second, third]) = Network::begin();
+    add_cable([&second, &third]);
+    let _source = second.start_source(2, "file", &content(1, 10), &[]);
+    let doctor_by = |interface, code| {
+        let line = ["doctor", "--interface", interface, "--registry", "10.77.0.1"];
+        let process = third.start(&[&line[..], &INTERVAL].concat());
+        assert_eq!(process.await_exit_code(), code, "{:#?}", process.log());
+        process.log()
+    };
+    doctor_by("eth0", 0);
+    assert_tells(&doctor_by("eth1", 1), "others are found by eth0, and not by eth1, which");
+
+    third.ip(&["link", "del", "eth1"]);
+    third.change_address("10.99.0.3/24");
+    let said = "in no network of this machine, which has 10.99.0.3/24 on eth0";
+    assert_tells(&doctor(&third, 3), said);
+    third.ip(&["route", "del", "default"]);
+    assert_tells(&doctor(&third, 4), said);
+}
+
+fn a_datagram_to_its_own_address_is_no_proof() {
+    let (_network, [_, second]) = Network::begin();
+    second.set_input_rule(Some("udp dport 8000 ip daddr 10.77.0.255 drop"));
+    let registry = REGISTRY.ip().to_string();
+    let line = ["doctor", "--registry", &registry, "--broadcast", "10.77.0.2:8000"];
+    let process = second.start(&[&line[..], &INTERVAL].concat());
+    assert_eq!(process.await_exit_code(), 1, "{:#?}", process.log());
+    assert_tells(&process.log(), "offers cannot go to 10.77.0.2:8000: that is an address of this");
 }
 
 fn broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends() {

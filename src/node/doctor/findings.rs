@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::exit::ExitCode;
 use crate::node::Interface;
-use crate::proto::CloseReason;
+use crate::proto::{CloseReason, Timer};
 use crate::wire::PeerId;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct InterfaceFinding {
 pub enum NotSent {
     /// The offer port could not be had, so nothing was tried.
     NoPort,
+    /// They would go to this machine alone.
+    OwnAddress,
     /// The system refused it.
     Refused(ErrorKind),
 }
@@ -64,6 +66,10 @@ pub struct PeerFinding {
     /// Where its first offer came from.
     pub from: Ipv4Addr,
     pub offers: u64,
+    /// The interface in whose network that is; `None` if it is in none of this machine's.
+    pub interface: Option<String>,
+    /// Whether that interface is one of those that are examined.
+    pub is_examined: bool,
     pub place: PeerPlace,
 }
 
@@ -82,6 +88,8 @@ pub(super) struct Findings {
     pub(super) port: PortFinding,
     pub(super) registry: RegistryFinding,
     pub(super) interfaces: Vec<InterfaceFinding>,
+    /// The addresses of this machine that the user did not name.
+    pub(super) others: Vec<Interface>,
     pub(super) peers: Vec<PeerFinding>,
 }
 
@@ -92,6 +100,10 @@ pub enum Verdict {
     NoPort(PortFinding),
     /// There is no registry.
     NoRegistry(RegistryFinding),
+    /// The user named interfaces, but others are found by another one.
+    WrongInterface { named: Vec<String>, right: String },
+    /// An address is in no network of this machine, whose interfaces these are.
+    AnotherSubnet { what: Foreign, interfaces: Vec<Interface> },
     /// No address of this machine has a broadcast address.
     NoBroadcastAddress,
     /// No offer leaves this machine.
@@ -107,6 +119,17 @@ pub enum Verdict {
     NobodyReached { id: PeerId, from: Ipv4Addr, address: SocketAddrV4, reason: CloseReason },
     /// Files can be exchanged, but with a problem what is shared here is not found.
     Fine { reached: usize, peers: usize, problem: Option<NothingSent> },
+}
+
+/// What is in no network of this machine, and by that not found or not reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// The registry, which did not answer.
+    Registry(RegistryFinding),
+    /// The registry, which answered, though nobody was heard.
+    Answering(SocketAddrV4),
+    /// A peer.
+    Peer { id: PeerId, from: Ipv4Addr },
 }
 
 /// Why no offer leaves this machine.
@@ -125,9 +148,14 @@ impl Verdict {
                 ExitCode::AddressInUse
             }
             Self::NoRegistry(_) => ExitCode::Unreachable,
-            Self::NobodyHeard { .. } => ExitCode::NotOffered,
+            Self::AnotherSubnet { what: Foreign::Registry(_), .. } => ExitCode::Unreachable,
+            Self::NobodyHeard { .. } | Self::AnotherSubnet { what: Foreign::Answering(_), .. } => {
+                ExitCode::NotOffered
+            }
             Self::Fine { .. } => ExitCode::Done,
             Self::NoPort(_)
+            | Self::WrongInterface { .. }
+            | Self::AnotherSubnet { what: Foreign::Peer { .. }, .. }
             | Self::NoBroadcastAddress
             | Self::NothingSent(_)
             | Self::NothingBack { .. }
@@ -142,10 +170,21 @@ impl Findings {
         if self.port.error.is_some() {
             return Verdict::NoPort(self.port.clone());
         }
-        if self.registry.address.is_none() || self.registry.failure.is_some() {
-            return Verdict::NoRegistry(self.registry.clone());
-        }
+        let has_registry = self.registry.address.is_some() && self.registry.failure.is_none();
         let peers = self.peers.len();
+        if let Some(right) = self.right_interface(has_registry) {
+            let named = self.interfaces.iter().map(|named| named.interface.name.clone()).collect();
+            return Verdict::WrongInterface { named, right };
+        }
+        if !has_registry {
+            let registry = self.registry.clone();
+            return match self.is_registry_foreign() {
+                true if is_way_missing(&registry) => {
+                    self.another_subnet(Foreign::Registry(registry))
+                }
+                _ => Verdict::NoRegistry(registry),
+            };
+        }
         if peers == 0 {
             return self.nobody_heard();
         }
@@ -153,6 +192,10 @@ impl Findings {
         let reached = self.peers.iter().filter(is_reached).count();
         if reached > 0 {
             return Verdict::Fine { reached, peers, problem: self.nothing_sent() };
+        }
+        if let Some(peer) = self.peers.iter().find(|peer| peer.interface.is_none()) {
+            let PeerFinding { id, from, .. } = *peer;
+            return self.another_subnet(Foreign::Peer { id, from });
         }
         let failed = self.peers.iter().find_map(|peer| match peer.place {
             PeerPlace::At(address, Err(reason)) => Some((peer, address, reason)),
@@ -176,8 +219,44 @@ impl Findings {
         }
         match used.iter().all(|used| !used.is_heard_back) {
             true => Verdict::NothingBack { interfaces: names(&used), port },
-            false => Verdict::NobodyHeard { port },
+            false => match self.registry.address.filter(|_| self.is_registry_foreign()) {
+                Some(address) => self.another_subnet(Foreign::Answering(address)),
+                None => Verdict::NobodyHeard { port },
+            },
         }
+    }
+
+    /// Returns the interface by which others are found though the user named none like that.
+    fn right_interface(&self, has_registry: bool) -> Option<String> {
+        if self.others.is_empty() || self.peers.iter().any(|peer| peer.is_examined) {
+            return None;
+        }
+        let heard_on = self.peers.iter().find_map(|peer| peer.interface.clone());
+        heard_on.or_else(|| {
+            let host = *self.registry.address.filter(|_| !has_registry)?.ip();
+            let is_there = |interface: &&Interface| interface.subnet.contains(host);
+            let examined = self.interfaces.iter().map(|examined| &examined.interface);
+            match examined.clone().any(|interface| is_there(&interface)) {
+                true => None,
+                false => self.others.iter().find(is_there).map(|there| there.name.clone()),
+            }
+        })
+    }
+
+    /// Returns the addresses of this machine.
+    fn all(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces.iter().map(|examined| &examined.interface).chain(&self.others)
+    }
+
+    fn is_registry_foreign(&self) -> bool {
+        let Some(address) = self.registry.address else { return false };
+        let has_network = self.all().any(|interface| !interface.address.is_loopback());
+        has_network && !self.all().any(|interface| interface.subnet.contains(*address.ip()))
+    }
+
+    fn another_subnet(&self, what: Foreign) -> Verdict {
+        let others = self.all().filter(|interface| !interface.address.is_loopback());
+        Verdict::AnotherSubnet { what, interfaces: others.cloned().collect() }
     }
 
     /// Returns the interfaces on which others can be found. The loopback counts only if
@@ -201,6 +280,18 @@ impl Findings {
         let error = used.first()?.error?;
         Some(NothingSent { interfaces: names(&used), error, port: self.port.port })
     }
+}
+
+/// Returns whether the registry's host did not answer at all.
+fn is_way_missing(registry: &RegistryFinding) -> bool {
+    use ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+    matches!(
+        registry.failure,
+        Some(
+            CloseReason::TimedOut(Timer::Connect)
+                | CloseReason::Broken(HostUnreachable | NetworkUnreachable | TimedOut)
+        )
+    )
 }
 
 fn names(interfaces: &[&InterfaceFinding]) -> Vec<String> {

@@ -6,9 +6,9 @@
 //!
 //! It steps aside as far as it can:
 //!
-//! - To hear whether broadcasts come back it sends one datagram on each interface. It has
+//! - To hear whether broadcasts come back it sends one [`probe`] on each interface. It has
 //!   the layout of an offer, because the reference's listener dies of anything else, but
-//!   of a name that begins with a dot: our peers drop it with one line in their log, and
+//!   of a name that begins with a dot: our peers drop it without a word, and
 //!   neither list nor fetch it; the reference's peers remember one name that they never
 //!   want.
 //! - It asks the registry where the peers are that it heard, and registers nothing.
@@ -28,20 +28,18 @@ use std::time::{Duration, Instant};
 
 use self::findings::Findings;
 pub use self::findings::{
-    Finding, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace, PortFinding,
+    Finding, Foreign, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace, PortFinding,
     RegistryFinding, Verdict,
 };
 use super::connections::Connections;
 use super::{
     Action, CloseHow, ConnectionId, HostPort, Input, Interface, Node, Outcome, Paths, Report,
 };
-use crate::limits::{
-    DOCTOR_LISTENS_LONGER, Limits, OFFER_BYTES, PROBE_TIMEOUT, PROBED_PEERS_MAX, TEXT_FIELD_BYTES,
-};
+use crate::limits::{DOCTOR_LISTENS_LONGER, Limits, OFFER_BYTES, PROBE_TIMEOUT, PROBED_PEERS_MAX};
 use crate::proto::v0::{Registration, RegistrationEvent};
 use crate::proto::{CloseReason, Timer, Transmit};
 use crate::wire::PeerId;
-use crate::wire::v0::{FileName, Offer};
+use crate::wire::v0::{Offer, probe};
 
 #[derive(Debug)]
 pub struct DoctorSettings {
@@ -49,8 +47,10 @@ pub struct DoctorSettings {
     /// Why it cannot be heard.
     pub port_error: Option<ErrorKind>,
     pub registry: HostPort,
-    /// The addresses of this machine, and where offers go from each.
+    /// The addresses of this machine that are examined, and where offers go from each.
     pub interfaces: Vec<(Interface, Option<SocketAddrV4>)>,
+    /// The other addresses of this machine, if the user named some.
+    pub others: Vec<Interface>,
     /// How often others repeat each offer.
     pub offer_interval: Duration,
     /// A random number: tells our datagram from those of others, and is an id that the
@@ -118,6 +118,7 @@ impl DoctorNode {
                 failure: None,
             },
             interfaces: settings.interfaces.into_iter().map(unheard).collect(),
+            others: settings.others,
             peers: Vec::new(),
         };
         // One connection is that to the registry.
@@ -126,7 +127,7 @@ impl DoctorNode {
             phase: Phase::Resolve,
             offer_interval: settings.offer_interval,
             number: PeerId(number),
-            datagram: datagram(number),
+            datagram: probe(number),
             findings,
             heard: BTreeMap::new(),
             connections: Connections::new(&limits, 0),
@@ -184,8 +185,12 @@ impl DoctorNode {
             return self.look_up(now);
         }
         self.phase = Phase::Hear { until: now + self.offer_interval + DOCTOR_LISTENS_LONGER };
-        for heard in &self.findings.interfaces {
-            if let Some(to) = heard.to {
+        let all: Vec<_> = self.findings.interfaces.iter().map(|it| it.interface.address).collect();
+        for heard in &mut self.findings.interfaces {
+            if heard.to.is_some_and(|to| all.contains(to.ip())) {
+                // It would come back whatever is in the way of broadcasts.
+                heard.error = Some(NotSent::OwnAddress);
+            } else if let Some(to) = heard.to {
                 let (from, datagram) = (heard.interface.address, self.datagram);
                 self.actions.push_back(Action::Send { from, to, datagram });
             }
@@ -193,7 +198,7 @@ impl DoctorNode {
     }
 
     fn on_datagram(&mut self, from: Ipv4Addr, bytes: &[u8]) {
-        let interfaces = &mut self.findings.interfaces;
+        let Findings { interfaces, others, .. } = &mut self.findings;
         if bytes == self.datagram {
             let ours = interfaces.iter_mut().find(|heard| heard.interface.address == from);
             ours.into_iter().for_each(|heard| heard.is_heard_back = true);
@@ -201,7 +206,12 @@ impl DoctorNode {
         }
         let Ok(Offer { peer: id, .. }) = Offer::decode(bytes) else { return };
         if self.heard.len() < PROBED_PEERS_MAX || self.heard.contains_key(&id) {
-            let new = PeerFinding { id, from, offers: 0, place: PeerPlace::NotTold };
+            let is_near = |interface: &&Interface| interface.subnet.contains(from);
+            let examined = interfaces.iter().map(|heard| &heard.interface).find(is_near);
+            let near = examined.or_else(|| others.iter().find(is_near));
+            let interface = near.map(|interface| interface.name.clone());
+            let (is_examined, place) = (examined.is_some(), PeerPlace::NotTold);
+            let new = PeerFinding { id, from, offers: 0, interface, is_examined, place };
             self.heard.entry(id).or_insert(new).offers += 1;
         }
         let near = interfaces.iter_mut().find(|heard| heard.interface.subnet.contains(from));
@@ -463,14 +473,4 @@ impl Node for DoctorNode {
             Some(Connection::Peer(_)) | None => 0,
         }
     }
-}
-
-/// Returns a datagram as long as an offer and laid out like one, but dropped by each of our
-/// peers.
-#[expect(clippy::expect_used, reason = "the name is a constant")]
-fn datagram(number: u32) -> [u8; OFFER_BYTES] {
-    let name = FileName::new("_p2pfs-doctor").expect("a legal name");
-    let mut datagram = Offer { peer: PeerId(number), name }.encode();
-    datagram[OFFER_BYTES - TEXT_FIELD_BYTES] = b'.';
-    datagram
 }

@@ -44,6 +44,7 @@ fn settings() -> DoctorSettings {
         port_error: None,
         registry: registry().into(),
         interfaces: vec![interface("lo", Ipv4Addr::LOCALHOST), interface("eth0", OURS)],
+        others: Vec::new(),
         offer_interval: INTERVAL,
         number: NUMBER,
     }
@@ -132,7 +133,7 @@ impl Scene {
     }
 
     fn hear_back(&mut self, from: Ipv4Addr) {
-        let bytes = datagram(NUMBER);
+        let bytes = probe(NUMBER);
         self.handle(Input::Datagram { from: SocketAddrV4::new(from, 1), bytes: &bytes });
     }
 
@@ -168,7 +169,7 @@ impl Scene {
 #[test]
 fn our_datagram_is_no_offer_to_us() {
     let dropped = Err(Malformed::Name(NameError::LeadingDot));
-    assert_eq!(Offer::decode(&datagram(7)).map(|_| ()), dropped);
+    assert_eq!(Offer::decode(&probe(7)).map(|_| ()), dropped);
 }
 
 #[test]
@@ -369,4 +370,78 @@ fn a_signal_ends_it_at_any_time() {
         assert_eq!(scene.outcome, Some(Outcome::Stopped(Signal::Interrupt)));
         assert_eq!(scene.dialed.len(), scene.closed.len());
     }
+}
+
+#[test]
+fn a_datagram_to_an_address_of_our_own_proves_nothing() {
+    let mut alone = settings();
+    alone.interfaces[1].1 = Some(SocketAddrV4::new(OURS, 8000));
+    let mut scene = Scene::hearing(alone);
+    assert_eq!(scene.sent.len(), 1, "that of the loopback");
+    scene.time_out();
+    let verdict = scene.ends(ExitCode::Other).to_string();
+    assert!(
+        verdict.starts_with("offers cannot leave by eth0: that is an address of this"),
+        "{verdict}"
+    );
+}
+
+/// A doctor that was told to examine eth1 only.
+fn misled() -> DoctorSettings {
+    let eth1 = interface("eth1", Ipv4Addr::new(198, 51, 100, 7));
+    DoctorSettings { interfaces: vec![eth1], others: vec![interface("eth0", OURS).0], ..settings() }
+}
+
+#[test]
+fn an_interface_that_is_the_wrong_one_is_told_as_such() {
+    let said = "others are found by eth0, and not by eth1, which --interface names; say \
+                --interface eth0, or leave it away";
+    let mut scene = Scene::hearing(misled());
+    scene.hear(2, "192.0.2.2:1");
+    scene.time_out();
+    scene.answer(&[(2, Some("192.0.2.2:1002"))]);
+    scene.connect(address("192.0.2.2:1002"));
+    assert_eq!(scene.ends(ExitCode::Other).to_string(), said, "though a way leads there");
+    // The registry says so, too, if it does not answer.
+    let mut scene = Scene::new(misled());
+    scene.time_out();
+    scene.time_out();
+    assert_eq!(scene.ends(ExitCode::Other).to_string(), said);
+    // Somebody is heard there as well.
+    let mut scene = Scene::hearing(misled());
+    scene.hear(2, "192.0.2.2:1");
+    scene.hear(3, "198.51.100.3:1");
+    scene.time_out();
+    scene.answer(&[(2, None), (3, Some("198.51.100.3:1003"))]);
+    scene.connect(address("198.51.100.3:1003"));
+    scene.ends(ExitCode::Done);
+}
+
+#[test]
+fn another_subnet_is_told_as_such() {
+    let networks = "in no network of this machine, which has 192.0.2.7/24 on eth0";
+    let far = || DoctorSettings { registry: address("198.51.100.1:5000").into(), ..settings() };
+    let mut scene = Scene::new(far());
+    scene.time_out();
+    scene.time_out();
+    let verdict = scene.ends(ExitCode::Unreachable).to_string();
+    let said = format!("no registry at 198.51.100.1:5000: no answer in 3 s; it is {networks}; ");
+    assert!(verdict.starts_with(&said), "{verdict}");
+    // A host that answers is not far.
+    let mut scene = Scene::new(far());
+    let connection = scene.id(address("198.51.100.1:5000"));
+    scene.closed.push(connection);
+    scene.handle(Input::Broken { connection, kind: ErrorKind::ConnectionRefused });
+    scene.time_out();
+    let verdict = scene.ends(ExitCode::Unreachable).to_string();
+    assert!(!verdict.contains(networks), "{verdict}");
+
+    let mut scene = Scene::hearing(settings());
+    scene.hear(2, "198.51.100.2:1");
+    scene.time_out();
+    scene.answer(&[(2, Some("198.51.100.2:1002"))]);
+    scene.time_out();
+    let verdict = scene.ends(ExitCode::Other).to_string();
+    let said = format!("peer 2 is heard from 198.51.100.2, which is {networks}; give both");
+    assert!(verdict.starts_with(&said), "{verdict}");
 }

@@ -18,7 +18,7 @@ use self::registry_link::RegistryLink;
 use super::peer::{Context, Wake};
 use super::{PathId, Report};
 use crate::wire::PeerId;
-use crate::wire::v0::Offer;
+use crate::wire::v0::{Offer, is_probe};
 
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -58,6 +58,8 @@ impl Peers {
     ) -> Option<(PathId, PeerId)> {
         let Offer { peer, name } = match Offer::decode(bytes) {
             Ok(offer) => offer,
+            // It concerns nobody else, and is no fault of its sender.
+            Err(_) if is_probe(bytes) => return None,
             Err(malformed) => {
                 ctx.report(Report::DatagramDropped { from, malformed });
                 return None;

@@ -72,8 +72,8 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"registry","registry":"lab:5000","ok":false,"connected_us":null,"answered_us":null,"error":"gone"}"#,
     r#"{"v":1,"time":"","event":"interface","name":"eth0","address":"192.0.2.1","prefix_length":24,"broadcast":null,"up":true,"offers_to":null,"ok":false,"error":"no","offers":3,"peers":1}"#,
     r#"{"v":1,"time":"","event":"interface","name":"eth0","address":"192.0.2.1","prefix_length":24,"broadcast":"192.0.2.255","up":true,"offers_to":"192.0.2.1:5000","ok":false,"error":null,"offers":3,"peers":1}"#,
-    r#"{"v":1,"time":"","event":"peer","peer":7,"from":"192.0.2.1","offers":3,"address":"192.0.2.1:5000","ok":true,"connected_us":1000000,"error":null}"#,
-    r#"{"v":1,"time":"","event":"peer","peer":7,"from":"192.0.2.1","offers":3,"address":null,"ok":false,"connected_us":null,"error":"not known"}"#,
+    r#"{"v":1,"time":"","event":"peer","peer":7,"from":"192.0.2.1","offers":3,"address":"192.0.2.1:5000","ok":true,"connected_us":1000000,"error":null,"interface":"eth0"}"#,
+    r#"{"v":1,"time":"","event":"peer","peer":7,"from":"192.0.2.1","offers":3,"address":null,"ok":false,"connected_us":null,"error":"not known","interface":null}"#,
     r#"{"v":1,"time":"","event":"verdict","code":1,"text":"it is late"}"#,
     r#"{"v":1,"time":"","event":"status","name":"test","pid":0,"uptime_seconds":1.000,"files_shared":5,"offers_known":6,"peers_known":7,"connections":4,"downloads_running":1,"uploads_running":1,"wishes_open":8,"files_fetched":9,"bytes_fetched":10,"files_sent":11,"bytes_sent":12,"retries":13,"turns":14,"longest_turn_seconds":0.001,"syncs":15,"longest_sync_seconds":0.017}"#,
     r#"{"v":1,"time":"","event":"transfer","name":"a é","upload":true,"address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000}"#,
@@ -230,6 +230,7 @@ fn examined() -> Vec<String> {
         ok: error.is_none(),
         connected_us,
         error: error.map(text),
+        interface: address.map(|_| text("eth0")),
     };
     let events = [
         port(None),

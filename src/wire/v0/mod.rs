@@ -28,7 +28,7 @@ mod peer_message;
 mod registry_message;
 
 pub use file_name::{FileName, NameError};
-pub use peer_message::{Offer, PeerMessage, PeerMessageKind};
+pub use peer_message::{Offer, PeerMessage, PeerMessageKind, is_probe, probe};
 pub use registry_message::{
     RegistryRequest, RegistryRequestKind, RegistryResponse, RegistryResponseKind,
 };

@@ -49,6 +49,25 @@ pub enum PeerMessageKind {
     Eof = b'E',
 }
 
+/// The name in a probe, behind a dot: no file of that name is ever offered.
+const PROBE_NAME: &str = ".p2pfs-doctor";
+
+/// Returns a datagram as long as an offer and laid out like one, but of no file: of each program
+/// that hears it, only the one that sent it takes notice. The number tells it from others.
+pub fn probe(number: u32) -> [u8; OFFER_BYTES] {
+    let mut datagram = [0; OFFER_BYTES];
+    let (id, len) = (number.to_be_bytes(), PROBE_NAME.len() as u32);
+    let fields = [&b"O"[..], &id, &len.to_be_bytes(), PROBE_NAME.as_bytes()].concat();
+    datagram.iter_mut().zip(fields).for_each(|(byte, field)| *byte = field);
+    datagram
+}
+
+/// Returns whether a datagram is a probe, of whatever number.
+pub fn is_probe(datagram: &[u8]) -> bool {
+    let number = datagram.get(1..5).and_then(|bytes| bytes.try_into().ok());
+    number.is_some_and(|number| datagram == probe(u32::from_be_bytes(number)))
+}
+
 impl Offer {
     /// Returns the offer in a datagram.
     ///
