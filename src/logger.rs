@@ -1,17 +1,19 @@
 //! The log: lines on stderr. It must not be what ends or blocks the program: a line that stderr
 //! does not take is dropped and counted.
+//!
+//! `simple_logger` decides which records are lines. It does not print them, since its
+//! `eprintln!` would wait for a full pipe.
 
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use simple_logger::SimpleLogger;
 
 use crate::count::Count;
 use crate::{stdio, terminal};
 
-static LOGGER: OnceLock<Logger> = OnceLock::new();
-
 struct Logger {
+    chooses: SimpleLogger,
     /// Whether a line has the level and the name of the program.
     is_service: bool,
 }
@@ -19,7 +21,8 @@ struct Logger {
 /// Logs to stderr from now on, up to `level`: a service and a simulation with the level and the
 /// name of the program.
 pub fn init(level: LevelFilter, is_service: bool) {
-    if log::set_logger(LOGGER.get_or_init(|| Logger { is_service })).is_ok() {
+    let chooses = SimpleLogger::new().with_level(level);
+    if log::set_boxed_logger(Box::new(Logger { chooses, is_service })).is_ok() {
         log::set_max_level(level);
     }
 }
@@ -40,7 +43,7 @@ fn dropped(lines: u64) -> String {
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        self.chooses.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
