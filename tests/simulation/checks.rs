@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use kit::runner::Held;
 use p2pfs::content::{Sight, Version};
 use p2pfs::limits::{REST_TIME, WINDOW_BYTES, WRITTEN_REST_TIME};
-use p2pfs::node::{CloseHow, Input, Paths};
+use p2pfs::node::{CloseHow, Input, Node};
 use p2pfs::proto::{FileId, Timer};
 use p2pfs::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest, RegistryResponse};
 use p2pfs::wire::{Deframer, Frame, Message, PeerId};
@@ -62,12 +62,11 @@ impl Ledger {
     }
 
     /// It is given an input.
-    pub(crate) fn learns<C>(
+    pub(crate) fn learns<N: Node + ?Sized, C>(
         &mut self,
         now_us: u64,
         input: &Input<'_>,
-        paths: &Paths,
-        held: &Held<C>,
+        held: &Held<N, C>,
     ) {
         match *input {
             Input::Datagram { bytes, .. } => {
@@ -86,7 +85,7 @@ impl Ledger {
                 }
             }
             Input::HashProgress { path, version, .. } | Input::Hashed { path, version, .. } => {
-                if let Some(path) = paths.get(path) {
+                if let Some(path) = held.node.paths().get(path) {
                     self.sees_by_the_way(now_us, path.name().expect("a name"), version);
                 }
             }
@@ -205,11 +204,6 @@ impl Ledger {
         assert!(rests, "offers {}, which is being written", offer.name);
         self.offered_us.insert(offer.name, now_us);
     }
-}
-
-/// The registry enters at most one peer for each connection that is open.
-pub(crate) fn entries(entries: usize, connections: usize) {
-    assert!(entries <= connections, "{entries} entries are held by {connections} connections");
 }
 
 /// What is said over one connection, from one side: each message that is sent is

@@ -130,6 +130,11 @@ impl Host {
         matches!(self.role, Role::Peer(_))
     }
 
+    /// Whether what runs on it is under test.
+    pub(crate) fn is_honest(&self) -> bool {
+        !matches!(self.role, Role::Liar(_))
+    }
+
     /// The wishes whose files are not there.
     pub(crate) fn missing(&self) -> impl Iterator<Item = &FileName> {
         self.wishes.iter().filter(|name| !self.disk.has(name))
@@ -145,18 +150,16 @@ impl Host {
         }
         self.incarnation += 1;
         self.outcome = None;
-        let program = match &mut self.role {
-            Role::Registry(limits) => Program::Registry(Box::new(RegistryNode::new(*limits))),
+        let program: Box<dyn Program> = match &mut self.role {
+            Role::Registry(limits) => Box::new(RegistryNode::new(*limits)),
             Role::Peer(settings) => {
                 settings.seed = out.rng.u64(..);
-                Program::Peer(Box::new(PeerNode::new(out.now(), settings.clone())))
+                Box::new(PeerNode::new(out.now(), settings.clone()))
             }
-            Role::Liar(brief) => {
-                Program::Liar(Box::new(Liar::new(out.now(), brief.clone(), out.rng.u64(..))))
-            }
+            Role::Liar(brief) => Box::new(Liar::new(out.now(), brief.clone(), out.rng.u64(..))),
         };
         out.note(|| format!("host {} starts: {:?}", self.index, self.role));
-        self.process = Some(Process::new(program));
+        self.process = Some(Process::new(program, self.role.limits().copied()));
         self.at(out).drain(&[]);
         if self.is_peer() {
             self.tell_folder_and_wishes(out);
@@ -231,8 +234,8 @@ impl Host {
 
     /// A liar does nothing more.
     pub(crate) fn fall_silent(&mut self, out: &mut Outside) {
-        if let Some(Process { program: Program::Liar(liar), .. }) = &mut self.process {
-            liar.fall_silent();
+        if let (Some(process), Role::Liar(_)) = (&mut self.process, &self.role) {
+            process.held.node.fall_silent();
             self.at(out).drain(&[]);
             self.settle(out);
         }
@@ -358,11 +361,10 @@ impl Host {
     fn on_accept(&mut self, out: &mut Outside, key: ConnectionKey) {
         let Some((from, _)) = out.network.addresses(key) else { return };
         let index = self.index;
-        let process = self.process_mut();
-        let conversation = match process.program {
-            Program::Registry(_) => Conversation::registry(),
-            Program::Peer(_) => Conversation::upload(),
-            Program::Liar(_) => Conversation::Unchecked,
+        let conversation = match self.role {
+            Role::Registry(_) => Conversation::registry(),
+            Role::Peer(_) => Conversation::upload(),
+            Role::Liar(_) => Conversation::Unchecked,
         };
         let mut socket = Socket::new(out.now_us, key, Side::Acceptor, conversation);
         socket.patience.connected(out.now_us);
@@ -405,7 +407,7 @@ impl Host {
         if has_ended || readable == Readable::Nothing || !is_connected {
             return;
         }
-        let allowance_bytes = self.at(out).read_allowance_bytes(id);
+        let allowance_bytes = self.process_mut().held.read_allowance_bytes(id);
         let socket = self.process_mut().socket(id).expect("it is open");
         if allowance_bytes == 0 {
             socket.is_paused = true;

@@ -17,6 +17,7 @@ use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::{FileName, Offer, PeerMessage, RegistryRequest};
 
 use crate::faults::Fault;
+use crate::process::Program;
 
 /// What a lie does to the one it calls.
 const LIES_TO_CALL_WITH: &[Fault] = &[
@@ -76,7 +77,7 @@ pub(crate) struct Liar {
     /// It knows none.
     paths: Paths,
     /// Lies told since the host last asked.
-    pub(crate) told: Vec<Fault>,
+    told: Vec<Fault>,
 }
 
 /// One connection.
@@ -109,17 +110,6 @@ impl Liar {
             .encode(&mut request);
         liar.call(liar.brief.registry, None, request);
         liar
-    }
-
-    /// From now on it does nothing. It leaves the registry, and holds on to the
-    /// connections over which it has nothing to say.
-    pub(crate) fn fall_silent(&mut self) {
-        self.is_silent = true;
-        for connection in self.connections.keys().copied().collect::<Vec<_>>() {
-            if matches!(self.connections[&connection].lie, None | Some(Fault::LieIdentity)) {
-                self.close(connection);
-            }
-        }
     }
 
     fn next_id(&mut self) -> ConnectionId {
@@ -309,6 +299,23 @@ impl Liar {
         if self.connections.remove(&connection).is_some() {
             let how = if self.rng.bool() { CloseHow::Finish } else { CloseHow::Reset };
             self.actions.push_back(Action::Close { connection, how, reason: CloseReason::Done });
+        }
+    }
+}
+
+impl Program for Liar {
+    fn lies_told(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// From now on it does nothing. It leaves the registry, and holds on to the
+    /// connections over which it has nothing to say.
+    fn fall_silent(&mut self) {
+        self.is_silent = true;
+        for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+            if matches!(self.connections[&connection].lie, None | Some(Fault::LieIdentity)) {
+                self.close(connection);
+            }
         }
     }
 }

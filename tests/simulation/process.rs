@@ -3,21 +3,20 @@
 use std::collections::BTreeMap;
 
 use kit::runner::{FileState, Held};
+use p2pfs::limits::Limits;
 use p2pfs::node::{ConnectionId, Node, PeerNode, RegistryNode};
 use p2pfs::wire::v0::FileName;
 
 use crate::checks::{Conversation, Ledger};
-use crate::liar::Liar;
+use crate::faults::Fault;
 use crate::network::{ConnectionKey, Side};
 use crate::patience::Patience;
 use crate::programs::Client;
 
 /// A running process.
 pub(crate) struct Process {
-    /// The program.
-    pub(crate) program: Program,
-    /// What it has open.
-    pub(crate) held: Held<Line>,
+    /// The program, and what it has open.
+    pub(crate) held: Held<dyn Program, Line>,
     /// What it has done so far.
     pub(crate) ledger: Ledger,
     pub(crate) ids: BTreeMap<ConnectionKey, ConnectionId>,
@@ -28,13 +27,27 @@ pub(crate) struct Process {
 }
 
 /// A program: what is under test, or what tests it.
-pub(crate) enum Program {
-    /// The registry.
-    Registry(Box<RegistryNode>),
-    /// A peer.
-    Peer(Box<PeerNode>),
-    /// A peer that lies.
-    Liar(Box<Liar>),
+pub(crate) trait Program: Node {
+    /// How many peers it has entered, if it is the registry.
+    fn entries(&self) -> Option<usize> {
+        None
+    }
+
+    /// The lies it has told since it was last asked.
+    fn lies_told(&mut self) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    /// From now on it does nothing, if it lies.
+    fn fall_silent(&mut self) {}
+}
+
+impl Program for PeerNode {}
+
+impl Program for RegistryNode {
+    fn entries(&self) -> Option<usize> {
+        Some(self.len())
+    }
 }
 
 /// What is kept for a connection.
@@ -56,37 +69,11 @@ pub(crate) struct Socket {
     pub(crate) has_ended: bool,
 }
 
-impl Program {
-    /// The node.
-    pub(crate) fn node(&self) -> &dyn Node {
-        match self {
-            Self::Registry(node) => node.as_ref(),
-            Self::Peer(node) => node.as_ref(),
-            Self::Liar(node) => node.as_ref(),
-        }
-    }
-
-    /// The node.
-    pub(crate) fn node_mut(&mut self) -> &mut dyn Node {
-        match self {
-            Self::Registry(node) => node.as_mut(),
-            Self::Peer(node) => node.as_mut(),
-            Self::Liar(node) => node.as_mut(),
-        }
-    }
-
-    /// Whether this is the code under test.
-    pub(crate) fn is_honest(&self) -> bool {
-        !matches!(self, Self::Liar(_))
-    }
-}
-
 impl Process {
     /// A process that has done nothing yet.
-    pub(crate) fn new(program: Program) -> Self {
+    pub(crate) fn new(program: Box<dyn Program>, limits: Option<Limits>) -> Self {
         Self {
-            program,
-            held: Held::default(),
+            held: Held::new(program, limits),
             ledger: Ledger::default(),
             ids: BTreeMap::new(),
             ended: Vec::new(),

@@ -53,7 +53,10 @@ impl Host {
         let client = Line::Program(Client { inquiry, name });
         let connection = at.accept_program(client).expect("a place");
         let cut = at.out.rng.usize(1..bytes.len());
-        assert!(at.read_allowance_bytes(connection) >= bytes.len(), "does not read a question");
+        assert!(
+            at.held_mut().read_allowance_bytes(connection) >= bytes.len(),
+            "does not read a question"
+        );
         for bytes in [&bytes[..cut], &bytes[cut..]] {
             at.feed(Input::Received { connection, bytes });
         }

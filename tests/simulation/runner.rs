@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use kit::runner::{Answer, Held, Runner, SendError};
 use p2pfs::content::{FileError, PathId, Sight, Version};
-use p2pfs::limits::{Limits, OFFER_BYTES};
-use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Node, Outcome, Report};
+use p2pfs::limits::OFFER_BYTES;
+use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Outcome, Report};
 use p2pfs::proto::{CloseReason, FileId, Transmit};
 use p2pfs::wire::FilePath;
 use p2pfs::wire::v0::{FileName, Offer};
 
-use crate::checks::{self, Conversation, Speaker};
+use crate::checks::{Conversation, Speaker};
 use crate::disk::{is_passing, some_error};
 use crate::faults::Fault;
 use crate::host::{Death, Host, Role};
@@ -118,30 +118,19 @@ impl At<'_> {
 }
 
 impl Runner for At<'_> {
+    type Node = dyn Program;
     type Connection = Line;
 
-    fn node(&self) -> &dyn Node {
-        self.host.process.as_ref().expect("it runs").program.node()
-    }
-
-    fn node_mut(&mut self) -> &mut dyn Node {
-        self.process().program.node_mut()
-    }
-
-    fn held(&self) -> &Held<Line> {
+    fn held(&self) -> &Held<dyn Program, Line> {
         &self.host.process.as_ref().expect("it runs").held
     }
 
-    fn held_mut(&mut self) -> &mut Held<Line> {
+    fn held_mut(&mut self) -> &mut Held<dyn Program, Line> {
         &mut self.process().held
     }
 
     fn now(&self) -> Instant {
         self.out.now()
-    }
-
-    fn limits(&self) -> Option<Limits> {
-        self.host.role.limits().copied()
     }
 
     fn known(&self) -> usize {
@@ -165,8 +154,8 @@ impl Runner for At<'_> {
             }
             _ => out.note(|| format!("host {index} is told {input:?}")),
         }
-        let Process { ledger, program, held, .. } = host.process_mut();
-        ledger.learns(out.now_us, input, program.node().paths(), held);
+        let Process { ledger, held, .. } = host.process_mut();
+        ledger.learns(out.now_us, input, held);
         match input {
             Input::Committed { file, path, version } => {
                 let name = path.name().expect("a name");
@@ -192,9 +181,8 @@ impl Runner for At<'_> {
 
     fn broadcast(&mut self, datagram: &[u8; OFFER_BYTES]) {
         let (id, now_us) = (self.host.role.id(), self.out.now_us);
-        let process = self.process();
-        if process.program.is_honest() {
-            process.ledger.offers(now_us, id, datagram);
+        if self.host.is_honest() {
+            self.process().ledger.offers(now_us, id, datagram);
         }
         self.out.queue.put(now_us, Event::Broadcast(self.host.index, datagram.to_vec()));
     }
@@ -207,12 +195,11 @@ impl Runner for At<'_> {
         let mut from = host.address;
         from.set_port(30_000 + out.rng.u16(..30_000));
         let key = out.dial(host.index, host.incarnation, from, to);
-        let process = host.process_mut();
-        let conversation = match process.program {
-            Program::Liar(_) => Conversation::Unchecked,
-            _ => Conversation::Silent,
+        let conversation = match host.is_honest() {
+            true => Conversation::Silent,
+            false => Conversation::Unchecked,
         };
-        process.ids.insert(key, id);
+        host.process_mut().ids.insert(key, id);
         Line::Socket(Socket::new(out.now_us, key, Side::Dialer, conversation))
     }
 
@@ -221,9 +208,8 @@ impl Runner for At<'_> {
             Line::Program(client) => return client.check_closed(reason),
             line @ Line::Socket(_) => line,
         };
-        let process = self.host.process_mut();
-        if let (CloseReason::TimedOut(timer), true) = (reason, process.program.is_honest()) {
-            process.ledger.timeouts.push(timer);
+        if let (CloseReason::TimedOut(timer), true) = (reason, self.host.is_honest()) {
+            self.process().ledger.timeouts.push(timer);
             self.out.faults.count_deadline(timer);
         }
         let Some(socket) = self.let_go(line) else { return };
@@ -369,9 +355,7 @@ impl Host {
     /// set, and a process that has ended is gone.
     pub(crate) fn settle(&mut self, out: &mut Outside) {
         let Some(process) = &mut self.process else { return };
-        if let Program::Liar(liar) = &mut process.program {
-            liar.told.drain(..).for_each(|lie| out.faults.count(lie));
-        }
+        process.held.node.lies_told().into_iter().for_each(|lie| out.faults.count(lie));
         while let Some(id) = self.process_mut().held.next_ready() {
             self.at(out).pump(id);
             self.resume_reading(out, id);
@@ -381,10 +365,9 @@ impl Host {
         if process.held.outcome.is_some() {
             return self.exit(out);
         }
-        if let Program::Registry(registry) = &process.program {
-            checks::entries(registry.len(), process.connections());
-        }
-        let deadline_us = process.program.node().poll_timeout().map(|at| out.time_us(at));
+        let (entries, connections) = (process.held.node.entries(), process.connections());
+        assert!(entries <= Some(connections), "{entries:?} entries of {connections} connections");
+        let deadline_us = process.held.node.poll_timeout().map(|at| out.time_us(at));
         if process.timer_us.map(|(deadline_us, _)| deadline_us) != deadline_us {
             process.timer_us = deadline_us.map(|deadline_us| {
                 let mut wake_us = deadline_us.max(out.now_us);
@@ -399,7 +382,7 @@ impl Host {
     /// What was sent may have made room for what can be read.
     fn resume_reading(&mut self, out: &mut Outside, id: ConnectionId) {
         let process = self.process_mut();
-        let allowance_bytes = process.program.node().read_allowance_bytes(id);
+        let allowance_bytes = process.held.node.read_allowance_bytes(id);
         if let Some(socket) = process.socket(id)
             && socket.is_paused
             && allowance_bytes > 0

@@ -188,7 +188,7 @@ impl World {
             Event::LingerEnds(key, side) => self.out.linger_ends(key, side),
             Event::Broadcast(from, bytes) => self.on_broadcast(from, &bytes),
             Event::Start(host) => {
-                if !(self.out.faults.are_off() && matches!(self.hosts[host].role, Role::Liar(_))) {
+                if self.hosts[host].is_honest() || !self.out.faults.are_off() {
                     self.hosts[host].start(&mut self.out);
                     self.after(host);
                 }
@@ -392,7 +392,7 @@ impl World {
 
     fn is_tidy(&self) -> bool {
         let peers = self.hosts.iter().filter(|host| host.is_peer()).count();
-        let mut honest = self.hosts.iter().filter(|host| !matches!(host.role, Role::Liar(_)));
+        let mut honest = self.hosts.iter().filter(|host| host.is_honest());
         honest.all(|host| {
             let connections = host.process.as_ref().map(|process| process.connections());
             let expected = if host.is_peer() { 1 } else { peers };

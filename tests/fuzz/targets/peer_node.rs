@@ -187,7 +187,7 @@ fn say(peer: &mut Peer, script: &mut Script<'_>) {
         (SocketKind::Download, 4) => messages::eof(&messages::hex(&[script.byte(); 32])),
         (SocketKind::Download, _) => messages::eof(&messages::hex(&digest)),
     };
-    let bytes = &bytes[..bytes.len().min(peer.read_allowance_bytes(id))];
+    let bytes = &bytes[..bytes.len().min(peer.held_mut().read_allowance_bytes(id))];
     let (first, rest) = bytes.split_at(script.below(bytes.len() + 1).min(bytes.len()));
     for bytes in [first, rest] {
         if !bytes.is_empty() && peer.held().connections.contains_key(&id) {

@@ -8,10 +8,8 @@ use std::time::Instant;
 use kit::messages::{self, Count};
 use kit::runner::{Answer, Held, Runner, SendError};
 use p2pfs::content::{Digest, FileError, PathId, Version};
-use p2pfs::limits::{Limits, OFFER_BYTES};
-use p2pfs::node::{
-    Action, ConnectionId, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings, Report,
-};
+use p2pfs::limits::OFFER_BYTES;
+use p2pfs::node::{Action, ConnectionId, Input, Outcome, PeerKind, PeerNode, PeerSettings, Report};
 use p2pfs::proto::{FileId, Transmit};
 use p2pfs::wire::FilePath;
 use p2pfs::wire::v0::FileName;
@@ -25,8 +23,7 @@ const NAMES_MAX: usize = 1000;
 /// A peer and everything that it has to do with.
 pub(super) struct Peer {
     pub(super) clock: Clock,
-    node: PeerNode,
-    held: Held<Socket>,
+    held: Held<PeerNode, Socket>,
     settings: PeerSettings,
     /// How much a socket takes for now.
     room_bytes: usize,
@@ -118,10 +115,10 @@ impl Socket {
 impl Peer {
     pub(super) fn new(settings: PeerSettings) -> Self {
         let clock = Clock::new();
+        let node = Box::new(PeerNode::new(clock.now(), settings.clone()));
         let mut peer = Self {
-            node: PeerNode::new(clock.now(), settings.clone()),
             clock,
-            held: Held::default(),
+            held: Held::new(node, Some(settings.limits)),
             settings,
             room_bytes: 0,
             opening: BTreeMap::new(),
@@ -208,30 +205,19 @@ impl Peer {
 }
 
 impl Runner for Peer {
+    type Node = PeerNode;
     type Connection = Socket;
 
-    fn node(&self) -> &dyn Node {
-        &self.node
-    }
-
-    fn node_mut(&mut self) -> &mut dyn Node {
-        &mut self.node
-    }
-
-    fn held(&self) -> &Held<Socket> {
+    fn held(&self) -> &Held<PeerNode, Socket> {
         &self.held
     }
 
-    fn held_mut(&mut self) -> &mut Held<Socket> {
+    fn held_mut(&mut self) -> &mut Held<PeerNode, Socket> {
         &mut self.held
     }
 
     fn now(&self) -> Instant {
         self.clock.now()
-    }
-
-    fn limits(&self) -> Option<Limits> {
-        Some(self.settings.limits)
     }
 
     fn known(&self) -> usize {

@@ -25,15 +25,13 @@ pub(super) fn run(data: &[u8]) {
         rig.check_model();
     }
     rig.feed(Input::Stop(Signal::Interrupt));
-    let Rig { held, node, .. } = rig;
-    assert!(held.outcome.is_some() && held.connections.is_empty() && node.is_empty());
+    let Rig { held, .. } = rig;
+    assert!(held.outcome.is_some() && held.connections.is_empty() && held.node.is_empty());
 }
 
 struct Rig {
     clock: Clock,
-    node: RegistryNode,
-    held: Held<Client>,
-    limits: Limits,
+    held: Held<RegistryNode, Client>,
     /// How much a socket takes for now.
     room_bytes: usize,
 }
@@ -60,9 +58,7 @@ impl Rig {
         };
         Self {
             clock: Clock::new(),
-            node: RegistryNode::new(limits),
-            held: Held::default(),
-            limits,
+            held: Held::new(Box::new(RegistryNode::new(limits)), Some(limits)),
             room_bytes: 0,
         }
     }
@@ -111,7 +107,7 @@ impl Rig {
 
     /// As many of these bytes come as may be read.
     fn say(&mut self, id: ConnectionId, bytes: &[u8]) {
-        let bytes = &bytes[..bytes.len().min(self.read_allowance_bytes(id))];
+        let bytes = &bytes[..bytes.len().min(self.held.read_allowance_bytes(id))];
         if !bytes.is_empty() {
             self.answer(id, bytes);
             let is_refused = self.client(id).is_refused;
@@ -199,7 +195,7 @@ impl Rig {
         let (mut entries, mut waits) = (0, false);
         for (id, connection) in &self.held.connections {
             let client = &connection.what;
-            let pending = match self.node.transmit(*id) {
+            let pending = match self.held.node.transmit(*id) {
                 Some(Transmit::Bytes { bytes, .. }) => bytes,
                 Some(Transmit::File { .. }) => panic!("a registry sends no file"),
                 None => &[],
@@ -208,40 +204,32 @@ impl Rig {
             waits |= client.registered.is_none() || !client.incoming.is_empty();
             if let Some((peer, port)) = client.registered {
                 entries += 1;
-                assert_eq!(self.node.address(peer), Some(SocketAddrV4::new(client.ip, port)));
+                assert_eq!(self.held.node.address(peer), Some(SocketAddrV4::new(client.ip, port)));
             }
-            assert!(!pending.is_empty() || self.node.read_allowance_bytes(*id) > 0, "never reads");
+            assert!(
+                !pending.is_empty() || self.held.node.read_allowance_bytes(*id) > 0,
+                "never reads"
+            );
         }
-        assert_eq!(self.node.len(), entries);
-        assert_eq!(self.node.poll_timeout().is_some(), waits, "a deadline");
+        assert_eq!(self.held.node.len(), entries);
+        assert_eq!(self.held.node.poll_timeout().is_some(), waits, "a deadline");
     }
 }
 
 impl Runner for Rig {
+    type Node = RegistryNode;
     type Connection = Client;
 
-    fn node(&self) -> &dyn Node {
-        &self.node
-    }
-
-    fn node_mut(&mut self) -> &mut dyn Node {
-        &mut self.node
-    }
-
-    fn held(&self) -> &Held<Client> {
+    fn held(&self) -> &Held<RegistryNode, Client> {
         &self.held
     }
 
-    fn held_mut(&mut self) -> &mut Held<Client> {
+    fn held_mut(&mut self) -> &mut Held<RegistryNode, Client> {
         &mut self.held
     }
 
     fn now(&self) -> Instant {
         self.clock.now()
-    }
-
-    fn limits(&self) -> Option<Limits> {
-        Some(self.limits)
     }
 
     fn send(&mut self, id: ConnectionId, what: Transmit<'_>) -> Result<usize, SendError> {

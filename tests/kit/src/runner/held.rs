@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use p2pfs::content::Version;
-use p2pfs::limits::{CONTROL_CLIENTS_MAX, Limits};
-use p2pfs::node::{ConnectionId, Input, Outcome};
-use p2pfs::proto::FileId;
+use p2pfs::content::{PathId, Version};
+use p2pfs::limits::{CONTROL_CLIENTS_MAX, Limits, OUTBOX_BYTES_MAX};
+use p2pfs::node::{ConnectionId, Input, Node, Outcome};
+use p2pfs::proto::{FileId, Transmit};
 use p2pfs::wire::v0::FileName;
 
 /// How often a node may be woken at one time: what a look at a file brings to light may be
@@ -15,13 +15,15 @@ use p2pfs::wire::v0::FileName;
 const WAKES_MAX: usize = 3;
 
 /// What a node has open, and had.
-pub struct Held<C> {
+pub struct Held<N: ?Sized, C> {
+    pub node: Box<N>,
     pub connections: BTreeMap<ConnectionId, Connection<C>>,
     pub gone_connections: Vec<ConnectionId>,
     pub files: BTreeMap<FileId, File>,
     pub gone_files: Vec<FileId>,
     /// How it has ended.
     pub outcome: Option<Outcome>,
+    limits: Option<Limits>,
     /// The last connection in each slot.
     newest: BTreeMap<usize, ConnectionId>,
     last_file: Option<FileId>,
@@ -73,9 +75,12 @@ pub enum FileState {
     Committing,
 }
 
-impl<C> Default for Held<C> {
-    fn default() -> Self {
+impl<N: Node + ?Sized, C> Held<N, C> {
+    /// Of a node that keeps to these bounds, or to no rule.
+    pub fn new(node: Box<N>, limits: Option<Limits>) -> Self {
         Self {
+            node,
+            limits,
             connections: BTreeMap::new(),
             gone_connections: Vec::new(),
             files: BTreeMap::new(),
@@ -88,9 +93,7 @@ impl<C> Default for Held<C> {
             wakes: (None, 0),
         }
     }
-}
 
-impl<C> Held<C> {
     /// Returns how many connections the limits count.
     pub fn connections_counted(&self) -> usize {
         self.connections.values().filter(|c| c.origin != Origin::Program).count()
@@ -114,6 +117,20 @@ impl<C> Held<C> {
         {
             connection.flow = Flow::Ready;
         }
+    }
+
+    /// Returns how much may be read from a connection.
+    pub fn read_allowance_bytes(&mut self, id: ConnectionId) -> usize {
+        let allowance_bytes = self.node.read_allowance_bytes(id);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.allowance_bytes = allowance_bytes;
+        }
+        allowance_bytes
+    }
+
+    /// Returns the name of a path that the node knows.
+    pub fn name_of(&self, path: PathId) -> FileName {
+        self.node.paths().get(path).expect("a path that it knows").name().expect("a name")
     }
 
     /// A connection is taken in, or begun.
@@ -168,13 +185,6 @@ impl<C> Held<C> {
     pub(super) fn set_flow(&mut self, id: ConnectionId, flow: Flow) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.flow = flow;
-        }
-    }
-
-    /// So much may be read from a connection.
-    pub(super) fn set_allowance(&mut self, id: ConnectionId, allowance_bytes: usize) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.allowance_bytes = allowance_bytes;
         }
     }
 
@@ -236,18 +246,43 @@ impl<C> Held<C> {
         assert!(len_bytes > 0 && offset + u64::from(len_bytes) <= version.size_bytes);
     }
 
-    pub(super) fn check_limits(&self, limits: &Limits) {
-        let count = self.connections_counted();
-        assert!(count <= limits.connections_max, "{count} connections");
-        let programs = self.connections.len() - count;
-        assert!(programs <= CONTROL_CLIENTS_MAX, "{programs} programs");
+    /// What is left once the node ends is programs that are told something.
+    pub(super) fn check_end(&self) {
+        assert!(self.files.is_empty(), "files are left open at the end");
+        let is_told = |(id, connection): (&ConnectionId, &Connection<C>)| {
+            connection.origin == Origin::Program && self.node.transmit(*id).is_some()
+        };
+        assert!(self.connections.iter().all(is_told), "connections are left at the end");
     }
 
     /// A connection from an address was taken in.
-    pub(super) fn check_address(&self, limits: &Limits, ip: Ipv4Addr) {
+    pub(super) fn check_address(&self, ip: Ipv4Addr) {
         let is_from_there = |c: &&Connection<C>| c.origin == Origin::From(ip);
         let count = self.connections.values().filter(is_from_there).count();
-        let count_max = limits.connections_per_address_max;
+        let count_max =
+            self.limits.as_ref().map_or(usize::MAX, |limits| limits.connections_per_address_max);
         assert!(ip.is_loopback() || count <= count_max, "{count} connections from one address");
+    }
+
+    /// What holds between any two inputs.
+    pub(super) fn check(&self) {
+        if let Some(limits) = &self.limits {
+            let count = self.connections_counted();
+            assert!(count <= limits.connections_max, "{count} connections");
+            let programs = self.connections.len() - count;
+            assert!(programs <= CONTROL_CLIENTS_MAX, "{programs} programs");
+            let waits = self.connections.values().any(|connection| !connection.is_connected);
+            let is_timed = self.node.poll_timeout().is_some();
+            assert!(!waits || is_timed, "a connection is made without a deadline");
+        }
+        for (id, connection) in &self.connections {
+            let pending = self.node.transmit(*id);
+            if let (Some(Transmit::Bytes { bytes, .. }), Some(_)) = (pending, &self.limits) {
+                let len = bytes.len();
+                assert!((1..=OUTBOX_BYTES_MAX).contains(&len), "{len} bytes wait to be sent");
+            }
+            let is_told = !connection.is_connected || connection.flow != Flow::Idle;
+            assert!(is_told || pending.is_none(), "has something to send and does not say so");
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use p2pfs::content::{FileError, PathId, Sight, Version};
-use p2pfs::limits::{Limits, OFFER_BYTES, OUTBOX_BYTES_MAX};
+use p2pfs::limits::OFFER_BYTES;
 use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Node, Report};
 use p2pfs::proto::{CloseReason, FileId, Transmit};
 use p2pfs::wire::FilePath;
@@ -38,17 +38,13 @@ pub enum SendError {
 /// What drives a node. A world that a node has nothing to do with need not be there: what
 /// has a body here that panics is asked of no such node.
 pub trait Runner {
+    type Node: Node + ?Sized;
     /// What the world keeps for a connection.
     type Connection;
 
-    fn node(&self) -> &dyn Node;
-    fn node_mut(&mut self) -> &mut dyn Node;
-    fn held(&self) -> &Held<Self::Connection>;
-    fn held_mut(&mut self) -> &mut Held<Self::Connection>;
+    fn held(&self) -> &Held<Self::Node, Self::Connection>;
+    fn held_mut(&mut self) -> &mut Held<Self::Node, Self::Connection>;
     fn now(&self) -> Instant;
-
-    /// Returns the bounds that the node keeps; `None` for one that keeps no rule.
-    fn limits(&self) -> Option<Limits>;
 
     /// Returns how many things the node knows that are not open: each may cause actions.
     fn known(&self) -> usize {
@@ -146,18 +142,16 @@ pub trait Runner {
         }
         self.note_input(&input);
         let now = self.now();
-        self.node_mut().handle(now, input);
+        self.held_mut().node.handle(now, input);
     }
 
     /// Takes a connection in, unless the node refuses it.
     fn accept(&mut self, from: SocketAddrV4, what: Self::Connection) -> Option<ConnectionId> {
         let now = self.now();
-        let id = self.node_mut().accept(now, from);
+        let id = self.held_mut().node.accept(now, from);
         if let Some(id) = id {
             self.held_mut().enter(id, Origin::From(*from.ip()), what);
-            if let Some(limits) = self.limits() {
-                self.held().check_address(&limits, *from.ip());
-            }
+            self.held().check_address(*from.ip());
         }
         self.drain(&[]);
         id
@@ -166,7 +160,7 @@ pub trait Runner {
     /// Takes a program of the same user in, unless the node refuses it.
     fn accept_program(&mut self, what: Self::Connection) -> Option<ConnectionId> {
         let now = self.now();
-        let id = self.node_mut().accept_program(now);
+        let id = self.held_mut().node.accept_program(now);
         if let Some(id) = id {
             self.held_mut().enter(id, Origin::Program, what);
         }
@@ -180,24 +174,17 @@ pub trait Runner {
             return;
         }
         let now = self.now();
-        let (before, was_due) = (self.node().poll_timeout(), self.is_due());
-        self.node_mut().handle_timeout(now);
+        let (before, was_due) = (self.held().node.poll_timeout(), self.is_due());
+        self.held_mut().node.handle_timeout(now);
         let count = self.drain(&[]);
-        let is_same = count == 0 && self.node().poll_timeout() == before;
+        let is_same = count == 0 && self.held().node.poll_timeout() == before;
         assert!(was_due || is_same, "acts before its deadline, or moves it");
         self.held_mut().on_wake(now, was_due);
     }
 
     /// Returns whether the node wants to be woken.
     fn is_due(&self) -> bool {
-        self.node().poll_timeout().is_some_and(|deadline| deadline <= self.now())
-    }
-
-    /// Returns how much may be read from a connection.
-    fn read_allowance_bytes(&mut self, id: ConnectionId) -> usize {
-        let allowance_bytes = self.node().read_allowance_bytes(id);
-        self.held_mut().set_allowance(id, allowance_bytes);
-        allowance_bytes
+        self.held().node.poll_timeout().is_some_and(|deadline| deadline <= self.now())
     }
 
     /// Sends what there is to be sent on a connection, as far as there is room.
@@ -206,7 +193,7 @@ pub trait Runner {
             && connection.is_connected
         {
             let copied;
-            let (what, file) = match self.node().transmit(id) {
+            let (what, file) = match self.held().node.transmit(id) {
                 None => return self.held_mut().set_flow(id, Flow::Idle),
                 Some(Transmit::Bytes { bytes, more }) => {
                     copied = bytes.to_vec();
@@ -221,7 +208,7 @@ pub trait Runner {
                 (Ok(0), _) => return self.held_mut().set_flow(id, Flow::Full),
                 (Ok(len_bytes), _) => {
                     let now = self.now();
-                    self.node_mut().transmitted(now, id, len_bytes);
+                    self.held_mut().node.transmitted(now, id, len_bytes);
                 }
                 (Err(SendError::Broken(kind)), _) => {
                     self.tell(Input::Broken { connection: id, kind });
@@ -239,7 +226,7 @@ pub trait Runner {
         let things = held.connections.len() + held.files.len() + self.known();
         let count_max = ACTIONS_MAX + 4 * things + received.len();
         let mut count = 0;
-        while let Some(action) = self.node_mut().poll_action() {
+        while let Some(action) = self.held_mut().node.poll_action() {
             assert!(self.held().outcome.is_none(), "acts after its end: {action:?}");
             self.note_action(&action);
             self.carry_out(action, received);
@@ -249,7 +236,7 @@ pub trait Runner {
         let held = self.held_mut();
         held.just_failed.clear();
         held.is_drained = true;
-        self.check();
+        held.check();
         count
     }
 
@@ -283,12 +270,12 @@ pub trait Runner {
                 }
             }
             Action::Hash { path, .. } => {
-                if let Err(error) = self.hash(path, self.name_of(path)) {
+                if let Err(error) = self.hash(path, self.held().name_of(path)) {
                     self.tell(Input::HashFailed { path, error });
                 }
             }
             Action::Look(path) => {
-                let name = self.name_of(path);
+                let name = self.held().name_of(path);
                 let path = name.into();
                 let input = match self.look(&name) {
                     Some(version) => Input::FileSeen { path, version, sight: Sight::Looked },
@@ -297,18 +284,13 @@ pub trait Runner {
                 self.tell(input);
             }
             Action::Report(report) => {
-                oracle::assert_printable(&report.shown(self.node().paths()).to_string());
+                oracle::assert_printable(&report.shown(self.held().node.paths()).to_string());
                 let _ = (report.level(), report.about());
-                let name = report.path().map(|path| self.name_of(path));
+                let name = report.path().map(|path| self.held().name_of(path));
                 self.report(&report, name);
             }
             Action::Exit(outcome) => {
-                assert!(self.held().files.is_empty(), "files are left open at the end");
-                for (id, connection) in &self.held().connections {
-                    let is_told =
-                        connection.origin == Origin::Program && self.node().transmit(*id).is_some();
-                    assert!(is_told, "connections are left at the end");
-                }
+                self.held().check_end();
                 self.held_mut().outcome = Some(outcome);
             }
         }
@@ -318,14 +300,14 @@ pub trait Runner {
     fn carry_out_on_file(&mut self, file: FileId, action: Action, received: &[u8]) {
         match action {
             Action::OpenSource { path, .. } => {
-                let name = self.name_of(path);
+                let name = self.held().name_of(path);
                 self.held_mut().open(file, name, FileState::Opening);
                 if let Some(result) = self.open_source(file, name) {
                     self.answer_open(file, result);
                 }
             }
             Action::CreatePartial { path, .. } => {
-                let name = self.name_of(path);
+                let name = self.held().name_of(path);
                 self.held_mut().open(file, name, FileState::Partial { written_bytes: 0 });
                 if let Err(error) = self.create_partial(file, name) {
                     self.fail(file, error);
@@ -379,32 +361,5 @@ pub trait Runner {
         self.held_mut().close(file);
         self.held_mut().just_failed.push(file);
         self.tell(Input::FileFailed { file, error });
-    }
-
-    /// Returns the name of a path that the node knows.
-    fn name_of(&self, path: PathId) -> FileName {
-        let path = self.node().paths().get(path).expect("a path that it knows");
-        path.name().expect("a name")
-    }
-
-    /// What holds between any two inputs.
-    fn check(&self) {
-        let (held, node) = (self.held(), self.node());
-        let limits = self.limits();
-        if let Some(limits) = &limits {
-            held.check_limits(limits);
-            let waits = held.connections.values().any(|connection| !connection.is_connected);
-            let is_timed = node.poll_timeout().is_some();
-            assert!(!waits || is_timed, "a connection is made without a deadline");
-        }
-        for (id, connection) in &held.connections {
-            let pending = node.transmit(*id);
-            if let (Some(Transmit::Bytes { bytes, .. }), Some(_)) = (pending, &limits) {
-                let len = bytes.len();
-                assert!((1..=OUTBOX_BYTES_MAX).contains(&len), "{len} bytes wait to be sent");
-            }
-            let is_told = !connection.is_connected || connection.flow != Flow::Idle;
-            assert!(is_told || pending.is_none(), "has something to send and does not say so");
-        }
     }
 }
