@@ -150,6 +150,15 @@ pub const RETRIES_MAX: u32 = 5;
 /// more hide the round trips of a slow network. See *Downloads at once* in
 /// `benches/README.md`.
 pub const DOWNLOADS_MAX: usize = 64;
+/// Second downloads of files that come slowly, at once. A few are enough to find those that are
+/// faster, and each costs a connection, a file and its share of the link.
+pub const HEDGES_MAX: usize = 16;
+/// A download is slow if another source is expected to be more than this many times as fast.
+pub const SLOW_FACTOR: u64 = 10;
+/// A second download goes on if it is this many times as fast as the first.
+pub const FASTER_FACTOR: u64 = 2;
+/// The rate in bytes per second that is expected of a source which has not shown any.
+pub const UNTRIED_BYTES_PER_SECOND: u64 = 1024 * 1024;
 /// Files of the shared folder that are offered, or will be once they have settled.
 pub const SHARED_FILES_MAX: usize = 1_000_000;
 
@@ -203,6 +212,13 @@ pub const RATE_WINDOW: Duration = Duration::from_secs(30);
 pub const UPLOAD_RATE_WINDOW: Duration = Duration::from_secs(150);
 /// The minimum rate of a transfer.
 pub const RATE_BYTES_PER_SECOND_MIN: u64 = 1024;
+/// The rate of a download is that over so long: one that is slow in it may be hedged.
+pub const PACE_WINDOW: Duration = Duration::from_secs(30);
+/// How long a second download has to show that it is faster.
+pub const HEDGE_TRIAL: Duration = Duration::from_secs(30);
+/// After this much of it one that moves, and is no faster, makes room for a source that was not
+/// tried: of many slow ones none holds up the others for long. Rates are not measured in less.
+pub const HEDGE_GLANCE: Duration = Duration::from_secs(2);
 /// First delay before something that failed is tried again; it doubles each time.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(500);
 /// The longest delay between two tries.
@@ -558,7 +574,11 @@ const _: () = {
     // Each wanted name has room for a few sources, though as many are wanted as may be.
     assert!(JOBS_MAX * 4 <= KNOWN_OFFERS_MAX);
     assert!(PROVEN_PEER_OFFERS_MAX < PROVEN_OFFERS_KEPT_MAX);
-    assert!(DOWNLOADS_MAX < PEER_CONNECTIONS_MAX);
+    assert!(2 * (DOWNLOADS_MAX + HEDGES_MAX) < PEER_CONNECTIONS_MAX);
+    assert!(FASTER_FACTOR < SLOW_FACTOR && HEDGE_GLANCE.as_millis() < HEDGE_TRIAL.as_millis());
+    // What is dropped for its minimum rate was tried beside others before.
+    assert!(PACE_WINDOW.as_millis() <= RATE_WINDOW.as_millis());
+    assert!(UNTRIED_BYTES_PER_SECOND > SLOW_FACTOR * RATE_BYTES_PER_SECOND_MIN);
     assert!(OFFERS_PER_BATCH <= TURN_ITEMS);
     assert!(RETRY_DELAY_MIN.as_millis() <= RETRY_DELAY_MAX.as_millis());
     assert!(PROGRESS_TIMEOUT.as_millis() <= RATE_WINDOW.as_millis());

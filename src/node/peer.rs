@@ -26,7 +26,7 @@ use super::{
     Transfer, changes,
 };
 use crate::content::{FileError, OnConflict, Version};
-use crate::limits::{DOWNLOADS_MAX, Limits};
+use crate::limits::{DOWNLOADS_MAX, HEDGES_MAX, Limits};
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::{FilePath, PeerId};
 
@@ -82,7 +82,7 @@ impl PeerNode {
     pub fn new(now: Instant, settings: PeerSettings) -> Self {
         let own_interval = settings.offer_interval;
         // However few connections there may be, half of them are for fetching.
-        let reserved = (DOWNLOADS_MAX + 1).min(settings.limits.connections_max / 2);
+        let reserved = (DOWNLOADS_MAX + HEDGES_MAX + 1).min(settings.limits.connections_max / 2);
         // Before we are registered nobody could find us.
         let offers_at = now + settings.limits.connect_timeout;
         let mut context = Context::new(now, settings, reserved);
@@ -205,7 +205,9 @@ impl PeerNode {
         let Self { context, share, peers, fetch, .. } = self;
         match context.files.remove(&file) {
             Some(FileUse::Source(connection)) => share.on_source_failed(context, connection, error),
-            Some(FileUse::Partial(job)) => fetch.on_partial_failed(context, peers, job, error),
+            Some(FileUse::Partial(job)) => {
+                fetch.on_partial_failed(context, peers, (job, file), error);
+            }
             None => {}
         }
     }

@@ -63,6 +63,8 @@ pub enum Report {
     NearlyOffered { path: PathId, offered: FileName },
     /// A download began.
     DownloadStarted { path: PathId, peer: PeerId, address: SocketAddrV4 },
+    /// A file comes slowly from a peer: another is asked, too.
+    ComesSlowly { path: PathId, peer: PeerId, bytes_per_second: u64, other: PeerId },
     /// What came does not fit its checksum, and was wiped.
     ChecksumFailed { path: PathId, peer: PeerId, is_simulated: bool },
     /// The file could not be taken from a source; another, or the same later, is asked. There
@@ -139,6 +141,7 @@ impl Report {
             | Self::NearlyOffered { path, .. }
             | Self::WaitingForRegistry { path, .. }
             | Self::DownloadStarted { path, .. }
+            | Self::ComesSlowly { path, .. }
             | Self::ChecksumFailed { path, .. }
             | Self::SourceFailed { path, .. }
             | Self::AllSourcesFailed { path, .. }
@@ -350,6 +353,13 @@ impl ShownReport<'_> {
             Report::NearlyOffered { offered, .. } => {
                 write!(f, "{name} is not on offer, but {offered} is: ")?;
                 f.write_str("they differ only in case or Unicode form")
+            }
+            Report::ComesSlowly { peer, bytes_per_second, other, .. } => {
+                write!(
+                    f,
+                    "{name} comes slowly from peer {peer}, with {bytes_per_second} bytes/s: "
+                )?;
+                write!(f, "asking peer {other}, too")
             }
             Report::DownloadStarted { peer, address, .. } => {
                 write!(f, "downloading {name} from peer {peer} at {address}")

@@ -44,6 +44,8 @@ pub enum CloseReason {
     WriteFailed(FileError),
     /// The registry refused us.
     Refused,
+    /// Another source is faster.
+    Slower,
     /// A new client needs its place.
     Evicted,
     /// It is made again from another address of ours.
@@ -112,6 +114,7 @@ impl fmt::Display for CloseReason {
             }
             Self::WriteFailed(error) => write!(f, "it cannot be written: {error}"),
             Self::Refused => f.write_str("the registry refused"),
+            Self::Slower => f.write_str("another source is faster"),
             Self::Evicted => f.write_str("a new client needs its place"),
             Self::Rerouted => f.write_str("this machine is reached at another address now"),
             Self::Stopping => f.write_str("this program is stopping"),

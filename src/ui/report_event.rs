@@ -110,6 +110,7 @@ impl Event {
             | Report::TooManyMatch { .. }
             | Report::HostNotFound { .. }
             | Report::OfferedApart { .. }
+            | Report::ComesSlowly { .. }
             | Report::EntryRefused { .. } => return None,
         })
     }

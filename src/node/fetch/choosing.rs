@@ -2,8 +2,8 @@
 //!
 //! A source that failed is asked again after a delay of its own. Of those that may be asked,
 //! first comes the one whose address was not dialed for this file, or the longest time ago;
-//! then one at an address without failures; then the one that failed least often for this file,
-//! or at all; then the least busy; then chance decides. Where a source is, is known only from
+//! then one at an address without failures; then one that is not known to be slow beside
+//! another; then the one that failed least often for this file, or at all; then the least busy; then chance decides. Where a source is, is known only from
 //! the registry: a source of which that is not known is asked for, and if its address then
 //! turns out to have had its turn, it is another one's. So however many ids one address has,
 //! each other one is dialed after at most one more dial there.
@@ -14,6 +14,7 @@ use std::net::SocketAddrV4;
 use super::failures::Next;
 use super::job::{Job, State};
 use super::{Fetch, JobId, PeerWake, Wake};
+use crate::limits::SLOW_FACTOR;
 use crate::node::peer::Context;
 use crate::node::peers::{Address, Peers};
 use crate::node::{FetchError, PathId, Report};
@@ -25,6 +26,7 @@ use crate::wire::PeerId;
 struct Place {
     turn: u64,
     has_failed: bool,
+    is_slow: bool,
 }
 
 impl Fetch {
@@ -73,7 +75,7 @@ impl Fetch {
             self.enter(id, State::Waiting);
             peers.link.wake(ctx);
             self.tell_waiting(ctx, peers);
-        } else if let Some(source) = self.choose_source(ctx, peers, id) {
+        } else if let Some(source) = self.choose_source(ctx, peers, id, |_| true) {
             if let Some(connection) = self.take_kept(source) {
                 return self.fetch_on(ctx, peers, id, source, connection);
             }
@@ -110,17 +112,24 @@ impl Fetch {
         ctx.deadlines.arm(PeerWake::Fetch(Wake::Retry(id)), again_at);
     }
 
-    fn choose_source(&self, ctx: &mut Context, peers: &Peers, id: JobId) -> Option<PeerId> {
+    /// Returns the source that is to be asked next among those that may be.
+    pub(super) fn choose_source(
+        &self,
+        ctx: &mut Context,
+        peers: &Peers,
+        id: JobId,
+        may_be: impl Fn(PeerId) -> bool,
+    ) -> Option<PeerId> {
         let job = self.jobs.get(&id)?;
         let retries_max = retries_max(ctx);
-        let sources = peers.catalog.sources(job.path);
-        let now = ctx.now;
+        let sources = peers.catalog.sources(job.path).filter(|peer| may_be(*peer));
+        let (now, best_rate) = (ctx.now, best_rate(ctx, peers, job));
         let ranked =
             sources.filter(|peer| job.failures.may_be_asked(now, *peer, retries_max)).map(|peer| {
                 let is_other = |(job, source): &(&JobId, &PeerId)| **job != id && **source == peer;
                 let downloads = self.active.iter().filter(is_other).count();
                 let failures = (job.failures.count(peer), peers.catalog.failures(peer));
-                (place(peers, job, peer), failures, downloads, ctx.rng.u32(..), peer)
+                (place(peers, job, best_rate, peer), failures, downloads, ctx.rng.u32(..), peer)
             });
         ranked.min().map(|(.., peer)| peer)
     }
@@ -138,7 +147,9 @@ impl Fetch {
         peers.catalog.note_address(peer, known);
         let asked = State::ExpectAddress { source: peer };
         let is_asked = |id: &&JobId| self.state(**id) == Some(asked);
-        for id in self.active.keys().filter(is_asked).copied().collect::<Vec<_>>() {
+        let firsts = self.active.keys().filter(is_asked).copied().collect::<Vec<_>>();
+        self.on_hedge_address(ctx, peers, peer, address);
+        for id in firsts {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             match address {
                 None => {
@@ -148,14 +159,16 @@ impl Fetch {
                     peers.note_failure(peer, None);
                     self.source_failed(ctx, peers, id, peer, None);
                 }
-                Some(_) if is_outranked(ctx, peers, job, peer) => {
+                Some(_) if is_outranked(ctx, peers, job, peer, |_| true) => {
                     job.failures.note_lookup();
                     self.seek(ctx, peers, id);
                     self.begin_waiting(ctx, peers);
                 }
                 Some(address) => {
                     job.failures.note_dial(*address.ip());
-                    self.dial_source(ctx, peers, id, peer, address);
+                    if self.dial_source(ctx, id, peer, address).is_none() {
+                        self.source_failed(ctx, peers, id, peer, None);
+                    }
                 }
             }
         }
@@ -170,20 +183,35 @@ impl Fetch {
         source: PeerId,
         reason: Option<CloseReason>,
     ) {
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.failures.note(ctx.now, &mut ctx.rng, source, reason);
-            let sources = || peers.catalog.sources(job.path);
-            let known = |peer| match peers.catalog.address(peer) {
-                Address::Known(address) => Some(address),
-                Address::Unasked | Address::Nowhere => None,
-            };
-            job.failures.keep_to(
-                || sources().collect(),
-                || sources().filter_map(known).collect::<BTreeSet<_>>(),
-            );
-        }
+        self.note_failed(ctx, peers, id, source, reason);
         self.seek(ctx, peers, id);
         self.begin_waiting(ctx, peers);
+    }
+
+    pub(super) fn note_failed(
+        &mut self,
+        ctx: &mut Context,
+        peers: &Peers,
+        id: JobId,
+        source: PeerId,
+        reason: Option<CloseReason>,
+    ) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.failures.note(ctx.now, &mut ctx.rng, source, reason);
+        let sources = || peers.catalog.sources(job.path);
+        let known = |peer| match peers.catalog.address(peer) {
+            Address::Known(address) => Some(address),
+            Address::Unasked | Address::Nowhere => None,
+        };
+        job.failures.keep_to(
+            || sources().collect(),
+            || sources().filter_map(known).collect::<BTreeSet<_>>(),
+        );
+    }
+
+    /// Returns the rate to be expected of the fastest source that may be asked for a file.
+    pub(super) fn best_rate(&self, ctx: &Context, peers: &Peers, id: JobId) -> u64 {
+        self.jobs.get(&id).map_or(0, |job| best_rate(ctx, peers, job))
     }
 }
 
@@ -192,23 +220,39 @@ fn retries_max(ctx: &Context) -> u32 {
     ctx.guest().map_or(u32::MAX, |guest| guest.retries_max)
 }
 
-fn place(peers: &Peers, job: &Job, peer: PeerId) -> Place {
+fn best_rate(ctx: &Context, peers: &Peers, job: &Job) -> u64 {
+    let may_be_asked = |peer: &PeerId| job.failures.may_be_asked(ctx.now, *peer, retries_max(ctx));
+    let sources = peers.catalog.sources(job.path).filter(may_be_asked);
+    sources.map(|peer| peers.catalog.expected_rate(peer)).max().unwrap_or(0)
+}
+
+fn place(peers: &Peers, job: &Job, best_rate: u64, peer: PeerId) -> Place {
     let (address, has_failed) = match peers.catalog.address(peer) {
         Address::Known(address) => (Some(address), peers.addresses.has_failed(address)),
         Address::Unasked => (None, false),
         Address::Nowhere => (None, true),
     };
-    Place { turn: job.failures.turn(address), has_failed }
+    let is_slow = peers.catalog.expected_rate(peer).saturating_mul(SLOW_FACTOR) < best_rate;
+    Place { turn: job.failures.turn(address), has_failed, is_slow }
 }
 
 /// Returns whether a source, whose address has just come to be known, has to wait for another
 /// one that may be asked.
-fn is_outranked(ctx: &Context, peers: &Peers, job: &Job, peer: PeerId) -> bool {
-    let own = place(peers, job, peer);
+pub(super) fn is_outranked(
+    ctx: &Context,
+    peers: &Peers,
+    job: &Job,
+    peer: PeerId,
+    may_be: impl Fn(PeerId) -> bool,
+) -> bool {
+    let best_rate = best_rate(ctx, peers, job);
+    let own = place(peers, job, best_rate, peer);
     let mut others = peers.catalog.sources(job.path).filter(|other| {
-        *other != peer && job.failures.may_be_asked(ctx.now, *other, retries_max(ctx))
+        *other != peer
+            && may_be(*other)
+            && job.failures.may_be_asked(ctx.now, *other, retries_max(ctx))
     });
-    job.failures.may_look_up() && others.any(|other| place(peers, job, other) < own)
+    job.failures.may_look_up() && others.any(|other| place(peers, job, best_rate, other) < own)
 }
 
 /// Returns whether an address from the registry can be that of a peer at all.

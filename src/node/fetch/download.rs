@@ -3,7 +3,8 @@
 use std::io;
 use std::net::SocketAddrV4;
 
-use super::job::State;
+use super::hedging::note_rate;
+use super::job::{Attempt, Job, State};
 use super::{Fetch, JobId};
 use crate::content::{FileError, OnConflict, Version};
 use crate::node::peer::{Connection, Context, DownloadConnection, FileUse};
@@ -21,32 +22,46 @@ pub(crate) struct Fetched {
 }
 
 impl Fetch {
+    /// Begins the download of a job.
     pub(super) fn dial_source(
         &mut self,
         ctx: &mut Context,
-        peers: &mut Peers,
         id: JobId,
         source: PeerId,
         address: SocketAddrV4,
-    ) {
-        if self.active.len() + self.kept.len() > self.downloads_max
+    ) -> Option<()> {
+        let connection = self.dial(ctx, id, source, address)?;
+        let attempt = Attempt::new(ctx.now, source, connection);
+        self.enter(id, State::Downloading(attempt));
+        ctx.pump(connection);
+        Some(())
+    }
+
+    /// Makes a connection for a file, unless there are too many.
+    pub(super) fn dial(
+        &mut self,
+        ctx: &mut Context,
+        id: JobId,
+        source: PeerId,
+        address: SocketAddrV4,
+    ) -> Option<ConnectionId> {
+        if self.active.len() + self.hedges.len() + self.kept.len() > self.connections_max
             && let Some(&(_, connection)) = self.kept.first()
         {
             self.let_go(ctx, connection);
         }
-        let Some(path) = self.jobs.get(&id).map(|job| job.path) else { return };
+        let path = self.jobs.get(&id)?.path;
         let download = Download::new(ctx.now, &ctx.limits, ctx.settings.id);
         let connection = DownloadConnection { source, address, job: id, download };
         let dialed = ctx.connections.dial(Connection::Download(Box::new(connection)));
         let Some(connection) = dialed else {
             let reason = Some(CloseReason::Broken(io::ErrorKind::OutOfMemory));
             ctx.report(Report::SourceFailed { path, peer: source, reason });
-            return self.source_failed(ctx, peers, id, source, None);
+            return None;
         };
-        self.enter(id, State::Downloading { source, began: ctx.now, connection, file: None });
         ctx.act(Action::Dial { connection, to: address });
         ctx.report(Report::DownloadStarted { path, peer: source, address });
-        ctx.pump(connection);
+        Some(connection)
     }
 
     pub(super) fn fetch_on(
@@ -66,7 +81,7 @@ impl Fetch {
         kept.job = id;
         let address = kept.address;
         job.failures.note_dial(*address.ip());
-        self.enter(id, State::Downloading { source, began: ctx.now, connection, file: None });
+        self.enter(id, State::Downloading(Attempt::new(ctx.now, source, connection)));
         ctx.report(Report::DownloadStarted { path, peer: source, address });
         self.request(ctx, connection);
         ctx.pump(connection);
@@ -76,15 +91,13 @@ impl Fetch {
     pub(crate) fn request(&mut self, ctx: &mut Context, connection: ConnectionId) {
         let Some(id) = ctx.download(connection).map(|download| download.job) else { return };
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let (path, State::Downloading { source, began, .. }) = (job.path, job.state) else {
-            return;
-        };
+        let (path, Some(attempt)) = (job.path, job.attempt_on(connection)) else { return };
         let Some(name) = ctx.paths.get(path).and_then(FilePath::name) else { return };
         job.was_connected = true;
         let file = ctx.open_file(FileUse::Partial(id));
-        self.enter(id, State::Downloading { source, began, connection, file: Some(file) });
-        ctx.act(Action::CreatePartial { file, path });
         let now = ctx.now;
+        self.begin_pace(ctx, id, Attempt { file: Some(file), mark: (now, 0), ..attempt });
+        ctx.act(Action::CreatePartial { file, path });
         if let Some(connection) = ctx.download(connection) {
             connection.download.request(now, name);
         }
@@ -104,7 +117,8 @@ impl Fetch {
             match download.handle_bytes(now, bytes, &mut at) {
                 Ok(None) => return,
                 Ok(Some(DownloadEvent::Write { range, offset })) => {
-                    if let Some(State::Downloading { file: Some(file), .. }) = self.state(id) {
+                    let attempt = self.jobs.get(&id).and_then(|job| job.attempt_on(connection));
+                    if let Some(Attempt { file: Some(file), .. }) = attempt {
                         ctx.act(Action::Write { file, range, offset });
                     }
                 }
@@ -113,7 +127,7 @@ impl Fetch {
                     let reason = CloseReason::PeerViolated { expected, got };
                     return self.close(ctx, peers, connection, reason);
                 }
-                Ok(Some(verdict)) => return self.on_verdict(ctx, peers, id, verdict),
+                Ok(Some(verdict)) => return self.on_verdict(ctx, peers, connection, verdict),
                 Err(reason) => return self.close(ctx, peers, connection, reason),
             }
         }
@@ -127,10 +141,11 @@ impl Fetch {
         len_bytes: usize,
     ) {
         let Some(&FileUse::Partial(id)) = ctx.files.get(&file) else { return };
-        let Some(State::Downloading { connection, .. }) = self.state(id) else { return };
+        let attempt = self.jobs.get(&id).and_then(|job| job.attempt_into(file));
+        let Some(Attempt { connection, .. }) = attempt else { return };
         let Some(DownloadConnection { download, .. }) = ctx.download(connection) else { return };
         if let Some(verdict) = download.handle_written(len_bytes) {
-            self.on_verdict(ctx, peers, id, verdict);
+            self.on_verdict(ctx, peers, connection, verdict);
         }
         // With the verdict too: the last acknowledgments are to go out.
         ctx.pump(connection);
@@ -140,20 +155,22 @@ impl Fetch {
         &mut self,
         ctx: &mut Context,
         peers: &mut Peers,
-        id: JobId,
+        connection: ConnectionId,
         event: DownloadEvent,
     ) {
         let DownloadEvent::Verdict { digest, matches, size_bytes } = event else { return };
+        let Some(id) = ctx.download(connection).map(|download| download.job) else { return };
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let State::Downloading { source, began, connection, file: Some(file) } = job.state else {
-            return;
-        };
+        let Some(attempt) = job.attempt_on(connection) else { return };
+        let Attempt { source, began, file: Some(file), .. } = attempt else { return };
         let path = job.path;
         let is_simulated = matches && std::mem::take(&mut job.checksum_failure_is_due);
         if !matches || is_simulated {
             ctx.report(Report::ChecksumFailed { path, peer: source, is_simulated });
             return self.close(ctx, peers, connection, CloseReason::ChecksumWrong);
         }
+        note_rate(ctx, peers, attempt, true);
+        self.end_others(ctx, peers, id, connection);
         self.enter(id, State::Committing { source, began, digest, size_bytes });
         ctx.act(Action::Commit(file));
         let now = ctx.now;
@@ -237,12 +254,16 @@ impl Fetch {
         &mut self,
         ctx: &mut Context,
         peers: &mut Peers,
-        id: JobId,
+        (id, file): (JobId, FileId),
         error: FileError,
     ) {
         let Some(job) = self.jobs.get(&id) else { return };
         let (path, state) = (job.path, job.state);
-        if let State::Downloading { connection, .. } = state
+        if let Some(connection) = job.hedge_into(file) {
+            ctx.close(connection, CloseReason::WriteFailed(error));
+            return self.set_hedge(id, None);
+        }
+        if let State::Downloading(Attempt { connection, .. }) = state
             && match error {
                 FileError::Shortage(_) => true,
                 error => error.is_full() && self.is_crowded_out(ctx, id, connection),
@@ -252,6 +273,7 @@ impl Fetch {
         }
         match (error, ctx.guest().map(|guest| guest.on_conflict), state) {
             (FileError::Exists, Some(OnConflict::Skip), _) => {
+                self.end_attempts(ctx, id, CloseReason::WriteFailed(error));
                 ctx.report(Report::Skipped { path });
                 self.enter(id, State::Done);
             }
@@ -264,12 +286,10 @@ impl Fetch {
                 self.compare(ctx, id);
             }
             _ => {
+                self.end_attempts(ctx, id, CloseReason::WriteFailed(error));
                 self.report_failed(ctx, path, error.into());
                 self.enter(id, State::Failed(error.into()));
             }
-        }
-        if let State::Downloading { connection, .. } = state {
-            self.close(ctx, peers, connection, CloseReason::WriteFailed(error));
         }
         self.begin_waiting(ctx, peers);
         self.end_if_done(ctx);
@@ -282,10 +302,9 @@ impl Fetch {
             ctx.download(connection).map_or(0, |download| download.download.received_bytes())
         };
         let ours_bytes = came_bytes(connection);
-        self.active.keys().filter(|other| **other != id).any(|other| match self.state(*other) {
-            Some(State::Downloading { connection, .. }) => came_bytes(connection) > ours_bytes,
-            _ => false,
-        })
+        let others = self.active.keys().filter(|other| **other != id);
+        let mut attempts = others.filter_map(|other| self.jobs.get(other)).flat_map(Job::attempts);
+        attempts.any(|attempt| came_bytes(attempt.connection) > ours_bytes)
     }
 
     pub(super) fn close(
@@ -313,20 +332,19 @@ impl Fetch {
         let id = connection.job;
         // A connection whose file is verified may outlive its job, and meet the next one.
         let Some(job) = self.jobs.get(&id) else { return };
-        let (source, file) = match job.state {
-            State::Downloading { source, connection, file, .. } if connection == lost => {
-                (source, file)
-            }
-            _ => return,
-        };
-        file.into_iter().for_each(|file| ctx.discard(file));
+        let Some(attempt) = job.attempt_on(lost) else { return };
+        let source = attempt.source;
+        attempt.file.into_iter().for_each(|file| ctx.discard(file));
         if connection.download.is_kept_in_vain()
             && !reason.is_our_fault()
             && matches!(reason, CloseReason::ClosedByPeer | CloseReason::Broken(_))
         {
             // The next try is on a connection of its own.
-            self.seek(ctx, peers, id);
-            return self.begin_waiting(ctx, peers);
+            if !self.goes_on_without(ctx, id, lost) {
+                self.seek(ctx, peers, id);
+                self.begin_waiting(ctx, peers);
+            }
+            return;
         }
         // A wrong checksum was seen to when it was found.
         if reason != CloseReason::ChecksumWrong {
@@ -335,6 +353,9 @@ impl Fetch {
         }
         if !reason.is_our_fault() {
             peers.note_failure(source, Some(*connection.address.ip()));
+        }
+        if self.goes_on_without(ctx, id, lost) {
+            return self.note_failed(ctx, peers, id, source, Some(reason));
         }
         self.source_failed(ctx, peers, id, source, Some(reason));
     }
@@ -346,11 +367,6 @@ impl Fetch {
         on: ConnectionId,
     ) -> Option<(PathId, std::time::Instant)> {
         let job = self.jobs.get(&id)?;
-        match job.state {
-            State::Downloading { began, connection, .. } if connection == on => {
-                Some((job.path, began))
-            }
-            _ => None,
-        }
+        job.attempt_on(on).map(|attempt| (job.path, attempt.began))
     }
 }

@@ -58,6 +58,7 @@ impl Fetch {
     pub(crate) fn stop(&mut self) {
         self.jobs.clear();
         self.by_path.clear();
+        self.hedges.clear();
         self.tally = Tally::default();
     }
 
@@ -76,17 +77,12 @@ impl Fetch {
         }
         let gives_up = |job: &Job| !job.state.is_end() && !job.state.is_arrived();
         let open = self.jobs.iter().filter(|(_, job)| gives_up(job));
-        for (id, path, state) in
-            open.map(|(id, job)| (*id, job.path, job.state)).collect::<Vec<_>>()
-        {
+        for (id, path) in open.map(|(id, job)| (*id, job.path)).collect::<Vec<_>>() {
             let error = self.why_not(peers, id);
             self.report_failed(ctx, path, error);
+            self.end_attempts(ctx, id, CloseReason::Stopping);
             self.enter(id, State::Failed(error));
             ctx.deadlines.disarm(PeerWake::Fetch(Wake::Retry(id)));
-            if let State::Downloading { connection, file, .. } = state {
-                file.into_iter().for_each(|file| ctx.discard(file));
-                self.close(ctx, peers, connection, CloseReason::Stopping);
-            }
         }
         self.end_if_done(ctx);
     }
@@ -94,16 +90,13 @@ impl Fetch {
     /// Nobody wants a file any more: what came of it goes. One that came whole is there anyway.
     pub(crate) fn withdraw(&mut self, ctx: &mut Context, peers: &mut Peers, path: PathId) {
         let Some(&id) = self.by_path.get(&path) else { return };
-        let Some(state) = self.state(id).filter(|it| !it.is_end() && !it.is_arrived()) else {
+        if self.state(id).is_none_or(|state| state.is_end() || state.is_arrived()) {
             return;
-        };
+        }
         ctx.report(Report::Withdrawn { path });
         ctx.deadlines.disarm(PeerWake::Fetch(Wake::Retry(id)));
+        self.end_attempts(ctx, id, CloseReason::Stopping);
         self.remove(ctx, id);
-        if let State::Downloading { connection, file, .. } = state {
-            file.into_iter().for_each(|file| ctx.discard(file));
-            self.close(ctx, peers, connection, CloseReason::Stopping);
-        }
         self.begin_waiting(ctx, peers);
         self.end_if_done(ctx);
     }

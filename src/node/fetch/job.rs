@@ -21,10 +21,15 @@
 //! With a guest, something that stands under the final name may lead from Committing to
 //! Comparing: what came is removed again, and what stands there is hashed, to see whether it
 //! is equal. From there the way leads to the end.
+//!
+//! While a job is Downloading it may have a hedge, a second download from another source: see
+//! [`hedging`](super::hedging). The one that is verified first leads to Committing. If only the
+//! other is left, that is the download from then on.
 
 use std::time::Instant;
 
 use super::failures::Failures;
+use super::hedging::Hedge;
 use crate::content::Digest;
 use crate::node::retry::Tries;
 use crate::node::{ConnectionId, FetchError, PathId};
@@ -42,6 +47,10 @@ pub(super) struct Job {
     pub(super) path: PathId,
     /// Written by `Fetch::enter` alone.
     pub(super) state: State,
+    /// A second download. Only while the state is Downloading.
+    pub(super) hedge: Option<Hedge>,
+    /// Its place in the line, while the state is Waiting.
+    pub(super) turn: u64,
     pub(super) failures: Failures,
     /// Tries to compare what stands under the final name.
     pub(super) compares: Tries,
@@ -59,7 +68,7 @@ pub(super) enum State {
     ExpectOffer,
     Waiting,
     ExpectAddress { source: PeerId },
-    Downloading { source: PeerId, began: Instant, connection: ConnectionId, file: Option<FileId> },
+    Downloading(Attempt),
     Committing { source: PeerId, began: Instant, digest: Digest, size_bytes: u64 },
     Comparing { digest: Digest, size_bytes: u64 },
     BackedOff,
@@ -67,11 +76,27 @@ pub(super) enum State {
     Failed(FetchError),
 }
 
+/// A download: on a connection that is made, or being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attempt {
+    pub(super) source: PeerId,
+    pub(super) began: Instant,
+    pub(super) connection: ConnectionId,
+    /// Known once the file is requested.
+    pub(super) file: Option<FileId>,
+    /// When its rate was last measured, and how much it had received.
+    pub(super) mark: (Instant, u64),
+    /// Its rate up to then, in bytes per second.
+    pub(super) rate: Option<u64>,
+}
+
 impl Job {
     pub(super) fn new(path: PathId, checksum_failure_is_due: bool) -> Self {
         Self {
             path,
             state: State::ExpectOffer,
+            hedge: None,
+            turn: 0,
             failures: Failures::default(),
             compares: Tries::default(),
             was_offered: false,
@@ -79,6 +104,28 @@ impl Job {
             was_connected: false,
             checksum_failure_is_due,
         }
+    }
+
+    /// Returns the download on this connection.
+    pub(super) fn attempt_on(&self, connection: ConnectionId) -> Option<Attempt> {
+        self.attempts().find(|attempt| attempt.connection == connection)
+    }
+
+    /// Returns the download into this file.
+    pub(super) fn attempt_into(&self, file: FileId) -> Option<Attempt> {
+        self.attempts().find(|attempt| attempt.file == Some(file))
+    }
+
+    /// Returns the connection of the second download, if that is into this file.
+    pub(super) fn hedge_into(&self, file: FileId) -> Option<ConnectionId> {
+        let attempt = self.hedge.and_then(Hedge::attempt)?;
+        (attempt.file == Some(file)).then_some(attempt.connection)
+    }
+
+    /// Returns its downloads: none, one, or two.
+    pub(super) fn attempts(&self) -> impl Iterator<Item = Attempt> + use<> {
+        let hedge = self.hedge.and_then(Hedge::attempt);
+        self.state.attempt().into_iter().chain(hedge)
     }
 }
 
@@ -92,11 +139,25 @@ impl State {
         matches!(self, Self::Committing { .. } | Self::Comparing { .. })
     }
 
+    pub(super) fn attempt(self) -> Option<Attempt> {
+        match self {
+            Self::Downloading(attempt) => Some(attempt),
+            _ => None,
+        }
+    }
+
     /// Returns the source that it takes up: one whose address is asked for, or that sends.
     pub(super) fn source(self) -> Option<PeerId> {
         match self {
-            Self::ExpectAddress { source } | Self::Downloading { source, .. } => Some(source),
+            Self::ExpectAddress { source } => Some(source),
+            Self::Downloading(attempt) => Some(attempt.source),
             _ => None,
         }
+    }
+}
+
+impl Attempt {
+    pub(super) fn new(now: Instant, source: PeerId, connection: ConnectionId) -> Self {
+        Self { source, began: now, connection, file: None, mark: (now, 0), rate: None }
     }
 }

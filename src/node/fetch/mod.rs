@@ -10,6 +10,7 @@
 //! | this file | the table of jobs |
 //! | [`choosing`] | which source is asked next |
 //! | [`download`] | a file comes in |
+//! | [`hedging`] | a second download of what comes slowly, and places for what would not |
 //! | [`comparing`] | what stood under the final name is compared |
 //! | [`ending`] | jobs that end, and giving up |
 //! | [`searches`] | jobs for every name that matches a pattern |
@@ -22,6 +23,7 @@ mod comparing;
 mod download;
 mod ending;
 mod failures;
+mod hedging;
 mod job;
 mod searches;
 #[cfg(test)]
@@ -31,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use self::ending::Tally;
+use self::hedging::Hedge;
 pub(super) use self::job::JobId;
 use self::job::{Job, State};
 use self::searches::Searches;
@@ -39,7 +42,7 @@ use super::peers::Peers;
 use super::share::Share;
 use super::{Action, ConnectionId, FetchError, PathId, Report};
 use crate::content::OnConflict;
-use crate::limits::{JOBS_MAX, OFFER_SLACK_SHARE};
+use crate::limits::{DOWNLOADS_MAX, HEDGES_MAX, JOBS_MAX, OFFER_SLACK_SHARE};
 use crate::wire::PeerId;
 use crate::wire::v0::FileName;
 use crate::wire::{FilePath, folded};
@@ -61,8 +64,14 @@ pub(super) struct Fetch {
     /// Jobs whose file came whole, and is synced at the end of the turn, or compared.
     arrived: BTreeSet<JobId>,
     /// Jobs with a source on offer that wait for the registry or for a free download.
-    waiting: BTreeSet<JobId>,
+    /// Each has its place in the line.
+    waiting: BTreeSet<(u64, JobId)>,
+    next_turn: u64,
+    /// Jobs with a second download.
+    hedges: BTreeSet<JobId>,
     pub(super) downloads_max: usize,
+    /// Downloads of both kinds, and connections that are kept.
+    connections_max: usize,
     /// Connections of downloads that are done, kept for the next file of the same source.
     kept: BTreeSet<(PeerId, ConnectionId)>,
     /// Jobs whose file nobody has offered, by their names [`folded`]: one that is offered under
@@ -79,6 +88,8 @@ pub(super) struct Fetch {
 pub(super) enum Wake {
     /// The delay of a job is over.
     Retry(JobId),
+    /// The rate of a download may be measured.
+    Pace(JobId),
     /// What stands under a final name is hashed again.
     Compare(JobId),
     /// A search may have listened for long enough.
@@ -89,7 +100,8 @@ pub(super) enum Wake {
 }
 
 impl Fetch {
-    pub(super) fn new(ctx: &mut Context, downloads_max: usize) -> Self {
+    /// Fetches nothing yet; downloads take up at most so many connections.
+    pub(super) fn new(ctx: &mut Context, connections_max: usize) -> Self {
         if let Some(timeout) = ctx.guest().and_then(|guest| guest.timeout) {
             ctx.deadlines.arm(PeerWake::Fetch(Wake::GiveUp), ctx.now + timeout);
         }
@@ -103,7 +115,12 @@ impl Fetch {
             active: BTreeMap::new(),
             arrived: BTreeSet::new(),
             waiting: BTreeSet::new(),
-            downloads_max,
+            next_turn: 0,
+            hedges: BTreeSet::new(),
+            // The rest is for second downloads.
+            downloads_max: connections_max
+                - connections_max * HEDGES_MAX / (DOWNLOADS_MAX + HEDGES_MAX),
+            connections_max,
             kept: BTreeSet::new(),
             heard_all_at: ctx.now + interval + interval / OFFER_SLACK_SHARE,
             was_told_of_registry: false,
@@ -120,6 +137,7 @@ impl Fetch {
     ) {
         match wake {
             Wake::Retry(job) => self.on_retry(ctx, peers, job),
+            Wake::Pace(job) => self.on_pace(ctx, peers, job),
             Wake::Compare(job) => self.compare(ctx, job),
             Wake::Searches => self.look_at_searches(ctx, peers, share),
             Wake::HeardAll => self.tell_not_offered(ctx),
@@ -216,7 +234,7 @@ impl Fetch {
         if !peers.link.is_failing() || self.was_told_of_registry {
             return;
         }
-        let path = self.waiting.first().and_then(|id| self.jobs.get(id)).map(|job| job.path);
+        let path = self.waiting.first().and_then(|(_, id)| self.jobs.get(id)).map(|job| job.path);
         let Some(path) = path else { return };
         if let Some((peer, from)) = peers.catalog.first_source(path) {
             self.was_told_of_registry = true;
@@ -236,7 +254,7 @@ impl Fetch {
 
     fn remove(&mut self, ctx: &mut Context, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
-        self.leave(id, job.state);
+        self.leave(id, job.state, job.turn);
         if let Some(name) = ctx.paths.get(job.path).filter(|_| !job.was_offered) {
             let name = folded(name.as_str());
             if self.unheard.get(&name) == Some(&id) {
@@ -270,15 +288,19 @@ impl Fetch {
     /// A job enters a state: the one place that writes it. The tables by state follow.
     fn enter(&mut self, id: JobId, state: State) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let before = std::mem::replace(&mut job.state, state);
-        self.leave(id, before);
+        let (before, turn) = (std::mem::replace(&mut job.state, state), job.turn);
+        if state == State::Waiting {
+            self.next_turn += 1;
+            job.turn = self.next_turn;
+        }
+        self.leave(id, before, turn);
         match state {
             State::Done => self.tally.done += 1,
             State::Failed(error) => {
                 self.tally.failed += 1;
                 self.tally.error = Some(error);
             }
-            State::Waiting => _ = self.waiting.insert(id),
+            State::Waiting => _ = self.waiting.insert((self.next_turn, id)),
             state if state.is_arrived() => _ = self.arrived.insert(id),
             state => {
                 if let Some(source) = state.source() {
@@ -288,14 +310,14 @@ impl Fetch {
         }
     }
 
-    fn leave(&mut self, id: JobId, state: State) {
+    fn leave(&mut self, id: JobId, state: State, turn: u64) {
         match state {
             State::Done => self.tally.done -= 1,
             State::Failed(_) => self.tally.failed -= 1,
             _ => {}
         }
         self.active.remove(&id);
-        self.waiting.remove(&id);
+        self.waiting.remove(&(turn, id));
         self.arrived.remove(&id);
     }
 
@@ -305,7 +327,7 @@ impl Fetch {
             self.was_told_of_registry = false;
         }
         while self.active.len() < self.downloads_max && peers.link.is_registered(ctx) {
-            let Some(&job) = self.waiting.first() else { break };
+            let Some(&(_, job)) = self.waiting.first() else { break };
             self.seek(ctx, peers, job);
         }
         if !self.has_more_to_fetch() {
@@ -324,6 +346,11 @@ impl Fetch {
         for id in self.active.keys().copied().collect::<Vec<_>>() {
             if let Some(State::ExpectAddress { .. }) = self.state(id) {
                 self.enter(id, State::Waiting);
+            }
+        }
+        for id in self.hedges.iter().copied().collect::<Vec<_>>() {
+            if let Some(Hedge::ExpectAddress { .. }) = self.hedge(id) {
+                self.set_hedge(id, None);
             }
         }
     }

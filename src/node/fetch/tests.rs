@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use crate::content::{Digest, OnConflict};
-use crate::limits::{PROGRESS_TIMEOUT, RATE_BYTES_PER_SECOND_MIN, RATE_WINDOW};
+use crate::limits::{
+    DOWNLOADS_MAX, HEDGE_TRIAL, PACE_WINDOW, PROGRESS_TIMEOUT, RATE_BYTES_PER_SECOND_MIN,
+    RATE_WINDOW,
+};
 use crate::node::scene::{REGISTRY, actions, answer, dialed, hear, name, sent, settings, version};
 use crate::node::{
     Action, ConnectionId, GuestSettings, Input, Node, Outcome, PeerKind, PeerNode, PeerSettings,
@@ -35,6 +38,10 @@ enum Manner {
     Stalls,
     /// Sends so many bytes in each step, without end.
     Drips(u32),
+    /// The same, but the file has an end, and is right.
+    Slow { bytes: u32, steps: u32 },
+    /// Serves so many files well before it drips.
+    GoodThenDrips(u32, u32),
     /// Sends what does not have the digest that it announces.
     Lies,
 }
@@ -42,8 +49,9 @@ enum Manner {
 struct Source {
     address: SocketAddrV4,
     manner: Manner,
-    /// Its requests.
+    /// Connections to it, and requests on them.
     asked: u32,
+    requests: u32,
 }
 
 /// The peer and what is around it.
@@ -68,14 +76,21 @@ struct Play {
 
 struct Open {
     source: u32,
-    /// How long it has been asked, in steps.
+    /// Once it is made: for how many steps a file has been sent, from 1 on; 0 for none.
     steps: Option<u32>,
+    said: Deframer<PeerMessage>,
 }
 
 impl Play {
     fn new(retries_max: u32, names: &[&str]) -> Self {
         let guest = GuestSettings { timeout: None, retries_max, on_conflict: OnConflict::Compare };
-        Self::of(PeerSettings { exit_when_done: true, ..settings(PeerKind::Guest(guest)) }, names)
+        Self::of(settings(PeerKind::Guest(guest)), names)
+    }
+
+    fn with_seed(seed: u64, names: &[&str]) -> Self {
+        let guest =
+            GuestSettings { timeout: None, retries_max: 5, on_conflict: OnConflict::Compare };
+        Self::of(PeerSettings { seed, ..settings(PeerKind::Guest(guest)) }, names)
     }
 
     fn of(settings: PeerSettings, names: &[&str]) -> Self {
@@ -109,7 +124,9 @@ impl Play {
         for id in ids {
             let ip = Ipv4Addr::new(192, 0, 2, host);
             let address = SocketAddrV4::new(ip, 1000 + id as u16);
-            self.sources.insert(id, Source { address, manner, asked: 0 });
+            let known = self.sources.remove(&id);
+            let (asked, requests) = known.map_or((0, 0), |it| (it.asked, it.requests));
+            self.sources.insert(id, Source { address, manner, asked, requests });
             self.offers.push((id, file));
         }
         self
@@ -128,7 +145,10 @@ impl Play {
                     let source = self.sources.iter().find(|(_, source)| source.address == to);
                     let source = *source.expect("it is registered").0;
                     self.dials.push(to);
-                    self.open.insert(connection, Open { source, steps: None });
+                    self.open.insert(
+                        connection,
+                        Open { source, steps: None, said: Deframer::default() },
+                    );
                 }
                 Action::Close { connection, .. } => _ = self.open.remove(&connection),
                 Action::CreatePartial { file, path } => {
@@ -212,27 +232,47 @@ impl Play {
             open.steps = Some(0);
             return self.tell(Input::Connected(connection));
         };
-        *steps += 1;
-        let manner = source.manner;
-        if sent(&mut self.node, self.now, connection).is_empty()
-            && !matches!(manner, Manner::Drips(_))
-        {
+        let bytes = sent(&mut self.node, self.now, connection);
+        let mut at = 0;
+        while let Ok(Some(Frame::Message(message))) = open.said.next(&bytes, &mut at) {
+            if let PeerMessage::Request(_) = message {
+                source.requests += 1;
+                *steps = 1;
+            }
+        }
+        if *steps == 0 {
             return;
         }
+        let manner = match source.manner {
+            Manner::GoodThenDrips(times, _) if source.requests <= times => Manner::Good,
+            Manner::GoodThenDrips(_, bytes) => Manner::Drips(bytes),
+            manner => manner,
+        };
         let mut bytes = Vec::new();
         let chunk = |bytes: &mut Vec<u8>, data: &[u8]| {
             PeerMessage::Chunk { data_bytes: data.len() as u32 }.encode(bytes);
             bytes.extend(data);
         };
+        let eof = |bytes: &mut Vec<u8>, data: &[u8]| {
+            PeerMessage::Eof(Digest(Sha256::digest(data).into())).encode(bytes);
+        };
         match manner {
             Manner::Stalls => return,
             Manner::Drips(count) => chunk(&mut bytes, &vec![b'd'; count as usize]),
-            Manner::Good | Manner::RefusesFirst(_) | Manner::Lies => {
+            Manner::Slow { bytes: count, steps: longest } => {
+                chunk(&mut bytes, &vec![b'd'; count as usize]);
+                if *steps >= longest {
+                    eof(&mut bytes, &vec![b'd'; (count * *steps) as usize]);
+                }
+            }
+            _ => {
                 chunk(&mut bytes, CONTENT);
-                let sum = if manner == Manner::Lies { b"other" } else { CONTENT };
-                PeerMessage::Eof(Digest(Sha256::digest(sum).into())).encode(&mut bytes);
+                eof(&mut bytes, if manner == Manner::Lies { b"other" } else { CONTENT });
             }
         }
+        let is_over = !matches!(manner, Manner::Drips(_))
+            && !matches!(manner, Manner::Slow { steps: longest, .. } if *steps < longest);
+        *steps = if is_over { 0 } else { *steps + 1 };
         self.tell(Input::Received { connection, bytes: &bytes });
     }
 
@@ -252,6 +292,7 @@ impl Play {
     fn until_all_done(&mut self, longest: Duration) -> Duration {
         self.until(longest, |play| play.outcome.is_some());
         assert_eq!(self.outcome, Some(Outcome::AllDone));
+        assert!(self.files.is_empty(), "partial files are left");
         self.now - self.start
     }
 
@@ -293,10 +334,7 @@ fn a_source_that_fails_is_asked_as_often_as_told_and_then_given_up() {
 fn many_stalling_ids_of_one_host_cost_two_tries_before_another_host_has_one() {
     for seed in 0..10 {
         for fails in 0..3 {
-            let guest =
-                GuestSettings { timeout: None, retries_max: 5, on_conflict: OnConflict::Compare };
-            let settings = PeerSettings { seed, ..settings(PeerKind::Guest(guest)) };
-            let mut play = Play::of(settings, &["x"]).at(1, 1..64, Manner::Stalls, "x").at(
+            let mut play = Play::with_seed(seed, &["x"]).at(1, 1..64, Manner::Stalls, "x").at(
                 2,
                 100..101,
                 Manner::RefusesFirst(fails),
@@ -391,4 +429,109 @@ fn a_drip_below_the_minimum_rate_is_left_for_another_source() {
     let mut play = play.at(2, 2..3, Manner::Good, "x");
     let waited = play.until_all_done(RATE_WINDOW + Duration::from_secs(1));
     assert!(waited >= RATE_WINDOW, "{waited:?}");
+}
+
+/// A drip just above the minimum rate, in bytes for each step.
+const DRIP: Manner = Manner::Drips(120);
+
+#[test]
+fn a_drip_is_left_for_a_source_that_is_faster_and_what_comes_first_is_kept() {
+    for seed in 0..10 {
+        let mut play = Play::with_seed(seed, &["x"]).at(1, 1..2, DRIP, "x");
+        play.until(STEP * 3, |play| play.asked(1) == 1);
+        let mut play = play.at(2, 2..3, Manner::Good, "x");
+        let waited = play.until_all_done(PACE_WINDOW + Duration::from_secs(2));
+        assert!(waited >= PACE_WINDOW, "it was asked too soon: {waited:?}");
+        assert_eq!((play.asked(1), play.asked(2)), (1, 1));
+    }
+}
+
+#[test]
+fn of_many_drips_at_one_address_none_holds_up_the_source_beside_them_for_long() {
+    for seed in 0..20 {
+        let mut play = Play::with_seed(seed, &["x"]).at(1, 1..16, DRIP, "x");
+        play.until(STEP * 3, |play| play.dials.len() == 1);
+        play.at(1, 100..101, Manner::Good, "x").until_all_done(Duration::from_secs(70));
+    }
+}
+
+#[test]
+fn drips_each_twice_as_fast_as_the_one_before_do_not_keep_a_file_among_themselves() {
+    let mut play = Play::new(5, &["x"]);
+    for (id, bytes) in [(1, 120), (2, 300), (3, 700), (4, 1500)] {
+        play = play.at(1, id..id + 1, Manner::Drips(bytes), "x");
+        play.until(Duration::from_secs(62), |play| play.asked(id) == 1);
+    }
+    play.at(1, 100..101, Manner::Good, "x").until_all_done(Duration::from_secs(300));
+}
+
+#[test]
+fn a_second_download_that_is_no_faster_ends_and_is_not_begun_again() {
+    let slow = Manner::Slow { bytes: 200, steps: 1500 };
+    let mut play = Play::new(5, &["x"]).at(1, 1..2, slow, "x");
+    play.until(STEP * 3, |play| play.asked(1) == 1);
+    let mut play = play.at(2, 2..3, slow, "x");
+    play.until(PACE_WINDOW + Duration::from_secs(1), |play| play.open.len() == 2);
+    play.until(HEDGE_TRIAL + Duration::from_secs(1), |play| play.open.len() == 1);
+    play.until_all_done(Duration::from_secs(151));
+    assert_eq!((play.asked(1), play.asked(2)), (1, 1));
+}
+
+#[test]
+fn if_the_first_of_two_downloads_fails_the_second_goes_on() {
+    let mut play = Play::new(0, &["x"]).at(1, 1..2, DRIP, "x");
+    play.until(STEP * 3, |play| play.asked(1) == 1);
+    let slow = Manner::Slow { bytes: 1000, steps: 300 };
+    let mut play = play.at(2, 2..3, slow, "x");
+    play.until(PACE_WINDOW + Duration::from_secs(1), |play| play.open.len() == 2);
+    play.step();
+    let first = *play.open.iter().find(|(_, open)| open.source == 1).unwrap().0;
+    play.open.remove(&first);
+    play.tell(Input::Broken { connection: first, kind: ErrorKind::ConnectionReset });
+    play.until_all_done(Duration::from_secs(120));
+    assert_eq!((play.asked(1), play.asked(2)), (1, 1));
+}
+
+#[test]
+fn a_source_that_serves_well_and_then_drips_is_not_taken_for_a_fast_one() {
+    let names = ["a", "b", "c", "d"];
+    let turns = Manner::GoodThenDrips(3, 120);
+    let mut play = Play::new(5, &names);
+    for name in names {
+        play = play.at(1, 1..2, turns, name);
+    }
+    play.until(Duration::from_secs(5), |play| play.verified.len() == 3);
+    for name in names {
+        play = play.at(2, 2..3, Manner::Good, name);
+    }
+    play.until_all_done(PACE_WINDOW + Duration::from_secs(3));
+}
+
+#[test]
+fn no_number_of_drips_takes_all_places_from_a_file_that_would_come_fast() {
+    for count in [DOWNLOADS_MAX as u32, 3 * DOWNLOADS_MAX as u32] {
+        let names: Vec<&str> = (0..count).map(|number| &*format!("drip {number}").leak()).collect();
+        let mut play = Play::of(settings(PeerKind::Fixed), &names);
+        for (id, name) in (10..).zip(&names) {
+            play = play.at(1, id..id + 1, DRIP, name);
+        }
+        play.until(Duration::from_secs(2), |play| play.open.len() == DOWNLOADS_MAX);
+        let mut play = play.at(2, 5000..5001, Manner::Good, "good");
+        play.tell(Input::Want(&[name("good")]));
+        // Each of those that came before may have had its turn.
+        let turns = count.div_ceil(DOWNLOADS_MAX as u32) + 1;
+        play.until(turns * PACE_WINDOW, |play| play.verified == ["good"]);
+    }
+}
+
+#[test]
+fn on_a_slow_network_files_do_not_push_each_other_out() {
+    let count = DOWNLOADS_MAX + 20;
+    let names: Vec<&str> = (0..count).map(|number| &*format!("file {number}").leak()).collect();
+    let mut play = Play::new(0, &names);
+    for name in &names {
+        play = play.at(1, 1..2, Manner::Slow { bytes: 1000, steps: 400 }, name);
+    }
+    play.until_all_done(Duration::from_secs(100));
+    assert_eq!(play.sources[&1].requests, count as u32, "each file came once");
 }

@@ -20,7 +20,7 @@ use crate::content::PathId;
 use crate::limits::{
     EVICTION_TRIES, KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, KNOWN_PEERS_MAX, OFFER_COPY_TIME,
     OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MAX, OFFER_EXPIRY_MIN, OFFER_EXPIRY_UNKNOWN,
-    PROVEN_OFFERS_KEPT_MAX, PROVEN_PEER_OFFERS_MAX, SOURCES_PER_NAME_MAX,
+    PROVEN_OFFERS_KEPT_MAX, PROVEN_PEER_OFFERS_MAX, SOURCES_PER_NAME_MAX, UNTRIED_BYTES_PER_SECOND,
 };
 use crate::node::HeardOffer;
 use crate::node::paths::Paths;
@@ -91,6 +91,8 @@ struct Peer {
     served_from: Option<Ipv4Addr>,
     /// Failed downloads since the last good one.
     failures: u32,
+    /// The rate of the last download from it that was measured.
+    bytes_per_second: Option<u64>,
     interval: Interval,
 }
 
@@ -412,6 +414,18 @@ impl Catalog {
     pub(crate) fn note_success(&mut self, peer: PeerId, at: Ipv4Addr) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             (peer.failures, peer.served_from) = (0, Some(at));
+        }
+    }
+
+    /// Returns the rate in bytes per second that is to be expected of a peer.
+    pub(crate) fn expected_rate(&self, peer: PeerId) -> u64 {
+        let shown = self.peers.get(&peer).and_then(|peer| peer.bytes_per_second);
+        shown.unwrap_or(UNTRIED_BYTES_PER_SECOND)
+    }
+
+    pub(crate) fn note_rate(&mut self, peer: PeerId, bytes_per_second: u64) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.bytes_per_second = Some(bytes_per_second);
         }
     }
 
