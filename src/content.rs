@@ -144,6 +144,8 @@ pub enum FileError {
     Exists,
     /// A folder does, which is never replaced by a file.
     Folder,
+    /// Another wanted file does: the file system takes both names for one.
+    Twin,
     /// A link does, or something else that is no file, where a file would be skipped.
     NoFile,
     /// Less than the reserve would be free on the disk, or it or a quota is full.
@@ -203,6 +205,10 @@ impl fmt::Display for FileError {
             Self::Exists => f.write_str("something else stands under that name"),
             Self::Folder => f.write_str(
                 "a folder stands under that name; move it away, or fetch to another place",
+            ),
+            Self::Twin => f.write_str(
+                "another wanted file stands there: this file system takes both names for one; fetch \
+                 it to another place, or see --on-conflict rename",
             ),
             Self::NoFile => f.write_str(
                 "a link, or something else that is no file, stands under that name; move it away, \

@@ -41,7 +41,9 @@ impl From<FileError> for FetchError {
 impl From<FetchError> for ExitCode {
     fn from(error: FetchError) -> Self {
         match error {
-            FetchError::File(FileError::Exists | FileError::Folder | FileError::NoFile)
+            FetchError::File(
+                FileError::Exists | FileError::Folder | FileError::Twin | FileError::NoFile,
+            )
             | FetchError::Different => Self::Exists,
             FetchError::File(_) => Self::WriteFailed,
             FetchError::NotOffered | FetchError::NearlyOffered(_) => Self::NotOffered,

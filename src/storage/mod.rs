@@ -38,6 +38,7 @@ mod simulated;
 mod source;
 mod space;
 mod system;
+mod twins;
 mod watch;
 
 pub use digest_cache::{DigestCache, cache_folder};

@@ -30,6 +30,7 @@ use super::holes::data_in;
 use super::naming::{Naming, rename_new, rename_over};
 use super::space::Space;
 use super::system::{self, persist, refused};
+use super::twins::Twins;
 use crate::content::{FileError, OnConflict, Version};
 use crate::limits::{PARTIAL_NAME_TRIES_MAX, RENAME_TRIES_MAX, WRITE_BACK_BYTES};
 use crate::wire::v0::FileName;
@@ -63,6 +64,7 @@ pub(super) struct Target {
     folder: Rc<OwnedFd>,
     space: Space,
     naming: Cell<Naming>,
+    twins: Twins,
     /// Whether it was tried how a file takes a name here.
     is_tried: Cell<bool>,
 }
@@ -77,7 +79,7 @@ impl Target {
     /// Nothing came yet into this folder, of which users are told as `shown`.
     pub(super) fn new(folder: Rc<OwnedFd>, shown: &'static str) -> Self {
         let (space, naming) = (Space::new(shown), Cell::default());
-        Self { folder, space, naming, is_tried: Cell::new(false) }
+        Self { folder, space, naming, twins: Twins::default(), is_tried: Cell::new(false) }
     }
 }
 
@@ -97,6 +99,9 @@ impl Partial {
             match system::stat_name(&target.folder, final_name.as_str()) {
                 Err(Errno::NOENT) => {}
                 Ok(there) if system::is_folder(&there) => return Err(FileError::Folder),
+                Ok(_) if target.twins.has_other(&target.folder, final_name) => {
+                    return Err(FileError::Twin);
+                }
                 Ok(there) if skips && !system::is_regular(&there) => return Err(FileError::NoFile),
                 Ok(_) if is_refused => return Err(FileError::Exists),
                 // Nobody else reads it before it has the permissions of that one.
@@ -309,17 +314,29 @@ impl Partial {
                 outcome = self.take_name(wanted.numbered(number));
             }
         }
-        outcome
+        match outcome {
+            Err(FileError::Exists) if self.target.twins.has_other(&self.target.folder, wanted) => {
+                Err(FileError::Twin)
+            }
+            outcome => outcome,
+        }
     }
 
     fn take_name(&mut self, name: FileName) -> Result<(), FileError> {
         let Some(from) = &self.stands_as else { return Ok(()) };
-        let Target { folder, naming, .. } = &*self.target;
+        let Target { folder, naming, twins, .. } = &*self.target;
         let to = name.as_str();
         let replaces = self.settings.on_conflict == OnConflict::Replace;
+        if replaces && twins.has_other(folder, name) {
+            return Err(FileError::Twin);
+        }
         match replaces {
             true => rename_over(folder, from, to)?,
             false => rename_new(naming, folder, from, to)?,
+        }
+        // Where names of others are only refused, the first of two stays in any case.
+        if self.settings.on_conflict != OnConflict::Refuse {
+            twins.add(folder, name);
         }
         // What was replaced is gone: what took its place stays, whatever fails from here on.
         self.stands_as = (!replaces).then(|| to.to_owned());

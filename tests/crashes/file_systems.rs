@@ -35,6 +35,7 @@ static MEMORY: Need = Need::new(|| {
 kit::tests! {
     EXFAT:
         files_come_to_exfat_and_replace_nothing,
+        two_wanted_names_that_are_one_file_there_are_never_both_fetched,
         stamps_that_are_set_back_hide_no_change_from_the_next_start,
         a_file_system_that_dies_is_told_and_its_offers_end;
     SMALL_INODES:
@@ -56,6 +57,45 @@ fn files_come_to_exfat_and_replace_nothing() {
     assert_eq!(fs::read(disk.path().join("file-0")).unwrap(), b"theirs");
     fs::remove_file(disk.path().join("file-0")).unwrap();
     place.fetches_all(disk.path(), to_disk().launch());
+}
+
+/// Row 41: whatever is done on a conflict, and whichever name comes first.
+fn two_wanted_names_that_are_one_file_there_are_never_both_fetched() {
+    let world = World::new();
+    let (one, other) = ("Read \u{e9}.txt", "READ \u{c9}.TXT");
+    let _share =
+        world.share("mine", &[(one, b"one"), (other, b"other"), ("same", b""), ("SAME", b"")]);
+    for (how, names, code) in [
+        ("fail", [one, other], 10),
+        ("skip", [one, other], 10),
+        ("replace", [one, other], 10),
+        ("replace", [other, one], 10),
+        ("fail", ["same", "SAME"], 10),
+        ("rename", [one, other], 0),
+    ] {
+        let disk = Mount::exfat().unwrap();
+        let folder = disk.path().to_str().unwrap();
+        let line = ["get", names[0], names[1], "-o", folder, "--on-conflict", how];
+        let get = world.start(&line);
+        get.ends_with(code);
+        let there: Vec<_> = fs::read_dir(disk.path()).unwrap().map(Result::unwrap).collect();
+        let fetched = usize::from(code == 0) + 1;
+        assert_eq!(there.len(), fetched, "{how} {names:?}: {there:?}");
+        assert_eq!(get.count_in_log("verified "), fetched, "{how}: {}", get.said());
+        if code != 0 {
+            let told = "another wanted file stands there";
+            assert!(get.complaint().contains(told), "{how}: {}", get.said());
+            assert!(
+                names.iter().any(|name| get.has_said(&format!("{name} cannot be fetched: {told}")))
+            );
+        }
+    }
+    // What stood there before is no wanted file.
+    let disk = Mount::exfat().unwrap();
+    fs::write(disk.path().join("read \u{e9}.TXT"), b"theirs").unwrap();
+    let line = ["get", one, "-o", disk.path().to_str().unwrap(), "--on-conflict", "replace"];
+    world.start(&line).ends_with(0);
+    assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 1);
 }
 
 fn files_come_where_nothing_can_be_locked_and_partial_files_of_others_stay() {

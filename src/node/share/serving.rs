@@ -175,6 +175,7 @@ impl Share {
             | FileError::Exists
             | FileError::Folder
             | FileError::NoFile
+            | FileError::Twin
             | FileError::Full(_) => {}
         }
     }
