@@ -6,7 +6,7 @@
 //! this program ends.
 
 use std::env;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
@@ -18,6 +18,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::limits::{NAME_ANSWER_BYTES_MAX, NAME_PROCESSES_MAX, NAME_REAP_PAUSE, NAME_TIMEOUT};
+use crate::stdio;
 
 /// Before a name on the command line: not for people.
 const ARGUMENT: &str = "--find-host";
@@ -161,7 +162,7 @@ pub fn answer_if_asked() -> bool {
         Ok(address) => format!("{address}\n"),
         Err(why) => format!("{FAILED}{why}\n"),
     };
-    let _ = io::stdout().write_all(answer.as_bytes());
+    let _ = stdio::stdout().data(answer.as_bytes(), None);
     true
 }
 
