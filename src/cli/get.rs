@@ -55,8 +55,8 @@ pub struct GetArgs {
     #[arg(long, value_name = "HOW", default_value = "fail", hide_possible_values = true)]
     #[arg(value_parser = PossibleValuesParser::new(HOW).map(on_conflict))]
     pub on_conflict: OnConflict,
-    /// Let a running peer of yours fetch the files into its own folder, and wait for them.
-    /// Name it if several run.
+    /// Let a running peer of yours fetch the files into its own folder, and wait for them; it
+    /// gives them up if this command ends before. Name it if several run.
     #[arg(long, value_name = "PID|SOCKET", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "")]
     pub via: Option<String>,

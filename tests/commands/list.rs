@@ -1,6 +1,6 @@
 //! `p2pfs list`.
 
-use std::io::pipe;
+use std::io::{Read, pipe};
 
 use p2pfs::limits::KNOWN_NAMES_MAX;
 
@@ -149,6 +149,20 @@ fn watching_ends_soon_after_its_reader_has_left_though_there_is_nothing_to_write
     drop(reader);
     assert_eq!(list.await_exit_code(), 8);
     assert!(list.complaint().starts_with("p2pfs: cannot write to stdout: "), "{}", list.said());
+}
+
+#[test]
+fn a_signal_ends_it_while_its_reader_does_not_read() {
+    let world = World::new();
+    let names: Vec<_> = (0..2000).map(|n| format!("{n:04} {}", "n".repeat(58))).collect();
+    let _offers =
+        OfferRepeater::start(&world, 7, &names.iter().map(|it| &**it).collect::<Vec<_>>());
+    let (mut reader, writer) = pipe().unwrap();
+    let list = world.command(&["list", "--wait=2"]).stdout(writer).start();
+    // The first byte is there: it is writing, and the pipe is smaller than the list.
+    reader.read_exact(&mut [0; 1]).unwrap();
+    list.signal(Signal::TERM);
+    assert_eq!(list.await_exit_code(), 143);
 }
 
 #[test]

@@ -91,6 +91,16 @@ fn a_signal_ends_it_while_its_reader_does_not_read() {
 }
 
 #[test]
+fn its_time_is_over_while_its_reader_does_not_read() {
+    let world = World::new();
+    let _share = world.share("mine", &[("file", &content(5, 1_000_000))]);
+    let (_reader, writer) = pipe().unwrap();
+    let late = world.command(&["get", "file", "-o", "-", "--timeout=3"]).stdout(writer).start();
+    assert_eq!(late.await_exit_code(), 5, "{}", late.said());
+    assert!(late.has_said("verified file") && late.has_said("stdout did not take all"));
+}
+
+#[test]
 fn it_takes_one_name_and_a_place_for_temporary_files() {
     let world = World::new();
     for names in [&["a", "b"][..], &["*"]] {

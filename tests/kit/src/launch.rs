@@ -1,7 +1,11 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use rustix::process::Signal;
 
 use crate::Process;
 
@@ -117,7 +121,8 @@ impl Launch {
     }
 
     fn command(self) -> (Command, [Option<Stdio>; 2]) {
-        let mut words = self.launcher.into_iter().chain([self.program.into()]);
+        let mut words =
+            heeding().iter().map(OsString::from).chain(self.launcher).chain([self.program.into()]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).args(self.arguments).current_dir(self.folder);
         if self.has_environment {
@@ -129,6 +134,18 @@ impl Launch {
         command.envs(self.variables);
         (command, self.streams)
     }
+}
+
+/// Returns a launcher that has a program heed the signals that these tests ignore, as they do in
+/// the background of a shell or under nohup(1): programs inherit that.
+fn heeding() -> &'static [&'static str] {
+    static IGNORED: LazyLock<bool> = LazyLock::new(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or_default();
+        [Signal::INT, Signal::HUP].iter().any(|signal| set & (1 << (signal.as_raw() - 1)) != 0)
+    });
+    if *IGNORED { &["env", "--default-signal=INT,HUP"] } else { &[] }
 }
 
 /// Each option of the program may come from the environment of its user.
