@@ -20,6 +20,9 @@ pub struct PathId {
 }
 
 impl PathId {
+    pub(crate) const MIN: Self = Self { slot: 0, generation: 0 };
+    pub(crate) const MAX: Self = Self { slot: u32::MAX, generation: u32::MAX };
+
     pub(crate) fn new(slot: usize, generation: u32) -> Self {
         Self { slot: slot as u32, generation }
     }

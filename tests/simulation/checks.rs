@@ -102,7 +102,12 @@ impl Ledger {
     }
 
     fn sees(&mut self, now_us: u64, name: FileName, version: Version, sight: Sight) {
-        let is_other = self.seen.insert(name, version) != Some(version);
+        let before = self.seen.insert(name, version);
+        let is_other = before != Some(version);
+        if before.is_some_and(|before| before.inode != version.inode) {
+            // Of the file that took its place nothing is known.
+            self.rests_us.remove(&name);
+        }
         let is_own_close = sight == Sight::Closed && self.unclosed.remove(&name);
         if matches!(sight, Sight::Written | Sight::Closed) && !is_own_close {
             self.fetched.remove(&name);

@@ -30,8 +30,8 @@ const LOOK_AT_ALL: PeerWake = PeerWake::Share(Wake::LookAtAll);
 #[derive(Debug, Default)]
 pub(super) struct Settling {
     files: BTreeMap<PathId, SettlingFile>,
-    /// Those that a writer has open, by device and inode: they may have other names.
-    written: BTreeSet<(u64, u64)>,
+    /// Those that a writer has open, by device and inode: one may have several names.
+    written: BTreeSet<(u64, u64, PathId)>,
     /// Under way while changes may have been missed.
     look: Option<LookAtAll>,
 }
@@ -40,8 +40,6 @@ pub(super) struct Settling {
 #[derive(Debug)]
 struct SettlingFile {
     version: Version,
-    /// Whether a writer has it open, as far as is known.
-    is_written: bool,
     settled_at: Instant,
 }
 
@@ -59,7 +57,8 @@ impl Settling {
         self.files.contains_key(&path)
     }
 
-    /// Enters a file, or its new version. Returns when it will have settled.
+    /// Enters a file, or its new version; `is_written` if a writer has it open, which holds on
+    /// until that closes it. Returns when it will have settled.
     fn insert(
         &mut self,
         now: Instant,
@@ -67,24 +66,28 @@ impl Settling {
         version: Version,
         is_written: bool,
     ) -> Instant {
-        let inode = (version.device, version.inode);
-        let is_written = is_written || self.written.contains(&inode);
+        let is_written = is_written || self.names_of_written(&version).next().is_some();
         let settled_at = now + if is_written { WRITTEN_REST_TIME } else { REST_TIME };
         self.remove(path);
         if is_written {
-            self.written.insert(inode);
+            self.written.insert((version.device, version.inode, path));
         }
-        self.files.insert(path, SettlingFile { version, is_written, settled_at });
+        self.files.insert(path, SettlingFile { version, settled_at });
         settled_at
     }
 
     /// Returns whether the file was there.
     fn remove(&mut self, path: PathId) -> bool {
         let Some(file) = self.files.remove(&path) else { return false };
-        if file.is_written {
-            self.written.remove(&(file.version.device, file.version.inode));
-        }
+        self.written.remove(&(file.version.device, file.version.inode, path));
         true
+    }
+
+    /// Returns the names of a file that a writer has open, as far as they have yet to settle.
+    fn names_of_written(&self, version: &Version) -> impl Iterator<Item = PathId> + use<'_> {
+        let (device, inode) = (version.device, version.inode);
+        let names = (device, inode, PathId::MIN)..=(device, inode, PathId::MAX);
+        self.written.range(names).map(|(.., path)| *path)
     }
 }
 
@@ -108,7 +111,11 @@ impl Share {
         };
         match (sight, self.index.get(path).map(|local| local.version)) {
             (Sight::Closed, Some(known)) if known == version => self.index.note_close(path),
-            (Sight::Closed | Sight::Moved, _) => self.share_news(ctx, path, version),
+            (Sight::Closed, _) => {
+                self.share_news(ctx, path, version);
+                self.end_writing(ctx, &version);
+            }
+            (Sight::Moved, _) => self.share_news(ctx, path, version),
             // Attributes are no content: until somebody requests the file, all stays as it is.
             (Sight::Looked | Sight::Created, Some(known)) if known.is_alike(&version) => {}
             (Sight::Looked | Sight::Created | Sight::Written, Some(_)) => {
@@ -120,7 +127,6 @@ impl Share {
             (Sight::Written, None) => self.settle(ctx, path, version, true),
             (Sight::Looked | Sight::Created, None) => match self.settling.files.get(&path) {
                 Some(settling) if settling.version != version => {
-                    let is_written = is_written || settling.is_written;
                     self.settle(ctx, path, version, is_written);
                 }
                 Some(settling) if ctx.now < settling.settled_at => {}
@@ -161,6 +167,16 @@ impl Share {
             ctx.deadlines.disarm(settled(path));
             ctx.paths.release(path);
         }
+    }
+
+    /// A writer closed a file, by one of its names: the others show it as it is now.
+    fn end_writing(&mut self, ctx: &mut Context, version: &Version) {
+        let names: Vec<_> = self.settling.names_of_written(version).collect();
+        for path in &names {
+            let (device, inode) = (version.device, version.inode);
+            self.settling.written.remove(&(device, inode, *path));
+        }
+        names.into_iter().for_each(|path| self.settle(ctx, path, *version, false));
     }
 
     pub(super) fn on_settle_due(&mut self, ctx: &mut Context, path: PathId) {
