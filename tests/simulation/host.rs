@@ -14,7 +14,7 @@ use p2pfs::node::{Input, Outcome, PeerNode, PeerSettings, RegistryNode, Signal};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 
-use crate::checks::Conversation;
+use crate::conversation::Conversation;
 use crate::disk::{Disk, Slice, some_error};
 use crate::faults::Fault;
 use crate::liar::{Brief, Liar};

@@ -8,11 +8,11 @@
 //!              host ──▶ runner       a machine; what its node has to do with, for the
 //!                │        │          contract of kit::runner
 //!                │        ▼
-//!                │     checks, patience   what must never happen
+//!                │     checks, conversation, patience   what must never happen
 //!                ▼
 //!              disk, liar            files, written and synced; a peer that lies
 //!
-//!              standstill            a few runs that are made by hand
+//!              standstill, listening   runs that are made by hand
 //!
 //!              outside               what hosts share: time, chance, the queue of
 //!                                    events, network (streams, outages), faults,
@@ -33,6 +33,7 @@
 //! | `P2PFS_SIM_SEED` | the seed that `replay` runs, printing every event | one, in silence |
 
 mod checks;
+mod conversation;
 mod disk;
 mod faults;
 mod host;

@@ -8,7 +8,7 @@ use p2pfs::limits::{
     RATE_WINDOW, RETRY_DELAY_MAX,
 };
 
-use crate::checks::Conversation;
+use crate::conversation::Conversation;
 
 /// How late a deadline may be noticed, by a loop that wakes up late.
 const LATE: Duration = Duration::from_millis(500);

@@ -7,7 +7,8 @@ use p2pfs::limits::Limits;
 use p2pfs::node::{ConnectionId, Node, PeerNode, RegistryNode};
 use p2pfs::wire::v0::FileName;
 
-use crate::checks::{Conversation, Ledger};
+use crate::checks::Ledger;
+use crate::conversation::Conversation;
 use crate::faults::Fault;
 use crate::network::{ConnectionKey, Side};
 use crate::patience::Patience;

@@ -14,7 +14,7 @@ use p2pfs::proto::{CloseReason, FileId, Transmit};
 use p2pfs::wire::FilePath;
 use p2pfs::wire::v0::{FileName, Offer};
 
-use crate::checks::{Conversation, Speaker};
+use crate::conversation::{Conversation, Speaker};
 use crate::disk::{is_passing, some_error};
 use crate::faults::Fault;
 use crate::host::{Death, Host, Role};
