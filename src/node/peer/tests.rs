@@ -467,3 +467,157 @@ fn a_file_that_is_offered_waits_for_the_registry_and_not_for_an_offer() {
         Report::WaitingForRegistry { path: a, peer: PeerId(3), from, registry: REGISTRY.into() };
     assert_eq!(waits, [&for_registry, &Report::WaitingForOffer { path: c }]);
 }
+
+fn interfaces(addresses: &[[u8; 4]]) -> Vec<Interface> {
+    let interface = |(number, address): (usize, &[u8; 4])| {
+        let (name, address) = (format!("eth{number}"), (*address).into());
+        Interface::new(name, (address, 24), None, false, true)
+    };
+    addresses.iter().enumerate().map(interface).collect()
+}
+
+/// A peer that is registered from the first of these addresses of ours.
+fn registered_from(
+    now: Instant,
+    kind: PeerKind,
+    addresses: &[[u8; 4]],
+) -> (PeerNode, ConnectionId, Vec<Action>) {
+    let mut node = node(now, kind);
+    let registry = dialed(&actions(&mut node), REGISTRY);
+    node.handle(now, Input::Interfaces(&interfaces(addresses)));
+    let from = addresses[0].into();
+    node.handle(now, Input::DialedFrom { connection: registry, from });
+    node.handle(now, Input::Connected(registry));
+    sent(&mut node, now, registry);
+    answer(&mut node, now, registry, RegistryResponse::Registered(true));
+    let told = actions(&mut node);
+    (node, registry, told)
+}
+
+#[test]
+fn a_peer_registers_anew_from_the_address_that_it_has_now() {
+    let start = Instant::now();
+    let [first, second] = [[10, 77, 0, 1], [10, 77, 0, 99]];
+    for kind in [PeerKind::AnyId, PeerKind::Fixed] {
+        let (mut node, registry, told) = registered_from(start, kind, &[first]);
+        let address = Some(SocketAddrV4::new(first.into(), 1));
+        assert_eq!(reports(&told), [&Report::Registered { registry: REGISTRY, address }]);
+        let id = node.context.settings.id;
+        // The address is gone before there is another one.
+        node.handle(start, Input::Interfaces(&[]));
+        let gone = io::ErrorKind::AddrNotAvailable;
+        node.handle(start, Input::Broken { connection: registry, kind: gone });
+        let told = actions(&mut node);
+        let [Report::InterfaceChanged { change, is_offered_on: true }] = reports(&told)[..] else {
+            panic!("nothing but the cause is told: {told:?}");
+        };
+        assert_eq!(change.to_string(), "eth0 lost 10.77.0.1");
+        // Until there is, each attempt fails, and is not told.
+        let mut now = start;
+        while now < start + Duration::from_secs(20) {
+            now = node.poll_timeout().unwrap().max(now);
+            node.handle_timeout(now);
+            let told = actions(&mut node);
+            assert!(reports(&told).is_empty(), "{told:?}");
+            for action in told {
+                if let Action::Dial { connection, .. } = action {
+                    node.handle(now, Input::Broken { connection, kind: gone });
+                }
+            }
+        }
+        actions(&mut node);
+        // Then it is used at once.
+        node.handle(now, Input::Interfaces(&interfaces(&[second])));
+        let told = actions(&mut node);
+        let registry = dialed(&told, REGISTRY);
+        node.handle(now, Input::DialedFrom { connection: registry, from: second.into() });
+        node.handle(now, Input::Connected(registry));
+        let mut expected = Vec::new();
+        let (peer, port) = (node.context.settings.id, 1);
+        RegistryRequest::Register { peer, port }.encode(&mut expected);
+        assert_eq!(sent(&mut node, now, registry), expected);
+        // The registry may not have seen yet that the old connection is gone.
+        assert_eq!(peer == id, matches!(kind, PeerKind::Fixed));
+    }
+}
+
+#[test]
+fn a_registration_moves_to_the_address_that_leads_to_the_registry() {
+    let now = Instant::now();
+    let (mut node, registry, _) = registered_from(now, PeerKind::Fixed, &[[10, 77, 0, 1]]);
+    node.handle(now, Input::Rerouted(registry));
+    let told = actions(&mut node);
+    let close =
+        Action::Close { connection: registry, how: CloseHow::Reset, reason: CloseReason::Rerouted };
+    assert!(told.contains(&close), "{told:?}");
+    assert!(dialed(&told, REGISTRY) != registry && reports(&told).is_empty(), "{told:?}");
+
+    // That of a guest, which has none, is not needed before there is something to ask.
+    let (mut node, registry) = registered(now, settings(guest(None, 0)));
+    actions(&mut node);
+    node.handle(now, Input::Rerouted(registry));
+    let told = actions(&mut node);
+    assert!(!told.iter().any(|action| matches!(action, Action::Dial { .. })), "{told:?}");
+    node.handle(now, Input::Want(&[name("a")]));
+    hear(&mut node, now, PEER, 3, "a");
+    dialed(&actions(&mut node), REGISTRY);
+}
+
+#[test]
+fn interfaces_to_which_the_registered_address_does_not_belong_are_named_once() {
+    let now = Instant::now();
+    let two = [[10, 77, 0, 1], [172, 17, 0, 1]];
+    let (mut node, _, told) = registered_from(now, PeerKind::AnyId, &two);
+    let apart = |names: &[&str]| Report::OfferedApart {
+        address: two[0].into(),
+        interfaces: names.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    assert!(reports(&told).contains(&&apart(&["eth1"])), "{told:?}");
+    let mut told_of = |addresses: &[[u8; 4]]| {
+        node.handle(now, Input::Interfaces(&interfaces(addresses)));
+        let told = actions(&mut node);
+        let is_apart = |report: &&&Report| matches!(report, Report::OfferedApart { .. });
+        reports(&told).iter().filter(is_apart).map(|report| (*report).clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(told_of(&two), []);
+    assert_eq!(told_of(&[two[0], two[1], [172, 18, 0, 1]]), [apart(&["eth1", "eth2"])]);
+    assert_eq!(told_of(&two[..1]), []);
+    // One in the same network is no other network.
+    assert_eq!(told_of(&[two[0], [10, 77, 0, 2]]), []);
+}
+
+#[test]
+fn the_name_of_the_registry_is_looked_for_at_each_attempt_and_has_to_be_known_at_the_first() {
+    let start = Instant::now();
+    let lab = HostPort::Name { host: "lab".into(), port: REGISTRY.port() };
+    let settings = || PeerSettings { registry: lab.clone(), ..settings(PeerKind::Fixed) };
+    let resolve = Action::Resolve("lab".into());
+    let why = || "nobody knows".to_owned();
+    let mut node = PeerNode::new(start, settings());
+    assert_eq!(actions(&mut node), std::slice::from_ref(&resolve));
+    node.handle(start, Input::Resolved(Err(why())));
+    let (host, unknown) = ("lab".to_owned(), why());
+    let ended = Outcome::NoSuchHost { host, why: unknown };
+    assert_eq!(exit(&actions(&mut node)), Some(&ended));
+
+    let mut node = PeerNode::new(start, settings());
+    node.handle(start, Input::Resolved(Ok(*REGISTRY.ip())));
+    let registry = dialed(&actions(&mut node), REGISTRY);
+    node.handle(start, Input::ReadClosed(registry));
+    actions(&mut node);
+    let mut now = start;
+    for answer in [Err(why()), Ok(Ipv4Addr::new(127, 0, 0, 9))] {
+        while node.context.deadlines.next().is_some() {
+            now = node.poll_timeout().unwrap();
+            node.handle_timeout(now);
+            if actions(&mut node).contains(&resolve) {
+                break;
+            }
+        }
+        node.handle(now, Input::Resolved(answer));
+    }
+    dialed(&actions(&mut node), SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 9), REGISTRY.port()));
+    // One that nobody waits for is no news.
+    node.handle(now, Input::Resolved(Err(why())));
+    assert_eq!(actions(&mut node), []);
+}
