@@ -149,7 +149,8 @@ fn of_address(address: Ipv4Addr, all: &[Interface]) -> Vec<Interface> {
     }
 }
 
-/// Returns what has changed between two looks: first all that is gone, then what is new.
+/// Returns what has changed between two looks: first all that is gone, then what is new. The
+/// loopback, which leads to nobody else, does not count.
 pub fn changes(old: &[Interface], new: &[Interface]) -> Vec<Change> {
     let is_same = |one: &Interface, other: &Interface| {
         (&one.name, one.address) == (&other.name, other.address)
@@ -169,7 +170,7 @@ pub fn changes(old: &[Interface], new: &[Interface]) -> Vec<Change> {
         Some(old) if !old.is_up && new.is_up => Some(change(new, Happened::CameUp)),
         Some(_) => None,
     });
-    gone.chain(come).collect()
+    gone.chain(come).filter(|change| !change.address.is_loopback()).collect()
 }
 
 impl Happened {
@@ -309,6 +310,7 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(changes(&after, &after), []);
+        assert_eq!(changes(&after[3..], &[interface("lo", "127.0.0.1", true)]).len(), 1);
         // Moved to another interface, it is another way.
         let moved = [interface("wlan0", "10.77.0.99", true)];
         let told: Vec<_> = changes(&after[..1], &moved).iter().map(Change::to_string).collect();

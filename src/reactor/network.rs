@@ -104,6 +104,9 @@ impl Network {
             (Which::All | Which::Named(_), []) => {
                 return Err(io::ErrorKind::AddrNotAvailable.into());
             }
+            (Which::All, [one]) if one.address.is_loopback() && !to.ip().is_loopback() => {
+                return Err(io::ErrorKind::NetworkUnreachable.into());
+            }
             (Which::All | Which::Named(_), [one]) => return Ok(one.address),
             (Which::All | Which::Named(_), _) => {}
         }

@@ -582,6 +582,8 @@ fn interfaces_to_which_the_registered_address_does_not_belong_are_named_once() {
     assert_eq!(told_of(&two), []);
     assert_eq!(told_of(&[two[0], two[1], [172, 18, 0, 1]]), [apart(&["eth1", "eth2"])]);
     assert_eq!(told_of(&two[..1]), []);
+    // Once it is gone, the registration moves.
+    assert_eq!(told_of(&[two[1]]), []);
     // One in the same network is no other network.
     assert_eq!(told_of(&[two[0], [10, 77, 0, 2]]), []);
 }

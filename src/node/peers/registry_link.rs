@@ -239,6 +239,11 @@ impl RegistryLink {
             return;
         }
         let Some(address) = self.from else { return };
+        let has_moved = ctx.interfaces.iter().flatten().all(|it| it.address != address);
+        if has_moved {
+            // The registration follows.
+            return;
+        }
         let is_apart = |it: &&Interface| it.is_up && !it.subnet.contains(address);
         let apart = ctx.interfaces.iter().flatten().filter(is_apart);
         let apart = apart.filter(|it| it.broadcast.is_some() && !it.address.is_loopback());
