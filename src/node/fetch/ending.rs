@@ -77,9 +77,13 @@ impl Fetch {
         }
         let gives_up = |job: &Job| !job.state.is_end() && !job.state.is_arrived();
         let open = self.jobs.iter().filter(|(_, job)| gives_up(job));
-        for (id, path) in open.map(|(id, job)| (*id, job.path)).collect::<Vec<_>>() {
-            let error = self.why_not(peers, id);
-            self.report_failed(ctx, path, error);
+        let failing = open.map(|(id, job)| (*id, job.path, self.why_not(peers, *id)));
+        let failing: Vec<_> = failing.collect();
+        // Said once, by the last line, if it is the same of every file.
+        let is_same = failing.windows(2).all(|two| matches!(two, [one, other] if one.2 == other.2));
+        let is_all = is_same && failing.len() == self.jobs.len() && self.tally.unmatched == 0;
+        for (id, path, error) in failing {
+            ctx.report(Report::FetchFailed { path, error, is_all });
             self.end_attempts(ctx, id, CloseReason::Stopping);
             self.enter(id, State::Failed(error));
             ctx.deadlines.disarm(PeerWake::Fetch(Wake::Retry(id)));
@@ -113,8 +117,10 @@ impl Fetch {
             Some(name) => return FetchError::NearlyOffered(name),
             None => return why_nothing(peers),
         }
+        let waits = job.state == State::Waiting && peers.link.is_failing();
+        let is_registry_missing = waits || !peers.link.was_registered;
         match job.failures.last {
-            _ if !peers.link.was_registered && !job.was_connected => FetchError::Unreachable,
+            _ if !job.was_connected && is_registry_missing => FetchError::Unreachable,
             Some(CloseReason::ChecksumWrong) => FetchError::ChecksumWrong,
             Some(CloseReason::TooLarge) => FetchError::TooLarge,
             Some(CloseReason::WriteFailed(error)) => FetchError::File(error),

@@ -132,6 +132,23 @@ fn a_guest_says_why_it_gives_up() {
     assert_eq!(wants(&[], true), (2, FetchError::NotOffered));
     assert_eq!(wants(&["b"], false), (2, FetchError::NotOffered));
     assert_eq!(wants(&["a"], false), (2, FetchError::Unreachable));
+
+    // The registry was there, and is not when it is needed.
+    let (mut node, registry) = registered(now, settings(guest(Some(timeout), 5)));
+    node.handle(now, Input::Want(&[name("a"), name("b")]));
+    ["a", "b"].iter().for_each(|name| hear(&mut node, now, PEER, 3, name));
+    node.handle(now, Input::ReadClosed(registry));
+    node.handle_timeout(now + Duration::from_secs(1));
+    let again = dialed(&actions(&mut node), REGISTRY);
+    let kind = io::ErrorKind::ConnectionRefused;
+    node.handle(now, Input::Broken { connection: again, kind });
+    actions(&mut node);
+    node.handle_timeout(now + timeout);
+    let told = actions(&mut node);
+    let error = FetchError::Unreachable;
+    assert_eq!(exit(&told), Some(&Outcome::SomeFailed { failed: 2, done: 0, error }));
+    let is_once = |report: &&Report| matches!(report, Report::FetchFailed { is_all: true, .. });
+    assert_eq!(reports(&told).into_iter().filter(is_once).count(), 2, "one line says it of both");
 }
 
 #[test]
