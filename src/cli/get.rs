@@ -16,7 +16,7 @@ use super::network::{HEARD_ON, NetworkArgs, OTHERS_OFFER};
 use super::value::{file_name, folder, timeout};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{JOBS_MAX, RETRIES_MAX};
+use crate::limits::{JOBS_MAX, RETRIES_MAX, TEXT_FIELD_BYTES};
 use crate::node::NamePattern;
 use crate::wire::Shown;
 use crate::wire::v0::FileName;
@@ -124,7 +124,6 @@ const NOT_WITH_VIA: [&str; 11] = [
 impl GetArgs {
     pub(super) fn check(&self, output: &OutputArgs, matches: &ArgMatches) -> Result<(), Failure> {
         let usage = |message: &str| Err(Failure::new(ExitCode::Usage, message));
-        let is_pattern = |wanted: &Wanted| matches!(wanted, Wanted::Matching(_));
         let is_given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
         if self.via.is_some() {
             if let Some(id) = NOT_WITH_VIA.into_iter().find(is_given) {
@@ -132,8 +131,12 @@ impl GetArgs {
                 let message = format!("--via cannot be used with --{option}: the running peer ");
                 return usage(&format!("{message}fetches with its own options; see --help"));
             }
-            return match self.names.iter().any(is_pattern) {
-                true => usage("--via takes names and no pattern; see --help"),
+            let is_too_long = |wanted: &Wanted| match wanted {
+                Wanted::Name(_) => false,
+                Wanted::Matching(pattern) => pattern.as_str().len() > TEXT_FIELD_BYTES,
+            };
+            return match self.names.iter().any(is_too_long) {
+                true => usage("--via takes patterns of at most 64 bytes; see --help"),
                 false => Ok(()),
             };
         }

@@ -5,14 +5,17 @@ use std::io::ErrorKind;
 use std::time::Instant;
 
 use super::ask::{self, Asker};
+use super::get::sorted;
 use super::sockets;
-use crate::cli::{GetArgs, OutputArgs, Wanted};
+use crate::cli::{GetArgs, OutputArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::CONTROL_WISHES_MAX;
+use crate::node::NamePattern;
 use crate::proto::control::{Ask, News, Reply};
 use crate::proto::{CloseReason, Timer};
 use crate::wire::v0::FileName;
+use crate::wire::{FieldText, Shown};
 
 /// What became of the files, as far as that is known.
 struct Ends {
@@ -26,11 +29,8 @@ struct Ends {
 
 /// Hands the wishes to a program, or to the only one there is, and waits for their ends.
 pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
-    let names = args.names.iter().filter_map(|wanted| match wanted {
-        Wanted::Name(name) => Some(*name),
-        Wanted::Matching(_) => None,
-    });
-    let names: BTreeSet<_> = names.collect();
+    let (names, patterns) = sorted(&args.names);
+    let mut names = BTreeSet::from_iter(names);
     if names.len() > CONTROL_WISHES_MAX {
         let message = "too many names for --via; give some thousand at once";
         return Err(Failure::new(ExitCode::Usage, message));
@@ -45,6 +45,26 @@ pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<
         peer = the_only_peer(&mut asker)?;
     }
     let until = args.timeout.map(|timeout| Instant::now() + timeout);
+    let mut doubt = None;
+    for pattern in &patterns {
+        match find(&mut asker, peer, pattern, until)? {
+            Found::Ended(code) => return Ok(code),
+            Found::Names(found, why) => {
+                names.extend(found);
+                doubt = doubt.or(why);
+            }
+        }
+    }
+    while names.len() > CONTROL_WISHES_MAX {
+        names.pop_last();
+        doubt.get_or_insert_with(|| {
+            format!("only the first {CONTROL_WISHES_MAX} are fetched; take a narrower pattern")
+        });
+    }
+    if names.is_empty() {
+        let message = format_args!("nobody offered anything that matches in time");
+        return Err(Failure::new(ExitCode::NotOffered, message));
+    }
     if let Some(code) = asker.ask_some(&[peer], &Ask::Want(names.clone()), until)? {
         return Ok(code);
     }
@@ -57,7 +77,46 @@ pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<
         reason => return Err(ask::no_answer(path, reason)),
     }
     let is_late = answered.reason == CloseReason::TimedOut(Timer::Answer);
-    verdict(&names, &Ends::of(&answered.replies), is_late)
+    let code = verdict(&names, &Ends::of(&answered.replies), is_late)?;
+    match doubt {
+        Some(doubt) => {
+            let message = format_args!("there may be more that matches: {}", Shown(doubt));
+            Err(Failure::new(ExitCode::SomeDone, message))
+        }
+        None => Ok(code),
+    }
+}
+
+/// What a pattern has brought.
+enum Found {
+    /// Names, and why there may be more.
+    Names(Vec<FileName>, Option<String>),
+    /// A signal came.
+    Ended(ExitCode),
+}
+
+/// Asks a program which names match. It may listen for half of the time that is left.
+fn find(
+    asker: &mut Asker,
+    peer: usize,
+    pattern: &NamePattern,
+    until: Option<Instant>,
+) -> Result<Found, Failure> {
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()) / 2);
+    let listen_ms = left.map_or(0, |left| left.as_millis().clamp(1, u32::MAX.into()) as u32);
+    let ask = Ask::Match { pattern: FieldText::new(pattern.as_str()), listen_ms };
+    if let Some(code) = asker.ask_some(&[peer], &ask, until)? {
+        return Ok(Found::Ended(code));
+    }
+    let Some((path, answered)) = asker.answers().next() else {
+        return Ok(Found::Ended(ExitCode::Other));
+    };
+    let [Reply::Text(text)] = &*answered.replies else {
+        return Err(ask::no_answer(path, answered.reason));
+    };
+    let (doubt, names) = text.split_once('\n').unwrap_or((text, ""));
+    let names = names.lines().filter_map(|name| FileName::new(name).ok()).collect();
+    Ok(Found::Names(names, (!doubt.is_empty()).then(|| doubt.to_owned())))
 }
 
 /// Returns the number of the only program that fetches.

@@ -8,6 +8,7 @@
 //! fetches   F                                                  1 byte
 //! want      W name_length name                             3 + n bytes
 //! await     A                                                  1 byte
+//! match     M milliseconds pattern_length pattern          7 + n bytes
 //! ```
 //!
 //! From the program that is asked ([`Answer`]):
@@ -24,18 +25,21 @@
 //! ```
 //!
 //! Integers are unsigned, in network byte order. A flag (`json`, `yes`) and the exit code
-//! have 8 bits, the lengths of names and reasons 16, `text_length` and `peer_id` 32, `size`
+//! have 8 bits, the lengths of names, patterns and reasons 16, `milliseconds`, `text_length` and
+//! `peer_id` 32, `size`
 //! and `microseconds` 64. Text is UTF-8. `text` is payload.
 
 use std::time::Duration;
 
 use super::PeerId;
 use super::deframer::{Kind, Message, head};
-use super::field::{INT_BYTES, prefix};
+use super::field::{FieldText, INT_BYTES, prefix};
 use super::malformed::Malformed;
 use super::v0::FileName;
 use crate::content::Digest;
-use crate::limits::{CONTROL_ANSWER_BYTES_MAX, CONTROL_REASON_BYTES_MAX, NAME_BYTES_MAX};
+use crate::limits::{
+    CONTROL_ANSWER_BYTES_MAX, CONTROL_REASON_BYTES_MAX, NAME_BYTES_MAX, TEXT_FIELD_BYTES,
+};
 
 /// What a program is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,10 @@ pub enum Question {
     Want(FileName),
     /// That was the last name: tell what becomes of each file.
     Await,
+    /// Which names on offer match this pattern? Answered with a text, once that is known or the
+    /// time is over; 0 is no limit. Its first line says why there may be more, and is empty
+    /// if there are not; then comes each name in a line.
+    Match { pattern: FieldText, listen_ms: u32 },
 }
 
 /// What a program answers.
@@ -104,6 +112,7 @@ pub enum QuestionKind {
     Fetches,
     Want,
     Await,
+    Match,
 }
 
 /// The kinds of [`Answer`].
@@ -125,6 +134,13 @@ impl Question {
             Self::Fetches => out.push(b'F'),
             Self::Want(name) => put_name(out, b'W', name),
             Self::Await => out.push(b'A'),
+            Self::Match { pattern, listen_ms } => {
+                let pattern = pattern.as_str().as_bytes();
+                out.push(b'M');
+                out.extend(listen_ms.to_be_bytes());
+                out.extend((pattern.len() as u16).to_be_bytes());
+                out.extend_from_slice(pattern);
+            }
         }
     }
 
@@ -135,12 +151,13 @@ impl Question {
             Self::Fetches => QuestionKind::Fetches,
             Self::Want(_) => QuestionKind::Want,
             Self::Await => QuestionKind::Await,
+            Self::Match { .. } => QuestionKind::Match,
         }
     }
 }
 
 impl Message for Question {
-    const HEAD_BYTES_MAX: usize = 1 + 2 + NAME_BYTES_MAX;
+    const HEAD_BYTES_MAX: usize = 1 + INT_BYTES + 2 + TEXT_FIELD_BYTES;
 
     fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
         match bytes {
@@ -151,6 +168,7 @@ impl Message for Question {
                 Ok(name(rest)?.map(|(name, behind)| (Self::Want(name), bytes.len() - behind.len())))
             }
             [b'A', ..] => Ok(Some((Self::Await, 1))),
+            [b'M', rest @ ..] => pattern(rest),
             &[got, ..] => Err(Malformed::UnknownType { got }),
         }
     }
@@ -292,7 +310,8 @@ impl Fetched {
 }
 
 impl Kind for QuestionKind {
-    const ALL: &'static [Self] = &[Self::Status, Self::Fetches, Self::Want, Self::Await];
+    const ALL: &'static [Self] =
+        &[Self::Status, Self::Fetches, Self::Want, Self::Await, Self::Match];
 
     fn term(self) -> &'static str {
         match self {
@@ -300,6 +319,7 @@ impl Kind for QuestionKind {
             Self::Fetches => "a question whether files can be asked for",
             Self::Want => "a wish",
             Self::Await => "an end of wishes",
+            Self::Match => "a question for what matches",
         }
     }
 }
@@ -327,6 +347,21 @@ fn name(bytes: &[u8]) -> Result<Option<(FileName, &[u8])>, Malformed> {
     };
     let Some((name, rest)) = rest.split_at_checked(len) else { return Ok(None) };
     Ok(Some((FileName::from_bytes(name).map_err(Malformed::Name)?, rest)))
+}
+
+/// Returns the question for what matches that `bytes` end, and its length; `None` while it is
+/// not whole.
+fn pattern(bytes: &[u8]) -> Result<Option<(Question, usize)>, Malformed> {
+    let Some((listen_ms, rest)) = bytes.split_first_chunk() else { return Ok(None) };
+    let Some((len, rest)) = rest.split_first_chunk() else { return Ok(None) };
+    let len = match usize::from(u16::from_be_bytes(*len)) {
+        len @ 1..=TEXT_FIELD_BYTES => len,
+        len => return Err(Malformed::NameLength { got: len as u32 }),
+    };
+    let Some((text, rest)) = rest.split_at_checked(len) else { return Ok(None) };
+    let pattern = FieldText::new(str::from_utf8(text).map_err(|_| Malformed::NotUtf8)?);
+    let listen_ms = u32::from_be_bytes(*listen_ms);
+    Ok(Some((Question::Match { pattern, listen_ms }, 1 + bytes.len() - rest.len())))
 }
 
 fn put_name(out: &mut Vec<u8>, kind: u8, name: &FileName) {
@@ -364,7 +399,9 @@ mod tests {
 
     #[test]
     fn every_question_is_read_as_it_was_written() {
-        let cases: [(Question, &[u8]); 6] = [
+        let pattern = FieldText::new("*.iso");
+        let cases: [(Question, &[u8]); 7] = [
+            (Question::Match { pattern, listen_ms: 258 }, b"M\0\0\x01\x02\0\x05*.iso"),
             (Question::Status { json: false }, b"S\0"),
             (Question::Status { json: true }, b"S\x01"),
             (Question::Fetches, b"F"),

@@ -354,7 +354,7 @@ fn a_running_peer_fetches_what_it_is_asked_for() {
     let late = get(&["offered", &via, "--timeout", "1s"]);
     assert_eq!(late.code, Some(5), "{late:?}");
     for wrong in [
-        &["*"][..],
+        &["*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x*x"][..],
         &["a", "-o", "-"],
         &["a", "-o", "."],
         &["a", "--on-conflict", "skip"],
@@ -373,6 +373,31 @@ fn a_running_peer_fetches_what_it_is_asked_for() {
     }
     peer.stop();
     assert_eq!(get(&["a", &via]).code, Some(4));
+}
+
+#[test]
+fn via_takes_patterns() {
+    let world = World::new();
+    let files =
+        [("a.iso", &b"a"[..]), ("b.iso", b"b"), ("c.img", b"c"), ("x[1]", b"x"), ("x1", b"")];
+    let _share = world.share("mine", &files);
+    let peer = world.peer(7).start();
+    let via = format!("--via={}", peer.process.pid().as_raw_nonzero());
+    let get = |names: &[&str]| get(&world, &[names, &[&*via]].concat());
+    let got = |name: &str| peer.path_of(name).exists();
+    let two = get(&["*.iso", "c.img"]);
+    assert_eq!(two.code, Some(0), "{two:?}");
+    assert!(["a.iso", "b.iso", "c.img"].into_iter().all(got) && !got("x1"));
+    // The name wins, and what is there is there.
+    let one = get(&["x[1]", "*.iso"]);
+    assert_eq!(one.code, Some(0), "{one:?}");
+    assert!(got("x[1]") && !got("x1"));
+    // Nothing matches, or it is not certain that this is all.
+    let none = get(&["*.none", "--timeout", "300ms"]);
+    assert_eq!(none.code, Some(3), "{none:?}");
+    let early = get(&["*.iso", "--timeout", "400ms"]);
+    assert_eq!(early.code, Some(10), "{early:?}");
+    assert!(early.stderr.contains("there may be more that matches"), "{early:?}");
 }
 
 #[test]

@@ -577,6 +577,7 @@ fn question(kind: QuestionKind) -> Vec<u8> {
         QuestionKind::Fetches => Question::Fetches,
         QuestionKind::Want => Question::Want(name()),
         QuestionKind::Await => Question::Await,
+        QuestionKind::Match => Question::Match { pattern: FieldText::new("*"), listen_ms: 0 },
     }
     .encode(&mut bytes);
     bytes
@@ -599,7 +600,7 @@ fn answer(kind: AnswerKind) -> Vec<u8> {
 /// A session of the control socket in this state.
 fn control_session_in(state: control::SessionState, now: Instant) -> control::Session {
     use control::SessionState::{
-        Answered, Closed, ExpectAnswer, ExpectQuestion, ExpectWish, Following,
+        Answered, Closed, ExpectAnswer, ExpectQuestion, ExpectWish, Following, Searching,
     };
     let mut session = control::Session::new(now);
     let questions: &[QuestionKind] = match state {
@@ -607,6 +608,7 @@ fn control_session_in(state: control::SessionState, now: Instant) -> control::Se
         ExpectWish => &[QuestionKind::Want],
         ExpectAnswer | Answered | Closed => &[QuestionKind::Fetches],
         Following => &[QuestionKind::Want, QuestionKind::Await],
+        Searching => &[QuestionKind::Match],
     };
     for &kind in questions {
         session.handle_bytes(&question(kind), &mut 0).unwrap();
@@ -616,7 +618,7 @@ fn control_session_in(state: control::SessionState, now: Instant) -> control::Se
         Closed => {
             assert!(session.handle_bytes(&question(QuestionKind::Await), &mut 0).is_err());
         }
-        ExpectQuestion | ExpectWish | ExpectAnswer | Following => {}
+        ExpectQuestion | ExpectWish | ExpectAnswer | Following | Searching => {}
     }
     assert_eq!(session.state(), state);
     session

@@ -10,6 +10,7 @@
 //! offer: then it is no pattern.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use super::{Fetch, PeerWake, Wake};
@@ -19,7 +20,7 @@ use crate::limits::{
 use crate::node::peer::Context;
 use crate::node::peers::{Catalog, Peers};
 use crate::node::share::Share;
-use crate::node::{Doubt, NamePattern, PathId, Report};
+use crate::node::{ConnectionId, Doubt, NamePattern, PathId, Report};
 use crate::wire::v0::FileName;
 use crate::wire::{FilePath, PeerId};
 
@@ -35,8 +36,10 @@ pub(super) struct Search {
     pub(super) pattern: NamePattern,
     /// Set by the first match.
     pub(super) listening: Option<Listening>,
-    /// Names that match while the pattern may still be a name.
+    /// Names that match while the pattern may still be a name, or for the program that asks.
     held: BTreeSet<FileName>,
+    /// A program that only wants to know what matches, until then.
+    asked_by: Option<(ConnectionId, Option<Instant>)>,
     /// Whether more names match than there may be jobs.
     has_too_many: bool,
 }
@@ -97,6 +100,29 @@ impl Fetch {
         }
     }
 
+    /// A program wants to know what matches, until then if that is given.
+    pub(crate) fn find_matching(
+        &mut self,
+        ctx: &mut Context,
+        peers: &mut Peers,
+        share: &Share,
+        asked_by: (ConnectionId, Option<Instant>),
+        pattern: NamePattern,
+    ) {
+        self.searches.open.push(Search { asked_by: Some(asked_by), ..Search::new(pattern) });
+        if let (_, Some(until)) = asked_by {
+            ctx.deadlines.arm(PeerWake::Fetch(Wake::Searches), until);
+        }
+        for (path, source) in peers.catalog.pairs().collect::<Vec<_>>() {
+            self.match_path(ctx, peers, share, (path, source));
+        }
+    }
+
+    /// A program that asked has ended.
+    pub(crate) fn forget_search_of(&mut self, program: ConnectionId) {
+        self.searches.open.retain(|search| search.asked_by.is_none_or(|(id, _)| id != program));
+    }
+
     /// A peer is heard to offer a path.
     pub(crate) fn match_path(
         &mut self,
@@ -111,7 +137,9 @@ impl Fetch {
         let Some(name) = ctx.paths.get(path).and_then(FilePath::name) else { return };
         let is_new = !self.by_path.contains_key(&path);
         let own_interval = ctx.settings.offer_interval;
-        let has_room = !is_new || self.makes_room(ctx);
+        let wants = |search: &Search| search.asked_by.is_none() && search.pattern.matches(&name);
+        let becomes_job = is_new && self.searches.open.iter().any(wants);
+        let has_room = !becomes_job || self.makes_room(ctx);
         let now = ctx.now;
         let mut matched = Matched::default();
         for search in &mut self.searches.open {
@@ -131,7 +159,13 @@ impl Fetch {
         self.searches.note_sharer(now, source, peers.catalog.interval(source));
         ctx.deadlines.arm(PeerWake::Fetch(Wake::Searches), now + own_interval);
         // It was the name itself.
-        self.searches.open.retain(|search| !search.is_found(&name));
+        self.searches.open.retain(|search| {
+            let is_found = search.pattern.is(&name);
+            if let (true, Some((program, _))) = (is_found, search.asked_by) {
+                ctx.answer_match(program, None, &[name].into());
+            }
+            !is_found
+        });
         if matched.is_wanted && is_new {
             self.want(ctx, peers, share, &[name]);
         } else {
@@ -152,7 +186,13 @@ impl Fetch {
             match next {
                 Next::Match => {}
                 Next::LookAt(at) => look_at = look_at.into_iter().chain([at]).min(),
-                Next::End(why) => doubt = doubt.or(why),
+                Next::End(why) => match search.asked_by {
+                    Some((program, _)) => {
+                        let why = why.as_ref().map(|why| why as &dyn Display);
+                        ctx.answer_match(program, why, &search.held);
+                    }
+                    None => doubt = doubt.or(why),
+                },
             }
             !matches!(next, Next::End(_))
         });
@@ -210,7 +250,8 @@ impl Searches {
 
 impl Search {
     fn new(pattern: NamePattern) -> Self {
-        Self { pattern, listening: None, held: BTreeSet::new(), has_too_many: false }
+        let (listening, held, asked_by) = (None, BTreeSet::new(), None);
+        Self { pattern, listening, held, asked_by, has_too_many: false }
     }
 
     /// A name that matches was heard. Returns whether it is wanted at once.
@@ -223,6 +264,14 @@ impl Search {
         has_room: bool,
     ) -> bool {
         let listening = self.listening.get_or_insert(Listening { since: now, news_at: now });
+        if self.asked_by.is_some() {
+            match self.held.len() < JOBS_MAX || self.held.contains(&name) {
+                true if self.held.insert(name) => listening.news_at = now,
+                true => {}
+                false => self.has_too_many = true,
+            }
+            return false;
+        }
         let holds = now < listening.since + own_interval * PATTERN_OWN_INTERVALS;
         let is_held = holds && self.pattern.name().is_some() && !self.pattern.is(&name);
         if !has_room || is_held && self.held.len() >= JOBS_MAX {
@@ -239,16 +288,12 @@ impl Search {
         !is_held
     }
 
-    /// Returns whether this is the name that the pattern was.
-    fn is_found(&self, name: &FileName) -> bool {
-        self.pattern.is(name)
-    }
-
     /// Returns the names that were held back, if the pattern is none of them.
     fn release(&mut self, now: Instant, own_interval: Duration) -> BTreeSet<FileName> {
         match self.listening {
             Some(Listening { since, .. })
-                if now >= since + own_interval * PATTERN_OWN_INTERVALS =>
+                if self.asked_by.is_none()
+                    && now >= since + own_interval * PATTERN_OWN_INTERVALS =>
             {
                 std::mem::take(&mut self.held)
             }
@@ -257,6 +302,19 @@ impl Search {
     }
 
     fn next(&self, now: Instant, pace: &Pace) -> Next {
+        let until = self.asked_by.and_then(|(_, until)| until);
+        match (self.next_by_itself(now, pace), until) {
+            (Next::Match | Next::LookAt(_), Some(until)) if now >= until => {
+                Next::End(Some(Doubt::TimeUp))
+            }
+            (Next::LookAt(at), Some(until)) => Next::LookAt(at.min(until)),
+            (Next::Match, Some(until)) => Next::LookAt(until),
+            (next, _) => next,
+        }
+    }
+
+    /// The same, whatever time a program has.
+    fn next_by_itself(&self, now: Instant, pace: &Pace) -> Next {
         let Some(Listening { since, news_at }) = self.listening else { return Next::Match };
         // Where all do not fit, a sharer may never be heard twice with one name.
         let unknown_until = pace.unknown_until.filter(|_| !self.has_too_many);

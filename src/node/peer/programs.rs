@@ -5,12 +5,14 @@
 //! is no room. A file that a program has asked for is given up once nobody waits for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Display;
+use std::time::Duration;
 
 use super::{Connection, Context, PeerKind, PeerNode};
 use crate::exit::ExitCode;
 use crate::limits::{CONTROL_CLIENTS_MAX, CONTROL_WAITING_MAX, CONTROL_WISHES_OF_ALL_MAX};
 use crate::node::paths::Paths;
-use crate::node::{Action, ConnectionId, PathId, Report};
+use crate::node::{Action, ConnectionId, NamePattern, PathId, Report};
 use crate::proto::CloseReason;
 use crate::proto::control::{Asked, Fetched, News, Session, SessionState};
 use crate::wire::FilePath;
@@ -71,7 +73,7 @@ impl Context {
 
     fn evict_program(&mut self) {
         let is_idle = |id: &ConnectionId| match self.connections.get(*id) {
-            Some(Connection::Program(session)) => session.state() != SessionState::Following,
+            Some(Connection::Program(session)) => !waits(session),
             _ => true,
         };
         let idle = self.programs.connections.iter().position(is_idle);
@@ -90,7 +92,7 @@ impl Context {
 
     /// Returns whether all that wait for files may.
     fn has_room_for_wishes(&self) -> bool {
-        let waiting = || self.sessions().filter(|it| it.state() == SessionState::Following);
+        let waiting = || self.sessions().filter(|session| waits(session));
         waiting().count() <= CONTROL_WAITING_MAX
             && waiting().map(|it| it.waits_for().len()).sum::<usize>() <= CONTROL_WISHES_OF_ALL_MAX
     }
@@ -110,6 +112,21 @@ impl Context {
         for name in names {
             session.tell(now, &News::Failed { name, code, reason: NO_ROOM.to_owned() });
         }
+    }
+
+    /// A program is told which names match, and why there may be more.
+    pub(crate) fn answer_match(
+        &mut self,
+        id: ConnectionId,
+        doubt: Option<&dyn Display>,
+        names: &BTreeSet<FileName>,
+    ) {
+        let mut text = doubt.map(ToString::to_string).unwrap_or_default();
+        for name in names {
+            text.push('\n');
+            text.push_str(name.as_str());
+        }
+        self.on_described(id, &text);
     }
 
     /// How this program does is put into words.
@@ -134,6 +151,11 @@ impl Context {
             }
         }
     }
+}
+
+/// Returns whether a program waits for files.
+fn waits(session: &Session) -> bool {
+    matches!(session.state(), SessionState::Following | SessionState::Searching)
 }
 
 /// Returns what a report says of a wanted file, if it says anything of one.
@@ -166,6 +188,17 @@ impl PeerNode {
                     context.act(Action::Describe { connection: id, json });
                 }
                 Ok(Some(Asked::Fetches)) => session.answer_fetches(now, fetches),
+                Ok(Some(Asked::Match { pattern, listen_ms })) if fetches => {
+                    let Some(pattern) = NamePattern::new(pattern.as_str()) else {
+                        return self.close(id, CloseReason::Done);
+                    };
+                    if !context.has_room_for_wishes() {
+                        return context.answer_match(id, Some(&NO_ROOM), &BTreeSet::new());
+                    }
+                    let until =
+                        (listen_ms > 0).then(|| now + Duration::from_millis(listen_ms.into()));
+                    fetch.find_matching(context, peers, share, (id, until), pattern);
+                }
                 Ok(Some(Asked::Want(names))) if fetches => {
                     if !context.has_room_for_wishes() {
                         return context.refuse_wishes(id, names);
@@ -173,7 +206,9 @@ impl PeerNode {
                     let names: Vec<_> = names.into_iter().collect();
                     fetch.want(context, peers, share, &names);
                 }
-                Ok(Some(Asked::Want(_))) => return self.close(id, CloseReason::Done),
+                Ok(Some(Asked::Want(_) | Asked::Match { .. })) => {
+                    return self.close(id, CloseReason::Done);
+                }
                 Ok(None) => return,
                 Err(reason) => return self.close(id, reason),
             }
@@ -184,6 +219,7 @@ impl PeerNode {
     pub(super) fn on_program_lost(&mut self, id: ConnectionId, session: &Session) {
         let Self { context, peers, fetch, .. } = self;
         context.programs.remove(id);
+        fetch.forget_search_of(id);
         if !matches!(session.state(), SessionState::Following | SessionState::Closed) {
             return;
         }
@@ -212,7 +248,7 @@ impl PeerNode {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
     use crate::limits::CONTROL_TIMEOUT;
@@ -294,6 +330,34 @@ mod tests {
             actions(&mut node);
             waits(&mut node, now, "m");
             assert_eq!(wanted(&node).last().unwrap(), &("m".to_owned(), 1));
+        }
+    }
+
+    #[test]
+    fn what_matches_is_told_once_that_is_known_or_the_time_is_over_and_nothing_is_fetched() {
+        let now = Instant::now();
+        for (listen_ms, doubt) in [(0, ""), (12_000, "the time was up")] {
+            let (mut node, _) = registered(now);
+            let id = node.accept_program(now).unwrap();
+            let question = [&b"M"[..], &u32::to_be_bytes(listen_ms), b"\0\x05*.iso"].concat();
+            send(&mut node, now, id, &question);
+            let mut told = Vec::new();
+            for round in 0..7 {
+                let at = now + Duration::from_secs(5 * round);
+                node.handle_timeout(at);
+                ["a.iso", "b", "c.iso"].iter().for_each(|name| hear(&mut node, at, PEER, 3, name));
+                told.extend(sent(&mut node, at, id));
+                assert_eq!(wanted(&node), []);
+                if listen_ms > 0 && round == 2 {
+                    node.handle_timeout(now + Duration::from_millis(listen_ms.into()));
+                    told.extend(sent(&mut node, at, id));
+                    assert!(!told.is_empty(), "late");
+                }
+            }
+            let told = String::from_utf8(told).unwrap();
+            assert!(told.starts_with(&format!("T\0\0\0{}", &told[4..5])), "{told:?}");
+            assert!(told[5..].starts_with(doubt) && told.ends_with("\na.iso\nc.iso"), "{told:?}");
+            assert_eq!(told.lines().next().unwrap().len() > 5, listen_ms > 0, "{told:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The end of the program that asks.
 //!
 //! ```text
-//!                   handle_connected: Status            Text
+//!                   handle_connected: Status, Match     Text
 //!  ExpectConnection ─────────────────────▶ ExpectText ─────────────────▶ Done
 //!   │  │              Fetches                            Fetches          ▲ ▲
 //!   │  └─────────────────────────────────▶ ExpectFetches ─────────────────┘ │
@@ -27,7 +27,7 @@ use crate::proto::table::{self, Row, State as _};
 use crate::proto::{CloseReason, Inbox, Outbox, Timer, Transmit};
 use crate::wire::control::{Answer, AnswerKind, Question};
 use crate::wire::v0::FileName;
-use crate::wire::{Frame, Kind};
+use crate::wire::{FieldText, Frame, Kind};
 
 /// The end of the program that asks: one question.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub enum Ask {
     },
     /// Whether files can be asked for.
     Fetches,
+    /// Which names match; 0 is no limit to the time.
+    Match { pattern: FieldText, listen_ms: u32 },
     /// For these files; not for none.
     Want(BTreeSet<FileName>),
 }
@@ -57,7 +59,7 @@ pub enum Ask {
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// How the program does.
+    /// How the program does, or what matches.
     Text(String),
     /// Whether files can be asked for.
     Fetches(bool),
@@ -114,10 +116,20 @@ impl table::State for InquiryState {
 
 #[derive(Debug)]
 enum State {
-    ExpectConnection { ask: Ask, deadline: Instant },
-    ExpectText { deadline: Instant },
-    ExpectFetches { deadline: Instant },
-    ExpectNews { names: BTreeSet<FileName> },
+    ExpectConnection {
+        ask: Ask,
+        deadline: Instant,
+    },
+    /// Without a deadline until it begins, if it is about what matches.
+    ExpectText {
+        deadline: Option<Instant>,
+    },
+    ExpectFetches {
+        deadline: Instant,
+    },
+    ExpectNews {
+        names: BTreeSet<FileName>,
+    },
     Done,
     Closed,
 }
@@ -142,7 +154,11 @@ impl Inquiry {
         self.state = match ask {
             Ask::Status { json } => {
                 self.send(Question::Status { json });
-                State::ExpectText { deadline }
+                State::ExpectText { deadline: Some(deadline) }
+            }
+            Ask::Match { pattern, listen_ms } => {
+                self.send(Question::Match { pattern, listen_ms });
+                State::ExpectText { deadline: None }
             }
             Ask::Fetches => {
                 self.send(Question::Fetches);
@@ -233,9 +249,10 @@ impl Inquiry {
 
     /// Something came: what follows it has time again.
     fn put_off(&mut self, now: Instant) {
-        if let State::ExpectText { deadline } | State::ExpectFetches { deadline } = &mut self.state
-        {
-            *deadline = now + CONTROL_TIMEOUT;
+        match &mut self.state {
+            State::ExpectText { deadline } => *deadline = Some(now + CONTROL_TIMEOUT),
+            State::ExpectFetches { deadline } => *deadline = now + CONTROL_TIMEOUT,
+            _ => {}
         }
     }
 
@@ -257,9 +274,10 @@ impl Inquiry {
     /// Returns when to call [`Inquiry::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let of_state = match self.state {
-            State::ExpectConnection { deadline, .. }
-            | State::ExpectText { deadline }
-            | State::ExpectFetches { deadline } => Some(deadline),
+            State::ExpectConnection { deadline, .. } | State::ExpectFetches { deadline } => {
+                Some(deadline)
+            }
+            State::ExpectText { deadline } => deadline,
             State::ExpectNews { .. } => None,
             State::Done | State::Closed => return None,
         };

@@ -3,7 +3,9 @@
 //! ```text
 //!                  Status, Fetches               answer_*
 //!  ExpectQuestion ─────────────────▶ ExpectAnswer ────────▶ Answered
-//!   │ Want                                                     ▲
+//!   │ │ Match                                                ▲ ▲
+//!   │ └─────────────────────────────▶ Searching ─────────────┘ │
+//!   │ Want                                    answer_text      │
 //!   ▼           Await             tell: the last file's end    │
 //!  ExpectWish ─────────▶ Following ────────────────────────────┘
 //!   │   ▲                 │     ▲
@@ -26,7 +28,7 @@ use crate::proto::table::{self, Row, State as _};
 use crate::proto::{CloseReason, Outbox, Timer, Transmit};
 use crate::wire::control::{Answer, Question, QuestionKind};
 use crate::wire::v0::FileName;
-use crate::wire::{Deframer, Frame, Kind};
+use crate::wire::{Deframer, FieldText, Frame, Kind};
 
 /// The end of the program that is asked. It answers one question, and is done then.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub enum Asked {
     },
     /// Whether files can be asked for: to be answered by [`Session::answer_fetches`].
     Fetches,
+    /// Which names match: to be answered by [`Session::answer_text`].
+    Match { pattern: FieldText, listen_ms: u32 },
     /// These files are wanted: to be answered by [`Session::tell`] until each has its end.
     Want(BTreeSet<FileName>),
 }
@@ -62,6 +66,8 @@ pub enum SessionState {
     ExpectWish,
     /// The program has not answered yet.
     ExpectAnswer,
+    /// What matches is not known yet.
+    Searching,
     /// The client is told what becomes of its files.
     Following,
     /// The whole answer is there, and maybe not yet sent.
@@ -77,13 +83,14 @@ impl table::State for SessionState {
         Self::ExpectQuestion,
         Self::ExpectWish,
         Self::ExpectAnswer,
+        Self::Searching,
         Self::Following,
         Self::Answered,
         Self::Closed,
     ];
 
     fn row(self) -> Row<Self> {
-        use QuestionKind::{Await, Fetches, Status, Want};
+        use QuestionKind::{Await, Fetches, Match, Status, Want};
         match self {
             Self::ExpectQuestion => Row {
                 expected: "a question or a wish",
@@ -91,13 +98,14 @@ impl table::State for SessionState {
                     (Status, &[Self::ExpectAnswer]),
                     (Fetches, &[Self::ExpectAnswer]),
                     (Want, &[Self::ExpectWish]),
+                    (Match, &[Self::Searching]),
                 ],
             },
             Self::ExpectWish => Row {
                 expected: "a wish or the end of wishes",
                 legal: &[(Want, &[Self::ExpectWish]), (Await, &[Self::Following])],
             },
-            Self::ExpectAnswer | Self::Following | Self::Answered => {
+            Self::ExpectAnswer | Self::Searching | Self::Following | Self::Answered => {
                 Row::silent("nothing after the question")
             }
             Self::Closed => Row::silent("nothing"),
@@ -110,6 +118,7 @@ enum State {
     ExpectQuestion { deadline: Instant },
     ExpectWish { names: BTreeMap<FileName, Told>, deadline: Instant },
     ExpectAnswer,
+    Searching,
     Following { names: BTreeMap<FileName, Told> },
     Answered,
     Closed,
@@ -170,6 +179,9 @@ impl Session {
             (State::ExpectQuestion { .. }, Question::Fetches) => {
                 (State::ExpectAnswer, Some(Asked::Fetches))
             }
+            (State::ExpectQuestion { .. }, Question::Match { pattern, listen_ms }) => {
+                (State::Searching, Some(Asked::Match { pattern, listen_ms }))
+            }
             (State::ExpectQuestion { deadline }, Question::Want(name)) => {
                 let names = BTreeMap::from([(name, Told::Nothing)]);
                 (State::ExpectWish { names, deadline }, None)
@@ -193,7 +205,7 @@ impl Session {
         Ok(asked)
     }
 
-    /// Answers [`Asked::Status`], cut off at [`CONTROL_ANSWER_BYTES_MAX`].
+    /// Answers [`Asked::Status`] and [`Asked::Match`], cut off at [`CONTROL_ANSWER_BYTES_MAX`].
     pub fn answer_text(&mut self, now: Instant, text: &str) {
         let text = text.as_bytes();
         let text = text.get(..CONTROL_ANSWER_BYTES_MAX).unwrap_or(text);
@@ -209,8 +221,9 @@ impl Session {
     }
 
     fn answer(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert_eq!(self.state(), SessionState::ExpectAnswer);
-        if matches!(self.state, State::ExpectAnswer) {
+        let is_asked = matches!(self.state, State::ExpectAnswer | State::Searching);
+        debug_assert!(is_asked, "{:?}", self.state);
+        if is_asked {
             self.state = State::Answered;
             self.push(now, encode);
         }
@@ -279,7 +292,7 @@ impl Session {
             State::ExpectQuestion { deadline } | State::ExpectWish { deadline, .. } => {
                 Some(deadline)
             }
-            State::ExpectAnswer | State::Following { .. } | State::Answered => {
+            State::ExpectAnswer | State::Searching | State::Following { .. } | State::Answered => {
                 (!self.outbox.is_empty()).then(|| self.moved_at + CONTROL_TIMEOUT)
             }
             State::Closed => None,
@@ -307,6 +320,7 @@ impl Session {
             State::ExpectQuestion { .. } => SessionState::ExpectQuestion,
             State::ExpectWish { .. } => SessionState::ExpectWish,
             State::ExpectAnswer => SessionState::ExpectAnswer,
+            State::Searching => SessionState::Searching,
             State::Following { .. } => SessionState::Following,
             State::Answered => SessionState::Answered,
             State::Closed => SessionState::Closed,

@@ -10,6 +10,7 @@ use p2pfs::proto::Transmit;
 use p2pfs::proto::control::{
     Ask, Asked, Inquiry, InquiryState, News, Reply, Session, SessionState,
 };
+use p2pfs::wire::FieldText;
 use p2pfs::wire::control::{Answer, Fetched, Question};
 use p2pfs::wire::v0::FileName;
 
@@ -56,6 +57,7 @@ fn ask(script: &mut Script<'_>) {
                             Asked::Status { json } => {
                                 session.answer_text(clock.now(), if json { "{}" } else { "" });
                             }
+                            Asked::Match { .. } => session.answer_text(clock.now(), "\na"),
                             Asked::Fetches => session.answer_fetches(clock.now(), true),
                             Asked::Want(names) => wanted = names,
                         }
@@ -103,7 +105,11 @@ fn questions(script: &mut Script<'_>) -> Vec<u8> {
             2 => Question::Fetches.encode(&mut bytes),
             3 => Question::Await.encode(&mut bytes),
             4 => bytes.truncate(script.below(bytes.len() + 1)),
-            _ => Question::Want(script.name()).encode(&mut bytes),
+            5 | 6 => Question::Want(script.name()).encode(&mut bytes),
+            _ => {
+                let pattern = FieldText::new(script.name().as_str());
+                Question::Match { pattern, listen_ms: 0 }.encode(&mut bytes);
+            }
         }
     }
     bytes
