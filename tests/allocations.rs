@@ -38,6 +38,7 @@ kit::tests![
 ];
 
 const NAME: &str = "file";
+const DIGEST: Digest = Digest([7; 32]);
 /// The variables that say how many files are fetched at once, and how large each is.
 const COUNT: &str = "P2PFS_FILES";
 const SIZE: &str = "P2PFS_FILE_BYTES";
@@ -245,8 +246,13 @@ fn fetch(node: &mut PeerNode, now: Instant, connection: ConnectionId, version: V
     PeerMessage::Request(FileName::new(NAME).unwrap()).encode(&mut bytes);
     node.handle(now, Input::Received { connection, bytes: &bytes });
     while let Some(action) = node.poll_action() {
-        if let Action::OpenSource { file, .. } = action {
-            node.handle(now, Input::Opened { file, version });
+        match action {
+            Action::OpenSource { file, .. } => node.handle(now, Input::Opened { file, version }),
+            // An address that asks again may have refused the file: its digest is in doubt.
+            Action::Hash { path, .. } => {
+                node.handle(now, Input::Hashed { path, version, digest: DIGEST });
+            }
+            _ => {}
         }
     }
     let mut sent_bytes = 0;
@@ -271,7 +277,7 @@ fn an_idle_connection_is_small_silent_or_kept() {
     let limits = Limits { connections_max: 2 * IDLE_CONNECTIONS, ..Limits::PEER };
     let mut node = PeerNode::new(now, PeerSettings { limits, ..peer_settings(1, 1, nowhere) });
     let version = Version { device: 1, inode: 1, size_bytes: 1000, modified_ns: 1, changed_ns: 1 };
-    let (name, digest) = (FileName::new(NAME).unwrap(), Some(Digest([7; 32])));
+    let (name, digest) = (FileName::new(NAME).unwrap(), Some(DIGEST));
     node.handle(now, Input::FileFound { path: name.into(), version, digest });
     while node.poll_action().is_some() {}
     // One is the registry's.
