@@ -151,14 +151,15 @@ fn parse(answer: &str) -> Result<Ipv4Addr, String> {
 
 /// Answers another process of this program, if this one is that which it started.
 pub fn answer_if_asked() -> bool {
-    let mut arguments = env::args().skip(1);
-    if arguments.next().as_deref() != Some(ARGUMENT) {
+    // The arguments of another command may be no UTF-8.
+    let mut arguments = env::args_os().skip(1);
+    if arguments.next().is_none_or(|first| first != ARGUMENT) {
         return false;
     }
     // Nobody waits for the answer once that process is gone.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let host = arguments.next().unwrap_or_default();
-    let answer = match look_up(&host) {
+    let answer = match look_up(&host.to_string_lossy()) {
         Ok(address) => format!("{address}\n"),
         Err(why) => format!("{FAILED}{why}\n"),
     };
