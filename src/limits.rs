@@ -257,9 +257,11 @@ pub const OFFER_EXPIRY_UNKNOWN: Duration = Duration::from_secs(60);
 /// An offer that comes from another address sooner than this is a copy, sent by another
 /// interface of its sharer.
 pub const OFFER_COPY_TIME: Duration = Duration::from_secs(5);
-/// How long the name of a host is looked for: a system that has two name servers, of which the
-/// first says nothing, asks the second one after 5 s, and once more after 10 s.
-pub const NAME_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the name of a host is looked for: two name servers of which the first says nothing
+/// are asked within it, at [`NAME_SERVER_OPTIONS`]. A person waits for the answer.
+pub const NAME_TIMEOUT: Duration = Duration::from_millis(2500);
+/// How the system asks name servers for us, as in resolv.conf(5): by default each has 5 s.
+pub const NAME_SERVER_OPTIONS: &str = "timeout:1 attempts:2";
 /// Pause before a process that was killed is waited for again.
 pub const NAME_REAP_PAUSE: Duration = Duration::from_millis(20);
 /// Processes that were killed and do not end, as with a file system that is gone: then no

@@ -17,11 +17,15 @@ use mio::{Interest, Registry, Token};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::limits::{NAME_ANSWER_BYTES_MAX, NAME_PROCESSES_MAX, NAME_REAP_PAUSE, NAME_TIMEOUT};
+use crate::limits::{
+    NAME_ANSWER_BYTES_MAX, NAME_PROCESSES_MAX, NAME_REAP_PAUSE, NAME_SERVER_OPTIONS, NAME_TIMEOUT,
+};
 use crate::stdio;
 
 /// Before a name on the command line: not for people.
 const ARGUMENT: &str = "--find-host";
+/// The variable that the system's resolver takes its options from.
+const OPTIONS: &str = "RES_OPTIONS";
 /// What the answer begins with if it is no address.
 const FAILED: &str = "failed: ";
 
@@ -58,6 +62,9 @@ impl Resolver {
         }
         let mut command = Command::new("/proc/self/exe");
         command.args([ARGUMENT, host]).stdin(Stdio::null()).stderr(Stdio::null());
+        if env::var_os(OPTIONS).is_none() {
+            command.env(OPTIONS, NAME_SERVER_OPTIONS);
+        }
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let registered = register(&mut child, registry, token);
         self.asked = Some(Asked { child, answer: Vec::new(), deadline: now + NAME_TIMEOUT });
@@ -88,7 +95,7 @@ impl Resolver {
         }
         let answer = match is_whole {
             true => parse(&String::from_utf8_lossy(&asked.answer)),
-            false => Err(format!("no answer in {} s", NAME_TIMEOUT.as_secs())),
+            false => Err(format!("no answer in {:.1} s", NAME_TIMEOUT.as_secs_f32())),
         };
         self.give_up(now);
         Some(answer)

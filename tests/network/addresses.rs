@@ -206,6 +206,11 @@ fn a_name_service_that_says_nothing_holds_up_neither_time_nor_signals() {
     let began = Instant::now();
     assert_eq!(get(&["--timeout", "1s"]).await_exit_code(), 4);
     assert!(began.elapsed() < soon, "{:?}", began.elapsed());
+    let unknown = get(&[]);
+    assert_eq!(unknown.await_exit_code(), 4);
+    let said = unknown.complaint();
+    assert!(said.contains("cannot find the registry's host nas: "), "{said}");
+    assert!(began.elapsed() < 2 * soon, "{:?}", began.elapsed());
 
     let waiting = get(&["--offer-interval", "200ms"]);
     waiting.await_log("waiting for someone to offer");
