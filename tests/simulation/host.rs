@@ -14,6 +14,7 @@ use p2pfs::node::{Input, Outcome, PeerNode, PeerSettings, RegistryNode, Signal};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 
+use crate::adversary::{Adversary, Plot};
 use crate::conversation::Conversation;
 use crate::disk::{Disk, Slice, some_error};
 use crate::faults::Fault;
@@ -68,6 +69,8 @@ pub(crate) enum Role {
     Peer(PeerSettings),
     /// A peer that lies.
     Liar(Brief),
+    /// A peer that breaks no rule and starves others.
+    Adversary(Plot),
 }
 
 /// How a process dies.
@@ -85,7 +88,7 @@ impl Role {
         match self {
             Self::Registry(limits) => Some(limits),
             Self::Peer(settings) => Some(&settings.limits),
-            Self::Liar(_) => None,
+            Self::Liar(_) | Self::Adversary(_) => None,
         }
     }
 
@@ -95,6 +98,7 @@ impl Role {
             Self::Registry(_) => PeerId(0),
             Self::Peer(settings) => settings.id,
             Self::Liar(brief) => brief.id,
+            Self::Adversary(plot) => plot.id,
         }
     }
 }
@@ -132,7 +136,7 @@ impl Host {
 
     /// Whether what runs on it is under test.
     pub(crate) fn is_honest(&self) -> bool {
-        !matches!(self.role, Role::Liar(_))
+        !matches!(self.role, Role::Liar(_) | Role::Adversary(_))
     }
 
     /// The wishes whose files are not there.
@@ -157,6 +161,9 @@ impl Host {
                 Box::new(PeerNode::new(out.now(), settings.clone()))
             }
             Role::Liar(brief) => Box::new(Liar::new(out.now(), brief.clone(), out.rng.u64(..))),
+            Role::Adversary(plot) => {
+                Box::new(Adversary::new(out.now(), plot.clone(), out.rng.u64(..)))
+            }
         };
         out.note(|| format!("host {} starts: {:?}", self.index, self.role));
         self.process = Some(Process::new(program, self.role.limits().copied()));
@@ -364,7 +371,7 @@ impl Host {
         let conversation = match self.role {
             Role::Registry(_) => Conversation::registry(),
             Role::Peer(_) => Conversation::upload(),
-            Role::Liar(_) => Conversation::Unchecked,
+            Role::Liar(_) | Role::Adversary(_) => Conversation::Unchecked,
         };
         let mut socket = Socket::new(out.now_us, key, Side::Acceptor, conversation);
         socket.patience.connected(out.now_us);

@@ -13,6 +13,7 @@
 //!              disk, liar            files, written and synced; a peer that lies
 //!
 //!              standstill, listening   runs that are made by hand
+//!              starving, adversary     beside peers that stall, drip or flood
 //!
 //!              outside               what hosts share: time, chance, the queue of
 //!                                    events, network (streams, outages), faults,
@@ -30,8 +31,10 @@
 //! | `P2PFS_SIM_SEEDS` | how many seeds `seeds` runs | 1,000 |
 //! | `P2PFS_SIM_FROM` | the first of them | 0 |
 //! | `P2PFS_SIM_TWICE` | how many seeds are run twice | 50 |
+//! | `P2PFS_SIM_STARVING` | how many runs `starving` makes | 40 |
 //! | `P2PFS_SIM_SEED` | the seed that `replay` runs, printing every event | one, in silence |
 
+mod adversary;
 mod checks;
 mod conversation;
 mod disk;
@@ -49,6 +52,7 @@ mod queue;
 mod runner;
 mod scenario;
 mod standstill;
+mod starving;
 mod stream;
 mod trace;
 mod trouble;

@@ -286,7 +286,7 @@ impl Runner for At<'_> {
     fn commit(&mut self, file: FileId, name: FileName) -> Answer<(FilePath, Version)> {
         let simulates_failure = match &self.host.role {
             Role::Peer(settings) => settings.simulate_checksum_failure,
-            Role::Registry(_) | Role::Liar(_) => false,
+            Role::Registry(_) | Role::Liar(_) | Role::Adversary(_) => false,
         };
         self.process().ledger.commits(&name, simulates_failure);
         let digest = self.host.disk.partial_digest(file).expect("a partial file that is open");

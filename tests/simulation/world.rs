@@ -188,7 +188,8 @@ impl World {
             Event::LingerEnds(key, side) => self.out.linger_ends(key, side),
             Event::Broadcast(from, bytes) => self.on_broadcast(from, &bytes),
             Event::Start(host) => {
-                if self.hosts[host].is_honest() || !self.out.faults.are_off() {
+                let lies = matches!(self.hosts[host].role, Role::Liar(_));
+                if !lies || !self.out.faults.are_off() {
                     self.hosts[host].start(&mut self.out);
                     self.after(host);
                 }
