@@ -266,6 +266,8 @@ impl Fetch {
         if let State::Downloading(Attempt { connection, .. }) = state
             && match error {
                 FileError::Shortage(_) => true,
+                // A second copy may be what does not fit.
+                error if job.attempts().count() > 1 => error.is_full(),
                 error => error.is_full() && self.is_crowded_out(ctx, id, connection),
             }
         {

@@ -12,9 +12,10 @@
 //! another source is to be expected of, which may be asked: that which it gave last, or
 //! [`UNTRIED_BYTES_PER_SECOND`]. Then one other source is asked, too. The download that is
 //! verified first is kept, and the other one ends. The second one ends after [`HEDGE_TRIAL`] if it is not
-//! twice as fast as the first in the same time. If it is, both go on, and the slower gives way
-//! only to a third source that is expected to be faster still. No source is left out for being
-//! slow; it comes after others for the next file.
+//! twice as fast as the first in the same time. If it is, both go on, and the slower one of the
+//! last window gives way only to a third source that is expected to be much faster than both, or
+//! to the second download of another file. No source is left out for being slow; it comes after
+//! others for the next file.
 //!
 //! Second downloads have places of their own. If all places for first ones are taken, one that
 //! is slow gives its place to a job that waits, and whose source is expected to be ten times as
@@ -96,8 +97,15 @@ impl Fetch {
         let Some(State::Downloading(mut first)) = self.state(id) else { return };
         if ctx.now >= first.mark.0 + PACE_WINDOW && first.file.is_some() {
             first.measure(ctx);
-            self.enter(id, State::Downloading(first));
             note_rate(ctx, peers, first, false);
+            if let Some(Hedge::Slower(mut slower)) = self.hedge(id) {
+                slower.measure(ctx);
+                if slower.rate > first.rate {
+                    std::mem::swap(&mut first, &mut slower);
+                }
+                self.set_hedge(id, Some(Hedge::Slower(slower)));
+            }
+            self.enter(id, State::Downloading(first));
         }
         if let Some(rate) = first.rate {
             if self.gives_way(ctx, peers, id, rate) {
@@ -168,10 +176,15 @@ impl Fetch {
         let Some(source) = other.filter(|_| peers.link.is_registered(ctx)) else { return };
         let taken = self.active.len() + self.hedges.len();
         let has_room = self.hedges.len() < HEDGES_MAX && taken < self.connections_max;
-        if slower.is_some() {
-            self.end_hedge(ctx, id);
-        } else if !has_room {
-            return;
+        // The slower one of two is needed least.
+        let is_slower = |id: &&JobId| matches!(self.hedge(**id), Some(Hedge::Slower(_)));
+        match slower {
+            Some(_) => self.end_hedge(ctx, id),
+            None if has_room => {}
+            None => match self.hedges.iter().find(is_slower).copied() {
+                Some(other) => self.end_hedge(ctx, other),
+                None => return,
+            },
         }
         self.set_hedge(id, Some(Hedge::ExpectAddress { source }));
         peers.link.look_up(ctx, source);

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::content::{Digest, OnConflict};
+use crate::content::{Digest, FileError, OnConflict, Room};
 use crate::limits::{
-    DOWNLOADS_MAX, HEDGE_TRIAL, PACE_WINDOW, PROGRESS_TIMEOUT, RATE_BYTES_PER_SECOND_MIN,
-    RATE_WINDOW,
+    DOWNLOADS_MAX, HEDGE_TRIAL, HEDGES_MAX, PACE_WINDOW, PROGRESS_TIMEOUT,
+    RATE_BYTES_PER_SECOND_MIN, RATE_WINDOW,
 };
 use crate::node::scene::{REGISTRY, actions, answer, dialed, hear, name, sent, settings, version};
 use crate::node::{
@@ -26,6 +26,13 @@ use crate::wire::{Deframer, FieldText, Frame, PeerId};
 /// A step of time: datagrams come and bytes move once in one.
 const STEP: Duration = Duration::from_millis(100);
 const CONTENT: &[u8] = b"content";
+const FULL: FileError = FileError::Full(Room {
+    folder: "here",
+    free_bytes: 0,
+    kept_bytes: 0,
+    needed_bytes: 1,
+    failed: None,
+});
 
 /// How a source behaves to a downloader.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,6 +75,8 @@ struct Play {
     fresh: (u32, u32),
     open: BTreeMap<ConnectionId, Open>,
     files: BTreeMap<FileId, &'static str>,
+    /// No more than so many partial files fit on the disk.
+    full_at: Option<usize>,
     /// The addresses that were dialed.
     dials: Vec<SocketAddrV4>,
     verified: Vec<&'static str>,
@@ -108,6 +117,7 @@ impl Play {
             fresh: (0, 1 << 20),
             open: BTreeMap::new(),
             files: BTreeMap::new(),
+            full_at: None,
             dials: Vec::new(),
             verified: Vec::new(),
             outcome: None,
@@ -159,7 +169,13 @@ impl Play {
                 }
                 Action::Write { file, range, .. } => {
                     let len_bytes = range.len();
-                    self.node.handle(self.now, Input::Written { file, len_bytes });
+                    let is_full = self.full_at.is_some_and(|fits| self.files.len() > fits);
+                    if is_full && self.files.remove(&file).is_some() {
+                        let error = FULL;
+                        self.node.handle(self.now, Input::FileFailed { file, error });
+                    } else if self.files.contains_key(&file) {
+                        self.node.handle(self.now, Input::Written { file, len_bytes });
+                    }
                 }
                 Action::Commit(file) => {
                     let text = self.files.remove(&file).expect("it is open");
@@ -534,4 +550,57 @@ fn on_a_slow_network_files_do_not_push_each_other_out() {
     }
     play.until_all_done(Duration::from_secs(100));
     assert_eq!(play.sources[&1].requests, count as u32, "each file came once");
+}
+
+#[test]
+fn a_second_copy_that_does_not_fit_on_the_disk_ends_no_job() {
+    let slow = Manner::Slow { bytes: 200, steps: 1000 };
+    for seed in 0..10 {
+        let mut play = Play::with_seed(seed, &["x"]).at(1, 1..2, slow, "x");
+        play.full_at = Some(1);
+        play.until(STEP * 3, |play| play.asked(1) == 1);
+        let mut play = play.at(2, 2..3, slow, "x");
+        play.until(PACE_WINDOW + Duration::from_secs(1), |play| play.asked(2) == 1);
+        play.until_all_done(Duration::from_secs(300));
+    }
+}
+
+#[test]
+fn second_downloads_that_are_needed_least_make_room_for_those_of_other_files() {
+    // Each of these files has two sources that drip, one twice as fast as the other.
+    let names: Vec<&str> =
+        (0..HEDGES_MAX).map(|number| &*format!("pair {number}").leak()).collect();
+    let mut play = Play::of(settings(PeerKind::Fixed), &names);
+    for (id, name) in (10..).step_by(2).zip(&names) {
+        play = play.at(1, id..id + 1, DRIP, name);
+    }
+    play.until(STEP * 9, |play| play.open.len() == HEDGES_MAX);
+    for (id, name) in (11..).step_by(2).zip(&names) {
+        play = play.at(1, id..id + 1, Manner::Drips(300), name);
+    }
+    play.until(PACE_WINDOW * 2, |play| play.open.len() == 2 * HEDGES_MAX);
+    let mut play = play.at(1, 1000..1001, DRIP, "x");
+    play.tell(Input::Want(&[name("x")]));
+    play.until(STEP * 9, |play| play.asked(1000) == 1);
+    let mut play = play.at(2, 2000..2001, Manner::Good, "x");
+    play.until(PACE_WINDOW * 2 + HEDGE_TRIAL, |play| play.verified == ["x"]);
+}
+
+#[test]
+fn a_fast_source_that_begins_to_drip_does_not_cost_what_came_from_an_honest_slow_one() {
+    let slow = Manner::Slow { bytes: 5_000, steps: 4_000 };
+    let mut play = Play::new(5, &["x"]).at(1, 1..2, slow, "x");
+    play.until(STEP * 3, |play| play.asked(1) == 1);
+    for id in 10..14 {
+        play = play.at(2, id..id + 1, Manner::Drips(200_000), "x");
+        play.until(PACE_WINDOW * 3, |play| play.asked(id) == 1);
+        play.until(HEDGE_TRIAL * 2, |play| play.now > play.start + HEDGE_TRIAL);
+        // It has shown what it can, and goes on with less.
+        for _ in 0..400 {
+            play.step();
+        }
+        play = play.at(2, id..id + 1, DRIP, "x");
+    }
+    play.until_all_done(Duration::from_secs(500));
+    assert_eq!(play.asked(1), 1, "the honest one was begun anew");
 }
