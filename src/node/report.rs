@@ -85,6 +85,8 @@ pub enum Report {
     Withdrawn { path: PathId },
     /// Nothing that matches was offered in time.
     NothingMatched { pattern: String },
+    /// All that was heard of is there; a search still listens.
+    ListeningOn,
     /// More names match than there may be jobs.
     TooManyMatch { pattern: String },
     /// Someone began to fetch a file from us.
@@ -294,6 +296,9 @@ impl fmt::Display for ShownReport<'_> {
             Report::NothingMatched { pattern } => {
                 write!(f, "nobody offered anything that matches {}", Shown(pattern))
             }
+            Report::ListeningOn => f.write_str(
+                "nothing is left to fetch of what was offered; listening for more that matches",
+            ),
             Report::TooManyMatch { pattern } => {
                 write!(f, "more than {JOBS_MAX} names match {}: ", Shown(pattern))?;
                 f.write_str("the others are left out; fetch them by narrower patterns")

@@ -108,6 +108,7 @@ impl Event {
             | Report::ReadFailed { .. }
             | Report::LookupsFailed { .. }
             | Report::TooManyMatch { .. }
+            | Report::ListeningOn
             | Report::HostNotFound { .. }
             | Report::OfferedApart { .. }
             | Report::ComesSlowly { .. }

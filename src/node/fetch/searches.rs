@@ -29,6 +29,8 @@ pub(super) struct Searches {
     pub(super) open: Vec<Search>,
     /// The peers that offer something that matches, at most [`KNOWN_PEERS_MAX`].
     sharers: BTreeMap<PeerId, Sharer>,
+    /// Whether the user knows that nothing is fetched while they listen.
+    is_idle_told: bool,
 }
 
 #[derive(Debug)]
@@ -206,6 +208,16 @@ impl Fetch {
             self.searches.sharers.clear();
         }
         self.want(ctx, peers, share, &released);
+        self.tell_if_idle(ctx);
+    }
+
+    /// Tells the user, once, why a `get` that has all it heard of goes on.
+    fn tell_if_idle(&mut self, ctx: &mut Context) {
+        let listens = self.searches.open.iter().any(|search| search.listening.is_some());
+        if listens && self.open() == 0 && ctx.guest().is_some() && !self.searches.is_idle_told {
+            self.searches.is_idle_told = true;
+            ctx.report(Report::ListeningOn);
+        }
     }
 
     /// Ends all searches at once: the time is up. Returns the patterns that nothing matched,

@@ -12,6 +12,8 @@ struct Scene {
     now: Instant,
     /// Names that were found to be there, in order.
     found: Vec<String>,
+    /// How often it was told that it listens on.
+    idle: usize,
     outcome: Option<Outcome>,
 }
 
@@ -20,7 +22,7 @@ impl Scene {
         let now = Instant::now();
         let guest = GuestSettings { timeout, retries_max: 0, on_conflict: OnConflict::Compare };
         let node = PeerNode::new(now, settings(PeerKind::Guest(guest)));
-        let mut scene = Self { node, now, found: Vec::new(), outcome: None };
+        let mut scene = Self { node, now, found: Vec::new(), idle: 0, outcome: None };
         for text in there {
             let (path, version) = (name(text).into(), version(1));
             scene.node.handle(now, Input::FileFound { path, version, digest: None });
@@ -37,6 +39,7 @@ impl Scene {
                     let name = self.node.paths().get(path).map(ToString::to_string);
                     self.found.push(name.unwrap_or_default());
                 }
+                Action::Report(Report::ListeningOn) => self.idle += 1,
                 Action::Exit(outcome) => self.outcome = Some(outcome),
                 _ => {}
             }
@@ -80,6 +83,7 @@ fn each_new_match_begins_the_five_intervals_anew() {
     assert!(!scene.repeat(5, &["a", "b"]), "too early for the new one");
     assert!(scene.repeat(1, &["a", "b"]));
     assert_eq!((scene.outcome, scene.found.len()), (Some(Outcome::AllDone), 2));
+    assert_eq!(scene.idle, 1);
 }
 
 #[test]
