@@ -1,5 +1,6 @@
 //! Hosts find each other by broadcast, whatever else is in the air (rows 2 and 23).
 
+use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -15,6 +16,7 @@ kit::tests! {
         a_file_goes_from_host_to_host_by_the_broadcast_of_the_interface,
         offers_to_all_of_the_world_are_heard_as_the_reference_makes_them,
         lost_and_strange_datagrams_only_delay_the_offers,
+        a_pattern_is_complete_where_offers_are_lost_or_said_not_to_be,
         one_address_takes_its_share_of_the_connections_and_no_more;
 }
 
@@ -97,6 +99,23 @@ fn lost_and_strange_datagrams_only_delay_the_offers() {
     downloader.process.assert_running();
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut [0; 100]).is_err(), "junk was answered");
+}
+
+/// Row 40. With 3 of 10 lost, one of some 600 would be wrong.
+fn a_pattern_is_complete_where_offers_are_lost_or_said_not_to_be() {
+    let (network, [_, second, third]) = Network::begin();
+    let [mine, got] = ["mine", "got"].map(|name| network.folder().join(name));
+    fs::create_dir_all(&mine).unwrap();
+    fs::create_dir_all(&got).unwrap();
+    (0..200).for_each(|number| fs::write(mine.join(number.to_string()), b"x").unwrap());
+    let registry = REGISTRY.to_string();
+    let more = ["--offer-interval", "200ms", "--registry", &registry];
+    let _share = second.start(&[&["share", "mine"][..], &more].concat());
+    third.cut_incoming("udp dport 8000 numgen random mod 10 < 2");
+    let get = third.start(&[&["get", "*", "-o", "got", "--timeout", "60s"][..], &more].concat());
+    let code = get.await_exit_code();
+    let count = fs::read_dir(&got).unwrap().count();
+    assert!(code == 0 && count == 200, "{code} with {count}: {}", get.said());
 }
 
 fn one_address_takes_its_share_of_the_connections_and_no_more() {
