@@ -128,15 +128,14 @@ impl Facts<'_> {
             Count(counts.syncs, "wait"),
         ));
         for transfer in &snapshot.transfers {
-            let (name, bytes) = (&transfer.path, Bytes(transfer.bytes));
+            let (name, bytes, address) = (&transfer.path, Bytes(transfer.bytes), transfer.address);
             let rate = Bytes(self.rate(transfer));
             match transfer.direction {
-                Direction::In { peer } => {
-                    line(format_args!("fetching {name} from peer {}: {bytes}, {rate}/s", peer.0));
+                Direction::In { .. } => {
+                    line(format_args!("fetching {name} from {address}: {bytes}, {rate}/s"));
                 }
                 Direction::Out { size_bytes, .. } => line(format_args!(
-                    "sending {name} to {}: {bytes} of {}, {rate}/s",
-                    transfer.address,
+                    "sending {name} to {address}: {bytes} of {}, {rate}/s",
                     Bytes(size_bytes)
                 )),
             }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use kit::{Launch, Need, Output, World, is_root, tools};
+use kit::{Launch, Need, Output, World, await_until, is_root, tools};
 
 static TWO_USERS: Need = Need::new(|| {
     is_root()?;
@@ -98,6 +98,10 @@ fn a_simulated_folder_that_another_user_made_is_not_touched() {
     let world = World::new();
     let start = |id: u32| {
         let peer = world.peer(id).launch_simulated();
+        await_until("it ends", || {
+            assert_eq!(peer.stdout(), [""; 0], "it listens");
+            peer.has_ended()
+        });
         let code = peer.await_exit_code();
         (code, peer.said())
     };
