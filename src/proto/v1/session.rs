@@ -453,7 +453,7 @@ impl Session {
             State::Open if self.is_idle() && now >= idle_until => {
                 Err(CloseReason::TimedOut(Timer::Idle))
             }
-            State::ExpectHello { .. } | State::Open | State::Closed => Ok(()),
+            _ => Ok(()),
         };
         let mut moving = self.asking.receiving.iter_mut().chain(&mut self.sent);
         let verdict = moving.try_for_each(|progress| progress.check(now));
@@ -472,22 +472,21 @@ impl Session {
             State::Closed => false,
         };
         if is_hello_sent && reason.is_their_fault() {
-            let (error, text) = (SessionError::NotUnderstood, Box::default());
-            self.push(now, &SessionMessage::Error { req: 0, error, wait_ms: 0, text });
+            self.say_good_bye(now, SessionError::NotUnderstood);
         }
         self.state = State::Closed;
     }
 
-    /// Ends the session because this program stops.
+    /// Ends the session, as this program stops.
     pub fn leave(&mut self, now: Instant) {
         if matches!(self.state, State::Open) {
-            let error = SessionError::GoingAway;
-            self.push(
-                now,
-                &SessionMessage::Error { req: 0, error, wait_ms: 0, text: Box::default() },
-            );
+            self.say_good_bye(now, SessionError::GoingAway);
         }
         self.state = State::Closed;
+    }
+
+    fn say_good_bye(&mut self, now: Instant, error: SessionError) {
+        self.push(now, &SessionMessage::Error { req: 0, error, wait_ms: 0, text: "".into() });
     }
 
     /// Returns its state.

@@ -33,6 +33,8 @@
 //! Integers are unsigned, in network byte order; those without a width have 8 bits.
 
 mod beacon;
+mod codes;
+mod kind;
 mod manifest;
 mod page;
 mod session_message;
@@ -40,9 +42,11 @@ mod session_message;
 use std::fmt;
 
 pub use beacon::{Beacon, BeaconKey, BeaconKind, Tag, TagKey};
+pub use codes::{SessionError, Verdict};
+pub use kind::SessionMessageKind;
 pub use manifest::{BlockHasher, Value, merge};
 pub use page::{Entry, EntryState, PageReader};
-pub use session_message::{SessionError, SessionMessage, SessionMessageKind, Verdict};
+pub use session_message::SessionMessage;
 
 use super::field::FieldText;
 use super::malformed::Malformed;

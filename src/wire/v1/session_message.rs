@@ -1,31 +1,18 @@
 //! The frames of a session, without the payload of pages, manifests and data.
 
-use std::fmt;
-
 use super::PeerName;
+use super::codes::{SessionError, Verdict};
+use super::kind::{FRAME_HEAD_BYTES, REQ_BYTES, SessionMessageKind, VALUE_BYTES};
 use super::page::{put_path, size};
 use crate::content::{BlockSet, Content, ContentId};
-use crate::limits::{
-    BLOCKS_MAX, DATA_BYTES_MAX, FRAME_BODY_BYTES_MAX, MORE_HELD_MAX, PAGE_BYTES_MAX,
-    PATH_BYTES_MAX, PEER_NAME_BYTES_MAX,
-};
+use crate::limits::MORE_HELD_MAX;
 use crate::wire::PeerId;
-use crate::wire::deframer::{Kind, Message};
+use crate::wire::deframer::Message;
 use crate::wire::field::{Fields, prefix};
 use crate::wire::malformed::Malformed;
 use crate::wire::path::FilePath;
 
 const MAGIC: [u8; 5] = *b"p2pfs";
-/// Type and length of the body.
-const FRAME_HEAD_BYTES: usize = 5;
-const REQ_BYTES: usize = 4;
-const HELLO_BYTES_MIN: usize = 19;
-const LIST_BYTES_MIN: usize = 15;
-const PAGE_HEAD_BYTES: usize = 15;
-const HELD_BYTES_MIN: usize = 12;
-const VALUE_BYTES: usize = 32;
-const ERROR_BYTES_MIN: usize = 10;
-
 const WATCH: u8 = 1;
 const HASH_FIRST: u8 = 2;
 const FETCH_LIST: u8 = 4;
@@ -140,59 +127,6 @@ pub enum SessionMessage {
         req: Option<u32>,
         ignored_bytes: u32,
     },
-}
-
-/// What became of the bytes that a peer sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Verified and stored.
-    Verified,
-    /// Wrong bytes came from this peer.
-    Wrong,
-    GivenUp,
-    /// A status of a later version, which is ignored.
-    Other(u8),
-}
-
-/// Why a request or a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionError {
-    /// Not there, or a block that is not held; so counts an unknown code, too.
-    NotFound,
-    /// Changed since it was hashed.
-    Changed,
-    /// Try again after the time that is given.
-    Busy,
-    /// No turn, or no right.
-    Refused,
-    NotUnderstood,
-    Unreadable,
-    GoingAway,
-    /// A code of a later version.
-    Other(u8),
-}
-
-/// The kinds of [`SessionMessage`], each by its type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum SessionMessageKind {
-    Hello = b'H',
-    List = b'L',
-    Page = b'l',
-    Blocks = b'B',
-    Held = b'b',
-    MoreHeld = b'h',
-    GetManifest = b'M',
-    Manifest = b'm',
-    Wait = b'W',
-    Turn = b't',
-    Get = b'G',
-    Data = b'D',
-    Verdict = b'V',
-    Cancel = b'K',
-    Error = b'X',
-    /// Every other type.
-    Unknown = 0,
 }
 
 impl SessionMessage {
@@ -374,64 +308,6 @@ impl Message for SessionMessage {
 }
 
 impl SessionMessageKind {
-    /// Returns the kind of the frames of this type.
-    pub fn of_first_byte(got: u8) -> Self {
-        Self::ALL.iter().find(|kind| **kind as u8 == got).copied().unwrap_or(Self::Unknown)
-    }
-
-    /// Returns how much of a body of this length is no payload; `None` if no frame of this kind
-    /// has a body so long.
-    fn fields_bytes(self, first: u8, body_bytes: u32) -> Option<usize> {
-        let body_bytes = (body_bytes <= FRAME_BODY_BYTES_MAX).then_some(body_bytes as usize)?;
-        let whole = |is_legal: bool| is_legal.then_some(body_bytes);
-        let before = |fields_bytes, is_legal: bool| is_legal.then_some(fields_bytes);
-        match self {
-            Self::Hello => {
-                let hello_bytes_max = HELLO_BYTES_MIN + PEER_NAME_BYTES_MAX;
-                before(body_bytes.min(hello_bytes_max), body_bytes >= HELLO_BYTES_MIN)
-            }
-            Self::List => {
-                whole((LIST_BYTES_MIN..=LIST_BYTES_MIN + PATH_BYTES_MAX).contains(&body_bytes))
-            }
-            Self::Page => before(
-                PAGE_HEAD_BYTES,
-                (PAGE_HEAD_BYTES..=PAGE_BYTES_MAX as usize).contains(&body_bytes),
-            ),
-            Self::Held => {
-                let held_bytes_max = HELD_BYTES_MIN + BLOCKS_MAX as usize / 8;
-                whole((HELD_BYTES_MIN..=held_bytes_max).contains(&body_bytes))
-            }
-            Self::MoreHeld => {
-                let numbers_bytes = body_bytes.checked_sub(REQ_BYTES)?;
-                let is_legal = (4..=4 * MORE_HELD_MAX as usize).contains(&numbers_bytes);
-                whole(is_legal && numbers_bytes.is_multiple_of(4))
-            }
-            Self::Manifest => {
-                let values_bytes = body_bytes.checked_sub(REQ_BYTES)?;
-                let is_legal =
-                    (2 * VALUE_BYTES..=VALUE_BYTES * BLOCKS_MAX as usize).contains(&values_bytes);
-                before(REQ_BYTES, is_legal && values_bytes.is_multiple_of(VALUE_BYTES))
-            }
-            Self::Data => before(
-                REQ_BYTES,
-                (1..=DATA_BYTES_MAX as usize).contains(&body_bytes.checked_sub(REQ_BYTES)?),
-            ),
-            Self::Error => whole(
-                (ERROR_BYTES_MIN..=ERROR_BYTES_MIN + usize::from(u8::MAX)).contains(&body_bytes),
-            ),
-            Self::Blocks => whole(body_bytes == 36),
-            Self::GetManifest | Self::Wait => whole(body_bytes == 44),
-            Self::Turn => whole(body_bytes == 8),
-            Self::Get => whole(body_bytes == 56),
-            Self::Verdict => whole(body_bytes == 41),
-            Self::Cancel => whole(body_bytes == REQ_BYTES),
-            Self::Unknown => {
-                let is_request = first.is_ascii_uppercase() && body_bytes >= REQ_BYTES;
-                Some(if is_request { REQ_BYTES } else { 0 })
-            }
-        }
-    }
-
     fn decode(
         self,
         first: u8,
@@ -564,108 +440,4 @@ fn put_content(out: &mut Vec<u8>, content: &Content) {
 
 fn flags(flags: &[(bool, u8)]) -> u8 {
     flags.iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag)
-}
-
-impl Verdict {
-    fn of_status(status: u8) -> Self {
-        match status {
-            1 => Self::Verified,
-            2 => Self::Wrong,
-            3 => Self::GivenUp,
-            other => Self::Other(other),
-        }
-    }
-
-    fn status(self) -> u8 {
-        match self {
-            Self::Verified => 1,
-            Self::Wrong => 2,
-            Self::GivenUp => 3,
-            Self::Other(status) => status,
-        }
-    }
-}
-
-impl SessionError {
-    fn of_code(code: u8) -> Self {
-        match code {
-            1 => Self::NotFound,
-            2 => Self::Changed,
-            3 => Self::Busy,
-            4 => Self::Refused,
-            5 => Self::NotUnderstood,
-            6 => Self::Unreadable,
-            7 => Self::GoingAway,
-            other => Self::Other(other),
-        }
-    }
-
-    fn code(self) -> u8 {
-        match self {
-            Self::NotFound => 1,
-            Self::Changed => 2,
-            Self::Busy => 3,
-            Self::Refused => 4,
-            Self::NotUnderstood => 5,
-            Self::Unreadable => 6,
-            Self::GoingAway => 7,
-            Self::Other(code) => code,
-        }
-    }
-}
-
-impl fmt::Display for SessionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotFound | Self::Other(_) => "not found",
-            Self::Changed => "changed",
-            Self::Busy => "busy",
-            Self::Refused => "refused",
-            Self::NotUnderstood => "not understood",
-            Self::Unreadable => "cannot be read",
-            Self::GoingAway => "going away",
-        })
-    }
-}
-
-impl Kind for SessionMessageKind {
-    const ALL: &'static [Self] = &[
-        Self::Hello,
-        Self::List,
-        Self::Page,
-        Self::Blocks,
-        Self::Held,
-        Self::MoreHeld,
-        Self::GetManifest,
-        Self::Manifest,
-        Self::Wait,
-        Self::Turn,
-        Self::Get,
-        Self::Data,
-        Self::Verdict,
-        Self::Cancel,
-        Self::Error,
-        Self::Unknown,
-    ];
-
-    fn term(self) -> &'static str {
-        match self {
-            Self::Hello => "a hello",
-            Self::List => "a list",
-            Self::Page => "a page",
-            Self::Blocks => "a question for blocks",
-            Self::Held => "the blocks held",
-            Self::MoreHeld => "more blocks held",
-            Self::GetManifest => "a request for a manifest",
-            Self::Manifest => "a manifest",
-            Self::Wait => "a wait for a turn",
-            Self::Turn => "a turn",
-            Self::Get => "a request for blocks",
-            Self::Data => "data",
-            Self::Verdict => "a verdict",
-            Self::Cancel => "a cancel",
-            Self::Error => "an error",
-            Self::Unknown => "a frame of unknown type",
-        }
-    }
 }
