@@ -318,19 +318,19 @@ fn end(ctx: &mut Context, attempt: Attempt, reason: CloseReason) {
 }
 
 /// Keeps how fast a source is for the choice among sources: by what was measured last or, of a
-/// download that is over, by all of it. Without a verified file
-/// a source has shown no more than is expected of one that was not tried.
+/// download that is over, by all of it. A small file shows how long an answer takes, and no
+/// rate. Without a verified file a source has shown no more than is expected of one that was not
+/// tried.
 pub(super) fn note_rate(ctx: &mut Context, peers: &mut Peers, attempt: Attempt, is_verified: bool) {
     let bytes = received_bytes(ctx, attempt);
-    let is_long = ctx.now.saturating_duration_since(attempt.began) >= HEDGE_GLANCE;
-    let limit = if is_verified { u64::MAX } else { UNTRIED_BYTES_PER_SECOND };
-    let shown = match attempt.rate {
-        Some(rate) if !is_verified => Some(rate),
-        _ if is_long || is_verified && bytes >= UNTRIED_BYTES_PER_SECOND => {
-            Some(rate(bytes, attempt.began, ctx.now))
-        }
-        _ => None,
+    let of_all = || rate(bytes, attempt.began, ctx.now);
+    let elapsed = ctx.now.saturating_duration_since(attempt.began);
+    let shown = match is_verified {
+        true => (bytes >= UNTRIED_BYTES_PER_SECOND).then(of_all),
+        false if attempt.rate.is_some() => attempt.rate,
+        false => (elapsed >= HEDGE_GLANCE).then(of_all),
     };
+    let limit = if is_verified { u64::MAX } else { UNTRIED_BYTES_PER_SECOND };
     shown.into_iter().for_each(|rate| peers.catalog.note_rate(attempt.source, rate.min(limit)));
 }
 

@@ -288,6 +288,7 @@ impl Fetch {
     /// A job enters a state: the one place that writes it. The tables by state follow.
     fn enter(&mut self, id: JobId, state: State) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        debug_assert!(job.hedge.is_none() || state.attempt().is_some(), "a hedge is left");
         let (before, turn) = (std::mem::replace(&mut job.state, state), job.turn);
         if state == State::Waiting {
             self.next_turn += 1;
