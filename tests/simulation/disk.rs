@@ -104,6 +104,19 @@ impl Disk {
         inode.sync();
     }
 
+    /// The same without a sign of it; its digest.
+    pub(crate) fn edit_mapped(
+        &mut self,
+        name: &FileName,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) -> Digest {
+        let mut inode = self.folder[name].inode.borrow_mut();
+        change(&mut inode.content);
+        inode.digest.set(None);
+        inode.sync();
+        inode.digest()
+    }
+
     /// The user removes a file; its content.
     pub(crate) fn remove(&mut self, name: &FileName) -> Option<Vec<u8>> {
         self.folder.remove(name).map(|entry| entry.inode.borrow().content.clone())

@@ -117,6 +117,8 @@ faults! {
     SourceReplaced: Moment(0.7),
     /// Bytes of a shared file are overwritten.
     SourceOverwritten: Moment(0.7),
+    /// The same in mapped memory, of which nothing tells.
+    SourceMapped: Moment(0.5),
     /// A shared file grows.
     SourceGrown: Moment(0.5),
     /// A shared file is cut off.

@@ -146,13 +146,19 @@ impl World {
                 let kept_bytes = self.out.rng.usize(..len);
                 self.hosts[host].disk.edit(now_us, &name, |content| content.truncate(kept_bytes));
             }
-            Fault::SourceOverwritten if len > 0 => {
+            Fault::SourceOverwritten | Fault::SourceMapped if len > 0 => {
                 let from = self.out.rng.usize(..len);
                 let written_bytes = self.out.rng.usize(1..=len - from);
                 let written = draw_content(&mut self.out.rng, written_bytes);
-                self.hosts[host].disk.edit(now_us, &name, |content| {
+                let write = |content: &mut Vec<u8>| {
                     content[from..from + written.len()].copy_from_slice(&written);
-                });
+                };
+                if fault == Fault::SourceMapped {
+                    let digest = self.hosts[host].disk.edit_mapped(&name, write);
+                    self.out.truth.add(name, digest);
+                    return Some(());
+                }
+                self.hosts[host].disk.edit(now_us, &name, write);
             }
             _ => return None,
         }
