@@ -5,7 +5,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread::sleep;
 use std::time::Duration;
 
-use kit::{Answer, FakeSource, RegistryClient, Server, Signal, World, await_until, content};
+use kit::{
+    Answer, FakeSource, RegistryClient, Server, Signal, World, await_until, content, is_ignored,
+};
 
 const SIGNALS: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
 
@@ -52,8 +54,9 @@ fn as_soon_as_it_listens() {
 #[test]
 fn at_any_moment_of_the_start() {
     let world = World::new();
+    let is_heeded = |(signal, _): &(Signal, i32)| !is_ignored(*signal);
     for delay_us in (0..60).map(|step| step * 150) {
-        for (signal, code) in SIGNALS {
+        for (signal, code) in SIGNALS.into_iter().filter(is_heeded) {
             let peer = world.peer(1).launch();
             sleep(Duration::from_micros(delay_us));
             peer.signal(signal);

@@ -136,16 +136,24 @@ impl Launch {
     }
 }
 
-/// Returns a launcher that has a program heed the signals that these tests ignore, as they do in
-/// the background of a shell or under nohup(1): programs inherit that.
+/// Returns a launcher that has a program heed the signals that these tests ignore: programs
+/// inherit that.
 fn heeding() -> &'static [&'static str] {
-    static IGNORED: LazyLock<bool> = LazyLock::new(|| {
+    match is_ignored(Signal::INT) || is_ignored(Signal::HUP) {
+        true => &["env", "--default-signal=INT,HUP"],
+        false => &[],
+    }
+}
+
+/// Returns whether these tests ignore a signal, as they do in the background of a shell or under
+/// nohup(1). A program that they start heeds it all the same, but not from its first moment on.
+pub fn is_ignored(signal: Signal) -> bool {
+    static IGNORED: LazyLock<u64> = LazyLock::new(|| {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-        let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or_default();
-        [Signal::INT, Signal::HUP].iter().any(|signal| set & (1 << (signal.as_raw() - 1)) != 0)
+        set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or_default()
     });
-    if *IGNORED { &["env", "--default-signal=INT,HUP"] } else { &[] }
+    *IGNORED & (1 << (signal.as_raw() - 1)) != 0
 }
 
 /// Each option of the program may come from the environment of its user.

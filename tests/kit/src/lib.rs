@@ -52,7 +52,7 @@ pub use amount::{quantity, setting};
 pub use clients::{Answer, Heard, RawDownloader, RegistryClient};
 pub use fake_source::{FakeSource, OfferRepeater};
 pub use figures::Usage;
-pub use launch::{Launch, Output, program};
+pub use launch::{Launch, Output, is_ignored, program};
 pub use names::{Hostile, NameGenerator, hostile};
 pub use peer::{Peer, PeerPlan};
 pub use process::{Ended, Process};
