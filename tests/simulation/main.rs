@@ -32,6 +32,7 @@
 //! | `P2PFS_SIM_FROM` | the first of them | 0 |
 //! | `P2PFS_SIM_TWICE` | how many seeds are run twice | 50 |
 //! | `P2PFS_SIM_STARVING` | how many runs `starving` makes | 40 |
+//! | `P2PFS_SIM_PATTERNS` | how many patterns `listening` runs where offers are lost | 200 |
 //! | `P2PFS_SIM_SEED` | the seed that `replay` runs, printing every event | one, in silence |
 
 mod adversary;
