@@ -264,15 +264,7 @@ impl fmt::Display for ShownReport<'_> {
                 write!(f, "the registry refused us: {text}; trying again in {retry_in:.1} s")
             }
             Report::RegistryUnreachable { registry, reason, retry_in, .. } => {
-                let retry_in = retry_in.as_secs_f32();
-                write!(f, "no registry at {registry}: {reason}; ")?;
-                f.write_str(match reason {
-                    CloseReason::Broken(ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown) => {
-                        "is this machine on its network? "
-                    }
-                    _ => "start one with `p2pfs registry`, or say with --registry where it is; ",
-                })?;
-                write!(f, "trying again in {retry_in:.1} s")
+                no_registry(f, registry, *reason, *retry_in)
             }
             Report::HostNotFound { host, why, retry_in, .. } => {
                 write!(f, "cannot find the registry's host {}: {}; ", Shown(host), Shown(why))?;
@@ -437,6 +429,22 @@ impl fmt::Display for News {
             }
         }
     }
+}
+
+fn no_registry(
+    f: &mut fmt::Formatter<'_>,
+    registry: &HostPort,
+    reason: CloseReason,
+    retry_in: Duration,
+) -> fmt::Result {
+    write!(f, "no registry at {registry}: {reason}; ")?;
+    f.write_str(match reason {
+        CloseReason::Broken(ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown) => {
+            "is this machine on its network? "
+        }
+        _ => "start one with `p2pfs registry`, or say with --registry where it is; ",
+    })?;
+    write!(f, "trying again in {:.1} s", retry_in.as_secs_f32())
 }
 
 fn verified(
