@@ -37,9 +37,9 @@ const SLOW_READ_BYTES: usize = 8 * 1024;
 const SLOW_PAUSE: Duration = Duration::from_millis(30);
 const BUFFER_BYTES: usize = 16 * 1024;
 const MEMORY_MIB_MAX: u64 = 32;
-/// What a peer accepts by default: 1,024 less what is kept for 64 downloads and a new
-/// connection to the registry, and the one that it has.
-const CONNECTIONS: usize = 1_024 - 65 - 1;
+/// What a peer accepts by default: 1,024 less what is kept for 64 downloads, the second ones of
+/// 16 of them and a new connection to the registry, and the one that it has.
+const CONNECTIONS: usize = 1_024 - 65 - 16 - 1;
 
 /// A downloader that acknowledges whole chunks, and reads them a little at a time.
 struct SlowDownloader {
