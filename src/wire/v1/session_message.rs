@@ -140,8 +140,10 @@ impl SessionMessage {
         length.zip(body_bytes.to_be_bytes()).for_each(|(to, byte)| *to = byte);
     }
 
+    /// Appends the number of the request, if there is one, and the fields behind it.
     fn encode_fields(&self, out: &mut Vec<u8>) {
         let mut put = |field: &[u8]| out.extend_from_slice(field);
+        self.req().iter().for_each(|req| put(&req.to_be_bytes()));
         match self {
             Self::Hello { version, peer, instance, name, .. } => {
                 put(&MAGIC);
@@ -150,29 +152,18 @@ impl SessionMessage {
                 put(&instance.to_be_bytes());
                 name.encode(out);
             }
-            Self::List { req, since, path, watch, hash_first, fetch_list } => {
-                put(&req.to_be_bytes());
+            Self::List { since, path, watch, hash_first, fetch_list, .. } => {
                 put(&since.to_be_bytes());
-                put(&[flags(&[
+                put(&[flags([
                     (*watch, WATCH),
                     (*hash_first, HASH_FIRST),
                     (*fetch_list, FETCH_LIST),
                 ])]);
                 put_path(out, path.as_ref());
             }
-            Self::Page {
-                req,
-                generation,
-                complete,
-                discard,
-                fetch_list,
-                all_listed,
-                count,
-                ..
-            } => {
-                put(&req.to_be_bytes());
+            Self::Page { generation, complete, discard, fetch_list, all_listed, count, .. } => {
                 put(&generation.to_be_bytes());
-                put(&[flags(&[
+                put(&[flags([
                     (*complete, COMPLETE),
                     (*discard, DISCARD),
                     (*fetch_list, FETCH_LIST),
@@ -180,29 +171,19 @@ impl SessionMessage {
                 ])]);
                 put(&count.to_be_bytes());
             }
-            Self::Blocks { req, id } => {
-                put(&req.to_be_bytes());
-                put(&id.0);
-            }
-            Self::Held { req, size_bytes, blocks } => {
-                put(&req.to_be_bytes());
+            Self::Blocks { id, .. } => put(&id.0),
+            Self::Held { size_bytes, blocks, .. } => {
                 put(&size_bytes.to_be_bytes());
                 put(blocks.bits());
             }
-            Self::MoreHeld { req, blocks } => {
-                put(&req.to_be_bytes());
+            Self::MoreHeld { blocks, .. } => {
                 blocks.iter().for_each(|block| put(&block.to_be_bytes()));
             }
-            Self::GetManifest { req, content } | Self::Wait { req, content } => {
-                put(&req.to_be_bytes());
+            Self::GetManifest { content, .. } | Self::Wait { content, .. } => {
                 put_content(out, content);
             }
-            Self::Turn { req, blocks } => {
-                put(&req.to_be_bytes());
-                put(&blocks.to_be_bytes());
-            }
-            Self::Get { req, turn, content, first, count } => {
-                put(&req.to_be_bytes());
+            Self::Turn { blocks, .. } => put(&blocks.to_be_bytes()),
+            Self::Get { turn, content, first, count, .. } => {
                 put(&turn.to_be_bytes());
                 put_content(out, content);
                 out.extend_from_slice(&first.to_be_bytes());
@@ -212,18 +193,17 @@ impl SessionMessage {
                 put_content(out, content);
                 out.push(verdict.status());
             }
-            Self::Manifest { req, .. } | Self::Data { req, .. } | Self::Cancel { req } => {
-                put(&req.to_be_bytes());
-            }
-            Self::Error { req, error, wait_ms, text } => {
+            Self::Error { error, wait_ms, text, .. } => {
                 let text = prefix(text, u8::MAX.into());
-                put(&req.to_be_bytes());
                 put(&[error.code()]);
                 put(&wait_ms.to_be_bytes());
                 put(&[text.len() as u8]);
                 put(text.as_bytes());
             }
-            Self::Unknown { req, .. } => req.iter().for_each(|req| put(&req.to_be_bytes())),
+            Self::Manifest { .. }
+            | Self::Data { .. }
+            | Self::Cancel { .. }
+            | Self::Unknown { .. } => {}
         }
     }
 
@@ -438,6 +418,6 @@ fn put_content(out: &mut Vec<u8>, content: &Content) {
     out.extend_from_slice(&content.size_bytes.to_be_bytes());
 }
 
-fn flags(flags: &[(bool, u8)]) -> u8 {
-    flags.iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag)
+fn flags<const N: usize>(flags: [(bool, u8); N]) -> u8 {
+    flags.into_iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag)
 }
