@@ -40,27 +40,7 @@ pub fn get(
     let signals = Signals::new().map_err(loop_failed)?;
     let network = network::network(&args.network.interface, Which::Any, &args.network.offers)?;
     let offers = network::hear_offers(&network)?;
-    let (mut folder, unnamed) = match &args.output {
-        Output::Folder(path) => {
-            if ends_with_slash(path) {
-                fs::create_dir_all(path).map_err(|error| cannot_write_to_folder(path, &error))?;
-            }
-            let folder = SharedFolder::open(path).map_err(|error| cannot_read_folder(path, &error));
-            let folder = folder?;
-            folder.check_writable().map_err(|error| cannot_write_to_folder(path, &error))?;
-            (folder, None)
-        }
-        Output::Stdout => {
-            check_stdout()?;
-            let (folder, file) = unnamed_file()?;
-            (folder, Some(file))
-        }
-    };
-    folder.set(WriteSettings {
-        sync: !args.writing.no_sync && unnamed.is_none(),
-        disk_reserve_bytes: args.writing.disk_reserve,
-        on_conflict: args.on_conflict,
-    });
+    let (folder, unnamed) = output_folder(args)?;
     let found = there_already(args, &folder)?;
 
     let guest = GuestSettings {
@@ -119,6 +99,33 @@ pub fn get(
         Some(file) if code == ExitCode::Done => write_out(file, until),
         _ => Ok(code),
     }
+}
+
+/// Returns the folder that files go to, and the one that stdout gets afterwards, which has no
+/// name.
+fn output_folder(args: &GetArgs) -> Result<(SharedFolder, Option<File>), Failure> {
+    let (mut folder, unnamed) = match &args.output {
+        Output::Folder(path) => {
+            if ends_with_slash(path) {
+                fs::create_dir_all(path).map_err(|error| cannot_write_to_folder(path, &error))?;
+            }
+            let folder = SharedFolder::open(path).map_err(|error| cannot_read_folder(path, &error));
+            let folder = folder?;
+            folder.check_writable().map_err(|error| cannot_write_to_folder(path, &error))?;
+            (folder, None)
+        }
+        Output::Stdout => {
+            check_stdout()?;
+            let (folder, file) = unnamed_file()?;
+            (folder, Some(file))
+        }
+    };
+    folder.set(WriteSettings {
+        sync: !args.writing.no_sync && unnamed.is_none(),
+        disk_reserve_bytes: args.writing.disk_reserve,
+        on_conflict: args.on_conflict,
+    });
+    Ok((folder, unnamed))
 }
 
 /// Returns the names, each once, and the patterns.

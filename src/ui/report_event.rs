@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::events::Event;
 use super::json::{Seconds, Text, text};
-use crate::content::Digest;
+use crate::content::{Digest, PathId};
 use crate::node::{Paths, Report};
 use crate::proto::control::{Fetched, News};
 use crate::wire::PeerId;
@@ -35,45 +35,21 @@ impl Event {
             },
             Report::OfferSeen { path, peer } => Self::OfferSeen { name: name(path), peer: peer.0 },
             Report::OfferGone { path, peer } => Self::OfferGone { name: name(path), peer: peer.0 },
-            Report::AlreadyThere { path } => {
-                Self::AlreadyThere { name: name(path), skipped: false }
-            }
-            Report::Skipped { path } => Self::AlreadyThere { name: name(path), skipped: true },
-            Report::WaitingForOffer { path } => Self::Waiting { name: name(path) },
-            Report::WaitingForRegistry { path, peer, from, ref registry } => {
-                let (from, registry) = (text(from), text(registry));
-                Self::WaitingForRegistry { name: name(path), peer: peer.0, from, registry }
-            }
-            Report::NearlyOffered { path, offered } => {
-                Self::NearlyOffered { name: name(path), offered: text(offered) }
-            }
-            Report::DownloadStarted { path, peer, address } => {
-                Self::DownloadStarted { name: name(path), peer: peer.0, address: text(address) }
-            }
-            Report::ChecksumFailed { path, peer, is_simulated: simulated } => {
-                Self::ChecksumFailed { name: name(path), peer: peer.0, simulated }
-            }
-            Report::SourceFailed { path, peer, reason } => {
-                let reason = reason.map_or_else(|| text("it is not known to the registry"), text);
-                Self::SourceFailed { name: name(path), peer: peer.0, reason }
-            }
-            Report::AllSourcesFailed { path, retry_in } => {
-                Self::Retrying { name: name(path), retry_in: Seconds(retry_in) }
-            }
-            Report::Verified { path, peer, size_bytes, digest, elapsed } => {
-                verified(name(path), peer, size_bytes, digest, elapsed)
-            }
-            Report::FetchFailed { path, error, .. } => {
-                Self::Failed { name: name(path), reason: text(error) }
-            }
-            Report::SavedAs { wanted, path } => {
-                Self::SavedAs { name: name(path), wanted: name(wanted) }
-            }
-            Report::Withdrawn { path } => Self::Withdrawn { name: name(path) },
-            Report::Identical { path } => Self::Identical { name: name(path) },
-            Report::NothingMatched { ref pattern } => {
-                Self::NothingMatched { pattern: text(pattern) }
-            }
+            Report::AlreadyThere { .. }
+            | Report::Skipped { .. }
+            | Report::WaitingForOffer { .. }
+            | Report::WaitingForRegistry { .. }
+            | Report::NearlyOffered { .. }
+            | Report::DownloadStarted { .. }
+            | Report::ChecksumFailed { .. }
+            | Report::SourceFailed { .. }
+            | Report::AllSourcesFailed { .. }
+            | Report::Verified { .. }
+            | Report::FetchFailed { .. }
+            | Report::SavedAs { .. }
+            | Report::Withdrawn { .. }
+            | Report::Identical { .. }
+            | Report::NothingMatched { .. } => return Self::of_fetch(report, name),
             Report::UploadStarted { path, to, size_bytes: bytes } => {
                 Self::UploadStarted { name: name(path), address: text(to), bytes }
             }
@@ -113,6 +89,52 @@ impl Event {
             | Report::OfferedApart { .. }
             | Report::ComesSlowly { .. }
             | Report::EntryRefused { .. } => return None,
+        })
+    }
+
+    /// Returns the event of a report about a wanted file.
+    fn of_fetch(report: &Report, name: impl Fn(PathId) -> Text) -> Option<Self> {
+        Some(match *report {
+            Report::AlreadyThere { path } => {
+                Self::AlreadyThere { name: name(path), skipped: false }
+            }
+            Report::Skipped { path } => Self::AlreadyThere { name: name(path), skipped: true },
+            Report::WaitingForOffer { path } => Self::Waiting { name: name(path) },
+            Report::WaitingForRegistry { path, peer, from, ref registry } => {
+                let (from, registry) = (text(from), text(registry));
+                Self::WaitingForRegistry { name: name(path), peer: peer.0, from, registry }
+            }
+            Report::NearlyOffered { path, offered } => {
+                Self::NearlyOffered { name: name(path), offered: text(offered) }
+            }
+            Report::DownloadStarted { path, peer, address } => {
+                Self::DownloadStarted { name: name(path), peer: peer.0, address: text(address) }
+            }
+            Report::ChecksumFailed { path, peer, is_simulated: simulated } => {
+                Self::ChecksumFailed { name: name(path), peer: peer.0, simulated }
+            }
+            Report::SourceFailed { path, peer, reason } => {
+                let reason = reason.map_or_else(|| text("it is not known to the registry"), text);
+                Self::SourceFailed { name: name(path), peer: peer.0, reason }
+            }
+            Report::AllSourcesFailed { path, retry_in } => {
+                Self::Retrying { name: name(path), retry_in: Seconds(retry_in) }
+            }
+            Report::Verified { path, peer, size_bytes, digest, elapsed } => {
+                verified(name(path), peer, size_bytes, digest, elapsed)
+            }
+            Report::FetchFailed { path, error, .. } => {
+                Self::Failed { name: name(path), reason: text(error) }
+            }
+            Report::SavedAs { wanted, path } => {
+                Self::SavedAs { name: name(path), wanted: name(wanted) }
+            }
+            Report::Withdrawn { path } => Self::Withdrawn { name: name(path) },
+            Report::Identical { path } => Self::Identical { name: name(path) },
+            Report::NothingMatched { ref pattern } => {
+                Self::NothingMatched { pattern: text(pattern) }
+            }
+            _ => return None,
         })
     }
 }
