@@ -11,6 +11,9 @@ use std::ops::Range;
 
 use super::malformed::Malformed;
 
+/// Memory that is kept for heads that were cut: that of the longest in version 0.
+const HEAD_KEPT_BYTES: usize = crate::limits::HEAD_BYTES_MAX;
+
 /// Cuts one direction of one connection into [`Frame`]s.
 #[derive(Debug)]
 pub struct Deframer<M> {
@@ -94,6 +97,7 @@ impl<M: Message> Deframer<M> {
             return Ok(None);
         };
         self.head.clear();
+        self.head.shrink_to(HEAD_KEPT_BYTES);
         *at += head_bytes - kept_bytes;
         self.payload_left_bytes = message.payload_bytes();
         Ok(Some(Frame::Message(message)))

@@ -39,6 +39,8 @@ enum Awaited {
         generation: u64,
         /// Whether the server has listed all and is hashing.
         all_listed: bool,
+        /// Whether nothing newer existed once.
+        complete: bool,
     },
     /// Which blocks are held.
     Held,
@@ -61,6 +63,7 @@ impl Awaited {
                 fetch_list: *fetch_list,
                 generation: 0,
                 all_listed: false,
+                complete: false,
             },
             Request::Blocks(_) => Self::Held,
             Request::Manifest(_) => Self::Manifest,
@@ -76,7 +79,9 @@ impl Awaited {
     /// Returns whether the answer has to come at the minimum rate.
     fn is_timed(&self) -> bool {
         match self {
-            Self::Pages { hash_first, all_listed, .. } => !(*hash_first && *all_listed),
+            Self::Pages { hash_first, all_listed, complete, .. } => {
+                !(*complete || *hash_first && *all_listed)
+            }
             Self::Manifest | Self::Data { .. } => true,
             Self::Held | Self::MoreHeld | Self::Turn => false,
         }
@@ -257,37 +262,48 @@ impl Asking {
         range: Range<usize>,
         is_last: bool,
     ) -> Result<Option<SessionEvent>, CloseReason> {
+        let piece = bytes.get(range.clone()).unwrap_or_default();
+        let (Incoming::Page { req, .. } | Incoming::Manifest { req, .. } | Incoming::Data { req }) =
+            self.payload
+        else {
+            return Ok(None);
+        };
+        let Some(awaited) = self.open.get_mut(req) else {
+            // It was cancelled within the frame.
+            if is_last {
+                self.payload = Incoming::Ignored;
+            }
+            return Ok(None);
+        };
         if let Some(progress) = &mut self.receiving {
             progress.moved(now, range.len());
         }
-        let piece = bytes.get(range.clone()).unwrap_or_default();
-        match &mut self.payload {
-            Incoming::Ignored => Ok(None),
-            Incoming::Page { .. } => self.on_page(piece, is_last),
-            Incoming::Manifest { req, bytes } => {
+        let event = match (&mut self.payload, awaited) {
+            (Incoming::Page { .. }, _) => self.on_page(piece, is_last)?,
+            (Incoming::Manifest { bytes, .. }, _) => {
                 bytes.extend_from_slice(piece);
-                if !is_last {
-                    return Ok(None);
-                }
-                let (req, values) = (*req, bytes.as_chunks().0.to_vec());
-                self.payload = Incoming::Ignored;
-                self.end(req);
-                Ok(Some(SessionEvent::Manifest { req, values }))
-            }
-            Incoming::Data { req } => {
-                let req = *req;
-                let Some(Awaited::Data { left_bytes }) = self.open.get_mut(req) else {
-                    // It was cancelled within the frame.
-                    return Ok(None);
-                };
-                *left_bytes -= (range.len() as u64).min(*left_bytes);
-                let is_last = *left_bytes == 0;
+                let values = bytes.as_chunks().0;
+                let manifest =
+                    is_last.then(|| SessionEvent::Manifest { req, values: values.to_vec() });
                 if is_last {
                     self.end(req);
                 }
-                Ok(Some(SessionEvent::Data { req, range, is_last }))
+                manifest
             }
+            (Incoming::Data { .. }, Awaited::Data { left_bytes }) => {
+                *left_bytes -= (range.len() as u64).min(*left_bytes);
+                let is_whole = *left_bytes == 0;
+                if is_whole {
+                    self.end(req);
+                }
+                Some(SessionEvent::Data { req, range, is_last: is_whole })
+            }
+            (Incoming::Data { .. } | Incoming::Ignored, _) => None,
+        };
+        if is_last {
+            self.payload = Incoming::Ignored;
         }
+        Ok(event)
     }
 
     fn on_page(
@@ -309,9 +325,10 @@ impl Asking {
             now_read.complete = *complete;
             self.payload = Incoming::Ignored;
         }
-        let Some(Awaited::Pages { path, watch, .. }) = self.open.get_mut(req) else {
+        let Some(Awaited::Pages { path, watch, complete, .. }) = self.open.get_mut(req) else {
             return Ok(None);
         };
+        *complete |= now_read.complete;
         let is_within = |entry: &Entry| path.as_ref().is_none_or(|root| entry.path.is_below(root));
         if !entries.iter().all(is_within) {
             return Err(CloseReason::Malformed(Malformed::EntryOutside));

@@ -26,7 +26,7 @@ pub(super) struct Sending {
     is_large_next: bool,
 }
 
-/// An answer with payload. Each is bounded by the number of open requests.
+/// An answer with payload. There is at most one for each open request of theirs.
 #[derive(Debug)]
 pub(super) struct Bulk {
     pub(super) req: u32,
@@ -35,8 +35,11 @@ pub(super) struct Bulk {
 
 #[derive(Debug)]
 pub(super) enum Payload {
-    /// A frame, whole.
-    Page(Vec<u8>),
+    /// A frame, whole. The request is over with the last one.
+    Page {
+        frame: Vec<u8>,
+        is_last: bool,
+    },
     Manifest(Rc<[Value]>),
     /// So many bytes of an open file, in frames of [`DATA_BYTES_MAX`].
     File {
@@ -104,32 +107,26 @@ impl Sending {
         }
     }
 
-    /// Removes the bytes that the socket took. Returns the request whose manifest or data is
-    /// sent whole with them.
-    pub(super) fn transmitted(&mut self, len_bytes: usize) -> Option<u32> {
-        match self.frame.take_if(|frame| frame.has_begun || self.short.is_empty()) {
-            None => {
-                self.short.advance(len_bytes);
-                None
-            }
-            Some(mut frame) => {
-                frame.transmitted(len_bytes);
-                if !frame.is_sent() {
-                    self.frame = Some(frame);
-                    return None;
-                }
-                let req = frame.bulk.req;
-                let is_page = matches!(frame.bulk.payload, Payload::Page(_));
-                let rest = frame.bulk.after(frame.sent_bytes);
-                let is_whole = rest.is_none();
-                if let Some(rest) = rest {
-                    let queue = if frame.is_large { &mut self.large } else { &mut self.small };
-                    queue.push_front(rest);
-                }
-                self.frame_next();
-                (is_whole && !is_page).then_some(req)
-            }
+    /// Removes the bytes that the socket took. Returns the request whose page, manifest or data
+    /// is sent whole with them, and whether that is all of its answer.
+    pub(super) fn transmitted(&mut self, len_bytes: usize) -> Option<(u32, bool)> {
+        let in_frame = self.frame.take_if(|frame| frame.has_begun || self.short.is_empty());
+        let Some(mut frame) = in_frame else {
+            self.short.advance(len_bytes);
+            return None;
+        };
+        frame.transmitted(len_bytes);
+        if !frame.is_sent() {
+            self.frame = Some(frame);
+            return None;
         }
+        let sent = (frame.bulk.req, frame.bulk.is_last());
+        let rest = frame.bulk.after(frame.sent_bytes);
+        let is_whole = rest.is_none();
+        let queue = if frame.is_large { &mut self.large } else { &mut self.small };
+        rest.into_iter().for_each(|rest| queue.push_front(rest));
+        self.frame_next();
+        is_whole.then_some(sent)
     }
 
     /// Frames the next piece, if none is in progress.
@@ -147,7 +144,14 @@ impl Sending {
 }
 
 impl Bulk {
-    pub(super) fn page(req: u32, page: &Page, fetch_list: bool, entries: &[Entry]) -> Self {
+    /// Returns a page, whose request is over with it if it `is_last`.
+    pub(super) fn page(
+        req: u32,
+        page: &Page,
+        fetch_list: bool,
+        entries: &[Entry],
+        is_last: bool,
+    ) -> Self {
         let mut frame = Vec::new();
         SessionMessage::Page {
             req,
@@ -161,7 +165,14 @@ impl Bulk {
         }
         .encode(&mut frame);
         entries.iter().for_each(|entry| entry.encode(&mut frame));
-        Self { req, payload: Payload::Page(frame) }
+        Self { req, payload: Payload::Page { frame, is_last } }
+    }
+
+    fn is_last(&self) -> bool {
+        match self.payload {
+            Payload::Page { is_last, .. } => is_last,
+            Payload::Manifest(_) | Payload::File { .. } => true,
+        }
     }
 
     /// Returns what is left behind so many bytes of a file; nothing of anything else.
@@ -178,7 +189,7 @@ impl FrameInProgress {
     fn new(bulk: Bulk, is_large: bool) -> Self {
         let (req, mut head, mut left_bytes) = (bulk.req, Outbox::default(), 0);
         match &bulk.payload {
-            Payload::Page(frame) => head.push_unbounded(|out| out.extend_from_slice(frame)),
+            Payload::Page { frame, .. } => head.push_unbounded(|out| out.extend_from_slice(frame)),
             Payload::Manifest(values) => {
                 left_bytes = values.as_flattened().len() as u32;
                 let values = values.len() as u32;
@@ -208,7 +219,7 @@ impl FrameInProgress {
     fn transmit(&self) -> Option<Transmit<'_>> {
         let payload = match &self.bulk.payload {
             _ if self.left_bytes == 0 => None,
-            Payload::Page(_) => None,
+            Payload::Page { .. } => None,
             Payload::Manifest(values) => {
                 let bytes = values.as_flattened().get(self.sent_bytes as usize..);
                 bytes.map(|bytes| Transmit::Bytes { bytes, more: false })

@@ -26,8 +26,7 @@ use super::requests::{Answering, Request, Requests};
 use super::sending::{Bulk, Payload, Sending};
 use crate::content::{BlockSet, Content};
 use crate::limits::{
-    ANSWERS_BYTES_MAX, DIALED_HELLO_TIMEOUT, HELLO_TIMEOUT, Limits, OUTBOX_BYTES_MAX,
-    UPLOAD_RATE_WINDOW,
+    ANSWERS_BYTES_MAX, DIALED_HELLO_TIMEOUT, HELLO_TIMEOUT, Limits, UPLOAD_RATE_WINDOW,
 };
 use crate::proto::close_reason::{CloseReason, Timer};
 use crate::proto::inbox::Inbox;
@@ -263,10 +262,10 @@ impl Session {
         Ok(Some(SessionEvent::Requested { req, request }))
     }
 
-    /// Requests something. Returns the number of the request; `None` if as many are open as may
-    /// be.
+    /// Requests something. Returns the number of the request; `None` before our hello is sent, or
+    /// if as many are open as may be.
     pub fn request(&mut self, now: Instant, request: &Request) -> Option<u32> {
-        if matches!(self.state, State::Closed) {
+        if !self.is_hello_sent() {
             return None;
         }
         let req = self.asking.insert(now, request)?;
@@ -287,7 +286,8 @@ impl Session {
         self.push(now, &SessionMessage::Verdict { content, verdict });
     }
 
-    /// Answers a list with a page; it is over with one that is complete, unless it watches.
+    /// Answers a list with a page, once the one before is sent: see [`Session::transmitted`]. The
+    /// request is over with one that is complete, unless it watches.
     pub fn answer_page(
         &mut self,
         now: Instant,
@@ -296,12 +296,9 @@ impl Session {
         fetch_list: bool,
         entries: &[Entry],
     ) {
-        let is_over =
-            page.complete && self.theirs.get_mut(req) == Some(&mut Answering::UntilAnswered);
-        self.push_bulk(now, Bulk::page(req, &page, fetch_list, entries), false);
-        if is_over {
-            self.end_theirs(now, req);
-        }
+        let ends = self.theirs.get_mut(req) == Some(&mut Answering::UntilAnswered);
+        let bulk = Bulk::page(req, &page, fetch_list, entries, page.complete && ends);
+        self.push_bulk(now, bulk, false);
     }
 
     /// Answers which blocks are held.
@@ -387,10 +384,10 @@ impl Session {
     }
 
     /// Removes the bytes that the socket took from what is to be sent. Returns the request
-    /// whose answer is sent whole with them, or its last frame after it was cancelled.
+    /// whose page, manifest or data is sent whole with them.
     pub fn transmitted(&mut self, now: Instant, len_bytes: usize) -> Option<u32> {
         let sent = self.sending.transmitted(len_bytes);
-        if let Some(req) = sent
+        if let Some((req, true)) = sent
             && self.theirs.get_mut(req) == Some(&mut Answering::UntilAnswered)
         {
             self.end_theirs(now, req);
@@ -401,7 +398,7 @@ impl Session {
         if self.sending.is_empty() {
             (self.sent, self.idle_since) = (None, now);
         }
-        sent
+        sent.map(|(req, _)| req)
     }
 
     /// Returns whether a frame of this answer has begun and is not whole.
@@ -409,10 +406,10 @@ impl Session {
         self.sending.is_sending(req)
     }
 
-    /// Returns how many bytes may be read now: none from a peer that does not read.
+    /// Returns how many bytes may be read now, so that what they cause to be answered is bounded:
+    /// at most four bytes for each.
     pub fn read_allowance_bytes(&self) -> usize {
-        let is_read = self.sending.short_bytes() < 2 * ANSWERS_BYTES_MAX;
-        if is_read { OUTBOX_BYTES_MAX } else { 0 }
+        (2 * ANSWERS_BYTES_MAX).saturating_sub(self.sending.short_bytes()) / 4
     }
 
     /// Returns when to call [`Session::handle_timeout`].
@@ -466,15 +463,18 @@ impl Session {
 
     /// Ends the session; the other side is told why if it broke a rule.
     fn end(&mut self, now: Instant, reason: CloseReason) {
-        let is_hello_sent = match self.state {
-            State::ExpectHello { first_bytes_left, .. } => first_bytes_left == 0,
-            State::Open => true,
-            State::Closed => false,
-        };
-        if is_hello_sent && reason.is_their_fault() {
+        if self.is_hello_sent() && reason.is_their_fault() {
             self.say_good_bye(now, SessionError::NotUnderstood);
         }
         self.state = State::Closed;
+    }
+
+    fn is_hello_sent(&self) -> bool {
+        match self.state {
+            State::ExpectHello { first_bytes_left, .. } => first_bytes_left == 0,
+            State::Open => true,
+            State::Closed => false,
+        }
     }
 
     /// Ends the session, as this program stops.

@@ -426,6 +426,61 @@ fn late_answers_are_skipped_up_to_a_bound() {
 }
 
 #[test]
+fn a_frame_of_a_later_version_or_of_a_request_that_is_over_is_no_data() {
+    let two = content(2 * BLOCK);
+    let mut pair = Pair::new();
+    let req = pair.request(&get(two, 0, 2));
+    let data = |req| SessionMessage::Data { req, data_bytes: 100 };
+    assert_eq!(pair.receive(&data(req), 100).unwrap().len(), 1);
+    let unknown = SessionMessage::Unknown { kind: b'z', req: None, ignored_bytes: 50 };
+    let now = pair.now;
+    pair.now += PROGRESS_TIMEOUT / 2;
+    assert_eq!(pair.receive(&unknown, 50), Ok(vec![]));
+    assert_eq!(pair.dialed.poll_timeout(), Some(now + PROGRESS_TIMEOUT), "and no progress");
+
+    let (mut pair, values) = (Pair::new(), 2);
+    let req = pair.request(&Request::Manifest(two));
+    let mut bytes = Vec::new();
+    SessionMessage::Manifest { req, values }.encode(&mut bytes);
+    bytes.resize(bytes.len() + 10, 0);
+    assert_eq!(receive(&mut pair.dialed, pair.now, &bytes, 99), Ok(vec![]));
+    pair.dialed.cancel(pair.now, req);
+    assert_eq!(receive(&mut pair.dialed, pair.now, &[0; 54], 99), Ok(vec![]), "cancelled");
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_sent_a_bounded_amount() {
+    let mut pair = Pair::new();
+    let mut queued = 0;
+    for req in (1..).take(1_000_000) {
+        let allowance_bytes = pair.accepted.read_allowance_bytes();
+        if allowance_bytes < 9 {
+            break;
+        }
+        let mut bytes = Vec::new();
+        SessionMessage::Unknown { kind: b'Z', req: Some(req), ignored_bytes: 0 }.encode(&mut bytes);
+        receive(&mut pair.accepted, pair.now, &bytes, 99).unwrap();
+        queued = req;
+    }
+    let told_bytes = sent(&mut pair.accepted, pair.now).len();
+    assert!(queued > 1_000 && told_bytes <= 2 * ANSWERS_BYTES_MAX, "{queued}: {told_bytes}");
+
+    // A list stays open until its last page is sent, so there is one page for each.
+    let mut pair = Pair::new();
+    for _ in 0..LIST_REQUESTS_MAX {
+        let req = pair.request(&list(false));
+        pair.accepted.answer_page(pair.now, req, page(true), false, &[entry("a")]);
+    }
+    let mut bytes = Vec::new();
+    list(false).message(100).encode(&mut bytes);
+    assert_eq!(receive(&mut pair.accepted, pair.now, &bytes, 99), Ok(vec![]), "busy");
+    sent(&mut pair.accepted, pair.now);
+    bytes.clear();
+    list(false).message(101).encode(&mut bytes);
+    assert_eq!(receive(&mut pair.accepted, pair.now, &bytes, 99).unwrap().len(), 1);
+}
+
+#[test]
 fn who_says_nothing_answers_nothing_or_has_nothing_to_do_is_left() {
     let late = |session: &mut Session, timer| {
         let deadline = session.poll_timeout().unwrap();
@@ -446,6 +501,13 @@ fn who_says_nothing_answers_nothing_or_has_nothing_to_do_is_left() {
     assert_eq!(pair.accepted.poll_timeout(), None, "the answer is ours to give");
     let mut pair = Pair::new();
     pair.request(&Request::Blocks(content(1).id));
+    assert_eq!((pair.dialed.poll_timeout(), pair.accepted.poll_timeout()), (None, None));
+
+    // A watch that is told nothing new, too.
+    let mut pair = Pair::new();
+    let req = pair.request(&list(true));
+    pair.accepted.answer_page(pair.now, req, page(true), false, &[]);
+    pair.answers(9);
     assert_eq!((pair.dialed.poll_timeout(), pair.accepted.poll_timeout()), (None, None));
 
     // A list that waits for hashes may take as long as these do.
@@ -479,6 +541,7 @@ fn a_peer_does_not_talk_to_itself_and_says_hello_once() {
             assert_eq!(receive(&mut accepted, now, &first[..1], 1), Ok(vec![]));
             assert!(accepted.transmit().is_none(), "half of it tells nothing");
             let mut accepted = session(3, false, now);
+            assert_eq!(accepted.request(now, &Request::Blocks(content(1).id)), None);
             assert_eq!(receive(&mut accepted, now, first, piece_bytes).is_ok(), is_hello);
             assert_eq!(accepted.transmit().is_some(), is_hello);
         }
