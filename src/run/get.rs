@@ -17,7 +17,7 @@ use crate::node::{
 };
 use crate::reactor::{Files, Reactor, Signals, Sockets};
 use crate::stdio;
-use crate::storage::{SharedFolder, WriteSettings};
+use crate::storage::{Committed, SharedFolder, WriteSettings};
 use crate::ui::Ui;
 use crate::wire::v0::FileName;
 use crate::wire::{PeerId, Shown};
@@ -95,15 +95,15 @@ pub fn get(
         return Err(Failure::new(ExitCode::from(*error), message));
     }
     let code = result_of(outcome, None)?;
-    match unnamed {
+    match unnamed.as_ref().and_then(|committed| committed.get()) {
         Some(file) if code == ExitCode::Done => write_out(file, until),
         _ => Ok(code),
     }
 }
 
-/// Returns the folder that files go to, and the one that stdout gets afterwards, which has no
-/// name.
-fn output_folder(args: &GetArgs) -> Result<(SharedFolder, Option<File>), Failure> {
+/// Returns the folder that files go to, and where the file is put that stdout gets afterwards,
+/// which has no name.
+fn output_folder(args: &GetArgs) -> Result<(SharedFolder, Option<Committed>), Failure> {
     let (mut folder, unnamed) = match &args.output {
         Output::Folder(path) => {
             if ends_with_slash(path) {
@@ -116,8 +116,8 @@ fn output_folder(args: &GetArgs) -> Result<(SharedFolder, Option<File>), Failure
         }
         Output::Stdout => {
             check_stdout()?;
-            let (folder, file) = unnamed_file()?;
-            (folder, Some(file))
+            let (folder, committed) = unnamed_folder()?;
+            (folder, Some(committed))
         }
     };
     folder.set(WriteSettings {
@@ -185,8 +185,9 @@ fn check_stdout() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns a file without a name, where temporary files go.
-fn unnamed_file() -> Result<(SharedFolder, File), Failure> {
+/// Returns a folder for a file without a name, where temporary files go, and where that file is
+/// put when it is committed.
+fn unnamed_folder() -> Result<(SharedFolder, Committed), Failure> {
     let path = std::env::var_os("TMPDIR").filter(|path| !path.is_empty());
     let path = path.map_or_else(|| Path::new("/tmp").to_owned(), PathBuf::from);
     SharedFolder::open_unnamed(&path).map_err(|error| {
@@ -197,7 +198,7 @@ fn unnamed_file() -> Result<(SharedFolder, File), Failure> {
 }
 
 /// Writes what came to stdout, now that it is verified, until then at most.
-fn write_out(mut file: File, until: Option<Instant>) -> Result<ExitCode, Failure> {
+fn write_out(mut file: &File, until: Option<Instant>) -> Result<ExitCode, Failure> {
     let mut stdout = stdio::stdout();
     let mut buffer = vec![0; WRITTEN_OUT_BYTES];
     loop {

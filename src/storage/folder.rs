@@ -1,7 +1,6 @@
 //! The shared folder itself: what stands in it, and opening files of it.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::commit::commit;
-use super::partial::{self, Partial, Target};
+use super::partial::{self, Committed, Partial, Target};
 use super::simulated::MARK;
 use super::source::Source;
 use super::system::{self, persist};
@@ -30,8 +29,6 @@ pub struct SharedFolder {
     settings: WriteSettings,
     // Shared with the partial files.
     target: Rc<Target>,
-    /// The one file that is written, in the place of any in the folder.
-    unnamed: Option<File>,
 }
 
 /// How files are written.
@@ -101,33 +98,36 @@ impl SharedFolder {
                 partial::remove_if_dead(&descriptor, entry.file_name());
             }
         }
-        Ok(Self::new(path, descriptor))
+        Ok(Self::new(path, descriptor, None))
     }
 
     /// Opens a folder into which nothing is to be written; leaves all in it as it is.
     pub fn open_to_share(path: &Path) -> io::Result<Self> {
-        Ok(Self::new(path, open_folder(path)?))
+        Ok(Self::new(path, open_folder(path)?, None))
     }
 
-    fn new(path: &Path, descriptor: OwnedFd) -> Self {
+    fn new(path: &Path, descriptor: OwnedFd, unnamed: Option<Committed>) -> Self {
         let (sync, on_conflict) = (true, OnConflict::Refuse);
         let settings = WriteSettings { sync, disk_reserve_bytes: None, on_conflict };
         let descriptor = Rc::new(descriptor);
         // For errors, which are copied: a program has few folders, for as long as it runs.
         let shown = Shown(path.to_string_lossy()).to_string().leak();
-        let target = Rc::new(Target::new(Rc::clone(&descriptor), shown));
-        Self { path: path.to_owned(), descriptor, settings, target, unnamed: None }
+        let target = Rc::new(Target::new(Rc::clone(&descriptor), shown, unnamed));
+        Self { path: path.to_owned(), descriptor, settings, target }
     }
 
-    /// A folder into which a file is fetched without ever having a name there: it goes with
-    /// the last descriptor. One file at a time; also gives that file, to be read once it
-    /// is committed.
-    pub fn open_unnamed(path: &Path) -> io::Result<(Self, File)> {
-        let mut folder = Self::open_to_share(path)?;
-        let file = system::create_unnamed(&folder.descriptor)?;
+    /// Opens a folder into which one file is fetched that never has a name there: it goes with
+    /// the last descriptor. Also returns where that file is put when it is committed, to be
+    /// read from its start.
+    ///
+    /// # Errors
+    /// If no file can be made there.
+    pub fn open_unnamed(path: &Path) -> io::Result<(Self, Committed)> {
+        let committed = Committed::default();
+        let mut folder = Self::new(path, open_folder(path)?, Some(Rc::clone(&committed)));
+        system::create_unnamed(&folder.descriptor)?;
         folder.settings.sync = false;
-        folder.unnamed = Some(file.try_clone()?);
-        Ok((folder, file))
+        Ok((folder, committed))
     }
 
     /// Whether a file can be made here at all; what may pass, such as a full disk, counts for
@@ -213,10 +213,7 @@ impl SharedFolder {
     /// there already, be it a link to nowhere, and it is not to be fetched then; `NoFile` if it
     /// is no file that could be skipped.
     pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
-        match &self.unnamed {
-            Some(file) => Partial::unnamed(&self.target, file, *name, self.settings),
-            None => Partial::create(&self.target, *name, self.settings),
-        }
+        Partial::create(&self.target, *name, self.settings)
     }
 
     /// Makes files of this folder safe under their final names, replacing nothing unless
@@ -348,7 +345,7 @@ impl fmt::Display for SkipReason {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;

@@ -44,7 +44,7 @@ mod watch;
 pub use digest_cache::{DigestCache, cache_folder};
 pub use folder::{Names, Scan, SharedFolder, SkipReason, Skipped, WriteSettings};
 pub use hashing::{HashJobs, HashOutcome, HashStep};
-pub use partial::Partial;
+pub use partial::{Committed, Partial};
 pub use replace::replace;
 pub use simulated::{PrepareError, SimulatedFolder, prepare};
 pub use source::{Sent, Source};

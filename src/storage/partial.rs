@@ -11,7 +11,7 @@
 //! partial files that nobody has locked. On a file system without locks nobody knows who
 //! lives, and partial files of others stay.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::CStr;
 use std::fs::File;
 use std::num::NonZeroU64;
@@ -58,6 +58,9 @@ pub struct Partial {
     settings: WriteSettings,
 }
 
+/// Where the one file of a folder whose files have no names is put when it is committed.
+pub type Committed = Rc<OnceCell<File>>;
+
 /// The folder that files come into, and what they share.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -67,6 +70,8 @@ pub(super) struct Target {
     twins: Twins,
     /// Whether it was tried how a file takes a name here.
     is_tried: Cell<bool>,
+    /// If files have no names here.
+    unnamed: Option<Committed>,
 }
 
 /// How much was written since the kernel was last told to write back.
@@ -77,9 +82,14 @@ struct WriteBack {
 
 impl Target {
     /// Nothing came yet into this folder, of which users are told as `shown`.
-    pub(super) fn new(folder: Rc<OwnedFd>, shown: &'static str) -> Self {
+    pub(super) fn new(
+        folder: Rc<OwnedFd>,
+        shown: &'static str,
+        unnamed: Option<Committed>,
+    ) -> Self {
         let (space, naming) = (Space::new(shown), Cell::default());
-        Self { folder, space, naming, twins: Twins::default(), is_tried: Cell::new(false) }
+        let (twins, is_tried) = (Twins::default(), Cell::new(false));
+        Self { folder, space, naming, twins, is_tried, unnamed }
     }
 }
 
@@ -89,6 +99,9 @@ impl Partial {
         final_name: FileName,
         settings: WriteSettings,
     ) -> Result<Self, FileError> {
+        if target.unnamed.is_some() {
+            return Self::unnamed(target, final_name, settings);
+        }
         let reserve_bytes = settings.disk_reserve_bytes;
         target.space.check(&target.folder, 0, 0, reserve_bytes)?;
         // What can be known to end in vain does not begin.
@@ -155,18 +168,18 @@ impl Partial {
         Err(refused("open")(Errno::EXIST))
     }
 
-    /// A file that has no name and gets none, emptied.
-    pub(super) fn unnamed(
+    /// Creates a file that has no name and gets none. Each has its own: two downloads of one
+    /// file may run at once.
+    fn unnamed(
         target: &Rc<Target>,
-        file: &File,
         final_name: FileName,
         settings: WriteSettings,
     ) -> Result<Self, FileError> {
-        let file = file
-            .try_clone()
-            .map_err(|error| refused("dup")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-        persist(|| rustix::fs::ftruncate(&file, 0)).map_err(refused("truncate"))?;
-        target.space.check(&file, 0, 0, settings.disk_reserve_bytes)?;
+        let reserve_bytes = settings.disk_reserve_bytes;
+        let file = system::create_unnamed(&target.folder).map_err(|errno| {
+            target.space.explain(refused("open")(errno), &target.folder, 0, reserve_bytes)
+        })?;
+        target.space.check(&file, 0, 0, reserve_bytes)?;
         Ok(Self {
             target: Rc::clone(target),
             file,
@@ -298,6 +311,11 @@ impl Partial {
     /// version is that after the renaming, which changes the time of change.
     pub(super) fn keep(mut self) -> Result<(FileName, Version), FileError> {
         let stat = system::stat_file(&self.file)?;
+        if let Some(committed) = &self.target.unnamed {
+            let file = persist(|| rustix::io::fcntl_dupfd_cloexec(&self.file, 0));
+            let is_first = committed.set(file.map_err(refused("dup"))?.into()).is_ok();
+            debug_assert!(is_first, "one file is fetched into such a folder");
+        }
         self.stands_as = None;
         Ok((self.final_name, system::version(&stat)))
     }

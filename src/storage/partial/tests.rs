@@ -155,7 +155,7 @@ fn the_last_number_is_taken_and_none_behind_it() {
 #[test]
 fn an_unnamed_file_is_never_in_the_folder_and_begins_anew_each_time() {
     let folder = tempfile::tempdir().unwrap();
-    let (shared, mut file) = SharedFolder::open_unnamed(folder.path()).unwrap();
+    let (shared, committed) = SharedFolder::open_unnamed(folder.path()).unwrap();
     let mut wrong = shared.create_partial(&name("f")).unwrap();
     wrong.write(b"longer and wrong", 0).unwrap();
     drop(wrong);
@@ -165,8 +165,33 @@ fn an_unnamed_file_is_never_in_the_folder_and_begins_anew_each_time() {
     let (_, version) = shared.commit(vec![partial]).remove(0).unwrap();
     assert_eq!((version.size_bytes, names_in(folder.path()).len()), (5, 0));
     let mut content = String::new();
-    std::io::Read::read_to_string(&mut file, &mut content).unwrap();
+    std::io::Read::read_to_string(&mut committed.get().unwrap(), &mut content).unwrap();
     assert_eq!(content, "right");
+}
+
+#[test]
+fn of_two_unnamed_files_at_once_the_committed_one_comes_out_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    for (first_is_kept, other_ends_before) in
+        [(true, true), (true, false), (false, true), (false, false)]
+    {
+        let (shared, committed) = SharedFolder::open_unnamed(folder.path()).unwrap();
+        let mut first = shared.create_partial(&name("f")).unwrap();
+        first.write(b"the ", 0).unwrap();
+        let mut second = shared.create_partial(&name("f")).unwrap();
+        second.write(b"wrong and longer", 0).unwrap();
+        let (mut kept, other) = if first_is_kept { (first, second) } else { (second, first) };
+        let other = (!other_ends_before).then_some(other);
+        kept.write(b"the kept content", 0).unwrap();
+        let (_, version) = shared.commit(vec![kept]).remove(0).unwrap();
+        assert_eq!(version.size_bytes, 16);
+        if let Some(mut other) = other {
+            other.write(b"wrong once more, and longer still", 0).unwrap();
+        }
+        let mut content = String::new();
+        std::io::Read::read_to_string(&mut committed.get().unwrap(), &mut content).unwrap();
+        assert_eq!(content, "the kept content", "{first_is_kept} {other_ends_before}");
+    }
 }
 
 #[test]
