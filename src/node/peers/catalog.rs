@@ -2,14 +2,16 @@
 //!
 //! Offers are hints from anyone on the network, so every table is bounded. Nobody fills one
 //! for good: a new offer evicts the one that was heard least recently, by what each is kept
-//! for (see [`Keep`]). A wanted name always has room. A peer that served us keeps a share,
+//! for (see [`Keep`]). If names or peers are too many, it evicts all offers of one of those. A wanted name always has room. A peer that served us keeps a share,
 //! but not all; an id in a datagram proves nothing, so the share is that of the offers which
 //! come from the address that served. Among the sources of one name the address with the most
 //! of them loses one.
 //!
 //! Invariants: each offer is once in `offers` and once in the queue of its `keep`, there as its
 //! `queued_at`; `paths` and `peers` count the offers of each path and each peer, and have none
-//! with 0. Each path in `paths` is held once in [`Paths`].
+//! with 0; each peer names its paths. Each path in `paths` is held once in [`Paths`].
+
+mod eviction;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -18,9 +20,8 @@ use std::time::{Duration, Instant};
 use super::interval::Interval;
 use crate::content::PathId;
 use crate::limits::{
-    EVICTION_TRIES, KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, KNOWN_PEERS_MAX, OFFER_COPY_TIME,
-    OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MAX, OFFER_EXPIRY_MIN, OFFER_EXPIRY_UNKNOWN,
-    PROVEN_OFFERS_KEPT_MAX, PROVEN_PEER_OFFERS_MAX, SOURCES_PER_NAME_MAX, UNTRIED_BYTES_PER_SECOND,
+    KNOWN_OFFERS_MAX, OFFER_COPY_TIME, OFFER_EXPIRY_INTERVALS, OFFER_EXPIRY_MAX, OFFER_EXPIRY_MIN,
+    OFFER_EXPIRY_UNKNOWN, PROVEN_PEER_OFFERS_MAX, SOURCES_PER_NAME_MAX, UNTRIED_BYTES_PER_SECOND,
 };
 use crate::node::HeardOffer;
 use crate::node::paths::Paths;
@@ -31,8 +32,8 @@ use crate::wire::v0::{FileName, Offer};
 pub(crate) struct Catalog {
     /// How long an offer lives at least.
     life_min: Duration,
-    offers: BTreeMap<(PathId, PeerId), Heard>,
-    paths: BTreeMap<PathId, usize>,
+    offers: BTreeMap<Offered, Heard>,
+    paths: BTreeMap<PathId, Group>,
     peers: BTreeMap<PeerId, Peer>,
     /// Every offer once, by what it is kept for and a time when it was heard, or looked at, that
     /// need not be the last: one that lives on is put back when its turn comes.
@@ -42,6 +43,8 @@ pub(crate) struct Catalog {
 }
 
 type Queued = (Instant, PathId, PeerId);
+/// An offer by its place in the table.
+type Offered = (PathId, PeerId);
 
 /// What an offer is kept for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +85,20 @@ pub(crate) struct Gone {
     pub(super) is_last: bool,
 }
 
+/// The offers of one path, or of one peer.
+#[derive(Debug, Default)]
+struct Group {
+    /// When one of them was last heard.
+    heard_at: Option<Instant>,
+    hints: usize,
+    proven: usize,
+    wanted: usize,
+}
+
 #[derive(Debug, Default)]
 struct Peer {
-    offers: usize,
+    group: Group,
+    paths: BTreeSet<PathId>,
     /// What the registry answered last.
     address: Address,
     /// The address from which it last served us.
@@ -124,6 +138,25 @@ impl Queues {
     }
 }
 
+impl Group {
+    fn of(&mut self, keep: Keep) -> &mut usize {
+        match keep {
+            Keep::Hint => &mut self.hints,
+            Keep::Proven => &mut self.proven,
+            Keep::Wanted => &mut self.wanted,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.hints + self.proven + self.wanted
+    }
+
+    /// Returns whether one of them is kept for more than this.
+    fn has_better(&self, keep: Keep) -> bool {
+        self.wanted > 0 && keep != Keep::Wanted || self.proven > 0 && keep == Keep::Hint
+    }
+}
+
 impl Catalog {
     /// Returns a catalog that remembers each offer for three intervals of its sharer, and of
     /// `own_interval`, after it was last heard.
@@ -152,9 +185,13 @@ impl Catalog {
         if let Some(heard) = self.offers.get_mut(&(path, peer)) {
             let gap = now.saturating_duration_since(heard.heard_at);
             let is_same = from.ip() == heard.from.ip();
-            if is_same && let Some(peer) = self.peers.get_mut(&peer) {
-                peer.interval.note(now, gap);
+            let entries = (self.paths.get_mut(&path), self.peers.get_mut(&peer));
+            let (Some(sources), Some(entry)) = entries else { return Hearing::Repeated };
+            if is_same {
+                entry.interval.note(now, gap);
             }
+            sources.heard_at = Some(now);
+            entry.group.heard_at = Some(now);
             if is_same || gap >= OFFER_COPY_TIME {
                 (heard.from, heard.heard_at) = (from, now);
             }
@@ -163,6 +200,10 @@ impl Catalog {
                 let queued = (heard.queued_at, path, peer);
                 self.queues.of(heard.keep).remove(&queued);
                 self.queues.of(keep).insert(queued);
+                for group in [sources, &mut entry.group] {
+                    *group.of(heard.keep) -= 1;
+                    *group.of(keep) += 1;
+                }
                 heard.keep = keep;
             }
             return Hearing::Repeated;
@@ -176,17 +217,22 @@ impl Catalog {
         }
         self.offers.insert((path, peer), Heard { from, heard_at: now, queued_at: now, keep });
         self.queues.of(keep).insert((now, path, peer));
-        *self.paths.entry(path).or_insert_with(|| {
+        let sources = self.paths.entry(path).or_insert_with(|| {
             paths.hold(path);
-            0
-        }) += 1;
-        self.peers.entry(peer).or_default().offers += 1;
+            Group::default()
+        });
+        let entry = self.peers.entry(peer).or_default();
+        entry.paths.insert(path);
+        for group in [sources, &mut entry.group] {
+            *group.of(keep) += 1;
+            group.heard_at = Some(now);
+        }
         Hearing::New
     }
 
     fn keep(&self, from: SocketAddrV4, peer: PeerId, is_wanted: bool) -> Keep {
         let has_share = |peer: &Peer| {
-            peer.served_from == Some(*from.ip()) && peer.offers < PROVEN_PEER_OFFERS_MAX
+            peer.served_from == Some(*from.ip()) && peer.group.proven < PROVEN_PEER_OFFERS_MAX
         };
         match is_wanted {
             true => Keep::Wanted,
@@ -195,100 +241,26 @@ impl Catalog {
         }
     }
 
-    /// Evicts old offers until a new one fits. Returns false if that does not work.
-    fn make_room(&mut self, paths: &mut Paths, (peer, path): (PeerId, PathId), keep: Keep) -> bool {
-        // The names and the peers of what is wanted are bounded by its offers.
-        let is_full = |catalog: &Self| {
-            let (paths, peers) = (&catalog.paths, &catalog.peers);
-            catalog.offers.len() >= KNOWN_OFFERS_MAX
-                || keep != Keep::Wanted
-                    && (paths.len() >= KNOWN_NAMES_MAX && !paths.contains_key(&path)
-                        || peers.len() >= KNOWN_PEERS_MAX && !peers.contains_key(&peer))
-        };
-        for tries_left in (0..EVICTION_TRIES).rev() {
-            if !is_full(self) {
-                return true;
-            }
-            self.has_overflowed = true;
-            let Some(queued) = self.next_to_go(keep) else { return false };
-            if tries_left == 0 || !self.put_back(queued) {
-                self.forget(paths, queued);
-            }
-        }
-        !is_full(self)
-    }
-
-    /// Returns the offer that goes first to make room for one that is kept for this.
-    fn next_to_go(&self, keep: Keep) -> Option<Queued> {
-        let Queues { hints, proven, wanted } = &self.queues;
-        let (first, second) = match proven.len() > PROVEN_OFFERS_KEPT_MAX {
-            true => (proven, hints),
-            false => (hints, proven),
-        };
-        let last = wanted.first().filter(|_| keep == Keep::Wanted);
-        first.first().or_else(|| second.first()).or(last).copied()
-    }
-
-    /// Evicts a source of a path that has too many: of the address that has the most of them
-    /// the one that was heard least recently. Those that the registry does not know, or was not
-    /// asked about, count as one address each.
-    fn make_room_among_sources(&mut self, paths: &mut Paths, path: PathId, sources_max: usize) {
-        if self.paths.get(&path).is_none_or(|sources| *sources < sources_max) {
-            return;
-        }
-        let mut sources: BTreeMap<_, (usize, Option<(Instant, PeerId)>)> = BTreeMap::new();
-        for (peer, heard) in self.of_path(path) {
-            let address = self.address(peer);
-            // What a datagram says of its sender is good enough where nothing else is known.
-            let hint = (address == Address::Unasked).then_some(*heard.from.ip());
-            let (count, oldest) = sources.entry((address, hint)).or_default();
-            *count += 1;
-            *oldest =
-                Some(oldest.map_or((heard.heard_at, peer), |o| o.min((heard.heard_at, peer))));
-        }
-        let largest = sources.into_iter().max_by_key(|(key, (count, _))| (*count, *key));
-        let Some((_, (_, Some((_, peer))))) = largest else { return };
-        if let Some(heard) = self.offers.get(&(path, peer)) {
-            let queued = (heard.queued_at, path, peer);
-            self.forget(paths, queued);
-        }
-    }
-
-    /// Puts an offer whose turn has come back into the queue. Returns false if it was not
-    /// heard since it was queued.
-    fn put_back(&mut self, queued: Queued) -> bool {
-        let (queued_at, path, peer) = queued;
-        let Some(heard) = self.offers.get_mut(&(path, peer)) else { return false };
-        if heard.heard_at <= queued_at {
-            return false;
-        }
-        heard.queued_at = heard.heard_at;
-        let queue = self.queues.of(heard.keep);
-        queue.remove(&queued);
-        queue.insert((heard.queued_at, path, peer))
-    }
-
-    fn forget(&mut self, paths: &mut Paths, queued: Queued) -> Gone {
-        let (_, path, peer) = queued;
-        if let Some(heard) = self.offers.remove(&(path, peer)) {
-            self.queues.of(heard.keep).remove(&queued);
-        }
+    fn forget(&mut self, paths: &mut Paths, (path, peer): Offered) -> Gone {
+        let mut gone = Gone { peer, path, is_last: false };
+        let Some(heard) = self.offers.remove(&(path, peer)) else { return gone };
+        self.queues.of(heard.keep).remove(&(heard.queued_at, path, peer));
         if let Some(sources) = self.paths.get_mut(&path) {
-            *sources -= 1;
-            if *sources == 0 {
+            *sources.of(heard.keep) -= 1;
+            if sources.len() == 0 {
                 self.paths.remove(&path);
                 paths.release(path);
             }
         }
-        let mut is_last = false;
         if let Some(entry) = self.peers.get_mut(&peer) {
-            entry.offers -= 1;
-            is_last = entry.offers == 0;
+            *entry.group.of(heard.keep) -= 1;
+            entry.paths.remove(&path);
+            gone.is_last = entry.paths.is_empty();
         }
-        if is_last {
+        if gone.is_last {
             self.peers.remove(&peer);
         }
-        Gone { peer, path, is_last }
+        gone
     }
 
     /// Returns when to look for offers that have expired.
@@ -330,7 +302,7 @@ impl Catalog {
                     queue.remove(&queued);
                     queue.insert((heard.queued_at, path, peer));
                 }
-                _ => gone.push(self.forget(paths, queued)),
+                _ => gone.push(self.forget(paths, (path, peer))),
             }
         }
         gone
@@ -445,7 +417,7 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::JOBS_MAX;
+    use crate::limits::{JOBS_MAX, KNOWN_NAMES_MAX, KNOWN_PEERS_MAX, PROVEN_OFFERS_KEPT_MAX};
 
     const OWN_INTERVAL: Duration = Duration::from_secs(5);
     const FROM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
@@ -512,10 +484,22 @@ mod tests {
                 assert_eq!((heard.queued_at, heard.keep), (*at, keep));
             }
         }
-        assert_eq!(catalog.paths.values().sum::<usize>(), catalog.offers.len());
-        assert_eq!(catalog.peers.values().map(|p| p.offers).sum::<usize>(), catalog.offers.len());
-        assert!(catalog.peers.values().all(|peer| peer.offers > 0));
-        assert!(catalog.paths.values().all(|s| (1..=SOURCES_PER_NAME_MAX).contains(s)));
+        let groups = [
+            catalog.paths.values().collect::<Vec<_>>(),
+            catalog.peers.values().map(|peer| &peer.group).collect(),
+        ];
+        for groups in groups {
+            let sum = |count: fn(&Group) -> usize| groups.iter().copied().map(count).sum::<usize>();
+            let counts = [sum(|it| it.hints), sum(|it| it.proven), sum(|it| it.wanted)];
+            assert_eq!(counts, [hints.len(), proven.len(), wanted.len()]);
+        }
+        let is_listed = |(path, peer): &Offered| catalog.peers[peer].paths.contains(path);
+        assert!(catalog.offers.keys().all(is_listed));
+        assert!(
+            catalog.peers.values().all(|p| p.group.len() > 0 && p.group.len() == p.paths.len())
+        );
+        let sources = |group: &Group| (1..=SOURCES_PER_NAME_MAX).contains(&group.len());
+        assert!(catalog.paths.values().all(sources));
         assert!(catalog.offers.len() <= KNOWN_OFFERS_MAX);
         let wanted = wanted.len();
         assert!(catalog.paths.len() <= KNOWN_NAMES_MAX + wanted);
@@ -726,5 +710,79 @@ mod tests {
         check(&catalog);
         let is_there = |i: u32| !catalog.sources(&format!("honest {i}")).is_empty();
         assert!((0..20).all(is_there));
+    }
+
+    #[test]
+    fn in_full_tables_new_names_and_new_peers_have_room_however_many_offers_each_old_one_has() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let names = KNOWN_NAMES_MAX as u32;
+        let peers = KNOWN_PEERS_MAX as u32;
+        // The offers that fill the table of names, and that of peers: each has two of them, and
+        // all are repeated.
+        let names: Vec<_> = (0..2 * names).map(|i| (1 + i / names, i % names)).collect();
+        let peers: Vec<_> = (0..2 * peers).map(|i| (1 + i % peers, i)).collect();
+        for old in [names, peers] {
+            let mut catalog = Scene::new();
+            let repeat = |catalog: &mut Scene, now| {
+                let offers = old.iter().map(|(peer, name)| (*peer, format!("old {name}")));
+                offers.for_each(|(peer, name)| _ = catalog.hear(now, peer, &name));
+            };
+            (0..2).for_each(|round| repeat(&mut catalog, at(5 * round)));
+            let before = catalog.catalog.len();
+            for i in 0..100 {
+                let news = catalog.hear(at(6), 50_000 + i, &format!("new {i}"));
+                assert_eq!(news, Hearing::New, "{i}");
+            }
+            check(&catalog);
+            // Each has taken the place of one name or peer, which had two offers.
+            assert!(catalog.catalog.len() >= before - 100, "{}", catalog.catalog.len());
+            assert!((0..100).all(|i| catalog.sources(&format!("new {i}")) == [50_000 + i]));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_served_keeps_its_share_however_many_files_it_has() {
+        let start = Instant::now();
+        let mut catalog = Scene::new();
+        let files = 2 * PROVEN_PEER_OFFERS_MAX;
+        let repeat = |catalog: &mut Scene| {
+            (0..files).for_each(|i| _ = catalog.hear(start, 7, &format!("served {i}")));
+        };
+        repeat(&mut catalog);
+        catalog.catalog.note_success(PeerId(7), *FROM.ip());
+        repeat(&mut catalog);
+        assert_eq!(catalog.catalog.queues.proven.len(), PROVEN_PEER_OFFERS_MAX);
+        (0..100_000).for_each(|i| _ = catalog.hear(start, 1000 + i, &format!("file {i}")));
+        check(&catalog);
+        let is_there = |i: &usize| catalog.sources(&format!("served {i}")) == [7];
+        assert_eq!((0..files).filter(is_there).count(), PROVEN_PEER_OFFERS_MAX);
+    }
+
+    #[test]
+    fn to_make_room_for_a_peer_none_is_evicted_whose_other_offers_are_wanted_or_proven() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut catalog = Scene::new();
+        catalog.hear(start, 7, "served");
+        catalog.catalog.note_success(PeerId(7), *FROM.ip());
+        catalog.hear(start, 7, "served");
+        catalog.hear(start, 8, "wanted");
+        // As if from elsewhere, and not repeated.
+        let elsewhere = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1);
+        for i in 0..100 {
+            catalog.hear_from(elsewhere, start, 7 + i % 2, &format!("hint {i}"));
+        }
+        // A peer of which one file is gone, and another one is not.
+        catalog.hear(start, 9, "gone");
+        for i in 0..3 * KNOWN_PEERS_MAX as u32 {
+            if i % 1000 == 0 {
+                catalog.hear(at(2), 9, "there");
+            }
+            catalog.hear(at(1), 1000 + i, &format!("file {i}"));
+        }
+        check(&catalog);
+        assert_eq!((catalog.sources("served"), catalog.sources("wanted")), (vec![7], vec![8]));
+        assert_eq!(catalog.sources("there"), [9]);
     }
 }
