@@ -158,7 +158,7 @@ impl Partial {
             match system::lock(&partial.file) {
                 Ok(()) if system::stat_file(&partial.file)?.st_nlink > 0 => {}
                 // Nobody can lock it here, and so nobody removes it.
-                Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+                Err(errno) if system::is_without_locks(errno) => {}
                 Ok(()) | Err(Errno::WOULDBLOCK) => continue,
                 Err(errno) => return Err(refused("lock")(errno)),
             }

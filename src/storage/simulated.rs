@@ -3,9 +3,9 @@
 //!
 //! It empties only folders of this user that carry a mark of this user, a hidden file that it
 //! puts into those it makes. The mark is locked for as long as the peer lives, so that a
-//! second peer with the same number does not empty the folder of the first. Everything is
-//! done by descriptors: whatever another user puts in the place of the folder meanwhile,
-//! nothing outside of it is removed, written or shared.
+//! second peer with the same number does not empty the folder of the first; on a file system
+//! without locks it does. Everything is done by descriptors: whatever another user puts in the
+//! place of the folder meanwhile, nothing outside of it is removed, written or shared.
 
 use std::error::Error;
 use std::ffi::{CStr, OsStr};
@@ -143,6 +143,7 @@ fn take_mark(folder: &OwnedFd, flags: OFlags, path: &Path) -> Result<OwnedFd, Pr
     }
     match system::lock(&mark) {
         Ok(()) => Ok(mark),
+        Err(errno) if system::is_without_locks(errno) => Ok(mark),
         Err(Errno::WOULDBLOCK) => Err(PrepareError::InUse(path.to_owned())),
         Err(errno) => Err(refused(&path.join(MARK), errno)),
     }

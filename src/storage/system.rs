@@ -147,6 +147,11 @@ pub(super) fn stat_file(file: impl AsFd) -> Result<Stat, FileError> {
     persist(|| rustix::fs::fstat(&file)).map_err(refused("stat"))
 }
 
+/// Whether the error of [`lock`] is that of a file system that has no locks.
+pub(super) fn is_without_locks(errno: Errno) -> bool {
+    matches!(errno, Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
 /// Takes the lock that says that the owner of a file lives. `WOULDBLOCK` if a
 /// living one has it. It ends with the descriptor, however the process ends.
 pub(super) fn lock(file: impl AsFd) -> Result<(), Errno> {

@@ -43,7 +43,8 @@ kit::tests! {
     MEMORY:
         what_changes_in_mapped_memory_is_sent_as_it_is;
     STRACE:
-        files_come_where_nothing_can_be_locked_and_partial_files_of_others_stay;
+        files_come_where_nothing_can_be_locked_and_partial_files_of_others_stay,
+        a_simulated_folder_is_made_and_emptied_where_nothing_can_be_locked;
 }
 
 /// There is neither a renaming that never replaces nor a link.
@@ -113,6 +114,20 @@ fn files_come_where_nothing_can_be_locked_and_partial_files_of_others_stay() {
         assert_eq!(fs::read(&theirs).unwrap(), b"theirs", "{error}");
         fs::remove_file(theirs).unwrap();
         has_all_and_is_emptied(&place, &folder);
+    }
+}
+
+fn a_simulated_folder_is_made_and_emptied_where_nothing_can_be_locked() {
+    let world = World::new();
+    fs::create_dir_all(world.path().join("initial_peer_folders/peer-1")).unwrap();
+    let log = world.path().join("trace");
+    for error in ["ENOLCK", "ENOSYS", "EOPNOTSUPP"] {
+        let launcher = strace::failing_always(&log, "flock", error);
+        let peer = world.peer(1).under(launcher).start_simulated();
+        assert!(strace::injected_in(&log).is_some(), "nothing was to be locked");
+        assert!(!peer.holds("other"), "{error}");
+        fs::write(peer.path_of("other"), b"of the last run").unwrap();
+        peer.stop();
     }
 }
 
