@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Advice, AtFlags, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::path::Arg;
 use rustix::process::{Gid, Uid};
 
 use super::folder::WriteSettings;
@@ -156,7 +157,7 @@ impl Partial {
             // A process that starts right now may find the file before it is locked, take
             // it for a dead one's, and have it locked or removed by now.
             match system::lock(&partial.file) {
-                Ok(()) if system::stat_file(&partial.file)?.st_nlink > 0 => {}
+                Ok(()) if !partial.was_removed(&system::stat_file(&partial.file)?) => {}
                 // Nobody can lock it here, and so nobody removes it.
                 Err(errno) if system::is_without_locks(errno) => {}
                 Ok(()) | Err(Errno::WOULDBLOCK) => continue,
@@ -380,6 +381,13 @@ impl Drop for Partial {
             // What cannot be removed now is removed at the next start.
             let _ = persist(|| rustix::fs::unlinkat(&self.target.folder, &name, AtFlags::empty()));
         }
+    /// Whether it was removed while others could take it for a dead one's. Some file systems
+    /// count no links at all.
+    fn was_removed(&self, ours: &Stat) -> bool {
+        let stands = |name: &String| stands_there(&self.target.folder, name.as_str(), ours);
+        ours.st_nlink == 0 && !self.stands_as.as_ref().is_some_and(stands)
+    }
+
     }
 }
 
@@ -419,15 +427,19 @@ pub(super) fn remove_if_dead(folder: &OwnedFd, name: &CStr) {
     };
     let (Ok(()), Ok(ours)) = (system::lock(&file), system::stat_file(&file)) else { return };
     // Its owner may have been alive when it was opened here, and done with it since.
-    let stands_there = system::stat_name(folder, name)
-        .is_ok_and(|there| system::is_regular(&there) && system::is_same_file(&ours, &there));
-    if stands_there {
+    if stands_there(folder, name, &ours) {
         let _ = persist(|| rustix::fs::unlinkat(folder, name, AtFlags::empty()));
     }
 }
 
 /// Of the next temporary name.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
+/// Whether a file that is open stands under this name.
+fn stands_there(folder: &OwnedFd, name: impl Arg + Copy, ours: &Stat) -> bool {
+    system::stat_name(folder, name)
+        .is_ok_and(|there| system::is_regular(&there) && system::is_same_file(ours, &there))
+}
+
 
 /// A name that no other partial file of this process has.
 fn next_name() -> String {

@@ -153,6 +153,21 @@ fn the_last_number_is_taken_and_none_behind_it() {
 }
 
 #[test]
+fn a_file_system_that_counts_no_links_has_removed_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = SharedFolder::open(folder.path()).unwrap();
+    let partial = shared.create_partial(&name("f")).unwrap();
+    let there = folder.path().join(partial.stands_as.as_ref().unwrap());
+    let mut stat = system::stat_file(&partial.file).unwrap();
+    stat.st_nlink = 0;
+    assert!(!partial.was_removed(&stat));
+    fs::remove_file(&there).unwrap();
+    assert!(partial.was_removed(&stat));
+    fs::write(&there, b"theirs").unwrap();
+    assert!(partial.was_removed(&stat));
+}
+
+#[test]
 fn an_unnamed_file_is_never_in_the_folder_and_begins_anew_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let (shared, committed) = SharedFolder::open_unnamed(folder.path()).unwrap();
