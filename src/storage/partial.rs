@@ -41,6 +41,10 @@ const SUFFIX: &[u8] = b".partial";
 
 /// Read, write and execute, for each of owner, group and others.
 const PERMISSIONS: u32 = 0o777;
+/// The permissions of a new file, of which the system takes some away.
+const NEW: Mode = Mode::from_raw_mode(0o666);
+/// Nobody else reads it before it has the permissions of the one that it replaces.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// A file that is coming in, under a temporary name. It is removed when dropped,
 /// unless it was committed.
@@ -49,6 +53,8 @@ pub struct Partial {
     target: Rc<Target>,
     file: File,
     final_name: FileName,
+    /// Whether it was created for its owner alone, because a file is to be replaced.
+    is_private: bool,
     /// Where it stands now and is removed from when dropped; `None` once it is to stay.
     stands_as: Option<String>,
     /// How large it is, with zeros that were left out at its end.
@@ -108,7 +114,7 @@ impl Partial {
         // What can be known to end in vain does not begin.
         let skips = settings.on_conflict == OnConflict::Skip;
         let is_refused = skips || settings.on_conflict == OnConflict::Refuse;
-        let mut mode = Mode::from_raw_mode(0o666);
+        let mut mode = NEW;
         if settings.on_conflict != OnConflict::Rename {
             match system::stat_name(&target.folder, final_name.as_str()) {
                 Err(Errno::NOENT) => {}
@@ -118,13 +124,11 @@ impl Partial {
                 }
                 Ok(there) if skips && !system::is_regular(&there) => return Err(FileError::NoFile),
                 Ok(_) if is_refused => return Err(FileError::Exists),
-                // Nobody else reads it before it has the permissions of that one.
-                Ok(there) if settings.on_conflict == OnConflict::Replace => {
-                    if system::is_regular(&there) {
-                        mode = Mode::RUSR | Mode::WUSR;
+                Ok(there) => {
+                    if settings.on_conflict == OnConflict::Replace && system::is_regular(&there) {
+                        mode = PRIVATE;
                     }
                 }
-                Ok(_) => {}
                 Err(errno) => return Err(refused("stat")(errno)),
             }
         }
@@ -148,6 +152,7 @@ impl Partial {
                 target: Rc::clone(target),
                 file,
                 final_name,
+                is_private: mode == PRIVATE,
                 stands_as: Some(name),
                 len_bytes: 0,
                 hole_end: 0,
@@ -185,6 +190,7 @@ impl Partial {
             target: Rc::clone(target),
             file,
             final_name,
+            is_private: true,
             stands_as: None,
             len_bytes: 0,
             hole_end: 0,
@@ -272,12 +278,12 @@ impl Partial {
             // A byte in the place of a larger size, which not every file system sets.
             self.write_all(&[0], self.len_bytes - 1)?;
         }
-        if self.settings.on_conflict == OnConflict::Replace
-            && self.stands_as.is_some()
-            && let Ok(there) = system::stat_name(&self.target.folder, self.final_name.as_str())
-            && system::is_regular(&there)
-        {
-            self.take_permissions(&there);
+        if self.settings.on_conflict == OnConflict::Replace && self.stands_as.is_some() {
+            match system::stat_name(&self.target.folder, self.final_name.as_str()) {
+                Ok(there) if system::is_regular(&there) => self.take_permissions(&there),
+                _ if self.is_private => self.take_usual_permissions(),
+                _ => {}
+            }
         }
         let rest = std::mem::take(&mut self.write_back.waiting);
         if synced && !rest.is_empty() {
@@ -299,6 +305,18 @@ impl Partial {
             mode &= !0o070 | (mode & 0o007) << 3;
         }
         let _ = persist(|| rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode)));
+    }
+
+    /// Takes the permissions of a new file. The umask and the folder decide on them: one that is
+    /// made here for a moment has them.
+    fn take_usual_permissions(&self) {
+        let (folder, name) = (&self.target.folder, next_name());
+        let Ok(new) = system::create_new(folder, name.as_str(), NEW) else { return };
+        let _ = persist(|| rustix::fs::unlinkat(folder, name.as_str(), AtFlags::empty()));
+        if let Ok(new) = system::stat_file(&new) {
+            let mode = Mode::from_raw_mode(new.st_mode & PERMISSIONS);
+            let _ = persist(|| rustix::fs::fchmod(&self.file, mode));
+        }
     }
 
     /// The second: the content is safe. A failed fsync is final: the kernel may have
@@ -363,6 +381,13 @@ impl Partial {
         Ok(())
     }
 
+    /// Whether it was removed while others could take it for a dead one's. Some file systems
+    /// count no links at all.
+    fn was_removed(&self, ours: &Stat) -> bool {
+        let stands = |name: &String| stands_there(&self.target.folder, name.as_str(), ours);
+        ours.st_nlink == 0 && !self.stands_as.as_ref().is_some_and(stands)
+    }
+
     /// Whether the name it stands under leads to something else by now, which is not
     /// ours to remove.
     fn was_replaced(&self, name: &str) -> bool {
@@ -381,13 +406,6 @@ impl Drop for Partial {
             // What cannot be removed now is removed at the next start.
             let _ = persist(|| rustix::fs::unlinkat(&self.target.folder, &name, AtFlags::empty()));
         }
-    /// Whether it was removed while others could take it for a dead one's. Some file systems
-    /// count no links at all.
-    fn was_removed(&self, ours: &Stat) -> bool {
-        let stands = |name: &String| stands_there(&self.target.folder, name.as_str(), ours);
-        ours.st_nlink == 0 && !self.stands_as.as_ref().is_some_and(stands)
-    }
-
     }
 }
 
@@ -418,6 +436,12 @@ pub(super) fn is_partial_name(name: &[u8]) -> bool {
     numbers.next().is_none() && process.is_some_and(is_number) && counter.is_some_and(is_number)
 }
 
+/// Whether a file that is open stands under this name.
+fn stands_there(folder: &OwnedFd, name: impl Arg + Copy, ours: &Stat) -> bool {
+    system::stat_name(folder, name)
+        .is_ok_and(|there| system::is_regular(&there) && system::is_same_file(ours, &there))
+}
+
 /// Removes a partial file if its owner is dead, that is if nobody has it locked.
 pub(super) fn remove_if_dead(folder: &OwnedFd, name: &CStr) {
     // For writing, because NFS locks nothing that is open only for reading.
@@ -434,12 +458,6 @@ pub(super) fn remove_if_dead(folder: &OwnedFd, name: &CStr) {
 
 /// Of the next temporary name.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
-/// Whether a file that is open stands under this name.
-fn stands_there(folder: &OwnedFd, name: impl Arg + Copy, ours: &Stat) -> bool {
-    system::stat_name(folder, name)
-        .is_ok_and(|there| system::is_regular(&there) && system::is_same_file(ours, &there))
-}
-
 
 /// A name that no other partial file of this process has.
 fn next_name() -> String {

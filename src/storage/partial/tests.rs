@@ -153,6 +153,29 @@ fn the_last_number_is_taken_and_none_behind_it() {
 }
 
 #[test]
+fn a_new_file_has_the_usual_permissions_if_what_it_was_to_replace_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let mut shared = SharedFolder::open(path).unwrap();
+    let on_conflict = OnConflict::Replace;
+    shared.set(WriteSettings { sync: false, disk_reserve_bytes: Some(0), on_conflict });
+    let mode_of = |name: &str| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
+    fs::write(path.join("usual"), b"").unwrap();
+    for is_link in [false, true] {
+        fs::write(path.join("f"), b"theirs").unwrap();
+        let partial = shared.create_partial(&name("f")).unwrap();
+        assert_eq!(mode_of(partial.stands_as.as_ref().unwrap()), 0o600);
+        fs::remove_file(path.join("f")).unwrap();
+        if is_link {
+            symlink("nowhere", path.join("f")).unwrap();
+        }
+        shared.commit(vec![partial]).remove(0).unwrap();
+        assert_eq!(mode_of("f"), mode_of("usual"), "{is_link}");
+        assert_eq!(names_in(path), ["f", "usual"]);
+    }
+}
+
+#[test]
 fn a_file_system_that_counts_no_links_has_removed_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let shared = SharedFolder::open(folder.path()).unwrap();
