@@ -4,9 +4,7 @@
 //! that does not make the file system commit its journal for each: write-back begins
 //! for all of them, the first fsync then takes the metadata of all with it, the others
 //! ask the disk for a flush that has little to do, and one fsync of the folder makes all
-//! names safe. 1,000 files of 16 KiB came in 0.27 s so, and in 0.53 s if write-back was not
-//! begun for all first (ext4 with a journal; in 0.64 and 0.70 s on the ext4 without one of
-//! `benches/README.md`; medians of 11, `cargo bench --bench builds`). One `syncfs` instead
+//! names safe. See *Many small files, synced* in `benches/README.md`. One `syncfs` instead
 //! would wait for whatever others write to the same disk.
 
 use std::os::fd::OwnedFd;
