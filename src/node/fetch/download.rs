@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddrV4;
 
-use super::hedging::note_rate;
+use super::hedging::note_verified_rate;
 use super::job::{Attempt, Job, State};
 use super::{Fetch, JobId};
 use crate::content::{FileError, OnConflict, Version};
@@ -169,7 +169,7 @@ impl Fetch {
             ctx.report(Report::ChecksumFailed { path, peer: source, is_simulated });
             return self.close(ctx, peers, connection, CloseReason::ChecksumWrong);
         }
-        note_rate(ctx, peers, attempt, true);
+        note_verified_rate(ctx, peers, attempt);
         self.end_others(ctx, peers, id, connection);
         self.enter(id, State::Committing { source, began, digest, size_bytes });
         ctx.act(Action::Commit(file));

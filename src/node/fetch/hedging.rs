@@ -97,7 +97,7 @@ impl Fetch {
         let Some(State::Downloading(mut first)) = self.state(id) else { return };
         if ctx.now >= first.mark.0 + PACE_WINDOW && first.file.is_some() {
             first.measure(ctx);
-            note_rate(ctx, peers, first, false);
+            note_rate(ctx, peers, first);
             if let Some(Hedge::Slower(mut slower)) = self.hedge(id) {
                 slower.measure(ctx);
                 if slower.rate > first.rate {
@@ -136,7 +136,7 @@ impl Fetch {
         let is_over = elapsed >= HEDGE_TRIAL;
         if is_faster && is_over {
             attempt.measure(ctx);
-            note_rate(ctx, peers, attempt, false);
+            note_rate(ctx, peers, attempt);
             self.enter(id, State::Downloading(attempt));
             self.set_hedge(id, Some(Hedge::Slower(first)));
         } else if !is_faster {
@@ -149,7 +149,7 @@ impl Fetch {
             };
             if is_over || bytes > 0 && other(self, ctx).is_some() {
                 attempt.measure(ctx);
-                note_rate(ctx, peers, attempt, false);
+                note_rate(ctx, peers, attempt);
                 self.end_hedge(ctx, id);
             }
         }
@@ -289,7 +289,7 @@ impl Fetch {
         let Some(job) = self.jobs.get(&id) else { return };
         let others = job.attempts().filter(|attempt| attempt.connection != winner);
         for other in others.collect::<Vec<_>>() {
-            note_rate(ctx, peers, other, false);
+            note_rate(ctx, peers, other);
             end(ctx, other, CloseReason::Slower);
         }
         self.set_hedge(id, None);
@@ -318,20 +318,24 @@ fn end(ctx: &mut Context, attempt: Attempt, reason: CloseReason) {
 }
 
 /// Keeps how fast a source is for the choice among sources: by what was measured last or, of a
-/// download that is over, by all of it. A small file shows how long an answer takes, and no
-/// rate. Without a verified file a source has shown no more than is expected of one that was not
-/// tried.
-pub(super) fn note_rate(ctx: &mut Context, peers: &mut Peers, attempt: Attempt, is_verified: bool) {
-    let bytes = received_bytes(ctx, attempt);
-    let of_all = || rate(bytes, attempt.began, ctx.now);
+/// download that is over, by all of it.
+fn note_rate(ctx: &mut Context, peers: &mut Peers, attempt: Attempt) {
     let elapsed = ctx.now.saturating_duration_since(attempt.began);
-    let shown = match is_verified {
-        true => (bytes >= UNTRIED_BYTES_PER_SECOND).then(of_all),
-        false if attempt.rate.is_some() => attempt.rate,
-        false => (elapsed >= HEDGE_GLANCE).then(of_all),
-    };
-    let limit = if is_verified { u64::MAX } else { UNTRIED_BYTES_PER_SECOND };
-    shown.into_iter().for_each(|rate| peers.catalog.note_rate(attempt.source, rate.min(limit)));
+    let of_all = (elapsed >= HEDGE_GLANCE).then(|| rate_of_all(ctx, attempt));
+    if let Some(rate) = attempt.rate.or(of_all) {
+        peers.catalog.note_rate(attempt.source, rate);
+    }
+}
+
+/// The same for a file that is verified. A small one shows how long an answer takes, and no rate.
+pub(super) fn note_verified_rate(ctx: &mut Context, peers: &mut Peers, attempt: Attempt) {
+    if received_bytes(ctx, attempt) >= UNTRIED_BYTES_PER_SECOND {
+        peers.catalog.note_verified_rate(attempt.source, rate_of_all(ctx, attempt));
+    }
+}
+
+fn rate_of_all(ctx: &mut Context, attempt: Attempt) -> u64 {
+    rate(received_bytes(ctx, attempt), attempt.began, ctx.now)
 }
 
 fn received_bytes(ctx: &mut Context, attempt: Attempt) -> u64 {

@@ -107,6 +107,8 @@ struct Peer {
     failures: u32,
     /// The rate of the last download from it that was measured.
     bytes_per_second: Option<u64>,
+    /// That of the last file from it that was verified.
+    verified_bytes_per_second: u64,
     interval: Interval,
 }
 
@@ -395,9 +397,20 @@ impl Catalog {
         shown.unwrap_or(UNTRIED_BYTES_PER_SECOND)
     }
 
+    /// Keeps the rate of a download. Without a verified file that was as fast, a source has
+    /// shown no more than is expected of one that was not tried.
     pub(crate) fn note_rate(&mut self, peer: PeerId, bytes_per_second: u64) {
         if let Some(peer) = self.peers.get_mut(&peer) {
+            let limit = peer.verified_bytes_per_second.max(UNTRIED_BYTES_PER_SECOND);
+            peer.bytes_per_second = Some(bytes_per_second.min(limit));
+        }
+    }
+
+    /// Keeps the rate of a file that is verified.
+    pub(crate) fn note_verified_rate(&mut self, peer: PeerId, bytes_per_second: u64) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
             peer.bytes_per_second = Some(bytes_per_second);
+            peer.verified_bytes_per_second = bytes_per_second;
         }
     }
 
@@ -739,6 +752,24 @@ mod tests {
             assert!(catalog.catalog.len() >= before - 100, "{}", catalog.catalog.len());
             assert!((0..100).all(|i| catalog.sources(&format!("new {i}")) == [50_000 + i]));
         }
+    }
+
+    #[test]
+    fn a_rate_that_is_not_verified_counts_up_to_one_that_is() {
+        let mut catalog = Scene::new();
+        catalog.hear(Instant::now(), 7, "a");
+        let (peer, untried) = (PeerId(7), UNTRIED_BYTES_PER_SECOND);
+        let mut expected = |verified: Option<u64>, shown| {
+            verified.into_iter().for_each(|rate| catalog.catalog.note_verified_rate(peer, rate));
+            catalog.catalog.note_rate(peer, shown);
+            catalog.catalog.expected_rate(peer)
+        };
+        assert_eq!(expected(None, 60 * untried), untried);
+        assert_eq!(expected(Some(50 * untried), 40 * untried), 40 * untried);
+        assert_eq!(expected(None, 60 * untried), 50 * untried);
+        assert_eq!(expected(None, 100), 100);
+        assert_eq!(expected(None, 50 * untried), 50 * untried);
+        assert_eq!(expected(Some(100), 60 * untried), untried);
     }
 
     #[test]
