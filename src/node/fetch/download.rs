@@ -257,9 +257,10 @@ impl Fetch {
         (id, file): (JobId, FileId),
         error: FileError,
     ) {
-        let Some(job) = self.jobs.get(&id) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         let (path, state) = (job.path, job.state);
         if let Some(connection) = job.hedge_into(file) {
+            job.hedge_failed = true;
             ctx.close(connection, CloseReason::WriteFailed(error));
             return self.set_hedge(id, None);
         }

@@ -83,6 +83,9 @@ impl Fetch {
         let first = self.state(id).and_then(State::attempt);
         let is_first = first.is_none_or(|first| first.connection == attempt.connection);
         if is_first {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.hedge_failed = false;
+            }
             self.enter(id, State::Downloading(attempt));
             return ctx.deadlines.arm(PeerWake::Fetch(Wake::Pace(id)), ctx.now + PACE_WINDOW);
         }
@@ -164,6 +167,9 @@ impl Fetch {
         first: Attempt,
         rate: u64,
     ) {
+        if self.jobs.get(&id).is_none_or(|job| job.hedge_failed) {
+            return;
+        }
         let slower = match self.hedge(id) {
             None => None,
             Some(Hedge::Slower(slower)) => Some(slower.source),

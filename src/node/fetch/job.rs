@@ -49,6 +49,8 @@ pub(super) struct Job {
     pub(super) state: State,
     /// A second download. Only while the state is Downloading.
     pub(super) hedge: Option<Hedge>,
+    /// Whether a second download could not be written: there is no other one beside this first.
+    pub(super) hedge_failed: bool,
     /// Its place in the line, while the state is Waiting.
     pub(super) turn: u64,
     pub(super) failures: Failures,
@@ -67,10 +69,20 @@ pub(super) struct Job {
 pub(super) enum State {
     ExpectOffer,
     Waiting,
-    ExpectAddress { source: PeerId },
+    ExpectAddress {
+        source: PeerId,
+    },
     Downloading(Attempt),
-    Committing { source: PeerId, began: Instant, digest: Digest, size_bytes: u64 },
-    Comparing { digest: Digest, size_bytes: u64 },
+    Committing {
+        source: PeerId,
+        began: Instant,
+        digest: Digest,
+        size_bytes: u64,
+    },
+    Comparing {
+        digest: Digest,
+        size_bytes: u64,
+    },
     BackedOff,
     Done,
     Failed(FetchError),
@@ -96,6 +108,7 @@ impl Job {
             path,
             state: State::ExpectOffer,
             hedge: None,
+            hedge_failed: false,
             turn: 0,
             failures: Failures::default(),
             compares: Tries::default(),

@@ -77,6 +77,8 @@ struct Play {
     files: BTreeMap<FileId, &'static str>,
     /// No more than so many partial files fit on the disk.
     full_at: Option<usize>,
+    /// There is no room for a second partial file of one name.
+    is_full_for_second: bool,
     /// The addresses that were dialed.
     dials: Vec<SocketAddrV4>,
     verified: Vec<&'static str>,
@@ -118,6 +120,7 @@ impl Play {
             open: BTreeMap::new(),
             files: BTreeMap::new(),
             full_at: None,
+            is_full_for_second: false,
             dials: Vec::new(),
             verified: Vec::new(),
             outcome: None,
@@ -165,6 +168,11 @@ impl Play {
                     let path = self.node.paths().get(path).unwrap().to_string();
                     let offers = self.offers.iter().map(|(_, file)| *file);
                     let name = offers.into_iter().find(|name| *name == path).unwrap();
+                    let is_second = self.files.values().any(|other| *other == name);
+                    if is_second && self.is_full_for_second {
+                        self.node.handle(self.now, Input::FileFailed { file, error: FULL });
+                        continue;
+                    }
                     self.files.insert(file, name);
                 }
                 Action::Write { file, range, .. } => {
@@ -563,6 +571,17 @@ fn a_second_copy_that_does_not_fit_on_the_disk_ends_no_job() {
         play.until(PACE_WINDOW + Duration::from_secs(1), |play| play.asked(2) == 1);
         play.until_all_done(Duration::from_secs(300));
     }
+}
+
+#[test]
+fn a_second_copy_that_does_not_fit_on_the_disk_is_not_begun_again_beside_the_first() {
+    let slow = Manner::Slow { bytes: 200, steps: 1000 };
+    let mut play = Play::new(5, &["x"]).at(1, 1..2, slow, "x");
+    play.is_full_for_second = true;
+    play.until(STEP * 3, |play| play.asked(1) == 1);
+    let mut play = play.at(2, 2..3, slow, "x");
+    play.until_all_done(Duration::from_secs(101));
+    assert_eq!((play.asked(1), play.asked(2)), (1, 1));
 }
 
 #[test]
