@@ -467,6 +467,9 @@ pub const CONTROL_CLIENTS_MAX: usize = 256;
 /// Programs among them that wait for files; the other places are for those that are answered at
 /// once.
 pub const CONTROL_WAITING_MAX: usize = 224;
+/// Programs among them that ask which names match a pattern. Each keeps up to [`JOBS_MAX`] names,
+/// some 1.5 MB, and each name that is offered is compared with its pattern.
+pub const CONTROL_SEARCHES_MAX: usize = 16;
 /// Files that one program asks for at once. Each causes at most three answers, of which the
 /// longest has [`CONTROL_REASON_BYTES_MAX`]: some 5 MB for a program that reads none of them.
 pub const CONTROL_WISHES_MAX: usize = 4096;
@@ -602,6 +605,7 @@ const _: () = {
     assert!(HOLE_BYTES_MIN < CHUNK_BYTES as usize);
     assert!(CONTROL_WISHES_MAX < CONTROL_WISHES_OF_ALL_MAX);
     assert!(CONTROL_WAITING_MAX < CONTROL_CLIENTS_MAX);
+    assert!(CONTROL_SEARCHES_MAX < CONTROL_WAITING_MAX);
     assert!(CONTROL_REASON_BYTES_MAX <= u16::MAX as usize);
     assert!(JSON_TEXT_BYTES_MAX * 2 + 1024 < STDOUT_LINE_BYTES_MAX);
 };

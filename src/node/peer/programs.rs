@@ -1,8 +1,8 @@
 //! Programs of the same user that ask this one how it does, or for files.
 //!
 //! Serves at most [`CONTROL_CLIENTS_MAX`] of them; a new one evicts the oldest that waits for no
-//! file. At most [`CONTROL_WAITING_MAX`] wait for files; what more would is told that there
-//! is no room. A file that a program has asked for is given up once nobody waits for it.
+//! file. At most [`CONTROL_WAITING_MAX`] wait for files, and [`CONTROL_SEARCHES_MAX`] for names
+//! that match; what more would is told that there is no room. A file that a program has asked for is given up once nobody waits for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::{Connection, Context, PeerKind, PeerNode};
 use crate::exit::ExitCode;
-use crate::limits::{CONTROL_CLIENTS_MAX, CONTROL_WAITING_MAX, CONTROL_WISHES_OF_ALL_MAX};
+use crate::limits::{
+    CONTROL_CLIENTS_MAX, CONTROL_SEARCHES_MAX, CONTROL_WAITING_MAX, CONTROL_WISHES_OF_ALL_MAX,
+};
 use crate::node::paths::Paths;
 use crate::node::{Action, ConnectionId, NamePattern, PathId, Report};
 use crate::proto::CloseReason;
@@ -95,6 +97,13 @@ impl Context {
         let waiting = || self.sessions().filter(|session| waits(session));
         waiting().count() <= CONTROL_WAITING_MAX
             && waiting().map(|it| it.waits_for().len()).sum::<usize>() <= CONTROL_WISHES_OF_ALL_MAX
+    }
+
+    /// Returns whether all that ask which names match may.
+    fn has_room_for_searches(&self) -> bool {
+        let is_searching = |session: &&Session| session.state() == SessionState::Searching;
+        self.has_room_for_wishes()
+            && self.sessions().filter(is_searching).count() <= CONTROL_SEARCHES_MAX
     }
 
     /// Returns how many programs wait for each file.
@@ -192,7 +201,7 @@ impl PeerNode {
                     let Some(pattern) = NamePattern::new(pattern.as_str()) else {
                         return self.close(id, CloseReason::Done);
                     };
-                    if !context.has_room_for_wishes() {
+                    if !context.has_room_for_searches() {
                         return context.answer_match(id, Some(&NO_ROOM), &BTreeSet::new());
                     }
                     let until =
@@ -395,6 +404,29 @@ mod tests {
         let later = now + Duration::from_secs(3600);
         node.handle_timeout(later);
         assert_eq!(wanted(&node), [("a".to_owned(), CONTROL_WAITING_MAX)]);
+    }
+
+    #[test]
+    fn few_programs_at_once_are_told_what_matches_and_others_that_there_is_no_room() {
+        let now = Instant::now();
+        let (mut node, _) = registered(now);
+        let search = |node: &mut PeerNode| {
+            let id = node.accept_program(now).unwrap();
+            send(node, now, id, b"M\0\0\0\0\0\x05*.iso");
+            (id, String::from_utf8(sent(node, now, id)).unwrap())
+        };
+        let open: Vec<_> = (0..CONTROL_SEARCHES_MAX).map(|_| search(&mut node)).collect();
+        assert!(open.iter().all(|(_, told)| told.is_empty()), "{open:?}");
+        for _ in 0..2 {
+            let (_, told) = search(&mut node);
+            assert!(told.ends_with(NO_ROOM), "{told:?}");
+        }
+        // Files can be waited for, and one that ends makes room.
+        waits(&mut node, now, "a");
+        assert_eq!(wanted(&node), [("a".to_owned(), 1)]);
+        node.handle(now, Input::ReadClosed(open[0].0));
+        assert_eq!(search(&mut node).1, "");
+        assert!(search(&mut node).1.ends_with(NO_ROOM));
     }
 
     #[test]
