@@ -130,7 +130,7 @@ impl Failures {
     /// Returns what is next if none of these sources may be asked now.
     pub(super) fn next(&self, sources: impl Iterator<Item = PeerId>, retries_max: u32) -> Next {
         let failed: Vec<_> = sources.filter_map(|source| self.sources.get(&source)).collect();
-        if failed.iter().all(|failed| failed.is_too_large) {
+        if !failed.is_empty() && failed.iter().all(|failed| failed.is_too_large) {
             return Next::TooLarge;
         }
         let may_come = failed.iter().filter(|failed| failed.tries.failed <= retries_max);
@@ -163,5 +163,25 @@ impl Failures {
         self.lookups = 0;
         self.dials += 1;
         self.turns.insert(address, self.dials);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_too_large_only_where_there_are_sources_of_which_each_says_so() {
+        let (now, mut rng) = (Instant::now(), fastrand::Rng::with_seed(1));
+        let mut failures = Failures::default();
+        let next = |failures: &Failures, ids: &[u32]| {
+            failures.next(ids.iter().copied().map(PeerId), u32::MAX)
+        };
+        assert_eq!(next(&failures, &[]), Next::Never);
+        failures.note(now, &mut rng, PeerId(1), Some(CloseReason::TooLarge));
+        assert_eq!(next(&failures, &[1]), Next::TooLarge);
+        assert_eq!(next(&failures, &[]), Next::Never);
+        failures.note(now, &mut rng, PeerId(2), None);
+        assert!(matches!(next(&failures, &[1, 2]), Next::At(_)));
     }
 }
