@@ -1,14 +1,20 @@
 //! Which source a job asks next.
 //!
-//! A source that failed is asked again after a delay of its own. Of those that may be asked,
-//! first comes the one whose address was not dialed for this file, or the longest time ago;
-//! then one at an address without failures; then one that is not known to be slow beside
-//! another; then the one that failed least often for this file, or at all; then the least busy; then chance decides. Where a source is, is known only from
-//! the registry: a source of which that is not known is asked for, and if its address then
-//! turns out to have had its turn, it is another one's. So however many ids one address has,
-//! each other one is dialed after at most one more dial there.
+//! A source that failed is asked again after a delay of its own. Those that may be asked rank
+//! by, in this order:
+//!
+//! 1. when their address was dialed for this file: not yet, or the longest time ago;
+//! 2. whether their address is without failures;
+//! 3. whether they are not known to be slow beside another;
+//! 4. how seldom they failed for this file, and at all;
+//! 5. how few downloads they have;
+//! 6. chance.
+//!
+//! Only the registry knows where a source is. It is asked for a source of which that is not
+//! known; if the address then turns out to have had its turn, another source is next. So
+//! however many ids one address has, each other one is dialed after at most one more dial there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use super::failures::Next;
@@ -124,10 +130,13 @@ impl Fetch {
         let retries_max = retries_max(ctx);
         let sources = peers.catalog.sources(job.path).filter(|peer| may_be(*peer));
         let (now, best_rate) = (ctx.now, best_rate(ctx, peers, job));
+        let mut downloads: BTreeMap<PeerId, usize> = BTreeMap::new();
+        for (_, source) in self.active.iter().filter(|(other, _)| **other != id) {
+            *downloads.entry(*source).or_default() += 1;
+        }
         let ranked =
             sources.filter(|peer| job.failures.may_be_asked(now, *peer, retries_max)).map(|peer| {
-                let is_other = |(job, source): &(&JobId, &PeerId)| **job != id && **source == peer;
-                let downloads = self.active.iter().filter(is_other).count();
+                let downloads = downloads.get(&peer).copied();
                 let failures = (job.failures.count(peer), peers.catalog.failures(peer));
                 (place(peers, job, best_rate, peer), failures, downloads, ctx.rng.u32(..), peer)
             });
