@@ -5,7 +5,7 @@
 //!  one download ────────────────────────────▶ ExpectAddress ──▶ Trial
 //!     ▲  ▲                                          │            │ │ faster: it is the first
 //!     │  └──────────────── it failed ───────────────┘            │ ▼ one from then on
-//!     └───────────────── no faster, or failed ───────────────────┘ Slower
+//!     └───────────────── no faster, or failed ───────────────────┘ Overtaken
 //! ```
 //!
 //! A download is slow if in the last [`PACE_WINDOW`] it had less than a tenth of the rate that
@@ -50,15 +50,15 @@ pub(super) enum Hedge {
         /// What the first one had received when this one was requested.
         first_bytes: u64,
     },
-    /// It was the first, and the other one is faster.
-    Slower(Attempt),
+    /// It was the first, and the other one, which is faster, has taken its place.
+    Overtaken(Attempt),
 }
 
 impl Hedge {
     pub(super) fn attempt(self) -> Option<Attempt> {
         match self {
             Self::ExpectAddress { .. } => None,
-            Self::Trial { attempt, .. } | Self::Slower(attempt) => Some(attempt),
+            Self::Trial { attempt, .. } | Self::Overtaken(attempt) => Some(attempt),
         }
     }
 }
@@ -76,6 +76,7 @@ impl Fetch {
             Some(_) => self.hedges.insert(id),
             None => self.hedges.remove(&id),
         };
+        self.check(id);
     }
 
     /// A download is requested: its rate is measured from now on.
@@ -101,12 +102,12 @@ impl Fetch {
         if ctx.now >= first.mark.0 + PACE_WINDOW && first.file.is_some() {
             first.measure(ctx);
             note_rate(ctx, peers, first);
-            if let Some(Hedge::Slower(mut slower)) = self.hedge(id) {
-                slower.measure(ctx);
-                if slower.rate > first.rate {
-                    std::mem::swap(&mut first, &mut slower);
+            if let Some(Hedge::Overtaken(mut overtaken)) = self.hedge(id) {
+                overtaken.measure(ctx);
+                if overtaken.rate > first.rate {
+                    std::mem::swap(&mut first, &mut overtaken);
                 }
-                self.set_hedge(id, Some(Hedge::Slower(slower)));
+                self.set_hedge(id, Some(Hedge::Overtaken(overtaken)));
             }
             self.enter(id, State::Downloading(first));
         }
@@ -141,7 +142,7 @@ impl Fetch {
             attempt.measure(ctx);
             note_rate(ctx, peers, attempt);
             self.enter(id, State::Downloading(attempt));
-            self.set_hedge(id, Some(Hedge::Slower(first)));
+            self.set_hedge(id, Some(Hedge::Overtaken(first)));
         } else if !is_faster {
             let is_other = |peer| peer != attempt.source && peer != first.source;
             let rate = first.rate.unwrap_or(u64::MAX);
@@ -170,24 +171,24 @@ impl Fetch {
         if self.jobs.get(&id).is_none_or(|job| job.hedge_failed) {
             return;
         }
-        let slower = match self.hedge(id) {
+        let overtaken = match self.hedge(id) {
             None => None,
-            Some(Hedge::Slower(slower)) => Some(slower.source),
+            Some(Hedge::Overtaken(attempt)) => Some(attempt.source),
             Some(Hedge::ExpectAddress { .. } | Hedge::Trial { .. }) => return,
         };
-        let is_other = |peer| peer != first.source && Some(peer) != slower;
+        let is_other = |peer| peer != first.source && Some(peer) != overtaken;
         let other = self.choose_source(ctx, peers, id, |peer| {
             is_other(peer) && is_much_faster(peers, peer, rate)
         });
         let Some(source) = other.filter(|_| peers.link.is_registered(ctx)) else { return };
         let taken = self.active.len() + self.hedges.len();
         let has_room = self.hedges.len() < HEDGES_MAX && taken < self.connections_max;
-        // The slower one of two is needed least.
-        let is_slower = |id: &&JobId| matches!(self.hedge(**id), Some(Hedge::Slower(_)));
-        match slower {
+        // One that was overtaken is needed least.
+        let is_overtaken = |id: &&JobId| matches!(self.hedge(**id), Some(Hedge::Overtaken(_)));
+        match overtaken {
             Some(_) => self.end_hedge(ctx, id),
             None if has_room => {}
-            None => match self.hedges.iter().find(is_slower).copied() {
+            None => match self.hedges.iter().find(is_overtaken).copied() {
                 Some(other) => self.end_hedge(ctx, other),
                 None => return,
             },

@@ -72,6 +72,7 @@ pub(super) enum State {
     ExpectAddress {
         source: PeerId,
     },
+    /// The only download, or the one that a [`Hedge`] goes on beside.
     Downloading(Attempt),
     Committing {
         source: PeerId,

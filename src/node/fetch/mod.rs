@@ -49,8 +49,8 @@ use crate::wire::{FilePath, folded};
 
 /// What we want.
 ///
-/// Invariants: `by_path` has each job once. `active`, `waiting`, `arrived` and `tally` say
-/// by state what `jobs` says by id.
+/// Invariants: `by_path` has each job once. `active`, `waiting`, `arrived`, `hedges` and `tally`
+/// say by state what `jobs` says by id.
 #[derive(Debug)]
 pub(super) struct Fetch {
     jobs: BTreeMap<JobId, Job>,
@@ -288,7 +288,6 @@ impl Fetch {
     /// A job enters a state: the one place that writes it. The tables by state follow.
     fn enter(&mut self, id: JobId, state: State) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        debug_assert!(job.hedge.is_none() || state.attempt().is_some(), "a hedge is left");
         let (before, turn) = (std::mem::replace(&mut job.state, state), job.turn);
         if state == State::Waiting {
             self.next_turn += 1;
@@ -309,6 +308,17 @@ impl Fetch {
                 }
             }
         }
+        self.check(id);
+    }
+
+    /// Checks, in a debug build, that the tables by state say of a job what it says itself.
+    fn check(&self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        debug_assert_eq!(self.active.get(&id).copied(), job.state.source());
+        debug_assert_eq!(self.waiting.contains(&(job.turn, id)), job.state == State::Waiting);
+        debug_assert_eq!(self.arrived.contains(&id), job.state.is_arrived());
+        debug_assert_eq!(self.hedges.contains(&id), job.hedge.is_some());
+        debug_assert!(job.hedge.is_none() || job.state.attempt().is_some(), "a hedge is left");
     }
 
     fn leave(&mut self, id: JobId, state: State, turn: u64) {
