@@ -38,8 +38,9 @@
 //!
 //! Everything down from `node` does no I/O, so that the same code runs under the real
 //! loop, under a simulator with virtual time and faults, and under a fuzzer. Each
-//! version of the protocol has rooms of its own, `wire::v0` and `proto::v0`; the first byte
-//! of a connection chooses among them.
+//! version of the protocol has rooms of its own, such as `wire::v0` and `proto::v0`; the first
+//! byte of a connection chooses among them. Of version 1 there are the messages and the session;
+//! no program speaks it yet.
 //!
 //! # Glossary
 //!
