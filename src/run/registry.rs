@@ -32,8 +32,9 @@ pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Fa
     let node = RegistryNode::new(limits);
     let ui = Ui::new(NAME.into(), output.show());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
-    say_listening(address, output);
+    // The line that scripts wait for comes last: the program is as it stays by then.
     say_where(address);
+    say_listening(address, output);
     let outcome = serve(&mut reactor, &[])?;
     result_of(outcome, None)
 }
