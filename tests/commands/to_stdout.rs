@@ -2,8 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{Read, pipe};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
-use kit::{FakeSource, Launch, Output, Signal, World, content};
+use kit::messages::digest_of;
+use kit::{FakeSource, Launch, Output, Signal, World, await_until, content};
 
 /// Its stdout is yet to be said; temporary files go to the folder `tmp`.
 fn get(world: &World, name: &str) -> Launch {
@@ -32,6 +36,42 @@ fn nothing_comes_out_before_it_is_verified() {
     let file = content(2, 100_000);
     let _liar = FakeSource::lying(&world, 9, "file", file);
     get(&world, "file").start().ends_with(6);
+}
+
+/// It takes the 30 s after which a second source is asked.
+#[test]
+fn a_slow_file_comes_out_as_it_is_though_another_source_sent_a_part_of_it() {
+    let world = World::new();
+    let file = content(6, 1_000_000);
+    let (second_sent, rest_is_due) = channel();
+    let rest_is_due = Mutex::new(rest_is_due);
+    let slow = FakeSource::start(&world, 1, "file", {
+        let file = file.clone();
+        move |stream| {
+            let (mut parts, mut part) = (file.chunks(10_000), &file[..0]);
+            let is_due = rest_is_due.lock().unwrap();
+            while FakeSource::send(stream, part)
+                && is_due.recv_timeout(Duration::from_secs(1)).is_err()
+            {
+                part = parts.next().unwrap();
+            }
+            parts.all(|part| FakeSource::send(stream, part))
+                && FakeSource::send_eof(stream, &digest_of(&file))
+        }
+    });
+    let (mut reader, writer) = pipe().unwrap();
+    let get = get(&world, "file").stdout(writer).start();
+    await_until("the first source is asked", || slow.requests() > 0);
+    let other = content(7, 200_000);
+    let _second = FakeSource::start(&world, 2, "file", move |stream| {
+        let _ = FakeSource::send(stream, &other);
+        let _ = second_sent.send(());
+        FakeSource::stall(stream)
+    });
+    let mut came = Vec::new();
+    reader.read_to_end(&mut came).unwrap();
+    assert_eq!(get.await_exit_code(), 0, "{}", get.said());
+    assert!(came == file, "{} bytes came", came.len());
 }
 
 #[test]
