@@ -11,7 +11,7 @@ use crate::cli::{GetArgs, OutputArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::CONTROL_WISHES_MAX;
-use crate::node::NamePattern;
+use crate::node::{Doubt, NamePattern};
 use crate::proto::control::{Ask, News, Reply};
 use crate::proto::{CloseReason, Timer};
 use crate::wire::v0::FileName;
@@ -62,6 +62,10 @@ pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<
         });
     }
     if names.is_empty() {
+        // A search that found nothing ends only with its time; the program refuses others.
+        if let Some(refusal) = doubt.filter(|doubt| *doubt != Doubt::TimeUp.to_string()) {
+            return Err(Failure::new(ExitCode::Other, Shown(refusal)));
+        }
         let message = format_args!("nobody offered anything that matches in time");
         return Err(Failure::new(ExitCode::NotOffered, message));
     }

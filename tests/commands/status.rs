@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use kit::messages::{self, Count};
 use kit::{DEADLINE, FakeSource, OfferRepeater, Output, Process, Signal, World, await_until};
-use p2pfs::limits::CONTROL_CLIENTS_MAX;
+use p2pfs::limits::{CONTROL_CLIENTS_MAX, CONTROL_SEARCHES_MAX};
 use p2pfs::ui::events::EVENTS;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
@@ -398,6 +398,22 @@ fn via_takes_patterns() {
     let early = get(&["*.iso", "--timeout", "400ms"]);
     assert_eq!(early.code, Some(10), "{early:?}");
     assert!(early.stderr.contains("there may be more that matches"), "{early:?}");
+}
+
+#[test]
+fn a_pattern_for_which_a_peer_has_no_room_is_told_so() {
+    let world = World::new();
+    let peer = world.peer(7).start();
+    let via = format!("--via={}", peer.process.pid().as_raw_nonzero());
+    let search = ["get", "*.none", &via];
+    // Two more than there is room for: the one below may take a place before them.
+    let _searches: Vec<_> =
+        (0..CONTROL_SEARCHES_MAX + 2).map(|_| world.program(&search).start()).collect();
+    await_until("there is no room", || {
+        let refused = get(&world, &["*.none", &via, "--timeout", "300ms"]);
+        assert!(matches!(refused.code, Some(1 | 3)), "{refused:?}");
+        refused.code == Some(1) && refused.stderr.contains("too many programs wait for files")
+    });
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! Serves at most [`CONTROL_CLIENTS_MAX`] of them; a new one evicts the oldest that waits for no
 //! file. At most [`CONTROL_WAITING_MAX`] wait for files, and [`CONTROL_SEARCHES_MAX`] for names
-//! that match; what more would is told that there is no room. A file that a program has asked for is given up once nobody waits for it.
+//! that match; what more would is told that there is no room. A file that a program has asked
+//! for is given up once nobody waits for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
