@@ -1,4 +1,7 @@
-//! What follows for the sockets when the addresses of this machine have changed.
+//! Moves the sockets when the addresses of this machine have changed.
+//!
+//! A failure is tried again and again, and told once for each kind: another one is told again,
+//! and so is the same one after a success.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -22,9 +25,14 @@ impl<N: Node> Reactor<N> {
         }
         let routes = self.network.routes();
         let sends = self.offers.as_mut().filter(|offers| offers.sends());
-        if let Some(Err(error)) = sends.map(|offers| offers.set_routes(&routes)) {
-            log::warn!("cannot send offers on every interface: {error}; trying again");
-            self.network.retry(self.now);
+        match sends.map(|offers| offers.set_routes(&routes)) {
+            Some(Err(error)) => {
+                if self.routes_error.replace(error.kind()) != Some(error.kind()) {
+                    log::warn!("cannot send offers on every interface: {error}; trying again");
+                }
+                self.network.retry(self.now);
+            }
+            Some(Ok(())) | None => self.routes_error = None,
         }
         self.move_listener();
         self.tell_interfaces();
@@ -45,9 +53,15 @@ impl<N: Node> Reactor<N> {
             address.set_ip(host);
         }
         match self.listen(address) {
-            Ok(listener) => (self.listener, self.listen_at) = (Some(listener), None),
+            Ok(listener) => {
+                (self.listener, self.listen_at) = (Some(listener), None);
+                self.listen_error = None;
+            }
             Err(error) => {
-                log::warn!("cannot listen on {address}: {error}; trying again");
+                let failure = (address, error.kind());
+                if self.listen_error.replace(failure) != Some(failure) {
+                    log::warn!("cannot listen on {address}: {error}; trying again");
+                }
                 self.listen_at = Some(address);
                 self.network.retry(self.now);
             }

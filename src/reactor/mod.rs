@@ -103,9 +103,13 @@ pub struct Reactor<N> {
     listener: Option<Listener>,
     /// Where it is to listen instead, if that did not work so far.
     listen_at: Option<SocketAddrV4>,
+    /// Where and how listening failed when that was last told.
+    listen_error: Option<(SocketAddrV4, io::ErrorKind)>,
     signals: Signals,
     /// Not for a registry.
     offers: Option<OfferSocket>,
+    /// How the routes of offers failed when that was last told.
+    routes_error: Option<io::ErrorKind>,
     control: Option<ControlSocket>,
     programs: Vec<PathBuf>,
     /// `None` if there are no files.
@@ -164,8 +168,10 @@ impl<N: Node> Reactor<N> {
             progress_timeout,
             listener,
             listen_at: None,
+            listen_error: None,
             signals,
             offers,
+            routes_error: None,
             control,
             programs,
             files,

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::sync::Mutex;
 use std::thread;
 
 use rustix::fd::OwnedFd;
 use rustix::net::{SocketType, sockopt};
 
 use super::*;
-use crate::limits::{TURN_ITEMS, TURN_SHARE_BYTES_MIN};
+use crate::limits::{NETWORK_RETRY, TURN_ITEMS, TURN_SHARE_BYTES_MIN};
 use crate::node::{Action, Paths};
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::ui::Show;
@@ -152,6 +153,14 @@ fn reserve(kind: SocketType, address: Ipv4Addr) -> (OwnedFd, u16) {
 
 /// Runs the loop until the node ends it.
 fn run(node: Scripted, listener: Option<Listener>, offers: Option<OfferSocket>) {
+    assert_eq!(reactor(node, listener, offers).run(&[]).unwrap(), Outcome::AllDone);
+}
+
+fn reactor(
+    node: Scripted,
+    listener: Option<Listener>,
+    offers: Option<OfferSocket>,
+) -> Reactor<Scripted> {
     let sockets = Sockets {
         network: Network::unused(),
         progress_timeout: DEADLINE,
@@ -161,8 +170,7 @@ fn run(node: Scripted, listener: Option<Listener>, offers: Option<OfferSocket>) 
         programs: Vec::new(),
     };
     let ui = Ui::new("test".into(), Show::default());
-    let mut reactor = Reactor::new(ui, node, Signals::new().unwrap(), sockets, None).unwrap();
-    assert_eq!(reactor.run(&[]).unwrap(), Outcome::AllDone);
+    Reactor::new(ui, node, Signals::new().unwrap(), sockets, None).unwrap()
 }
 
 fn serve(node: Scripted, listener: Listener) {
@@ -371,4 +379,56 @@ fn a_datagram_that_cannot_be_sent_is_told() {
     let from = Ipv4Addr::new(192, 0, 2, 1);
     node.moves.act(Action::Send { from, to: ANY_PORT, datagram: [7; OFFER_BYTES] });
     run(node, None, None);
+}
+
+/// Keeps what all tests of this process log.
+struct Log(Mutex<Vec<String>>);
+
+static LOG: Log = Log(Mutex::new(Vec::new()));
+
+impl log::Log for Log {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Returns how often it was logged that nobody can listen there.
+fn told_of(port: u16) -> usize {
+    let words = format!("cannot listen on 0.0.0.0:{port}: ");
+    LOG.0.lock().unwrap().iter().filter(|line| line.starts_with(&words)).count()
+}
+
+/// The loop tries three times to listen there, if it has to. Returns whether it listens.
+fn tries_to_listen(reactor: &mut Reactor<Scripted>, port: u16) -> bool {
+    let there = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+    (reactor.listener, reactor.listen_at) = (None, Some(there));
+    reactor.network.retry(reactor.now);
+    for _ in 0..3 {
+        reactor.now += NETWORK_RETRY;
+        reactor.follow_network();
+    }
+    reactor.listener.is_some()
+}
+
+#[test]
+fn a_port_that_stays_taken_is_told_once_until_it_is_had() {
+    log::set_logger(&LOG).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let mut reactor = reactor(Scripted::new(|_, input| panic!("{input:?}")), None, None);
+    let [one, other] = [(); 2].map(|()| TcpListener::bind(ANY_PORT).unwrap());
+    let [port, other_port] = [&one, &other].map(|it| it.local_addr().unwrap().port());
+    assert!(!tries_to_listen(&mut reactor, port));
+    assert_eq!(told_of(port), 1);
+    assert!(!tries_to_listen(&mut reactor, other_port));
+    assert_eq!((told_of(port), told_of(other_port)), (1, 1));
+    // Any port that is free.
+    assert!(tries_to_listen(&mut reactor, 0));
+    assert!(!tries_to_listen(&mut reactor, other_port));
+    assert_eq!((told_of(port), told_of(other_port)), (1, 2));
 }
