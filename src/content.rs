@@ -171,8 +171,20 @@ pub struct Room {
     pub kept_bytes: u64,
     /// How large the file would have become with its next piece.
     pub needed_bytes: u64,
+    pub lack: Lack,
     /// The call that found no room; `None` if what is to stay free was met.
     pub failed: Option<FailedCall>,
+}
+
+/// What there was too little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Space on the disk.
+    Space,
+    /// What this user, group or project may have there.
+    Quota,
+    /// Inodes: how many files a file system can hold.
+    Files,
 }
 
 /// How a shared folder was lost.
@@ -227,8 +239,26 @@ impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { folder, failed, .. } = self;
         let [free, kept, needed] = [self.free_bytes, self.kept_bytes, self.needed_bytes].map(Bytes);
-        write!(f, "the disk is full: {free} are free in {folder}, {kept} are kept free, and ")?;
-        write!(f, "{needed} were needed; make room")?;
+        match self.lack {
+            Lack::Space => {
+                write!(f, "the disk is full: {free} are free in {folder}, {kept} are kept free, ")?;
+                write!(f, "and {needed} were needed; make room")?;
+            }
+            Lack::Quota => {
+                write!(
+                    f,
+                    "the quota in {folder} is used up: {needed} were needed; remove files, "
+                )?;
+                f.write_str("or ask for a larger quota")?;
+            }
+            Lack::Files => {
+                write!(
+                    f,
+                    "the disk of {folder} holds as many files as it can: no inode is left; "
+                )?;
+                f.write_str("remove some")?;
+            }
+        }
         match failed {
             Some(failed) => write!(f, ": {failed}"),
             None => f.write_str(", or lower --disk-reserve"),

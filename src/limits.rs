@@ -388,8 +388,11 @@ pub const PARTIAL_NAME_TRIES_MAX: u32 = 16;
 /// Names with a number tried for one file whose own name is taken.
 pub const RENAME_TRIES_MAX: u32 = 1000;
 
-/// Data written to a folder before the free space is checked again.
+/// Data written to a folder before the free space is checked again: less where less than that
+/// is free beyond what is kept.
 pub const SPACE_CHECK_BYTES: u64 = 1024 * 1024;
+/// What a new file counts for besides its content: the end of its last block is lost.
+pub const NEW_FILE_BYTES: u64 = 4096;
 /// Folders within one another that are removed when a simulated folder is emptied: each keeps
 /// two descriptors open, and a limit of 1024 of them is the least that systems have.
 pub const SIMULATED_DEPTH_MAX: usize = 256;

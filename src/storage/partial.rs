@@ -33,7 +33,7 @@ use super::space::Space;
 use super::system::{self, persist, refused};
 use super::twins::Twins;
 use crate::content::{FileError, OnConflict, Version};
-use crate::limits::{PARTIAL_NAME_TRIES_MAX, RENAME_TRIES_MAX, WRITE_BACK_BYTES};
+use crate::limits::{NEW_FILE_BYTES, PARTIAL_NAME_TRIES_MAX, RENAME_TRIES_MAX, WRITE_BACK_BYTES};
 use crate::wire::v0::FileName;
 
 const PREFIX: &[u8] = b".p2pfs-";
@@ -110,7 +110,7 @@ impl Partial {
             return Self::unnamed(target, final_name, settings);
         }
         let reserve_bytes = settings.disk_reserve_bytes;
-        target.space.check(&target.folder, 0, 0, reserve_bytes)?;
+        target.space.check(&target.folder, NEW_FILE_BYTES, NEW_FILE_BYTES, reserve_bytes)?;
         // What can be known to end in vain does not begin.
         let skips = settings.on_conflict == OnConflict::Skip;
         let is_refused = skips || settings.on_conflict == OnConflict::Refuse;
@@ -144,7 +144,8 @@ impl Partial {
                 }
                 Err(errno) => {
                     let error = refused("open")(errno);
-                    return Err(target.space.explain(error, &target.folder, 0, reserve_bytes));
+                    let (space, folder) = (&target.space, &target.folder);
+                    return Err(space.explain(error, folder, NEW_FILE_BYTES, reserve_bytes));
                 }
             };
             // From here on, dropping it removes it.
@@ -182,10 +183,11 @@ impl Partial {
         settings: WriteSettings,
     ) -> Result<Self, FileError> {
         let reserve_bytes = settings.disk_reserve_bytes;
-        let file = system::create_unnamed(&target.folder).map_err(|errno| {
-            target.space.explain(refused("open")(errno), &target.folder, 0, reserve_bytes)
+        let (space, folder) = (&target.space, &target.folder);
+        space.check(folder, NEW_FILE_BYTES, NEW_FILE_BYTES, reserve_bytes)?;
+        let file = system::create_unnamed(folder).map_err(|errno| {
+            space.explain(refused("open")(errno), folder, NEW_FILE_BYTES, reserve_bytes)
         })?;
-        target.space.check(&file, 0, 0, reserve_bytes)?;
         Ok(Self {
             target: Rc::clone(target),
             file,
@@ -221,8 +223,12 @@ impl Partial {
     /// out. After an error the file is to be dropped. A caller bounds the time this takes by
     /// the bytes it gives.
     pub fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), FileError> {
-        let end = offset + bytes.len() as u64;
-        if offset < self.len_bytes {
+        let (coming_bytes, reserve_bytes) = (bytes.len() as u64, self.settings.disk_reserve_bytes);
+        let end = offset + coming_bytes;
+        let before_bytes = self.len_bytes;
+        self.len_bytes = before_bytes.max(end);
+        self.target.space.check(&self.file, coming_bytes, self.len_bytes, reserve_bytes)?;
+        if offset < before_bytes {
             // Other bytes may stand there.
             self.write_all(bytes, offset)?;
         } else {
@@ -235,9 +241,7 @@ impl Partial {
                 self.hole_end = end;
             }
         }
-        self.len_bytes = self.len_bytes.max(end);
-        let (came_bytes, reserve_bytes) = (bytes.len() as u64, self.settings.disk_reserve_bytes);
-        self.target.space.check(&self.file, came_bytes, self.len_bytes, reserve_bytes)
+        Ok(())
     }
 
     fn write_all(&mut self, bytes: &[u8], offset: u64) -> Result<(), FileError> {

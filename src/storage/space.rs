@@ -7,7 +7,7 @@ use rustix::fs::StatVfs;
 use rustix::io::Errno;
 
 use super::system::{persist, refused};
-use crate::content::{FailedCall, FileError, Room};
+use crate::content::{FailedCall, FileError, Lack, Room};
 use crate::limits::{
     DISK_RESERVE_BYTES_MAX, DISK_RESERVE_BYTES_MIN, DISK_RESERVE_PART, DISK_RESERVE_PART_MAX,
     SPACE_CHECK_BYTES,
@@ -18,7 +18,7 @@ use crate::limits::{
 pub(super) struct Space {
     /// The folder, as it is shown.
     folder: &'static str,
-    /// What may still be written before the next look, which is due at 0.
+    /// What may still be written before the next look.
     granted_bytes: Cell<u64>,
 }
 
@@ -27,28 +27,28 @@ impl Space {
         Self { folder, granted_bytes: Cell::new(0) }
     }
 
-    /// To be called for each file once with 0, and after each write with how much came: of
-    /// `file_bytes` in all. Fails with [`FileError::Full`] if less is free than
-    /// `reserve_bytes`, or than the usual reserve, or if the file system could never hold so
-    /// large a file: holes cost nothing, and would go on for ever. Many small files cost one
-    /// look together.
+    /// To be called before each file is made with `NEW_FILE_BYTES`, and before each write
+    /// with how much comes: the file has `file_bytes` then. Fails with [`FileError::Full`] if
+    /// less would be free than `reserve_bytes`, or than the usual reserve, or if the file
+    /// system could never hold so large a file: holes cost nothing, and would go on for ever.
+    /// Many small files cost one look together.
     pub(super) fn check(
         &self,
         file: impl AsFd,
-        came_bytes: u64,
+        coming_bytes: u64,
         file_bytes: u64,
         reserve_bytes: Option<u64>,
     ) -> Result<(), FileError> {
-        self.granted_bytes.set(self.granted_bytes.get().saturating_sub(came_bytes));
-        if self.granted_bytes.get() == 0 {
-            if let Some(disk) = look(file)?
-                && (disk.free_bytes < disk.kept_bytes(reserve_bytes)
-                    || disk.whole_bytes < file_bytes)
-            {
-                return Err(FileError::Full(self.room(disk, file_bytes, reserve_bytes)));
-            }
-            self.granted_bytes.set(SPACE_CHECK_BYTES);
+        if self.granted_bytes.get() < coming_bytes.max(1) {
+            let granted_bytes = match look(file)? {
+                Some(disk) => disk
+                    .granted_bytes(coming_bytes, file_bytes, reserve_bytes)
+                    .ok_or_else(|| FileError::Full(self.room(disk, file_bytes, reserve_bytes)))?,
+                None => SPACE_CHECK_BYTES,
+            };
+            self.granted_bytes.set(granted_bytes);
         }
+        self.granted_bytes.set(self.granted_bytes.get().saturating_sub(coming_bytes));
         Ok(())
     }
 
@@ -61,14 +61,10 @@ impl Space {
         reserve_bytes: Option<u64>,
     ) -> FileError {
         let FileError::NoRoom(failed @ FailedCall { errno, .. }) = error else { return error };
-        let is_disk = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error).contains(&errno);
-        match look(file) {
-            Ok(Some(disk)) if is_disk => {
-                let room = self.room(disk, file_bytes, reserve_bytes);
-                FileError::Full(Room { failed: Some(failed), ..room })
-            }
-            _ => error,
-        }
+        let Ok(Some(disk)) = look(file) else { return error };
+        let Some(lack) = disk.lack(Errno::from_raw_os_error(errno)) else { return error };
+        let room = self.room(disk, file_bytes, reserve_bytes);
+        FileError::Full(Room { lack, failed: Some(failed), ..room })
     }
 
     fn room(&self, disk: Disk, file_bytes: u64, reserve_bytes: Option<u64>) -> Room {
@@ -76,7 +72,8 @@ impl Space {
             folder: self.folder,
             free_bytes: disk.free_bytes,
             kept_bytes: disk.kept_bytes(reserve_bytes),
-            needed_bytes: file_bytes + SPACE_CHECK_BYTES,
+            needed_bytes: file_bytes,
+            lack: Lack::Space,
             failed: None,
         }
     }
@@ -86,12 +83,45 @@ impl Space {
 struct Disk {
     whole_bytes: u64,
     free_bytes: u64,
+    /// Whether it has a number of files that it can hold, and holds them.
+    has_all_files: bool,
 }
 
 impl Disk {
     fn new(disk: &StatVfs) -> Self {
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-        Self { whole_bytes: bytes(disk.f_blocks), free_bytes: bytes(disk.f_bavail) }
+        Self {
+            whole_bytes: bytes(disk.f_blocks),
+            free_bytes: bytes(disk.f_bavail),
+            has_all_files: disk.f_files > 0 && disk.f_favail == 0,
+        }
+    }
+
+    /// Returns how much may be written before the next look, what comes included; `None` if
+    /// that does not fit. If nothing is kept free, the system says when the disk is full.
+    fn granted_bytes(
+        self,
+        coming_bytes: u64,
+        file_bytes: u64,
+        reserve_bytes: Option<u64>,
+    ) -> Option<u64> {
+        let room_bytes = match self.kept_bytes(reserve_bytes) {
+            0 => u64::MAX,
+            kept_bytes => self.free_bytes.saturating_sub(kept_bytes),
+        };
+        let needed_bytes = coming_bytes.max(1);
+        let fits = room_bytes >= needed_bytes && self.whole_bytes >= file_bytes;
+        fits.then(|| room_bytes.min(SPACE_CHECK_BYTES).max(needed_bytes))
+    }
+
+    /// Returns what a call that failed so found too little of, if anything.
+    fn lack(self, errno: Errno) -> Option<Lack> {
+        match errno {
+            Errno::DQUOT => Some(Lack::Quota),
+            Errno::NOSPC if self.has_all_files => Some(Lack::Files),
+            Errno::NOSPC => Some(Lack::Space),
+            _ => None,
+        }
     }
 
     /// How much of it is kept free.
@@ -119,8 +149,12 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
 
-    fn full(space: &Space, file: &std::fs::File, came_bytes: u64, reserve_bytes: u64) -> bool {
-        match space.check(file, came_bytes, came_bytes, Some(reserve_bytes)) {
+    fn disk(whole_bytes: u64, free_bytes: u64) -> Disk {
+        Disk { whole_bytes, free_bytes, has_all_files: false }
+    }
+
+    fn full(space: &Space, file: &std::fs::File, coming_bytes: u64, reserve_bytes: u64) -> bool {
+        match space.check(file, coming_bytes, coming_bytes, Some(reserve_bytes)) {
             Ok(()) => false,
             Err(FileError::Full(room)) => {
                 assert_eq!((room.folder, room.kept_bytes), ("here", reserve_bytes));
@@ -132,13 +166,13 @@ mod tests {
 
     #[test]
     fn the_reserve_is_a_part_of_the_disk_between_bounds() {
-        let kept = |whole_bytes| Disk { whole_bytes, free_bytes: 0 }.kept_bytes(None);
+        let kept = |whole_bytes| disk(whole_bytes, 0).kept_bytes(None);
         assert_eq!(kept(8 * MIB), 4 * MIB);
         assert_eq!(kept(128 * MIB), 64 * MIB);
         assert_eq!(kept(GIB), 64 * MIB);
         assert_eq!(kept(20 * GIB), 20 * GIB / 100);
         assert_eq!(kept(2048 * GIB), GIB);
-        let set = Disk { whole_bytes: 8 * MIB, free_bytes: 0 }.kept_bytes(Some(7 * MIB));
+        let set = disk(8 * MIB, 0).kept_bytes(Some(7 * MIB));
         assert_eq!(set, 7 * MIB, "the user's word holds");
     }
 
@@ -151,7 +185,49 @@ mod tests {
         assert!(!full(&space, &file, 0, 0));
         assert!(!full(&space, &file, SPACE_CHECK_BYTES - 1, u64::MAX));
         assert!(!full(&space, &file, 0, u64::MAX));
-        assert!(full(&space, &file, 1, u64::MAX));
+        assert!(!full(&space, &file, 1, u64::MAX), "all of it was granted");
+        assert!(full(&space, &file, 0, u64::MAX));
+        assert!(!full(&space, &file, 0, 0));
+        assert!(full(&space, &file, SPACE_CHECK_BYTES + 1, u64::MAX), "more than was granted");
+    }
+
+    #[test]
+    fn what_is_kept_is_never_granted() {
+        let granted =
+            |free_bytes, coming| disk(8 * MIB, free_bytes).granted_bytes(coming, coming, None);
+        assert_eq!(granted(4 * MIB, 0), None, "half of it is kept");
+        assert_eq!(granted(3 * MIB, 1), None);
+        assert_eq!(granted(4 * MIB + 1000, 0), Some(1000));
+        assert_eq!(granted(4 * MIB + 1000, 1000), Some(1000));
+        assert_eq!(granted(4 * MIB + 1000, 1001), None);
+        assert_eq!(granted(8 * MIB, 1), Some(SPACE_CHECK_BYTES));
+        assert_eq!(granted(8 * MIB, 2 * MIB), Some(2 * MIB));
+        let nothing_kept = disk(8 * MIB, 0).granted_bytes(1, 1, Some(0));
+        assert_eq!(nothing_kept, Some(SPACE_CHECK_BYTES), "the system says that it is full");
+        assert_eq!(disk(8 * MIB, 8 * MIB).granted_bytes(1, 8 * MIB + 1, Some(0)), None);
+    }
+
+    #[test]
+    fn what_there_is_too_little_of_is_named() {
+        let plain = disk(8 * MIB, MIB);
+        let crowded = Disk { has_all_files: true, ..plain };
+        assert_eq!(plain.lack(Errno::NOSPC), Some(Lack::Space));
+        assert_eq!(crowded.lack(Errno::NOSPC), Some(Lack::Files));
+        for disk in [plain, crowded] {
+            assert_eq!(disk.lack(Errno::DQUOT), Some(Lack::Quota));
+            assert_eq!(disk.lack(Errno::FBIG), None);
+        }
+        let told = |lack| {
+            let room = Space::new("/here").room(plain, 7, None);
+            let failed = Some(FailedCall { call: "write", errno: Errno::DQUOT.raw_os_error() });
+            Room { lack, failed, ..room }.to_string()
+        };
+        let (quota, files) = (told(Lack::Quota), told(Lack::Files));
+        assert!(quota.starts_with("the quota in /here is used up: "), "{quota}");
+        assert!(files.starts_with("the disk of /here holds as many files as it can: "), "{files}");
+        for text in [quota, files] {
+            assert!(!text.contains("free") && text.contains("write: "), "{text}");
+        }
     }
 
     #[test]
@@ -169,7 +245,7 @@ mod tests {
         let space = Space::new("here");
         let explain = |errno| space.explain(refused("write")(errno), &file, 7, None);
         let FileError::Full(room) = explain(Errno::NOSPC) else { panic!("not explained") };
-        assert_eq!((room.folder, room.needed_bytes), ("here", 7 + SPACE_CHECK_BYTES));
+        assert_eq!((room.folder, room.needed_bytes), ("here", 7));
         assert_eq!(room.failed.unwrap().call, "write");
         for errno in [Errno::FBIG, Errno::IO] {
             assert_eq!(explain(errno), refused("write")(errno));

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 use p2pfs::content::Digest;
-use p2pfs::content::{FileError, Room, Version};
+use p2pfs::content::{FileError, Lack, Room, Version};
 use p2pfs::limits::{SETTLED_AGE, TURN_BYTES};
 use p2pfs::proto::FileId;
 use p2pfs::wire::v0::FileName;
@@ -389,8 +389,14 @@ pub(crate) fn is_passing(error: &FileError) -> bool {
     matches!(error, FileError::Shortage(_))
 }
 
-const FULL: Room =
-    Room { folder: "folder", free_bytes: 0, kept_bytes: 1, needed_bytes: 2, failed: None };
+const FULL: Room = Room {
+    folder: "folder",
+    free_bytes: 0,
+    kept_bytes: 1,
+    needed_bytes: 2,
+    lack: Lack::Space,
+    failed: None,
+};
 
 /// Some error that a call on files may give.
 pub(crate) fn some_error(rng: &mut Rng, call: &'static str) -> FileError {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::content::{Digest, FileError, OnConflict, Room};
+use crate::content::{Digest, FileError, Lack, OnConflict, Room};
 use crate::limits::{
     DOWNLOADS_MAX, HEDGE_TRIAL, HEDGES_MAX, PACE_WINDOW, PROGRESS_TIMEOUT,
     RATE_BYTES_PER_SECOND_MIN, RATE_WINDOW,
@@ -31,6 +31,7 @@ const FULL: FileError = FileError::Full(Room {
     free_bytes: 0,
     kept_bytes: 0,
     needed_bytes: 1,
+    lack: Lack::Space,
     failed: None,
 });
 

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::content::{Digest, Room};
+use crate::content::{Digest, Lack, Room};
 use crate::node::scene::{
     PEER, REGISTRY, actions, answer, dialed, hear, name, sent, settings, version,
 };
@@ -294,6 +294,7 @@ const FULL: FileError = FileError::Full(Room {
     free_bytes: 1,
     kept_bytes: 2,
     needed_bytes: 3,
+    lack: Lack::Space,
     failed: None,
 });
 

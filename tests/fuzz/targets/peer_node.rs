@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kit::messages::{self, Count};
 use kit::runner::{Connection, File, FileState, Runner};
-use p2pfs::content::{FailedCall, FileError, OnConflict, Room, Sight};
+use p2pfs::content::{FailedCall, FileError, Lack, OnConflict, Room, Sight};
 use p2pfs::limits::Limits;
 use p2pfs::node::{
     ConnectionId, GuestSettings, Input, NamePattern, PeerKind, PeerSettings, Signal,
@@ -309,6 +309,7 @@ pub(crate) const FULL: FileError = FileError::Full(Room {
     free_bytes: 0,
     kept_bytes: 1,
     needed_bytes: 2,
+    lack: Lack::Space,
     failed: None,
 });
 
