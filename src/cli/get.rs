@@ -24,7 +24,7 @@ use crate::wire::v0::FileName;
 #[derive(Debug, Args)]
 #[command(after_help = "A NAME with *, ? or [ab] in it is a pattern; quote it from the shell: \
     `p2pfs get '*.iso'`. The command waits for the first offer that matches, and fetches every \
-    name that matches. It listens until five intervals of the slowest sharer that matches have \
+    name that matches. It listens until 5.5 intervals of the slowest sharer that matches have \
     brought nothing new, and two of --offer-interval at least. If that is not reached within \
     --timeout or 5 minutes, there may be more, and the exit code is 10. A file that is called \
     like the pattern wins over it.\n\n\
