@@ -4,7 +4,7 @@
 //! |---|---|
 //! | this file | the commands, their parsing, the exit codes in the help |
 //! | [`network`], [`output`], [`limits`] | groups of options that commands share |
-//! | `registry`, `peer`, `share`, `get`, `list`, `doctor`, `status`, `text` | the options of one command each |
+//! | `registry`, `peer`, `get` and the others | the options of one command each |
 //! | `environment` | the environment variable of each option |
 //! | `value` | parsers of single values: addresses, durations, sizes, names |
 

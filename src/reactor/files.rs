@@ -115,7 +115,7 @@ impl Files {
         }
     }
 
-    /// What follows the folder, if anything does.
+    /// Returns the follower of the folder, if there is one.
     pub(super) fn follower(&mut self) -> Option<&mut Follower> {
         self.follower.as_mut()
     }

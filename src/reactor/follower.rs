@@ -1,4 +1,4 @@
-//! Following the shared folder: what the kernel tells of it becomes inputs of the node.
+//! Follows the shared folder: turns the changes that the kernel reports into inputs of the node.
 //!
 //! For each name that something happened to, it is looked what stands there now. Where
 //! the kernel could not tell all, every name is looked at, some in each turn; where it
@@ -40,7 +40,7 @@ struct Rescan {
     began_at: Instant,
 }
 
-/// What one step brought to light.
+/// The findings of one step.
 #[derive(Default)]
 pub(super) struct Findings {
     /// For the node, in this order.

@@ -18,7 +18,8 @@
 //!
 //! Every socket is registered once, for both directions, edge-triggered: a mark is
 //! cleared only when the kernel says `WouldBlock` or a read brings less than it could,
-//! and no interest ever changes. An event for a connection that is gone carries an old generation and finds nothing.
+//! and no interest ever changes. An event for a connection that is gone carries an old
+//! generation and finds nothing.
 
 mod actions;
 mod addresses;

@@ -26,7 +26,7 @@ const BEYOND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 9)
 /// The changes that the kernel tells (rtnetlink(7)): of links, IPv4 addresses and IPv4 routes.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40;
 
-/// What a program uses of the addresses of this machine.
+/// The addresses of this machine that a program uses.
 pub struct Network {
     which: Which,
     /// Where offers are sent to from each interface, if not to its broadcast address.

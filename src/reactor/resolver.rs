@@ -26,7 +26,7 @@ use crate::stdio;
 const ARGUMENT: &str = "--find-host";
 /// The variable that the system's resolver takes its options from.
 const OPTIONS: &str = "RES_OPTIONS";
-/// What the answer begins with if it is no address.
+/// Begins an answer that is no address.
 const FAILED: &str = "failed: ";
 
 /// The processes that look for a name: at most one is being listened to.

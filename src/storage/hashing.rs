@@ -140,7 +140,8 @@ impl HashJobs {
         }
     }
 
-    /// Hashes one slice of the file whose turn it is, no more than `scratch` holds. `None` if there is nothing to do now.
+    /// Hashes one slice of the file whose turn it is, no more than `scratch` holds. Returns
+    /// `None` if there is nothing to do now.
     pub fn run_slice(&mut self, now: Instant, scratch: &mut [u8]) -> Option<HashStep> {
         while self.asked.front().is_some_and(|(look_at, _)| *look_at <= now)
             && let Some((_, job)) = self.asked.pop_front()

@@ -1,4 +1,4 @@
-//! What the kernel tells of changes in the shared folder.
+//! Reads the changes of the shared folder that the kernel reports.
 //!
 //! Owns the inotify descriptor, and turns its events into plain facts by name. It looks
 //! at no file and decides nothing. Where the kernel tells nothing (there is a bound on
@@ -18,8 +18,8 @@ use super::system::persist;
 use crate::content::Sight;
 use crate::limits::WRITTEN_FILES_MAX;
 
-/// What is asked of the kernel about the folder. Its removal is not: that is told only of a
-/// folder that nobody has open.
+/// The events of the folder that the kernel is asked for. Its removal is none of them:
+/// that is told only of a folder that nobody has open.
 const WATCHED: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MODIFY)
     .union(WatchFlags::CLOSE_WRITE)
@@ -30,7 +30,7 @@ const WATCHED: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::EXCL_UNLINK)
     .union(WatchFlags::ONLYDIR);
 
-/// What is asked about the folder that it stands in, where its removal shows. Both may be the
+/// The events of the folder that it stands in, where its removal shows. Both may be the
 /// same: then this adds nothing.
 const WATCHED_AROUND: WatchFlags =
     WatchFlags::DELETE.union(WatchFlags::ONLYDIR).union(WatchFlags::MASK_ADD);
@@ -65,7 +65,7 @@ struct Writers {
     renaming: Option<u32>,
 }
 
-/// What changed, put together from some events.
+/// The changes of some events, put together.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// By names as they are, legal or not, but for our own.
@@ -82,7 +82,7 @@ pub struct Changes {
     pub events: usize,
 }
 
-/// What happened to one name.
+/// The changes of one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touch {
     /// The last that matters, if anything stands under the name now.

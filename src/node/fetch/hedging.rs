@@ -11,11 +11,11 @@
 //! A download is slow if in the last [`PACE_WINDOW`] it had less than a tenth of the rate that
 //! another source is to be expected of, which may be asked: that which it gave last, or
 //! [`UNTRIED_BYTES_PER_SECOND`]. Then one other source is asked, too. The download that is
-//! verified first is kept, and the other one ends. The second one ends after [`HEDGE_TRIAL`] if it is not
-//! twice as fast as the first in the same time. If it is, both go on, and the slower one of the
-//! last window gives way only to a third source that is expected to be much faster than both, or
-//! to the second download of another file. No source is left out for being slow; it comes after
-//! others for the next file.
+//! verified first is kept, and the other one ends. The second one ends after [`HEDGE_TRIAL`] if
+//! it is not twice as fast as the first in the same time. If it is, both go on, and the slower
+//! one of the last window gives way only to a third source that is expected to be much faster
+//! than both, or to the second download of another file. No source is left out for being slow;
+//! it comes after others for the next file.
 //!
 //! Second downloads have places of their own. If all places for first ones are taken, one that
 //! is slow gives its place to a job that waits, and whose source is expected to be ten times as
