@@ -166,12 +166,12 @@ pub const SHARED_FILES_MAX: usize = 1_000_000;
 
 /// A file that changed is offered once its writer has closed it, or after this long
 /// without a change.
-pub const REST_TIME: Duration = Duration::from_secs(2);
+pub const SETTLE_TIME: Duration = Duration::from_secs(2);
 /// A file that a writer has open is offered after this long without a change: longer than a
 /// download or a copy pauses, and soon enough for a log, which nobody closes.
-pub const WRITTEN_REST_TIME: Duration = Duration::from_secs(30);
+pub const WRITTEN_SETTLE_TIME: Duration = Duration::from_secs(30);
 /// Files known to be open for writing, by their inodes: each costs some 50 bytes. Further ones
-/// rest like a file that nobody has open.
+/// settle like a file that nobody has open.
 pub const WRITTEN_FILES_MAX: usize = 1024;
 /// Pause between two scans of a folder whose changes the kernel does not report, or not all.
 pub const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
@@ -475,10 +475,10 @@ pub const CONTROL_WAITING_MAX: usize = 224;
 pub const CONTROL_SEARCHES_MAX: usize = 16;
 /// Files that one program asks for at once. Each causes at most three answers, of which the
 /// longest has [`CONTROL_REASON_BYTES_MAX`]: some 5 MB for a program that reads none of them.
-pub const CONTROL_WISHES_MAX: usize = 4096;
+pub const CONTROL_FETCHES_MAX: usize = 4096;
 /// Files that all of them wait for, each counted for each program: four times as many, for the
 /// same reason.
-pub const CONTROL_WISHES_OF_ALL_MAX: usize = 16_384;
+pub const CONTROL_FETCHES_OF_ALL_MAX: usize = 16_384;
 /// A whole question, an answer that begins, and each piece of an answer that is not read: both
 /// programs are on this host.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -597,16 +597,16 @@ const _: () = {
     assert!(INTERVAL_SAMPLES_MIN <= INTERVAL_SAMPLES);
     assert!(PATTERN_TIME_MAX.as_millis() >= OFFER_EXPIRY_UNKNOWN.as_millis());
     // A file that is observed in each scan can settle between two scans.
-    assert!(REST_TIME.as_millis() < RESCAN_INTERVAL.as_millis());
-    assert!(REST_TIME.as_millis() < WRITTEN_REST_TIME.as_millis());
+    assert!(SETTLE_TIME.as_millis() < RESCAN_INTERVAL.as_millis());
+    assert!(SETTLE_TIME.as_millis() < WRITTEN_SETTLE_TIME.as_millis());
     // A file whose changes may carry one time stamp has not settled.
-    assert!(SETTLED_AGE.as_millis() < REST_TIME.as_millis());
-    assert!(CONTROL_WISHES_MAX < JOBS_MAX);
+    assert!(SETTLED_AGE.as_millis() < SETTLE_TIME.as_millis());
+    assert!(CONTROL_FETCHES_MAX < JOBS_MAX);
     assert!(DISK_RESERVE_BYTES_MIN <= DISK_RESERVE_BYTES_MAX);
     assert!(DISK_RESERVE_PART_MAX < DISK_RESERVE_PART);
     // Several runs that are long enough show in what one write brings.
     assert!(HOLE_BYTES_MIN < CHUNK_BYTES as usize);
-    assert!(CONTROL_WISHES_MAX < CONTROL_WISHES_OF_ALL_MAX);
+    assert!(CONTROL_FETCHES_MAX < CONTROL_FETCHES_OF_ALL_MAX);
     assert!(CONTROL_WAITING_MAX < CONTROL_CLIENTS_MAX);
     assert!(CONTROL_SEARCHES_MAX < CONTROL_WAITING_MAX);
     assert!(CONTROL_REASON_BYTES_MAX <= u16::MAX as usize);

@@ -65,7 +65,7 @@ pub enum Report {
     DownloadStarted { path: PathId, peer: PeerId, address: SocketAddrV4 },
     /// A file comes slowly from a peer: another is asked, too.
     ComesSlowly { path: PathId, peer: PeerId, bytes_per_second: u64, other: PeerId },
-    /// What came does not fit its checksum, and was wiped.
+    /// The content does not fit its checksum, and was discarded.
     ChecksumFailed { path: PathId, peer: PeerId, is_simulated: bool },
     /// The file could not be taken from a source; another, or the same later, is asked. There
     /// is no reason if the registry does not know the source.
@@ -101,7 +101,7 @@ pub enum Report {
     NotShared { path: PathId, from: SocketAddrV4 },
     /// A connection that came in is refused: there are too many.
     ConnectionRefused { from: SocketAddrV4 },
-    /// A file was added to our folder or changed, and is at rest.
+    /// A file was added to our folder or changed, and has settled.
     FileShared { path: PathId },
     /// A file of ours is being written to.
     FileChanging { path: PathId },
@@ -402,7 +402,7 @@ impl ShownReport<'_> {
             }
             Report::FileShared { .. } => write!(f, "sharing {name}"),
             Report::FileChanging { .. } => {
-                write!(f, "{name} is changing: it is offered again once it rests")
+                write!(f, "{name} is changing: it is offered again once it has settled")
             }
             Report::FileRefused { .. } => {
                 write!(f, "not shared: {name}: there are more than {SHARED_FILES_MAX} files")

@@ -10,7 +10,7 @@ use super::sockets;
 use crate::cli::{GetArgs, OutputArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::CONTROL_WISHES_MAX;
+use crate::limits::CONTROL_FETCHES_MAX;
 use crate::node::{Doubt, NamePattern};
 use crate::proto::control::{Ask, News, Reply};
 use crate::proto::{CloseReason, Timer};
@@ -31,7 +31,7 @@ struct Ends {
 pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let (names, patterns) = sorted(&args.names);
     let mut names = BTreeSet::from_iter(names);
-    if names.len() > CONTROL_WISHES_MAX {
+    if names.len() > CONTROL_FETCHES_MAX {
         let message = "too many names for --via; give some thousand at once";
         return Err(Failure::new(ExitCode::Usage, message));
     }
@@ -55,10 +55,10 @@ pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<
             }
         }
     }
-    while names.len() > CONTROL_WISHES_MAX {
+    while names.len() > CONTROL_FETCHES_MAX {
         names.pop_last();
         doubt.get_or_insert_with(|| {
-            format!("only the first {CONTROL_WISHES_MAX} are fetched; take a narrower pattern")
+            format!("only the first {CONTROL_FETCHES_MAX} are fetched; take a narrower pattern")
         });
     }
     if names.is_empty() {

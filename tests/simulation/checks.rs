@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kit::runner::Held;
 use p2pfs::content::{Sight, Version};
-use p2pfs::limits::{REST_TIME, WRITTEN_REST_TIME};
+use p2pfs::limits::{SETTLE_TIME, WRITTEN_SETTLE_TIME};
 use p2pfs::node::{Input, Node};
 use p2pfs::proto::{FileId, Timer};
 use p2pfs::wire::PeerId;
@@ -117,8 +117,8 @@ impl Ledger {
                 return;
             }
             Sight::Looked | Sight::Created if !is_other => return,
-            Sight::Looked | Sight::Created => REST_TIME,
-            Sight::Written => WRITTEN_REST_TIME,
+            Sight::Looked | Sight::Created => SETTLE_TIME,
+            Sight::Written => WRITTEN_SETTLE_TIME,
         };
         let rests_us = self.rests_us.entry(name).or_default();
         *rests_us = (*rests_us).max(now_us + rest.as_micros() as u64);

@@ -1,7 +1,7 @@
 //! Faults that strike a host, a connection or a file at a moment of their own.
 
 use p2pfs::content::Sight;
-use p2pfs::limits::REST_TIME;
+use p2pfs::limits::SETTLE_TIME;
 use p2pfs::wire::v0::FileName;
 
 use crate::faults::Fault;
@@ -13,7 +13,7 @@ use crate::scenario::draw_content;
 use crate::world::World;
 
 /// The longest pause of a program that writes a file: shorter than what counts as rest.
-const PAUSE_US_MAX: u64 = REST_TIME.as_micros() as u64 * 3 / 4;
+const PAUSE_US_MAX: u64 = SETTLE_TIME.as_micros() as u64 * 3 / 4;
 /// The registry's place in the world.
 const REGISTRY: HostIndex = 0;
 

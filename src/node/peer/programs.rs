@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::{Connection, Context, PeerKind, PeerNode};
 use crate::exit::ExitCode;
 use crate::limits::{
-    CONTROL_CLIENTS_MAX, CONTROL_SEARCHES_MAX, CONTROL_WAITING_MAX, CONTROL_WISHES_OF_ALL_MAX,
+    CONTROL_CLIENTS_MAX, CONTROL_FETCHES_OF_ALL_MAX, CONTROL_SEARCHES_MAX, CONTROL_WAITING_MAX,
 };
 use crate::node::paths::Paths;
 use crate::node::{Action, ConnectionId, NamePattern, PathId, Report};
@@ -94,16 +94,16 @@ impl Context {
     }
 
     /// Returns whether all that wait for files may.
-    fn has_room_for_wishes(&self) -> bool {
+    fn has_room_for_fetches(&self) -> bool {
         let waiting = || self.sessions().filter(|session| waits(session));
         waiting().count() <= CONTROL_WAITING_MAX
-            && waiting().map(|it| it.waits_for().len()).sum::<usize>() <= CONTROL_WISHES_OF_ALL_MAX
+            && waiting().map(|it| it.waits_for().len()).sum::<usize>() <= CONTROL_FETCHES_OF_ALL_MAX
     }
 
     /// Returns whether all that ask which names match may.
     fn has_room_for_searches(&self) -> bool {
         let is_searching = |session: &&Session| session.state() == SessionState::Searching;
-        self.has_room_for_wishes()
+        self.has_room_for_fetches()
             && self.sessions().filter(is_searching).count() <= CONTROL_SEARCHES_MAX
     }
 
@@ -116,7 +116,7 @@ impl Context {
         programs
     }
 
-    fn refuse_wishes(&mut self, id: ConnectionId, names: BTreeSet<FileName>) {
+    fn refuse_fetches(&mut self, id: ConnectionId, names: BTreeSet<FileName>) {
         let (now, code) = (self.now, ExitCode::Other as u8);
         let Some(session) = self.session(id) else { return };
         for name in names {
@@ -210,8 +210,8 @@ impl PeerNode {
                     fetch.find_matching(context, peers, share, (id, until), pattern);
                 }
                 Ok(Some(Asked::Want(names))) if fetches => {
-                    if !context.has_room_for_wishes() {
-                        return context.refuse_wishes(id, names);
+                    if !context.has_room_for_fetches() {
+                        return context.refuse_fetches(id, names);
                     }
                     let names: Vec<_> = names.into_iter().collect();
                     fetch.want(context, peers, share, &names);
@@ -438,7 +438,7 @@ mod tests {
             let wish = |k: usize| [&[b'W', 0, 8][..], format!("{n:03}{k:05}").as_bytes()].concat();
             (0..4096).flat_map(wish).chain(*b"A").collect()
         };
-        for n in 0..CONTROL_WISHES_OF_ALL_MAX / 4096 {
+        for n in 0..CONTROL_FETCHES_OF_ALL_MAX / 4096 {
             let id = node.accept_program(now).unwrap();
             send(&mut node, now, id, &many(n));
         }

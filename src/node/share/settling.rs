@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use super::{Share, Wake};
 use crate::content::{Digest, FileError, FolderLoss, Sight, Version};
-use crate::limits::{LOOK_PAUSE, REST_TIME, TURN_ITEMS, WRITTEN_REST_TIME};
+use crate::limits::{LOOK_PAUSE, SETTLE_TIME, TURN_ITEMS, WRITTEN_SETTLE_TIME};
 use crate::node::peer::{Context, Wake as PeerWake};
 use crate::node::{Action, PathId, Report};
 use crate::wire::FilePath;
@@ -67,7 +67,7 @@ impl Settling {
         is_written: bool,
     ) -> Instant {
         let is_written = is_written || self.names_of_written(&version).next().is_some();
-        let settled_at = now + if is_written { WRITTEN_REST_TIME } else { REST_TIME };
+        let settled_at = now + if is_written { WRITTEN_SETTLE_TIME } else { SETTLE_TIME };
         self.remove(path);
         if is_written {
             self.written.insert((version.device, version.inode, path));

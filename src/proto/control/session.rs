@@ -23,7 +23,7 @@ use std::mem;
 use std::time::Instant;
 
 use super::News;
-use crate::limits::{CONTROL_ANSWER_BYTES_MAX, CONTROL_TIMEOUT, CONTROL_WISHES_MAX};
+use crate::limits::{CONTROL_ANSWER_BYTES_MAX, CONTROL_FETCHES_MAX, CONTROL_TIMEOUT};
 use crate::proto::table::{self, Row, State as _};
 use crate::proto::{CloseReason, Outbox, Timer, Transmit};
 use crate::wire::control::{Answer, Question, QuestionKind};
@@ -188,7 +188,7 @@ impl Session {
             }
             (State::ExpectWish { mut names, deadline }, Question::Want(name)) => {
                 names.insert(name, Told::Nothing);
-                if names.len() > CONTROL_WISHES_MAX {
+                if names.len() > CONTROL_FETCHES_MAX {
                     let expected = "no more wishes than are taken at once";
                     return Err(CloseReason::PeerViolated { expected, got: kind.term() });
                 }

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::content::Digest;
-use crate::limits::{CONTROL_TIMEOUT, CONTROL_WISHES_MAX};
+use crate::limits::{CONTROL_FETCHES_MAX, CONTROL_TIMEOUT};
 use crate::proto::{CloseReason, Timer, Transmit};
 use crate::wire::PeerId;
 use crate::wire::control::Question;
@@ -140,13 +140,13 @@ fn a_question_that_dribbles_in_does_not_put_its_deadline_off() {
 fn no_more_wishes_are_taken_than_may_be() {
     let now = Instant::now();
     let wish = |number: usize| Question::Want(name(&format!("{number}")));
-    let mut wishes: Vec<_> = (0..CONTROL_WISHES_MAX).map(wish).collect();
+    let mut wishes: Vec<_> = (0..CONTROL_FETCHES_MAX).map(wish).collect();
     wishes.extend([wish(7), Question::Await]);
     let (session, asked_for) = asked(now, &wishes);
     let Some(Asked::Want(names)) = asked_for else { panic!("{asked_for:?}") };
-    assert_eq!((names.len(), session.poll_timeout()), (CONTROL_WISHES_MAX, None));
+    assert_eq!((names.len(), session.poll_timeout()), (CONTROL_FETCHES_MAX, None));
     let mut bytes = Vec::new();
-    (0..=CONTROL_WISHES_MAX).for_each(|number| wish(number).encode(&mut bytes));
+    (0..=CONTROL_FETCHES_MAX).for_each(|number| wish(number).encode(&mut bytes));
     let mut session = Session::new(now);
     let refused = session.handle_bytes(&bytes, &mut 0);
     assert!(matches!(refused, Err(CloseReason::PeerViolated { .. })), "{refused:?}");

@@ -151,7 +151,7 @@ fn a_file_is_offered_as_soon_as_its_writer_closes_it() {
     let mut scene = Scene::new();
     scene.change("f", Some(version(0)), Sight::Looked);
     for size in 1..100 {
-        scene.wait(REST_TIME - MOMENT);
+        scene.wait(SETTLE_TIME - MOMENT);
         scene.change("f", Some(version(size)), Sight::Written);
     }
     assert_eq!(scene.takes_offers(), [""; 0]);
@@ -165,9 +165,9 @@ fn a_file_is_offered_as_soon_as_its_writer_closes_it() {
 fn a_file_that_nobody_closes_is_offered_once_it_has_settled() {
     let mut scene = Scene::new();
     scene.change("f", Some(version(1)), Sight::Looked);
-    scene.wait(REST_TIME / 2);
+    scene.wait(SETTLE_TIME / 2);
     scene.change("f", Some(version(2)), Sight::Written);
-    scene.wait(WRITTEN_REST_TIME - MOMENT);
+    scene.wait(WRITTEN_SETTLE_TIME - MOMENT);
     assert_eq!(scene.takes_offers(), [""; 0]);
     scene.wait(MOMENT);
     assert_eq!(scene.takes_offers()[0], "f");
@@ -176,7 +176,7 @@ fn a_file_that_nobody_closes_is_offered_once_it_has_settled() {
     scene.looks = 0;
     let path = scene.id("f");
     scene.feed(Input::Hashed { path, version: version(2), digest: Digest([1; 32]) });
-    scene.wait(REST_TIME * 100);
+    scene.wait(SETTLE_TIME * 100);
     assert_eq!((scene.looks, scene.takes_offers().len()), (0, 0));
 }
 
@@ -185,20 +185,20 @@ fn a_writer_that_pauses_is_waited_for_whatever_shows_of_its_file() {
     let mut scene = Scene::new();
     // It has only just made it, and pauses before the first byte.
     scene.change("f", Some(version(0)), Sight::Created);
-    scene.wait(REST_TIME * 3);
+    scene.wait(SETTLE_TIME * 3);
     scene.change("f", Some(version(1)), Sight::Written);
-    scene.wait(WRITTEN_REST_TIME - REST_TIME);
+    scene.wait(WRITTEN_SETTLE_TIME - SETTLE_TIME);
     // Its attributes change, and mapped memory, of which nothing tells.
     scene.change("f", Some(Version { changed_ns: 9, ..version(1) }), Sight::Looked);
     scene.folder.insert(name("f"), version(2));
-    scene.wait(WRITTEN_REST_TIME);
+    scene.wait(WRITTEN_SETTLE_TIME);
     assert_eq!(scene.takes_offers(), [""; 0]);
-    scene.wait(WRITTEN_REST_TIME);
+    scene.wait(WRITTEN_SETTLE_TIME);
     assert_eq!(scene.takes_offers()[0], "f");
     // A file that is there as it is needs no wait for a writer.
     scene.change("moved", Some(version(0)), Sight::Moved);
     scene.change("link", Some(Version { inode: 9, ..version(1) }), Sight::Created);
-    scene.wait(REST_TIME);
+    scene.wait(SETTLE_TIME);
     assert_eq!(scene.takes_offers(), ["moved", "link"]);
 }
 
@@ -207,14 +207,14 @@ fn another_name_for_a_file_that_is_written_waits_as_long() {
     let mut scene = Scene::new();
     scene.change("f", Some(version(1)), Sight::Written);
     scene.change("link", Some(version(1)), Sight::Created);
-    scene.wait(WRITTEN_REST_TIME - MOMENT);
+    scene.wait(WRITTEN_SETTLE_TIME - MOMENT);
     assert_eq!(scene.takes_offers(), [""; 0]);
     // Writes and the close are told of one name alone.
     scene.folder.insert(name("link"), version(2));
     scene.change("f", Some(version(2)), Sight::Written);
     scene.change("f", Some(version(2)), Sight::Closed);
     assert_eq!(scene.takes_offers()[0], "f");
-    scene.wait(REST_TIME);
+    scene.wait(SETTLE_TIME);
     assert_eq!(scene.takes_offers(), ["link"]);
     assert!(scene.node.share.settling.written.is_empty());
 }
@@ -228,7 +228,7 @@ fn of_several_writers_the_last_one_counts() {
     let upload = scene.upload("f");
     scene.change("f", Some(version(2)), Sight::Written);
     assert_eq!(scene.close_reason(upload), Some(CloseReason::SourceChanged));
-    scene.wait(WRITTEN_REST_TIME - MOMENT);
+    scene.wait(WRITTEN_SETTLE_TIME - MOMENT);
     assert_eq!(scene.takes_offers(), [""; 0]);
     scene.change("f", Some(version(3)), Sight::Closed);
     assert_eq!(scene.takes_offers(), ["f"]);
@@ -238,9 +238,9 @@ fn of_several_writers_the_last_one_counts() {
 fn a_change_that_no_event_told_of_is_found_by_the_last_look() {
     let mut scene = Scene::new();
     scene.change("f", Some(version(1)), Sight::Looked);
-    scene.wait(REST_TIME - MOMENT);
+    scene.wait(SETTLE_TIME - MOMENT);
     scene.folder.insert(name("f"), version(2));
-    scene.wait(REST_TIME);
+    scene.wait(SETTLE_TIME);
     assert_eq!(scene.takes_offers(), [""; 0]);
     scene.wait(MOMENT);
     assert_eq!(scene.takes_offers()[0], "f");
@@ -263,7 +263,7 @@ fn a_shared_file_that_is_written_to_is_neither_offered_nor_sent() {
         }
         assert_eq!(scene.close_reason(upload), Some(CloseReason::SourceChanged));
         scene.takes_offers();
-        scene.wait(if told { WRITTEN_REST_TIME } else { REST_TIME } - MOMENT);
+        scene.wait(if told { WRITTEN_SETTLE_TIME } else { SETTLE_TIME } - MOMENT);
         assert_eq!(scene.takes_offers(), [""; 0]);
         scene.wait(MOMENT);
         assert_eq!(scene.takes_offers()[0], "f");
@@ -292,7 +292,7 @@ fn writing_counts_even_if_the_look_came_too_late_to_show_it() {
     scene.change("f", Some(version(2)), Sight::Closed);
     scene.takes_offers();
     scene.change("f", Some(version(2)), Sight::Written);
-    scene.wait(REST_TIME - MOMENT);
+    scene.wait(SETTLE_TIME - MOMENT);
     assert_eq!(scene.takes_offers(), [""; 0]);
     let path = scene.id("f");
     let known = scene.node.share.index.get(path).is_some();
@@ -360,7 +360,7 @@ fn events_about_what_is_known_change_nothing() {
     // Another link to it, or other permissions.
     scene.change("f", Some(Version { changed_ns: 9, ..version(1) }), Sight::Looked);
     scene.change("g", None, Sight::Looked);
-    scene.wait(REST_TIME * 2);
+    scene.wait(SETTLE_TIME * 2);
     assert_eq!((scene.takes_offers().len(), scene.actions.len()), (0, 0));
     assert_eq!(scene.close_reason(upload), None);
 }
@@ -396,7 +396,7 @@ fn after_missed_changes_each_file_is_looked_at() {
     assert!(scene.looks <= TURN_ITEMS, "all in one step");
     scene.folder.remove(&name(&names[1]));
     scene.feed(Input::ChangesMissed);
-    scene.wait(REST_TIME - MOMENT);
+    scene.wait(SETTLE_TIME - MOMENT);
     assert_eq!(scene.looks, 2 * names.len() - 2, "each twice, but for two");
     assert_eq!(scene.node.share.index.len(), names.len() - 3);
     assert_eq!(scene.takes_offers(), [""; 0]);
