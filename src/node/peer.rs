@@ -163,7 +163,7 @@ impl PeerNode {
         match event {
             LinkEvent::Registered => {
                 share.on_registered(context);
-                fetch.begin_waiting(context, peers);
+                fetch.on_registered(context, peers);
             }
             LinkEvent::Address { peer, address } => {
                 fetch.on_address(context, peers, peer, address);

@@ -126,6 +126,18 @@ impl Fetch {
         ctx.deadlines.arm(PeerWake::Fetch(Wake::Pace(id)), next);
     }
 
+    /// The registry is there: what waited for it goes on, with no regard to when rates are
+    /// measured next, as the registry may close an idle connection before that.
+    pub(crate) fn on_registered(&mut self, ctx: &mut Context, peers: &mut Peers) {
+        self.begin_waiting(ctx, peers);
+        let is_measured = |first: Attempt| first.rate.is_some();
+        let is_paced =
+            |id: &JobId| self.state(*id).and_then(State::attempt).is_some_and(is_measured);
+        for id in self.active.keys().copied().filter(is_paced).collect::<Vec<_>>() {
+            self.on_pace(ctx, peers, id);
+        }
+    }
+
     /// Ends a second download that is no faster, or makes it the first.
     fn judge_hedge(&mut self, ctx: &mut Context, peers: &mut Peers, id: JobId) {
         let Some(State::Downloading(first)) = self.state(id) else { return };
@@ -180,19 +192,23 @@ impl Fetch {
         let other = self.choose_source(ctx, peers, id, |peer| {
             is_other(peer) && is_much_faster(peers, peer, rate)
         });
-        let Some(source) = other.filter(|_| peers.link.is_registered(ctx)) else { return };
+        let Some(source) = other else { return };
         let taken = self.active.len() + self.hedges.len();
         let has_room = self.hedges.len() < HEDGES_MAX && taken < self.connections_max;
         // One that was overtaken is needed least.
         let is_overtaken = |id: &&JobId| matches!(self.hedge(**id), Some(Hedge::Overtaken(_)));
-        match overtaken {
-            Some(_) => self.end_hedge(ctx, id),
-            None if has_room => {}
-            None => match self.hedges.iter().find(is_overtaken).copied() {
-                Some(other) => self.end_hedge(ctx, other),
+        let ended = match overtaken {
+            Some(_) => Some(id),
+            None if has_room => None,
+            None => match self.hedges.iter().find(is_overtaken) {
+                Some(other) => Some(*other),
                 None => return,
             },
+        };
+        if !peers.link.is_registered(ctx) {
+            return peers.link.wake(ctx);
         }
+        ended.into_iter().for_each(|id| self.end_hedge(ctx, id));
         self.set_hedge(id, Some(Hedge::ExpectAddress { source }));
         peers.link.look_up(ctx, source);
     }
@@ -242,12 +258,16 @@ impl Fetch {
     /// If a job waits for a place and would come much faster than this one, it gets the place
     /// of this one, which waits from then on. Returns whether it does.
     fn gives_way(&mut self, ctx: &mut Context, peers: &mut Peers, id: JobId, rate: u64) -> bool {
-        if self.active.len() < self.downloads_max || !peers.link.is_registered(ctx) {
+        if self.active.len() < self.downloads_max {
             return false;
         }
         for _ in 0..SOURCES_PER_NAME_MAX.min(self.waiting.len()) {
             let Some(&(_, other)) = self.waiting.first() else { break };
             if self.best_rate(ctx, peers, other) > rate.saturating_mul(SLOW_FACTOR) {
+                if !peers.link.is_registered(ctx) {
+                    peers.link.wake(ctx);
+                    return false;
+                }
                 self.end_attempts(ctx, id, CloseReason::Slower);
                 self.enter(id, State::Waiting);
                 self.seek(ctx, peers, other);

@@ -337,8 +337,12 @@ impl Fetch {
         if peers.link.is_registered(ctx) {
             self.was_told_of_registry = false;
         }
-        while self.active.len() < self.downloads_max && peers.link.is_registered(ctx) {
+        while self.active.len() < self.downloads_max {
             let Some(&(_, job)) = self.waiting.first() else { break };
+            if !peers.link.is_registered(ctx) {
+                peers.link.wake(ctx);
+                break;
+            }
             self.seek(ctx, peers, job);
         }
         if !self.has_more_to_fetch() {

@@ -68,6 +68,11 @@ struct Play {
     now: Instant,
     node: PeerNode,
     registry: ConnectionId,
+    /// Since when nothing was asked of the registry; `None` while it is dialed, or gone.
+    idle_since: Option<Instant>,
+    is_registry_dialed: bool,
+    /// The registry closes a connection on which nothing is asked for so long.
+    idle_timeout: Duration,
     lookups: Deframer<RegistryRequest>,
     sources: BTreeMap<u32, Source>,
     /// Who offers what, in each step.
@@ -114,6 +119,9 @@ impl Play {
             now,
             node,
             registry,
+            idle_since: Some(now),
+            is_registry_dialed: false,
+            idle_timeout: Duration::MAX,
             lookups: Deframer::default(),
             sources: BTreeMap::new(),
             offers: Vec::new(),
@@ -155,6 +163,10 @@ impl Play {
     fn carry_out(&mut self) {
         while let Some(action) = self.node.poll_action() {
             match action {
+                Action::Dial { connection, to: REGISTRY } => {
+                    (self.registry, self.is_registry_dialed) = (connection, true);
+                    self.lookups = Deframer::default();
+                }
                 Action::Dial { connection, to } => {
                     let source = self.sources.iter().find(|(_, source)| source.address == to);
                     let source = *source.expect("it is registered").0;
@@ -204,6 +216,7 @@ impl Play {
         self.now += STEP;
         self.node.handle_timeout(self.now);
         self.carry_out();
+        self.make_or_close_idle_link();
         for (id, file) in self.offers.clone() {
             hear(&mut self.node, self.now, REGISTRY, id, file);
             self.carry_out();
@@ -222,6 +235,19 @@ impl Play {
         }
     }
 
+    fn make_or_close_idle_link(&mut self) {
+        let connection = self.registry;
+        if std::mem::take(&mut self.is_registry_dialed) {
+            self.idle_since = Some(self.now);
+            self.tell(Input::Connected(connection));
+            self.answer_lookups();
+        }
+        if self.idle_since.is_some_and(|since| self.now - since >= self.idle_timeout) {
+            self.idle_since = None;
+            self.tell(Input::ReadClosed(connection));
+        }
+    }
+
     fn answer_lookups(&mut self) {
         loop {
             let bytes = sent(&mut self.node, self.now, self.registry);
@@ -229,6 +255,7 @@ impl Play {
             let Ok(Some(Frame::Message(request))) = self.lookups.next(&bytes, &mut at) else {
                 return;
             };
+            self.idle_since = Some(self.now);
             let response = match request {
                 RegistryRequest::Register { .. } => RegistryResponse::Registered(true),
                 RegistryRequest::Lookup(PeerId(id)) => match self.sources.get(&id) {
@@ -471,6 +498,39 @@ fn a_drip_is_left_for_a_source_that_is_faster_and_what_comes_first_is_kept() {
     }
 }
 
+/// Registries that close an idle connection sooner and later than a rate is measured.
+const IDLE_TIMEOUTS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+
+#[test]
+fn a_registry_that_closed_an_idle_connection_is_dialed_for_a_source_beside_a_drip() {
+    for idle_timeout in IDLE_TIMEOUTS {
+        let mut play = Play::new(5, &["x"]).at(1, 1..2, DRIP, "x");
+        play.idle_timeout = idle_timeout;
+        play.until(STEP * 3, |play| play.asked(1) == 1);
+        play.until(idle_timeout + STEP * 3, |play| play.idle_since.is_none());
+        let mut play = play.at(2, 2..3, Manner::Good, "x");
+        let waited = play.until_all_done(idle_timeout + PACE_WINDOW + Duration::from_secs(2));
+        assert!(waited >= idle_timeout.min(PACE_WINDOW), "the drip was not used: {waited:?}");
+    }
+}
+
+#[test]
+fn a_registry_that_closed_an_idle_connection_is_dialed_for_a_file_that_gets_the_place_of_a_drip() {
+    let names: Vec<&str> =
+        (0..DOWNLOADS_MAX).map(|number| &*format!("drip {number}").leak()).collect();
+    for idle_timeout in IDLE_TIMEOUTS {
+        let mut play = Play::new(5, &[&names[..], &["good"]].concat());
+        play.idle_timeout = idle_timeout;
+        for (id, name) in (10..).zip(&names) {
+            play = play.at(1, id..id + 1, DRIP, name);
+        }
+        play.until(Duration::from_secs(2), |play| play.open.len() == DOWNLOADS_MAX);
+        // It is offered, and waits; the connection that this leads to is closed again.
+        let mut play = play.at(2, 5000..5001, Manner::Drips(100_000), "good");
+        play.until(2 * PACE_WINDOW + idle_timeout, |play| play.asked(5000) == 1);
+    }
+}
+
 #[test]
 fn of_many_drips_at_one_address_none_holds_up_the_source_beside_them_for_long() {
     for seed in 0..20 {
@@ -554,6 +614,8 @@ fn on_a_slow_network_files_do_not_push_each_other_out() {
     let count = DOWNLOADS_MAX + 20;
     let names: Vec<&str> = (0..count).map(|number| &*format!("file {number}").leak()).collect();
     let mut play = Play::new(0, &names);
+    // The registry is not there any more when the first places come free.
+    play.idle_timeout = Duration::from_secs(5);
     for name in &names {
         play = play.at(1, 1..2, Manner::Slow { bytes: 1000, steps: 400 }, name);
     }
