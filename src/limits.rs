@@ -443,8 +443,9 @@ pub const LIMIT_LEAD_PERCENT: u32 = 25;
 pub const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// A line on stdout, so that what waits for room there stays small.
 pub const STDOUT_LINE_BYTES_MAX: usize = 4096;
-/// How long the last line on stderr, and then that on stdout, waits for a slow reader: together
-/// less than the 2 s in which a program ends.
+/// How long the last line on stderr waits for a slow reader, and then the last event after a
+/// signal or when the time is over: together less than the 2 s in which a program ends. Without
+/// those the event waits as long as the reader takes.
 pub const LAST_LINE_PATIENCE: Duration = Duration::from_millis(750);
 /// How often stdout and stderr are tried again after they have taken nothing, until it is told
 /// how many lines were dropped.

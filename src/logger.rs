@@ -34,7 +34,7 @@ pub fn catch_up() {
 
 /// Prints why the program ends, and waits for a slow reader, until then at most.
 pub fn print_last(line: &str, until: Instant) {
-    stdio::stderr().last_line(line, dropped, until);
+    stdio::stderr().last_line(line, dropped, Some(until));
 }
 
 fn dropped(lines: u64) -> String {

@@ -14,13 +14,14 @@ fn main() {
     if answer_if_asked() {
         return;
     }
-    let mut skipped = None;
-    let (outcome, json) = match Cli::read() {
+    let (began, mut skipped) = (Instant::now(), None);
+    let (outcome, json, timeout) = match Cli::read() {
         Ok(Some(cli)) => {
-            (run_command(&cli, &mut skipped), cli.output.json && cli.command.has_events())
+            let json = cli.output.json && cli.command.has_events();
+            (run_command(&cli, &mut skipped), json, cli.command.timeout())
         }
-        Ok(None) => (Ok(ExitCode::Done), false),
-        Err(failure) => (Err(failure), wants_events()),
+        Ok(None) => (Ok(ExitCode::Done), false, None),
+        Err(failure) => (Err(failure), wants_events(), None),
     };
     let (code, error) = match &outcome {
         Ok(code) => (*code, None),
@@ -31,7 +32,12 @@ fn main() {
     logger::print_last(&line, Instant::now() + LAST_LINE_PATIENCE);
     if json {
         let event = Event::of_exit(code, error, skipped).line();
-        stdout::print_last(&event, Instant::now() + LAST_LINE_PATIENCE);
+        let patience = Instant::now() + LAST_LINE_PATIENCE;
+        let until = match code {
+            ExitCode::HungUp | ExitCode::Interrupted | ExitCode::Terminated => Some(patience),
+            _ => timeout.map(|timeout| patience.max(began + timeout)),
+        };
+        stdout::print_last(&event, until);
     }
     exit(code as i32);
 }

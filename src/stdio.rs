@@ -9,7 +9,7 @@
 //!
 //! A *line* is for people, or an event: it is written at once, or dropped and counted. If only
 //! its beginning is taken, the rest goes out before anything else does. *Data* is what a
-//! command is for: it waits, and a signal ends the program meanwhile.
+//! command is for, and its last event: it waits, and a signal ends the program meanwhile.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -110,13 +110,18 @@ impl<'a> Outlet<'a> {
         written > 0 || bytes.is_empty()
     }
 
-    /// Writes the last line of the program, which waits for room until then, and first what
-    /// [`Outlet::catch_up`] does.
-    pub fn last_line(&mut self, line: &str, told: impl FnOnce(u64) -> String, until: Instant) {
+    /// Writes the last line of the program, which waits for room as [`Outlet::data`] does, and
+    /// first what [`Outlet::catch_up`] does.
+    pub fn last_line(
+        &mut self,
+        line: &str,
+        told: impl FnOnce(u64) -> String,
+        until: Option<Instant>,
+    ) {
         let mut text = if self.dropped > 0 { told(self.dropped) } else { String::new() };
         text += line;
         // Nobody is left to be told that this failed.
-        let _ = self.data(text.as_bytes(), Some(until));
+        let _ = self.data(text.as_bytes(), until);
     }
 
     /// Writes all of it, however long that takes; until then at most, if there is such a time.
@@ -335,7 +340,7 @@ mod tests {
         let data: Vec<u8> = (0..1 << 20).map(|n| (n % 251) as u8).collect();
         let mut outlet = Outlet::new(output.as_fd());
         outlet.data(&data, None).unwrap();
-        outlet.last_line("end\n", told, Instant::now() + Duration::from_secs(9));
+        outlet.last_line("end\n", told, None);
         drop(outlet);
         drop(output);
         assert!(reader.join().unwrap() == [&data[..], b"end\n"].concat());

@@ -24,6 +24,7 @@ mod value;
 
 use std::env;
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use clap::builder::StyledStr;
 use clap::parser::ValueSource;
@@ -78,6 +79,14 @@ impl Command {
     pub fn is_daily(&self) -> bool {
         use Command::{Doctor, Get, List, Share, Status};
         matches!(self, Share(_) | Get(_) | List(_) | Doctor(_) | Status(_))
+    }
+
+    /// Returns how long it may take in all, if the user bounds that.
+    pub fn timeout(&self) -> Option<Duration> {
+        match self {
+            Self::Get(get) => get.timeout,
+            _ => None,
+        }
     }
 }
 

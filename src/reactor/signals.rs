@@ -96,6 +96,13 @@ fn contains(set: u64, signal: i32) -> bool {
     set & (1 << (signal - 1)) != 0
 }
 
+/// Nobody sees a signal any more.
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.set_at_once(true);
+    }
+}
+
 impl mio::event::Source for Signals {
     fn register(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
         self.signals.register(r, token, interest)

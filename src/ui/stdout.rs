@@ -1,5 +1,5 @@
 //! Lines on stdout for programs. Each is written at once or dropped and counted, so that a
-//! reader that is slow or gone neither blocks nor ends the loop.
+//! reader that is slow or gone neither blocks nor ends the loop. The last one is data, and waits.
 
 use std::time::Instant;
 
@@ -16,9 +16,9 @@ pub fn catch_up() {
     stdio::stdout().catch_up(dropped);
 }
 
-/// Prints the last line of the program, and waits for a slow reader, until then at most: no
-/// loop runs any more.
-pub fn print_last(line: &str, until: Instant) {
+/// Prints the last line of the program, and waits for a slow reader, until then at most if there
+/// is such a time: no loop runs any more, and a signal ends the program.
+pub fn print_last(line: &str, until: Option<Instant>) {
     stdio::stdout().last_line(line, dropped, until);
 }
 

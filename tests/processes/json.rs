@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use kit::messages;
 use kit::{FakeSource, Process, Signal, World, await_until, content};
+use p2pfs::limits::LAST_LINE_PATIENCE;
 use p2pfs::ui::events::EVENTS;
 use p2pfs::ui::schema::{COMMON, Field, Kind};
 use serde_json::Value;
@@ -168,17 +170,65 @@ fn a_reader_who_does_not_read_stops_nothing_and_is_told_how_much_is_missing() {
     assert!(told[0]["events"].as_u64().unwrap() >= 4, "{told:#?}");
 }
 
+/// Waits until the last line for people would not wait any more.
+fn await_the_end_of_patience(process: &Process) {
+    let began = Instant::now();
+    await_until("no patience is left", || began.elapsed() > 2 * LAST_LINE_PATIENCE);
+    process.assert_running();
+}
+
 #[test]
 fn the_last_event_waits_for_a_slow_reader() {
     let world = World::new();
-    let (mut reader, writer) = full_pipe();
+    let _source = world.peer(1).has("file", b"content").launch();
     let listen = world.registry().address.to_string();
-    let second = world.program(&["registry", "--json", "--listen", &listen]).stdout(writer).start();
-    // Said just before.
-    second.await_log("p2pfs: ");
-    reader.read_exact(&mut [0; 4096]).unwrap();
-    let told: Vec<_> = BufReader::new(reader).lines().map(Result::unwrap).collect();
-    assert_eq!(find(&events(&told), "exit")["code"], 11);
+    let (refused_reader, writer) = full_pipe();
+    let refused = world.program(&["registry", "--json", "--listen", &listen]).stdout(writer);
+    let refused = refused.start();
+    let (done_reader, writer) = full_pipe();
+    let plan = world.peer(2).wants("file").until_done().flag("--json");
+    let done = plan.launched(|launch| launch.stdout(writer)).launch();
+    refused.await_log("p2pfs: ");
+    done.await_log("verified file");
+    for (process, mut reader, code) in [(refused, refused_reader, 11), (done, done_reader, 0)] {
+        await_the_end_of_patience(&process);
+        reader.read_exact(&mut [0; 4096]).unwrap();
+        let told: Vec<_> = BufReader::new(reader).lines().map(Result::unwrap).collect();
+        assert_eq!(find(&events(&told), "exit")["code"], code);
+        assert_eq!(process.await_exit_code(), code);
+    }
+}
+
+/// Before its loop has run, and after that.
+#[test]
+fn a_signal_ends_the_wait_for_a_reader() {
+    let world = World::new();
+    let _source = world.peer(1).has("file", b"content").launch();
+    let listen = world.registry().address.to_string();
+    let (_reader, writer) = full_pipe();
+    let refused = world.program(&["registry", "--json", "--listen", &listen]);
+    let refused = refused.stdout(writer.try_clone().unwrap()).start();
+    let plan = world.peer(2).wants("file").until_done().flag("--json");
+    let done = plan.launched(|launch| launch.stdout(writer)).launch();
+    refused.await_log("p2pfs: ");
+    done.await_log("verified file");
+    for process in [refused, done] {
+        await_the_end_of_patience(&process);
+        let told = Instant::now();
+        process.signal(Signal::TERM);
+        assert_eq!(process.await_exit_code(), 143);
+        assert!(told.elapsed() < Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn the_timeout_ends_the_wait_for_a_reader() {
+    let world = World::new();
+    let registry = world.registry().address.to_string();
+    let (_reader, writer) = full_pipe();
+    let get = ["get", "no file", "--json", "--registry", &registry, "--interface", "lo"];
+    let get = world.program(&[&get[..], &["--timeout", "500ms"]].concat()).stdout(writer).start();
+    assert_eq!(get.await_exit_code(), 3);
 }
 
 #[test]
