@@ -44,24 +44,17 @@ impl Fetch {
         source: PeerId,
     ) {
         let Some(&id) = self.by_path.get(&path) else { return };
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(job) = self.jobs.get(&id) else { return };
         match job.state {
             State::ExpectOffer => self.seek(ctx, peers, id),
-            State::BackedOff if !job.failures.has(source) => {
-                // Whether the disk still is full is to be found out.
-                job.failures.disk_error = None;
-                self.seek(ctx, peers, id);
-            }
+            State::BackedOff if !job.failures.has(source) => self.seek(ctx, peers, id),
             _ => {}
         }
     }
 
     /// The delay of a source may be over: it is asked again.
     pub(super) fn on_retry(&mut self, ctx: &mut Context, peers: &mut Peers, id: JobId) {
-        if let Some(job) = self.jobs.get_mut(&id)
-            && job.state == State::BackedOff
-        {
-            job.failures.disk_error = None;
+        if self.state(id) == Some(State::BackedOff) {
             self.seek(ctx, peers, id);
         }
     }
@@ -101,13 +94,6 @@ impl Fetch {
             Next::Never => return self.fail(ctx, id, error),
             Next::At(at) => at.max(ctx.now),
         };
-        let disk_error = job.failures.disk_error;
-        if let Some(error) = disk_error
-            && std::mem::replace(&mut job.failures.was_full, true)
-        {
-            return self.fail(ctx, id, error.into());
-        }
-        job.failures.was_full = disk_error.is_some();
         // Sources under new ids fail again and again: that is no news.
         if job.failures.told_until.is_none_or(|until| ctx.now >= until) {
             job.failures.told_until = Some(again_at);

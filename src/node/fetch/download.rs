@@ -269,7 +269,11 @@ impl Fetch {
                 FileError::Shortage(_) => true,
                 // A second copy may be what does not fit.
                 error if job.attempts().count() > 1 => error.is_full(),
-                error => error.is_full() && self.is_crowded_out(ctx, id, connection),
+                error => {
+                    error.is_full()
+                        && job.failures.full_until.is_none()
+                        && self.is_crowded_out(ctx, id, connection)
+                }
             }
         {
             return self.close(ctx, peers, connection, CloseReason::WriteFailed(error));

@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use crate::content::FileError;
 use crate::limits::{LIED_RETRY_DELAY_MAX, SOURCES_PER_NAME_MAX};
 use crate::node::retry::Tries;
 use crate::proto::CloseReason;
@@ -31,11 +30,9 @@ pub(super) struct Failures {
     lookups: usize,
     /// Until when the user knows that all sources have failed.
     pub(super) told_until: Option<Instant>,
-    /// Why, if one of them failed since the last delay because our disk was filled by a larger
-    /// file that came in beside it: the job fails only if the disk still is full at the next try.
-    pub(super) disk_error: Option<FileError>,
-    /// Whether the disk was full when the last delay began.
-    pub(super) was_full: bool,
+    /// Set once our disk was found full while this file was not the only download, or not the
+    /// largest: from then on it is tried once more, and before that no source is asked.
+    pub(super) full_until: Option<Instant>,
     pub(super) last: Option<CloseReason>,
 }
 
@@ -82,7 +79,7 @@ impl Failures {
         if let Some(CloseReason::WriteFailed(error)) = reason
             && error.is_full()
         {
-            self.disk_error = Some(error);
+            self.full_until = Some(failed.again_at);
         }
         self.last = reason.or(self.last);
     }
@@ -112,9 +109,11 @@ impl Failures {
 
     /// Returns whether a source may be asked now.
     pub(super) fn may_be_asked(&self, now: Instant, source: PeerId, retries_max: u32) -> bool {
-        self.sources
-            .get(&source)
-            .is_none_or(|failed| now >= failed.again_at && failed.tries.failed <= retries_max)
+        self.full_until.is_none_or(|until| now >= until)
+            && self
+                .sources
+                .get(&source)
+                .is_none_or(|failed| now >= failed.again_at && failed.tries.failed <= retries_max)
     }
 
     /// Returns whether a source has failed.
@@ -129,12 +128,19 @@ impl Failures {
 
     /// Returns what is next if none of these sources may be asked now.
     pub(super) fn next(&self, sources: impl Iterator<Item = PeerId>, retries_max: u32) -> Next {
-        let failed: Vec<_> = sources.filter_map(|source| self.sources.get(&source)).collect();
-        if !failed.is_empty() && failed.iter().all(|failed| failed.is_too_large) {
+        let sources: Vec<_> = sources.map(|source| self.sources.get(&source)).collect();
+        if !sources.is_empty()
+            && sources.iter().all(|failed| failed.is_some_and(|failed| failed.is_too_large))
+        {
             return Next::TooLarge;
         }
-        let may_come = failed.iter().filter(|failed| failed.tries.failed <= retries_max);
-        may_come.map(|failed| failed.again_at).min().map_or(Next::Never, Next::At)
+        let again_at = sources.iter().filter_map(|failed| match failed {
+            // It was not asked because the disk is full.
+            None => self.full_until,
+            Some(failed) => (failed.tries.failed <= retries_max).then_some(failed.again_at),
+        });
+        let at_least = |at| self.full_until.map_or(at, |until| until.max(at));
+        again_at.min().map(at_least).map_or(Next::Never, Next::At)
     }
 
     /// Returns the place in the order of turns of an address: 0 if it was not dialed. One that

@@ -83,6 +83,8 @@ struct Play {
     files: BTreeMap<FileId, &'static str>,
     /// No more than so many partial files fit on the disk.
     full_at: Option<usize>,
+    /// Nothing of this file fits.
+    does_not_fit: Option<&'static str>,
     /// There is no room for a second partial file of one name.
     is_full_for_second: bool,
     /// The addresses that were dialed.
@@ -129,6 +131,7 @@ impl Play {
             open: BTreeMap::new(),
             files: BTreeMap::new(),
             full_at: None,
+            does_not_fit: None,
             is_full_for_second: false,
             dials: Vec::new(),
             verified: Vec::new(),
@@ -190,7 +193,8 @@ impl Play {
                 }
                 Action::Write { file, range, .. } => {
                     let len_bytes = range.len();
-                    let is_full = self.full_at.is_some_and(|fits| self.files.len() > fits);
+                    let is_full = self.full_at.is_some_and(|fits| self.files.len() > fits)
+                        || self.does_not_fit.is_some_and(|it| self.files.get(&file) == Some(&it));
                     if is_full && self.files.remove(&file).is_some() {
                         let error = FULL;
                         self.node.handle(self.now, Input::FileFailed { file, error });
@@ -645,6 +649,23 @@ fn a_second_copy_that_does_not_fit_on_the_disk_is_not_begun_again_beside_the_fir
     let mut play = play.at(2, 2..3, slow, "x");
     play.until_all_done(Duration::from_secs(101));
     assert_eq!((play.asked(1), play.asked(2)), (1, 1));
+}
+
+#[test]
+fn a_file_that_does_not_fit_beside_a_larger_one_is_tried_once_more_however_many_offer_it() {
+    for (retries_max, refuses) in [(0, 0), (5, 0), (5, 2)] {
+        let mut play =
+            Play::new(retries_max, &["large", "small"]).at(1, 1..2, Manner::Drips(20_000), "large");
+        play.does_not_fit = Some("small");
+        play.until(STEP * 9, |play| play.files.len() == 1);
+        let mut play = play.at(2, 10..20, Manner::Drips(1000), "small");
+        play.until(Duration::from_secs(1), |play| play.dials_of(2) == 1);
+        // Failures of another kind in between do not bring a further try.
+        let mut play = play.at(3, 20..20 + refuses, Manner::RefusesFirst(1), "small");
+        play.until(Duration::from_secs(30), |play| play.node.snapshot().jobs_open == 1);
+        let requests: u32 = (10..20).map(|id| play.sources[&id].requests).sum();
+        assert_eq!(requests, 2, "{:?}", play.dials);
+    }
 }
 
 #[test]
