@@ -100,7 +100,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
 
 fn not_prepared(error: PrepareError) -> Failure {
     let code = match &error {
-        PrepareError::NotOurs(_) => ExitCode::Exists,
+        PrepareError::NotOurs(_) | PrepareError::Mounted(_) => ExitCode::Exists,
         // Its owner is a peer with the same id.
         PrepareError::InUse(_) => ExitCode::Refused,
         PrepareError::Io(..) => ExitCode::Other,

@@ -5,7 +5,8 @@
 //! puts into those it makes. The mark is locked for as long as the peer lives, so that a
 //! second peer with the same number does not empty the folder of the first; on a file system
 //! without locks it does. Everything is done by descriptors: whatever another user puts in the
-//! place of the folder meanwhile, nothing outside of it is removed, written or shared.
+//! place of the folder meanwhile, nothing outside of it is removed, written or shared. Nothing
+//! that is mounted in it is removed, where the kernel can tell.
 
 use std::error::Error;
 use std::ffi::{CStr, OsStr};
@@ -15,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -44,6 +45,8 @@ pub enum PrepareError {
     NotOurs(PathBuf),
     /// A living peer with the same number uses this folder.
     InUse(PathBuf),
+    /// Something is mounted at this path in the folder, and nothing of it was touched.
+    Mounted(PathBuf),
     /// The system refused something about this path.
     Io(PathBuf, io::Error),
 }
@@ -183,11 +186,13 @@ fn remove(
     match persist(|| rustix::fs::unlinkat(folder, name, AtFlags::empty())) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) if depth_max > 0 => {}
+        Err(Errno::BUSY) => return Err(PrepareError::Mounted(path)),
         Err(errno) => return Err(refused(&path, errno)),
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let inner = persist(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
-        .map_err(|errno| refused(&path, errno))?;
+    let inner = open_inner(folder, name).map_err(|errno| match errno {
+        Errno::XDEV => PrepareError::Mounted(path.clone()),
+        errno => refused(&path, errno),
+    })?;
     for entry in system::entries(&inner).map_err(|errno| refused(&path, errno))? {
         let entry = entry.map_err(|errno| refused(&path, errno))?;
         remove(&inner, entry.file_name(), &path, depth_max - 1)?;
@@ -195,6 +200,19 @@ fn remove(
     match persist(|| rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(refused(&path, errno)),
+    }
+}
+
+/// Opens a folder within another, which is no link to one. `XDEV` if something is mounted there,
+/// where the kernel can tell: since 5.6, and unless a container forbids the call.
+fn open_inner(folder: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let within = ResolveFlags::NO_XDEV | ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match persist(|| rustix::fs::openat2(folder, name, flags, Mode::empty(), within)) {
+        Err(Errno::NOSYS | Errno::PERM) => {
+            persist(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
+        }
+        opened => opened,
     }
 }
 
@@ -243,7 +261,8 @@ fn refused(path: &Path, errno: Errno) -> PrepareError {
 
 impl fmt::Display for PrepareError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::NotOurs(path) | Self::InUse(path) | Self::Io(path, _)) = self;
+        let (Self::NotOurs(path) | Self::InUse(path) | Self::Mounted(path) | Self::Io(path, _)) =
+            self;
         let path = path.to_string_lossy();
         match self {
             Self::NotOurs(_) => write!(
@@ -252,6 +271,11 @@ impl fmt::Display for PrepareError {
                 Shown(path)
             ),
             Self::InUse(_) => write!(f, "{} is in use by another peer of that id", Shown(path)),
+            Self::Mounted(_) => write!(
+                f,
+                "{} is a mount point, so it is not removed: unmount it, or use --dir",
+                Shown(path)
+            ),
             Self::Io(_, error) => {
                 write!(f, "cannot prepare the folder of this peer: {}: {error}; ", Shown(path))?;
                 f.write_str("go to a folder that can be written to, or use --dir")

@@ -41,7 +41,8 @@ kit::tests! {
     SMALL_INODES:
         two_changes_within_one_time_stamp_are_told_apart;
     MEMORY:
-        what_changes_in_mapped_memory_is_sent_as_it_is;
+        what_changes_in_mapped_memory_is_sent_as_it_is,
+        what_is_mounted_in_a_simulated_folder_is_not_emptied;
     STRACE:
         files_come_where_nothing_can_be_locked_and_partial_files_of_others_stay,
         a_simulated_folder_is_made_and_emptied_where_nothing_can_be_locked;
@@ -280,6 +281,50 @@ fn what_changes_in_mapped_memory_is_sent_as_it_is() {
     let again = source_in(&world, disk.path());
     is_fetched_as(&world, 6, b"4bytes");
     again.stop();
+}
+
+/// A folder or a file that stands at a second place, too.
+struct Bound<'a>(&'a Path);
+
+impl<'a> Bound<'a> {
+    fn new(source: &Path, point: &'a Path) -> Self {
+        let bound = Command::new("mount").arg("--bind").args([source, point]).status().unwrap();
+        assert!(bound.success());
+        Self(point)
+    }
+}
+
+impl Drop for Bound<'_> {
+    fn drop(&mut self) {
+        // Before anybody removes what it stands in.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+    }
+}
+
+fn what_is_mounted_in_a_simulated_folder_is_not_emptied() {
+    let world = World::new();
+    world.peer(1).start_simulated().stop();
+    let peer = world.path().join("peer-1");
+    let home = world.folder("home", &[("precious", b"precious")]);
+    fs::create_dir_all(home.join("inner")).unwrap();
+    let (folder, file) = (peer.join("a/folder"), peer.join("a/file"));
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(&file, b"").unwrap();
+    for (source, point) in [(&home, &folder), (&home.join("precious"), &file)] {
+        let bound = Bound::new(source, point);
+        let refused = world.peer(1).launch_simulated();
+        let (code, said) = (refused.await_exit_code(), refused.said());
+        assert!(home.join("precious").exists() && home.join("inner").exists(), "{said}");
+        assert_eq!(code, 9, "{said}");
+        let named = point.strip_prefix(world.path()).unwrap().display();
+        let told = format!("{named} is a mount point, so it is not removed");
+        assert!(said.contains(&told), "{said}");
+        drop(bound);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(&file, b"").unwrap();
+    }
+    world.peer(1).start_simulated().stop();
+    assert!(!folder.exists() && !file.exists());
 }
 
 fn a_file_system_that_dies_is_told_and_its_offers_end() {
