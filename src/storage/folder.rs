@@ -9,6 +9,7 @@ use std::rc::Rc;
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::beneath;
 use super::commit::commit;
 use super::partial::{self, Committed, Partial, Target};
 use super::simulated::MARK;
@@ -205,7 +206,7 @@ impl SharedFolder {
 
     /// Opens a file for sending.
     pub fn open_source(&self, name: &FileName) -> Result<Source, FileError> {
-        let (file, version) = system::open_regular(&self.descriptor, name.as_str())?;
+        let (file, version) = beneath::open_regular(&self.descriptor, name.as_str())?;
         Ok(Source::new(file, version))
     }
 

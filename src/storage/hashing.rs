@@ -25,6 +25,7 @@ use std::time::{Instant, SystemTime};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use super::beneath;
 use super::digest_cache::DigestCache;
 use super::folder::SharedFolder;
 use super::read_ahead::ReadAhead;
@@ -183,7 +184,7 @@ impl Job {
         // Taken before the file is looked at: a change after that look is stamped later
         // than this, give or take the kernel's clock.
         let now = SystemTime::now();
-        let (file, version) = system::open_regular(folder, path.as_str())?;
+        let (file, version) = beneath::open_regular(folder, path.as_str())?;
         if !is_settled(&version, now) {
             return Err(FileError::Changed);
         }
@@ -221,10 +222,10 @@ impl Job {
 
     /// Looks at the name only: what stands there with this version is the file itself.
     fn check_unchanged(&self, folder: &OwnedFd) -> Result<(), FileError> {
-        match system::stat_name(folder, self.path.as_str()) {
+        match beneath::stat(folder, self.path.as_str()) {
             Ok(stat) if system::version(&stat) == self.version => Ok(()),
             Ok(_) => Err(FileError::Changed),
-            Err(Errno::NOENT) => Err(FileError::Missing),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Err(FileError::Missing),
             Err(errno) => Err(refused("stat")(errno)),
         }
     }

@@ -25,6 +25,7 @@
 //! 4. A [`Partial`] that is not committed is removed, whatever way it ends; one
 //!    whose process died is removed by the next [`SharedFolder::open`].
 
+mod beneath;
 mod commit;
 mod digest_cache;
 mod folder;

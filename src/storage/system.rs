@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
@@ -69,13 +69,17 @@ pub(super) fn open_regular(
     name: impl Arg + Copy,
 ) -> Result<(File, Version), FileError> {
     let flags = OFlags::RDONLY | no_surprise();
-    let file = persist(|| rustix::fs::openat(&folder, name, flags, Mode::empty()))
-        .map(File::from)
-        .map_err(|errno| match errno {
-            // Not there; a link; a socket or a device that nobody serves.
-            Errno::NOENT | Errno::LOOP | Errno::NXIO => FileError::Missing,
-            errno => refused("open")(errno),
-        })?;
+    regular(persist(|| rustix::fs::openat(&folder, name, flags, Mode::empty())))
+}
+
+/// Returns what was opened, with [`no_surprise`], as a regular file. [`FileError::Missing`] if
+/// it is none.
+pub(super) fn regular(opened: Result<OwnedFd, Errno>) -> Result<(File, Version), FileError> {
+    let file = opened.map(File::from).map_err(|errno| match errno {
+        // Not there; a link; a file on the way; a socket or a device that nobody serves.
+        Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO => FileError::Missing,
+        errno => refused("open")(errno),
+    })?;
     let stat = stat_file(&file)?;
     if !is_regular(&stat) {
         return Err(FileError::Missing);
