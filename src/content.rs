@@ -7,8 +7,9 @@ mod blocks;
 
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 
-pub use blocks::{BlockSet, Content, ContentId};
+pub use blocks::{BlockSet, Content, ContentId, Value};
 
 use crate::count::Bytes;
 
@@ -81,10 +82,39 @@ impl fmt::Debug for Digest {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HashKind {
     /// SHA-256, for protocol version 0.
     Sha256,
+    /// BLAKE3, for protocol version 1.
+    Blake3,
+}
+
+/// What hashing a file gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hash {
+    Sha256(Digest),
+    Blake3 {
+        id: ContentId,
+        /// The values of all blocks, in order; none for a content of one block or of no bytes.
+        values: Rc<[Value]>,
+    },
+}
+
+impl Hash {
+    pub fn kind(&self) -> HashKind {
+        match self {
+            Self::Sha256(_) => HashKind::Sha256,
+            Self::Blake3 { .. } => HashKind::Blake3,
+        }
+    }
+}
+
+/// What is known of a version of a file from a former run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    pub sha256: Option<Digest>,
+    pub blake3: Option<ContentId>,
 }
 
 /// What tells one content of a file from another without reading it.
@@ -97,13 +127,16 @@ pub struct Version {
     pub modified_ns: i128,
     /// When anything about it was last changed, in nanoseconds since 1970.
     pub changed_ns: i128,
+    /// Whether its owner may execute it.
+    pub is_executable: bool,
 }
 
 impl Version {
     /// Returns whether nothing but attributes tells them apart, by all that a look can show: the
     /// content may have been changed and its time been set back.
     pub fn is_alike(&self, other: &Self) -> bool {
-        *self == Self { changed_ns: self.changed_ns, ..*other }
+        let Self { changed_ns, is_executable, .. } = *self;
+        *self == Self { changed_ns, is_executable, ..*other }
     }
 }
 

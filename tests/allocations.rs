@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use kit::{peer_settings, setting};
-use p2pfs::content::Digest;
-use p2pfs::content::Version;
+use p2pfs::content::{ContentId, Digest, Hash, Known, Version};
 use p2pfs::limits::Limits;
 use p2pfs::node::{
     Action, ConnectionId, Input, Node, Outcome, Paths, PeerNode, PeerSettings, RegistryNode,
@@ -153,8 +152,11 @@ fn run_peer(
     let offers = offers.sending(&[(Ipv4Addr::LOCALHOST, broadcast)]).unwrap();
     let folder = SharedFolder::open(folder).unwrap();
     let found = folder.scan().unwrap().files.into_iter();
-    let begin =
-        found.map(|(name, version)| Input::FileFound { path: name.into(), version, digest: None });
+    let begin = found.map(|(name, version)| Input::FileFound {
+        path: name.into(),
+        version,
+        known: Known::default(),
+    });
     let begin: Vec<_> = begin.chain([Input::Want(wanted)]).collect();
     let files = Files::new(folder, None);
     let node = Ended { node: PeerNode::new(Instant::now(), settings), is_to_end };
@@ -250,7 +252,7 @@ fn fetch(node: &mut PeerNode, now: Instant, connection: ConnectionId, version: V
             Action::OpenSource { file, .. } => node.handle(now, Input::Opened { file, version }),
             // An address that asks again may have refused the file: its digest is in doubt.
             Action::Hash { path, .. } => {
-                node.handle(now, Input::Hashed { path, version, digest: DIGEST });
+                node.handle(now, Input::Hashed { path, version, hash: Hash::Sha256(DIGEST) });
             }
             _ => {}
         }
@@ -276,9 +278,17 @@ fn an_idle_connection_is_small_silent_or_kept() {
     let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
     let limits = Limits { connections_max: 2 * IDLE_CONNECTIONS, ..Limits::PEER };
     let mut node = PeerNode::new(now, PeerSettings { limits, ..peer_settings(1, 1, nowhere) });
-    let version = Version { device: 1, inode: 1, size_bytes: 1000, modified_ns: 1, changed_ns: 1 };
-    let (name, digest) = (FileName::new(NAME).unwrap(), Some(DIGEST));
-    node.handle(now, Input::FileFound { path: name.into(), version, digest });
+    let version = Version {
+        device: 1,
+        inode: 1,
+        size_bytes: 1000,
+        modified_ns: 1,
+        changed_ns: 1,
+        is_executable: false,
+    };
+    let name = FileName::new(NAME).unwrap();
+    let known = Known { sha256: Some(DIGEST), blake3: Some(ContentId([1; 32])) };
+    node.handle(now, Input::FileFound { path: name.into(), version, known });
     while node.poll_action().is_some() {}
     // One is the registry's.
     let mut connections = Vec::with_capacity(IDLE_CONNECTIONS - 1);

@@ -36,6 +36,9 @@ impl fmt::Debug for ContentId {
     }
 }
 
+/// The chaining value that BLAKE3 has for a block at its place in the content.
+pub type Value = [u8; 32];
+
 /// The bytes that an id and a size name together: the id alone does not fix the size of what a
 /// liar serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

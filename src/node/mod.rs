@@ -89,7 +89,7 @@ pub use registry::RegistryNode;
 pub use report::{Report, Unanswered};
 pub use snapshot::{Direction, Inventory, Snapshot, Transfer};
 
-use crate::content::{Digest, FileError, FolderLoss, HashKind, Sight, Version};
+use crate::content::{FileError, FolderLoss, Hash, HashKind, Known, Sight, Version};
 use crate::limits::OFFER_BYTES;
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::FilePath;
@@ -161,7 +161,7 @@ pub enum Input<'a> {
     Broken { connection: ConnectionId, kind: io::ErrorKind },
     /// The answer to [`Action::Describe`].
     Described { connection: ConnectionId, text: &'a str },
-    /// The answer to [`Action::OpenSource`].
+    /// The answer to [`Action::OpenSource`] and [`Action::StatSource`].
     Opened { file: FileId, version: Version },
     /// All bytes of one [`Action::Write`] are written.
     Written { file: FileId, len_bytes: usize },
@@ -172,25 +172,29 @@ pub enum Input<'a> {
     /// An open, create, write, read or commit failed; the file is closed and, if it
     /// was partial, removed.
     FileFailed { file: FileId, error: FileError },
-    /// A complete file stands in the shared folder, at the start. The digest is that of this
-    /// version, if it is known.
-    FileFound { path: FilePath, version: Version, digest: Option<Digest> },
+    /// A complete file stands in the shared folder, at the start, with the hashes of this
+    /// version that are known.
+    FileFound { path: FilePath, version: Version, known: Known },
     /// A file stands in the shared folder in this version. `sight` says what happened to it;
     /// the answer to [`Action::Look`] is [`Sight::Looked`].
     FileSeen { path: FilePath, version: Version, sight: Sight },
     /// No regular file stands in the shared folder under this path.
     FileGone { path: FilePath },
+    /// A folder with nothing in it stands in the shared folder.
+    EmptyFolder { path: FilePath },
+    /// A folder that was empty is gone, or holds something.
+    EmptyFolderGone { path: FilePath },
     /// Some changes of the shared folder were missed. The node asks for a look at each file
     /// that it knows; the runner reports all others, as [`Sight::Looked`].
     ChangesMissed,
     /// The shared folder itself is gone. Nothing more is told of it.
     FolderLost(FolderLoss),
     /// The hash asked for with [`Action::Hash`] goes on.
-    HashProgress { path: PathId, version: Version, hashed_bytes: u64 },
+    HashProgress { path: PathId, kind: HashKind, version: Version, hashed_bytes: u64 },
     /// The hash asked for is done, and the version was the same at both ends of it.
-    Hashed { path: PathId, version: Version, digest: Digest },
+    Hashed { path: PathId, version: Version, hash: Hash },
     /// The hash asked for failed; with `Changed` if the file changed meanwhile.
-    HashFailed { path: PathId, error: FileError },
+    HashFailed { path: PathId, kind: HashKind, error: FileError },
     /// The user wants these files: all that `exit_when_done` waits for.
     Want(&'a [FileName]),
     /// The user wants every file with such a name that is heard of.
@@ -229,6 +233,8 @@ pub enum Action {
     Close { connection: ConnectionId, how: CloseHow, reason: CloseReason },
     /// Open a file of the shared folder for sending. Answered with `Opened` or `FileFailed`.
     OpenSource { file: FileId, path: PathId },
+    /// Stat a file that is open for sending. Answered with `Opened` or `FileFailed`.
+    StatSource(FileId),
     /// Create a partial file. Answered with `FileFailed` if that does not work, or if
     /// something stands under the final name, see [`OnConflict`](crate::content::OnConflict).
     CreatePartial { file: FileId, path: PathId },
@@ -240,8 +246,8 @@ pub enum Action {
     Commit(FileId),
     /// Close a file; a partial one is removed.
     Discard(FileId),
-    /// Hash a file of the shared folder, in slices; a hash of it that is under way
-    /// begins anew. Answered with `HashProgress` and `Hashed`, or `HashFailed`.
+    /// Hash a file of the shared folder, in slices; a hash of it and of this kind that is under
+    /// way begins anew. Answered with `HashProgress` and `Hashed`, or `HashFailed`.
     Hash { path: PathId, kind: HashKind },
     /// Look what stands in the shared folder under a name. Answered with `FileSeen`, as
     /// [`Sight::Looked`], or `FileGone`.

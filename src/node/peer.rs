@@ -25,7 +25,7 @@ use super::{
     Action, Direction, HostPort, Input, Interface, Inventory, Node, Outcome, Report, Snapshot,
     Transfer, changes,
 };
-use crate::content::{FileError, OnConflict, Version};
+use crate::content::{FileError, Hash, OnConflict, Version};
 use crate::limits::{DOWNLOADS_MAX, HEDGES_MAX, Limits};
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::{FilePath, PeerId};
@@ -228,9 +228,9 @@ impl PeerNode {
     fn on_folder_input(&mut self, input: Input<'_>) {
         let Self { context, share, fetch, .. } = self;
         match input {
-            Input::FileFound { path, version, digest } => {
+            Input::FileFound { path, version, known } => {
                 let path = context.paths.intern(&path);
-                share.share(context, path, version, digest);
+                share.share(context, path, version, known.sha256);
             }
             Input::FileSeen { path, version, sight } => {
                 let path = context.paths.intern(&path);
@@ -243,17 +243,21 @@ impl PeerNode {
             }
             Input::ChangesMissed => share.on_changes_missed(context),
             Input::FolderLost(why) => share.on_folder_lost(context, why),
-            Input::HashProgress { path, version, hashed_bytes } => match fetch.comparing(path) {
-                Some(job) => fetch.on_comparing(context, job, version),
-                None => share.on_hashed(context, path, version, hashed_bytes, None),
-            },
-            Input::Hashed { path, version, digest } => match fetch.comparing(path) {
-                Some(job) => fetch.on_compared(context, job, digest),
-                None => {
-                    share.on_hashed(context, path, version, version.size_bytes, Some(digest));
+            Input::HashProgress { path, version, hashed_bytes, .. } => {
+                match fetch.comparing(path) {
+                    Some(job) => fetch.on_comparing(context, job, version),
+                    None => share.on_hashed(context, path, version, hashed_bytes, None),
                 }
-            },
-            Input::HashFailed { path, error } => match fetch.comparing(path) {
+            }
+            Input::Hashed { path, version, hash: Hash::Sha256(digest) } => {
+                match fetch.comparing(path) {
+                    Some(job) => fetch.on_compared(context, job, digest),
+                    None => {
+                        share.on_hashed(context, path, version, version.size_bytes, Some(digest));
+                    }
+                }
+            }
+            Input::HashFailed { path, error, .. } => match fetch.comparing(path) {
                 Some(job) => fetch.on_compare_failed(context, job, error),
                 None => share.on_hash_failed(context, path, error),
             },

@@ -66,6 +66,7 @@ impl<N: Node> Reactor<N> {
                     None
                 }
                 Action::OpenSource { .. }
+                | Action::StatSource(_)
                 | Action::CreatePartial { .. }
                 | Action::Write { .. }
                 | Action::Commit(_)

@@ -62,6 +62,16 @@ impl Files {
                     Err(error) => Input::FileFailed { file, error },
                 })
             }
+            Action::StatSource(file) => {
+                let source = self.source(file)?;
+                Some(match source.stat() {
+                    Ok(version) => Input::Opened { file, version },
+                    Err(error) => {
+                        self.close(file);
+                        Input::FileFailed { file, error }
+                    }
+                })
+            }
             Action::CreatePartial { file, path } => {
                 match self.folder.create_partial(&name_of(paths, path)?) {
                     Ok(partial) => {
@@ -190,14 +200,14 @@ impl Files {
         scratch: &mut [u8],
     ) -> Option<(Option<Input<'static>>, usize)> {
         let step = self.hash_jobs.run_slice(now, scratch)?;
-        let path = step.path;
+        let (path, kind) = (step.path, step.kind);
         let input = match step.outcome {
             HashOutcome::Asked => None,
             HashOutcome::Progress { version, hashed_bytes } => {
-                Some(Input::HashProgress { path, version, hashed_bytes })
+                Some(Input::HashProgress { path, kind, version, hashed_bytes })
             }
-            HashOutcome::Done { version, digest } => Some(Input::Hashed { path, version, digest }),
-            HashOutcome::Failed(error) => Some(Input::HashFailed { path, error }),
+            HashOutcome::Done { version, hash } => Some(Input::Hashed { path, version, hash }),
+            HashOutcome::Failed(error) => Some(Input::HashFailed { path, kind, error }),
         };
         Some((input, step.cost_bytes))
     }

@@ -9,7 +9,7 @@ use rustix::fs::{Dev, OFlags, fcntl_getfl, fstat};
 
 use super::{cannot_read_folder, loop_failed, network, not_printed, result_of, via};
 use crate::cli::{GetArgs, Output, OutputArgs, Wanted, ends_with_slash};
-use crate::content::OnConflict;
+use crate::content::{Known, OnConflict};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::{
@@ -158,7 +158,11 @@ fn there_already(args: &GetArgs, folder: &SharedFolder) -> Result<Vec<Input<'sta
     };
     let found = scan.files.into_iter().filter(|(name, _)| is_wanted(name));
     Ok(found
-        .map(|(name, version)| Input::FileFound { path: name.into(), version, digest: None })
+        .map(|(name, version)| Input::FileFound {
+            path: name.into(),
+            version,
+            known: Known::default(),
+        })
         .collect())
 }
 

@@ -33,7 +33,7 @@ pub use self::share::share;
 pub use self::status::status;
 pub use self::text::{completions, man};
 use crate::cli::OutputArgs;
-use crate::content::Version;
+use crate::content::{Known, Version};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{CONNECTIONS_MIN, Limits, SKIPPED_EVENTS_MAX, SPARE_DESCRIPTORS};
@@ -56,8 +56,8 @@ fn known_files(
     let (cache, digests) = opened.unzip();
     let digests = digests.unwrap_or_default();
     let found = |(name, version)| {
-        let digest = digests.get(&name).copied();
-        Input::FileFound { path: name.into(), version, digest }
+        let known = Known { sha256: digests.get(&name).copied(), ..Known::default() };
+        Input::FileFound { path: name.into(), version, known }
     };
     (cache, files.into_iter().map(found).collect())
 }

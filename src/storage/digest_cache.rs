@@ -226,7 +226,7 @@ fn hash_of(path: &str) -> u64 {
 }
 
 fn key(version: &Version) -> [u8; KEY_BYTES] {
-    let Version { device, inode, size_bytes, modified_ns, changed_ns } = version;
+    let Version { device, inode, size_bytes, modified_ns, changed_ns, .. } = version;
     let mut key = [0; KEY_BYTES];
     let numbers = [device.to_be_bytes(), inode.to_be_bytes(), size_bytes.to_be_bytes()];
     key[..24].copy_from_slice(numbers.as_flattened());

@@ -30,9 +30,10 @@ use super::digest_cache::DigestCache;
 use super::folder::SharedFolder;
 use super::read_ahead::ReadAhead;
 use super::system::{self, refused};
-use crate::content::{Digest, FileError, HashKind, PathId, Version};
+use crate::content::{Digest, FileError, Hash, HashKind, PathId, Version};
 use crate::limits::{COARSE_SETTLED_AGE, DISK_LOOK_INTERVAL, HASH_OPEN_FILES_MAX, SETTLED_AGE};
 use crate::wire::FilePath;
+use crate::wire::v1::ContentHasher;
 
 /// What the least step costs, in bytes hashed in the same time: to open a file, stat it and
 /// close it takes some 10 us.
@@ -44,10 +45,10 @@ const NS_PER_SECOND: i128 = 1_000_000_000;
 #[derive(Debug)]
 pub struct HashJobs {
     folder: Rc<OwnedFd>,
-    waiting: VecDeque<FilePath>,
+    waiting: VecDeque<(FilePath, HashKind)>,
     // The paths in `waiting` with their ids, so that ten thousand are not searched for each
     // new one. A file that was removed and is there again has another id.
-    waiting_ids: BTreeMap<FilePath, PathId>,
+    waiting_ids: BTreeMap<(FilePath, HashKind), PathId>,
     open: VecDeque<Job>,
     // Those whose next slice a disk is bringing, and when to look for it, the next first.
     asked: VecDeque<(Instant, Job)>,
@@ -55,10 +56,11 @@ pub struct HashJobs {
 }
 
 /// What one call of [`HashJobs::run_slice`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HashStep {
     /// Which file.
     pub path: PathId,
+    pub kind: HashKind,
     /// What came of it.
     pub outcome: HashOutcome,
     /// What to take from a turn's budget of bytes: what was hashed or, if that is
@@ -67,7 +69,7 @@ pub struct HashStep {
 }
 
 /// What came of a slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HashOutcome {
     /// It is not in memory yet, but asked for.
     Asked,
@@ -82,10 +84,10 @@ pub enum HashOutcome {
     Done {
         /// The version that was hashed.
         version: Version,
-        /// Its digest.
-        digest: Digest,
+        /// What it gave.
+        hash: Hash,
     },
-    /// There is no digest; `Changed` if the file did not rest.
+    /// There is no hash; `Changed` if the file did not rest.
     Failed(FileError),
 }
 
@@ -95,9 +97,15 @@ struct Job {
     path: FilePath,
     file: File,
     version: Version,
-    hasher: Sha256,
+    hasher: Hasher,
     hashed_bytes: u64,
     ahead: ReadAhead,
+}
+
+#[derive(Debug)]
+enum Hasher {
+    Sha256(Box<Sha256>),
+    Blake3(ContentHasher),
 }
 
 impl HashJobs {
@@ -123,14 +131,14 @@ impl HashJobs {
         self.open.len() + self.asked.len() < HASH_OPEN_FILES_MAX && !self.waiting.is_empty()
     }
 
-    /// Hashes this file. A job of that path which is under way begins anew. It is
+    /// Hashes this file. A job of that path and kind which is under way begins anew. It is
     /// opened by a later [`Self::run_slice`], which also reports if that fails.
     pub fn start(&mut self, id: PathId, path: FilePath, kind: HashKind) {
-        let HashKind::Sha256 = kind;
-        self.open.retain(|job| job.path != path);
-        self.asked.retain(|(_, job)| job.path != path);
-        if self.waiting_ids.insert(path.clone(), id).is_none() {
-            self.waiting.push_back(path);
+        let is_other = |job: &Job| job.path != path || job.hasher.kind() != kind;
+        self.open.retain(is_other);
+        self.asked.retain(|(_, job)| is_other(job));
+        if self.waiting_ids.insert((path.clone(), kind), id).is_none() {
+            self.waiting.push_back((path, kind));
         }
     }
 
@@ -150,37 +158,44 @@ impl HashJobs {
             self.open.push_back(job);
         }
         if self.can_open()
-            && let Some(text) = self.waiting.pop_front()
-            && let Some(path) = self.waiting_ids.remove(&text)
+            && let Some(next) = self.waiting.pop_front()
+            && let Some(path) = self.waiting_ids.remove(&next)
         {
-            match Job::open(&self.folder, path, text) {
+            let (text, kind) = next;
+            match Job::open(&self.folder, path, text, kind) {
                 Ok(job) => self.open.push_back(job),
                 Err(error) => {
                     let outcome = HashOutcome::Failed(error);
-                    return Some(HashStep { path, outcome, cost_bytes: STEP_COST_BYTES });
+                    return Some(HashStep { path, kind, outcome, cost_bytes: STEP_COST_BYTES });
                 }
             }
         }
         let mut job = self.open.pop_front()?;
         let (path, name, hashed_bytes) = (job.id, job.path.clone(), job.hashed_bytes);
+        let kind = job.hasher.kind();
         let outcome = job.run(now, &self.folder, scratch).unwrap_or_else(HashOutcome::Failed);
         let cost_bytes = ((job.hashed_bytes - hashed_bytes) as usize).max(STEP_COST_BYTES);
         match &outcome {
             HashOutcome::Asked => self.asked.push_back((now + DISK_LOOK_INTERVAL, job)),
             HashOutcome::Progress { .. } => self.open.push_back(job),
-            HashOutcome::Done { version, digest } => {
-                if let Some(cache) = &mut self.cache {
+            HashOutcome::Done { version, hash } => {
+                if let (Some(cache), Hash::Sha256(digest)) = (&mut self.cache, hash) {
                     cache.put(&name, version, digest);
                 }
             }
             HashOutcome::Failed(_) => {}
         }
-        Some(HashStep { path, outcome, cost_bytes })
+        Some(HashStep { path, kind, outcome, cost_bytes })
     }
 }
 
 impl Job {
-    fn open(folder: &OwnedFd, id: PathId, path: FilePath) -> Result<Self, FileError> {
+    fn open(
+        folder: &OwnedFd,
+        id: PathId,
+        path: FilePath,
+        kind: HashKind,
+    ) -> Result<Self, FileError> {
         // Taken before the file is looked at: a change after that look is stamped later
         // than this, give or take the kernel's clock.
         let now = SystemTime::now();
@@ -188,7 +203,8 @@ impl Job {
         if !is_settled(&version, now) {
             return Err(FileError::Changed);
         }
-        let (hasher, ahead) = (Sha256::new(), ReadAhead::new(version.size_bytes));
+        let ahead = ReadAhead::new(version.size_bytes);
+        let hasher = Hasher::new(kind, version.size_bytes);
         Ok(Self { id, path, file, version, hasher, hashed_bytes: 0, ahead })
     }
 
@@ -216,8 +232,8 @@ impl Job {
             return Ok(HashOutcome::Progress { version, hashed_bytes });
         }
         self.check_unchanged(folder)?;
-        let digest = Digest(self.hasher.finalize_reset().into());
-        Ok(HashOutcome::Done { version: self.version, digest })
+        let hash = self.hasher.finish().ok_or(FileError::Changed)?;
+        Ok(HashOutcome::Done { version: self.version, hash })
     }
 
     /// Looks at the name only: what stands there with this version is the file itself.
@@ -227,6 +243,42 @@ impl Job {
             Ok(_) => Err(FileError::Changed),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Err(FileError::Missing),
             Err(errno) => Err(refused("stat")(errno)),
+        }
+    }
+}
+
+impl Hasher {
+    fn new(kind: HashKind, size_bytes: u64) -> Self {
+        match kind {
+            HashKind::Sha256 => Self::Sha256(Box::default()),
+            HashKind::Blake3 => Self::Blake3(ContentHasher::new(size_bytes)),
+        }
+    }
+
+    fn kind(&self) -> HashKind {
+        match self {
+            Self::Sha256(_) => HashKind::Sha256,
+            Self::Blake3(_) => HashKind::Blake3,
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Blake3(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// Returns the hash of all bytes; `None` if there were more or fewer than the file had.
+    fn finish(&self) -> Option<Hash> {
+        match self {
+            Self::Sha256(hasher) => {
+                Some(Hash::Sha256(Digest(Sha256::clone(hasher).finalize().into())))
+            }
+            Self::Blake3(hasher) => {
+                let (id, values) = hasher.clone().finish()?;
+                Some(Hash::Blake3 { id, values })
+            }
         }
     }
 }

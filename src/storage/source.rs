@@ -44,6 +44,14 @@ impl Source {
         self.version
     }
 
+    /// Returns what the file is by now.
+    ///
+    /// # Errors
+    /// If the system refuses to tell.
+    pub fn stat(&self) -> Result<Version, FileError> {
+        Ok(system::version(&system::stat_file(&self.file)?))
+    }
+
     /// Sends at most `len_bytes` from `offset` on, and waits for no disk if it can be helped.
     ///
     /// # Errors

@@ -186,6 +186,7 @@ pub(super) fn version(stat: &Stat) -> Version {
         size_bytes: stat.st_size as u64,
         modified_ns: ns(stat.st_mtime, stat.st_mtime_nsec),
         changed_ns: ns(stat.st_ctime, stat.st_ctime_nsec),
+        is_executable: Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR),
     }
 }
 

@@ -11,13 +11,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use p2pfs::content::Digest;
-use p2pfs::content::{FileError, Lack, Room, Version};
+use p2pfs::content::{Digest, FileError, Hash, HashKind, Lack, Room, Version};
 use p2pfs::limits::{SETTLED_AGE, TURN_BYTES};
 use p2pfs::proto::FileId;
 use p2pfs::wire::v0::FileName;
+use p2pfs::wire::v1::ContentHasher;
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 
 use crate::outside::digest_of;
 
@@ -31,7 +30,7 @@ const STAMP_TICK_US: u64 = 10_000;
 pub(crate) struct Disk {
     folder: BTreeMap<FileName, Entry>,
     open: BTreeMap<FileId, Open>,
-    hashes: BTreeMap<FileName, HashJob>,
+    hashes: BTreeMap<(FileName, HashKind), HashJob>,
     inodes_made: u64,
     hashes_begun: u64,
 }
@@ -69,7 +68,6 @@ struct HashJob {
     number: u64,
     inode: Rc<RefCell<Inode>>,
     version: Version,
-    hasher: Sha256,
     hashed_bytes: usize,
 }
 
@@ -78,7 +76,7 @@ pub(crate) enum Slice {
     /// There is more to hash.
     Progress(Version, u64),
     /// It is done.
-    Done(Version, Digest),
+    Done(Version, Hash),
 }
 
 impl Disk {
@@ -277,8 +275,13 @@ impl Disk {
     }
 
     /// Begins to hash a file, anew if that is under way; the number of the job.
-    pub(crate) fn begin_hash(&mut self, now_us: u64, name: FileName) -> Result<u64, FileError> {
-        self.hashes.remove(&name);
+    pub(crate) fn begin_hash(
+        &mut self,
+        now_us: u64,
+        name: FileName,
+        kind: HashKind,
+    ) -> Result<u64, FileError> {
+        self.hashes.remove(&(name, kind));
         let entry = self.folder.get(&name).ok_or(FileError::Missing)?;
         let inode = Rc::clone(&entry.inode);
         if !inode.borrow().has_settled(now_us) {
@@ -287,42 +290,42 @@ impl Disk {
         self.hashes_begun += 1;
         let version = inode.borrow().version();
         let number = self.hashes_begun;
-        let job = HashJob { number, inode, version, hasher: Sha256::new(), hashed_bytes: 0 };
-        self.hashes.insert(name, job);
+        let job = HashJob { number, inode, version, hashed_bytes: 0 };
+        self.hashes.insert((name, kind), job);
         Ok(number)
     }
 
     /// Hashes the next slice; `None` if the job of that number is no more.
     pub(crate) fn hash_slice(
         &mut self,
-        name: FileName,
+        what: (FileName, HashKind),
         number: u64,
     ) -> Option<Result<Slice, FileError>> {
-        let job = self.hashes.get_mut(&name).filter(|job| job.number == number)?;
+        let job = self.hashes.get_mut(&what).filter(|job| job.number == number)?;
         let inode = job.inode.borrow();
         let Some(rest) = inode.content.get(job.hashed_bytes..) else {
             drop(inode);
-            self.hashes.remove(&name);
+            self.hashes.remove(&what);
             return Some(Err(FileError::Changed));
         };
-        let slice = &rest[..rest.len().min(TURN_BYTES)];
-        job.hasher.update(slice);
-        job.hashed_bytes += slice.len();
+        job.hashed_bytes += rest.len().min(TURN_BYTES);
         if job.hashed_bytes < inode.content.len() {
             return Some(Ok(Slice::Progress(job.version, job.hashed_bytes as u64)));
         }
         let rested = inode.version() == job.version;
-        drop(inode);
-        let job = self.hashes.remove(&name)?;
-        Some(match rested {
-            true => Ok(Slice::Done(job.version, Digest(job.hasher.finalize().into()))),
+        // Taken at the end: it is told only if nothing changed meanwhile.
+        let result = match rested {
+            true => Ok(Slice::Done(job.version, inode.hash(what.1))),
             false => Err(FileError::Changed),
-        })
+        };
+        drop(inode);
+        self.hashes.remove(&what);
+        Some(result)
     }
 
     /// Ends a hash.
-    pub(crate) fn end_hash(&mut self, name: &FileName) {
-        self.hashes.remove(name);
+    pub(crate) fn end_hash(&mut self, what: (FileName, HashKind)) {
+        self.hashes.remove(&what);
     }
 
     /// The process is gone, and its partial files are removed at the next start.
@@ -350,6 +353,18 @@ impl Inode {
     fn modified(&mut self, now_us: u64) {
         self.modified_us = now_us;
         self.digest.set(None);
+    }
+
+    fn hash(&self, kind: HashKind) -> Hash {
+        match kind {
+            HashKind::Sha256 => Hash::Sha256(self.digest()),
+            HashKind::Blake3 => {
+                let mut hasher = ContentHasher::new(self.content.len() as u64);
+                hasher.update(&self.content);
+                let (id, values) = hasher.finish().expect("all of it was hashed");
+                Hash::Blake3 { id, values }
+            }
+        }
     }
 
     fn digest(&self) -> Digest {
@@ -380,6 +395,7 @@ impl Inode {
             size_bytes: self.content.len() as u64,
             modified_ns: stamp_ns,
             changed_ns: stamp_ns,
+            is_executable: false,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 
 use kit::runner::{Flow, Runner};
-use p2pfs::content::{PathId, Sight};
+use p2pfs::content::{Hash, HashKind, Known, PathId, Sight};
 use p2pfs::limits::Limits;
 use p2pfs::node::{Input, Outcome, PeerNode, PeerSettings, RegistryNode, Signal};
 use p2pfs::wire::PeerId;
@@ -183,7 +183,10 @@ impl Host {
             let is_true = self.disk.digest(&name).is_some_and(|d| out.truth.holds(&name, &d));
             assert!(is_true, "host {} holds a {name} that never was", self.index);
             self.process_mut().ledger.found(name, version);
-            self.feed(out, Input::FileFound { path: name.into(), version, digest: None });
+            self.feed(
+                out,
+                Input::FileFound { path: name.into(), version, known: Known::default() },
+            );
         }
         let names: Vec<_> = self.wishes.iter().copied().collect();
         self.process_mut().ledger.wishes.extend(&names);
@@ -325,8 +328,8 @@ impl Host {
             Happening::Datagram { from, bytes } => {
                 self.feed(out, Input::Datagram { from, bytes: &bytes });
             }
-            Happening::HashSlice(name, path, number) => {
-                self.on_hash_slice(out, name, path, number);
+            Happening::HashSlice(name, kind, path, number) => {
+                self.on_hash_slice(out, (name, kind), path, number);
             }
             Happening::SourceOpened(file) => {
                 if let Some(version) = self.disk.source_version(file) {
@@ -440,28 +443,37 @@ impl Host {
         }
     }
 
-    fn on_hash_slice(&mut self, out: &mut Outside, name: FileName, path: PathId, number: u64) {
-        let Some(slice) = self.disk.hash_slice(name, number) else { return };
+    fn on_hash_slice(
+        &mut self,
+        out: &mut Outside,
+        what: (FileName, HashKind),
+        path: PathId,
+        number: u64,
+    ) {
+        let (name, kind) = what;
+        let Some(slice) = self.disk.hash_slice(what, number) else { return };
         let input = match slice {
             _ if out.hits(Fault::HashFailed) => {
-                self.disk.end_hash(&name);
+                self.disk.end_hash(what);
                 let error = some_error(&mut out.rng, "read");
-                Input::HashFailed { path, error }
+                Input::HashFailed { path, kind, error }
             }
             Ok(Slice::Progress(version, hashed_bytes)) => {
                 let delay_us = out.hash_slice_us();
-                let what = Happening::HashSlice(name, path, number);
+                let what = Happening::HashSlice(name, kind, path, number);
                 out.put(delay_us, self.index, self.incarnation, what);
-                Input::HashProgress { path, version, hashed_bytes }
+                Input::HashProgress { path, kind, version, hashed_bytes }
             }
-            Ok(Slice::Done(version, digest)) => {
+            Ok(Slice::Done(version, hash)) => {
                 // Half a file may be hashed, but its digest is told to nobody.
                 let is_half = self.is_being_written(&name);
-                let is_true = out.truth.holds(&name, &digest);
-                assert!(is_half || is_true, "{name} was hashed in two states");
-                Input::Hashed { path, version, digest }
+                if let Hash::Sha256(digest) = &hash {
+                    let is_true = out.truth.holds(&name, digest);
+                    assert!(is_half || is_true, "{name} was hashed in two states");
+                }
+                Input::Hashed { path, version, hash }
             }
-            Err(error) => Input::HashFailed { path, error },
+            Err(error) => Input::HashFailed { path, kind, error },
         };
         self.feed(out, input);
     }

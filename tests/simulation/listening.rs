@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use kit::quantity;
-use p2pfs::content::{Digest, OnConflict, Version};
+use p2pfs::content::{ContentId, Digest, Known, OnConflict, Version};
 use p2pfs::limits::{Limits, PATTERN_TIME_MAX};
 use p2pfs::node::{
     Action, Doubt, GuestSettings, Input, NamePattern, Node, Outcome, PeerKind, PeerNode,
@@ -43,10 +43,16 @@ fn name(number: usize) -> FileName {
 fn with_files(mut node: PeerNode, now: Instant, files: std::ops::Range<usize>) -> PeerNode {
     for number in files {
         let at_ns = number as i128;
-        let version =
-            Version { device: 1, inode: 1, size_bytes: 1, modified_ns: at_ns, changed_ns: at_ns };
-        let (path, digest) = (name(number).into(), Some(Digest([7; 32])));
-        node.handle(now, Input::FileFound { path, version, digest });
+        let version = Version {
+            device: 1,
+            inode: 1,
+            size_bytes: 1,
+            modified_ns: at_ns,
+            changed_ns: at_ns,
+            is_executable: false,
+        };
+        let known = Known { sha256: Some(Digest([7; 32])), blake3: Some(ContentId([7; 32])) };
+        node.handle(now, Input::FileFound { path: name(number).into(), version, known });
         while node.poll_action().is_some() {}
     }
     node

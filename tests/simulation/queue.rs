@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
-use p2pfs::content::{PathId, Sight};
+use p2pfs::content::{HashKind, PathId, Sight};
 use p2pfs::proto::FileId;
 use p2pfs::wire::v0::FileName;
 
@@ -70,7 +70,7 @@ pub(crate) enum Happening {
         bytes: Vec<u8>,
     },
     /// The next slice of a file's hash is due; the job has this number.
-    HashSlice(FileName, PathId, u64),
+    HashSlice(FileName, HashKind, PathId, u64),
     /// A slow disk answers.
     SourceOpened(FileId),
     /// A commit goes on.

@@ -7,7 +7,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use kit::runner::{Answer, Held, Runner, SendError};
-use p2pfs::content::{FileError, PathId, Sight, Version};
+use p2pfs::content::{FileError, HashKind, PathId, Sight, Version};
 use p2pfs::limits::OFFER_BYTES;
 use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Outcome, Report};
 use p2pfs::proto::{CloseReason, FileId, Transmit};
@@ -271,6 +271,10 @@ impl Runner for At<'_> {
         Some(opened)
     }
 
+    fn stat_source(&mut self, file: FileId) -> Result<Version, FileError> {
+        self.host.disk.source_version(file).ok_or(FileError::Missing)
+    }
+
     fn create_partial(&mut self, file: FileId, name: FileName) -> Result<(), FileError> {
         self.process().ledger.creates(file, name);
         self.strikes(Fault::CreateFailed, "create")?;
@@ -302,15 +306,15 @@ impl Runner for At<'_> {
         }
     }
 
-    fn hash(&mut self, path: PathId, name: FileName) -> Result<(), FileError> {
+    fn hash(&mut self, path: PathId, name: FileName, kind: HashKind) -> Result<(), FileError> {
         let ledger = &self.process().ledger;
         assert!(ledger.shared.contains(&name), "hashes {name}, which it has not");
-        let is_known = ledger.knows_digest(&name);
+        let is_known = kind == HashKind::Sha256 && ledger.knows_digest(&name);
         assert!(!is_known, "hashes {name}, which it has fetched, and nothing speaks against that");
         self.strikes(Fault::OpenFailed, "open")?;
-        let number = self.host.disk.begin_hash(self.out.now_us, name)?;
+        let number = self.host.disk.begin_hash(self.out.now_us, name, kind)?;
         let delay_us = self.out.hash_slice_us();
-        self.put(delay_us, Happening::HashSlice(name, path, number));
+        self.put(delay_us, Happening::HashSlice(name, kind, path, number));
         Ok(())
     }
 

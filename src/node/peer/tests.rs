@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::content::{Digest, Lack, Room};
+use crate::content::{Digest, Known, Lack, Room};
 use crate::node::scene::{
     PEER, REGISTRY, actions, answer, dialed, hear, name, sent, settings, version,
 };
@@ -97,7 +97,7 @@ fn a_guest_only_looks_up_and_offers_and_serves_nothing() {
     dialed(&actions(&mut node), PEER);
     assert_eq!(node.accept(now, PEER), None);
     let (path, version) = (name("b").into(), version(1));
-    node.handle(now, Input::FileFound { path, version, digest: None });
+    node.handle(now, Input::FileFound { path, version, known: Known::default() });
     node.handle(now, Input::Broken { connection: registry, kind: io::ErrorKind::BrokenPipe });
     for seconds in 1..20 {
         node.handle_timeout(now + Duration::from_secs(seconds));

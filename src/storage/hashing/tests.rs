@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::content::ContentId;
 use crate::wire::v0::FileName;
 
 const SMALL: usize = 1000;
@@ -18,8 +19,8 @@ fn id(text: &str) -> PathId {
     PathId::new(text.bytes().fold(0, |id, byte| id << 8 | usize::from(byte)), 0)
 }
 
-fn sha256(bytes: &[u8]) -> Digest {
-    Digest(Sha256::digest(bytes).into())
+fn sha256(bytes: &[u8]) -> Hash {
+    Hash::Sha256(Digest(Sha256::digest(bytes).into()))
 }
 
 fn jobs_in(path: &Path) -> HashJobs {
@@ -81,7 +82,9 @@ fn a_file_is_hashed_in_slices_and_an_empty_one_at_once() {
         .iter()
         .map(|step| match step.outcome {
             HashOutcome::Progress { hashed_bytes, .. } => (step.path, hashed_bytes, None),
-            HashOutcome::Done { version, digest } => (step.path, version.size_bytes, Some(digest)),
+            HashOutcome::Done { version, ref hash } => {
+                (step.path, version.size_bytes, Some(hash.clone()))
+            }
             HashOutcome::Asked => unreachable!("left out"),
             HashOutcome::Failed(error) => panic!("{error}"),
         })
@@ -169,8 +172,31 @@ fn starting_again_takes_the_new_content() {
     start(&mut jobs, "f");
     let steps = run(&mut jobs, SMALL);
     assert_eq!(steps.len(), 2, "the first job is gone: {steps:?}");
-    let HashOutcome::Done { digest, .. } = steps[1].outcome else { panic!("{steps:?}") };
-    assert!(digest == sha256(&[b'y'; 1500]));
+    let HashOutcome::Done { hash, .. } = &steps[1].outcome else { panic!("{steps:?}") };
+    assert!(*hash == sha256(&[b'y'; 1500]));
+}
+
+#[test]
+fn both_kinds_are_hashed_of_one_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = vec![7; 300_000];
+    write_settled(&folder.path().join("f"), &bytes);
+    let mut jobs = jobs_in(folder.path());
+    let path = FilePath::new("f").unwrap();
+    for kind in [HashKind::Sha256, HashKind::Blake3] {
+        jobs.start(id("f"), path.clone(), kind);
+    }
+    let steps = run(&mut jobs, 100_000);
+    let hash = |step: &HashStep| match &step.outcome {
+        HashOutcome::Done { hash, .. } => Some(hash.clone()),
+        _ => None,
+    };
+    let hashes: Vec<_> = steps.iter().filter_map(hash).collect();
+    let id = ContentId(*blake3::hash(&bytes).as_bytes());
+    let [Hash::Sha256(_), Hash::Blake3 { id: got, values }] = &hashes[..] else {
+        panic!("{hashes:?}")
+    };
+    assert_eq!((hashes[0] == sha256(&bytes), *got, values.len()), (true, id, 2));
 }
 
 #[test]
@@ -205,8 +231,14 @@ fn settled_is_old_enough_or_of_the_future() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_500);
     let now_ns = 1_000_500_000_000;
     let age_ns = SETTLED_AGE.as_nanos() as i128;
-    let version =
-        |changed_ns| Version { device: 1, inode: 1, size_bytes: 1, modified_ns: 0, changed_ns };
+    let version = |changed_ns| Version {
+        device: 1,
+        inode: 1,
+        size_bytes: 1,
+        modified_ns: 0,
+        changed_ns,
+        is_executable: false,
+    };
     assert!(!is_settled(&version(now_ns), now));
     assert!(!is_settled(&version(now_ns - age_ns + 1), now));
     assert!(is_settled(&version(now_ns - age_ns), now));

@@ -5,14 +5,13 @@
 //! of its tree: the left one takes the largest power of two of bytes that leaves something to
 //! the right. The last merge is the root, and gives the id.
 
+use std::rc::Rc;
+
 use blake3::hazmat::{
-    ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
+    HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
 };
 
-use crate::content::{Content, ContentId};
-
-/// The chaining value of a block.
-pub type Value = ChainingValue;
+use crate::content::{Content, ContentId, Value};
 
 /// Computes the value of one block of a content, or the id of a content of one block.
 ///
@@ -42,6 +41,60 @@ impl BlockHasher {
     /// Returns the id of the content that this block is the whole of.
     pub fn id(&self) -> ContentId {
         ContentId(*self.0.finalize().as_bytes())
+    }
+}
+
+/// Computes the id of a content and the values of its blocks, from all of its bytes in order.
+#[derive(Clone)]
+pub struct ContentHasher {
+    /// Its id is not known.
+    content: Content,
+    hasher: BlockHasher,
+    values: Vec<Value>,
+    hashed_bytes: u64,
+}
+
+impl ContentHasher {
+    /// Returns a hasher for a content of so many bytes.
+    pub fn new(size_bytes: u64) -> Self {
+        let content = Content { id: ContentId::EMPTY, size_bytes };
+        Self { content, hasher: BlockHasher::new(0), values: Vec::new(), hashed_bytes: 0 }
+    }
+
+    /// Takes the next bytes of the content. Pieces of 16 KiB or more are fastest.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        let block_bytes = self.content.block_bytes();
+        while !bytes.is_empty() {
+            let in_block_bytes = self.hashed_bytes % block_bytes;
+            if in_block_bytes == 0 && self.hashed_bytes > 0 {
+                self.values.push(self.hasher.value());
+                self.hasher = BlockHasher::new(self.hashed_bytes);
+            }
+            let len = bytes.len().min((block_bytes - in_block_bytes) as usize);
+            let (piece, rest) = bytes.split_at(len);
+            self.hasher.update(piece);
+            self.hashed_bytes += piece.len() as u64;
+            bytes = rest;
+        }
+    }
+
+    /// Returns the id and the values, which a content of one block has none of; `None` if another
+    /// number of bytes came than the content has.
+    pub fn finish(mut self) -> Option<(ContentId, Rc<[Value]>)> {
+        if self.hashed_bytes != self.content.size_bytes {
+            return None;
+        }
+        if self.content.blocks() < 2 {
+            return Some((self.hasher.id(), Rc::from([])));
+        }
+        self.values.push(self.hasher.value());
+        Some((merge(&self.values, &self.content)?, self.values.into()))
+    }
+}
+
+impl std::fmt::Debug for ContentHasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} bytes", self.hashed_bytes, self.content.size_bytes)
     }
 }
 

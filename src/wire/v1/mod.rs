@@ -41,10 +41,11 @@ mod session_message;
 
 use std::fmt;
 
+pub use crate::content::Value;
 pub use beacon::{Beacon, BeaconKey, BeaconKind, Tag, TagKey};
 pub use codes::{SessionError, Verdict};
 pub use kind::SessionMessageKind;
-pub use manifest::{BlockHasher, Value, merge};
+pub use manifest::{BlockHasher, ContentHasher, merge};
 pub use page::{Entry, EntryState, PageReader};
 pub use session_message::SessionMessage;
 

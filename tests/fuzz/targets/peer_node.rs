@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kit::messages::{self, Count};
 use kit::runner::{Connection, File, FileState, Runner};
-use p2pfs::content::{FailedCall, FileError, Lack, OnConflict, Room, Sight};
+use p2pfs::content::{FailedCall, FileError, Known, Lack, OnConflict, Room, Sight};
 use p2pfs::limits::Limits;
 use p2pfs::node::{
     ConnectionId, GuestSettings, Input, NamePattern, PeerKind, PeerSettings, Signal,
@@ -113,7 +113,7 @@ fn step(peer: &mut Peer, script: &mut Script<'_>) {
                 2 => Input::FileSeen { path: name.into(), version, sight: Sight::Closed },
                 3 => Input::FileGone { path: name.into() },
                 4 => Input::ChangesMissed,
-                _ => Input::FileFound { path: name.into(), version, digest: None },
+                _ => Input::FileFound { path: name.into(), version, known: Known::default() },
             };
             peer.feed(input);
         }
@@ -229,8 +229,8 @@ fn want(peer: &mut Peer, script: &mut Script<'_>) {
 
 /// A hash that is under way goes on, ends or fails, perhaps of another version.
 fn hash(peer: &mut Peer, script: &mut Script<'_>) {
-    let under_way: Vec<_> = peer.hashing.iter().map(|(path, name)| (*path, *name)).collect();
-    let Some((path, name)) = script.pick(&under_way) else { return };
+    let under_way: Vec<_> = peer.hashing.iter().map(|(what, name)| (*what, *name)).collect();
+    let Some(((path, kind), name)) = script.pick(&under_way) else { return };
     let choice = script.below(8);
     let known = peer.shared.get(&name).copied();
     let version = match known {
@@ -241,23 +241,23 @@ fn hash(peer: &mut Peer, script: &mut Script<'_>) {
         }
     };
     if choice >= 2 {
-        peer.hashing.remove(&path);
+        peer.hashing.remove(&(path, kind));
     }
     match choice {
         0 | 1 => {
             let hashed_bytes = script.size(24).min(version.size_bytes);
-            peer.feed(Input::HashProgress { path, version, hashed_bytes });
+            peer.feed(Input::HashProgress { path, kind, version, hashed_bytes });
         }
         2 => {
             let error = error(script);
-            peer.feed(Input::HashFailed { path, error });
+            peer.feed(Input::HashFailed { path, kind, error });
         }
         _ => {
             if known.is_some() {
                 peer.shared.insert(name, version);
             }
-            let digest = peer.digest(version);
-            peer.feed(Input::Hashed { path, version, digest });
+            let hash = peer.hash_of(version, kind);
+            peer.feed(Input::Hashed { path, version, hash });
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use kit::messages::{self, Count};
 use kit::runner::{Answer, Held, Runner, SendError};
-use p2pfs::content::{Digest, FileError, PathId, Version};
+use p2pfs::content::{Content, ContentId, Digest, FileError, Hash, HashKind, PathId, Version};
 use p2pfs::limits::OFFER_BYTES;
 use p2pfs::node::{Action, ConnectionId, Input, Outcome, PeerKind, PeerNode, PeerSettings, Report};
 use p2pfs::proto::{FileId, Transmit};
@@ -34,7 +34,7 @@ pub(super) struct Peer {
     pub(super) shared: BTreeMap<FileName, Version>,
     /// Names under which the disk was said to have something already.
     in_the_way: BTreeSet<FileName>,
-    pub(super) hashing: BTreeMap<PathId, FileName>,
+    pub(super) hashing: BTreeMap<(PathId, HashKind), FileName>,
     /// The digest of what was written and committed.
     committed: BTreeMap<FileName, Digest>,
     /// The digest of each version of a file, by its inode.
@@ -192,15 +192,33 @@ impl Peer {
     }
 
     /// What a hash of this version gives.
-    pub(super) fn digest(&self, version: Version) -> Digest {
-        self.digests[&version.inode]
+    pub(super) fn hash_of(&self, version: Version, kind: HashKind) -> Hash {
+        let digest = self.digests[&version.inode];
+        match kind {
+            HashKind::Sha256 => Hash::Sha256(digest),
+            HashKind::Blake3 => {
+                let content = Content { id: ContentId(digest.0), size_bytes: version.size_bytes };
+                let values = Some(content.blocks() as usize).filter(|blocks| *blocks > 1);
+                Hash::Blake3 {
+                    id: content.id,
+                    values: vec![digest.0; values.unwrap_or_default()].into(),
+                }
+            }
+        }
     }
 
     /// A version that no file had before.
     pub(super) fn version(&mut self, size_bytes: u64) -> Version {
         self.inode += 1;
         self.digests.insert(self.inode, Digest([self.inode as u8; 32]));
-        Version { device: 1, inode: self.inode, size_bytes, modified_ns: 1, changed_ns: 1 }
+        Version {
+            device: 1,
+            inode: self.inode,
+            size_bytes,
+            modified_ns: 1,
+            changed_ns: 1,
+            is_executable: false,
+        }
     }
 }
 
@@ -330,11 +348,11 @@ impl Runner for Peer {
         self.partials.remove(&file);
     }
 
-    fn hash(&mut self, path: PathId, name: FileName) -> Result<(), FileError> {
+    fn hash(&mut self, path: PathId, name: FileName, kind: HashKind) -> Result<(), FileError> {
         // A guest hashes what stands under the name of what it fetched.
         let is_there = self.shared.contains_key(&name) || self.is_guest();
         assert!(is_there, "hashes {name}, which it has not");
-        self.hashing.insert(path, name);
+        self.hashing.insert((path, kind), name);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! of.
 
 use super::*;
-use crate::content::OnConflict;
+use crate::content::{Known, OnConflict};
 use crate::node::scene::{PEER, actions, hear, name, settings, version};
 use crate::node::{Action, GuestSettings, Input, Node, Outcome, PeerKind, PeerNode};
 
@@ -25,7 +25,7 @@ impl Scene {
         let mut scene = Self { node, now, found: Vec::new(), idle: 0, outcome: None };
         for text in there {
             let (path, version) = (name(text).into(), version(1));
-            scene.node.handle(now, Input::FileFound { path, version, digest: None });
+            scene.node.handle(now, Input::FileFound { path, version, known: Known::default() });
         }
         scene.node.handle(now, Input::WantMatching(&[NamePattern::new(pattern).unwrap()]));
         scene.drain();

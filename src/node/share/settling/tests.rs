@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::content::{FolderLoss, HashKind};
+use crate::content::{FolderLoss, Hash, HashKind, Known};
 use crate::limits::{
     HASH_AHEAD_BYTES, NEWS_PAUSE, OFFERS_PER_BATCH, REVERIFY_PAUSE_MIN, SETTLED_AGE,
 };
@@ -175,7 +175,7 @@ fn a_file_that_nobody_closes_is_offered_once_it_has_settled() {
     scene.actions.clear();
     scene.looks = 0;
     let path = scene.id("f");
-    scene.feed(Input::Hashed { path, version: version(2), digest: Digest([1; 32]) });
+    scene.feed(Input::Hashed { path, version: version(2), hash: Hash::Sha256(Digest([1; 32])) });
     scene.wait(SETTLE_TIME * 100);
     assert_eq!((scene.looks, scene.takes_offers().len()), (0, 0));
 }
@@ -310,14 +310,19 @@ fn the_hash_of_an_old_version_is_not_heeded() {
     let hashes = scene.actions.iter().filter(|action| matches!(action, Action::Hash { .. }));
     assert_eq!(hashes.count(), 2, "one large file at a time");
     let (path, a) = (scene.id("f"), scene.id("a"));
-    scene.feed(Input::HashProgress { path, version: version(1000), hashed_bytes: 500 });
-    scene.feed(Input::HashFailed { path, error: FileError::Missing });
+    scene.feed(Input::HashProgress {
+        path,
+        kind: HashKind::Sha256,
+        version: version(1000),
+        hashed_bytes: 500,
+    });
+    scene.feed(Input::HashFailed { path, kind: HashKind::Sha256, error: FileError::Missing });
     let local = scene.node.share.index.get(path).unwrap();
     assert_eq!((local.version, local.hashed_bytes), (version(2000), 0));
     // It is hashed once that one is done.
     scene.actions.clear();
     let version = version(HASH_AHEAD_BYTES);
-    scene.feed(Input::Hashed { path: a, version, digest: Digest([1; 32]) });
+    scene.feed(Input::Hashed { path: a, version, hash: Hash::Sha256(Digest([1; 32])) });
     assert_eq!(scene.actions, [Action::Hash { path, kind: HashKind::Sha256 }]);
 }
 
@@ -329,13 +334,22 @@ fn the_hash_of_a_file_that_went_takes_no_digest_from_what_came_in_its_place() {
     scene.change("f", None, Sight::Looked);
     let (name, digest) = (name("f"), Some(Digest([2; 32])));
     scene.folder.insert(name, version(2000));
-    scene.feed(Input::FileFound { path: name.into(), version: version(2000), digest });
+    scene.feed(Input::FileFound {
+        path: name.into(),
+        version: version(2000),
+        known: known(digest),
+    });
     let upload = scene.upload("f");
     scene.hashed("f", Digest([2; 32]));
     // The job of before runs on, and may even come to its end.
-    scene.feed(Input::HashProgress { path, version: version(1000), hashed_bytes: 500 });
+    scene.feed(Input::HashProgress {
+        path,
+        kind: HashKind::Sha256,
+        version: version(1000),
+        hashed_bytes: 500,
+    });
     let (old, other) = (version(1000), Digest([1; 32]));
-    scene.feed(Input::Hashed { path, version: old, digest: other });
+    scene.feed(Input::Hashed { path, version: old, hash: Hash::Sha256(other) });
     let local = scene.node.share.index.get(scene.id("f")).unwrap();
     assert_eq!((local.version, local.digest), (version(2000), digest));
     let sends = matches!(scene.node.transmit(upload), Some(Transmit::Bytes { .. }));
@@ -351,7 +365,7 @@ fn events_about_what_is_known_change_nothing() {
     let mut scene = Scene::new();
     scene.change("f", Some(version(1)), Sight::Closed);
     let path = scene.id("f");
-    scene.feed(Input::Hashed { path, version: version(1), digest: Digest([1; 32]) });
+    scene.feed(Input::Hashed { path, version: version(1), hash: Hash::Sha256(Digest([1; 32])) });
     let upload = scene.upload("f");
     scene.takes_offers();
     scene.actions.clear();
@@ -471,7 +485,7 @@ impl Scene {
         let begun = self.actions.iter().filter(is_hash).count();
         self.actions.clear();
         let (path, version) = (self.id(text), self.folder[&name(text)]);
-        self.feed(Input::Hashed { path, version, digest });
+        self.feed(Input::Hashed { path, version, hash: Hash::Sha256(digest) });
         begun
     }
 
@@ -510,7 +524,7 @@ fn a_digest_of_a_former_run_is_made_again_before_it_is_sent() {
     let mut scene = Scene::new();
     scene.folder.insert(name("f"), version(5));
     let (path, digest) = (name("f").into(), Some(OLD));
-    scene.feed(Input::FileFound { path, version: version(5), digest });
+    scene.feed(Input::FileFound { path, version: version(5), known: known(digest) });
     let upload = scene.upload("f");
     assert_eq!(scene.announced(upload), None);
     assert_eq!(scene.hashed("f", NEW), 1);
@@ -551,4 +565,8 @@ fn an_address_that_asks_again_gets_a_digest_that_is_made_again_but_not_too_often
     assert_eq!(scene.fetch("f"), None);
     assert_eq!(scene.hashed("f", NEW), 1);
     assert_eq!(scene.fetch("f"), Some(NEW));
+}
+
+fn known(sha256: Option<Digest>) -> Known {
+    Known { sha256, ..Known::default() }
 }

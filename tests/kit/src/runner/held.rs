@@ -208,6 +208,14 @@ impl<N: Node + ?Sized, C> Held<N, C> {
         }
     }
 
+    /// A file that is open for sending was stat.
+    pub(super) fn on_stat(&mut self, id: FileId, version: Version) {
+        match self.files.get_mut(&id).map(|file| &mut file.state) {
+            Some(FileState::Source(open)) => *open = version,
+            _ => panic!("stats {id:?}, which is not open for sending"),
+        }
+    }
+
     /// Bytes are to be written to a file.
     pub(super) fn on_write(&mut self, id: FileId, at: u64, len_bytes: usize) {
         match self.files.get_mut(&id).map(|file| &mut file.state) {

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
-use p2pfs::content::{FileError, PathId, Sight, Version};
+use p2pfs::content::{FileError, HashKind, PathId, Sight, Version};
 use p2pfs::limits::OFFER_BYTES;
 use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Node, Report};
 use p2pfs::proto::{CloseReason, FileId, Transmit};
@@ -80,6 +80,11 @@ pub trait Runner {
         panic!("it sends {name}");
     }
 
+    /// Stats a file that is open for sending.
+    fn stat_source(&mut self, file: FileId) -> Result<Version, FileError> {
+        panic!("it stats {file:?}");
+    }
+
     fn create_partial(&mut self, _: FileId, name: FileName) -> Result<(), FileError> {
         panic!("it fetches {name}");
     }
@@ -98,7 +103,7 @@ pub trait Runner {
     fn discard(&mut self, _: FileId) {}
 
     /// Begins to hash a file of the folder.
-    fn hash(&mut self, _: PathId, name: FileName) -> Result<(), FileError> {
+    fn hash(&mut self, _: PathId, name: FileName, _: HashKind) -> Result<(), FileError> {
         panic!("it hashes {name}");
     }
 
@@ -261,6 +266,7 @@ pub trait Runner {
                 self.close(what.unwrap_or_else(|| panic!("{id:?} is gone")), how, reason);
             }
             Action::OpenSource { file, .. }
+            | Action::StatSource(file)
             | Action::CreatePartial { file, .. }
             | Action::Write { file, .. }
             | Action::Commit(file)
@@ -269,9 +275,9 @@ pub trait Runner {
                     self.carry_out_on_file(file, action, received);
                 }
             }
-            Action::Hash { path, .. } => {
-                if let Err(error) = self.hash(path, self.held().name_of(path)) {
-                    self.tell(Input::HashFailed { path, error });
+            Action::Hash { path, kind } => {
+                if let Err(error) = self.hash(path, self.held().name_of(path), kind) {
+                    self.tell(Input::HashFailed { path, kind, error });
                 }
             }
             Action::Look(path) => {
@@ -306,6 +312,13 @@ pub trait Runner {
                     self.answer_open(file, result);
                 }
             }
+            Action::StatSource(_) => match self.stat_source(file) {
+                Ok(version) => {
+                    self.held_mut().on_stat(file, version);
+                    self.tell(Input::Opened { file, version });
+                }
+                Err(error) => self.fail(file, error),
+            },
             Action::CreatePartial { path, .. } => {
                 let name = self.held().name_of(path);
                 self.held_mut().open(file, name, FileState::Partial { written_bytes: 0 });
