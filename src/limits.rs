@@ -66,6 +66,9 @@ pub const STRAY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// From a dialed connection to the hello of the other side.
 pub const DIALED_HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a session that broke a rule may take to read which, before it is closed: it is good
+/// for its log alone.
+pub const GOOD_BYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 // ---- defaults of the command line ----
 

@@ -8,6 +8,7 @@
 mod connection;
 mod context;
 mod programs;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::connection::{Connection, DownloadConnection, Served, UploadConnection};
 pub(super) use self::context::{Context, FileUse, Wake};
+pub(super) use self::session::SessionConnection;
 use super::connections::ConnectionId;
 use super::fetch::Fetch;
 use super::paths::Paths;
@@ -28,6 +30,7 @@ use super::{
 use crate::content::{FileError, Hash, OnConflict, Version};
 use crate::limits::{DOWNLOADS_MAX, HEDGES_MAX, Limits};
 use crate::proto::{CloseReason, FileId, Transmit};
+use crate::wire::v1::PeerName;
 use crate::wire::{FilePath, PeerId};
 
 /// What a peer is told at its start.
@@ -40,6 +43,10 @@ pub struct PeerSettings {
     pub port: u16,
     pub registry: HostPort,
     pub offer_interval: Duration,
+    /// The name that others are shown.
+    pub name: PeerName,
+    /// The random number of this run; never 0.
+    pub instance: u64,
     /// Whether the first download of each file is taken for a wrong one.
     pub simulate_checksum_failure: bool,
     pub exit_when_done: bool,
@@ -115,7 +122,13 @@ impl PeerNode {
                 }
             }
             Some(Connection::Download(_)) => fetch.request(context, connection),
-            Some(Connection::Accepted { .. } | Connection::Upload(_) | Connection::Program(_))
+            // A session that is made has its hello to send.
+            Some(
+                Connection::Accepted { .. }
+                | Connection::Upload(_)
+                | Connection::Session(_)
+                | Connection::Program(_),
+            )
             | None => {}
         }
         self.context.pump(connection);
@@ -132,7 +145,11 @@ impl PeerNode {
                     self.on_link_event(event);
                 }
             }
-            Some(Connection::Accepted { .. }) => share.on_first_bytes(context, connection, bytes),
+            Some(Connection::Accepted { .. }) => {
+                share.on_first_bytes(context, connection, bytes);
+                self.on_session_bytes(connection, bytes);
+            }
+            Some(Connection::Session(_)) => self.on_session_bytes(connection, bytes),
             Some(Connection::Upload(_)) => share.on_bytes(context, connection, bytes),
             Some(Connection::Download(_)) => fetch.on_bytes(context, peers, connection, bytes),
             Some(Connection::Program(_)) => self.on_program_bytes(connection, bytes),
@@ -197,6 +214,7 @@ impl PeerNode {
             }
             Connection::Upload(upload) => share.on_lost(context, id, upload, reason),
             Connection::Download(download) => fetch.on_lost(context, peers, id, &download, reason),
+            Connection::Session(session) => self.on_session_lost(id, &session, reason),
             Connection::Program(session) => self.on_program_lost(id, &session),
         }
     }
@@ -337,6 +355,7 @@ impl PeerNode {
                 })
             }
             Connection::Upload(_)
+            | Connection::Session(_)
             | Connection::Accepted { .. }
             | Connection::Registration(_)
             | Connection::Program(_) => None,
@@ -447,6 +466,7 @@ impl Node for PeerNode {
             Some(Connection::Download(_)) => {
                 fetch.on_transmitted(context, peers, connection, len_bytes);
             }
+            Some(Connection::Session(_)) => self.on_session_transmitted(connection, len_bytes),
             Some(Connection::Program(_)) => self.on_program_read(connection, len_bytes),
             Some(Connection::Accepted { .. }) | None => {}
         }

@@ -9,6 +9,7 @@ use crate::limits::Limits;
 use crate::proto::Transmit;
 use crate::wire::PeerId;
 use crate::wire::v0::{FileName, Offer, RegistryResponse};
+use crate::wire::v1::PeerName;
 
 pub(crate) const REGISTRY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000);
 pub(crate) const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6000);
@@ -32,6 +33,8 @@ pub(crate) fn settings(kind: PeerKind) -> PeerSettings {
         port: 1,
         registry: REGISTRY.into(),
         offer_interval: Duration::from_secs(5),
+        name: PeerName::none(),
+        instance: 7,
         simulate_checksum_failure: false,
         exit_when_done: is_guest,
         limits: Limits::PEER,

@@ -10,6 +10,7 @@
 //! | first byte | protocol | machine |
 //! |---|---|---|
 //! | `R` | version 0, a request | [`Upload`](super::v0::Upload) |
+//! | `H` | version 1, a hello | [`Session`](super::v1::Session) |
 //!
 //! So a connection costs little before it has shown anything.
 
@@ -20,6 +21,7 @@ use super::table::State as _;
 use super::v0::UploadState;
 use crate::limits::Limits;
 use crate::wire::v0::PeerMessageKind;
+use crate::wire::v1::SessionMessageKind;
 
 /// A connection on which nothing was received yet.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Accepted {
 pub enum Protocol {
     /// Version 0: a downloader, for [`Upload`](super::v0::Upload).
     V0Upload,
+    /// Version 1: a peer, for [`Session`](super::v1::Session).
+    V1Session,
 }
 
 impl Accepted {
@@ -45,6 +49,9 @@ impl Accepted {
     /// # Errors
     /// If no connection begins with it.
     pub fn handle_first_byte(&self, byte: u8) -> Result<Protocol, CloseReason> {
+        if byte == SessionMessageKind::Hello as u8 {
+            return Ok(Protocol::V1Session);
+        }
         match PeerMessageKind::of_first_byte(byte) {
             Ok(PeerMessageKind::Request) => Ok(Protocol::V0Upload),
             Ok(kind) => Err(UploadState::ExpectRequest.violation(kind)),
@@ -83,6 +90,7 @@ mod tests {
             let violated = |got| CloseReason::PeerViolated { expected: "a request", got };
             let expected = match byte {
                 b'R' => Ok(Protocol::V0Upload),
+                b'H' => Ok(Protocol::V1Session),
                 b'T' => Err(violated("a chunk")),
                 b'A' => Err(violated("an acknowledgment")),
                 b'E' => Err(violated("an EOF")),

@@ -20,6 +20,7 @@ use crate::stdio;
 use crate::storage::{Committed, SharedFolder, WriteSettings};
 use crate::ui::Ui;
 use crate::wire::v0::FileName;
+use crate::wire::v1::PeerName;
 use crate::wire::{PeerId, Shown};
 
 /// The number of /dev/null on Linux: major 1, minor 3.
@@ -55,6 +56,8 @@ pub fn get(
         port: 0,
         registry: args.network.registry.clone(),
         offer_interval: args.network.offers.offer_interval,
+        name: PeerName::none(),
+        instance: fastrand::u64(1..),
         simulate_checksum_failure: false,
         exit_when_done: true,
         limits,

@@ -18,6 +18,7 @@ use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
 use crate::storage::{PrepareError, SharedFolder, Watch, WriteSettings, cache_folder, prepare};
 use crate::ui::{Show, Ui};
 use crate::wire::PeerId;
+use crate::wire::v1::PeerName;
 
 pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
@@ -69,6 +70,8 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         port: listener.address().port(),
         registry: args.network.registry.clone(),
         offer_interval: args.network.offers.offer_interval,
+        name: PeerName::none(),
+        instance: fastrand::u64(1..),
         simulate_checksum_failure: args.simulate_checksum_failure,
         exit_when_done: args.exit_when_done,
         limits,

@@ -16,6 +16,7 @@ use crate::node::{PeerKind, PeerNode, PeerSettings, Which};
 use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
 use crate::storage::{Scan, SharedFolder, Skipped, Watch, cache_folder};
 use crate::ui::{Show, Ui};
+use crate::wire::v1::PeerName;
 use crate::wire::{PeerId, Shown};
 
 const NAME: &str = "share";
@@ -44,6 +45,8 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         port: address.port(),
         registry: args.network.registry.clone(),
         offer_interval: args.network.offers.offer_interval,
+        name: PeerName::none(),
+        instance: fastrand::u64(1..),
         simulate_checksum_failure: false,
         exit_when_done: false,
         limits,

@@ -3,6 +3,7 @@
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
+use super::session::SessionConnection;
 use crate::node::fetch::JobId;
 use crate::node::{CloseHow, PathId};
 use crate::proto::control::Session;
@@ -20,6 +21,8 @@ pub(crate) enum Connection {
     Upload(UploadConnection),
     /// Made by us: files come in. Boxed: it is large, and most connections are none.
     Download(Box<DownloadConnection>),
+    /// With a peer of version 1, whichever dialed. Boxed: it is large.
+    Session(Box<SessionConnection>),
     /// A program of the same user asks us. Boxed: there are few.
     Program(Box<Session>),
 }
@@ -59,6 +62,7 @@ impl Connection {
             Self::Accepted { .. } => None,
             Self::Upload(connection) => connection.upload.transmit(),
             Self::Download(connection) => connection.download.transmit(),
+            Self::Session(connection) => connection.session.transmit(),
             Self::Program(session) => session.transmit(),
         }
     }
@@ -71,6 +75,7 @@ impl Connection {
                 usize::MAX
             }
             Self::Download(connection) => connection.download.read_allowance_bytes(),
+            Self::Session(connection) => connection.read_allowance_bytes(),
         }
     }
 
@@ -80,6 +85,7 @@ impl Connection {
             Self::Accepted { accepted, .. } => Some(accepted.poll_timeout()),
             Self::Upload(connection) => connection.upload.poll_timeout(),
             Self::Download(connection) => connection.download.poll_timeout(),
+            Self::Session(connection) => connection.poll_timeout(),
             Self::Program(session) => session.poll_timeout(),
         }
     }
@@ -90,6 +96,7 @@ impl Connection {
             Self::Accepted { accepted, .. } => accepted.handle_timeout(now),
             Self::Upload(connection) => connection.upload.handle_timeout(now),
             Self::Download(connection) => connection.download.handle_timeout(now),
+            Self::Session(connection) => connection.handle_timeout(now),
             Self::Program(session) => session.handle_timeout(now),
         }
     }
@@ -102,7 +109,7 @@ impl Connection {
             Self::Registration(registration) if !registration.was_accepted() && !is_guest => {
                 CloseHow::Finish
             }
-            Self::Program(_) => CloseHow::Finish,
+            Self::Session(_) | Self::Program(_) => CloseHow::Finish,
             _ => CloseHow::Reset,
         }
     }

@@ -19,6 +19,7 @@ use crate::node::deadlines::Deadlines;
 use crate::node::fetch::{self, JobId};
 use crate::node::paths::Paths;
 use crate::node::{Action, Interface, Outcome, Report, share};
+use crate::proto::v1::SessionSettings;
 use crate::proto::{CloseReason, FileId};
 
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     /// Our addresses that are used, if the runner told them.
     pub(crate) interfaces: Option<Vec<Interface>>,
     pub(crate) limits: Rc<Limits>,
+    /// What we say of ourselves on sessions.
+    our: Rc<SessionSettings>,
     pub(crate) connections: Connections<Connection>,
     pub(crate) paths: Paths,
     /// The programs of the same user that ask us.
@@ -63,6 +66,7 @@ impl Context {
         Self {
             now,
             limits: Rc::new(settings.limits),
+            our: Rc::new(of_sessions(&settings)),
             connections: Connections::new(&settings.limits, reserved),
             paths: Paths::default(),
             programs: Programs::default(),
@@ -83,6 +87,15 @@ impl Context {
             PeerKind::Guest(guest) => Some(guest),
             PeerKind::Fixed | PeerKind::AnyId => None,
         }
+    }
+
+    /// Returns what a new session says of us.
+    pub(super) fn session_settings(&mut self) -> Rc<SessionSettings> {
+        // The registry may have had us take another id.
+        if self.our.peer != self.settings.id {
+            self.our = Rc::new(of_sessions(&self.settings));
+        }
+        Rc::clone(&self.our)
     }
 
     pub(crate) fn act(&mut self, action: Action) {
@@ -164,4 +177,9 @@ impl Context {
             _ => None,
         }
     }
+}
+
+fn of_sessions(settings: &PeerSettings) -> SessionSettings {
+    let PeerSettings { id: peer, instance, name, .. } = *settings;
+    SessionSettings { peer, instance, name }
 }

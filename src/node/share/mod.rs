@@ -8,13 +8,15 @@
 //! | [`index`] | the complete files |
 //! | [`settling`] | what changes in our folder is shared once it has settled |
 //! | [`hashing`] | each version of a file is hashed once |
-//! | [`serving`] | uploads |
+//! | [`serving`] | uploads of version 0 |
+//! | [`sessions`] | what is requested on sessions of version 1 |
 //! | [`offers`] | which file is offered when |
 
 mod hashing;
 mod index;
 mod offers;
 mod serving;
+mod sessions;
 mod settling;
 
 use std::collections::{BTreeSet, VecDeque};

@@ -5,7 +5,9 @@ use std::net::SocketAddrV4;
 
 use super::Share;
 use crate::content::{Digest, FileError, Version};
-use crate::node::peer::{Connection, Context, FileUse, Served, UploadConnection};
+use crate::node::peer::{
+    Connection, Context, FileUse, Served, SessionConnection, UploadConnection,
+};
 use crate::node::{Action, ConnectionId, Report};
 use crate::proto::v0::{Upload, UploadEvent};
 use crate::proto::{Accepted, CloseReason, FileId, Protocol};
@@ -38,6 +40,12 @@ impl Share {
                 let upload = Upload::new(ctx.now, &ctx.limits, from.ip().is_loopback());
                 *slot = Connection::Upload(UploadConnection { from, upload, served: None });
                 self.on_bytes(ctx, id, bytes);
+            }
+            Ok(Protocol::V1Session) => {
+                let session = SessionConnection::new(ctx, from, false);
+                if let Some(slot) = ctx.connections.get_mut(id) {
+                    *slot = Connection::Session(Box::new(session));
+                }
             }
             Err(reason) => {
                 ctx.close(id, reason);

@@ -59,6 +59,11 @@ use crate::limits::PEER_NAME_BYTES_MAX;
 pub struct PeerName(FieldText);
 
 impl PeerName {
+    /// Returns no name.
+    pub fn none() -> Self {
+        Self(FieldText::new(""))
+    }
+
     /// Returns `text` as a name; no text at all is no name.
     ///
     /// # Errors

@@ -47,6 +47,7 @@ use std::time::Duration;
 use p2pfs::limits::Limits;
 use p2pfs::node::{PeerKind, PeerSettings};
 use p2pfs::wire::PeerId;
+use p2pfs::wire::v1::PeerName;
 
 pub use amount::{quantity, setting};
 pub use clients::{Answer, Heard, RawDownloader, RegistryClient};
@@ -86,6 +87,8 @@ pub fn peer_settings(id: u32, port: u16, registry: SocketAddrV4) -> PeerSettings
         port,
         registry: registry.into(),
         offer_interval: Duration::from_secs(5),
+        name: PeerName::none(),
+        instance: 1 + u64::from(id),
         simulate_checksum_failure: false,
         exit_when_done: false,
         limits: Limits::PEER,
