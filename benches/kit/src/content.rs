@@ -19,6 +19,18 @@ pub fn write_noise(path: &Path, seed: u64, len_bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// The BLAKE3 hash of a file, in hexadecimal digits.
+pub fn blake3_of(path: &Path) -> io::Result<String> {
+    let (mut file, mut hasher) = (File::open(path)?, blake3::Hasher::new());
+    let mut buffer = vec![0; MIB as usize];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().to_string()),
+            len => _ = hasher.update(&buffer[..len]),
+        }
+    }
+}
+
 /// The names `PREFIX-00000`, `PREFIX-00001`, ...
 pub fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}-{number:05}")).collect()

@@ -53,15 +53,62 @@ pub enum Sending {
     ReadAndWrite,
 }
 
+/// What verifies a file: that of protocol version 0, and that of version 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    Sha256,
+    Blake3,
+}
+
 /// A floor that serves the files of a folder.
 pub struct Floor {
     pub setup: Setup,
+    /// What its receivers hash with.
+    pub hash: Hash,
     sender: Process,
     address: SocketAddrV4,
 }
 
 /// A receiver that runs.
 pub struct Receiver(Process);
+
+impl Hash {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SHA-256",
+            Self::Blake3 => "BLAKE3",
+        }
+    }
+}
+
+/// A hash that is being computed.
+enum Hasher {
+    Sha256(Sha256),
+    Blake3(Box<blake3::Hasher>),
+}
+
+impl Hasher {
+    fn new(hash: &str) -> Self {
+        match hash == Hash::Blake3.name() {
+            true => Self::Blake3(Box::default()),
+            false => Self::Sha256(Sha256::new()),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Blake3(hasher) => _ = hasher.update(bytes),
+        }
+    }
+
+    fn finish(self) {
+        match self {
+            Self::Sha256(hasher) => _ = black_box(hasher.finalize()),
+            Self::Blake3(hasher) => _ = black_box(hasher.finalize()),
+        }
+    }
+}
 
 impl Setup {
     fn all(settings: &Settings) -> Vec<Self> {
@@ -104,7 +151,7 @@ impl Floor {
         let [buffer, receivers] = [setup.buffer_bytes, receivers].map(|number| number.to_string());
         let sender = part(SENDER, &[&folder, sending, &buffer, &receivers]);
         let address = sender.await_listening();
-        Self { setup, sender, address }
+        Self { setup, hash: Hash::Sha256, sender, address }
     }
 
     /// The fastest on this machine, from `shared` into `fetched`. Says what was tried.
@@ -166,7 +213,8 @@ impl Floor {
         let (address, buffer) = (self.address.to_string(), self.setup.buffer_bytes.to_string());
         let sync = if is_synced { "sync" } else { "no-sync" };
         let kernel = self.setup.kernel_buffer_bytes.unwrap_or(0).to_string();
-        Receiver(part(RECEIVER, &[&address, &*fetched, sync, &buffer, &kernel]))
+        let hash = self.hash.name();
+        Receiver(part(RECEIVER, &[&address, &*fetched, sync, &buffer, &kernel, hash]))
     }
 
     /// Receivers wait until [`Floor::open`].
@@ -288,11 +336,11 @@ fn send_all(mut stream: &TcpStream, paths: &[PathBuf], setup: Setup) -> Outcome<
     Ok(())
 }
 
-/// Arguments: the address, the folder, whether to sync, the size of the buffer, and that of
-/// the kernel's, 0 for the usual.
+/// Arguments: the address, the folder, whether to sync, the size of the buffer, that of the
+/// kernel's, 0 for the usual, and the hash.
 pub fn receiver(arguments: &[String]) -> Outcome<()> {
-    let [address, folder, sync, buffer_bytes, kernel_buffer_bytes] = arguments else {
-        return Err("five arguments".into());
+    let [address, folder, sync, buffer_bytes, kernel_buffer_bytes, hash] = arguments else {
+        return Err("six arguments".into());
     };
     let (folder, is_synced) = (Path::new(folder), sync == "sync");
     let mut buffer = vec![0; buffer_bytes.parse()?];
@@ -314,18 +362,18 @@ pub fn receiver(arguments: &[String]) -> Outcome<()> {
         }
         let mut left_bytes = u64::from_be_bytes(left_bytes);
         let mut file = File::create_new(folder.join(format!("file-{number:05}")))?;
-        let mut hash = Sha256::new();
+        let mut hasher = Hasher::new(hash);
         while left_bytes > 0 {
             let wanted = usize::try_from(left_bytes)?.min(buffer.len());
             let len = stream.read(&mut buffer[..wanted])?;
             if len == 0 {
                 return Err("the sender closed in the middle of a file".into());
             }
-            hash.update(&buffer[..len]);
+            hasher.update(&buffer[..len]);
             file.write_all(&buffer[..len])?;
             left_bytes -= len as u64;
         }
-        black_box(hash.finalize());
+        hasher.finish();
         if is_synced {
             // Has it written back, while others come.
             fadvise(&file, 0, None, Advice::DontNeed)?;
