@@ -87,7 +87,7 @@ pub use pattern::NamePattern;
 pub use peer::{GuestSettings, PeerKind, PeerNode, PeerSettings};
 pub use registry::RegistryNode;
 pub use report::{Report, Unanswered};
-pub use snapshot::{Direction, Inventory, Snapshot, Transfer};
+pub use snapshot::{Direction, Inventory, JobProgress, Snapshot, Transfer};
 
 use crate::content::{FileError, FolderLoss, Hash, HashKind, Known, Sight, Version};
 use crate::limits::OFFER_BYTES;

@@ -333,7 +333,11 @@ impl PeerNode {
                 Some(Transfer {
                     connection: id,
                     path: self.context.paths.get(path)?.clone(),
-                    direction: Direction::In { peer: connection.source },
+                    direction: Direction::In {
+                        peer: connection.source,
+                        size_bytes: None,
+                        sources: 1,
+                    },
                     address: connection.address,
                     began,
                     moved_at: connection.download.moved_at().unwrap_or(began),
@@ -486,6 +490,7 @@ impl Node for PeerNode {
             offers_known: self.peers.catalog.len(),
             peers_known: self.peers.catalog.peers(),
             jobs_open: self.fetch.open(),
+            job: None,
         }
     }
 

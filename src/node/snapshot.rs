@@ -19,6 +19,19 @@ pub struct Snapshot {
     /// Peers that these are from; at a registry, the peers that are entered.
     pub peers_known: usize,
     pub jobs_open: usize,
+    /// How far the wanted files have come, if their sizes are known.
+    pub job: Option<JobProgress>,
+}
+
+/// How far all that is wanted has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobProgress {
+    /// Bytes of the files that are there, and those that came of others and are verified.
+    pub done_bytes: u64,
+    /// Bytes of all of them whose size is known.
+    pub all_bytes: u64,
+    /// What sources have hashed of what is waited for, and all of that, in bytes.
+    pub hashing: Option<(u64, u64)>,
 }
 
 /// The files and offers that a node knows, or the first of them.
@@ -47,8 +60,14 @@ pub struct Transfer {
 /// The direction of a transfer, and what is known because of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// A download. Its size is not known before its end.
-    In { peer: PeerId },
+    /// A download. By protocol version 0 its size is not known before its end.
+    In {
+        /// The source, or one of them.
+        peer: PeerId,
+        size_bytes: Option<u64>,
+        /// From how many sources it comes now.
+        sources: u32,
+    },
     /// An upload. It waits for the hash if nothing more can be sent before more is hashed.
     Out { size_bytes: u64, waits_for_hash: bool },
 }

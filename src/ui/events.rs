@@ -160,8 +160,8 @@ events! {
         /// Every second for each running download.
         "progress" => Progress {
             name: Text = "the file",
-            peer: u32 = "id of the other peer",
-            bytes: u64 = "bytes received; the size of the file is not known",
+            peer: u32 = "id of the other peer, or of one of them",
+            bytes: u64 = "bytes received",
             bytes_per_second: u64 = "rate over the last seconds",
             seconds: Seconds = "seconds since its start",
             still_for: Seconds = "seconds since bytes last moved",
@@ -169,6 +169,15 @@ events! {
                 "what limited it most in the last seconds: our disk; hashing; network \
                 (bytes move, and we wait for more); other side (we wait, and for a second no byte \
                 has moved)",
+            size: Option<u64> = "size of the file, if it is known: by version 1",
+            sources: u32 = "peers that it comes from now",
+        }
+        /// Every second while files come whose sizes are known: how far all have come.
+        "job" => Job {
+            bytes: u64 = "bytes that are there",
+            size: u64 = "bytes of all wanted files whose size is known",
+            bytes_per_second: u64 = "rate over the last seconds",
+            seconds_left: Option<u64> = "seconds until all is there, at this rate",
         }
         /// A source did not deliver a file; another one, or later the same, is tried.
         "source_failed" => SourceFailed {
@@ -315,6 +324,7 @@ events! {
             bytes: u64 = "bytes received or sent",
             bytes_per_second: u64 = "average rate since its start",
             seconds: Seconds = "seconds since its start",
+            size: Option<u64> = "size of the file, if it is known",
         }
         /// status: a file that is wanted and not there; for the first thousand.
         "wanted_file" => WantedFile {

@@ -88,6 +88,10 @@ impl Facts<'_> {
             bytes: transfer.bytes,
             bytes_per_second: self.rate(transfer),
             seconds: Seconds(self.now.saturating_duration_since(transfer.began)),
+            size: match transfer.direction {
+                Direction::In { size_bytes, .. } => size_bytes,
+                Direction::Out { size_bytes, .. } => Some(size_bytes),
+            },
         }
     }
 
@@ -131,9 +135,14 @@ impl Facts<'_> {
             let (name, bytes, address) = (&transfer.path, Bytes(transfer.bytes), transfer.address);
             let rate = Bytes(self.rate(transfer));
             match transfer.direction {
-                Direction::In { .. } => {
+                Direction::In { size_bytes: None, .. } => {
                     line(format_args!("fetching {name} from {address}: {bytes}, {rate}/s"));
                 }
+                Direction::In { size_bytes: Some(size_bytes), sources, .. } => line(format_args!(
+                    "fetching {name} from {}: {bytes} of {}, {rate}/s",
+                    Count(sources, "peer"),
+                    Bytes(size_bytes)
+                )),
                 Direction::Out { size_bytes, .. } => line(format_args!(
                     "sending {name} to {address}: {bytes} of {}, {rate}/s",
                     Bytes(size_bytes)

@@ -96,7 +96,7 @@ impl Running {
         let [seconds, still_for] = [self.elapsed(), self.still_for()].map(Seconds);
         let limited_by = text(self.limit());
         match direction {
-            Direction::In { peer } => Event::Progress {
+            Direction::In { peer, size_bytes, sources } => Event::Progress {
                 name,
                 peer: peer.0,
                 bytes,
@@ -104,6 +104,8 @@ impl Running {
                 seconds,
                 still_for,
                 limited_by,
+                size: size_bytes,
+                sources,
             },
             Direction::Out { .. } => Event::UploadProgress {
                 name,
@@ -137,6 +139,14 @@ impl Running {
 
     pub(super) fn is_download(&self) -> bool {
         matches!(self.transfer.direction, Direction::In { .. })
+    }
+
+    /// Returns how large the file is, if that is known.
+    pub(super) fn size_bytes(&self) -> Option<u64> {
+        match self.transfer.direction {
+            Direction::In { size_bytes, .. } => size_bytes,
+            Direction::Out { size_bytes, .. } => Some(size_bytes),
+        }
     }
 
     pub(super) fn still_for(&self) -> Duration {

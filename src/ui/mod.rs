@@ -38,14 +38,14 @@ use self::facts::Facts;
 pub use self::facts::LoopCounts;
 pub use self::json::text;
 use self::meter::{Meter, Running};
-use self::progress::{Progress, Totals, View};
+use self::progress::{Progress, Totals, View, rate_in, seconds_left};
 use self::report_log::ReportLog;
 pub use self::work::Work;
 use crate::limits::{
     METRICS_INTERVAL, OUTPUT_RETRY_INTERVAL, PROGRESS_DRAW_INTERVAL, PROGRESS_SAMPLE_INTERVAL,
     STALLED_AFTER,
 };
-use crate::node::{Inventory, Paths, Report, Snapshot};
+use crate::node::{Inventory, JobProgress, Paths, Report, Snapshot};
 use crate::wire::Shown;
 use crate::{logger, stdio};
 
@@ -201,13 +201,16 @@ impl Ui {
         let is_running = !running.is_empty();
         if is_due(&mut self.events_due, now) {
             running.iter().for_each(|running| stdout::print(&running.event().line()));
+            let event = snapshot.job.map(|job| job_event(job, &running));
+            event.into_iter().for_each(|event| stdout::print(&event.line()));
             self.events_due = is_running.then_some(now + PROGRESS_SAMPLE_INTERVAL);
         }
         if let Some(progress) = &self.progress
             && (is_due(&mut self.progress_due, now) || has_stalled || !is_running)
         {
-            let (totals, jobs_open) = (&self.totals, snapshot.jobs_open);
-            progress.show(&self.name, &View { now, totals, jobs_open, running: &running });
+            let Snapshot { jobs_open, job, .. } = *snapshot;
+            let (totals, running) = (&self.totals, running.as_slice());
+            progress.show(&self.name, &View { now, totals, jobs_open, job, running });
             self.progress_due = is_running.then_some(now + progress.interval());
         }
         if is_running {
@@ -247,6 +250,17 @@ impl Ui {
                 log::info!(target: &self.name, "{line}");
             }
         }
+    }
+}
+
+/// Returns the event of how far all that is wanted has come.
+fn job_event(job: JobProgress, running: &[&Running]) -> Event {
+    let left_bytes = job.all_bytes.saturating_sub(job.done_bytes);
+    Event::Job {
+        bytes: job.done_bytes,
+        size: job.all_bytes,
+        bytes_per_second: rate_in(running) as u64,
+        seconds_left: seconds_left(left_bytes, running),
     }
 }
 

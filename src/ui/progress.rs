@@ -12,13 +12,13 @@ use super::work::Limit;
 use crate::content::PathId;
 use crate::count::{Bytes, Count};
 use crate::limits::{PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX};
-use crate::node::{Direction, Report};
+use crate::node::{Direction, JobProgress, Report};
 use crate::terminal::{self, Screen};
 
 /// Beside the log.
 const SCREEN: Screen = Screen::Stderr;
 /// From this width on, a line has room for the other side and the limit.
-const WIDE: usize = 72;
+const WIDE: usize = 79;
 
 pub(super) enum Progress {
     Drawn,
@@ -56,6 +56,7 @@ pub(super) struct View<'a> {
     pub(super) totals: &'a Totals,
     /// Wanted files that are neither there nor given up.
     pub(super) jobs_open: usize,
+    pub(super) job: Option<JobProgress>,
     pub(super) running: &'a [&'a Running],
 }
 
@@ -217,8 +218,24 @@ impl View<'_> {
         if sending + totals.files_out as usize > 0 {
             let _ = write!(text, "sending {sending}, {} sent, ", Count(totals.files_out, "file"));
         }
-        let bytes = Bytes(totals.bytes_in + totals.bytes_out + bytes);
-        let _ = write!(text, "{bytes}, {}, {} s", Rate(rate), (totals.busy + since).as_secs());
+        let seconds = (totals.busy + since).as_secs();
+        let _ = match self.job {
+            Some(JobProgress { hashing: Some((done, all)), .. }) => {
+                write!(text, "hashing at the source, {}, {seconds} s", Percent(done, all))
+            }
+            Some(JobProgress { done_bytes, all_bytes, .. }) if all_bytes > 0 => {
+                let (percent, all) = (Percent(done_bytes, all_bytes), Bytes(all_bytes));
+                let _ = write!(text, "{percent} of {all}, {}, {seconds} s", Rate(rate));
+                match seconds_left(all_bytes - done_bytes.min(all_bytes), self.running) {
+                    Some(left) => write!(text, ", {left} s left"),
+                    None => Ok(()),
+                }
+            }
+            _ => {
+                let bytes = Bytes(totals.bytes_in + totals.bytes_out + bytes);
+                write!(text, "{bytes}, {}, {seconds} s", Rate(rate))
+            }
+        };
         if totals.retries > 0 {
             let _ = write!(text, ", {}", Retries(totals.retries));
         }
@@ -245,16 +262,24 @@ fn line(running: &Running, width: usize) -> String {
     let transfer = &running.transfer;
     let state =
         if running.is_stalled() { "stalled".to_owned() } else { running.limit().to_string() };
-    let (bytes, rate) = (Bytes(transfer.bytes).to_string(), Rate(running.bytes_per_second));
+    let bytes = match running.size_bytes() {
+        Some(size) if width >= WIDE => {
+            format!("{} of {}", Percent(transfer.bytes, size), Bytes(size))
+        }
+        Some(size) => Percent(transfer.bytes, size).to_string(),
+        None => Bytes(transfer.bytes).to_string(),
+    };
+    let rate = Rate(running.bytes_per_second);
     let columns = if width >= WIDE {
         let address = transfer.address;
         let other_side = match transfer.direction {
             // Only the port tells one peer of this machine from another.
+            Direction::In { sources, .. } if sources > 1 => format!("from {sources} peers"),
             Direction::In { .. } if address.ip().is_loopback() => format!("from {address}"),
             Direction::In { .. } => format!("from {}", address.ip()),
             Direction::Out { .. } => format!("to {}", address.ip()),
         };
-        format!(" {bytes:>11} {:>13} {other_side:<20} {state:<10}", rate.to_string())
+        format!(" {bytes:>19} {:>13} {other_side:<20} {state:<10}", rate.to_string())
     } else if running.is_stalled() {
         format!(" {bytes:>11} {state:>13}")
     } else {
@@ -268,6 +293,30 @@ fn line(running: &Running, width: usize) -> String {
 fn fit(text: &str, width: usize) -> String {
     let end = &"..."[..width.min(3)];
     pad_str(text, width, Alignment::Left, Some(end)).into_owned()
+}
+
+/// Returns how long so many bytes take at the rate at which files come in now; `None` if none
+/// come.
+pub(super) fn seconds_left(bytes: u64, running: &[&Running]) -> Option<u64> {
+    let rate = rate_in(running);
+    (rate >= 1.0).then(|| (bytes as f64 / rate).ceil() as u64)
+}
+
+/// Returns at how many bytes a second files come in.
+pub(super) fn rate_in(running: &[&Running]) -> f64 {
+    let downloads = running.iter().filter(|running| running.is_download());
+    downloads.map(|running| running.bytes_per_second).sum()
+}
+
+/// So many of so many, rounded down: all of it is told only once it is there.
+struct Percent(u64, u64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(part, all) = *self;
+        let percent = u128::from(part.min(all)) * 100 / u128::from(all.max(1));
+        write!(f, "{percent} %")
+    }
 }
 
 /// Bytes per second.
@@ -331,15 +380,20 @@ mod tests {
             "e\u{301}\u{301}\u{301}",
         ];
         let directions = [
-            Direction::In { peer: PeerId(u32::MAX) },
+            Direction::In { peer: PeerId(u32::MAX), size_bytes: Some(1 << 60), sources: 24 },
             Direction::Out { size_bytes: 1, waits_for_hash: false },
         ];
         for (name, direction) in names.iter().flat_map(|name| directions.map(|d| (name, d))) {
             let meter = meter(30, name, direction);
             let running: Vec<_> = meter.running().collect();
             let totals = Totals { retries: 3, failed: 1, ..Totals::default() };
-            let view =
-                View { now: Instant::now(), totals: &totals, jobs_open: 40, running: &running };
+            let view = View {
+                now: Instant::now(),
+                totals: &totals,
+                jobs_open: 40,
+                job: None,
+                running: &running,
+            };
             for width in [80, 40, 200, 20, 1] {
                 let lines = view.lines(width, 24);
                 assert_eq!(lines.len(), PROGRESS_LINES_MAX + 1);
@@ -377,7 +431,8 @@ mod tests {
         let meter = meter(1, "talk.pdf", DOWNLOAD);
         let running: Vec<_> = meter.running().collect();
         let totals = Totals { files_in: 1, bytes_in: 1 << 20, ..Totals::default() };
-        let view = View { now: Instant::now(), totals: &totals, jobs_open: 2, running: &running };
+        let (now, jobs_open, job) = (Instant::now(), 2, None);
+        let view = View { now, totals: &totals, jobs_open, job, running: &running };
         for (width, shown) in [
             (80, "talk.pdf                 3.00 MiB    1.50 MiB/s from 192.168.100.200 other side"),
             (40, "talk.pdf         3.00 MiB    1.50 MiB/s"),
@@ -386,5 +441,31 @@ mod tests {
             let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
             assert_eq!(lines, [shown, "1 of 3 files, 4.00 MiB, 1.50 MiB/s, 0 s"]);
         }
+    }
+
+    #[test]
+    fn sizes_that_are_known_show_how_much_is_left() {
+        let began = Instant::now();
+        let direction = Direction::In { peer: PeerId(7), size_bytes: Some(4 << 20), sources: 3 };
+        let meter = meter(1, "film", direction);
+        let running: Vec<_> = meter.running().collect();
+        let job = JobProgress { done_bytes: 5 << 20, all_bytes: 20 << 20, hashing: None };
+        let totals = Totals::default();
+        let mut view =
+            View { now: began, totals: &totals, jobs_open: 2, job: Some(job), running: &running };
+        let lines = view.lines(80, 24);
+        let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
+        assert_eq!(
+            lines,
+            [
+                "film             75 % of 4.00 MiB    1.50 MiB/s from 3 peers         other side",
+                "0 of 2 files, 25 % of 20.00 MiB, 1.50 MiB/s, 0 s, 10 s left",
+            ]
+        );
+        view.job = Some(JobProgress { hashing: Some((1, 3)), ..job });
+        assert_eq!(view.summary(), "0 of 2 files, hashing at the source, 33 %, 0 s");
+        let percents = [(0, 0), (1, 1), (999, 1000), (u64::MAX, u64::MAX)];
+        let percents = percents.map(|(part, all)| Percent(part, all).to_string());
+        assert_eq!(percents, ["0 %", "100 %", "99 %", "100 %"]);
     }
 }

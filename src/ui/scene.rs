@@ -8,7 +8,8 @@ use crate::wire::PeerId;
 use crate::wire::v0::FileName;
 
 pub(super) const ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 5000);
-pub(super) const DOWNLOAD: Direction = Direction::In { peer: PeerId(7) };
+pub(super) const DOWNLOAD: Direction =
+    Direction::In { peer: PeerId(7), size_bytes: None, sources: 1 };
 
 /// Returns a transfer of which 3000 bytes moved at its start.
 pub(super) fn transfer(name: &str, direction: Direction, began: Instant) -> Transfer {

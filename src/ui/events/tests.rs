@@ -64,6 +64,7 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"offer","name":"a é","peer":7,"address":"192.0.2.1:5000","heard_ago":0.250,"listens_at":"192.0.2.1:5000"}"#,
     r#"{"v":1,"time":"","event":"offer_gone","name":"a é","peer":7}"#,
     r#"{"v":1,"time":"","event":"listened","seconds":1.500,"files":2,"peers":1,"is_full":false}"#,
+    r#"{"v":1,"time":"","event":"job","bytes":1,"size":3,"bytes_per_second":1,"seconds_left":2}"#,
     r#"{"v":1,"time":"","event":"exit","code":0,"error":null,"skipped":null}"#,
     r#"{"v":1,"time":"","event":"exit","code":2,"error":"no \"file\"","skipped":2}"#,
     r#"{"v":1,"time":"","event":"offer_port","port":8000,"ok":true,"error":null}"#,
@@ -76,13 +77,13 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"peer","peer":7,"from":"192.0.2.1","offers":3,"address":null,"ok":false,"connected_us":null,"error":"not known","interface":null}"#,
     r#"{"v":1,"time":"","event":"verdict","code":1,"text":"it is late"}"#,
     r#"{"v":1,"time":"","event":"status","name":"test","pid":0,"uptime_seconds":1.000,"files_shared":5,"offers_known":6,"peers_known":7,"connections":4,"downloads_running":1,"uploads_running":1,"wishes_open":8,"files_fetched":9,"bytes_fetched":10,"files_sent":11,"bytes_sent":12,"retries":13,"turns":14,"longest_turn_seconds":0.001,"syncs":15,"longest_sync_seconds":0.017}"#,
-    r#"{"v":1,"time":"","event":"transfer","name":"a é","upload":true,"address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000}"#,
-    r#"{"v":1,"time":"","event":"transfer","name":"a é","upload":false,"address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000}"#,
+    r#"{"v":1,"time":"","event":"transfer","name":"a é","upload":true,"address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000,"size":4000}"#,
+    r#"{"v":1,"time":"","event":"transfer","name":"a é","upload":false,"address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000,"size":null}"#,
     r#"{"v":1,"time":"","event":"wanted_file","name":"a é","programs":2}"#,
     r#"{"v":1,"time":"","event":"shared_file","name":"a é","bytes":7}"#,
     r#"{"v":1,"time":"","event":"offer","name":"a é","peer":7,"address":"192.0.2.1:5000","heard_ago":1.000,"listens_at":null}"#,
     r#"{"v":1,"time":"","event":"upload_progress","name":"a é","address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000,"still_for":1.000,"limited_by":"other side"}"#,
-    r#"{"v":1,"time":"","event":"progress","name":"a é","peer":7,"bytes":3000,"bytes_per_second":3000,"seconds":1.000,"still_for":0.250,"limited_by":"network"}"#,
+    r#"{"v":1,"time":"","event":"progress","name":"a é","peer":7,"bytes":3000,"bytes_per_second":3000,"seconds":1.000,"still_for":0.250,"limited_by":"network","size":null,"sources":1}"#,
 ];
 
 /// The metrics that are written: of each the name, the type and the value.
@@ -190,6 +191,7 @@ fn told(heard: &HeardOffer) -> Vec<String> {
             peers: 1,
             is_full: false,
         },
+        Event::Job { bytes: 1, size: 3, bytes_per_second: 1, seconds_left: Some(2) },
         Event::of_exit(ExitCode::Done, None, None),
         Event::of_exit(ExitCode::Usage, Some("no \"file\""), Some(2)),
     ];
@@ -263,6 +265,7 @@ fn running(heard: HeardOffer) -> (Vec<String>, String) {
         offers_known: 6,
         peers_known: 7,
         jobs_open: 8,
+        job: None,
     };
     let now = began + second;
     let mut meter = Meter::default();
