@@ -70,6 +70,20 @@ pub const DIALED_HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// for its log alone.
 pub const GOOD_BYE_TIMEOUT: Duration = Duration::from_secs(1);
 
+// ---- fetching contents by version 1 ----
+
+/// Wrong bytes from one source of a content after which it is none any more: one may be an
+/// accident of its disk or memory.
+pub const STRIKES_MAX: u8 = 2;
+/// A block that was requested so long ago, and has not begun to come, may be requested from a
+/// second source: several round trips of most networks, so that few come twice.
+pub const SECOND_COPY_AFTER: Duration = Duration::from_millis(50);
+/// A block that began to come so long ago, and is not whole, may be requested from a second
+/// source, which takes it over.
+pub const TAKE_OVER_AFTER: Duration = Duration::from_secs(2);
+/// Bytes requested ahead of the first block that is missing, where they are wanted in order.
+pub const PIPE_AHEAD_BYTES: u64 = 64 * 1024 * 1024;
+
 // ---- defaults of the command line ----
 
 /// Port of the registry.
@@ -565,6 +579,9 @@ const _: () = {
         4 + 32 * BLOCKS_MAX <= FRAME_BODY_BYTES_MAX && 4 + DATA_BYTES_MAX <= FRAME_BODY_BYTES_MAX
     );
     assert!(ANSWERS_BYTES_MAX < OUTBOX_BYTES_MAX);
+    assert!(SECOND_COPY_AFTER.as_millis() < TAKE_OVER_AFTER.as_millis());
+    // One block is always allowed.
+    assert!(PIPE_AHEAD_BYTES >= BLOCK_BYTES_MIN);
     assert!(49 + PEER_NAME_BYTES_MAX + 8 * TAGS_MAX + 16 <= BEACON_BYTES_MAX);
     assert!(CHUNK_BYTES > 0 && LOCAL_WINDOW_BYTES <= WINDOW_BYTES);
     assert!(LOCAL_WINDOW_BYTES.is_multiple_of(CHUNK_BYTES));

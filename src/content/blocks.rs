@@ -114,6 +114,32 @@ impl BlockSet {
         is_new
     }
 
+    /// Takes a block out. Returns whether it was in the set.
+    pub fn remove(&mut self, block: u32) -> bool {
+        let was_there = block < self.blocks && self.contains(block);
+        if was_there && let Some(byte) = self.bits.get_mut(block as usize / 8) {
+            *byte &= !(0x80 >> (block % 8));
+            self.count -= 1;
+        }
+        was_there
+    }
+
+    /// Returns a set of all of so many blocks.
+    pub fn all(blocks: u32) -> Self {
+        let mut set = Self::none(blocks);
+        (0..blocks).for_each(|block| _ = set.insert(block));
+        set
+    }
+
+    /// Returns the blocks that are in both sets, in order.
+    pub fn both<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = u32> + 'a {
+        let bytes = self.bits.iter().zip(&other.bits).map(|(one, other)| one & other).enumerate();
+        bytes.filter(|(_, byte)| *byte != 0).flat_map(|(index, byte)| {
+            let in_byte = (0..8).filter(move |bit| byte & (0x80 >> bit) != 0);
+            in_byte.map(move |bit| index as u32 * 8 + bit)
+        })
+    }
+
     pub fn contains(&self, block: u32) -> bool {
         self.bits.get(block as usize / 8).is_some_and(|byte| byte & (0x80 >> (block % 8)) != 0)
     }
@@ -160,6 +186,16 @@ mod tests {
         assert!(BlockSet::from_bits(&[0xff], 9).is_none());
         assert!(BlockSet::from_bits(&[0xff, 0x80], 8).is_none());
         assert!(BlockSet::from_bits(&[], 0).is_some_and(|set| set.is_full()));
+    }
+
+    #[test]
+    fn blocks_are_taken_out_again_and_compared() {
+        let mut set = BlockSet::all(9);
+        assert!(set.is_full() && set.remove(3) && !set.remove(3) && !set.remove(9));
+        assert_eq!((set.count(), set.contains(3)), (8, false));
+        let mut other = BlockSet::none(9);
+        [1, 3, 8].into_iter().for_each(|block| assert!(other.insert(block)));
+        assert_eq!(set.both(&other).collect::<Vec<_>>(), [1, 8]);
     }
 
     #[test]

@@ -55,6 +55,7 @@ mod deadlines;
 pub mod doctor;
 mod fetch;
 mod fetch_error;
+mod gather;
 mod host_port;
 mod interfaces;
 mod listing;

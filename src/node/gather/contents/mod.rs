@@ -1,0 +1,3 @@
+//! Contents that are fetched, each from all sources that hold some of it.
+
+mod plan;
