@@ -140,6 +140,15 @@ impl Version {
     }
 }
 
+/// What a file has beside its content, and keeps when it is fetched by version 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// When its content was last changed, in nanoseconds since 1970.
+    pub modified_ns: u64,
+    /// Whether its owner may execute it.
+    pub is_executable: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
     /// It was looked at, or nothing but its attributes changed.
@@ -180,6 +189,8 @@ pub enum FileError {
     Exists,
     /// A folder does, which is never replaced by a file.
     Folder,
+    /// A link, a file or something else stands where a folder of the path must be.
+    NoFolder(InTheWay),
     /// Another wanted file does: the file system takes both names for one.
     Twin,
     /// A link does, or something else that is no file, where a file would be skipped.
@@ -192,6 +203,14 @@ pub enum FileError {
     Shortage(FailedCall),
     /// The system refused a call for another reason.
     Io(FailedCall),
+}
+
+/// What stands where a folder of a path must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InTheWay {
+    /// How many components of the path lead to it.
+    pub components: u8,
+    pub is_link: bool,
 }
 
 /// How much room there was in a folder for a file that did not fit.
@@ -254,6 +273,7 @@ impl fmt::Display for FileError {
             Self::Folder => f.write_str(
                 "a folder stands under that name; move it away, or fetch to another place",
             ),
+            Self::NoFolder(there) => there.fmt(f),
             Self::Twin => f.write_str(
                 "another wanted file stands there: this file system takes both names for one; fetch \
                  it to another place, or see --on-conflict rename",
@@ -265,6 +285,18 @@ impl fmt::Display for FileError {
             Self::Full(room) => room.fmt(f),
             Self::NoRoom(failed) | Self::Shortage(failed) | Self::Io(failed) => failed.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for InTheWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.is_link { "a link" } else { "no folder" };
+        let components = self.components;
+        write!(
+            f,
+            "component {components} of the path is {what}; move it away, or fetch to another "
+        )?;
+        f.write_str("place")
     }
 }
 

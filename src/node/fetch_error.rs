@@ -42,7 +42,11 @@ impl From<FetchError> for ExitCode {
     fn from(error: FetchError) -> Self {
         match error {
             FetchError::File(
-                FileError::Exists | FileError::Folder | FileError::Twin | FileError::NoFile,
+                FileError::Exists
+                | FileError::Folder
+                | FileError::NoFolder(_)
+                | FileError::Twin
+                | FileError::NoFile,
             )
             | FetchError::Different => Self::Exists,
             FetchError::File(_) => Self::WriteFailed,

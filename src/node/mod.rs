@@ -90,11 +90,14 @@ pub use registry::RegistryNode;
 pub use report::{Report, Unanswered};
 pub use snapshot::{Direction, Inventory, JobProgress, Snapshot, Transfer};
 
-use crate::content::{FileError, FolderLoss, Hash, HashKind, Known, Sight, Version};
+use crate::content::{
+    Attributes, Content, FileError, FolderLoss, Hash, HashKind, Known, Sight, Version,
+};
 use crate::limits::OFFER_BYTES;
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::FilePath;
 use crate::wire::v0::FileName;
+use crate::wire::v1::Value;
 
 /// A program as pure state.
 pub trait Node {
@@ -170,8 +173,17 @@ pub enum Input<'a> {
     /// which is another than was wanted with
     /// [`OnConflict::Rename`](crate::content::OnConflict::Rename).
     Committed { file: FileId, path: FilePath, version: Version },
-    /// An open, create, write, read or commit failed; the file is closed and, if it
-    /// was partial, removed.
+    /// The answer to [`Action::OpenPartial`]: where the file has bytes already, in order. They
+    /// count once they are hashed.
+    PartialOpened { file: FileId, data: Vec<Range<u64>> },
+    /// The answer to [`Action::HashBlock`]: the value of what stands there, zeros where nothing
+    /// does. Of a content of one block it is the id.
+    BlockHashed { file: FileId, block: u32, value: Value },
+    /// The answer to [`Action::MakeFolder`].
+    FolderMade { path: PathId, made: Result<(), FileError> },
+    /// An open, create, write, read or commit failed; the file is closed. A partial one is
+    /// removed, but for one of [`Action::OpenPartial`], which is left as by [`Action::Keep`]
+    /// unless its fsync failed.
     FileFailed { file: FileId, error: FileError },
     /// A complete file stands in the shared folder, at the start, with the hashes of this
     /// version that are known.
@@ -239,6 +251,25 @@ pub enum Action {
     /// Create a partial file. Answered with `FileFailed` if that does not work, or if
     /// something stands under the final name, see [`OnConflict`](crate::content::OnConflict).
     CreatePartial { file: FileId, path: PathId },
+    /// Open the partial file of a content, which an earlier run may have left, or create it.
+    /// It is written at any offset, and no other file gets its place meanwhile: of two open ones
+    /// with one content in one folder the second begins empty. Answered with `PartialOpened`, or
+    /// with `FileFailed` as for `CreatePartial`, and if the rest of it has no room on the disk.
+    OpenPartial { file: FileId, path: PathId, content: Content, attributes: Attributes },
+    /// Hash what stands in the place of a block of a partial file of a content, in slices.
+    /// Answered with `BlockHashed` or `FileFailed`. The value is of no use if the block is written
+    /// to meanwhile.
+    HashBlock { file: FileId, block: u32 },
+    /// Close a partial file and leave what it has for a later run. One of
+    /// [`Action::CreatePartial`], or that could not be continued, is removed.
+    Keep(FileId),
+    /// Make an empty folder, and those on the way to it. Answered with `FolderMade`, also if it
+    /// is there already.
+    MakeFolder(PathId),
+    /// Make a file as `OpenPartial` and `Commit` do, with the bytes of another file, in slices.
+    /// Answered with `Committed` or `FileFailed`; with `Changed` if the other one has not, or
+    /// no longer, this content. Ends with `Discard`.
+    CopyFile { file: FileId, from: PathId, path: PathId, content: Content, attributes: Attributes },
     /// Write bytes of the input `Received` that is being handled to a partial file.
     /// Answered with `Written` or `FileFailed`.
     Write { file: FileId, range: Range<usize>, offset: u64 },

@@ -68,6 +68,11 @@ impl<N: Node> Reactor<N> {
                 Action::OpenSource { .. }
                 | Action::StatSource(_)
                 | Action::CreatePartial { .. }
+                | Action::OpenPartial { .. }
+                | Action::HashBlock { .. }
+                | Action::Keep(_)
+                | Action::MakeFolder(_)
+                | Action::CopyFile { .. }
                 | Action::Write { .. }
                 | Action::Commit(_)
                 | Action::Discard(_)

@@ -5,8 +5,7 @@ use std::mem;
 use std::time::Instant;
 
 use super::follower::{Findings, Follower};
-use crate::content::PathId;
-use crate::content::Sight;
+use crate::content::{FileError, PathId, Sight};
 use crate::node::{Action, Input, Paths};
 use crate::proto::FileId;
 use crate::storage::{DigestCache, HashJobs, HashOutcome, Partial, SharedFolder, Source, Watch};
@@ -101,7 +100,23 @@ impl Files {
                 }
                 None
             }
-            Action::Discard(file) => {
+            Action::OpenPartial { file, path, .. } => {
+                Some(match self.folder.create_partial(&name_of(paths, path)?) {
+                    Ok(partial) => {
+                        self.open.insert(file, OpenFile::Partial(partial));
+                        Input::PartialOpened { file, data: Vec::new() }
+                    }
+                    Err(error) => Input::FileFailed { file, error },
+                })
+            }
+            Action::HashBlock { file, .. } | Action::CopyFile { file, .. } => {
+                self.close(file);
+                Some(Input::FileFailed { file, error: FileError::Changed })
+            }
+            Action::MakeFolder(path) => {
+                Some(Input::FolderMade { path, made: Err(FileError::Missing) })
+            }
+            Action::Discard(file) | Action::Keep(file) => {
                 self.close(file);
                 None
             }

@@ -79,8 +79,8 @@ impl Ledger {
                 self.sees(now_us, name, version, sight);
             }
             Input::Opened { file, version } => {
-                if let Some(file) = held.files.get(&file) {
-                    self.sees_by_the_way(now_us, file.name, version);
+                if let Some(name) = held.files.get(&file).and_then(|file| file.name()) {
+                    self.sees_by_the_way(now_us, name, version);
                 }
             }
             Input::HashProgress { path, version, .. } | Input::Hashed { path, version, .. } => {

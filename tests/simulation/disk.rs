@@ -6,14 +6,18 @@
 //! stays what it is when its name is removed or given to another, and shows what
 //! is written over it.
 
+mod contents;
+
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use p2pfs::content::{Digest, FileError, Hash, HashKind, Lack, Room, Version};
+use p2pfs::content::{Content, Digest, FileError, Hash, HashKind, Lack, Room, Version};
 use p2pfs::limits::{SETTLED_AGE, TURN_BYTES};
 use p2pfs::proto::FileId;
+use p2pfs::wire::FilePath;
 use p2pfs::wire::v0::FileName;
 use p2pfs::wire::v1::ContentHasher;
 use rustix::io::Errno;
@@ -28,7 +32,11 @@ const STAMP_TICK_US: u64 = 10_000;
 /// The disk of one host.
 #[derive(Default)]
 pub(crate) struct Disk {
-    folder: BTreeMap<FileName, Entry>,
+    folder: BTreeMap<FilePath, Entry>,
+    /// Folders that were made empty.
+    folders: BTreeSet<FilePath>,
+    /// Partial files of contents that stand under their names, by their folder.
+    kept: BTreeMap<(String, Content), Rc<RefCell<Inode>>>,
     open: BTreeMap<FileId, Open>,
     hashes: BTreeMap<(FileName, HashKind), HashJob>,
     inodes_made: u64,
@@ -46,6 +54,8 @@ struct Inode {
     content: Vec<u8>,
     /// How much of the content would survive a power cut.
     synced_bytes: usize,
+    /// Of the partial file of a content: where bytes were written, in order.
+    written: Vec<Range<u64>>,
     modified_us: u64,
     /// Of the content, once someone asked.
     digest: Cell<Option<Digest>>,
@@ -53,7 +63,16 @@ struct Inode {
 
 enum Open {
     Source(Rc<RefCell<Inode>>),
-    Partial { name: FileName, inode: Rc<RefCell<Inode>>, commit: CommitStep },
+    Partial { path: FilePath, inode: Rc<RefCell<Inode>>, commit: CommitStep, of: Of },
+}
+
+/// Of what a partial file is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// Of a file of version 0.
+    Name,
+    /// Of a content.
+    Content { content: Content, is_kept: bool },
 }
 
 /// How far the commit of a partial file has come.
@@ -84,19 +103,21 @@ impl Disk {
     pub(crate) fn put(&mut self, now_us: u64, name: FileName, content: Vec<u8>) {
         let inode = self.new_inode(now_us, content);
         inode.borrow_mut().sync();
-        self.folder.insert(name, Entry { inode, is_synced: true });
+        self.folder.insert(name.into(), Entry { inode, is_synced: true });
     }
 
     fn new_inode(&mut self, now_us: u64, content: Vec<u8>) -> Rc<RefCell<Inode>> {
         self.inodes_made += 1;
         let number = self.inodes_made;
         let (modified_us, digest) = (now_us, Cell::new(None));
-        Rc::new(RefCell::new(Inode { number, content, synced_bytes: 0, modified_us, digest }))
+        let (synced_bytes, written) = (0, Vec::new());
+        let inode = Inode { number, content, synced_bytes, written, modified_us, digest };
+        Rc::new(RefCell::new(inode))
     }
 
     /// The user changes a file in place.
     pub(crate) fn edit(&mut self, now_us: u64, name: &FileName, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut inode = self.folder[name].inode.borrow_mut();
+        let mut inode = self.folder[&FilePath::from(*name)].inode.borrow_mut();
         change(&mut inode.content);
         inode.modified(now_us);
         inode.sync();
@@ -108,7 +129,7 @@ impl Disk {
         name: &FileName,
         change: impl FnOnce(&mut Vec<u8>),
     ) -> Digest {
-        let mut inode = self.folder[name].inode.borrow_mut();
+        let mut inode = self.folder[&FilePath::from(*name)].inode.borrow_mut();
         change(&mut inode.content);
         inode.digest.set(None);
         inode.sync();
@@ -117,25 +138,29 @@ impl Disk {
 
     /// The user removes a file; its content.
     pub(crate) fn remove(&mut self, name: &FileName) -> Option<Vec<u8>> {
-        self.folder.remove(name).map(|entry| entry.inode.borrow().content.clone())
+        self.folder.remove(&FilePath::from(*name)).map(|entry| entry.inode.borrow().content.clone())
     }
 
     /// The user gives a file another name; its content.
     pub(crate) fn rename(&mut self, from: &FileName, to: FileName) -> Option<Vec<u8>> {
-        let entry = self.folder.remove(from)?;
+        let entry = self.folder.remove(&FilePath::from(*from))?;
         let content = entry.inode.borrow().content.clone();
-        self.folder.insert(to, entry);
+        self.folder.insert(to.into(), entry);
         Some(content)
+    }
+
+    fn at(&self, name: &FileName) -> Option<&Entry> {
+        self.folder.get(&FilePath::from(*name))
     }
 
     /// What stands under a name.
     pub(crate) fn version(&self, name: &FileName) -> Option<Version> {
-        self.folder.get(name).map(|entry| entry.inode.borrow().version())
+        self.at(name).map(|entry| entry.inode.borrow().version())
     }
 
     /// The digest of a file.
     pub(crate) fn digest(&self, name: &FileName) -> Option<Digest> {
-        self.folder.get(name).map(|entry| entry.inode.borrow().digest())
+        self.at(name).map(|entry| entry.inode.borrow().digest())
     }
 
     /// The digest of what is written of a partial file.
@@ -148,12 +173,15 @@ impl Disk {
 
     /// The complete files, as a scan at the start finds them.
     pub(crate) fn complete_files(&self) -> Vec<(FileName, Version)> {
-        self.folder.iter().map(|(name, entry)| (*name, entry.inode.borrow().version())).collect()
+        let named = |(path, entry): (&FilePath, &Entry)| {
+            Some((path.name()?, entry.inode.borrow().version()))
+        };
+        self.folder.iter().filter_map(named).collect()
     }
 
     /// Whether a file stands under this name.
     pub(crate) fn has(&self, name: &FileName) -> bool {
-        self.folder.contains_key(name)
+        self.at(name).is_some()
     }
 
     /// The files that are open.
@@ -172,9 +200,10 @@ impl Disk {
         file: FileId,
         name: &FileName,
     ) -> Result<Version, FileError> {
-        let entry = self.folder.get(name).ok_or(FileError::Missing)?;
-        self.open.insert(file, Open::Source(Rc::clone(&entry.inode)));
-        Ok(entry.inode.borrow().version())
+        let inode = Rc::clone(&self.at(name).ok_or(FileError::Missing)?.inode);
+        let version = inode.borrow().version();
+        self.open.insert(file, Open::Source(inode));
+        Ok(version)
     }
 
     /// The version of an open source.
@@ -216,43 +245,53 @@ impl Disk {
             return Err(FileError::Exists);
         }
         let inode = self.new_inode(now_us, Vec::new());
-        self.open.insert(file, Open::Partial { name, inode, commit: CommitStep::Written });
+        let (path, commit, of) = (name.into(), CommitStep::Written, Of::Name);
+        self.open.insert(file, Open::Partial { path, inode, commit, of });
         Ok(())
     }
 
-    /// Appends to a partial file.
-    pub(crate) fn write(&mut self, now_us: u64, file: FileId, bytes: &[u8]) {
-        let Some(Open::Partial { inode, .. }) = self.open.get(&file) else {
+    /// Writes to a partial file.
+    pub(crate) fn write(&mut self, now_us: u64, file: FileId, bytes: &[u8], offset: u64) {
+        let Some(Open::Partial { inode, of, .. }) = self.open.get(&file) else {
             panic!("{file:?} is no partial file");
         };
         let mut inode = inode.borrow_mut();
-        inode.content.extend_from_slice(bytes);
+        match of {
+            Of::Name => inode.content.extend_from_slice(bytes),
+            Of::Content { .. } => inode.write_at(bytes, offset),
+        }
         inode.modified(now_us);
     }
 
     /// The next step of a commit: content synced, named, name synced. At the last the
     /// file is closed and its version is given.
     pub(crate) fn go_on_committing(&mut self, file: FileId) -> Result<Option<Version>, FileError> {
-        let Some(Open::Partial { name, inode, commit }) = self.open.get_mut(&file) else {
+        let Some(Open::Partial { path, inode, commit, of }) = self.open.get_mut(&file) else {
             panic!("{file:?} is no partial file");
         };
         match commit {
             CommitStep::Written => {
+                if let Of::Content { content, .. } = of {
+                    inode.borrow_mut().content.resize(content.size_bytes as usize, 0);
+                }
                 inode.borrow_mut().sync();
                 *commit = CommitStep::ContentSynced;
             }
             CommitStep::ContentSynced => {
-                if self.folder.contains_key(name) {
+                if self.folder.contains_key(path) {
                     return Err(FileError::Exists);
                 }
                 let entry = Entry { inode: Rc::clone(inode), is_synced: false };
-                self.folder.insert(*name, entry);
+                self.folder.insert(path.clone(), entry);
+                if let Of::Content { content, is_kept: true } = of {
+                    self.kept.remove(&(contents::parent(path).to_owned(), *content));
+                }
                 *commit = CommitStep::Named;
             }
             CommitStep::Named => {
                 let version = inode.borrow().version();
                 // The user may have removed or replaced it in the meantime.
-                if let Some(entry) = self.folder.get_mut(name) {
+                if let Some(entry) = self.folder.get_mut(path) {
                     entry.is_synced = true;
                 }
                 self.open.remove(&file);
@@ -265,11 +304,15 @@ impl Disk {
     /// Closes a file; a partial one is gone, even if it has its name already.
     /// Returns that name.
     pub(crate) fn discard(&mut self, file: FileId) -> Option<FileName> {
-        if let Some(Open::Partial { name, inode, .. }) = self.open.remove(&file)
-            && self.folder.get(&name).is_some_and(|entry| Rc::ptr_eq(&entry.inode, &inode))
-        {
-            self.folder.remove(&name);
-            return Some(name);
+        let Some(Open::Partial { path, inode, of, .. }) = self.open.remove(&file) else {
+            return None;
+        };
+        if let Of::Content { content, is_kept: true } = of {
+            self.kept.remove(&(contents::parent(&path).to_owned(), content));
+        }
+        if self.folder.get(&path).is_some_and(|entry| Rc::ptr_eq(&entry.inode, &inode)) {
+            self.folder.remove(&path);
+            return path.name();
         }
         None
     }
@@ -282,7 +325,7 @@ impl Disk {
         kind: HashKind,
     ) -> Result<u64, FileError> {
         self.hashes.remove(&(name, kind));
-        let entry = self.folder.get(&name).ok_or(FileError::Missing)?;
+        let entry = self.at(&name).ok_or(FileError::Missing)?;
         let inode = Rc::clone(&entry.inode);
         if !inode.borrow().has_settled(now_us) {
             return Err(FileError::Changed);
@@ -342,6 +385,9 @@ impl Disk {
             entry.is_synced = true;
             entry.inode.borrow_mut().tear(rng);
         }
+        // A name that was made is in the journal sooner or later, or is not.
+        self.kept.retain(|_, _| rng.u32(..8) > 0);
+        self.kept.values().for_each(|inode| inode.borrow_mut().tear_pages(rng));
     }
 }
 

@@ -340,10 +340,18 @@ impl Host {
             }
             Happening::CommitGoesOn(file) => {
                 let mut at = self.at(out);
-                if let Some(name) = at.held().files.get(&file).map(|file| file.name) {
-                    if let Some(result) = at.go_on_committing(file, name) {
+                if let Some(path) = at.held().files.get(&file).map(|file| file.path.clone()) {
+                    if let Some(result) = at.go_on_committing(file, &path) {
                         at.answer_commit(file, result);
                     }
+                    at.drain(&[]);
+                }
+            }
+            Happening::BlockHashed(file, block) => {
+                let mut at = self.at(out);
+                if at.held().files.contains_key(&file) {
+                    let value = at.host.disk.block_value(file, block);
+                    at.answer_hash_block(file, block, Ok(value));
                     at.drain(&[]);
                 }
             }

@@ -73,6 +73,8 @@ pub(crate) enum Happening {
     HashSlice(FileName, HashKind, PathId, u64),
     /// A slow disk answers.
     SourceOpened(FileId),
+    /// A block of a partial file is hashed.
+    BlockHashed(FileId, u32),
     /// A commit goes on.
     CommitGoesOn(FileId),
     /// The user wants a file.

@@ -6,13 +6,14 @@ use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
-use kit::runner::{Answer, Held, Runner, SendError};
-use p2pfs::content::{FileError, HashKind, PathId, Sight, Version};
+use kit::runner::{Answer, Committed, Held, Opened, Runner, SendError};
+use p2pfs::content::{Content, FileError, HashKind, PathId, Sight, Version};
 use p2pfs::limits::OFFER_BYTES;
 use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Outcome, Report};
 use p2pfs::proto::{CloseReason, FileId, Transmit};
 use p2pfs::wire::FilePath;
 use p2pfs::wire::v0::{FileName, Offer};
+use p2pfs::wire::v1::Value;
 
 use crate::conversation::{Conversation, Speaker};
 use crate::disk::{is_passing, some_error};
@@ -58,16 +59,12 @@ impl At<'_> {
     }
 
     /// Takes a commit as far as it goes now.
-    pub(crate) fn go_on_committing(
-        &mut self,
-        file: FileId,
-        name: FileName,
-    ) -> Answer<(FilePath, Version)> {
+    pub(crate) fn go_on_committing(&mut self, file: FileId, path: &FilePath) -> Committed {
         loop {
             let step = self.strikes(Fault::CommitFailed, "fsync");
             match step.and_then(|()| self.host.disk.go_on_committing(file)) {
                 Err(error) => return Some(Err(error)),
-                Ok(Some(version)) => return Some(Ok((name.into(), version))),
+                Ok(Some(version)) => return Some(Ok((path.clone(), version))),
                 Ok(None) if self.out.hits(Fault::DiskSlow) => {
                     self.put_later(Happening::CommitGoesOn(file));
                     return None;
@@ -158,11 +155,17 @@ impl Runner for At<'_> {
         ledger.learns(out.now_us, input, held);
         match input {
             Input::Committed { file, path, version } => {
-                let name = path.name().expect("a name");
-                ledger.committed(*file, name, *version);
-                host.folder_changes(out, name, Sight::Closed);
+                if let Some(name) = path.name() {
+                    ledger.committed(*file, name, *version);
+                    host.folder_changes(out, name, Sight::Closed);
+                }
             }
-            Input::FileFailed { file, .. } => self.discard(*file),
+            Input::FileFailed { file, error } => {
+                if host.disk.is_kept_after(*file, error) {
+                    host.disk.keep(*file);
+                }
+                self.discard(*file);
+            }
             _ => {}
         }
     }
@@ -281,13 +284,58 @@ impl Runner for At<'_> {
         self.host.disk.create(self.out.now_us, file, name)
     }
 
-    fn write(&mut self, file: FileId, bytes: &[u8]) -> Result<(), FileError> {
+    fn open_partial(&mut self, file: FileId, path: &FilePath, content: Content) -> Opened {
+        let opened = self.strikes(Fault::CreateFailed, "create");
+        let now_us = self.out.now_us;
+        Some(opened.and_then(|()| self.host.disk.open_partial(now_us, file, path, content)))
+    }
+
+    fn write(&mut self, file: FileId, bytes: &[u8], offset: u64) -> Result<(), FileError> {
         self.strikes(Fault::WriteFailed, "write")?;
-        self.host.disk.write(self.out.now_us, file, bytes);
+        self.host.disk.write(self.out.now_us, file, bytes, offset);
         Ok(())
     }
 
-    fn commit(&mut self, file: FileId, name: FileName) -> Answer<(FilePath, Version)> {
+    fn hash_block(&mut self, file: FileId, block: u32) -> Answer<Value> {
+        if let Err(error) = self.strikes(Fault::ReadFailed, "read") {
+            return Some(Err(error));
+        }
+        let delay_us = self.out.hash_slice_us();
+        self.put(delay_us, Happening::BlockHashed(file, block));
+        None
+    }
+
+    fn keep(&mut self, file: FileId) {
+        self.host.disk.keep(file);
+    }
+
+    fn make_folder(&mut self, path: &FilePath) -> Result<(), FileError> {
+        self.strikes(Fault::CreateFailed, "create")?;
+        self.host.disk.make_folder(path)
+    }
+
+    fn copy(
+        &mut self,
+        file: FileId,
+        from: &FilePath,
+        path: &FilePath,
+        content: Content,
+    ) -> Committed {
+        let copied = self.strikes(Fault::ReadFailed, "read");
+        let now_us = self.out.now_us;
+        match copied.and_then(|()| self.host.disk.copy(now_us, file, from, path, content)) {
+            Ok(()) => self.go_on_committing(file, path),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn commit(&mut self, file: FileId, path: &FilePath) -> Committed {
+        if let Some(content) = self.host.disk.content(file) {
+            let id = self.host.disk.id_of(file);
+            assert_eq!(id, Some(content.id), "commits {path} with other bytes");
+            return self.go_on_committing(file, path);
+        }
+        let name = path.name().expect("a name");
         let simulates_failure = match &self.host.role {
             Role::Peer(settings) => settings.simulate_checksum_failure,
             Role::Registry(_) | Role::Liar(_) | Role::Adversary(_) => false,
@@ -295,7 +343,7 @@ impl Runner for At<'_> {
         self.process().ledger.commits(&name, simulates_failure);
         let digest = self.host.disk.partial_digest(file).expect("a partial file that is open");
         assert!(self.out.truth.holds(&name, &digest), "commits a {name} that never was");
-        self.go_on_committing(file, name)
+        self.go_on_committing(file, path)
     }
 
     fn discard(&mut self, file: FileId) {

@@ -182,6 +182,7 @@ impl Share {
             FileError::Changed
             | FileError::Exists
             | FileError::Folder
+            | FileError::NoFolder(_)
             | FileError::NoFile
             | FileError::Twin
             | FileError::Full(_) => {}

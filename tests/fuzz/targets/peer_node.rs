@@ -268,21 +268,21 @@ fn finish_files(peer: &mut Peer, script: &mut Script<'_>) {
         return;
     };
     let fails = script.below(4) == 0;
-    let File { name, state } = &peer.held().files[&id];
+    let File { path, state } = &peer.held().files[&id];
     match state {
         _ if fails => {
             let error = error(script);
             peer.fail(id, error);
         }
         FileState::Opening => {
-            let opened = peer.open(name);
+            let opened = peer.open(&path.name().expect("a name"));
             peer.answer_open(id, opened);
         }
         FileState::Committing => {
             let committed = peer.finish_commit(id);
             peer.answer_commit(id, Ok(committed));
         }
-        FileState::Source(_) | FileState::Partial { .. } => {}
+        FileState::Source(_) | FileState::Partial { .. } | FileState::Content { .. } => {}
     }
     peer.drain(&[]);
 }

@@ -325,7 +325,7 @@ impl Runner for Peer {
         if self.disk.create_fails { Err(self.disk.error) } else { Ok(()) }
     }
 
-    fn write(&mut self, file: FileId, bytes: &[u8]) -> Result<(), FileError> {
+    fn write(&mut self, file: FileId, bytes: &[u8], _: u64) -> Result<(), FileError> {
         if self.disk.write_fails {
             return Err(self.disk.error);
         }
@@ -335,7 +335,7 @@ impl Runner for Peer {
         Ok(())
     }
 
-    fn commit(&mut self, file: FileId, _: FileName) -> Answer<(FilePath, Version)> {
+    fn commit(&mut self, file: FileId, _: &FilePath) -> Answer<(FilePath, Version)> {
         match self.disk.commit {
             Manner::AtOnce => Some(Ok(self.finish_commit(file))),
             Manner::Later => None,

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use p2pfs::content::{PathId, Version};
+use p2pfs::content::{Content, PathId, Version};
 use p2pfs::limits::{CONTROL_CLIENTS_MAX, Limits, OUTBOX_BYTES_MAX};
 use p2pfs::node::{ConnectionId, Input, Node, Outcome};
 use p2pfs::proto::{FileId, Transmit};
+use p2pfs::wire::FilePath;
 use p2pfs::wire::v0::FileName;
 
 /// How often a node may be woken at one time: what a look at a file brings to light may be
@@ -63,7 +64,7 @@ pub(super) enum Origin {
 
 /// An open file.
 pub struct File {
-    pub name: FileName,
+    pub path: FilePath,
     pub state: FileState,
 }
 
@@ -71,8 +72,22 @@ pub struct File {
 pub enum FileState {
     Opening,
     Source(Version),
-    Partial { written_bytes: u64 },
+    Partial {
+        written_bytes: u64,
+    },
+    /// Of a content.
+    Content {
+        content: Content,
+        is_open: bool,
+    },
     Committing,
+}
+
+impl File {
+    /// Its name, if it can have one of version 0.
+    pub fn name(&self) -> Option<FileName> {
+        self.path.name()
+    }
 }
 
 impl<N: Node + ?Sized, C> Held<N, C> {
@@ -188,10 +203,15 @@ impl<N: Node + ?Sized, C> Held<N, C> {
         }
     }
 
-    pub(super) fn open(&mut self, id: FileId, name: FileName, state: FileState) {
+    /// Returns a path that the node knows.
+    pub fn path_of(&self, path: PathId) -> FilePath {
+        self.node.paths().get(path).expect("a path that it knows").clone()
+    }
+
+    pub(super) fn open(&mut self, id: FileId, path: FilePath, state: FileState) {
         assert!(self.last_file < Some(id), "{id:?} is used again");
         self.last_file = Some(id);
-        self.files.insert(id, File { name, state });
+        self.files.insert(id, File { path, state });
     }
 
     pub(super) fn close(&mut self, id: FileId) {
@@ -224,16 +244,42 @@ impl<N: Node + ?Sized, C> Held<N, C> {
                 assert!(len_bytes > 0, "writes nothing");
                 *written_bytes += len_bytes as u64;
             }
+            Some(FileState::Content { content, is_open: true }) => {
+                let end = at + len_bytes as u64;
+                assert!(len_bytes > 0 && end <= content.size_bytes, "writes behind the end");
+            }
             _ => panic!("writes to {id:?}, which is no partial file"),
         }
     }
 
-    /// A file is to be committed; its name.
-    pub(super) fn on_commit(&mut self, id: FileId) -> FileName {
+    /// The partial file of a content is open.
+    pub(super) fn on_content_opened(&mut self, id: FileId) {
+        match self.files.get_mut(&id).map(|file| &mut file.state) {
+            Some(FileState::Content { is_open: is_open @ false, .. }) => *is_open = true,
+            _ => panic!("{id:?} is not being opened"),
+        }
+    }
+
+    /// A block of a file is to be hashed.
+    pub(super) fn check_block(&self, id: FileId, block: u32) {
+        match self.files.get(&id).map(|file| file.state) {
+            Some(FileState::Content { content, is_open: true }) => {
+                assert!(block < content.blocks(), "hashes a block behind the last one");
+            }
+            _ => panic!("hashes a block of {id:?}, which is no partial file of a content"),
+        }
+    }
+
+    /// A file is to be committed; its path.
+    pub(super) fn on_commit(&mut self, id: FileId) -> FilePath {
         match self.files.get_mut(&id) {
-            Some(File { name, state: state @ FileState::Partial { .. } }) => {
+            Some(File {
+                path,
+                state:
+                    state @ (FileState::Partial { .. } | FileState::Content { is_open: true, .. }),
+            }) => {
                 *state = FileState::Committing;
-                *name
+                path.clone()
             }
             _ => panic!("commits {id:?}, which is no partial file"),
         }

@@ -9,14 +9,16 @@ mod held;
 
 use std::io::ErrorKind;
 use std::net::SocketAddrV4;
+use std::ops::Range;
 use std::time::Instant;
 
-use p2pfs::content::{FileError, HashKind, PathId, Sight, Version};
+use p2pfs::content::{Content, FileError, HashKind, PathId, Sight, Version};
 use p2pfs::limits::OFFER_BYTES;
 use p2pfs::node::{Action, CloseHow, ConnectionId, Input, Node, Report};
 use p2pfs::proto::{CloseReason, FileId, Transmit};
 use p2pfs::wire::FilePath;
 use p2pfs::wire::v0::FileName;
+use p2pfs::wire::v1::Value;
 
 use self::held::Origin;
 pub use self::held::{Connection, File, FileState, Flow, Held};
@@ -27,6 +29,12 @@ const ACTIONS_MAX: usize = 512;
 
 /// What came of something with a file, at once; `None` if that will be known later.
 pub type Answer<T> = Option<Result<T, FileError>>;
+
+/// Where the partial file of a content that was opened has bytes.
+pub type Opened = Answer<Vec<Range<u64>>>;
+
+/// The final name of a file that was committed, and its version.
+pub type Committed = Answer<(FilePath, Version)>;
 
 /// Why nothing was sent.
 pub enum SendError {
@@ -89,13 +97,37 @@ pub trait Runner {
         panic!("it fetches {name}");
     }
 
-    /// Appends to a partial file.
-    fn write(&mut self, _: FileId, _bytes: &[u8]) -> Result<(), FileError> {
+    /// Opens the partial file of a content, and returns where it has bytes.
+    fn open_partial(&mut self, file: FileId, path: &FilePath, _: Content) -> Opened {
+        panic!("it fetches {path} to {file:?}");
+    }
+
+    /// Writes to a partial file: behind what it has, but for one of a content.
+    fn write(&mut self, _: FileId, _bytes: &[u8], _offset: u64) -> Result<(), FileError> {
         panic!("it writes");
     }
 
+    /// Hashes a block of the partial file of a content.
+    fn hash_block(&mut self, _: FileId, block: u32) -> Answer<Value> {
+        panic!("it hashes block {block}");
+    }
+
+    /// Closes a partial file and keeps what it has.
+    fn keep(&mut self, file: FileId) {
+        panic!("it keeps {file:?}");
+    }
+
+    fn make_folder(&mut self, path: &FilePath) -> Result<(), FileError> {
+        panic!("it makes {path}");
+    }
+
+    /// Makes a file with the content of another one, and returns its final name.
+    fn copy(&mut self, _: FileId, from: &FilePath, _: &FilePath, _: Content) -> Committed {
+        panic!("it copies {from}");
+    }
+
     /// Commits a partial file, and returns its final name.
-    fn commit(&mut self, _: FileId, _: FileName) -> Answer<(FilePath, Version)> {
+    fn commit(&mut self, _: FileId, _: &FilePath) -> Committed {
         panic!("it commits");
     }
 
@@ -265,9 +297,17 @@ pub trait Runner {
                 let what = self.held_mut().leave(id);
                 self.close(what.unwrap_or_else(|| panic!("{id:?} is gone")), how, reason);
             }
+            Action::MakeFolder(path) => {
+                let made = self.make_folder(&self.held().path_of(path));
+                self.tell(Input::FolderMade { path, made });
+            }
             Action::OpenSource { file, .. }
             | Action::StatSource(file)
             | Action::CreatePartial { file, .. }
+            | Action::OpenPartial { file, .. }
+            | Action::HashBlock { file, .. }
+            | Action::Keep(file)
+            | Action::CopyFile { file, .. }
             | Action::Write { file, .. }
             | Action::Commit(file)
             | Action::Discard(file) => {
@@ -307,7 +347,7 @@ pub trait Runner {
         match action {
             Action::OpenSource { path, .. } => {
                 let name = self.held().name_of(path);
-                self.held_mut().open(file, name, FileState::Opening);
+                self.held_mut().open(file, name.into(), FileState::Opening);
                 if let Some(result) = self.open_source(file, name) {
                     self.answer_open(file, result);
                 }
@@ -321,22 +361,48 @@ pub trait Runner {
             },
             Action::CreatePartial { path, .. } => {
                 let name = self.held().name_of(path);
-                self.held_mut().open(file, name, FileState::Partial { written_bytes: 0 });
+                let state = FileState::Partial { written_bytes: 0 };
+                self.held_mut().open(file, name.into(), state);
                 if let Err(error) = self.create_partial(file, name) {
                     self.fail(file, error);
                 }
             }
+            Action::OpenPartial { path, content, .. } => {
+                let path = self.held().path_of(path);
+                let state = FileState::Content { content, is_open: false };
+                self.held_mut().open(file, path.clone(), state);
+                if let Some(result) = self.open_partial(file, &path, content) {
+                    self.answer_open_partial(file, result);
+                }
+            }
+            Action::HashBlock { block, .. } => {
+                self.held().check_block(file, block);
+                if let Some(result) = self.hash_block(file, block) {
+                    self.answer_hash_block(file, block, result);
+                }
+            }
+            Action::CopyFile { from, path, content, .. } => {
+                let (from, path) = (self.held().path_of(from), self.held().path_of(path));
+                self.held_mut().open(file, path.clone(), FileState::Committing);
+                if let Some(result) = self.copy(file, &from, &path, content) {
+                    self.answer_commit(file, result);
+                }
+            }
+            Action::Keep(_) => {
+                self.held_mut().close(file);
+                self.keep(file);
+            }
             Action::Write { range, offset, .. } => {
                 let bytes = received.get(range).expect("writes what did not come");
                 self.held_mut().on_write(file, offset, bytes.len());
-                match self.write(file, bytes) {
+                match self.write(file, bytes, offset) {
                     Ok(()) => self.tell(Input::Written { file, len_bytes: bytes.len() }),
                     Err(error) => self.fail(file, error),
                 }
             }
             Action::Commit(_) => {
-                let name = self.held_mut().on_commit(file);
-                if let Some(result) = self.commit(file, name) {
+                let path = self.held_mut().on_commit(file);
+                if let Some(result) = self.commit(file, &path) {
                     self.answer_commit(file, result);
                 }
             }
@@ -354,6 +420,25 @@ pub trait Runner {
                 self.held_mut().on_opened(file, version);
                 self.tell(Input::Opened { file, version });
             }
+            Err(error) => self.fail(file, error),
+        }
+    }
+
+    /// Tells the node what came of the partial file of a content that was to be opened.
+    fn answer_open_partial(&mut self, file: FileId, result: Result<Vec<Range<u64>>, FileError>) {
+        match result {
+            Ok(data) => {
+                self.held_mut().on_content_opened(file);
+                self.tell(Input::PartialOpened { file, data });
+            }
+            Err(error) => self.fail(file, error),
+        }
+    }
+
+    /// Tells the node what came of a block that was to be hashed.
+    fn answer_hash_block(&mut self, file: FileId, block: u32, result: Result<Value, FileError>) {
+        match result {
+            Ok(value) => self.tell(Input::BlockHashed { file, block, value }),
             Err(error) => self.fail(file, error),
         }
     }
