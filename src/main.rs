@@ -54,6 +54,7 @@ fn run_command(cli: &Cli, skipped: &mut Option<u64>) -> Result<ExitCode, Failure
         Command::List(args) => run::list(args, &cli.output),
         Command::Doctor(args) => run::doctor(args, &cli.output),
         Command::Status(args) => run::status(args, &cli.output),
+        Command::Paths => run::paths(&cli.output),
         Command::Completions(args) => run::completions(args),
         Command::Man(args) => run::man(args),
     }

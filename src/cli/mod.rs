@@ -77,8 +77,8 @@ impl Command {
 
     /// Returns whether people use it every day: its log has no dates.
     pub fn is_daily(&self) -> bool {
-        use Command::{Doctor, Get, List, Share, Status};
-        matches!(self, Share(_) | Get(_) | List(_) | Doctor(_) | Status(_))
+        use Command::{Doctor, Get, List, Paths, Share, Status};
+        matches!(self, Share(_) | Get(_) | List(_) | Doctor(_) | Status(_) | Paths)
     }
 
     /// Returns how long it may take in all, if the user bounds that.
@@ -102,6 +102,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show the state of your shares and peers on this machine.
     Status(StatusArgs),
+    /// Print every file, folder and port that p2pfs uses.
+    Paths,
     /// Run the registry, which tells peers where to find each other.
     Registry(RegistryArgs),
     /// Run a peer, which shares a folder, fetches wanted files, and shares them too.

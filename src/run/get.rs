@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::fs::{Dev, OFlags, fcntl_getfl, fstat};
 
-use super::{cannot_read_folder, loop_failed, network, not_printed, result_of, via};
+use super::{cannot_read_folder, loop_failed, network, not_printed, paths, result_of, via};
 use crate::cli::{GetArgs, Output, OutputArgs, Wanted, ends_with_slash};
 use crate::content::{Known, OnConflict};
 use crate::exit::{ExitCode, Failure};
@@ -195,8 +195,7 @@ fn check_stdout() -> Result<(), Failure> {
 /// Returns a folder for a file without a name, where temporary files go, and where that file is
 /// put when it is committed.
 fn unnamed_folder() -> Result<(SharedFolder, Committed), Failure> {
-    let path = std::env::var_os("TMPDIR").filter(|path| !path.is_empty());
-    let path = path.map_or_else(|| Path::new("/tmp").to_owned(), PathBuf::from);
+    let path = paths::temporary();
     SharedFolder::open_unnamed(&path).map_err(|error| {
         let path = Shown(path.to_string_lossy());
         let message = format_args!("cannot make a temporary file in {path}: {error}; set TMPDIR");

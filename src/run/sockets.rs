@@ -67,7 +67,7 @@ pub(super) fn named(text: &str) -> Result<PathBuf, Failure> {
 }
 
 /// Returns the folder, which is the same for every program with this environment.
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     let is_ours = |path: &Path| {
         // Else somebody could exchange what is in it.
         let others_write = |mode: u32| mode & 0o022 != 0 && mode & 0o1000 == 0;

@@ -336,6 +336,12 @@ events! {
             name: Text = "the file",
             bytes: u64 = "size of the file",
         }
+        /// paths: something that the program uses.
+        "place" => Place {
+            kind: Text = "file, folder or port",
+            place: Text = "its path, or protocol and number",
+            meaning: Text = "what it is for",
+        }
         /// stdout was full: events are missing here.
         "dropped" => Dropped {
             events: u64 = "how many",

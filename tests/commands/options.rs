@@ -180,3 +180,23 @@ fn nothing_around_it_is_needed() {
     let output = list.under(["/bin/sh", "-c", script]).output();
     assert_eq!(output.code, Some(3), "{}", output.stderr);
 }
+
+#[test]
+fn every_place_that_is_used_is_printed() {
+    let world = World::new();
+    let place = |variable: &str| world.path().join(variable).display().to_string();
+    let paths = |arguments: &[&str]| {
+        let launch = world.program(&[&["paths"], arguments].concat());
+        let launch = launch.env("XDG_CACHE_HOME", place("cache")).env("TMPDIR", place("tmp"));
+        let output = launch.output();
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        output.stdout
+    };
+    let (text, json) = (paths(&[]), paths(&["--json"]));
+    let sockets = world.path().join("p2pfs").display().to_string();
+    let folders = [format!("{}/p2pfs", place("cache")), sockets, place("tmp")];
+    let ports = ["UDP 8000", "UDP 8001", "TCP 8001", "TCP 5000"].map(str::to_owned);
+    for place in folders.iter().chain(&ports) {
+        assert!(text.contains(place) && json.contains(place), "{place}: {text}{json}");
+    }
+}
