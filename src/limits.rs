@@ -102,6 +102,14 @@ pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Jobs of one peer: files wanted, ended ones among them.
 pub const JOBS_MAX: usize = 16_384;
+/// Files of one wish, by version 1: some 200 bytes and a path each are kept until they are there.
+pub const JOB_FILES_MAX: usize = 1_048_576;
+/// The bytes of all that other peers list of what is wanted: a million files with usual paths,
+/// and a bound for peers that make up long ones.
+pub const LISTED_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Digits of an id that are enough to look it up in catalogs: half of the bits that make a
+/// chance match impossible among all files there are.
+pub const ID_DIGITS_MIN: usize = 16;
 
 // ---- transfers ----
 

@@ -80,6 +80,7 @@ pub use crate::content::PathId;
 pub use asking::{Answered, AskNode};
 pub use connections::ConnectionId;
 pub use fetch_error::{Doubt, FetchError};
+pub use gather::{IdPrefix, PathPattern, Restriction, Wish, WishError};
 pub use host_port::{HostPort, is_of_one_host};
 pub use interfaces::{Change, Happened, Interface, Which, changes};
 pub use listing::{HeardOffer, ListNode, Subnet};

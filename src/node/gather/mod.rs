@@ -1,4 +1,10 @@
-//! What we want by version 1: contents from many sources.
+//! What we want by version 1: from a wish to the files that it means, each from many sources.
 
 #[allow(dead_code, reason = "its jobs are to come")]
 mod contents;
+#[allow(dead_code, reason = "the jobs that read it follow")]
+mod listings;
+#[allow(dead_code, reason = "the jobs that use it follow")]
+mod wish;
+
+pub use self::wish::{IdPrefix, PathPattern, Restriction, Wish, WishError};
