@@ -84,6 +84,28 @@ pub const TAKE_OVER_AFTER: Duration = Duration::from_secs(2);
 /// Bytes requested ahead of the first block that is missing, where they are wanted in order.
 pub const PIPE_AHEAD_BYTES: u64 = 64 * 1024 * 1024;
 
+// The catalog and the line of version 1.
+
+/// Removals that a catalog keeps: a reader that missed more of them is told everything anew.
+pub const REMOVALS_KEPT: usize = 65_536;
+/// Entries that are looked through to read a part of a catalog, before all are read in order
+/// instead: some milliseconds.
+pub const LIST_SCAN_ENTRIES: usize = 16_384;
+/// Between two pages of changes to one reader.
+pub const WATCH_PAGE_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two pages that tell a reader how far files are hashed; the protocol allows 1 to 5 s.
+pub const PROGRESS_PAGE_INTERVAL: Duration = Duration::from_secs(2);
+/// Turns that are given while sockets take what is sent.
+pub const TURNS_MIN: usize = 2;
+/// Turns in use at once, whatever would block: each has an open file.
+pub const TURNS_MAX: usize = 32;
+/// How long a turn carries, while others wait.
+pub const TURN_TIME: Duration = Duration::from_millis(2);
+/// The length of a turn while nobody waits.
+pub const SOLE_TURN_BYTES: u64 = 16 * 1024 * 1024;
+/// A turn that is not used for so long expires.
+pub const TURN_TIMEOUT: Duration = Duration::from_secs(2);
+
 // ---- defaults of the command line ----
 
 /// Port of the registry.

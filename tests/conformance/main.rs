@@ -3,6 +3,7 @@
 //! Every valid message decodes to its fields and encodes to its bytes, every malformed one is
 //! refused, and the deframer gives the same result wherever a stream is cut.
 
+mod catalog;
 mod streams;
 mod v0;
 mod v1;

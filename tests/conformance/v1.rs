@@ -429,7 +429,7 @@ fn numbers(json: &Json) -> impl Iterator<Item = u32> + '_ {
     json.as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as u32)
 }
 
-fn list(name: &str) -> Vec<Json> {
+pub(crate) fn list(name: &str) -> Vec<Json> {
     let file: Json = serde_json::from_str(include_str!("../vectors/v1.json")).expect("JSON");
     let list = file[name].as_array().expect("a list of vectors").clone();
     assert!(!list.is_empty());
