@@ -518,8 +518,7 @@ pub const CONTROL_CLIENTS_MAX: usize = 256;
 /// Programs among them that wait for files; the other places are for those that are answered at
 /// once.
 pub const CONTROL_WAITING_MAX: usize = 224;
-/// Programs among them that ask which names match a pattern. Each keeps up to [`JOBS_MAX`] names,
-/// some 1.5 MB, and each name that is offered is compared with its pattern.
+/// Patterns that all of them wait for: each name that is offered is compared with each.
 pub const CONTROL_SEARCHES_MAX: usize = 16;
 /// Files that one program asks for at once. Each causes at most three answers, of which the
 /// longest has [`CONTROL_REASON_BYTES_MAX`]: some 5 MB for a program that reads none of them.

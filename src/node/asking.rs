@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(node.answers()[&7].replies, [Reply::Fetches(true)]);
 
         let until = now + Duration::from_secs(3600);
-        node.ask(now, &[7], &Ask::Want([a, b].into()), Some(until));
+        node.ask(now, &[7], &Ask::Want { names: [a, b].into(), patterns: Vec::new() }, Some(until));
         let id = dialed(&mut node)[0];
         assert_eq!(sent(&mut node, now, id), b"W\0\x01aW\0\x01bA");
         actions(&mut node);

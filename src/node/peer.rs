@@ -421,7 +421,9 @@ impl Node for PeerNode {
                 context.programs.want_ourselves(names);
                 fetch.want(context, peers, share, names);
             }
-            Input::WantMatching(patterns) => fetch.want_matching(context, peers, share, patterns),
+            Input::WantMatching(patterns) => {
+                fetch.want_matching(context, peers, share, patterns, None);
+            }
             Input::Stop(signal) => context.end(Outcome::Stopped(signal)),
             input => self.on_folder_input(input),
         }
@@ -503,6 +505,7 @@ impl Node for PeerNode {
         });
         Inventory {
             wanted: wanted.take(names_max).collect(),
+            patterns: self.fetch.open_patterns(),
             shared: self.share.index.sizes().take(names_max).collect(),
             offers: self.peers.catalog.offers(&context.paths, names_max),
         }

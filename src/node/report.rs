@@ -83,6 +83,8 @@ pub enum Report {
     FetchFailed { path: PathId, error: FetchError, is_all: bool },
     /// The programs that asked for a file have ended before it was there: it is not fetched.
     Withdrawn { path: PathId },
+    /// Nobody offers anything that matches a pattern yet, though everybody could have.
+    WaitingForMatch { pattern: String },
     /// Nothing that matches was offered in time.
     NothingMatched { pattern: String },
     /// All that was heard of is there; a search still listens.
@@ -284,6 +286,9 @@ impl fmt::Display for ShownReport<'_> {
             }
             Report::PeerGone { peer } => {
                 write!(f, "peer {peer} is gone: it offers nothing any more")
+            }
+            Report::WaitingForMatch { pattern } => {
+                write!(f, "waiting for an offer that matches {}", Shown(pattern))
             }
             Report::NothingMatched { pattern } => {
                 write!(f, "nobody offered anything that matches {}", Shown(pattern))

@@ -39,6 +39,8 @@ pub struct JobProgress {
 pub struct Inventory {
     /// The files that we want and do not have, and how many other programs wait for each.
     pub wanted: Vec<(FilePath, usize)>,
+    /// The patterns that may bring more of them, and for how many other programs.
+    pub patterns: Vec<(String, usize)>,
     /// The files that we share, with their sizes in bytes, in order of their paths.
     pub shared: Vec<(FilePath, u64)>,
     pub offers: Vec<HeardOffer>,

@@ -10,7 +10,7 @@ use super::sockets;
 use crate::cli::{GetArgs, OutputArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::CONTROL_FETCHES_MAX;
+use crate::limits::{CONTROL_FETCHES_MAX, CONTROL_SEARCHES_MAX, TEXT_FIELD_BYTES};
 use crate::node::{Doubt, NamePattern};
 use crate::proto::control::{Ask, News, Reply};
 use crate::proto::{CloseReason, Timer};
@@ -25,16 +25,19 @@ struct Ends {
     last: ExitCode,
     /// Those that nobody has offered so far.
     never_offered: BTreeSet<FileName>,
+    /// Those of which anything else was told.
+    heard: BTreeSet<FileName>,
+    /// How many patterns bring no more names.
+    searched: usize,
+    /// Why one of them may match more.
+    doubt: Option<String>,
 }
 
-/// Hands the wishes to a program, or to the only one there is, and waits for their ends.
+/// Has a program, or the only one there is, fetch the files, and waits for their ends.
 pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let (names, patterns) = sorted(&args.names);
-    let mut names = BTreeSet::from_iter(names);
-    if names.len() > CONTROL_FETCHES_MAX {
-        let message = "too many names for --via; give some thousand at once";
-        return Err(Failure::new(ExitCode::Usage, message));
-    }
+    check_count(&names, &patterns)?;
+    let names = BTreeSet::from_iter(names);
     let paths = if program.is_empty() { sockets::all()? } else { vec![sockets::named(program)?] };
     let mut asker = Asker::new("get", &paths, output)?;
     let mut peer = 0;
@@ -45,31 +48,9 @@ pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<
         peer = the_only_peer(&mut asker)?;
     }
     let until = args.timeout.map(|timeout| Instant::now() + timeout);
-    let mut doubt = None;
-    for pattern in &patterns {
-        match find(&mut asker, peer, pattern, until)? {
-            Found::Ended(code) => return Ok(code),
-            Found::Names(found, why) => {
-                names.extend(found);
-                doubt = doubt.or(why);
-            }
-        }
-    }
-    while names.len() > CONTROL_FETCHES_MAX {
-        names.pop_last();
-        doubt.get_or_insert_with(|| {
-            format!("only the first {CONTROL_FETCHES_MAX} are fetched; take a narrower pattern")
-        });
-    }
-    if names.is_empty() {
-        // A search that found nothing ends only with its time; the program refuses others.
-        if let Some(refusal) = doubt.filter(|doubt| *doubt != Doubt::TimeUp.to_string()) {
-            return Err(Failure::new(ExitCode::Other, Shown(refusal)));
-        }
-        let message = format_args!("nobody offered anything that matches in time");
-        return Err(Failure::new(ExitCode::NotOffered, message));
-    }
-    if let Some(code) = asker.ask_some(&[peer], &Ask::Want(names.clone()), until)? {
+    let texts = patterns.iter().map(|pattern| FieldText::new(pattern.as_str())).collect();
+    let ask = Ask::Want { names: names.clone(), patterns: texts };
+    if let Some(code) = asker.ask_some(&[peer], &ask, until)? {
         return Ok(code);
     }
     let Some((path, answered)) = asker.answers().next() else { return Ok(ExitCode::Other) };
@@ -81,46 +62,24 @@ pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<
         reason => return Err(ask::no_answer(path, reason)),
     }
     let is_late = answered.reason == CloseReason::TimedOut(Timer::Answer);
-    let code = verdict(&names, &Ends::of(&answered.replies), is_late)?;
-    match doubt {
-        Some(doubt) => {
-            let message = format_args!("there may be more that matches: {}", Shown(doubt));
-            Err(Failure::new(ExitCode::SomeDone, message))
-        }
-        None => Ok(code),
-    }
+    let ends = Ends::of(&answered.replies);
+    let names = names.union(&ends.heard).copied().collect();
+    verdict((&names, &patterns), &ends, is_late)
 }
 
-/// What a pattern has brought.
-enum Found {
-    /// Names, and why there may be more.
-    Names(Vec<FileName>, Option<String>),
-    /// A signal came.
-    Ended(ExitCode),
-}
-
-/// Asks a program which names match. It may listen for half of the time that is left.
-fn find(
-    asker: &mut Asker,
-    peer: usize,
-    pattern: &NamePattern,
-    until: Option<Instant>,
-) -> Result<Found, Failure> {
-    let left = until.map(|until| until.saturating_duration_since(Instant::now()) / 2);
-    let listen_ms = left.map_or(0, |left| left.as_millis().clamp(1, u32::MAX.into()) as u32);
-    let ask = Ask::Match { pattern: FieldText::new(pattern.as_str()), listen_ms };
-    if let Some(code) = asker.ask_some(&[peer], &ask, until)? {
-        return Ok(Found::Ended(code));
-    }
-    let Some((path, answered)) = asker.answers().next() else {
-        return Ok(Found::Ended(ExitCode::Other));
+/// Refuses what a program would not take.
+fn check_count(names: &[FileName], patterns: &[NamePattern]) -> Result<(), Failure> {
+    let message = if names.len() > CONTROL_FETCHES_MAX {
+        format!("too many names for --via; give at most {CONTROL_FETCHES_MAX} at once")
+    } else if patterns.len() > CONTROL_SEARCHES_MAX {
+        format!("too many patterns for --via; give at most {CONTROL_SEARCHES_MAX} at once")
+    } else if let Some(long) = patterns.iter().find(|it| it.as_str().len() > TEXT_FIELD_BYTES) {
+        let long = Shown(long.as_str());
+        format!("{long} is too long for --via; a pattern has at most {TEXT_FIELD_BYTES} bytes")
+    } else {
+        return Ok(());
     };
-    let [Reply::Text(text)] = &*answered.replies else {
-        return Err(ask::no_answer(path, answered.reason));
-    };
-    let (doubt, names) = text.split_once('\n').unwrap_or((text, ""));
-    let names = names.lines().filter_map(|name| FileName::new(name).ok()).collect();
-    Ok(Found::Names(names, (!doubt.is_empty()).then(|| doubt.to_owned())))
+    Err(Failure::new(ExitCode::Usage, message))
 }
 
 /// Returns the number of the only program that fetches.
@@ -143,39 +102,70 @@ fn the_only_peer(asker: &mut Asker) -> Result<usize, Failure> {
 
 impl Ends {
     fn of(replies: &[Reply]) -> Self {
-        let (last, never_offered) = (ExitCode::Other, BTreeSet::new());
-        let mut ends = Self { done: 0, failed: 0, last, never_offered };
+        let mut ends = Self {
+            done: 0,
+            failed: 0,
+            last: ExitCode::Other,
+            never_offered: BTreeSet::new(),
+            heard: BTreeSet::new(),
+            searched: 0,
+            doubt: None,
+        };
         for reply in replies {
-            match reply {
-                Reply::News(News::Waiting(name)) => _ = ends.never_offered.insert(*name),
-                Reply::News(News::Offered(name)) => _ = ends.never_offered.remove(name),
-                Reply::News(News::Present(_) | News::Verified(_)) => ends.done += 1,
-                Reply::News(News::Failed { code, .. }) => {
+            let news = match reply {
+                Reply::News(news) => news,
+                Reply::Searched(doubt) => {
+                    ends.searched += 1;
+                    let doubt = Some(doubt.clone()).filter(|doubt| !doubt.is_empty());
+                    ends.doubt = ends.doubt.take().or(doubt);
+                    continue;
+                }
+                Reply::Text(_) | Reply::Fetches(_) => continue,
+            };
+            let name = *news.name();
+            match news {
+                News::Waiting(_) => {
+                    ends.never_offered.insert(name);
+                    continue;
+                }
+                News::Offered(_) => _ = ends.never_offered.remove(&name),
+                News::Present(_) | News::Verified(_) => ends.done += 1,
+                News::Failed { code, .. } => {
                     ends.failed += 1;
                     ends.last = ExitCode::from_number(*code);
                 }
-                Reply::Text(_) | Reply::Fetches(_) => {}
             }
+            ends.heard.insert(name);
         }
         ends
     }
 }
 
-/// Returns what the command ends with.
-fn verdict(names: &BTreeSet<FileName>, ends: &Ends, is_late: bool) -> Result<ExitCode, Failure> {
-    let Ends { done, failed, last, never_offered } = ends;
+/// Returns what the command ends with; `names` are those that were asked for, and those that
+/// match.
+fn verdict(
+    (names, patterns): (&BTreeSet<FileName>, &[NamePattern]),
+    ends: &Ends,
+    is_late: bool,
+) -> Result<ExitCode, Failure> {
+    let Ends { done, failed, last, never_offered, .. } = ends;
     let missing = names.len() - done - failed;
+    let has_ended = ends.searched == patterns.len();
     let what = match names.first() {
         Some(name) if names.len() == 1 => name.to_string(),
         _ => format!("{} of {}", missing.max(*failed), Count(names.len(), "file")),
     };
     match missing {
-        0 if *failed == 0 => Ok(ExitCode::Done),
+        _ if !is_late && (missing > 0 || !has_ended) => {
+            let message = "that program fetches nothing, or has ended; `p2pfs status` shows it";
+            Err(Failure::new(ExitCode::Other, message))
+        }
+        0 if *failed == 0 => verdict_of_patterns(patterns, ends),
         0 => {
             let code = if *done > 0 { ExitCode::SomeDone } else { *last };
             Err(Failure::new(code, format_args!("{what} could not be fetched")))
         }
-        _ if is_late => {
+        _ => {
             let is_offered = never_offered.len() < missing;
             let code = match is_offered {
                 _ if *done > 0 => ExitCode::SomeDone,
@@ -185,9 +175,27 @@ fn verdict(names: &BTreeSet<FileName>, ends: &Ends, is_late: bool) -> Result<Exi
             let why = if is_offered { "did not come" } else { "not offered by anybody" };
             Err(Failure::new(code, format_args!("{what}: {why} in time")))
         }
-        _ => {
-            let message = "that program fetches nothing, or has ended; `p2pfs status` shows it";
-            Err(Failure::new(ExitCode::Other, message))
+    }
+}
+
+/// Returns the same if every file that was heard of is there.
+fn verdict_of_patterns(patterns: &[NamePattern], ends: &Ends) -> Result<ExitCode, Failure> {
+    let some_done = |code| if ends.done > 0 { ExitCode::SomeDone } else { code };
+    let is_unmatched = |pattern: &&NamePattern| !ends.heard.iter().any(|it| pattern.matches(it));
+    let unmatched = patterns.iter().find(is_unmatched);
+    let is_cut = ends.searched < patterns.len();
+    match (&ends.doubt, unmatched) {
+        (Some(doubt), _) if ends.done == 0 => Err(Failure::new(ExitCode::Other, Shown(doubt))),
+        (None, Some(pattern)) => {
+            let pattern = Shown(pattern.as_str());
+            let message = format_args!("nobody offered anything that matches {pattern} in time");
+            Err(Failure::new(some_done(ExitCode::NotOffered), message))
+        }
+        (None, None) if !is_cut => Ok(ExitCode::Done),
+        (doubt, _) => {
+            let doubt = doubt.clone().unwrap_or_else(|| Doubt::TimeUp.to_string());
+            let message = format_args!("there may be more that matches: {}", Shown(doubt));
+            Err(Failure::new(ExitCode::SomeDone, message))
         }
     }
 }

@@ -139,6 +139,10 @@ events! {
         "waiting" => Waiting {
             name: Text = "the file",
         }
+        /// No peer offers a file that matches a pattern yet, though each had the time to.
+        "waiting_for_match" => WaitingForMatch {
+            pattern: Text = "the pattern",
+        }
         /// A wanted file is on offer, but the registry is missing; once until it is there.
         "waiting_for_registry" => WaitingForRegistry {
             name: Text = "the file",
@@ -329,6 +333,11 @@ events! {
         /// status: a file that is wanted and not there; for the first thousand.
         "wanted_file" => WantedFile {
             name: Text = "the file",
+            programs: usize = "`get --via` that wait for it",
+        }
+        /// status: a pattern that may bring more files that are wanted.
+        "wanted_pattern" => WantedPattern {
+            pattern: Text = "the pattern",
             programs: usize = "`get --via` that wait for it",
         }
         /// status: a file that is shared; for the first thousand.

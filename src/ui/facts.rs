@@ -10,7 +10,7 @@ use super::progress::{Retries, Totals};
 use super::schema::Metric;
 use crate::count::{Bytes, Count};
 use crate::node::{Direction, Inventory, Snapshot, Transfer};
-use crate::wire::FilePath;
+use crate::wire::{FilePath, Shown};
 
 /// What the loop of a program has done so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,9 +72,14 @@ impl Facts<'_> {
             name: text(name),
             programs: *programs,
         };
+        let patterns = |(pattern, programs): &(String, usize)| Event::WantedPattern {
+            pattern: text(pattern),
+            programs: *programs,
+        };
         let events = std::iter::once(self.status())
             .chain(self.snapshot.transfers.iter().map(|transfer| self.transfer(transfer)))
             .chain(inventory.wanted.iter().map(wanted))
+            .chain(inventory.patterns.iter().map(patterns))
             .chain(inventory.shared.iter().map(shared))
             .chain(inventory.offers.iter().map(|heard| Event::of_offer(heard, None, self.now)));
         events.map(|event| event.line()).collect()
@@ -149,10 +154,15 @@ impl Facts<'_> {
                 )),
             }
         }
-        for (name, programs) in &inventory.wanted {
+        let wanted = inventory.wanted.iter().map(|(name, programs)| (name.to_string(), *programs));
+        let patterns = inventory.patterns.iter();
+        let patterns = patterns.map(|(pattern, programs)| {
+            (format!("all that matches {}", Shown(pattern)), *programs)
+        });
+        for (what, programs) in wanted.chain(patterns) {
             match programs {
-                0 => line(format_args!("wanted: {name}")),
-                _ => line(format_args!("wanted: {name}, for {}", Count(*programs, "program"))),
+                0 => line(format_args!("wanted: {what}")),
+                _ => line(format_args!("wanted: {what}, for {}", Count(programs, "program"))),
             }
         }
         for (name, size_bytes) in &inventory.shared {

@@ -49,6 +49,7 @@ impl Event {
             | Report::SavedAs { .. }
             | Report::Withdrawn { .. }
             | Report::Identical { .. }
+            | Report::WaitingForMatch { .. }
             | Report::NothingMatched { .. } => return Self::of_fetch(report, name),
             Report::UploadStarted { path, to, size_bytes: bytes } => {
                 Self::UploadStarted { name: name(path), address: text(to), bytes }
@@ -131,6 +132,9 @@ impl Event {
             }
             Report::Withdrawn { path } => Self::Withdrawn { name: name(path) },
             Report::Identical { path } => Self::Identical { name: name(path) },
+            Report::WaitingForMatch { ref pattern } => {
+                Self::WaitingForMatch { pattern: text(pattern) }
+            }
             Report::NothingMatched { ref pattern } => {
                 Self::NothingMatched { pattern: text(pattern) }
             }

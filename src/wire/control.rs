@@ -8,7 +8,7 @@
 //! fetches   F                                                  1 byte
 //! want      W name_length name                             3 + n bytes
 //! await     A                                                  1 byte
-//! match     M milliseconds pattern_length pattern          7 + n bytes
+//! match     M pattern_length pattern                       3 + n bytes
 //! ```
 //!
 //! From the program that is asked ([`Answer`]):
@@ -22,12 +22,12 @@
 //! verified  V name_length name peer_id size
 //!             microseconds digest[32]                     55 + n bytes
 //! failed    X code reason_length name_length name reason   6 + n bytes
+//! searched  M doubt_length doubt                           3 + n bytes
 //! ```
 //!
 //! Integers are unsigned, in network byte order. A flag (`json`, `yes`) and the exit code
-//! have 8 bits, the lengths of names, patterns and reasons 16, `milliseconds`, `text_length` and
-//! `peer_id` 32, `size`
-//! and `microseconds` 64. Text is UTF-8. `text` is payload.
+//! have 8 bits, the lengths of names, patterns, doubts and reasons 16, `text_length` and
+//! `peer_id` 32, `size` and `microseconds` 64. Text is UTF-8. `text` is payload.
 
 use std::time::Duration;
 
@@ -51,14 +51,13 @@ pub enum Question {
     },
     /// Can the program be asked for files?
     Fetches,
-    /// Fetch this file; more names or [`Question::Await`] follow.
+    /// Fetch this file; more of what is wanted or [`Question::Await`] follow.
     Want(FileName),
-    /// That was the last name: tell what becomes of each file.
+    /// That was all that is wanted: tell what becomes of each file.
     Await,
-    /// Which names on offer match this pattern? Answered with a text, once that is known or the
-    /// time is over; 0 is no limit. Its first line says why there may be more, and is empty
-    /// if there are not; then comes each name in a line.
-    Match { pattern: FieldText, listen_ms: u32 },
+    /// Fetch each file whose name matches this pattern; more of what is wanted or
+    /// [`Question::Await`] follow.
+    Match(FieldText),
 }
 
 /// What a program answers.
@@ -70,6 +69,8 @@ pub enum Answer {
     Fetches(bool),
     /// What becomes of a wanted file.
     News(News),
+    /// A pattern brings no more names; why there may be more, for people, or nothing.
+    Searched { doubt: String },
 }
 
 /// What becomes of a wanted file.
@@ -124,6 +125,7 @@ pub enum AnswerKind {
     News,
     /// The last news of a file.
     End,
+    Searched,
 }
 
 impl Question {
@@ -134,13 +136,7 @@ impl Question {
             Self::Fetches => out.push(b'F'),
             Self::Want(name) => put_name(out, b'W', name),
             Self::Await => out.push(b'A'),
-            Self::Match { pattern, listen_ms } => {
-                let pattern = pattern.as_str().as_bytes();
-                out.push(b'M');
-                out.extend(listen_ms.to_be_bytes());
-                out.extend((pattern.len() as u16).to_be_bytes());
-                out.extend_from_slice(pattern);
-            }
+            Self::Match(pattern) => put_text(out, b'M', pattern.as_str()),
         }
     }
 
@@ -151,13 +147,13 @@ impl Question {
             Self::Fetches => QuestionKind::Fetches,
             Self::Want(_) => QuestionKind::Want,
             Self::Await => QuestionKind::Await,
-            Self::Match { .. } => QuestionKind::Match,
+            Self::Match(_) => QuestionKind::Match,
         }
     }
 }
 
 impl Message for Question {
-    const HEAD_BYTES_MAX: usize = 1 + INT_BYTES + 2 + TEXT_FIELD_BYTES;
+    const HEAD_BYTES_MAX: usize = 1 + 2 + TEXT_FIELD_BYTES;
 
     fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
         match bytes {
@@ -184,6 +180,9 @@ impl Answer {
             }
             Self::Fetches(yes) => out.extend([b'F', u8::from(*yes)]),
             Self::News(news) => news.encode(out),
+            Self::Searched { doubt } => {
+                put_text(out, b'M', prefix(doubt, CONTROL_REASON_BYTES_MAX));
+            }
         }
     }
 
@@ -194,6 +193,7 @@ impl Answer {
             Self::Fetches(_) => AnswerKind::Fetches,
             Self::News(news) if news.is_end() => AnswerKind::End,
             Self::News(_) => AnswerKind::News,
+            Self::Searched { .. } => AnswerKind::Searched,
         }
     }
 }
@@ -209,6 +209,7 @@ impl Message for Answer {
                 Ok(Self::Text { len_bytes })
             }),
             [b'F', yes, ..] => Ok(Some((Self::Fetches(flag(*yes)?), 2))),
+            [b'M', rest @ ..] => doubt(rest),
             _ => Ok(News::decode(bytes)?
                 .map(|(news, behind)| (Self::News(news), bytes.len() - behind.len()))),
         }
@@ -217,7 +218,7 @@ impl Message for Answer {
     fn payload_bytes(&self) -> u32 {
         match self {
             Self::Text { len_bytes } => *len_bytes,
-            Self::Fetches(_) | Self::News(_) => 0,
+            Self::Fetches(_) | Self::News(_) | Self::Searched { .. } => 0,
         }
     }
 }
@@ -317,15 +318,16 @@ impl Kind for QuestionKind {
         match self {
             Self::Status => "a question for the status",
             Self::Fetches => "a question whether files can be asked for",
-            Self::Want => "a wish",
-            Self::Await => "an end of wishes",
-            Self::Match => "a question for what matches",
+            Self::Want => "a wanted name",
+            Self::Await => "an end of what is wanted",
+            Self::Match => "a wanted pattern",
         }
     }
 }
 
 impl Kind for AnswerKind {
-    const ALL: &'static [Self] = &[Self::Text, Self::Fetches, Self::News, Self::End];
+    const ALL: &'static [Self] =
+        &[Self::Text, Self::Fetches, Self::News, Self::End, Self::Searched];
 
     fn term(self) -> &'static str {
         match self {
@@ -333,6 +335,7 @@ impl Kind for AnswerKind {
             Self::Fetches => "an answer whether files can be asked for",
             Self::News => "news of a file",
             Self::End => "the end of a file",
+            Self::Searched => "the end of a search",
         }
     }
 }
@@ -349,26 +352,37 @@ fn name(bytes: &[u8]) -> Result<Option<(FileName, &[u8])>, Malformed> {
     Ok(Some((FileName::from_bytes(name).map_err(Malformed::Name)?, rest)))
 }
 
-/// Returns the question for what matches that `bytes` end, and its length; `None` while it is
-/// not whole.
+/// Returns the wanted pattern that `bytes` end, and the length of its message; `None` while it
+/// is not whole.
 fn pattern(bytes: &[u8]) -> Result<Option<(Question, usize)>, Malformed> {
-    let Some((listen_ms, rest)) = bytes.split_first_chunk() else { return Ok(None) };
-    let Some((len, rest)) = rest.split_first_chunk() else { return Ok(None) };
+    let Some((len, rest)) = bytes.split_first_chunk() else { return Ok(None) };
     let len = match usize::from(u16::from_be_bytes(*len)) {
         len @ 1..=TEXT_FIELD_BYTES => len,
         len => return Err(Malformed::NameLength { got: len as u32 }),
     };
     let Some((text, rest)) = rest.split_at_checked(len) else { return Ok(None) };
     let pattern = FieldText::new(str::from_utf8(text).map_err(|_| Malformed::NotUtf8)?);
-    let listen_ms = u32::from_be_bytes(*listen_ms);
-    Ok(Some((Question::Match { pattern, listen_ms }, 1 + bytes.len() - rest.len())))
+    Ok(Some((Question::Match(pattern), 1 + bytes.len() - rest.len())))
+}
+
+/// Returns the end of a search that `bytes` end, and the length of its message; `None` while it
+/// is not whole.
+fn doubt(bytes: &[u8]) -> Result<Option<(Answer, usize)>, Malformed> {
+    let Some((len, rest)) = bytes.split_first_chunk() else { return Ok(None) };
+    let len = text_len(u16::from_be_bytes(*len).into(), CONTROL_REASON_BYTES_MAX)?;
+    let Some((text, rest)) = rest.split_at_checked(len as usize) else { return Ok(None) };
+    let doubt = str::from_utf8(text).map_err(|_| Malformed::NotUtf8)?.to_owned();
+    Ok(Some((Answer::Searched { doubt }, 1 + bytes.len() - rest.len())))
 }
 
 fn put_name(out: &mut Vec<u8>, kind: u8, name: &FileName) {
-    let name = name.as_str().as_bytes();
+    put_text(out, kind, name.as_str());
+}
+
+fn put_text(out: &mut Vec<u8>, kind: u8, text: &str) {
     out.push(kind);
-    out.extend((name.len() as u16).to_be_bytes());
-    out.extend_from_slice(name);
+    out.extend((text.len() as u16).to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
 }
 
 fn flag(byte: u8) -> Result<bool, Malformed> {
@@ -401,7 +415,7 @@ mod tests {
     fn every_question_is_read_as_it_was_written() {
         let pattern = FieldText::new("*.iso");
         let cases: [(Question, &[u8]); 7] = [
-            (Question::Match { pattern, listen_ms: 258 }, b"M\0\0\x01\x02\0\x05*.iso"),
+            (Question::Match(pattern), b"M\0\x05*.iso"),
             (Question::Status { json: false }, b"S\0"),
             (Question::Status { json: true }, b"S\x01"),
             (Question::Fetches, b"F"),
@@ -429,7 +443,10 @@ mod tests {
         let size_and_time = [0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x16, 0xe3, 0x60];
         let verified = [b"V\0\x01f\x01\x02\x03\x04", &size_and_time[..], &[7; 32]].concat();
         let failed = News::Failed { name: name("f"), code: 5, reason: "why".to_owned() };
-        let cases: [(Answer, &[u8]); 8] = [
+        let searched = |doubt: &str| Answer::Searched { doubt: doubt.to_owned() };
+        let cases: [(Answer, &[u8]); 10] = [
+            (searched(""), b"M\0\0"),
+            (searched("late"), b"M\0\x04late"),
             (Answer::Text { len_bytes: 7 }, b"T\0\0\0\x07"),
             (Answer::Fetches(true), b"F\x01"),
             (Answer::Fetches(false), b"F\0"),
@@ -461,6 +478,9 @@ mod tests {
         let answer = |bytes: &[u8]| Deframer::<Answer>::default().next(bytes, &mut 0);
         assert_eq!(answer(b"T\xff\0\0\0"), Err(Malformed::TextLength { got: 0xff00_0000 }));
         assert_eq!(answer(b"X\0\xff\xff\0\x01f"), Err(Malformed::TextLength { got: 0xffff }));
+        assert_eq!(answer(b"M\xff\xff"), Err(Malformed::TextLength { got: 0xffff }));
+        assert_eq!(answer(b"M\0\x01\xff"), Err(Malformed::NotUtf8));
+        assert_eq!(question(b"M\0\0"), Err(Malformed::NameLength { got: 0 }));
         assert_eq!(answer(b"X\0\0\x01\0\x01f\xff"), Err(Malformed::NotUtf8));
         assert_eq!(answer(b"P\0\x02.."), Err(Malformed::Name(NameError::LeadingDot)));
         assert_eq!(answer(b"yes"), Err(Malformed::UnknownType { got: b'y' }));

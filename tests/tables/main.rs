@@ -577,7 +577,7 @@ fn question(kind: QuestionKind) -> Vec<u8> {
         QuestionKind::Fetches => Question::Fetches,
         QuestionKind::Want => Question::Want(name()),
         QuestionKind::Await => Question::Await,
-        QuestionKind::Match => Question::Match { pattern: FieldText::new("*"), listen_ms: 0 },
+        QuestionKind::Match => Question::Match(FieldText::new("*")),
     }
     .encode(&mut bytes);
     bytes
@@ -590,6 +590,7 @@ fn answer(kind: AnswerKind) -> Vec<u8> {
         AnswerKind::Fetches => (Answer::Fetches(true), &[][..]),
         AnswerKind::News => (Answer::News(News::Waiting(name())), &[][..]),
         AnswerKind::End => (Answer::News(News::Present(name())), &[][..]),
+        AnswerKind::Searched => (Answer::Searched { doubt: String::new() }, &[][..]),
     };
     let mut bytes = Vec::new();
     answer.encode(&mut bytes);
@@ -600,15 +601,14 @@ fn answer(kind: AnswerKind) -> Vec<u8> {
 /// A session of the control socket in this state.
 fn control_session_in(state: control::SessionState, now: Instant) -> control::Session {
     use control::SessionState::{
-        Answered, Closed, ExpectAnswer, ExpectQuestion, ExpectWish, Following, Searching,
+        Answered, Closed, ExpectAnswer, ExpectQuestion, ExpectWant, Following,
     };
     let mut session = control::Session::new(now);
     let questions: &[QuestionKind] = match state {
         ExpectQuestion => &[],
-        ExpectWish => &[QuestionKind::Want],
+        ExpectWant => &[QuestionKind::Want],
         ExpectAnswer | Answered | Closed => &[QuestionKind::Fetches],
         Following => &[QuestionKind::Want, QuestionKind::Await],
-        Searching => &[QuestionKind::Match],
     };
     for &kind in questions {
         session.handle_bytes(&question(kind), &mut 0).unwrap();
@@ -618,7 +618,7 @@ fn control_session_in(state: control::SessionState, now: Instant) -> control::Se
         Closed => {
             assert!(session.handle_bytes(&question(QuestionKind::Await), &mut 0).is_err());
         }
-        ExpectQuestion | ExpectWish | ExpectAnswer | Following | Searching => {}
+        ExpectQuestion | ExpectWant | ExpectAnswer | Following => {}
     }
     assert_eq!(session.state(), state);
     session
@@ -636,13 +636,14 @@ fn control_session_takes_what_the_table_allows_and_nothing_else() {
     table.assert_reached();
 }
 
-/// An inquiry in this state, for one file or for two where it is for files.
-fn inquiry_in(state: InquiryState, now: Instant, is_for_two: bool) -> Inquiry {
+/// An inquiry in this state; for so many files, or for a pattern, where it is for files.
+fn inquiry_in(state: InquiryState, now: Instant, files: usize) -> Inquiry {
     let ask = match state {
         InquiryState::ExpectText => Ask::Status { json: false },
         InquiryState::ExpectNews => {
-            let second = is_for_two.then(|| FileName::new("second").unwrap());
-            Ask::Want(second.into_iter().chain([name()]).collect())
+            let names = [name(), FileName::new("second").unwrap()];
+            let patterns = if files == 0 { vec![FieldText::new("*")] } else { Vec::new() };
+            Ask::Want { names: names.into_iter().take(files).collect(), patterns }
         }
         _ => Ask::Fetches,
     };
@@ -665,8 +666,8 @@ fn inquiry_takes_what_the_table_allows_and_nothing_else() {
     let now = Instant::now();
     let mut table = Table::new(InquiryState::Closed);
     for (state, kind) in Table::pairs() {
-        for is_for_two in [false, true] {
-            let mut inquiry = inquiry_in(state, now, is_for_two);
+        for files in 0..=2 {
+            let mut inquiry = inquiry_in(state, now, files);
             let got = inquiry.handle_bytes(now, &answer(kind), &mut 0).map(|_| ());
             table.check((state, kind), got, inquiry.state());
         }

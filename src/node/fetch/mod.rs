@@ -201,7 +201,8 @@ impl Fetch {
         ctx.deadlines.arm(PeerWake::Fetch(Wake::HeardAll), self.heard_all_at);
     }
 
-    fn tell_not_offered(&self, ctx: &mut Context) {
+    fn tell_not_offered(&mut self, ctx: &mut Context) {
+        self.tell_nothing_matches(ctx);
         let is_expected = |job: &&Job| job.state == State::ExpectOffer && !job.was_offered;
         for job in self.jobs.values().filter(is_expected) {
             ctx.act(Action::Report(Report::WaitingForOffer { path: job.path }));

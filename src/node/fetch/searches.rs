@@ -6,21 +6,23 @@
 //! It listens no longer than [`PATTERN_TIME_MAX`]; then, and if a sharer was not heard often
 //! enough to know its interval, there may be more, and the program says so.
 //!
+//! A pattern of another program is a search like ours; the program is told of each name.
+//!
 //! A pattern that is a legal name, such as `a[1].txt`, first waits whether that name is on
 //! offer: then it is no pattern.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use super::{Fetch, PeerWake, Wake};
 use crate::limits::{
-    JOBS_MAX, KNOWN_PEERS_MAX, PATTERN_INTERVALS, PATTERN_OWN_INTERVALS, PATTERN_TIME_MAX,
+    CONTROL_FETCHES_MAX, JOBS_MAX, KNOWN_PEERS_MAX, PATTERN_INTERVALS, PATTERN_OWN_INTERVALS, PATTERN_TIME_MAX,
 };
 use crate::node::peer::Context;
 use crate::node::peers::{Catalog, Peers};
 use crate::node::share::Share;
 use crate::node::{ConnectionId, Doubt, NamePattern, PathId, Report};
+use crate::proto::control::Followed;
 use crate::wire::v0::FileName;
 use crate::wire::{FilePath, PeerId};
 
@@ -38,12 +40,14 @@ pub(super) struct Search {
     pub(super) pattern: NamePattern,
     /// Set by the first match.
     pub(super) listening: Option<Listening>,
-    /// Names that match while the pattern may still be a name, or for the program that asks.
+    /// Names that match while the pattern may still be a name.
     held: BTreeSet<FileName>,
-    /// A program that only wants to know what matches, until then.
-    asked_by: Option<(ConnectionId, Option<Instant>)>,
+    /// Another program, if that wants them.
+    asked_by: Option<ConnectionId>,
     /// Whether more names match than there may be jobs.
     has_too_many: bool,
+    /// Whether the user knows that nobody offers anything that matches.
+    is_wait_told: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,42 +91,53 @@ enum Next {
 }
 
 impl Fetch {
-    /// The user wants every file whose name matches one of these patterns.
+    /// The user, or the program on this connection, wants every file whose name matches one of
+    /// these patterns.
     pub(crate) fn want_matching(
         &mut self,
         ctx: &mut Context,
         peers: &mut Peers,
         share: &Share,
         patterns: &[NamePattern],
+        asked_by: Option<ConnectionId>,
     ) {
         let room = JOBS_MAX.saturating_sub(self.searches.open.len());
-        self.searches.open.extend(patterns.iter().take(room).cloned().map(Search::new));
+        let searches = patterns.iter().take(room).cloned();
+        self.searches.open.extend(searches.map(|pattern| Search::new(pattern, asked_by)));
         for (path, source) in peers.catalog.pairs().collect::<Vec<_>>() {
             self.match_path(ctx, peers, share, (path, source));
+        }
+        if ctx.now >= self.heard_all_at {
+            self.tell_nothing_matches(ctx);
+        } else {
+            ctx.deadlines.arm(PeerWake::Fetch(Wake::HeardAll), self.heard_all_at);
         }
     }
 
-    /// A program wants to know what matches, until then if that is given.
-    pub(crate) fn find_matching(
-        &mut self,
-        ctx: &mut Context,
-        peers: &mut Peers,
-        share: &Share,
-        asked_by: (ConnectionId, Option<Instant>),
-        pattern: NamePattern,
-    ) {
-        self.searches.open.push(Search { asked_by: Some(asked_by), ..Search::new(pattern) });
-        if let (_, Some(until)) = asked_by {
-            ctx.deadlines.arm(PeerWake::Fetch(Wake::Searches), until);
+    /// Tells the user, once, for which patterns a first match is waited for.
+    pub(super) fn tell_nothing_matches(&mut self, ctx: &mut Context) {
+        for search in &mut self.searches.open {
+            if search.listening.is_none() && !search.is_wait_told {
+                search.is_wait_told = true;
+                let pattern = search.pattern.as_str().to_owned();
+                ctx.report(Report::WaitingForMatch { pattern });
+            }
         }
-        for (path, source) in peers.catalog.pairs().collect::<Vec<_>>() {
-            self.match_path(ctx, peers, share, (path, source));
+    }
+
+    /// Returns the patterns that may bring more names, and for how many other programs each.
+    pub(crate) fn open_patterns(&self) -> Vec<(String, usize)> {
+        let mut patterns: BTreeMap<&str, usize> = BTreeMap::new();
+        for search in &self.searches.open {
+            let programs = patterns.entry(search.pattern.as_str()).or_default();
+            *programs += usize::from(search.asked_by.is_some());
         }
+        patterns.into_iter().map(|(pattern, programs)| (pattern.to_owned(), programs)).collect()
     }
 
     /// A program that asked has ended.
     pub(crate) fn forget_search_of(&mut self, program: ConnectionId) {
-        self.searches.open.retain(|search| search.asked_by.is_none_or(|(id, _)| id != program));
+        self.searches.open.retain(|search| search.asked_by != Some(program));
     }
 
     /// A peer is heard to offer a path.
@@ -139,20 +154,20 @@ impl Fetch {
         let Some(name) = ctx.paths.get(path).and_then(FilePath::name) else { return };
         let is_new = !self.by_path.contains_key(&path);
         let own_interval = ctx.settings.offer_interval;
-        let wants = |search: &Search| search.asked_by.is_none() && search.pattern.matches(&name);
+        let wants = |search: &Search| search.pattern.matches(&name);
         let becomes_job = is_new && self.searches.open.iter().any(wants);
         let has_room = !becomes_job || self.makes_room(ctx);
         let now = ctx.now;
         let mut matched = Matched::default();
-        for search in &mut self.searches.open {
-            if search.pattern.matches(&name) {
-                matched.by_any = true;
-                let had_too_many = search.has_too_many;
-                matched.is_wanted |= search.hear(now, own_interval, name, is_new, has_room);
-                if search.has_too_many && !had_too_many {
-                    let pattern = search.pattern.as_str().to_owned();
-                    ctx.report(Report::TooManyMatch { pattern });
-                }
+        for search in self.searches.open.iter_mut().filter(|search| search.pattern.matches(&name)) {
+            matched.by_any = true;
+            let had_too_many = search.has_too_many;
+            if search.hear(now, own_interval, name, is_new, has_room) {
+                matched.is_wanted |= search.take(ctx, name, is_new);
+            }
+            if search.has_too_many && !had_too_many && search.asked_by.is_none() {
+                let pattern = search.pattern.as_str().to_owned();
+                ctx.report(Report::TooManyMatch { pattern });
             }
         }
         if !matched.by_any {
@@ -163,12 +178,12 @@ impl Fetch {
         // It was the name itself.
         self.searches.open.retain(|search| {
             let is_found = search.pattern.is(&name);
-            if let (true, Some((program, _))) = (is_found, search.asked_by) {
-                ctx.answer_match(program, None, &[name].into());
+            if let (true, Some(program)) = (is_found, search.asked_by) {
+                ctx.end_search_of_program(program, "");
             }
             !is_found
         });
-        if matched.is_wanted && is_new {
+        if matched.is_wanted {
             self.want(ctx, peers, share, &[name]);
         } else {
             self.end_if_done(ctx);
@@ -183,16 +198,17 @@ impl Fetch {
         let mut look_at = None;
         let mut doubt = None;
         self.searches.open.retain_mut(|search| {
-            released.extend(search.release(now, own_interval));
+            for name in search.release(now, own_interval) {
+                if search.take(ctx, name, true) {
+                    released.push(name);
+                }
+            }
             let next = search.next(now, &pace);
             match next {
                 Next::Match => {}
                 Next::LookAt(at) => look_at = look_at.into_iter().chain([at]).min(),
                 Next::End(why) => match search.asked_by {
-                    Some((program, _)) => {
-                        let why = why.as_ref().map(|why| why as &dyn Display);
-                        ctx.answer_match(program, why, &search.held);
-                    }
+                    Some(program) => ctx.end_search_of_program(program, &doubt_of_program(why)),
                     None => doubt = doubt.or(why),
                 },
             }
@@ -261,12 +277,21 @@ impl Searches {
 }
 
 impl Search {
-    fn new(pattern: NamePattern) -> Self {
-        let (listening, held, asked_by) = (None, BTreeSet::new(), None);
-        Self { pattern, listening, held, asked_by, has_too_many: false }
+    fn new(pattern: NamePattern, asked_by: Option<ConnectionId>) -> Self {
+        let (listening, held) = (None, BTreeSet::new());
+        Self { pattern, listening, held, asked_by, has_too_many: false, is_wait_told: false }
     }
 
-    /// A name that matches was heard. Returns whether it is wanted at once.
+    /// A name that matches is to be fetched. Returns whether it is not yet wanted for this
+    /// search: another program that wants it is told what becomes of it.
+    fn take(&mut self, ctx: &mut Context, name: FileName, is_new: bool) -> bool {
+        let Some(program) = self.asked_by else { return is_new };
+        let followed = ctx.follow_for_program(program, name);
+        self.has_too_many |= followed == Followed::Full;
+        followed == Followed::New
+    }
+
+    /// A name that matches was heard. Returns whether it may be fetched at once.
     fn hear(
         &mut self,
         now: Instant,
@@ -276,14 +301,6 @@ impl Search {
         has_room: bool,
     ) -> bool {
         let listening = self.listening.get_or_insert(Listening { since: now, news_at: now });
-        if self.asked_by.is_some() {
-            match self.held.len() < JOBS_MAX || self.held.contains(&name) {
-                true if self.held.insert(name) => listening.news_at = now,
-                true => {}
-                false => self.has_too_many = true,
-            }
-            return false;
-        }
         let holds = now < listening.since + own_interval * PATTERN_OWN_INTERVALS;
         let is_held = holds && self.pattern.name().is_some() && !self.pattern.is(&name);
         if !has_room || is_held && self.held.len() >= JOBS_MAX {
@@ -304,8 +321,7 @@ impl Search {
     fn release(&mut self, now: Instant, own_interval: Duration) -> BTreeSet<FileName> {
         match self.listening {
             Some(Listening { since, .. })
-                if self.asked_by.is_none()
-                    && now >= since + own_interval * PATTERN_OWN_INTERVALS =>
+                if now >= since + own_interval * PATTERN_OWN_INTERVALS =>
             {
                 std::mem::take(&mut self.held)
             }
@@ -314,19 +330,6 @@ impl Search {
     }
 
     fn next(&self, now: Instant, pace: &Pace) -> Next {
-        let until = self.asked_by.and_then(|(_, until)| until);
-        match (self.next_by_itself(now, pace), until) {
-            (Next::Match | Next::LookAt(_), Some(until)) if now >= until => {
-                Next::End(Some(Doubt::TimeUp))
-            }
-            (Next::LookAt(at), Some(until)) => Next::LookAt(at.min(until)),
-            (Next::Match, Some(until)) => Next::LookAt(until),
-            (next, _) => next,
-        }
-    }
-
-    /// The same, whatever time a program has.
-    fn next_by_itself(&self, now: Instant, pace: &Pace) -> Next {
         let Some(Listening { since, news_at }) = self.listening else { return Next::Match };
         // Where all do not fit, a sharer may never be heard twice with one name.
         let unknown_until = pace.unknown_until.filter(|_| !self.has_too_many);
@@ -342,6 +345,17 @@ impl Search {
             Some(_) => Some(Doubt::HeardOnce),
             None => None,
         })
+    }
+}
+
+/// Returns why a pattern of another program may match more, in words; empty if it does not.
+fn doubt_of_program(doubt: Option<Doubt>) -> String {
+    match doubt {
+        Some(Doubt::TooMany) => {
+            format!("not more than {CONTROL_FETCHES_MAX} are fetched; take a narrower pattern")
+        }
+        Some(doubt) => doubt.to_string(),
+        None => String::new(),
     }
 }
 

@@ -1,13 +1,11 @@
 //! Programs of the same user that ask this one how it does, or for files.
 //!
 //! Serves at most [`CONTROL_CLIENTS_MAX`] of them; a new one evicts the oldest that waits for no
-//! file. At most [`CONTROL_WAITING_MAX`] wait for files, and [`CONTROL_SEARCHES_MAX`] for names
-//! that match; what more would is told that there is no room. A file that a program has asked
+//! file. At most [`CONTROL_WAITING_MAX`] wait for files, with [`CONTROL_SEARCHES_MAX`] patterns
+//! together; what more would is told that there is no room. A file that a program has asked
 //! for is given up once nobody waits for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Display;
-use std::time::Duration;
 
 use super::{Connection, Context, PeerKind, PeerNode};
 use crate::exit::ExitCode;
@@ -17,7 +15,7 @@ use crate::limits::{
 use crate::node::paths::Paths;
 use crate::node::{Action, ConnectionId, NamePattern, PathId, Report};
 use crate::proto::CloseReason;
-use crate::proto::control::{Asked, Fetched, News, Session, SessionState};
+use crate::proto::control::{Asked, Fetched, Followed, News, Session, SessionState};
 use crate::wire::FilePath;
 use crate::wire::v0::FileName;
 
@@ -95,16 +93,19 @@ impl Context {
 
     /// Returns whether all that wait for files may.
     fn has_room_for_fetches(&self) -> bool {
-        let waiting = || self.sessions().filter(|session| waits(session));
-        waiting().count() <= CONTROL_WAITING_MAX
-            && waiting().map(|it| it.waits_for().len()).sum::<usize>() <= CONTROL_FETCHES_OF_ALL_MAX
+        self.sessions().filter(|session| waits(session)).count() <= CONTROL_WAITING_MAX
+            && self.fetches_of_programs() <= CONTROL_FETCHES_OF_ALL_MAX
     }
 
-    /// Returns whether all that ask which names match may.
+    /// Returns how many files programs wait for, each counted for each program.
+    fn fetches_of_programs(&self) -> usize {
+        self.sessions().map(|session| session.waits_for_how_many().0).sum()
+    }
+
+    /// Returns whether all patterns of programs may be searched for.
     fn has_room_for_searches(&self) -> bool {
-        let is_searching = |session: &&Session| session.state() == SessionState::Searching;
-        self.has_room_for_fetches()
-            && self.sessions().filter(is_searching).count() <= CONTROL_SEARCHES_MAX
+        let searches = self.sessions().map(|session| session.waits_for_how_many().1);
+        searches.sum::<usize>() <= CONTROL_SEARCHES_MAX
     }
 
     /// Returns how many programs wait for each file.
@@ -124,19 +125,25 @@ impl Context {
         }
     }
 
-    /// A program is told which names match, and why there may be more.
-    pub(crate) fn answer_match(
-        &mut self,
-        id: ConnectionId,
-        doubt: Option<&dyn Display>,
-        names: &BTreeSet<FileName>,
-    ) {
-        let mut text = doubt.map(ToString::to_string).unwrap_or_default();
-        for name in names {
-            text.push('\n');
-            text.push_str(name.as_str());
+    /// A file on offer matches a pattern of a program, which is told what becomes of it.
+    pub(crate) fn follow_for_program(&mut self, id: ConnectionId, name: FileName) -> Followed {
+        let now = self.now;
+        let has_room = self.fetches_of_programs() < CONTROL_FETCHES_OF_ALL_MAX;
+        let Some(session) = self.session(id) else { return Followed::Known };
+        let followed = session.follow(now, name, has_room);
+        if followed == Followed::New {
+            self.pump(id);
         }
-        self.on_described(id, &text);
+        followed
+    }
+
+    /// A pattern of a program brings no more names; why there may be more, or nothing.
+    pub(crate) fn end_search_of_program(&mut self, id: ConnectionId, doubt: &str) {
+        let now = self.now;
+        if let Some(session) = self.session(id) {
+            session.end_search(now, doubt);
+            self.pump(id);
+        }
     }
 
     /// How this program does is put into words.
@@ -165,7 +172,7 @@ impl Context {
 
 /// Returns whether a program waits for files.
 fn waits(session: &Session) -> bool {
-    matches!(session.state(), SessionState::Following | SessionState::Searching)
+    session.state() == SessionState::Following
 }
 
 /// Returns what a report says of a wanted file, if it says anything of one.
@@ -198,26 +205,24 @@ impl PeerNode {
                     context.act(Action::Describe { connection: id, json });
                 }
                 Ok(Some(Asked::Fetches)) => session.answer_fetches(now, fetches),
-                Ok(Some(Asked::Match { pattern, listen_ms })) if fetches => {
-                    let Some(pattern) = NamePattern::new(pattern.as_str()) else {
+                Ok(Some(Asked::Want { names, patterns })) => {
+                    let count = patterns.len();
+                    let patterns: Vec<_> =
+                        patterns.iter().filter_map(|it| NamePattern::new(it.as_str())).collect();
+                    if !fetches || patterns.len() < count {
                         return self.close(id, CloseReason::Done);
-                    };
-                    if !context.has_room_for_searches() {
-                        return context.answer_match(id, Some(&NO_ROOM), &BTreeSet::new());
                     }
-                    let until =
-                        (listen_ms > 0).then(|| now + Duration::from_millis(listen_ms.into()));
-                    fetch.find_matching(context, peers, share, (id, until), pattern);
-                }
-                Ok(Some(Asked::Want(names))) if fetches => {
-                    if !context.has_room_for_fetches() {
+                    let has_room = context.has_room_for_fetches();
+                    if !has_room || !context.has_room_for_searches() {
+                        patterns.iter().for_each(|_| context.end_search_of_program(id, NO_ROOM));
+                    } else {
+                        fetch.want_matching(context, peers, share, &patterns, Some(id));
+                    }
+                    if !has_room {
                         return context.refuse_fetches(id, names);
                     }
                     let names: Vec<_> = names.into_iter().collect();
                     fetch.want(context, peers, share, &names);
-                }
-                Ok(Some(Asked::Want(_) | Asked::Match { .. })) => {
-                    return self.close(id, CloseReason::Done);
                 }
                 Ok(None) => return,
                 Err(reason) => return self.close(id, reason),
@@ -258,7 +263,7 @@ impl PeerNode {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::limits::CONTROL_TIMEOUT;
@@ -283,8 +288,8 @@ mod tests {
     /// A program asks for files, whose names have one letter.
     fn waits(node: &mut PeerNode, now: Instant, names: &str) -> ConnectionId {
         let id = node.accept_program(now).unwrap();
-        let wishes: Vec<u8> = names.bytes().flat_map(|name| [b'W', 0, 1, name]).collect();
-        send(node, now, id, &[&wishes[..], b"A"].concat());
+        let names: Vec<u8> = names.bytes().flat_map(|name| [b'W', 0, 1, name]).collect();
+        send(node, now, id, &[&names[..], b"A"].concat());
         id
     }
 
@@ -343,32 +348,60 @@ mod tests {
         }
     }
 
+    /// Returns what a program was told, with its lengths and other bytes below 32 left out.
+    fn told(node: &mut PeerNode, now: Instant, id: ConnectionId) -> String {
+        let text = sent(node, now, id).into_iter().filter(|byte| *byte >= 32);
+        String::from_utf8(text.collect()).unwrap()
+    }
+
     #[test]
-    fn what_matches_is_told_once_that_is_known_or_the_time_is_over_and_nothing_is_fetched() {
+    fn a_name_beside_a_pattern_is_fetched_at_once_and_each_match_as_it_is_heard() {
         let now = Instant::now();
-        for (listen_ms, doubt) in [(0, ""), (12_000, "the time was up")] {
-            let (mut node, _) = registered(now);
-            let id = node.accept_program(now).unwrap();
-            let question = [&b"M"[..], &u32::to_be_bytes(listen_ms), b"\0\x05*.iso"].concat();
-            send(&mut node, now, id, &question);
-            let mut told = Vec::new();
-            for round in 0..7 {
-                let at = now + Duration::from_secs(5 * round);
-                node.handle_timeout(at);
-                ["a.iso", "b", "c.iso"].iter().for_each(|name| hear(&mut node, at, PEER, 3, name));
-                told.extend(sent(&mut node, at, id));
-                assert_eq!(wanted(&node), []);
-                if listen_ms > 0 && round == 2 {
-                    node.handle_timeout(now + Duration::from_millis(listen_ms.into()));
-                    told.extend(sent(&mut node, at, id));
-                    assert!(!told.is_empty(), "late");
-                }
-            }
-            let told = String::from_utf8(told).unwrap();
-            assert!(told.starts_with(&format!("T\0\0\0{}", &told[4..5])), "{told:?}");
-            assert!(told[5..].starts_with(doubt) && told.ends_with("\na.iso\nc.iso"), "{told:?}");
-            assert_eq!(told.lines().next().unwrap().len() > 5, listen_ms > 0, "{told:?}");
+        let (mut node, _) = registered(now);
+        hear(&mut node, now, PEER, 3, "m");
+        let id = node.accept_program(now).unwrap();
+        send(&mut node, now, id, b"W\0\x01mW\0\x01nM\0\x05*.isoA");
+        assert_eq!(wanted(&node), [("m".to_owned(), 1), ("n".to_owned(), 1)]);
+        assert_eq!(told(&mut node, now, id), "Wn");
+        assert_eq!(node.inventory(10).patterns, [("*.iso".to_owned(), 1)]);
+        for (round, news) in (0..7).zip(["Oa.iso", "Oc.iso", "", "", "", "", ""]) {
+            let at = now + Duration::from_secs(5 * round);
+            node.handle_timeout(at);
+            let names: &[_] = if round == 0 { &["a.iso", "m"] } else { &["a.iso", "c.iso", "m"] };
+            names.iter().for_each(|name| hear(&mut node, at, PEER, 3, name));
+            assert_eq!(told(&mut node, at, id), news, "{round}");
         }
+        assert_eq!(wanted(&node).len(), 4);
+        // What it was told of is what it waits for; when nothing new comes, the search is over.
+        let at = now + Duration::from_secs(5 * 7);
+        hear(&mut node, at, PEER, 3, "c.iso");
+        node.handle_timeout(at);
+        assert_eq!(told(&mut node, at, id), "M");
+        assert_eq!(node.inventory(10).patterns, []);
+        hear(&mut node, at, PEER, 3, "d.iso");
+        assert_eq!((told(&mut node, at, id), wanted(&node).len()), (String::new(), 4));
+        node.handle(at, Input::ReadClosed(id));
+        assert_eq!(wanted(&node), []);
+    }
+
+    #[test]
+    fn a_pattern_that_nobody_offers_anything_for_is_told_once_and_ends_with_its_program() {
+        let now = Instant::now();
+        let (mut node, _) = registered(now);
+        let id = node.accept_program(now).unwrap();
+        send(&mut node, now, id, b"M\0\x05*.isoA");
+        let waits = Action::Report(Report::WaitingForMatch { pattern: "*.iso".to_owned() });
+        let mut count = |at| {
+            node.handle_timeout(at);
+            actions(&mut node).iter().filter(|action| **action == waits).count()
+        };
+        assert_eq!((0..10).map(|n| count(now + Duration::from_secs(n))).sum::<usize>(), 1);
+        node.handle(now, Input::ReadClosed(id));
+        assert_eq!(node.inventory(10).patterns, []);
+        // A peer that has heard everybody says so at once.
+        let id = node.accept_program(now + Duration::from_secs(60)).unwrap();
+        send(&mut node, now + Duration::from_secs(60), id, b"M\0\x05*.isoA");
+        assert!(actions(&mut node).contains(&waits));
     }
 
     #[test]
@@ -413,7 +446,7 @@ mod tests {
         let (mut node, _) = registered(now);
         let search = |node: &mut PeerNode| {
             let id = node.accept_program(now).unwrap();
-            send(node, now, id, b"M\0\0\0\0\0\x05*.iso");
+            send(node, now, id, b"M\0\x05*.isoA");
             (id, String::from_utf8(sent(node, now, id)).unwrap())
         };
         let open: Vec<_> = (0..CONTROL_SEARCHES_MAX).map(|_| search(&mut node)).collect();
@@ -435,8 +468,8 @@ mod tests {
         let now = Instant::now();
         let (mut node, _) = registered(now);
         let many = |n: usize| -> Vec<u8> {
-            let wish = |k: usize| [&[b'W', 0, 8][..], format!("{n:03}{k:05}").as_bytes()].concat();
-            (0..4096).flat_map(wish).chain(*b"A").collect()
+            let one = |k: usize| [&[b'W', 0, 8][..], format!("{n:03}{k:05}").as_bytes()].concat();
+            (0..4096).flat_map(one).chain(*b"A").collect()
         };
         for n in 0..CONTROL_FETCHES_OF_ALL_MAX / 4096 {
             let id = node.accept_program(now).unwrap();

@@ -1,15 +1,15 @@
 //! The end of the program that asks.
 //!
 //! ```text
-//!                   handle_connected: Status, Match     Text
+//!                   handle_connected: Status            Text
 //!  ExpectConnection ─────────────────────▶ ExpectText ─────────────────▶ Done
 //!   │  │              Fetches                            Fetches          ▲ ▲
 //!   │  └─────────────────────────────────▶ ExpectFetches ─────────────────┘ │
-//!   │                 Want, Await                        the last file's end│
+//!   │           Want, Match, Await   the last end of a file or of a search  │
 //!   └────────────────────────────────────▶ ExpectNews ──────────────────────┘
 //!                                           │     ▲
 //!                                           └─────┘
-//!                                           Waiting, Offered, another file's end
+//!                                           news, another end
 //!
 //!  any state ── violation, deadline ──▶ Closed
 //! ```
@@ -22,7 +22,7 @@ use std::mem;
 use std::time::Instant;
 
 use super::News;
-use crate::limits::CONTROL_TIMEOUT;
+use crate::limits::{CONTROL_FETCHES_MAX, CONTROL_TIMEOUT};
 use crate::proto::table::{self, Row, State as _};
 use crate::proto::{CloseReason, Inbox, Outbox, Timer, Transmit};
 use crate::wire::control::{Answer, AnswerKind, Question};
@@ -34,7 +34,7 @@ use crate::wire::{FieldText, Frame, Kind};
 pub struct Inquiry {
     state: State,
     inbox: Inbox<Answer>,
-    /// Bounded by the wishes.
+    /// Bounded by what is asked for.
     outbox: Outbox,
     /// The text that is being received.
     text: Vec<u8>,
@@ -50,21 +50,21 @@ pub enum Ask {
     },
     /// Whether files can be asked for.
     Fetches,
-    /// Which names match; 0 is no limit to the time.
-    Match { pattern: FieldText, listen_ms: u32 },
-    /// For these files; not for none.
-    Want(BTreeSet<FileName>),
+    /// For these files, and those that match; not for nothing.
+    Want { names: BTreeSet<FileName>, patterns: Vec<FieldText> },
 }
 
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// How the program does, or what matches.
+    /// How the program does.
     Text(String),
     /// Whether files can be asked for.
     Fetches(bool),
     /// What becomes of a file.
     News(News),
+    /// A pattern brings no more names; why there may be more, or nothing.
+    Searched(String),
 }
 
 /// The states of an [`Inquiry`].
@@ -97,7 +97,7 @@ impl table::State for InquiryState {
     ];
 
     fn row(self) -> Row<Self> {
-        use AnswerKind::{End, Fetches, News, Text};
+        use AnswerKind::{End, Fetches, News, Searched, Text};
         match self {
             Self::ExpectConnection | Self::Closed => Row::silent("nothing"),
             Self::ExpectText => Row { expected: "a text", legal: &[(Text, &[Self::Done])] },
@@ -107,7 +107,11 @@ impl table::State for InquiryState {
             },
             Self::ExpectNews => Row {
                 expected: "news of a file",
-                legal: &[(News, &[Self::ExpectNews]), (End, &[Self::ExpectNews, Self::Done])],
+                legal: &[
+                    (News, &[Self::ExpectNews]),
+                    (End, &[Self::ExpectNews, Self::Done]),
+                    (Searched, &[Self::ExpectNews, Self::Done]),
+                ],
             },
             Self::Done => Row::silent("nothing after the answer"),
         }
@@ -120,15 +124,16 @@ enum State {
         ask: Ask,
         deadline: Instant,
     },
-    /// Without a deadline until it begins, if it is about what matches.
     ExpectText {
-        deadline: Option<Instant>,
+        deadline: Instant,
     },
     ExpectFetches {
         deadline: Instant,
     },
     ExpectNews {
         names: BTreeSet<FileName>,
+        /// How many patterns may bring more names.
+        searches: usize,
     },
     Done,
     Closed,
@@ -154,20 +159,17 @@ impl Inquiry {
         self.state = match ask {
             Ask::Status { json } => {
                 self.send(Question::Status { json });
-                State::ExpectText { deadline: Some(deadline) }
-            }
-            Ask::Match { pattern, listen_ms } => {
-                self.send(Question::Match { pattern, listen_ms });
-                State::ExpectText { deadline: None }
+                State::ExpectText { deadline }
             }
             Ask::Fetches => {
                 self.send(Question::Fetches);
                 State::ExpectFetches { deadline }
             }
-            Ask::Want(names) => {
+            Ask::Want { names, patterns } => {
                 names.iter().for_each(|name| self.send(Question::Want(*name)));
+                patterns.iter().for_each(|pattern| self.send(Question::Match(*pattern)));
                 self.send(Question::Await);
-                State::ExpectNews { names }
+                State::ExpectNews { names, searches: patterns.len() }
             }
         };
     }
@@ -220,23 +222,34 @@ impl Inquiry {
                 self.state = State::Done;
                 Ok(Some(Reply::Fetches(yes)))
             }
-            (State::ExpectNews { mut names }, Answer::News(news)) => {
-                let is_known = match news.is_end() {
-                    true => names.remove(news.name()),
-                    false => names.contains(news.name()),
-                };
-                if !is_known {
+            (State::ExpectNews { mut names, searches }, Answer::News(news)) => {
+                let name = news.name();
+                let may_be_found = searches > 0 && names.len() < CONTROL_FETCHES_MAX;
+                if !names.contains(name) && !may_be_found {
                     let expected = "news of a file that was asked for";
                     return Err(CloseReason::PeerViolated { expected, got: kind.term() });
                 }
-                self.state = match names.is_empty() {
-                    true => State::Done,
-                    false => State::ExpectNews { names },
-                };
+                match news.is_end() {
+                    true => _ = names.remove(name),
+                    false => _ = names.insert(*name),
+                }
+                self.expect_news(names, searches);
                 Ok(Some(Reply::News(news)))
+            }
+            (State::ExpectNews { names, searches }, Answer::Searched { doubt }) => {
+                self.expect_news(names, searches.saturating_sub(1));
+                Ok(Some(Reply::Searched(doubt)))
             }
             _ => Err(state.violation(kind)),
         }
+    }
+
+    /// More comes if a file has no end, or a pattern may bring one.
+    fn expect_news(&mut self, names: BTreeSet<FileName>, searches: usize) {
+        self.state = match names.is_empty() && searches == 0 {
+            true => State::Done,
+            false => State::ExpectNews { names, searches },
+        };
     }
 
     /// All of a text is there.
@@ -250,8 +263,9 @@ impl Inquiry {
     /// Something came: what follows it has time again.
     fn put_off(&mut self, now: Instant) {
         match &mut self.state {
-            State::ExpectText { deadline } => *deadline = Some(now + CONTROL_TIMEOUT),
-            State::ExpectFetches { deadline } => *deadline = now + CONTROL_TIMEOUT,
+            State::ExpectText { deadline } | State::ExpectFetches { deadline } => {
+                *deadline = now + CONTROL_TIMEOUT;
+            }
             _ => {}
         }
     }
@@ -274,10 +288,9 @@ impl Inquiry {
     /// Returns when to call [`Inquiry::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let of_state = match self.state {
-            State::ExpectConnection { deadline, .. } | State::ExpectFetches { deadline } => {
-                Some(deadline)
-            }
-            State::ExpectText { deadline } => deadline,
+            State::ExpectConnection { deadline, .. }
+            | State::ExpectText { deadline }
+            | State::ExpectFetches { deadline } => Some(deadline),
             State::ExpectNews { .. } => None,
             State::Done | State::Closed => return None,
         };

@@ -15,4 +15,4 @@ mod tests;
 
 pub use crate::wire::control::{Fetched, News};
 pub use inquiry::{Ask, Inquiry, InquiryState, Reply};
-pub use session::{Asked, Session, SessionState};
+pub use session::{Asked, Followed, Session, SessionState};

@@ -2,15 +2,13 @@
 //!
 //! ```text
 //!                  Status, Fetches               answer_*
-//!  ExpectQuestion ─────────────────▶ ExpectAnswer ────────▶ Answered
-//!   │ │ Match                                                ▲ ▲
-//!   │ └─────────────────────────────▶ Searching ─────────────┘ │
-//!   │ Want                                    answer_text      │
-//!   ▼           Await             tell: the last file's end    │
-//!  ExpectWish ─────────▶ Following ────────────────────────────┘
+//!  ExpectQuestion ─────────────────▶ ExpectAnswer ─────────▶ Answered
+//!   │ Want, Match                                               ▲
+//!   ▼           Await     the last end of a file or a search    │
+//!  ExpectWant ─────────▶ Following ─────────────────────────────┘
 //!   │   ▲                 │     ▲
 //!   └───┘                 └─────┘
-//!   Want                  tell
+//!   Want, Match           tell, follow, end_search
 //!
 //!  any state ── violation, deadline ──▶ Closed
 //! ```
@@ -23,7 +21,9 @@ use std::mem;
 use std::time::Instant;
 
 use super::News;
-use crate::limits::{CONTROL_ANSWER_BYTES_MAX, CONTROL_FETCHES_MAX, CONTROL_TIMEOUT};
+use crate::limits::{
+    CONTROL_ANSWER_BYTES_MAX, CONTROL_FETCHES_MAX, CONTROL_SEARCHES_MAX, CONTROL_TIMEOUT,
+};
 use crate::proto::table::{self, Row, State as _};
 use crate::proto::{CloseReason, Outbox, Timer, Transmit};
 use crate::wire::control::{Answer, Question, QuestionKind};
@@ -35,7 +35,8 @@ use crate::wire::{Deframer, FieldText, Frame, Kind};
 pub struct Session {
     state: State,
     deframer: Deframer<Question>,
-    /// Bounded by the length of a text, or by three answers for each wish.
+    /// Bounded by the length of a text, or by three answers for each file, and one for each
+    /// pattern.
     outbox: Outbox,
     /// When the outbox was last empty, or some of it was sent.
     moved_at: Instant,
@@ -51,10 +52,20 @@ pub enum Asked {
     },
     /// Whether files can be asked for: to be answered by [`Session::answer_fetches`].
     Fetches,
-    /// Which names match: to be answered by [`Session::answer_text`].
-    Match { pattern: FieldText, listen_ms: u32 },
-    /// These files are wanted: to be answered by [`Session::tell`] until each has its end.
-    Want(BTreeSet<FileName>),
+    /// These files are wanted, and those that match: to be answered by [`Session::tell`] until
+    /// each has its end, and by [`Session::end_search`] for each pattern.
+    Want { names: BTreeSet<FileName>, patterns: Vec<FieldText> },
+}
+
+/// What came of a name that was to be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// The client is told what becomes of it from now on.
+    New,
+    /// The client was or is told of it.
+    Known,
+    /// The client follows as many files as it may.
+    Full,
 }
 
 /// The states of a [`Session`].
@@ -62,12 +73,10 @@ pub enum Asked {
 pub enum SessionState {
     /// Nothing has come.
     ExpectQuestion,
-    /// More files may be named.
-    ExpectWish,
+    /// More may be wanted.
+    ExpectWant,
     /// The program has not answered yet.
     ExpectAnswer,
-    /// What matches is not known yet.
-    Searching,
     /// The client is told what becomes of its files.
     Following,
     /// The whole answer is there, and maybe not yet sent.
@@ -81,9 +90,8 @@ impl table::State for SessionState {
 
     const ALL: &'static [Self] = &[
         Self::ExpectQuestion,
-        Self::ExpectWish,
+        Self::ExpectWant,
         Self::ExpectAnswer,
-        Self::Searching,
         Self::Following,
         Self::Answered,
         Self::Closed,
@@ -93,19 +101,23 @@ impl table::State for SessionState {
         use QuestionKind::{Await, Fetches, Match, Status, Want};
         match self {
             Self::ExpectQuestion => Row {
-                expected: "a question or a wish",
+                expected: "a question",
                 legal: &[
                     (Status, &[Self::ExpectAnswer]),
                     (Fetches, &[Self::ExpectAnswer]),
-                    (Want, &[Self::ExpectWish]),
-                    (Match, &[Self::Searching]),
+                    (Want, &[Self::ExpectWant]),
+                    (Match, &[Self::ExpectWant]),
                 ],
             },
-            Self::ExpectWish => Row {
-                expected: "a wish or the end of wishes",
-                legal: &[(Want, &[Self::ExpectWish]), (Await, &[Self::Following])],
+            Self::ExpectWant => Row {
+                expected: "more that is wanted, or the end of it",
+                legal: &[
+                    (Want, &[Self::ExpectWant]),
+                    (Match, &[Self::ExpectWant]),
+                    (Await, &[Self::Following]),
+                ],
             },
-            Self::ExpectAnswer | Self::Searching | Self::Following | Self::Answered => {
+            Self::ExpectAnswer | Self::Following | Self::Answered => {
                 Row::silent("nothing after the question")
             }
             Self::Closed => Row::silent("nothing"),
@@ -116,12 +128,22 @@ impl table::State for SessionState {
 #[derive(Debug)]
 enum State {
     ExpectQuestion { deadline: Instant },
-    ExpectWish { names: BTreeMap<FileName, Told>, deadline: Instant },
+    ExpectWant { names: BTreeMap<FileName, Told>, patterns: Vec<FieldText>, deadline: Instant },
     ExpectAnswer,
-    Searching,
-    Following { names: BTreeMap<FileName, Told> },
+    Following(Follows),
     Answered,
     Closed,
+}
+
+/// What a client waits for.
+#[derive(Debug)]
+struct Follows {
+    /// All that it was ever told of, too.
+    names: BTreeMap<FileName, Told>,
+    /// How many of them have no end yet.
+    open: usize,
+    /// How many patterns may bring more names.
+    searches: usize,
 }
 
 /// What the client was told of a file last. It is told each of these at most once.
@@ -179,24 +201,33 @@ impl Session {
             (State::ExpectQuestion { .. }, Question::Fetches) => {
                 (State::ExpectAnswer, Some(Asked::Fetches))
             }
-            (State::ExpectQuestion { .. }, Question::Match { pattern, listen_ms }) => {
-                (State::Searching, Some(Asked::Match { pattern, listen_ms }))
-            }
             (State::ExpectQuestion { deadline }, Question::Want(name)) => {
                 let names = BTreeMap::from([(name, Told::Nothing)]);
-                (State::ExpectWish { names, deadline }, None)
+                (State::ExpectWant { names, patterns: Vec::new(), deadline }, None)
             }
-            (State::ExpectWish { mut names, deadline }, Question::Want(name)) => {
+            (State::ExpectQuestion { deadline }, Question::Match(pattern)) => {
+                let (names, patterns) = (BTreeMap::new(), vec![pattern]);
+                (State::ExpectWant { names, patterns, deadline }, None)
+            }
+            (State::ExpectWant { mut names, patterns, deadline }, Question::Want(name)) => {
                 names.insert(name, Told::Nothing);
                 if names.len() > CONTROL_FETCHES_MAX {
-                    let expected = "no more wishes than are taken at once";
-                    return Err(CloseReason::PeerViolated { expected, got: kind.term() });
+                    return Err(wants_too_much(kind));
                 }
-                (State::ExpectWish { names, deadline }, None)
+                (State::ExpectWant { names, patterns, deadline }, None)
             }
-            (State::ExpectWish { names, .. }, Question::Await) => {
+            (State::ExpectWant { names, mut patterns, deadline }, Question::Match(pattern)) => {
+                patterns.push(pattern);
+                if patterns.len() > CONTROL_SEARCHES_MAX {
+                    return Err(wants_too_much(kind));
+                }
+                (State::ExpectWant { names, patterns, deadline }, None)
+            }
+            (State::ExpectWant { names, patterns, .. }, Question::Await) => {
                 let wanted = names.keys().copied().collect();
-                (State::Following { names }, Some(Asked::Want(wanted)))
+                let (open, searches) = (names.len(), patterns.len());
+                let follows = Follows { names, open, searches };
+                (State::Following(follows), Some(Asked::Want { names: wanted, patterns }))
             }
             _ => return Err(state.violation(kind)),
         };
@@ -205,7 +236,7 @@ impl Session {
         Ok(asked)
     }
 
-    /// Answers [`Asked::Status`] and [`Asked::Match`], cut off at [`CONTROL_ANSWER_BYTES_MAX`].
+    /// Answers [`Asked::Status`], cut off at [`CONTROL_ANSWER_BYTES_MAX`].
     pub fn answer_text(&mut self, now: Instant, text: &str) {
         let text = text.as_bytes();
         let text = text.get(..CONTROL_ANSWER_BYTES_MAX).unwrap_or(text);
@@ -221,7 +252,7 @@ impl Session {
     }
 
     fn answer(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
-        let is_asked = matches!(self.state, State::ExpectAnswer | State::Searching);
+        let is_asked = matches!(self.state, State::ExpectAnswer);
         debug_assert!(is_asked, "{:?}", self.state);
         if is_asked {
             self.state = State::Answered;
@@ -232,8 +263,8 @@ impl Session {
     /// Tells the client what becomes of a file, if it waits for that and does not know it.
     /// Returns whether it does.
     pub fn tell(&mut self, now: Instant, news: &News) -> bool {
-        let State::Following { names } = &mut self.state else { return false };
-        let Some(told) = names.get_mut(news.name()) else { return false };
+        let State::Following(follows) = &mut self.state else { return false };
+        let Some(told) = follows.names.get_mut(news.name()) else { return false };
         let now_told = match news {
             News::Waiting(_) => Told::Waiting,
             News::Offered(_) => Told::Offered,
@@ -244,23 +275,60 @@ impl Session {
         }
         *told = now_told;
         if now_told == Told::End {
-            names.remove(news.name());
-            if names.is_empty() {
-                self.state = State::Answered;
-            }
+            follows.open -= 1;
+            self.answer_if_over();
         }
         self.push(now, |out| news.encode(out));
         true
     }
 
-    /// Returns the files that it waits for.
-    pub fn waits_for(&self) -> impl ExactSizeIterator<Item = &FileName> {
-        const NONE: &BTreeMap<FileName, Told> = &BTreeMap::new();
-        match &self.state {
-            State::Following { names } => names,
-            _ => NONE,
+    /// A file on offer matches a pattern of the client: it is told what becomes of it, if there
+    /// is room for one more.
+    pub fn follow(&mut self, now: Instant, name: FileName, has_room: bool) -> Followed {
+        let State::Following(follows) = &mut self.state else { return Followed::Known };
+        if follows.names.contains_key(&name) {
+            return Followed::Known;
         }
-        .keys()
+        if !has_room || follows.names.len() >= CONTROL_FETCHES_MAX {
+            return Followed::Full;
+        }
+        follows.names.insert(name, Told::Offered);
+        follows.open += 1;
+        self.push(now, |out| News::Offered(name).encode(out));
+        Followed::New
+    }
+
+    /// A pattern of the client brings no more names; there may be more if there is a doubt.
+    pub fn end_search(&mut self, now: Instant, doubt: &str) {
+        let State::Following(follows) = &mut self.state else { return };
+        debug_assert!(follows.searches > 0);
+        follows.searches = follows.searches.saturating_sub(1);
+        self.answer_if_over();
+        self.push(now, |out| Answer::Searched { doubt: doubt.to_owned() }.encode(out));
+    }
+
+    fn answer_if_over(&mut self) {
+        if let State::Following(Follows { open: 0, searches: 0, .. }) = self.state {
+            self.state = State::Answered;
+        }
+    }
+
+    /// Returns the files that it waits for.
+    pub fn waits_for(&self) -> impl Iterator<Item = &FileName> {
+        let follows = match &self.state {
+            State::Following(follows) => Some(follows),
+            _ => None,
+        };
+        let names = follows.into_iter().flat_map(|follows| &follows.names);
+        names.filter(|(_, told)| **told != Told::End).map(|(name, _)| name)
+    }
+
+    /// Returns how many files it waits for, and how many patterns may bring more.
+    pub fn waits_for_how_many(&self) -> (usize, usize) {
+        match &self.state {
+            State::Following(follows) => (follows.open, follows.searches),
+            _ => (0, 0),
+        }
     }
 
     fn push(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
@@ -289,10 +357,10 @@ impl Session {
     /// Returns when to call [`Session::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::ExpectQuestion { deadline } | State::ExpectWish { deadline, .. } => {
+            State::ExpectQuestion { deadline } | State::ExpectWant { deadline, .. } => {
                 Some(deadline)
             }
-            State::ExpectAnswer | State::Searching | State::Following { .. } | State::Answered => {
+            State::ExpectAnswer | State::Following(_) | State::Answered => {
                 (!self.outbox.is_empty()).then(|| self.moved_at + CONTROL_TIMEOUT)
             }
             State::Closed => None,
@@ -308,7 +376,7 @@ impl Session {
             return Ok(());
         }
         let timer = match mem::replace(&mut self.state, State::Closed) {
-            State::ExpectQuestion { .. } | State::ExpectWish { .. } => Timer::Idle,
+            State::ExpectQuestion { .. } | State::ExpectWant { .. } => Timer::Idle,
             _ => Timer::Progress,
         };
         Err(CloseReason::TimedOut(timer))
@@ -318,12 +386,16 @@ impl Session {
     pub fn state(&self) -> SessionState {
         match self.state {
             State::ExpectQuestion { .. } => SessionState::ExpectQuestion,
-            State::ExpectWish { .. } => SessionState::ExpectWish,
+            State::ExpectWant { .. } => SessionState::ExpectWant,
             State::ExpectAnswer => SessionState::ExpectAnswer,
-            State::Searching => SessionState::Searching,
-            State::Following { .. } => SessionState::Following,
+            State::Following(_) => SessionState::Following,
             State::Answered => SessionState::Answered,
             State::Closed => SessionState::Closed,
         }
     }
+}
+
+fn wants_too_much(kind: QuestionKind) -> CloseReason {
+    let expected = "no more than is taken at once";
+    CloseReason::PeerViolated { expected, got: kind.term() }
 }

@@ -2,14 +2,18 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::content::Digest;
-use crate::limits::{CONTROL_FETCHES_MAX, CONTROL_TIMEOUT};
+use crate::limits::{CONTROL_FETCHES_MAX, CONTROL_SEARCHES_MAX, CONTROL_TIMEOUT};
 use crate::proto::{CloseReason, Timer, Transmit};
-use crate::wire::PeerId;
+use crate::wire::{FieldText, PeerId};
 use crate::wire::control::Question;
 use crate::wire::v0::FileName;
 
 fn name(text: &str) -> FileName {
     FileName::new(text).unwrap()
+}
+
+fn want(names: &[&str]) -> Ask {
+    Ask::Want { names: names.iter().map(|text| name(text)).collect(), patterns: Vec::new() }
 }
 
 fn fetched(text: &str) -> Fetched {
@@ -84,9 +88,11 @@ fn each_question_is_understood_and_its_answer_too_however_they_are_cut() {
         assert!(session.is_done() && inquiry.is_done());
 
         let names = ["a", "b", "c"].map(name).into();
-        let (mut inquiry, mut session, asked) = ask(now, Ask::Want(names));
-        let Asked::Want(wanted) = asked else { panic!("{asked:?}") };
-        assert_eq!(wanted, ["a", "b", "c"].map(name).into());
+        let patterns = vec![FieldText::new("*.iso")];
+        let ask_for = Ask::Want { names, patterns: patterns.clone() };
+        let (mut inquiry, mut session, asked) = ask(now, ask_for);
+        let wanted = ["a", "b", "c"].map(name).into();
+        assert_eq!(asked, Asked::Want { names: wanted, patterns });
         let news = [
             News::Waiting(name("b")),
             News::Present(name("c")),
@@ -96,7 +102,18 @@ fn each_question_is_understood_and_its_answer_too_however_they_are_cut() {
         ];
         news.iter().for_each(|news| assert!(session.tell(now, news)));
         assert!(!session.is_done() && !inquiry.is_done());
-        let expected = news.map(Reply::News);
+        let follow = |session: &mut Session, text| session.follow(now, name(text), true);
+        assert_eq!(follow(&mut session, "a"), Followed::Known, "though it has its end");
+        assert_eq!(follow(&mut session, "d.iso"), Followed::New);
+        assert_eq!(follow(&mut session, "d.iso"), Followed::Known);
+        assert_eq!(session.follow(now, name("e.iso"), false), Followed::Full);
+        session.end_search(now, "perhaps");
+        assert_eq!(session.waits_for().collect::<Vec<_>>(), [&name("d.iso")]);
+        assert!(session.tell(now, &failed("d.iso", "")));
+        let mut expected = Vec::from(news.map(Reply::News));
+        expected.push(Reply::News(News::Offered(name("d.iso"))));
+        expected.push(Reply::Searched("perhaps".to_owned()));
+        expected.push(Reply::News(failed("d.iso", "")));
         assert_eq!(deliver(now, &mut session, &mut inquiry, len), expected);
         assert!(session.is_done() && inquiry.is_done());
     }
@@ -113,7 +130,7 @@ fn a_client_is_told_only_of_its_own_files_and_each_thing_once() {
     assert_eq!(told, [true, false, false, true, false, false]);
     let end = failed("a", "why");
     assert_eq!([(); 2].map(|()| session.tell(now, &end)), [true, false]);
-    let mut inquiry = Inquiry::new(now, Ask::Want(["a", "b"].map(name).into()));
+    let mut inquiry = Inquiry::new(now, want(&["a", "b"]));
     inquiry.handle_connected(now);
     let replies = deliver(now, &mut session, &mut inquiry, 9);
     assert_eq!(replies, [waiting, offered, end].map(Reply::News));
@@ -124,10 +141,10 @@ fn a_client_is_told_only_of_its_own_files_and_each_thing_once() {
 fn a_question_that_dribbles_in_does_not_put_its_deadline_off() {
     let start = Instant::now();
     let mut session = Session::new(start);
-    let mut wish = Vec::new();
-    Question::Want(name("a")).encode(&mut wish);
+    let mut wants = Vec::new();
+    Question::Want(name("a")).encode(&mut wants);
     for _ in 0..100 {
-        assert_eq!(session.handle_bytes(&wish, &mut 0), Ok(None));
+        assert_eq!(session.handle_bytes(&wants, &mut 0), Ok(None));
     }
     let deadline = start + CONTROL_TIMEOUT;
     assert_eq!(session.poll_timeout(), Some(deadline));
@@ -137,19 +154,26 @@ fn a_question_that_dribbles_in_does_not_put_its_deadline_off() {
 }
 
 #[test]
-fn no_more_wishes_are_taken_than_may_be() {
+fn no_more_is_taken_at_once_than_may_be() {
     let now = Instant::now();
-    let wish = |number: usize| Question::Want(name(&format!("{number}")));
-    let mut wishes: Vec<_> = (0..CONTROL_FETCHES_MAX).map(wish).collect();
-    wishes.extend([wish(7), Question::Await]);
-    let (session, asked_for) = asked(now, &wishes);
-    let Some(Asked::Want(names)) = asked_for else { panic!("{asked_for:?}") };
+    let one = |number: usize| Question::Want(name(&format!("{number}")));
+    let pattern = Question::Match(FieldText::new("*"));
+    let mut most: Vec<_> = (0..CONTROL_FETCHES_MAX).map(one).collect();
+    most.extend([pattern; CONTROL_SEARCHES_MAX]);
+    most.extend([one(7), Question::Await]);
+    let (mut session, asked_for) = asked(now, &most);
+    let Some(Asked::Want { names, patterns }) = asked_for else { panic!("{asked_for:?}") };
     assert_eq!((names.len(), session.poll_timeout()), (CONTROL_FETCHES_MAX, None));
-    let mut bytes = Vec::new();
-    (0..=CONTROL_FETCHES_MAX).for_each(|number| wish(number).encode(&mut bytes));
-    let mut session = Session::new(now);
-    let refused = session.handle_bytes(&bytes, &mut 0);
-    assert!(matches!(refused, Err(CloseReason::PeerViolated { .. })), "{refused:?}");
+    assert_eq!(patterns.len(), CONTROL_SEARCHES_MAX);
+    assert_eq!(session.follow(now, name("one more"), true), Followed::Full);
+    let names: Vec<_> = (0..=CONTROL_FETCHES_MAX).map(one).collect();
+    for too_many in [&names[..], &[pattern; CONTROL_SEARCHES_MAX + 1]] {
+        let mut bytes = Vec::new();
+        too_many.iter().for_each(|question| question.encode(&mut bytes));
+        let mut session = Session::new(now);
+        let refused = session.handle_bytes(&bytes, &mut 0);
+        assert!(matches!(refused, Err(CloseReason::PeerViolated { .. })), "{refused:?}");
+    }
 }
 
 #[test]
@@ -185,7 +209,7 @@ fn an_answer_has_to_begin_in_time_and_to_go_on() {
     }
     let timed_out = inquiry.handle_timeout(at(16) + CONTROL_TIMEOUT);
     assert_eq!(timed_out, Err(CloseReason::TimedOut(Timer::Answer)));
-    let mut following = Inquiry::new(start, Ask::Want([name("a")].into()));
+    let mut following = Inquiry::new(start, want(&["a"]));
     following.handle_connected(start);
     assert_eq!(following.poll_timeout(), None);
 }
@@ -196,12 +220,12 @@ fn news_of_what_was_not_asked_for_is_refused_and_an_end_comes_once() {
     for other in [News::Waiting(name("x")), News::Present(name("x")), failed("x", "why")] {
         let (mut session, _) = asked(now, &[Question::Want(name("x")), Question::Await]);
         session.tell(now, &other);
-        let mut inquiry = Inquiry::new(now, Ask::Want(["a", "b"].map(name).into()));
+        let mut inquiry = Inquiry::new(now, want(&["a", "b"]));
         inquiry.handle_connected(now);
         let refused = inquiry.handle_bytes(now, &bytes_of(session.transmit()), &mut 0);
         assert!(matches!(refused, Err(CloseReason::PeerViolated { .. })), "{refused:?}");
     }
-    let mut inquiry = Inquiry::new(now, Ask::Want(["a", "b"].map(name).into()));
+    let mut inquiry = Inquiry::new(now, want(&["a", "b"]));
     inquiry.handle_connected(now);
     let end = inquiry.handle_bytes(now, b"P\0\x01a", &mut 0);
     assert_eq!(end, Ok(Some(Reply::News(News::Present(name("a"))))));

@@ -45,6 +45,7 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"saved_as","name":"a é (1)","wanted":"a é"}"#,
     r#"{"v":1,"time":"","event":"identical","name":"a é"}"#,
     r#"{"v":1,"time":"","event":"withdrawn","name":"a é"}"#,
+    r#"{"v":1,"time":"","event":"waiting_for_match","pattern":"*\u000a"}"#,
     r#"{"v":1,"time":"","event":"nothing_matched","pattern":"*\u000a"}"#,
     r#"{"v":1,"time":"","event":"upload_started","name":"a é","address":"192.0.2.1:5000","bytes":1152921504606846976}"#,
     r#"{"v":1,"time":"","event":"upload_done","name":"a é","address":"192.0.2.1:5000","bytes":1152921504606846976,"seconds":12.346}"#,
@@ -81,6 +82,7 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"transfer","name":"a é","upload":true,"address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000,"size":4000}"#,
     r#"{"v":1,"time":"","event":"transfer","name":"a é","upload":false,"address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000,"size":null}"#,
     r#"{"v":1,"time":"","event":"wanted_file","name":"a é","programs":2}"#,
+    r#"{"v":1,"time":"","event":"wanted_pattern","pattern":"*\u000a","programs":1}"#,
     r#"{"v":1,"time":"","event":"shared_file","name":"a é","bytes":7}"#,
     r#"{"v":1,"time":"","event":"offer","name":"a é","peer":7,"address":"192.0.2.1:5000","heard_ago":1.000,"listens_at":null}"#,
     r#"{"v":1,"time":"","event":"upload_progress","name":"a é","address":"192.0.2.1:5000","bytes":3000,"bytes_per_second":3000,"seconds":1.000,"still_for":1.000,"limited_by":"other side"}"#,
@@ -147,6 +149,7 @@ fn reported() -> Vec<String> {
         Report::SavedAs { wanted: path, path: other },
         Report::Identical { path },
         Report::Withdrawn { path },
+        Report::WaitingForMatch { pattern: "*\n".to_owned() },
         Report::NothingMatched { pattern: "*\n".to_owned() },
         Report::UploadStarted { path, to, size_bytes },
         Report::UploadDone { path, to, size_bytes, elapsed },
@@ -282,6 +285,7 @@ fn running(heard: HeardOffer) -> (Vec<String>, String) {
     let facts = Facts { name: "test", began, now, totals, snapshot, counts };
     let inventory = Inventory {
         wanted: vec![(name.into(), 2)],
+        patterns: vec![("*\n".to_owned(), 1)],
         shared: vec![(name.into(), 7)],
         offers: vec![heard],
     };

@@ -8,7 +8,7 @@ use p2pfs::content::Digest;
 use p2pfs::limits::CONTROL_REASON_BYTES_MAX;
 use p2pfs::proto::Transmit;
 use p2pfs::proto::control::{
-    Ask, Asked, Inquiry, InquiryState, News, Reply, Session, SessionState,
+    Ask, Asked, Followed, Inquiry, InquiryState, News, Reply, Session, SessionState,
 };
 use p2pfs::wire::FieldText;
 use p2pfs::wire::control::{Answer, Fetched, Question};
@@ -18,7 +18,7 @@ use super::clock::Clock;
 use super::deframer;
 use super::script::Script;
 
-/// Each wish is told of at most three times, with this much each.
+/// Each file is told of at most three times, with this much each.
 const NEWS_BYTES_MAX: usize = 128 + CONTROL_REASON_BYTES_MAX;
 
 /// The first byte chooses what is tried.
@@ -42,10 +42,11 @@ pub(super) fn run(data: &[u8]) {
 fn ask(script: &mut Script<'_>) {
     let mut clock = Clock::new();
     let mut session = Session::new(clock.now());
-    let mut wanted = BTreeSet::new();
+    let (mut wanted, mut followed) = (BTreeSet::new(), BTreeSet::new());
+    let mut searches = 0;
     let mut is_asked = false;
     while !script.is_over() && session.state() != SessionState::Closed {
-        match script.below(6) {
+        match script.below(8) {
             0 | 1 => {
                 let (bytes, mut at) = (questions(script), 0);
                 match session.handle_bytes(&bytes, &mut at) {
@@ -57,9 +58,11 @@ fn ask(script: &mut Script<'_>) {
                             Asked::Status { json } => {
                                 session.answer_text(clock.now(), if json { "{}" } else { "" });
                             }
-                            Asked::Match { .. } => session.answer_text(clock.now(), "\na"),
                             Asked::Fetches => session.answer_fetches(clock.now(), true),
-                            Asked::Want(names) => wanted = names,
+                            Asked::Want { names, patterns } => {
+                                followed.clone_from(&names);
+                                (wanted, searches) = (names, patterns.len());
+                            }
                         }
                     }
                     Err(_) => assert_eq!(session.state(), SessionState::Closed),
@@ -74,8 +77,17 @@ fn ask(script: &mut Script<'_>) {
                 if is_told && news.is_end() {
                     wanted.remove(news.name());
                 }
-                let is_over = is_asked && wanted.is_empty();
-                assert_eq!(session.state() == SessionState::Following, is_asked && !is_over);
+            }
+            // Only a search finds names.
+            6 if searches > 0 => {
+                let name = script.name();
+                let is_new = session.follow(clock.now(), name, true) == Followed::New;
+                assert_eq!(is_new, followed.insert(name));
+                wanted.extend(is_new.then_some(name));
+            }
+            7 if searches > 0 => {
+                searches -= 1;
+                session.end_search(clock.now(), if script.flag() { "why" } else { "" });
             }
             4 => {
                 let len = (script.size(12) as usize).min(pending(&session).len());
@@ -90,7 +102,12 @@ fn ask(script: &mut Script<'_>) {
                 clock.check_timeout(before, verdict.is_ok(), session.poll_timeout());
             }
         }
-        assert!(pending(&session).len() <= 3 * NEWS_BYTES_MAX * 8, "an outbox without bounds");
+        let is_over = wanted.is_empty() && searches == 0;
+        if !matches!(session.state(), SessionState::Closed) {
+            assert_eq!(session.state() == SessionState::Following, is_asked && !is_over);
+        }
+        let most = 3 * NEWS_BYTES_MAX * (8 + followed.len());
+        assert!(pending(&session).len() <= most, "an outbox without bounds");
         assert!(!session.is_done() || is_asked);
     }
 }
@@ -108,7 +125,7 @@ fn questions(script: &mut Script<'_>) -> Vec<u8> {
             5 | 6 => Question::Want(script.name()).encode(&mut bytes),
             _ => {
                 let pattern = FieldText::new(script.name().as_str());
-                Question::Match { pattern, listen_ms: 0 }.encode(&mut bytes);
+                Question::Match(pattern).encode(&mut bytes);
             }
         }
     }
@@ -122,7 +139,10 @@ fn answer(script: &mut Script<'_>) {
     let ask = match names.is_empty() {
         true if script.flag() => Ask::Fetches,
         true => Ask::Status { json: false },
-        false => Ask::Want(names.clone()),
+        false => {
+            let patterns = vec![FieldText::new("*"); script.below(3)];
+            Ask::Want { names: names.clone(), patterns }
+        }
     };
     let mut inquiry = Inquiry::new(clock.now(), ask.clone());
     if script.flag() {
@@ -144,7 +164,7 @@ fn answer(script: &mut Script<'_>) {
                 clock.check_timeout(before, verdict.is_ok(), inquiry.poll_timeout());
             }
         }
-        if matches!(ask, Ask::Want(_)) && inquiry.is_done() {
+        if matches!(ask, Ask::Want { .. }) && inquiry.is_done() {
             assert!(left.is_empty(), "done before every file has its end");
         }
     }
@@ -163,12 +183,15 @@ fn hear(
             (Ok(None), _) => return assert_eq!(at, bytes.len(), "bytes are left over"),
             (Ok(Some(Reply::Text(_))), Ask::Status { .. })
             | (Ok(Some(Reply::Fetches(_))), Ask::Fetches) => assert!(inquiry.is_done()),
-            (Ok(Some(Reply::News(news))), Ask::Want(_)) => {
-                assert!(left.contains(news.name()), "news of what was not asked for, or has ended");
-                if news.is_end() {
-                    left.remove(news.name());
+            (Ok(Some(Reply::News(news))), Ask::Want { patterns, .. }) => {
+                let is_known = left.contains(news.name()) || !patterns.is_empty();
+                assert!(is_known, "news of what was not asked for, or has ended");
+                match news.is_end() {
+                    true => _ = left.remove(news.name()),
+                    false => _ = left.insert(*news.name()),
                 }
             }
+            (Ok(Some(Reply::Searched(_))), Ask::Want { .. }) => {}
             (Ok(Some(reply)), _) => panic!("{reply:?} to {ask:?}"),
             (Err(_), _) => return assert_eq!(inquiry.state(), InquiryState::Closed),
         }
@@ -205,12 +228,13 @@ fn fetched(name: FileName, script: &mut Script<'_>) -> Fetched {
 /// A whole answer, with its payload.
 fn told(script: &mut Script<'_>) -> [Vec<u8>; 2] {
     let (mut head, mut payload) = (Vec::new(), Vec::new());
-    match script.below(4) {
+    match script.below(5) {
         0 => {
             payload = vec![b'x'; script.below(16)];
             Answer::Text { len_bytes: payload.len() as u32 }
         }
         1 => Answer::Fetches(script.flag()),
+        2 => Answer::Searched { doubt: "why".repeat(script.below(3)) },
         _ => Answer::News(news(script)),
     }
     .encode(&mut head);
