@@ -11,7 +11,8 @@ pub struct CompletionsArgs {
 
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// Print the page of this command, or of the events of --json: `json` [default: p2pfs].
+    /// Print the page of this command, or of the events of --json: `json` [default: p2pfs]. The
+    /// page is text for man: `p2pfs man get | man -l -` shows it.
     #[arg(value_name = "COMMAND")]
     pub page: Option<String>,
 }

@@ -68,10 +68,11 @@ pub enum Report {
     /// The content does not fit its checksum, and was discarded.
     ChecksumFailed { path: PathId, peer: PeerId, is_simulated: bool },
     /// The file could not be taken from a source; another, or the same later, is asked. There
-    /// is no reason if the registry does not know the source.
-    SourceFailed { path: PathId, peer: PeerId, reason: Option<CloseReason> },
-    /// Every source has failed; they are asked again.
-    AllSourcesFailed { path: PathId, retry_in: Duration },
+    /// is no reason if the registry does not know the source, and it is `again` so if that is
+    /// what was reported of it last.
+    SourceFailed { path: PathId, peer: PeerId, reason: Option<CloseReason>, again: bool },
+    /// Every source has failed; they are asked again. It is `again` so if that holds of each.
+    AllSourcesFailed { path: PathId, retry_in: Duration, again: bool },
     /// A wanted file is there, safe and verified.
     Verified { path: PathId, peer: PeerId, size_bytes: u64, digest: Digest, elapsed: Duration },
     /// A file that was fetched has another name than that wanted: something stands there.
@@ -173,7 +174,7 @@ impl Report {
             Self::RegistrationRefused { .. }
             | Self::DatagramDropped { .. }
             | Self::ChecksumFailed { .. }
-            | Self::SourceFailed { .. }
+            | Self::SourceFailed { again: false, .. }
             | Self::EntryRefused { .. }
             | Self::ConnectionRefused { .. }
             | Self::FileRefused { .. }
@@ -195,6 +196,8 @@ impl Report {
             Self::FetchFailed { .. } | Self::NothingMatched { .. } => Level::Error,
             Self::RegistryUnreachable { again: true, .. }
             | Self::HostNotFound { again: true, .. }
+            | Self::SourceFailed { again: true, .. }
+            | Self::AllSourcesFailed { again: true, .. }
             | Self::OfferGone { .. }
             | Self::NotShared { .. }
             | Self::UploadFailed { .. } => Level::Debug,

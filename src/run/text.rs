@@ -7,6 +7,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use super::print;
 use crate::cli::{self, CompletionsArgs, ManArgs};
 use crate::exit::{ExitCode, Failure};
+use crate::stdio;
 use crate::ui::events::EVENTS;
 use crate::ui::schema::{COMMON, Field, Kind};
 use crate::wire::Shown;
@@ -23,8 +24,14 @@ pub fn man(args: &ManArgs) -> Result<ExitCode, Failure> {
     // `help` shows what the pages of the others say.
     let mut program = cli::definition().disable_help_subcommand(true);
     program.build();
+    if stdio::stdout().is_terminal() {
+        let page = args.page.iter().fold(String::new(), |_, page| format!(" {page}"));
+        let message = format_args!("this is text for man; `p2pfs man{} | man -l -` ", Shown(page));
+        return Err(Failure::new(ExitCode::Usage, format_args!("{message}shows the page")));
+    }
+    let version = format!("p2pfs {}", program.get_version().unwrap_or_default());
     let page = match args.page.as_deref() {
-        None => program,
+        None | Some("p2pfs") => program,
         Some("json") => {
             print(json_page(&program).render().as_bytes())?;
             return Ok(ExitCode::Done);
@@ -39,7 +46,7 @@ pub fn man(args: &ManArgs) -> Result<ExitCode, Failure> {
     };
     let mut text = Vec::new();
     // To memory: that cannot fail.
-    let _ = Man::new(page).render(&mut text);
+    let _ = Man::new(page).source(version).render(&mut text);
     print(&text)?;
     Ok(ExitCode::Done)
 }

@@ -10,7 +10,7 @@ use super::sockets;
 use crate::cli::{GetArgs, OutputArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{CONTROL_FETCHES_MAX, CONTROL_SEARCHES_MAX, TEXT_FIELD_BYTES};
+use crate::limits::{CONTROL_FETCHES_MAX, CONTROL_SEARCHES_MAX};
 use crate::node::{Doubt, NamePattern};
 use crate::proto::control::{Ask, News, Reply};
 use crate::proto::{CloseReason, Timer};
@@ -73,9 +73,6 @@ fn check_count(names: &[FileName], patterns: &[NamePattern]) -> Result<(), Failu
         format!("too many names for --via; give at most {CONTROL_FETCHES_MAX} at once")
     } else if patterns.len() > CONTROL_SEARCHES_MAX {
         format!("too many patterns for --via; give at most {CONTROL_SEARCHES_MAX} at once")
-    } else if let Some(long) = patterns.iter().find(|it| it.as_str().len() > TEXT_FIELD_BYTES) {
-        let long = Shown(long.as_str());
-        format!("{long} is too long for --via; a pattern has at most {TEXT_FIELD_BYTES} bytes")
     } else {
         return Ok(());
     };

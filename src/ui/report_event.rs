@@ -114,11 +114,11 @@ impl Event {
             Report::ChecksumFailed { path, peer, is_simulated: simulated } => {
                 Self::ChecksumFailed { name: name(path), peer: peer.0, simulated }
             }
-            Report::SourceFailed { path, peer, reason } => {
+            Report::SourceFailed { path, peer, reason, .. } => {
                 let reason = reason.map_or_else(|| text("it is not known to the registry"), text);
                 Self::SourceFailed { name: name(path), peer: peer.0, reason }
             }
-            Report::AllSourcesFailed { path, retry_in } => {
+            Report::AllSourcesFailed { path, retry_in, .. } => {
                 Self::Retrying { name: name(path), retry_in: Seconds(retry_in) }
             }
             Report::Verified { path, peer, size_bytes, digest, elapsed } => {

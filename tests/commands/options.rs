@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use kit::{Launch, Output, ReservedPort, World};
+use kit::{AtTerminal, Launch, Output, ReservedPort, World};
 
 fn p2pfs(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let launch = Launch::new(Path::new("."), arguments).without_environment();
@@ -146,6 +146,8 @@ fn completions_and_the_manual_page_go_to_stdout() {
         (&["completions", "fish"], "on-conflict"),
         (&["man"], ".TH p2pfs"),
         (&["man", "get"], "on\\-conflict"),
+        (&["man", "p2pfs"], ".TH p2pfs 1"),
+        (&["man", "list"], concat!("\"p2pfs ", env!("CARGO_PKG_VERSION"))),
         (&["man", "json"], ".TH p2pfs-json 5"),
         (&["get", "--help"], "--on-conflict"),
         (&["help"], "doctor"),
@@ -168,6 +170,14 @@ fn completions_and_the_manual_page_go_to_stdout() {
         let output = Launch::new(Path::new("."), &[asks]).stdout(full).output();
         assert_eq!(output.code, Some(8), "{asks}");
     }
+}
+
+#[test]
+fn a_manual_page_is_no_text_for_a_terminal() {
+    let at = AtTerminal::start(24, 120, Launch::new(Path::new("."), &["man", "get"]));
+    let (lines, _) = at.await_end(2);
+    let said = lines.join(" ");
+    assert!(said.contains("`p2pfs man get | man -l -`") && !said.contains(".TH"), "{said}");
 }
 
 /// No variable at all, stdin closed, a current folder that is gone.

@@ -98,7 +98,8 @@ impl Fetch {
         if job.failures.told_until.is_none_or(|until| ctx.now >= until) {
             job.failures.told_until = Some(again_at);
             let retry_in = again_at.saturating_duration_since(ctx.now);
-            ctx.report(Report::AllSourcesFailed { path, retry_in });
+            let again = job.failures.are_as_before(peers.catalog.sources(path));
+            ctx.report(Report::AllSourcesFailed { path, retry_in, again });
         }
         self.enter(id, State::BackedOff);
         ctx.deadlines.arm(PeerWake::Fetch(Wake::Retry(id)), again_at);
@@ -149,8 +150,8 @@ impl Fetch {
             match address {
                 None => {
                     job.failures.note_lookup();
-                    let path = job.path;
-                    ctx.report(Report::SourceFailed { path, peer, reason: None });
+                    let (path, again) = (job.path, job.failures.is_unknown(peer));
+                    ctx.report(Report::SourceFailed { path, peer, reason: None, again });
                     peers.note_failure(peer, None);
                     self.source_failed(ctx, peers, id, peer, None);
                 }

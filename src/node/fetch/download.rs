@@ -56,7 +56,7 @@ impl Fetch {
         let dialed = ctx.connections.dial(Connection::Download(Box::new(connection)));
         let Some(connection) = dialed else {
             let reason = Some(CloseReason::Broken(io::ErrorKind::OutOfMemory));
-            ctx.report(Report::SourceFailed { path, peer: source, reason });
+            ctx.report(Report::SourceFailed { path, peer: source, reason, again: false });
             return None;
         };
         ctx.act(Action::Dial { connection, to: address });
@@ -356,7 +356,8 @@ impl Fetch {
         // A wrong checksum was seen to when it was found.
         if reason != CloseReason::ChecksumWrong {
             let reason = Some(reason);
-            ctx.report(Report::SourceFailed { path: job.path, peer: source, reason });
+            let (path, peer) = (job.path, source);
+            ctx.report(Report::SourceFailed { path, peer, reason, again: false });
         }
         if !reason.is_our_fault() {
             peers.note_failure(source, Some(*connection.address.ip()));

@@ -43,6 +43,8 @@ struct Failed {
     again_at: Instant,
     /// Whether the file is larger there than allowed.
     is_too_large: bool,
+    /// How often in a row its address was not to be had.
+    unknown: u32,
 }
 
 /// What becomes of a job all of whose sources have failed.
@@ -69,6 +71,7 @@ impl Failures {
             tries: Tries::default(),
             again_at: now,
             is_too_large: false,
+            unknown: 0,
         });
         // Each further try of a source that sent what is wrong may cost a whole download.
         if reason.is_some_and(|reason| reason.is_their_fault()) {
@@ -76,6 +79,7 @@ impl Failures {
         }
         failed.again_at = now + failed.tries.fail(rng);
         failed.is_too_large = reason == Some(CloseReason::TooLarge);
+        failed.unknown = if reason.is_some() { 0 } else { failed.unknown.saturating_add(1) };
         if let Some(CloseReason::WriteFailed(error)) = reason
             && error.is_full()
         {
@@ -119,6 +123,16 @@ impl Failures {
     /// Returns whether a source has failed.
     pub(super) fn has(&self, source: PeerId) -> bool {
         self.sources.contains_key(&source)
+    }
+
+    /// Returns whether the address of a source was not to be had when it was last asked for.
+    pub(super) fn is_unknown(&self, source: PeerId) -> bool {
+        self.sources.get(&source).is_some_and(|failed| failed.unknown > 0)
+    }
+
+    /// Returns whether the address of each of these sources was not to be had twice in a row.
+    pub(super) fn are_as_before(&self, mut sources: impl Iterator<Item = PeerId>) -> bool {
+        sources.all(|id| self.sources.get(&id).is_some_and(|failed| failed.unknown > 1))
     }
 
     /// Returns how often a source has failed.

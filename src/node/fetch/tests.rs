@@ -90,6 +90,7 @@ struct Play {
     /// The addresses that were dialed.
     dials: Vec<SocketAddrV4>,
     verified: Vec<&'static str>,
+    reports: Vec<Report>,
     outcome: Option<Outcome>,
 }
 
@@ -135,6 +136,7 @@ impl Play {
             is_full_for_second: false,
             dials: Vec::new(),
             verified: Vec::new(),
+            reports: Vec::new(),
             outcome: None,
         };
         play.tell(Input::Connected(registry));
@@ -209,6 +211,7 @@ impl Play {
                     self.verified.push(text);
                 }
                 Action::Discard(file) => _ = self.files.remove(&file),
+                Action::Report(report) => self.reports.push(report),
                 Action::Exit(outcome) => self.outcome = Some(outcome),
                 _ => {}
             }
@@ -475,6 +478,18 @@ fn the_user_is_told_of_failed_sources_no_more_often_than_they_may_be_asked_again
         play.answer_lookups();
     }
     assert!(told <= 20, "{told} times in 20 s");
+}
+
+#[test]
+fn a_source_that_the_registry_does_not_know_is_told_once_while_nothing_changes() {
+    let mut play = Play::of(settings(PeerKind::Fixed), &["x"]);
+    play.offers.push((9, "x"));
+    (0..600).for_each(|_| play.step());
+    let tries = |report: &&Report| matches!(report, Report::SourceFailed { reason: None, .. });
+    let waits = |report: &&Report| matches!(report, Report::AllSourcesFailed { .. });
+    let told = || play.reports.iter().filter(|report| report.level() < log::Level::Debug);
+    assert_eq!((told().filter(tries).count(), told().filter(waits).count()), (1, 1));
+    assert!(play.reports.iter().filter(tries).count() > 3);
 }
 
 #[test]
