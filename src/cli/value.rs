@@ -46,7 +46,10 @@ pub(super) fn listen(text: &str) -> Result<SocketAddrV4, String> {
             Err("nobody can connect to such an address".into())
         }
         Ok(address) => Ok(address),
-        Err(_) => Err(format!("not an IPv4 address, such as {REGISTRY_ADDRESS}")),
+        Err(_) => Err(match text.parse::<u16>() {
+            Ok(port) => format!("not an IPv4 address; port {port} of every one is 0.0.0.0:{port}"),
+            Err(_) => format!("not an IPv4 address, such as {REGISTRY_ADDRESS}"),
+        }),
     }
 }
 

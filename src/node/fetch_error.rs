@@ -73,8 +73,8 @@ impl fmt::Display for FetchError {
                 "only in case or Unicode form; fetch that"
             }
             Self::Unreachable => {
-                "the registry could not be reached; start one with `p2pfs registry`, or say with \
-                 --registry where it is"
+                "the registry could not be reached; say with --registry where it is, or start the \
+                 only one with `p2pfs registry`"
             }
             Self::NotReached(reason) => {
                 f.write_str("nobody who offers it could be reached")?;

@@ -47,7 +47,7 @@ pub struct ListNode {
     /// Whether its name ever led to an address.
     was_found: bool,
     /// Where the peers listen, as far as the registry was asked and knows it.
-    addresses: BTreeMap<PeerId, Option<SocketAddrV4>>,
+    addresses: BTreeMap<PeerId, Told>,
     /// When all of them are to be asked for anew.
     fresh_until: Option<Instant>,
     connections: Connections<Registration>,
@@ -58,6 +58,14 @@ pub struct ListNode {
     /// The names in other case or Unicode form, to find them among what is on offer.
     folded_names: BTreeSet<String>,
     nearly_offered: Option<FileName>,
+}
+
+/// What the registry has told of a peer that it was asked for.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Nothing,
+    /// Where it listens, if the registry knows it.
+    Place(Option<SocketAddrV4>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -209,8 +217,13 @@ impl ListNode {
         self.catalog.offers(&self.paths, usize::MAX)
     }
 
-    pub fn address(&self, peer: PeerId) -> Option<SocketAddrV4> {
-        self.addresses.get(&peer).copied().flatten()
+    /// Returns what the registry told of where a peer listens, if it was asked: nothing, if it
+    /// does not know the peer.
+    pub fn told(&self, peer: PeerId) -> Option<Option<SocketAddrV4>> {
+        match self.addresses.get(&peer)? {
+            Told::Nothing => None,
+            Told::Place(address) => Some(*address),
+        }
     }
 
     /// Asks for the peers that were not asked for lately; forgets those that offer nothing.
@@ -240,7 +253,7 @@ impl ListNode {
         self.phase = Phase::LookUp { peers_left: new.len() };
         let mut registration = Registration::guest(now, &Rc::new(Limits::PROBE));
         for peer in new {
-            self.addresses.insert(peer, None);
+            self.addresses.insert(peer, Told::Nothing);
             registration.look_up(now, peer);
         }
         let Some(connection) = self.connections.dial(registration) else {
@@ -255,7 +268,7 @@ impl ListNode {
         while let Some(registration) = self.connections.get_mut(connection) {
             match registration.handle_bytes(now, bytes, &mut at) {
                 Ok(Some(RegistrationEvent::Address { peer, address })) => {
-                    self.addresses.insert(peer, address);
+                    self.addresses.insert(peer, Told::Place(address));
                     match &mut self.phase {
                         Phase::LookUp { peers_left } if *peers_left > 1 => *peers_left -= 1,
                         _ => self.end(Outcome::AllDone),
@@ -461,7 +474,7 @@ mod tests {
         assert_eq!(answered(&mut node, start, connection), [Action::Transmit(connection)]);
         let closed = reset(connection, CloseReason::Done);
         assert_eq!(answered(&mut node, start, connection), [closed, all_done.clone()]);
-        let ports = [1, 2, 3].map(|peer| node.address(PeerId(peer)).map(|at| at.port()));
+        let ports = [1, 2, 3].map(|peer| node.told(PeerId(peer)).flatten().map(|at| at.port()));
         assert_eq!(ports, [Some(1), Some(2), None]);
         node.listen_until(start);
         node.handle_timeout(start);
@@ -482,7 +495,7 @@ mod tests {
         let reason = CloseReason::TimedOut(Timer::Answer);
         let report = Action::Report(Report::LookupsFailed { registry: REGISTRY, reason });
         assert_eq!(actions(&mut node), [reset(connection, reason), report, all_done.clone()]);
-        assert!(node.address(PeerId(1)).is_some() && node.address(PeerId(2)).is_none());
+        assert!(node.told(PeerId(1)).is_some() && node.told(PeerId(2)).is_none());
         node.listen_until(late);
         node.handle_timeout(late);
         assert_eq!(node.poll_action(), Some(all_done), "not asked for again so soon");

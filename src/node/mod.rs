@@ -312,8 +312,9 @@ pub enum Signal {
 pub enum Outcome {
     /// Every file that was wanted is there.
     AllDone,
-    /// Every job has ended, `failed` of them without the file.
-    SomeFailed { failed: usize, done: usize, error: FetchError },
+    /// Every job has ended, `failed` of them without the file; `error` is why the last one did.
+    /// The user `is_told` of each, unless it is the same error of all.
+    SomeFailed { failed: usize, done: usize, error: FetchError, is_told: bool },
     /// Every file that was heard of is there, `done` of them; more may match a pattern.
     MaybeMore { done: usize, doubt: Doubt },
     /// The registry refused the registration; its words.

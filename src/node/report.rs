@@ -325,6 +325,10 @@ impl fmt::Display for ShownReport<'_> {
             Report::PeerEntered { peer, address } => {
                 write!(f, "peer {peer} registered at {address}")
             }
+            // So programs end, for registries that notice nothing else.
+            Report::PeerLeft { peer, reason: CloseReason::Broken(ErrorKind::ConnectionReset) } => {
+                write!(f, "peer {peer} left")
+            }
             Report::PeerLeft { peer, reason } => write!(f, "peer {peer} left: {reason}"),
             Report::EntryRefused { peer, address, text } => {
                 write!(f, "refused peer {peer} at {address}: {}", Shown(text))
@@ -450,7 +454,7 @@ fn no_registry(
         CloseReason::Broken(ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown) => {
             "is this machine on its network? "
         }
-        _ => "start one with `p2pfs registry`, or say with --registry where it is; ",
+        _ => "say with --registry where it is, or start the only one with `p2pfs registry`; ",
     })?;
     write!(f, "trying again in {:.1} s", retry_in.as_secs_f32())
 }

@@ -1,7 +1,7 @@
 //! `p2pfs list`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::AsFd;
@@ -16,7 +16,7 @@ use crate::cli::{ListArgs, OutputArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, PROGRESS_TIMEOUT, WATCH_INTERVAL};
-use crate::node::{HeardOffer, ListNode, Outcome, Which};
+use crate::node::{HeardOffer, Interface, ListNode, Outcome, Which};
 use crate::reactor::{Reactor, Signals, Sockets};
 use crate::stdio;
 use crate::terminal::{self, Screen};
@@ -27,11 +27,19 @@ use crate::wire::v0::Offer;
 /// Where `--watch` draws, if that is a terminal.
 const SCREEN: Screen = Screen::Stdout;
 
-/// Something on offer, and where its peer listens, if the registry told that.
+/// Something on offer, and what the registry told of where its peer listens, if anything.
 #[derive(Clone, Copy)]
 struct Listed {
     heard: HeardOffer,
-    listens_at: Option<SocketAddrV4>,
+    told: Option<Option<SocketAddrV4>>,
+}
+
+/// Where a peer is, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    At(SocketAddrV4),
+    /// The registry does not know it: nothing can be fetched from it.
+    Unknown,
 }
 
 pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
@@ -39,6 +47,9 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let network = network::network(&args.interface, Which::Any, &args.offers)?;
     let offers = network::hear_offers(&network)?;
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait().min(WATCH_INTERVAL) };
+    // Without a network nobody is heard but this machine.
+    let is_far = |it: &Interface| it.is_up && !it.address.is_loopback();
+    let is_alone = args.interface.is_empty() && !network.used().iter().any(is_far);
     let subnets = match args.interface.as_slice() {
         [] => Vec::new(),
         _ => network.used().iter().map(|interface| interface.subnet).collect(),
@@ -60,11 +71,16 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     if args.watch {
         return watch(&mut reactor, output.json);
     }
-    once(&mut reactor, args, output.json)
+    once(&mut reactor, args, is_alone, output.json)
 }
 
 /// Shows each offer once, as it comes, and says for how long it listened.
-fn once(reactor: &mut Reactor<ListNode>, args: &ListArgs, json: bool) -> Result<ExitCode, Failure> {
+fn once(
+    reactor: &mut Reactor<ListNode>,
+    args: &ListArgs,
+    is_alone: bool,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let (began, wait) = (Instant::now(), args.wait());
     let mut shown = BTreeSet::new();
     loop {
@@ -85,7 +101,12 @@ fn once(reactor: &mut Reactor<ListNode>, args: &ListArgs, json: bool) -> Result<
         }
         reactor.node().listen_until((began + wait).min(now + WATCH_INTERVAL));
     }
-    end(reactor.node(), args, &shown, json)
+    end(reactor.node(), args, &shown, json).map_err(|mut failure| {
+        if is_alone && failure.code == ExitCode::NotOffered {
+            failure.message += "; this machine is in no network, and hears only itself";
+        }
+        failure
+    })
 }
 
 /// Says for how long it listened, and what is missing.
@@ -161,17 +182,29 @@ fn too_many() -> String {
 }
 
 fn listed(node: &ListNode) -> Vec<Listed> {
-    let listed = |heard: HeardOffer| Listed { heard, listens_at: node.address(heard.offer.peer) };
+    let listed = |heard: HeardOffer| Listed { heard, told: node.told(heard.offer.peer) };
     node.offers().into_iter().map(listed).collect()
 }
 
 impl Listed {
-    fn address(&self) -> SocketAddrV4 {
-        self.listens_at.unwrap_or(self.heard.from)
+    fn place(&self) -> Place {
+        match self.told {
+            Some(told) => told.map_or(Place::Unknown, Place::At),
+            None => Place::At(self.heard.from),
+        }
     }
 
     fn event(&self, now: Instant) -> String {
-        Event::of_offer(&self.heard, self.listens_at, now).line()
+        Event::of_offer(&self.heard, self.told.flatten(), now).line()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::Unknown => f.pad("not registered"),
+        }
     }
 }
 
@@ -189,7 +222,7 @@ fn table(offers: &[Listed], now: Instant, with_heading: bool) -> String {
         let _ = writeln!(text, "{:>10}  {:<21}  {:>7}  FILE", "PEER", "ADDRESS", "HEARD");
     }
     for listed in offers {
-        let (HeardOffer { offer, heard_at, .. }, address) = (listed.heard, listed.address());
+        let (HeardOffer { offer, heard_at, .. }, address) = (listed.heard, listed.place());
         let age_s = now.saturating_duration_since(heard_at).as_secs();
         let (peer, age) = (offer.peer.0, format!("{age_s}s ago"));
         let _ = writeln!(text, "{peer:>10}  {address:<21}  {age:>7}  {}", offer.name);
@@ -209,16 +242,12 @@ fn fit(text: &str, width: usize, height: usize) -> String {
 }
 
 /// Returns what changed since the last time; as JSON, if that is to be told as of some time.
-fn changes(
-    shown: &mut BTreeMap<Offer, SocketAddrV4>,
-    offers: &[Listed],
-    json: Option<Instant>,
-) -> String {
-    let line = |what: &str, offer: &Offer, address: &SocketAddrV4| {
+fn changes(shown: &mut BTreeMap<Offer, Place>, offers: &[Listed], json: Option<Instant>) -> String {
+    let line = |what: &str, offer: &Offer, address: &Place| {
         format!("{what:<7}  {:>10}  {address:<21}  {}\n", offer.peer.0, offer.name)
     };
     let now: BTreeMap<_, _> =
-        offers.iter().map(|listed| (listed.heard.offer, listed.address())).collect();
+        offers.iter().map(|listed| (listed.heard.offer, listed.place())).collect();
     let mut text = String::new();
     for (offer, address) in shown.iter().filter(|(offer, _)| !now.contains_key(offer)) {
         text += &match json {
@@ -229,7 +258,7 @@ fn changes(
     for listed in offers.iter().filter(|listed| !shown.contains_key(&listed.heard.offer)) {
         text += &match json {
             Some(now) => listed.event(now),
-            None => line("offered", &listed.heard.offer, &listed.address()),
+            None => line("offered", &listed.heard.offer, &listed.place()),
         };
     }
     *shown = now;
@@ -249,18 +278,20 @@ mod tests {
     fn listed(peer: u32, name: &str, heard_at: Instant) -> Listed {
         let offer = Offer { peer: PeerId(peer), name: FileName::new(name).unwrap() };
         let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8000);
-        Listed { heard: HeardOffer { offer, from, heard_at }, listens_at: None }
+        Listed { heard: HeardOffer { offer, from, heard_at }, told: None }
     }
 
     #[test]
     fn columns_stand_below_one_another() {
         let start = Instant::now();
-        let listens_at = Some("192.0.2.1:5001".parse().unwrap());
-        let told = Listed { listens_at, ..listed(1, "é", start) };
-        let offers = [told, listed(u32::MAX, "b c", start)];
+        let told = Some(Some("192.0.2.1:5001".parse().unwrap()));
+        let known = Listed { told, ..listed(1, "é", start) };
+        let unknown = Listed { told: Some(None), ..listed(2, "u", start) };
+        let offers = [known, unknown, listed(u32::MAX, "b c", start)];
         let text = table(&offers, start + Duration::from_secs(12), true);
         let expected = "      PEER  ADDRESS                  HEARD  FILE\n         \
-            1  192.0.2.1:5001         12s ago  é\n\
+            1  192.0.2.1:5001         12s ago  é\n         \
+            2  not registered         12s ago  u\n\
             4294967295  127.0.0.1:8000         12s ago  b c\n";
         assert_eq!(text, expected);
         assert_eq!(table(&[], start, false), "");

@@ -119,14 +119,17 @@ fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure> {
         Outcome::Stopped(Signal::Interrupt) => Ok(ExitCode::Interrupted),
         Outcome::Stopped(Signal::HangUp) => Ok(ExitCode::HungUp),
         Outcome::Stopped(Signal::Terminate) => Ok(ExitCode::Terminated),
-        Outcome::SomeFailed { failed, done, error } => {
+        Outcome::SomeFailed { failed, done, error, is_told } => {
             let code = match error {
                 _ if done > 0 => ExitCode::SomeDone,
                 error => ExitCode::from(error),
             };
             let what =
                 format_args!("{failed} of {} could not be fetched", Count(failed + done, "file"));
-            Err(Failure::new(code, format_args!("{what}; the last one: {error}")))
+            Err(match is_told {
+                true => Failure::new(code, format_args!("{what}")),
+                false => Failure::new(code, format_args!("{what}: {error}")),
+            })
         }
         Outcome::MaybeMore { done, doubt } => {
             let code = if done > 0 { ExitCode::SomeDone } else { ExitCode::NotOffered };

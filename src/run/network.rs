@@ -71,7 +71,8 @@ fn no_interface(name: &str, all: &[Interface]) -> Failure {
         .iter()
         .map(|interface| format!("{} ({})", Shown(&interface.name), interface.address))
         .collect();
-    let (name, there) = (Shown(name), there.join(", "));
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    let name = Shown(name);
     let message = format_args!("no interface {name} with an IPv4 address; there is {there}");
     Failure::new(ExitCode::Usage, message)
 }

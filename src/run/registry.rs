@@ -50,6 +50,10 @@ fn say_where(listens_at: SocketAddrV4) {
     let addresses = addresses.chain(own).filter(|host| !host.is_loopback());
     let addresses = addresses.map(|host| SocketAddrV4::new(host, listens_at.port()).to_string());
     match addresses.collect::<Vec<_>>().as_slice() {
+        [] if own.is_none() => log::warn!(
+            target: NAME,
+            "this machine is in no network: others reach it once it is in one"
+        ),
         [] => log::info!(target: NAME, "only this machine reaches it; for others, see --listen"),
         addresses => log::info!(target: NAME, "others reach it at {}", addresses.join(" and ")),
     }

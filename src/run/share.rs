@@ -77,15 +77,25 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     say_sharing(&args.dir, count, &skipped, output);
     let path = Shown(args.dir.to_string_lossy());
     let addresses = interfaces.iter().map(|at| SocketAddrV4::new(*at, address.port()).to_string());
+    let at = match addresses.collect::<Vec<_>>().join(" and ") {
+        none if none.is_empty() => "no address yet".to_owned(),
+        addresses => addresses,
+    };
     log::info!(
         target: NAME,
-        "sharing {} of {path} at {}, with the registry at {}",
+        "sharing {} of {path} at {at}, with the registry at {}",
         Count(count, "file"),
-        addresses.collect::<Vec<_>>().join(" and "),
         args.network.registry,
     );
     if interfaces.iter().all(Ipv4Addr::is_loopback) {
-        log::warn!(target: NAME, "only this machine can reach us; for others, see --interface");
+        let next = match (names.is_empty(), interfaces.is_empty()) {
+            (false, _) => "only this machine can reach us; for others, see --interface",
+            (true, true) => "this machine is in no network: nobody can reach us until it is in one",
+            (true, false) => {
+                "this machine is in no network: only it can reach us until it is in one"
+            }
+        };
+        log::warn!(target: NAME, "{next}");
     }
     let outcome = serve(&mut reactor, &begin)?;
     result_of(outcome, None)

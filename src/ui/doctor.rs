@@ -117,9 +117,9 @@ impl RegistryFinding {
             ) => "say where the registry is with --registry".to_owned(),
             Some(CloseReason::Broken(ErrorKind::ConnectionRefused)) => {
                 match address.ip().is_loopback() {
-                    true => {
-                        "start one with p2pfs registry, or say where it is with --registry".into()
-                    }
+                    true => "say with --registry where it is, or start the only one with `p2pfs \
+                             registry`"
+                        .to_owned(),
                     false => format!("does it run there, on port {port}?"),
                 }
             }

@@ -156,9 +156,8 @@ impl Facts<'_> {
         }
         let wanted = inventory.wanted.iter().map(|(name, programs)| (name.to_string(), *programs));
         let patterns = inventory.patterns.iter();
-        let patterns = patterns.map(|(pattern, programs)| {
-            (format!("all that matches {}", Shown(pattern)), *programs)
-        });
+        let patterns = patterns
+            .map(|(pattern, programs)| (format!("all that matches {}", Shown(pattern)), *programs));
         for (what, programs) in wanted.chain(patterns) {
             match programs {
                 0 => line(format_args!("wanted: {what}")),

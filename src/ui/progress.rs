@@ -166,7 +166,7 @@ impl Totals {
         let found = self.identical + self.already_there + self.skipped;
         let told = self.files_in + self.files_out + found + self.failed + self.retries > 0;
         if text.is_empty() {
-            let _ = write!(text, "fetched nothing in {seconds:.1} s");
+            text.push_str("fetched nothing");
         }
         for (files, what) in [
             (self.identical, "identical"),

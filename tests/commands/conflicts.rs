@@ -30,10 +30,7 @@ fn a_file_that_is_the_same_counts_as_fetched() {
     assert_eq!(got, files(&[("file.txt", b"new")]));
     assert!(said.contains("with the same content"), "{said}");
     let last = said.lines().last().unwrap();
-    assert!(
-        last.starts_with("fetched nothing in ") && last.contains(" s, 1 identical, "),
-        "{last}"
-    );
+    assert!(last.starts_with("fetched nothing, 1 identical, "), "{last}");
 }
 
 #[test]
@@ -52,9 +49,7 @@ fn it_may_be_skipped_whatever_it_is() {
     assert_eq!(got, files(&[("file.txt", b"old")]));
     assert!(!said.contains("downloading"), "{said}");
     assert!(
-        said.ends_with(
-            "fetched nothing in 0.0 s, 1 already there and skipped, not compared, no retries"
-        ),
+        said.ends_with("fetched nothing, 1 already there and skipped, not compared, no retries"),
         "{said}"
     );
 }

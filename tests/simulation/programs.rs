@@ -42,7 +42,8 @@ impl Host {
     /// The user wants a file, and has a program ask for it.
     pub(crate) fn ask_for(&mut self, out: &mut Outside, name: FileName) {
         let now = out.now();
-        let mut inquiry = Inquiry::new(now, Ask::Want([name].into()));
+        let mut inquiry =
+            Inquiry::new(now, Ask::Want { names: [name].into(), patterns: Vec::new() });
         inquiry.handle_connected(now);
         let Some(Transmit::Bytes { bytes, .. }) = inquiry.transmit() else {
             panic!("asks nothing");

@@ -177,6 +177,10 @@ impl Findings {
             return Verdict::WrongInterface { named, right };
         }
         if !has_registry {
+            // Without a network nobody is reached, wherever the registry is.
+            if self.used_interfaces().is_empty() {
+                return Verdict::NoBroadcastAddress;
+            }
             let registry = self.registry.clone();
             return match self.is_registry_foreign() {
                 true if is_way_missing(&registry) => {

@@ -16,6 +16,8 @@ pub(super) struct Tally {
     /// Patterns that no name ever matched.
     unmatched: usize,
     pub(super) error: Option<FetchError>,
+    /// Whether the user was told of a failure that the last line is to tell.
+    is_told: bool,
     /// Why a pattern may match more than was heard of.
     pub(super) doubt: Option<Doubt>,
 }
@@ -23,16 +25,18 @@ pub(super) struct Tally {
 impl Fetch {
     pub(super) fn fail(&mut self, ctx: &mut Context, id: JobId, error: FetchError) {
         if let Some(job) = self.jobs.get(&id) {
-            self.report_failed(ctx, job.path, error);
+            let path = job.path;
+            self.report_failed(ctx, path, error);
         }
         self.enter(id, State::Failed(error));
         self.end_if_done(ctx);
     }
 
-    pub(super) fn report_failed(&self, ctx: &mut Context, path: PathId, error: FetchError) {
+    pub(super) fn report_failed(&mut self, ctx: &mut Context, path: PathId, error: FetchError) {
         let is_one =
             self.jobs.len() == 1 && self.searches.open.is_empty() && self.tally.unmatched == 0;
         let is_all = is_one && ctx.guest().is_some();
+        self.tally.is_told |= !is_all;
         ctx.report(Report::FetchFailed { path, error, is_all });
     }
 
@@ -45,10 +49,10 @@ impl Fetch {
         if !ctx.settings.exit_when_done || self.open() > 0 || !self.searches.open.is_empty() {
             return;
         }
-        let Tally { done, failed, unmatched, error, doubt } = self.tally;
+        let Tally { done, failed, unmatched, error, is_told, doubt } = self.tally;
         let failed = failed + unmatched;
         ctx.end(match (error, doubt) {
-            (Some(error), _) if failed > 0 => Outcome::SomeFailed { failed, done, error },
+            (Some(error), _) if failed > 0 => Outcome::SomeFailed { failed, done, error, is_told },
             (_, Some(doubt)) => Outcome::MaybeMore { done, doubt },
             _ => Outcome::AllDone,
         });
@@ -69,6 +73,7 @@ impl Fetch {
         for pattern in unmatched {
             ctx.report(Report::NothingMatched { pattern: pattern.as_str().to_owned() });
             self.tally.unmatched += 1;
+            self.tally.is_told = true;
             self.tally.error = Some(why_nothing(peers));
         }
         for name in held {
@@ -82,6 +87,7 @@ impl Fetch {
         // Said once, by the last line, if it is the same of every file.
         let is_same = failing.windows(2).all(|two| matches!(two, [one, other] if one.2 == other.2));
         let is_all = is_same && failing.len() == self.jobs.len() && self.tally.unmatched == 0;
+        self.tally.is_told |= !failing.is_empty() && !is_all;
         for (id, path, error) in failing {
             ctx.report(Report::FetchFailed { path, error, is_all });
             self.end_attempts(ctx, id, CloseReason::Stopping);

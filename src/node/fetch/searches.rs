@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::{Fetch, PeerWake, Wake};
 use crate::limits::{
-    CONTROL_FETCHES_MAX, JOBS_MAX, KNOWN_PEERS_MAX, PATTERN_INTERVALS, PATTERN_OWN_INTERVALS, PATTERN_TIME_MAX,
+    CONTROL_FETCHES_MAX, JOBS_MAX, KNOWN_PEERS_MAX, PATTERN_INTERVALS, PATTERN_OWN_INTERVALS,
+    PATTERN_TIME_MAX,
 };
 use crate::node::peer::Context;
 use crate::node::peers::{Catalog, Peers};

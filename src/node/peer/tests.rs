@@ -124,7 +124,9 @@ fn a_guest_says_why_it_gives_up() {
         assert_eq!(exit(&actions(&mut node)), None);
         node.handle_timeout(now + timeout);
         match exit(&actions(&mut node)) {
-            Some(Outcome::SomeFailed { failed, done: 0, error }) => (*failed, *error),
+            Some(Outcome::SomeFailed { failed, done: 0, error, .. }) => {
+                (*failed, *error)
+            }
             outcome => panic!("{outcome:?}"),
         }
     };
@@ -146,7 +148,8 @@ fn a_guest_says_why_it_gives_up() {
     node.handle_timeout(now + timeout);
     let told = actions(&mut node);
     let error = FetchError::Unreachable;
-    assert_eq!(exit(&told), Some(&Outcome::SomeFailed { failed: 2, done: 0, error }));
+    let outcome = Outcome::SomeFailed { failed: 2, done: 0, error, is_told: false };
+    assert_eq!(exit(&told), Some(&outcome));
     let is_once = |report: &&Report| matches!(report, Report::FetchFailed { is_all: true, .. });
     assert_eq!(reports(&told).into_iter().filter(is_once).count(), 2, "one line says it of both");
 }

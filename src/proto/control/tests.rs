@@ -4,9 +4,9 @@ use super::*;
 use crate::content::Digest;
 use crate::limits::{CONTROL_FETCHES_MAX, CONTROL_SEARCHES_MAX, CONTROL_TIMEOUT};
 use crate::proto::{CloseReason, Timer, Transmit};
-use crate::wire::{FieldText, PeerId};
 use crate::wire::control::Question;
 use crate::wire::v0::FileName;
+use crate::wire::{FieldText, PeerId};
 
 fn name(text: &str) -> FileName {
     FileName::new(text).unwrap()

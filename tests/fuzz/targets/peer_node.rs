@@ -178,7 +178,7 @@ fn say(peer: &mut Peer, script: &mut Script<'_>) {
         }
         (SocketKind::Upload, 1..=3) => messages::request(script.name().as_str(), Count::Bytes),
         (SocketKind::Upload, _) => messages::acknowledgment(1).repeat(1 + script.below(8)),
-        (SocketKind::Program, 1..=3) => want(script.name().as_str()),
+        (SocketKind::Program, 1..=3) => wanted(script.name().as_str()),
         (SocketKind::Program, 4 | 5) => b"A".to_vec(),
         (SocketKind::Program, 6) => b"S\x01".to_vec(),
         (SocketKind::Program, 7) => b"M\0\x01*".to_vec(),
@@ -198,7 +198,7 @@ fn say(peer: &mut Peer, script: &mut Script<'_>) {
 }
 
 /// A wanted name for the control socket.
-fn want(name: &str) -> Vec<u8> {
+fn wanted(name: &str) -> Vec<u8> {
     [b"W", &(name.len() as u16).to_be_bytes()[..], name.as_bytes()].concat()
 }
 
