@@ -124,9 +124,7 @@ fn a_guest_says_why_it_gives_up() {
         assert_eq!(exit(&actions(&mut node)), None);
         node.handle_timeout(now + timeout);
         match exit(&actions(&mut node)) {
-            Some(Outcome::SomeFailed { failed, done: 0, error, .. }) => {
-                (*failed, *error)
-            }
+            Some(Outcome::SomeFailed { failed, done: 0, error, .. }) => (*failed, *error),
             outcome => panic!("{outcome:?}"),
         }
     };
