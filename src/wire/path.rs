@@ -69,6 +69,23 @@ impl FilePath {
         Self::new(std::str::from_utf8(bytes).map_err(|_| PathError::NotUtf8)?)
     }
 
+    /// Returns the path of a name in a folder; `None` is the folder that is shared.
+    ///
+    /// # Errors
+    /// If it breaks the rule.
+    pub fn in_folder(folder: Option<&Self>, name: &[u8]) -> Result<Self, PathError> {
+        let name = str::from_utf8(name).map_err(|_| PathError::NotUtf8)?;
+        check_component(name)?;
+        let Some(folder) = folder else { return Ok(Self(name.into())) };
+        if folder.0.len() + 1 + name.len() > PATH_BYTES_MAX {
+            return Err(PathError::TooLong);
+        }
+        if folder.components().count() == PATH_COMPONENTS_MAX {
+            return Err(PathError::TooDeep);
+        }
+        Ok(Self([&folder.0, "/", name].concat().into()))
+    }
+
     /// Returns whether this is `root`, or lies below it.
     pub fn is_below(&self, root: &Self) -> bool {
         self.0.strip_prefix(&*root.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -85,7 +102,7 @@ impl FilePath {
     }
 
     /// The components, from the top.
-    pub fn components(&self) -> impl Iterator<Item = &str> {
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/')
     }
 
@@ -189,6 +206,26 @@ mod tests {
             paths.map(|path| path.0.to_string()),
             ["a", "a/b", "a/b/c", "a-b", "a.txt", "b"]
         );
+    }
+
+    #[test]
+    fn a_path_made_of_a_folder_and_a_name_keeps_the_rule() {
+        let in_folder = |folder: Option<&str>, name: &[u8]| {
+            let folder = folder.map(|text| FilePath::new(text).unwrap());
+            FilePath::in_folder(folder.as_ref(), name)
+        };
+        assert_eq!(in_folder(None, b"a"), FilePath::new("a"));
+        assert_eq!(in_folder(Some("a/b"), b"c"), FilePath::new("a/b/c"));
+        for name in [&b""[..], b"..", b"a/b", b"\xff", b"a\\b", b".p2pfs-x", &[b'n'; 256]] {
+            assert!(in_folder(Some("a"), name).is_err(), "{name:?}");
+        }
+        let deep = vec!["d"; 31].join("/");
+        let deepest = in_folder(Some(&deep), b"e").unwrap();
+        assert_eq!(in_folder(Some(deepest.as_str()), b"f"), Err(PathError::TooDeep));
+        let long = ["l".repeat(255), "l".repeat(255), "l".repeat(255)].join("/");
+        assert_eq!(in_folder(Some(&long), &[b'n'; 255]).unwrap().as_str().len(), 1023);
+        let long = long.replacen("l", "/l", 1).replacen('/', "x/", 1);
+        assert_eq!(in_folder(Some(&long), &[b'n'; 255]), Err(PathError::TooLong));
     }
 
     #[test]
