@@ -112,6 +112,8 @@ pub const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 pub const REGISTRY_PORT: u16 = 5000;
 /// UDP port on which offers are sent and heard.
 pub const OFFER_PORT: u16 = 8000;
+/// TCP port of sessions: another is taken if it is in use.
+pub const SESSION_PORT: u16 = 8001;
 /// How often each file is offered.
 pub const OFFER_INTERVAL: Duration = Duration::from_secs(5);
 /// The shortest interval that may be asked for: offers are a broadcast to everyone.
@@ -220,6 +222,12 @@ pub const WRITTEN_SETTLE_TIME: Duration = Duration::from_secs(30);
 /// Files known to be open for writing, by their inodes: each costs some 50 bytes. Further ones
 /// settle like a file that nobody has open.
 pub const WRITTEN_FILES_MAX: usize = 1024;
+/// Of the watches that the kernel grants a user, one program takes this part: other programs
+/// need some, too.
+pub const WATCHES_SHARE: usize = 2;
+/// The watches of a user where the kernel does not tell how many there are: the least that any
+/// kernel grants.
+pub const WATCHES_GUESS: usize = 8192;
 /// Pause between two scans of a folder whose changes the kernel does not report, or not all.
 pub const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// That pause is at least so many times as long as the last scan took: scans of many files
@@ -455,13 +463,11 @@ pub const DISK_RESERVE_PART_MAX: u64 = 2;
 /// pieces to save little.
 pub const HOLE_BYTES_MIN: usize = 64 * 1024;
 
-/// The file with the digests of a folder: a record of 96 bytes for each file there may be.
-pub const DIGEST_CACHE_FILE_BYTES_MAX: u64 = 96 * SHARED_FILES_MAX as u64;
 /// Folders whose digests are kept.
 pub const DIGEST_CACHES_MAX: usize = 64;
 /// Digests are written at the latest when there are so many: most of them by one write of
 /// some 32 KiB.
-pub const DIGEST_CACHE_PENDING_MAX: usize = 341;
+pub const DIGEST_CACHE_PENDING_MAX: usize = 256;
 
 // ---- what is shown ----
 

@@ -10,6 +10,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -24,7 +25,7 @@ use p2pfs::node::{
 };
 use p2pfs::proto::Transmit;
 use p2pfs::reactor::{Files, Listener, Network, OfferSocket, Reactor, Signals, Sockets};
-use p2pfs::storage::SharedFolder;
+use p2pfs::storage::{ShareRules, SharedFolder, SharedTree};
 use p2pfs::ui::{Show, Ui};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::{FileName, PeerMessage};
@@ -158,7 +159,8 @@ fn run_peer(
         known: Known::default(),
     });
     let begin: Vec<_> = begin.chain([Input::Want(wanted)]).collect();
-    let files = Files::new(folder, None);
+    let tree = Rc::new(SharedTree::of(&folder, ShareRules::default()));
+    let files = Files::new(tree, Some(folder), None);
     let node = Ended { node: PeerNode::new(Instant::now(), settings), is_to_end };
     run(node, listener, Some(offers), Some(files), &begin)
 }

@@ -27,12 +27,13 @@ fn with_variable(arg: Arg) -> Arg {
 }
 
 /// Returns whether a container platform has set a variable, not the user: beside a service that is
-/// called p2pfs, Kubernetes and Docker set P2PFS_PORT to the address of that service. They set
-/// others, too, of which none has the name of an option.
+/// called p2pfs, Kubernetes and Docker set P2PFS_PORT to the address of that service, and Docker
+/// sets P2PFS_NAME to its path. They set others, too, of which none has the name of an option.
 fn is_of_a_platform(name: &str, value: &OsStr) -> bool {
     let is_address =
         |scheme: &&str| value.as_encoded_bytes().starts_with(format!("{scheme}://").as_bytes());
     name.ends_with("_PORT") && ["tcp", "udp", "sctp"].iter().any(is_address)
+        || name.ends_with("_NAME") && value.as_encoded_bytes().starts_with(b"/")
 }
 
 /// Returns what to tell the user of each option of a command whose variable is ignored.

@@ -13,7 +13,10 @@ use crate::limits::{
     OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT, REGISTRY_PORT, TIMEOUT_MAX, TIMEOUT_MIN,
 };
 use crate::node::is_of_one_host;
+use crate::storage::Exclude;
+use crate::wire::PathError;
 use crate::wire::v0::{FileName, NameError};
+use crate::wire::v1::PeerName;
 
 /// Parses an address that other peers can connect to.
 pub(super) fn host(text: &str) -> Result<Ipv4Addr, String> {
@@ -99,6 +102,16 @@ pub(super) fn folder(path: PathBuf) -> Result<PathBuf, String> {
         Ok(_) => Err("not a folder".into()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Parses a pattern of what is not shared.
+pub(super) fn exclude(text: &str) -> Result<Exclude, String> {
+    Exclude::new(text).map_err(|error| error.to_string())
+}
+
+/// Parses the name that a peer shows.
+pub(super) fn peer_name(text: &str) -> Result<PeerName, PathError> {
+    PeerName::new(text)
 }
 
 /// Parses the name of a file that peers may offer.

@@ -198,9 +198,10 @@ pub enum Input<'a> {
     EmptyFolder { path: FilePath },
     /// A folder that was empty is gone, or holds something.
     EmptyFolderGone { path: FilePath },
-    /// Some changes of the shared folder were missed. The node asks for a look at each file
-    /// that it knows; the runner reports all others, as [`Sight::Looked`].
-    ChangesMissed,
+    /// Some changes of the shared folder, or of this folder in it, were missed. The node asks for
+    /// a look at each file that it knows there; the runner reports all others, as
+    /// [`Sight::Looked`].
+    ChangesMissed { below: Option<FilePath> },
     /// The shared folder itself is gone. Nothing more is told of it.
     FolderLost(FolderLoss),
     /// The hash asked for with [`Action::Hash`] goes on.

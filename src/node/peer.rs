@@ -259,7 +259,7 @@ impl PeerNode {
                     share.on_file_gone(context, path);
                 }
             }
-            Input::ChangesMissed => share.on_changes_missed(context),
+            Input::ChangesMissed { below } => share.on_changes_missed(context, below),
             Input::FolderLost(why) => share.on_folder_lost(context, why),
             Input::HashProgress { path, version, hashed_bytes, .. } => {
                 match fetch.comparing(path) {

@@ -2,19 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::rc::Rc;
 use std::time::Instant;
 
+use rustix::io::Errno;
+
 use super::follower::{Findings, Follower};
-use crate::content::{FileError, PathId, Sight};
+use crate::content::{FailedCall, FileError, PathId, Sight};
 use crate::node::{Action, Input, Paths};
 use crate::proto::FileId;
-use crate::storage::{DigestCache, HashJobs, HashOutcome, Partial, SharedFolder, Source, Watch};
+use crate::storage::{
+    DigestCache, HashJobs, HashOutcome, Partial, SharedFolder, SharedTree, Source, There, Watch,
+};
 use crate::wire::FilePath;
 use crate::wire::v0::FileName;
 
-/// The shared folder, as the node sees it.
+/// What is shared, and the folder that files are fetched into, as the node sees them.
 pub struct Files {
-    folder: SharedFolder,
+    tree: Rc<SharedTree>,
+    /// `None` if nothing is fetched.
+    folder: Option<SharedFolder>,
     open: BTreeMap<FileId, OpenFile>,
     hash_jobs: HashJobs,
     /// If what changes in the folder matters.
@@ -30,16 +37,27 @@ enum OpenFile {
 
 impl Files {
     /// Nothing is open yet. Digests are kept in the `cache`, if there is one.
-    pub fn new(folder: SharedFolder, cache: Option<DigestCache>) -> Self {
-        let hash_jobs = HashJobs::new(&folder, cache);
-        Self { folder, open: BTreeMap::new(), hash_jobs, follower: None, commits: Vec::new() }
+    pub fn new(
+        tree: Rc<SharedTree>,
+        folder: Option<SharedFolder>,
+        cache: Option<DigestCache>,
+    ) -> Self {
+        let hash_jobs = HashJobs::new(Rc::clone(&tree), cache);
+        let (open, commits) = (BTreeMap::new(), Vec::new());
+        Self { tree, folder, open, hash_jobs, follower: None, commits }
     }
 
-    /// Tells the node of what changes in the folder, by a watch that is older than the
-    /// scan which it was told of.
-    pub fn following(mut self, watch: Watch) -> Self {
-        self.follower = Some(Follower::new(Instant::now(), watch));
+    /// Tells the node of what changes in the tree, by a watch that is older than the scan which
+    /// it was told of. In these folders nothing is shared.
+    pub fn following(mut self, watch: Watch, empty: Vec<FilePath>) -> Self {
+        self.follower = Some(Follower::new(Instant::now(), watch, empty));
         self
+    }
+
+    /// Returns the folder into which files are fetched.
+    fn folder(&self) -> Result<&SharedFolder, FileError> {
+        let failed = FailedCall { call: "open", errno: Errno::ROFS.raw_os_error() };
+        self.folder.as_ref().ok_or(FileError::Io(failed))
     }
 
     /// Carries out an action about a file, and gives its outcome. `received` are the
@@ -52,7 +70,7 @@ impl Files {
     ) -> Option<Input<'static>> {
         match action {
             Action::OpenSource { file, path } => {
-                Some(match self.folder.open_source(&name_of(paths, path)?) {
+                Some(match self.tree.open_source(paths.get(path)?) {
                     Ok(source) => {
                         let version = source.version();
                         self.open.insert(file, OpenFile::Source(source));
@@ -72,7 +90,8 @@ impl Files {
                 })
             }
             Action::CreatePartial { file, path } => {
-                match self.folder.create_partial(&name_of(paths, path)?) {
+                let name = name_of(paths, path)?;
+                match self.folder().and_then(|folder| folder.create_partial(&name)) {
                     Ok(partial) => {
                         self.open.insert(file, OpenFile::Partial(partial));
                         None
@@ -101,7 +120,8 @@ impl Files {
                 None
             }
             Action::OpenPartial { file, path, .. } => {
-                Some(match self.folder.create_partial(&name_of(paths, path)?) {
+                let name = name_of(paths, path)?;
+                Some(match self.folder().and_then(|folder| folder.create_partial(&name)) {
                     Ok(partial) => {
                         self.open.insert(file, OpenFile::Partial(partial));
                         Input::PartialOpened { file, data: Vec::new() }
@@ -126,11 +146,11 @@ impl Files {
             }
             Action::Look(path) => {
                 let path = paths.get(path)?.clone();
-                Some(match self.folder.look_at(path.as_str().as_bytes()) {
-                    Ok(Some((_, version))) => {
+                Some(match self.tree.look_at(&path) {
+                    Ok(Some(There::File(version))) => {
                         Input::FileSeen { path, version, sight: Sight::Looked }
                     }
-                    Ok(None) | Err(_) => {
+                    Ok(Some(There::Folder) | None) | Err(_) => {
                         self.hash_jobs.forget(&path);
                         Input::FileGone { path }
                     }
@@ -157,7 +177,7 @@ impl Files {
 
     /// Finds out some of what changed in the folder.
     pub(super) fn follow(&mut self, now: Instant) -> Findings {
-        let step = |follower: &mut Follower| follower.step(now, &self.folder);
+        let step = |follower: &mut Follower| follower.step(now, &self.tree);
         let findings = self.follower.as_mut().map(step).unwrap_or_default();
         for input in &findings.inputs {
             if let Input::FileGone { path } = input {
@@ -175,7 +195,7 @@ impl Files {
 
     /// Whether a commit waits for the disk.
     pub(super) fn syncs(&self) -> bool {
-        self.folder.syncs()
+        self.folder.as_ref().is_some_and(SharedFolder::syncs)
     }
 
     /// Whether files wait to be committed.
@@ -186,7 +206,8 @@ impl Files {
     /// Commits them; gives what came of each.
     pub(super) fn commit(&mut self) -> Vec<Input<'static>> {
         let (ids, partials): (Vec<_>, Vec<_>) = mem::take(&mut self.commits).into_iter().unzip();
-        let outcomes = ids.into_iter().zip(self.folder.commit(partials));
+        let committed = self.folder.as_ref().map(|folder| folder.commit(partials));
+        let outcomes = ids.into_iter().zip(committed.unwrap_or_default());
         let input = |(file, outcome)| match outcome {
             Ok((name, version)) => Input::Committed { file, path: FilePath::from(name), version },
             Err(error) => Input::FileFailed { file, error },

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::fs::{Dev, OFlags, fcntl_getfl, fstat};
@@ -17,7 +18,7 @@ use crate::node::{
 };
 use crate::reactor::{Files, Reactor, Signals, Sockets};
 use crate::stdio;
-use crate::storage::{Committed, SharedFolder, WriteSettings};
+use crate::storage::{Committed, ShareRules, SharedFolder, SharedTree, WriteSettings};
 use crate::ui::Ui;
 use crate::wire::v0::FileName;
 use crate::wire::v1::PeerName;
@@ -72,7 +73,9 @@ pub fn get(
         control: None,
         programs: Vec::new(),
     };
-    let files = Some(Files::new(folder, None));
+    let rules = ShareRules { hidden: true, ..ShareRules::default() };
+    let tree = Rc::new(SharedTree::of(&folder, rules));
+    let files = Some(Files::new(tree, Some(folder), None));
     let ui = Ui::new("get".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
     let (names, patterns) = match &args.output {

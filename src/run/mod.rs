@@ -13,6 +13,7 @@ mod paths;
 mod peer;
 mod registry;
 mod share;
+mod sharing;
 mod sockets;
 mod status;
 mod systemd;
@@ -21,7 +22,7 @@ mod via;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddrV4;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -35,34 +36,14 @@ pub use self::share::share;
 pub use self::status::status;
 pub use self::text::{completions, man};
 use crate::cli::OutputArgs;
-use crate::content::{Known, Version};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{CONNECTIONS_MIN, Limits, SKIPPED_EVENTS_MAX, SPARE_DESCRIPTORS};
+use crate::limits::{CONNECTIONS_MIN, Limits, SPARE_DESCRIPTORS};
 use crate::node::{Input, Node, Outcome, Signal};
 use crate::reactor::Reactor;
 use crate::stdio;
-use crate::storage::{DigestCache, SharedFolder, Skipped};
 use crate::ui::{Event, stdout, text};
 use crate::wire::Shown;
-use crate::wire::v0::FileName;
-
-/// Returns the files of a folder as first inputs, with the digests that an earlier run has kept in
-/// the folder of caches, if there is one.
-fn known_files(
-    folder: &SharedFolder,
-    files: Vec<(FileName, Version)>,
-    caches: Option<PathBuf>,
-) -> (Option<DigestCache>, Vec<Input<'static>>) {
-    let opened = caches.and_then(|caches| DigestCache::open(&caches, folder, &files).ok());
-    let (cache, digests) = opened.unzip();
-    let digests = digests.unwrap_or_default();
-    let found = |(name, version)| {
-        let known = Known { sha256: digests.get(&name).copied(), ..Known::default() };
-        Input::FileFound { path: name.into(), version, known }
-    };
-    (cache, files.into_iter().map(found).collect())
-}
 
 /// Takes as many descriptors as the system allows, and no more connections than it has
 /// descriptors for, with some to spare for files.
@@ -84,17 +65,6 @@ fn say_listening(address: SocketAddrV4, output: &OutputArgs) {
         false => format!("listening {address}\n"),
     });
     systemd::ready();
-}
-
-/// What a folder holds at the start, as events.
-fn say_sharing(path: &Path, files: usize, skipped: &[Skipped], output: &OutputArgs) {
-    if output.json {
-        let folder = text(path.to_string_lossy());
-        stdout::print(&Event::Sharing { folder, files, skipped: skipped.len() }.line());
-        for Skipped { name, why } in skipped.iter().take(SKIPPED_EVENTS_MAX) {
-            stdout::print(&Event::FileSkipped { name: text(name), reason: text(why) }.line());
-        }
-    }
 }
 
 fn begin_metrics<N: Node>(reactor: &mut Reactor<N>, path: Option<&Path>) -> Result<(), Failure> {
@@ -159,10 +129,6 @@ fn print(data: &[u8]) -> Result<(), Failure> {
 fn not_printed(error: &io::Error) -> Failure {
     let message = format_args!("cannot write to stdout: {error}");
     Failure::new(ExitCode::WriteFailed, message)
-}
-
-fn warn_skipped(name: &str, skipped: &Skipped) {
-    log::warn!(target: name, "not shared: {skipped}");
 }
 
 fn cannot_bind(address: SocketAddrV4, error: &io::Error, hint: &str) -> Failure {

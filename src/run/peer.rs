@@ -4,21 +4,24 @@ use std::net::SocketAddrV4;
 use std::path::Path;
 use std::time::Instant;
 
+use super::sharing::Sharing;
 use super::sockets;
 use super::{
-    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, network, result_of,
-    say_listening, say_sharing, serve, warn_skipped, with_descriptors,
+    begin_metrics, cannot_bind, cannot_read_folder, loop_failed, network, result_of, say_listening,
+    serve, with_descriptors,
 };
 use crate::cli::{OutputArgs, PeerArgs};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::{Input, PeerKind, PeerNode, PeerSettings, Which};
-use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
-use crate::storage::{PrepareError, SharedFolder, Watch, WriteSettings, cache_folder, prepare};
+use crate::reactor::{Listener, Reactor, Signals, Sockets};
+use crate::storage::{
+    PrepareError, ShareRules, SharedFolder, SharedTree, WriteSettings, cache_folder, prepare,
+};
 use crate::ui::{Show, Ui};
-use crate::wire::PeerId;
 use crate::wire::v1::PeerName;
+use crate::wire::{PeerId, Shown};
 
 pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
@@ -56,13 +59,10 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         disk_reserve_bytes: args.writing.disk_reserve,
         on_conflict: OnConflict::Refuse,
     });
-    // Before the scan, so that nothing falls between the two.
-    let watch = Watch::new(&folder);
-    let scan = folder.scan().map_err(cannot_read)?;
-    let copied = simulated.iter().flat_map(|simulated| simulated.skipped()).cloned();
-    let skipped: Vec<_> = copied.chain(scan.skipped).collect();
-    skipped.iter().for_each(|skipped| warn_skipped(&name, skipped));
-    let count = scan.files.len();
+    let mut sharing = Sharing::new(SharedTree::of(&folder, ShareRules::default()))?;
+    if let Some(simulated) = &simulated {
+        sharing.pass_over(simulated.skipped());
+    }
 
     let settings = PeerSettings {
         kind: PeerKind::Fixed,
@@ -81,9 +81,9 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let node = PeerNode::new(Instant::now(), settings);
     // A simulated folder is made anew at each start.
     let caches = if simulated.is_none() { cache_folder() } else { None };
-    let (cache, mut begin) = known_files(&folder, scan.files, caches);
+    let (files, mut begin, summary) = sharing.into_files(Some(folder), caches);
+    summary.warn(&name, "");
     begin.push(Input::Want(&args.want));
-    let files = Some(Files::new(folder, cache).following(watch));
     let sockets = Sockets {
         network,
         progress_timeout,
@@ -93,10 +93,10 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         programs: Vec::new(),
     };
     let ui = Ui::new(name, Show { has_metrics: args.output.metrics.is_some(), ..output.show() });
-    let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
+    let mut reactor = Reactor::new(ui, node, signals, sockets, Some(files)).map_err(loop_failed)?;
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;
     say_listening(address, output);
-    say_sharing(path, count, &skipped, output);
+    summary.say(&Shown(path.to_string_lossy()), output);
     let outcome = serve(&mut reactor, &begin)?;
     result_of(outcome, Some(args.id))
 }

@@ -1,41 +1,46 @@
 //! `p2pfs share`.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::sharing::{Sharing, not_shared};
 use super::sockets;
 use super::{
-    begin_metrics, cannot_bind, cannot_read_folder, known_files, loop_failed, network, result_of,
-    say_listening, say_sharing, serve, warn_skipped, with_descriptors,
+    begin_metrics, cannot_bind, loop_failed, network, result_of, say_listening, serve,
+    with_descriptors,
 };
 use crate::cli::{OutputArgs, ShareArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{Limits, SKIPPED_LINES_MAX};
+use crate::limits::{Limits, PEER_NAME_BYTES_MAX, SESSION_PORT};
 use crate::node::{PeerKind, PeerNode, PeerSettings, Which};
-use crate::reactor::{Files, Listener, Reactor, Signals, Sockets};
-use crate::storage::{Scan, SharedFolder, Skipped, Watch, cache_folder};
+use crate::reactor::{Listener, Reactor, Signals, Sockets};
+use crate::storage::{ShareRules, SharedTree, cache_folder};
 use crate::ui::{Show, Ui};
 use crate::wire::v1::PeerName;
 use crate::wire::{PeerId, Shown};
 
 const NAME: &str = "share";
 
+/// Names that are told as what others can fetch.
+const TOLD_NAMES_MAX: usize = 5;
+
 pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
     let names = &args.network.interface;
     let network = network::network(names, Which::All, &args.network.offers)?;
-    let address = SocketAddrV4::new(network.host().unwrap_or(Ipv4Addr::UNSPECIFIED), args.port);
+    let host = network.host().unwrap_or(Ipv4Addr::UNSPECIFIED);
     let limits = with_descriptors(args.limits.limits(args.transfer.limits(Limits::PEER)));
     let progress_timeout = limits.progress_timeout;
-    let listener = Listener::bind(address, progress_timeout)
-        .map_err(|error| cannot_bind(address, &error, "choose another with --port"))?;
+    let listener = listen(host, args.port, progress_timeout)?;
     let offers = network::bind_offers(&network)?;
-    let cannot_read = |error| cannot_read_folder(&args.dir, &error);
-    let folder = SharedFolder::open_to_share(&args.dir).map_err(cannot_read)?;
-    // Before the scan, so that nothing falls between the two.
-    let watch = Watch::new(&folder);
-    let scan = folder.scan().map_err(cannot_read)?;
+    let rules = ShareRules { hidden: args.hidden, excludes: args.exclude.clone() };
+    let roots: Vec<_> =
+        args.paths.iter().map(|root| (root.name.clone(), root.path.clone())).collect();
+    let tree = SharedTree::open(&roots, rules).map_err(not_shared)?;
+    let how_to_fetch = how_to_fetch(&tree.names().collect::<Vec<_>>());
+    let sharing = Sharing::new(tree)?;
 
     let address = listener.address();
     let settings = PeerSettings {
@@ -45,7 +50,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         port: address.port(),
         registry: args.network.registry.clone(),
         offer_interval: args.network.offers.offer_interval,
-        name: PeerName::none(),
+        name: args.name.unwrap_or_else(name_of_host),
         instance: fastrand::u64(1..),
         simulate_checksum_failure: false,
         exit_when_done: false,
@@ -53,10 +58,6 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         seed: fastrand::u64(..),
     };
     let node = PeerNode::new(Instant::now(), settings);
-    let Scan { files, skipped } = scan;
-    tell_skipped(&skipped);
-    let count = files.len();
-    let (cache, begin) = known_files(&folder, files, cache_folder());
     let interfaces: Vec<_> = network.routes().into_iter().map(|(from, _)| from).collect();
     let sockets = Sockets {
         network,
@@ -66,16 +67,19 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         control: sockets::own(),
         programs: Vec::new(),
     };
-    let files = Some(Files::new(folder, cache).following(watch));
+    let (files, begin, summary) = sharing.into_files(None, cache_folder());
+    summary.warn(NAME, "; see --hidden");
+    let paths: Vec<_> =
+        roots.iter().map(|(_, path)| Shown(path.to_string_lossy()).to_string()).collect();
+    let paths = paths.join(" ");
     let ui = Ui::new(
         NAME.into(),
         Show { has_metrics: args.output.metrics.is_some(), ..output.show_daily() },
     );
-    let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
+    let mut reactor = Reactor::new(ui, node, signals, sockets, Some(files)).map_err(loop_failed)?;
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;
     say_listening(address, output);
-    say_sharing(&args.dir, count, &skipped, output);
-    let path = Shown(args.dir.to_string_lossy());
+    summary.say(&paths, output);
     let addresses = interfaces.iter().map(|at| SocketAddrV4::new(*at, address.port()).to_string());
     let at = match addresses.collect::<Vec<_>>().join(" and ") {
         none if none.is_empty() => "no address yet".to_owned(),
@@ -83,10 +87,11 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     };
     log::info!(
         target: NAME,
-        "sharing {} of {path} at {at}, with the registry at {}",
-        Count(count, "file"),
+        "sharing {} of {paths} at {at}, with the registry at {}",
+        Count(summary.files, "file"),
         args.network.registry,
     );
+    log::info!(target: NAME, "{how_to_fetch}");
     if interfaces.iter().all(Ipv4Addr::is_loopback) {
         let next = match (names.is_empty(), interfaces.is_empty()) {
             (false, _) => "only this machine can reach us; for others, see --interface",
@@ -101,13 +106,47 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     result_of(outcome, None)
 }
 
-/// Tells what is not shared: the first few, and how many more.
-fn tell_skipped(skipped: &[Skipped]) {
-    for skipped in skipped.iter().take(SKIPPED_LINES_MAX) {
-        warn_skipped(NAME, skipped);
+/// Listens on this port; without one on the usual port or, if that is taken, on any.
+fn listen(
+    host: Ipv4Addr,
+    port: Option<u16>,
+    progress_timeout: Duration,
+) -> Result<Listener, Failure> {
+    let bind = |port| {
+        let address = SocketAddrV4::new(host, port);
+        Listener::bind(address, progress_timeout).map_err(|error| (address, error))
+    };
+    let bound = match port {
+        Some(port) => bind(port),
+        None => bind(SESSION_PORT).or_else(|(address, error)| match error.kind() {
+            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => bind(0),
+            _ => Err((address, error)),
+        }),
+    };
+    bound.map_err(|(address, error)| cannot_bind(address, &error, "choose another with --port"))
+}
+
+/// Returns the name of this machine; none if it breaks the rule for peer names.
+fn name_of_host() -> PeerName {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    let end =
+        (0..=name.len().min(PEER_NAME_BYTES_MAX)).rev().find(|end| name.is_char_boundary(*end));
+    PeerName::new(&name[..end.unwrap_or_default()]).unwrap_or_else(|_| PeerName::none())
+}
+
+/// Returns what others do to fetch what has these names; one folder has none.
+fn how_to_fetch(names: &[String]) -> String {
+    if names.is_empty() {
+        return "others fetch all of it with `p2pfs get /`, and one of it with `p2pfs get NAME`"
+            .into();
     }
-    let more = skipped.len().saturating_sub(SKIPPED_LINES_MAX);
-    if more > 0 {
-        log::warn!(target: NAME, "not shared: {more} more");
-    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    let word = |name: &String| match name.chars().all(is_plain) {
+        true => name.clone(),
+        false => format!("'{}'", Shown(name.replace('\'', r"'\''"))),
+    };
+    let told: Vec<_> = names.iter().take(TOLD_NAMES_MAX).map(word).collect();
+    let more = if names.len() > TOLD_NAMES_MAX { " ..." } else { "" };
+    format!("others fetch it with `p2pfs get {}{more}`", told.join(" "))
 }

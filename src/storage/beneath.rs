@@ -5,6 +5,8 @@
 //! Where the kernel has no such call, or a sandbox forbids it, each component is opened relative
 //! to the one before, with O_NOFOLLOW.
 //!
+//! What is mounted below the folder is entered or not, as the caller wants.
+//!
 //! Keeps nothing open and remembers only whether the call is there.
 
 use std::fs::File;
@@ -34,34 +36,74 @@ pub(super) fn open(
     flags: OFlags,
     mode: Mode,
 ) -> Result<OwnedFd, Errno> {
+    let folder = folder.as_fd();
+    if path.contains('/') {
+        resolve(folder, path, flags, mode, ResolveFlags::empty())
+    } else {
+        open_one(folder, path, flags, mode)
+    }
+}
+
+/// Opens what stands at a path beneath a folder, and enters nothing that is mounted below it.
+///
+/// # Errors
+/// As [`open`], and `XDEV` if something is mounted on the way or at the end. Without `openat2` a
+/// part of the same file system that is mounted there is entered.
+pub(super) fn open_unmounted(
+    folder: impl AsFd,
+    path: &str,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
+    resolve(folder.as_fd(), path, flags, Mode::empty(), ResolveFlags::NO_XDEV)
+}
+
+fn resolve(
+    folder: BorrowedFd<'_>,
+    path: &str,
+    flags: OFlags,
+    mode: Mode,
+    more: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     /// Whether the call is known not to be there.
     static IS_WITHOUT: AtomicBool = AtomicBool::new(false);
-    let folder = folder.as_fd();
-    if !path.contains('/') || IS_WITHOUT.load(Ordering::Relaxed) {
-        return walk(folder, path, flags, mode);
+    let without = || walk(folder, path, flags, mode, more.contains(ResolveFlags::NO_XDEV));
+    if IS_WITHOUT.load(Ordering::Relaxed) {
+        return without();
     }
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match persist(|| rustix::fs::openat2(folder, path, flags, mode, resolve)) {
+    match persist(|| rustix::fs::openat2(folder, path, flags, mode, resolve | more)) {
         Err(Errno::NOSYS) => {
             IS_WITHOUT.store(true, Ordering::Relaxed);
-            walk(folder, path, flags, mode)
+            without()
         }
         // A sandbox says so, too, or it is about the file itself: the walk finds out.
-        Err(Errno::PERM) => walk(folder, path, flags, mode),
+        Err(Errno::PERM) => without(),
         opened => opened,
     }
 }
 
 /// Does the same, one component after the other.
-fn walk(folder: BorrowedFd<'_>, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+fn walk(
+    folder: BorrowedFd<'_>,
+    path: &str,
+    flags: OFlags,
+    mode: Mode,
+    is_unmounted: bool,
+) -> Result<OwnedFd, Errno> {
+    let device = |opened: BorrowedFd<'_>| rustix::fs::fstat(opened).map(|stat| stat.st_dev);
+    let open = |at: BorrowedFd<'_>, component: &str, flags, mode| {
+        let opened = open_one(at, component, flags, mode)?;
+        let is_mounted = is_unmounted && device(opened.as_fd())? != device(folder)?;
+        if is_mounted { Err(Errno::XDEV) } else { Ok(opened) }
+    };
     let (mut passage, mut rest) = (None::<OwnedFd>, path);
     while let Some((component, behind)) = rest.split_once('/') {
         let at = passage.as_ref().map_or(folder, AsFd::as_fd);
-        passage = Some(open_one(at, component, PASSAGE, Mode::empty())?);
+        passage = Some(open(at, component, PASSAGE, Mode::empty())?);
         rest = behind;
     }
     let at = passage.as_ref().map_or(folder, AsFd::as_fd);
-    open_one(at, rest, flags, mode)
+    open(at, rest, flags, mode)
 }
 
 fn open_one(
@@ -92,6 +134,7 @@ pub(super) fn open_regular(folder: impl AsFd, path: &str) -> Result<(File, Versi
     system::regular(open(folder, path, OFlags::RDONLY | system::no_surprise(), Mode::empty()))
 }
 
+#[allow(dead_code)] // For trees that are written.
 /// Returns what stands at a path beneath a folder, without following it if it is a link.
 ///
 /// # Errors
@@ -115,8 +158,20 @@ mod tests {
 
     type Open = fn(BorrowedFd<'_>, &str, OFlags, Mode) -> Result<OwnedFd, Errno>;
 
+    fn walk_all(
+        folder: BorrowedFd<'_>,
+        path: &str,
+        flags: OFlags,
+        mode: Mode,
+    ) -> Result<OwnedFd, Errno> {
+        walk(folder, path, flags, mode, false)
+    }
+
     fn ways() -> [(&'static str, Open); 2] {
-        [("openat2", |folder, path, flags, mode| open(folder, path, flags, mode)), ("walk", walk)]
+        [
+            ("openat2", |folder, path, flags, mode| open(folder, path, flags, mode)),
+            ("walk", walk_all),
+        ]
     }
 
     /// A tree with links of every kind, and a file outside.

@@ -16,9 +16,10 @@ use super::simulated::MARK;
 use super::source::Source;
 use super::system::{self, persist};
 use crate::content::{FailedCall, FileError, FolderLoss, OnConflict, Version};
-use crate::limits::SHARED_FILES_MAX;
-use crate::wire::Shown;
+use crate::count::Bytes;
+use crate::limits::{CONTENT_BYTES_MAX, SHARED_FILES_MAX};
 use crate::wire::v0::{FileName, NameError};
+use crate::wire::{FilePath, PathError, Shown};
 
 /// The folder whose files are shared, and into which files are fetched.
 #[derive(Debug)]
@@ -68,8 +69,18 @@ pub struct Skipped {
 /// Why something in a folder is passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipReason {
-    /// Its name is not legal.
+    /// Its name is not legal in version 0.
     Name(NameError),
+    /// Its path is not legal.
+    Path(PathError),
+    /// Its name begins with a dot.
+    Hidden,
+    /// The user wants it left out.
+    Excluded,
+    /// Something is mounted there.
+    Mounted,
+    /// It is larger than [`CONTENT_BYTES_MAX`].
+    TooLarge,
     /// It is not a regular file, but this.
     NotRegular(&'static str),
     /// The system did not say what it is.
@@ -187,23 +198,6 @@ impl SharedFolder {
         Ok(Some((name, system::version(&stat))))
     }
 
-    /// How the folder itself was lost, while we have it open; `None` if it is still there, or
-    /// if that is not to be found out now.
-    pub fn loss(&self) -> Option<FolderLoss> {
-        let ours = match persist(|| rustix::fs::fstat(&self.descriptor)) {
-            Ok(ours) => ours,
-            Err(errno) => return dead(errno),
-        };
-        if is_removed(&self.descriptor, &ours) {
-            return Some(FolderLoss::Gone);
-        }
-        match persist(|| rustix::fs::stat(&self.path)) {
-            Ok(there) if system::is_same_file(&ours, &there) => None,
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Some(FolderLoss::Elsewhere),
-            Err(errno) => dead(errno),
-        }
-    }
-
     /// Opens a file for sending.
     pub fn open_source(&self, name: &FileName) -> Result<Source, FileError> {
         let (file, version) = beneath::open_regular(&self.descriptor, name.as_str())?;
@@ -222,6 +216,11 @@ impl SharedFolder {
     /// for long.
     pub fn commit(&self, partials: Vec<Partial>) -> Vec<Result<(FileName, Version), FileError>> {
         commit(&self.descriptor, partials, self.settings.sync)
+    }
+
+    /// The path by which it was opened.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn descriptor(&self) -> Rc<OwnedFd> {
@@ -268,7 +267,8 @@ impl Iterator for Names {
     }
 }
 
-fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+/// Opens a folder to read it.
+pub(super) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let descriptor = persist(|| rustix::fs::open(path, flags, Mode::empty()))?;
     // The folder where this program was started may be gone.
@@ -277,6 +277,23 @@ fn open_folder(path: &Path) -> io::Result<OwnedFd> {
         return Err(Errno::NOENT.into());
     }
     Ok(descriptor)
+}
+
+/// How a folder that is open was lost; `None` if it is still there under its path, or if that
+/// is not to be found out now.
+pub(super) fn loss(descriptor: &OwnedFd, path: &Path) -> Option<FolderLoss> {
+    let ours = match persist(|| rustix::fs::fstat(descriptor)) {
+        Ok(ours) => ours,
+        Err(errno) => return dead(errno),
+    };
+    if is_removed(descriptor, &ours) {
+        return Some(FolderLoss::Gone);
+    }
+    match persist(|| rustix::fs::stat(path)) {
+        Ok(there) if system::is_same_file(&ours, &there) => None,
+        Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Some(FolderLoss::Elsewhere),
+        Err(errno) => dead(errno),
+    }
 }
 
 /// Whether a folder that is open was removed. Some file systems count no links at all.
@@ -323,6 +340,15 @@ impl Skipped {
     pub fn new(name: &[u8], why: SkipReason) -> Self {
         Self { name: String::from_utf8_lossy(name).into_owned(), why }
     }
+
+    /// Passed over in a folder; `None` is the top.
+    pub fn in_folder(folder: Option<&FilePath>, name: &[u8], why: SkipReason) -> Self {
+        let name = String::from_utf8_lossy(name);
+        match folder {
+            Some(folder) => Self { name: format!("{}/{name}", folder.as_str()), why },
+            None => Self { name: name.into_owned(), why },
+        }
+    }
 }
 
 impl fmt::Display for Skipped {
@@ -335,6 +361,11 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(error) => error.fmt(f),
+            Self::Path(error) => error.fmt(f),
+            Self::Hidden => f.write_str("the name begins with a dot"),
+            Self::Excluded => f.write_str("it is excluded"),
+            Self::Mounted => f.write_str("another file system is mounted there"),
+            Self::TooLarge => write!(f, "it is larger than {}", Bytes(CONTENT_BYTES_MAX)),
             Self::NotRegular(kind) => write!(f, "not a regular file but {kind}"),
             Self::Io(kind) => kind.fmt(f),
             Self::TooMany => {

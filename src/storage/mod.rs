@@ -1,14 +1,17 @@
-//! The shared folder: what stands in it, and how a file gets out of it and into it.
+//! What is shared and the folder that is fetched into: what stands there, and how a file gets out
+//! and in.
 //!
 //! Owns every call that touches files. Only the reactor calls it. It knows no
 //! connection and decides nothing.
 //!
 //! | type | what it does |
 //! |---|---|
-//! | [`SharedFolder`] | finds, opens and creates files |
+//! | [`SharedTree`] | the folders and files that are shared: finds and opens files |
+//! | [`Walk`] | reads folders with all below them, entry by entry |
+//! | [`SharedFolder`] | the folder that is fetched into: finds, opens and creates files |
 //! | [`Source`] | a file open for sending |
 //! | [`Partial`] | a file that is coming in: temporary name, verified, final name |
-//! | [`Watch`] | what the kernel tells of changes in it |
+//! | [`Watch`] | what the kernel tells of changes in trees |
 //! | [`HashJobs`] | files that are being hashed, slice by slice |
 //! | [`DigestCache`] | digests kept between runs |
 //! | [`SimulatedFolder`] | a folder that is made anew at each start, for trying things out |
@@ -35,19 +38,30 @@ mod naming;
 mod partial;
 mod read_ahead;
 mod replace;
+mod rules;
+mod scan;
 mod simulated;
 mod source;
 mod space;
 mod system;
+mod tree;
 mod twins;
+mod walk;
 mod watch;
+mod watched;
+mod writers;
 
 pub use digest_cache::{DigestCache, cache_folder};
 pub use folder::{Names, Scan, SharedFolder, SkipReason, Skipped, WriteSettings};
 pub use hashing::{HashJobs, HashOutcome, HashStep};
 pub use partial::{Committed, Partial};
 pub use replace::replace;
+pub use rules::{Exclude, ShareRules};
+pub use scan::{PassedOver, TreeScan};
 pub use simulated::{PrepareError, SimulatedFolder, prepare};
 pub use source::{Sent, Source};
 pub use system::{names_in, persist, refused};
-pub use watch::{Changes, Touch, Watch};
+pub use tree::{RootError, SharedTree, There};
+pub use walk::{Found, Walk};
+pub use watch::{Changes, Shortage, Touch, Watch};
+pub use writers::Spot;

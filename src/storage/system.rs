@@ -8,7 +8,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{
+    Access, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat, StatxAttributes,
+    StatxFlags, StatxTimestamp,
+};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::path::Arg;
 
@@ -43,6 +46,39 @@ pub fn refused(call: &'static str) -> impl Fn(Errno) -> FileError {
 /// What stands under a name, without following it if it is a link.
 pub(super) fn stat_name(folder: impl AsFd, name: impl Arg + Copy) -> Result<Stat, Errno> {
     persist(|| rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW))
+}
+
+/// What stands under a name.
+pub(super) struct Entry {
+    pub(super) mode: u32,
+    pub(super) version: Version,
+    /// Whether something is mounted there; false where the kernel cannot tell.
+    pub(super) is_mounted: bool,
+}
+
+/// Returns what stands under a name, without following it if it is a link.
+pub(super) fn entry(folder: impl AsFd, name: impl Arg + Copy) -> Result<Entry, Errno> {
+    let (flags, mask) = (AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS);
+    let statx = match persist(|| rustix::fs::statx(&folder, name, flags, mask)) {
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let stat = stat_name(folder, name)?;
+            let (mode, version) = (stat.st_mode, version(&stat));
+            return Ok(Entry { mode, version, is_mounted: false });
+        }
+        statx => statx?,
+    };
+    let ns = |at: StatxTimestamp| i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec);
+    let mode = u32::from(statx.stx_mode);
+    let version = Version {
+        device: rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor),
+        inode: statx.stx_ino,
+        size_bytes: statx.stx_size,
+        modified_ns: ns(statx.stx_mtime),
+        changed_ns: ns(statx.stx_ctime),
+        is_executable: Mode::from_raw_mode(mode).contains(Mode::XUSR),
+    };
+    let is_mounted = statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    Ok(Entry { mode, version, is_mounted })
 }
 
 /// Begins to read what stands in a folder.

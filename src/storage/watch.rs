@@ -1,25 +1,30 @@
-//! Reads the changes of the shared folder that the kernel reports.
+//! Reads the changes of the shared trees that the kernel reports.
 //!
-//! Owns the inotify descriptor, and turns its events into plain facts by name. It looks
-//! at no file and decides nothing. Where the kernel tells nothing (there is a bound on
-//! inotify descriptors) or not all (others change a remote disk) it says so, and the
-//! folder has to be looked at from time to time.
+//! Owns the inotify descriptor and the watch of each folder, and turns events into plain facts
+//! by folder and name. It looks at no file and decides nothing. Where the kernel tells nothing
+//! (there are bounds on inotify descriptors and on watches) or not all (others change a remote
+//! disk) it says so, and the trees have to be looked at from time to time.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
-use super::folder::{SharedFolder, is_our_own};
 use super::system::persist;
+use super::tree::{SharedTree, is_ours};
+use super::watched::{Place, Watched};
+use super::writers::{Spot, Writers};
 use crate::content::Sight;
-use crate::limits::WRITTEN_FILES_MAX;
+use crate::limits::{WATCHES_GUESS, WATCHES_SHARE};
+use crate::wire::FilePath;
 
-/// The events of the folder that the kernel is asked for. Its removal is none of them:
-/// that is told only of a folder that nobody has open.
+/// The events of a folder that the kernel is asked for. Its removal is none of them: that is
+/// told only of a folder that nobody has open.
 const WATCHED: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MODIFY)
     .union(WatchFlags::CLOSE_WRITE)
@@ -30,8 +35,8 @@ const WATCHED: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::EXCL_UNLINK)
     .union(WatchFlags::ONLYDIR);
 
-/// The events of the folder that it stands in, where its removal shows. Both may be the
-/// same: then this adds nothing.
+/// The events of the folder that a root stands in, where its removal shows. It may be watched
+/// for another reason: then this adds nothing.
 const WATCHED_AROUND: WatchFlags =
     WatchFlags::DELETE.union(WatchFlags::ONLYDIR).union(WatchFlags::MASK_ADD);
 
@@ -47,37 +52,54 @@ const EVENTS_PER_READ_MIN: usize = BUFFER_BYTES / EVENT_BYTES_MAX;
 const REMOTE: [u32; 8] =
     [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x6b41_4653];
 
-/// Hears what changes in a folder.
+/// How many watches a user may have: in all, and within the namespace of this program.
+const WATCHES_OF_USER: [&str; 2] =
+    ["/proc/sys/fs/inotify/max_user_watches", "/proc/sys/user/max_inotify_watches"];
+
+/// Hears what changes in the folders of a tree.
 #[derive(Debug)]
 pub struct Watch {
-    inotify: Result<OwnedFd, Errno>,
-    /// The number under which the kernel tells of the folder around it.
-    around: Option<i32>,
+    inotify: Result<Rc<OwnedFd>, Errno>,
+    watched: Watched,
+    watches_max: usize,
+    /// The folders among the roots.
+    roots: BTreeSet<Option<FilePath>>,
     is_remote: bool,
+    /// Why some folder is not watched.
+    shortage: Option<Shortage>,
     writers: Writers,
+    moving: Option<Moving>,
 }
 
-/// The names of files that were written to and not closed since.
-#[derive(Debug, Default)]
-struct Writers {
-    names: BTreeSet<Vec<u8>>,
-    /// The number of the renaming that one of them began.
-    renaming: Option<u32>,
+/// Why a folder is not watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// So many are, and no more may be.
+    Limit(usize),
+    /// The system refused it.
+    Refused(Errno),
+}
+
+/// A folder has left its place, by the number of that renaming; where it went is not known yet.
+#[derive(Debug)]
+struct Moving {
+    number: u32,
+    paths: Vec<FilePath>,
 }
 
 /// The changes of some events, put together.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// By names as they are, legal or not, but for our own.
-    pub names: BTreeMap<Vec<u8>, Touch>,
+    pub names: BTreeMap<Spot, Touch>,
+    /// Folders that were moved away, with all in them.
+    pub gone: Vec<FilePath>,
     /// Whether something was removed or moved away.
     pub has_removals: bool,
-    /// Whether something was removed beside the folder, which may be the folder itself.
-    pub has_removals_around: bool,
+    /// Whether a root may be gone.
+    pub may_be_lost: bool,
     /// Whether the kernel could not keep all that happened.
     pub are_missing: bool,
-    /// Whether the folder is moved, unmounted, or no longer watched for another reason.
-    pub is_lost: bool,
     /// How many events there were.
     pub events: usize,
 }
@@ -89,36 +111,105 @@ pub struct Touch {
     pub sight: Sight,
     /// Whether something appeared under it.
     pub is_new: bool,
+    /// Whether it is a folder, by the last event.
+    pub is_folder: bool,
 }
 
 impl Watch {
-    /// Hears of all changes from now on.
-    pub fn new(folder: &SharedFolder) -> Self {
-        let descriptor = folder.descriptor();
-        let is_remote = rustix::fs::fstatfs(&descriptor)
-            .is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)));
-        let (inotify, around) = match watch(descriptor.as_fd()) {
-            Ok((inotify, around)) => (Ok(inotify), around),
-            Err(errno) => (Err(errno), None),
+    /// Hears of all changes in the folders that are roots from now on. Those below them are to
+    /// be added.
+    pub fn new(tree: &SharedTree) -> Self {
+        let limits = WATCHES_OF_USER
+            .iter()
+            .filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
+        Self::with(tree, limits.min().unwrap_or(WATCHES_GUESS) / WATCHES_SHARE)
+    }
+
+    /// Does the same with so many watches at most.
+    pub fn with(tree: &SharedTree, watches_max: usize) -> Self {
+        let inotify = persist(|| inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC));
+        let is_remote = |folder: &OwnedFd| {
+            rustix::fs::fstatfs(folder).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)))
         };
-        Self { inotify, around, is_remote, writers: Writers::default() }
+        let mut watch = Self {
+            inotify: inotify.map(Rc::new),
+            watched: Watched::default(),
+            watches_max,
+            roots: tree.folders().map(|(path, _)| path).collect(),
+            is_remote: tree.folders().any(|(_, folder)| is_remote(folder))
+                || tree.files().any(|(_, folder, _)| is_remote(folder)),
+            shortage: None,
+            writers: Writers::default(),
+            moving: None,
+        };
+        for (path, folder, name) in tree.files() {
+            watch.begin(folder, "", WATCHED, Place::Around { name: name.into(), path });
+        }
+        for (path, folder) in tree.folders() {
+            watch.begin(folder, "", WATCHED, Place::Folder(path));
+            // Without it, removals are found by looks alone.
+            let shortage = watch.shortage;
+            watch.begin(folder, "/..", WATCHED_AROUND, Place::Outside);
+            watch.shortage = shortage;
+        }
+        watch
     }
 
     /// Where its readiness shows; or why it hears nothing.
     pub fn descriptor(&self) -> Result<BorrowedFd<'_>, Errno> {
-        self.inotify.as_ref().map(AsFd::as_fd).map_err(|errno| *errno)
+        self.inotify.as_ref().map(|inotify| inotify.as_fd()).map_err(|errno| *errno)
     }
 
     /// Whether it hears of all changes, as long as none are missing.
     pub fn hears_all(&self) -> bool {
-        self.inotify.is_ok() && !self.is_remote
+        self.inotify.is_ok() && !self.is_remote && self.shortage.is_none()
+    }
+
+    /// Returns why some folder is not watched.
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.shortage
+    }
+
+    /// Whether it hears of changes in this folder.
+    pub fn watches(&self, folder: Option<&FilePath>) -> bool {
+        self.watched.contains(folder)
+    }
+
+    /// Hears of all changes in this folder from now on, if it may.
+    pub fn add(&mut self, path: Option<FilePath>, folder: &OwnedFd) {
+        self.begin(folder, "", WATCHED, Place::Folder(path));
+    }
+
+    /// No longer hears of this folder and those below it.
+    pub fn forget(&mut self, path: &FilePath) {
+        for folder in self.watched.below(path) {
+            let void = self.watched.forget(&folder);
+            self.end(void);
+            self.writers.rename(&folder, None);
+        }
+    }
+
+    /// A scan of all folders begins, which adds each of them.
+    pub fn begin_scan(&mut self) {
+        self.shortage = None;
+        self.watched.begin_scan();
+    }
+
+    /// The scan has ended: folders that it did not find are gone.
+    pub fn end_scan(&mut self) {
+        self.watched.not_found().iter().for_each(|folder| self.forget(folder));
+    }
+
+    /// Whether a file was written to and not closed since, as far as that is known.
+    pub(super) fn is_written(&self, folder: Option<&FilePath>, name: &[u8]) -> bool {
+        self.writers.contains(&(folder.cloned(), name.to_owned()))
     }
 
     /// The changes since the last call, from some `events_max` events: few more, for they
     /// come in groups. None if it is fewer than that.
     pub fn read(&mut self, events_max: usize) -> Changes {
         let mut changes = Changes::default();
-        let Ok(inotify) = &self.inotify else { return changes };
+        let Ok(inotify) = self.inotify.clone() else { return changes };
         let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
         let mut reader = inotify::Reader::new(inotify, &mut buffer);
         let mut events_of_read = EVENTS_PER_READ_MIN;
@@ -131,307 +222,157 @@ impl Watch {
             }
             events_of_read += 1;
             match reader.next() {
-                Ok(event) if Some(event.wd()) == self.around => changes.add_around(&event),
-                Ok(event) => changes.add(&event, &mut self.writers),
+                Ok(event) => self.take_in(&event, &mut changes),
                 Err(Errno::INTR) => events_of_read = EVENTS_PER_READ_MIN,
                 Err(_) => break,
             }
         }
+        self.end_move();
         changes
     }
-}
 
-/// What tells of the folder, and the number of the folder around it if that can be watched.
-fn watch(folder: BorrowedFd<'_>) -> Result<(OwnedFd, Option<i32>), Errno> {
-    let inotify = persist(|| inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC))?;
-    // By its descriptor: its path may lead elsewhere by now.
-    let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
-    let own = persist(|| inotify::add_watch(&inotify, path.as_str(), WATCHED))?;
-    let path = format!("{path}/..");
-    let around = persist(|| inotify::add_watch(&inotify, path.as_str(), WATCHED_AROUND)).ok();
-    Ok((inotify, around.filter(|around| *around != own)))
-}
+    /// Watches what is at `beside` a folder: nothing for the folder itself.
+    fn begin(&mut self, folder: &OwnedFd, beside: &str, what: WatchFlags, place: Place) {
+        let Ok(inotify) = &self.inotify else { return };
+        // By its descriptor: its path may lead elsewhere by now.
+        let path = format!("/proc/self/fd/{}{beside}", folder.as_raw_fd());
+        let is_full = self.watched.len() >= self.watches_max;
+        let is_watched =
+            matches!(&place, Place::Folder(path) if self.watched.contains(path.as_ref()));
+        if is_full && !is_watched {
+            self.shortage.get_or_insert(Shortage::Limit(self.watches_max));
+            return;
+        }
+        match persist(|| inotify::add_watch(inotify, path.as_str(), what)) {
+            Ok(number) => {
+                let void = self.watched.insert(number, place);
+                self.end(void);
+            }
+            Err(Errno::NOSPC) => {
+                let watched = self.watched.len();
+                self.shortage.get_or_insert(Shortage::Limit(watched));
+            }
+            Err(errno) => _ = self.shortage.get_or_insert(Shortage::Refused(errno)),
+        }
+    }
 
-impl Changes {
-    fn add(&mut self, event: &inotify::Event<'_>, writers: &mut Writers) {
-        self.events += 1;
+    /// Gives a number back.
+    fn end(&mut self, void: Option<i32>) {
+        if let (Some(number), Ok(inotify)) = (void, &self.inotify) {
+            // It may be gone with its folder.
+            let _ = inotify::remove_watch(inotify, number);
+        }
+    }
+
+    fn take_in(&mut self, event: &inotify::Event<'_>, changes: &mut Changes) {
+        changes.events += 1;
         let what = event.events();
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
-            self.are_missing = true;
-            writers.names.clear();
-        }
-        self.is_lost |= what.intersects(ReadFlags::UNMOUNT | ReadFlags::IGNORED)
-            || what.contains(ReadFlags::MOVE_SELF);
-        let Some(name) = event.file_name().map(std::ffi::CStr::to_bytes) else { return };
-        if is_our_own(name) {
+            changes.are_missing = true;
+            self.writers.clear();
             return;
         }
-        self.has_removals |= what.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM);
-        let entry = self.names.entry(name.to_owned());
+        if self.moving.as_ref().is_some_and(|moving| moving.number != event.cookie())
+            && what.intersects(ReadFlags::MOVED_FROM | ReadFlags::MOVED_TO)
+        {
+            self.end_move();
+        }
+        let is_void = what.contains(ReadFlags::IGNORED);
+        let places = match is_void {
+            true => self.watched.remove(event.wd()),
+            false => self.watched.places(event.wd()).to_vec(),
+        };
+        let name = event.file_name().map(std::ffi::CStr::to_bytes);
+        let mut moved_to = Vec::new();
+        for place in places {
+            match (place, name) {
+                (Place::Folder(folder), None) => {
+                    changes.may_be_lost |= self.roots.contains(&folder)
+                        && (is_void || what.intersects(ReadFlags::UNMOUNT | ReadFlags::MOVE_SELF));
+                }
+                (Place::Folder(folder), Some(name)) if !is_ours(name) => {
+                    let path = FilePath::in_folder(folder.as_ref(), name);
+                    self.touch(what, (folder, name.to_owned()), event.cookie(), changes);
+                    if let (Ok(path), true) = (path, what.contains(ReadFlags::ISDIR)) {
+                        if what.contains(ReadFlags::MOVED_FROM) {
+                            self.begin_move(event.cookie(), path, changes);
+                        } else if what.contains(ReadFlags::MOVED_TO) {
+                            moved_to.push(path);
+                        } else if what.contains(ReadFlags::DELETE) {
+                            self.forget(&path);
+                        }
+                    }
+                }
+                (Place::Around { name: ours, path }, Some(name)) if *ours == *name => {
+                    let spot = (None, path.as_str().as_bytes().to_owned());
+                    self.touch(what, spot, event.cookie(), changes);
+                }
+                (Place::Outside, Some(_)) => {
+                    changes.may_be_lost |= what.contains(ReadFlags::DELETE);
+                }
+                (Place::Folder(_) | Place::Around { .. } | Place::Outside, _) => {}
+            }
+        }
+        if !moved_to.is_empty() {
+            self.move_to(&moved_to);
+        }
+    }
+
+    fn touch(&mut self, what: ReadFlags, spot: Spot, renaming: u32, changes: &mut Changes) {
+        let is_folder = what.contains(ReadFlags::ISDIR);
+        changes.has_removals |= what.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM);
         if what.contains(ReadFlags::ATTRIB) {
             // Says nothing against what came before it.
-            entry.or_insert(Touch { sight: Sight::Looked, is_new: false });
+            let looked = Touch { sight: Sight::Looked, is_new: false, is_folder };
+            changes.names.entry(spot).or_insert(looked);
             return;
         }
-        let sight = writers.sight(what, name, event.cookie());
+        let sight = self.writers.sight(what, &spot, renaming);
         let is_new = what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
-        match entry {
-            Entry::Vacant(entry) => _ = entry.insert(Touch { sight, is_new }),
+        match changes.names.entry(spot) {
+            Entry::Vacant(entry) => _ = entry.insert(Touch { sight, is_new, is_folder }),
             Entry::Occupied(mut entry) => {
                 let touch = entry.get_mut();
-                *touch = Touch { sight, is_new: touch.is_new || is_new };
+                *touch = Touch { sight, is_new: touch.is_new || is_new, is_folder };
             }
         }
     }
 
-    fn add_around(&mut self, event: &inotify::Event<'_>) {
-        self.events += 1;
-        self.has_removals_around |= event.events().contains(ReadFlags::DELETE);
+    /// A folder leaves its place. It stays watched until it shows whether it is moved within
+    /// the tree.
+    fn begin_move(&mut self, number: u32, path: FilePath, changes: &mut Changes) {
+        changes.gone.push(path.clone());
+        let moving = self.moving.get_or_insert(Moving { number, paths: Vec::new() });
+        moving.paths.push(path);
     }
-}
 
-impl Writers {
-    /// Returns what happened to a file. One that is renamed while it is open for writing still
-    /// is. Of several writers only the first close is told from the last, once another writes.
-    fn sight(&mut self, what: ReadFlags, name: &[u8], renaming: u32) -> Sight {
-        if what.contains(ReadFlags::MODIFY) {
-            if self.names.len() < WRITTEN_FILES_MAX {
-                self.names.insert(name.to_owned());
-            }
-            return Sight::Written;
+    /// A folder comes to its new place, or to several of one folder that is shared twice.
+    fn move_to(&mut self, new: &[FilePath]) {
+        // Whatever is still watched under the new path was overlooked when it left.
+        new.iter().for_each(|path| self.forget(path));
+        let Some(moving) = self.moving.take() else { return };
+        let ([old], [new]) = (&moving.paths[..], new) else {
+            return moving.paths.iter().for_each(|path| self.forget(path));
+        };
+        for folder in self.watched.below(old) {
+            let rest = folder.as_str().strip_prefix(old.as_str()).unwrap_or_default();
+            let path = FilePath::new(&[new.as_str(), rest].concat()).ok();
+            self.writers.rename(&folder, path.as_ref());
+            let void = match path {
+                Some(path) => self.watched.rename(&folder, path),
+                None => self.watched.forget(&folder),
+            };
+            self.end(void);
         }
-        let was_written = self.names.remove(name);
-        if what.contains(ReadFlags::CLOSE_WRITE) {
-            Sight::Closed
-        } else if what.contains(ReadFlags::MOVED_TO) {
-            if self.renaming.take_if(|number| *number == renaming).is_none() {
-                return Sight::Moved;
-            }
-            self.names.insert(name.to_owned());
-            Sight::Written
-        } else if what.contains(ReadFlags::CREATE) {
-            Sight::Created
-        } else {
-            if what.contains(ReadFlags::MOVED_FROM) {
-                self.renaming = was_written.then_some(renaming);
-            }
-            Sight::Looked
+    }
+
+    /// A folder that left its place is nowhere in the tree.
+    fn end_move(&mut self) {
+        if let Some(moving) = self.moving.take() {
+            moving.paths.iter().for_each(|path| self.forget(path));
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs::{self, File, OpenOptions};
-    use std::io::Write;
-    use std::path::Path;
-
-    use super::*;
-    use crate::content::FolderLoss;
-    use crate::limits::TURN_ITEMS;
-    use crate::wire::v0::FileName;
-
-    fn watched(path: &Path) -> (SharedFolder, Watch) {
-        let shared = SharedFolder::open(path).unwrap();
-        let watch = Watch::new(&shared);
-        assert!(watch.descriptor().is_ok());
-        (shared, watch)
-    }
-
-    /// What changed, by name: how, and whether it is new.
-    fn changes(watch: &mut Watch) -> Vec<(String, Sight, bool)> {
-        let changes = watch.read(TURN_ITEMS);
-        assert!(!changes.are_missing && !changes.is_lost);
-        let names = changes.names.into_iter();
-        names.map(|(n, t)| (String::from_utf8(n).unwrap(), t.sight, t.is_new)).collect()
-    }
-
-    fn change(name: &str, sight: Sight, is_new: bool) -> (String, Sight, bool) {
-        (name.to_owned(), sight, is_new)
-    }
-
-    #[test]
-    fn each_way_to_change_a_folder_is_told_apart() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        fs::write(at("before"), b"x").unwrap();
-        let (_shared, mut watch) = watched(folder.path());
-        assert_eq!(changes(&mut watch), []);
-
-        let mut writer = File::create(at("f")).unwrap();
-        assert_eq!(changes(&mut watch), [change("f", Sight::Created, true)]);
-        writer.write_all(b"half").unwrap();
-        assert_eq!(changes(&mut watch), [change("f", Sight::Written, false)]);
-        writer.write_all(b"whole").unwrap();
-        drop(writer);
-        assert_eq!(changes(&mut watch), [change("f", Sight::Closed, false)]);
-
-        fs::rename(at("f"), at("g")).unwrap();
-        let renamed = [change("f", Sight::Looked, false), change("g", Sight::Moved, true)];
-        assert_eq!(changes(&mut watch), renamed);
-        let mut permissions = fs::metadata(at("g")).unwrap().permissions();
-        permissions.set_readonly(true);
-        fs::set_permissions(at("g"), permissions).unwrap();
-        assert_eq!(changes(&mut watch), [change("g", Sight::Looked, false)]);
-        fs::hard_link(at("g"), at("h")).unwrap();
-        assert_eq!(changes(&mut watch), [change("h", Sight::Created, true)]);
-        fs::remove_file(at("before")).unwrap();
-        let removed = watch.read(1);
-        assert!(removed.has_removals);
-        assert_eq!(removed.names.keys().collect::<Vec<_>>(), [b"before"]);
-        assert_eq!(changes(&mut watch), []);
-    }
-
-    #[test]
-    fn what_happened_last_to_a_name_counts() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("f");
-        let (_shared, mut watch) = watched(folder.path());
-        // Closed, and then opened by the next.
-        fs::write(&path, b"one").unwrap();
-        let mut next = OpenOptions::new().append(true).open(&path).unwrap();
-        next.write_all(b"two").unwrap();
-        assert_eq!(changes(&mut watch), [change("f", Sight::Written, true)]);
-        drop(next);
-        // Closed, removed and made again by one that is not done.
-        fs::remove_file(&path).unwrap();
-        let _writer = File::create(&path).unwrap();
-        assert_eq!(changes(&mut watch), [change("f", Sight::Created, true)]);
-        // Attributes say nothing about a writer.
-        fs::write(&path, b"three").unwrap();
-        let permissions = fs::metadata(&path).unwrap().permissions();
-        fs::set_permissions(&path, permissions).unwrap();
-        assert_eq!(changes(&mut watch), [change("f", Sight::Closed, false)]);
-    }
-
-    #[test]
-    fn one_call_brings_all_that_happened_however_long_the_names_are() {
-        for name_bytes in [2, 255] {
-            let folder = tempfile::tempdir().unwrap();
-            let (_shared, mut watch) = watched(folder.path());
-            for n in 0..50 {
-                File::create(folder.path().join(format!("{n:0name_bytes$}"))).unwrap();
-            }
-            assert_eq!(changes(&mut watch).len(), 50, "{name_bytes} bytes");
-            assert_eq!(changes(&mut watch), []);
-        }
-    }
-
-    #[test]
-    fn of_what_we_write_ourselves_only_the_final_name_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let (shared, mut watch) = watched(folder.path());
-        let mut partial = shared.create_partial(&FileName::new("f").unwrap()).unwrap();
-        partial.write(b"content", 0).unwrap();
-        assert_eq!(changes(&mut watch), []);
-        let (_, version) = shared.commit(vec![partial]).remove(0).unwrap();
-        assert_eq!(changes(&mut watch), [change("f", Sight::Closed, true)]);
-        let (_, seen) = shared.look_at(b"f").unwrap().unwrap();
-        assert_eq!(seen, version, "and that is no other version");
-        drop(shared.create_partial(&FileName::new("g").unwrap()).unwrap());
-        assert_eq!(changes(&mut watch), []);
-    }
-
-    #[test]
-    fn a_folder_that_is_moved_is_lost() {
-        let outer = tempfile::tempdir().unwrap();
-        let path = outer.path().join("shared");
-        fs::create_dir(&path).unwrap();
-        let (shared, mut watch) = watched(&path);
-        fs::rename(&path, outer.path().join("moved")).unwrap();
-        let changes = watch.read(TURN_ITEMS);
-        assert!(changes.is_lost && changes.names.is_empty());
-        assert_eq!(shared.loss(), Some(FolderLoss::Elsewhere));
-    }
-
-    #[test]
-    fn a_folder_that_is_removed_shows_in_the_one_around_it() {
-        let outer = tempfile::tempdir().unwrap();
-        let (path, beside) = (outer.path().join("shared"), outer.path().join("beside"));
-        for path in [&path, &beside] {
-            fs::create_dir(path).unwrap();
-        }
-        let (shared, mut watch) = watched(&path);
-        let mut read = || {
-            let changes = watch.read(TURN_ITEMS);
-            assert!(changes.names.is_empty(), "{changes:?}");
-            changes.has_removals_around
-        };
-        fs::write(outer.path().join("f"), b"x").unwrap();
-        assert!(!read() && shared.loss().is_none());
-        fs::remove_dir(&beside).unwrap();
-        assert!(read() && shared.loss().is_none());
-        fs::remove_dir(&path).unwrap();
-        assert!(read() && shared.loss() == Some(FolderLoss::Gone));
-    }
-
-    #[test]
-    fn a_queue_that_overflows_is_told_and_heard_again_afterwards() {
-        let folder = tempfile::tempdir().unwrap();
-        let (_shared, mut watch) = watched(folder.path());
-        let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
-        let queued_max: usize = queue.trim().parse().unwrap();
-        // Two events at least for each.
-        for n in 0..=queued_max / 2 {
-            drop(File::create(folder.path().join((n % 1000).to_string())).unwrap());
-            fs::remove_file(folder.path().join((n % 1000).to_string())).unwrap();
-        }
-        let (mut events, mut are_missing) = (0, false);
-        loop {
-            let changes = watch.read(TURN_ITEMS);
-            events += changes.events;
-            are_missing |= changes.are_missing;
-            assert!(changes.events < TURN_ITEMS + BUFFER_BYTES / 16);
-            if changes.events < TURN_ITEMS {
-                break;
-            }
-        }
-        assert!(are_missing, "after {events} events");
-        fs::write(folder.path().join("after"), b"x").unwrap();
-        assert_eq!(changes(&mut watch), [change("after", Sight::Closed, true)]);
-    }
-
-    #[test]
-    fn a_file_that_is_renamed_while_it_is_written_still_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        let (_shared, mut watch) = watched(folder.path());
-        // Its name may be one that is not shared, and what happens may come at once or not.
-        for (from, at_once) in [("part", true), ("part", false), (".part", true), (".part", false)]
-        {
-            let mut writer = File::create(at(from)).unwrap();
-            writer.write_all(b"half").unwrap();
-            if !at_once {
-                changes(&mut watch);
-            }
-            fs::rename(at(from), at("whole")).unwrap();
-            let renamed =
-                [change(from, Sight::Looked, at_once), change("whole", Sight::Written, true)];
-            assert_eq!(changes(&mut watch), renamed, "{from}");
-            drop(writer);
-            assert_eq!(changes(&mut watch), [change("whole", Sight::Closed, false)]);
-            fs::remove_file(at("whole")).unwrap();
-            // The usual way: whole, closed and then renamed.
-            fs::write(at(from), b"whole").unwrap();
-            if !at_once {
-                changes(&mut watch);
-            }
-            fs::rename(at(from), at("whole")).unwrap();
-            assert_eq!(changes(&mut watch).pop(), Some(change("whole", Sight::Moved, true)));
-            fs::remove_file(at("whole")).unwrap();
-            changes(&mut watch);
-        }
-    }
-
-    #[test]
-    fn a_file_that_comes_from_elsewhere_is_as_whole_as_it_was_there() {
-        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (_shared, mut watch) = watched(folder.path());
-        let mut writer = File::create(folder.path().join("gone")).unwrap();
-        writer.write_all(b"half").unwrap();
-        fs::rename(folder.path().join("gone"), elsewhere.path().join("gone")).unwrap();
-        fs::write(elsewhere.path().join("f"), b"whole").unwrap();
-        fs::rename(elsewhere.path().join("f"), folder.path().join("f")).unwrap();
-        assert_eq!(changes(&mut watch)[0], change("f", Sight::Moved, true));
-    }
-}
+mod tests;

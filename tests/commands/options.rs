@@ -60,9 +60,12 @@ fn what_a_container_platform_sets_is_ignored_and_told() {
         variables.iter().fold(share, |share, (name, value)| share.env(name, *value)).start();
     share.await_listening();
     share.await_log("registered at");
-    let warning = "warning: P2PFS_PORT is ignored: a container platform set it; use --port";
-    assert_eq!(share.count_in_log("P2PFS_"), 1, "{}", share.said());
-    assert!(share.has_said(warning), "{}", share.said());
+    assert_eq!(share.count_in_log("P2PFS_"), 2, "{}", share.said());
+    for (variable, option) in [("P2PFS_PORT", "--port"), ("P2PFS_NAME", "--name")] {
+        let warning =
+            format!("warning: {variable} is ignored: a container platform set it; use {option}");
+        assert!(share.has_said(&warning), "{}", share.said());
+    }
     // It is no option of this command.
     let list = world.command(&["list", "-q", "--wait=500ms"]).env("P2PFS_PORT", address).output();
     assert_eq!((list.code, &*list.stderr), (Some(0), ""));

@@ -18,7 +18,12 @@ fn it_says_where_it_listens_what_it_offers_and_what_it_skips() {
     assert!(address.ip().is_loopback() && address.port() > 0);
     await_until("it is registered", || share.has_said("registered at"));
     let said = share.said();
-    for part in ["sharing 2 files of mine", ".hidden: the name begins", "link: not a regular"] {
+    for part in [
+        "sharing 2 files of mine",
+        "1 hidden name, .hidden",
+        "link: not a regular",
+        "`p2pfs get /`",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(said.contains(&address.to_string()), "{said}");
@@ -45,11 +50,37 @@ fn with_several_interfaces_it_says_each_address() {
 #[test]
 fn many_skipped_files_are_counted() {
     let world = World::new();
-    let names: Vec<_> = (0..25).map(|n| format!(".{n}")).collect();
-    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
-    let share = world.share("mine", &files);
+    let folder = world.folder("mine", &[]);
+    for n in 0..25 {
+        fs::write(folder.join(format!(".{n}")), b"").unwrap();
+        fs::write(folder.join(format!("\t{n}")), b"").unwrap();
+        symlink("nowhere", folder.join(format!("link{n}"))).unwrap();
+    }
+    let share = world.start(&["share", "mine"]);
     await_until("it tells of the rest", || share.has_said("not shared: 15 more"));
-    assert_eq!(share.log().iter().filter(|line| line.contains("begins with a dot")).count(), 10);
+    assert_eq!(share.count_in_log("not a regular file but a link"), 10);
+    await_until("it tells of each kind", || share.has_said("25 hidden names, such as .0; see"));
+    assert_eq!(share.count_in_log("25 names that break the rule for names, such as "), 1);
+    assert_eq!(share.count_in_log("not shared"), 13);
+}
+
+#[test]
+fn several_paths_have_names_and_two_with_one_name_are_refused() {
+    let world = World::new();
+    let folder = world.folder("mine", &[("a", b"a"), ("b", b"b")]);
+    fs::create_dir_all(folder.join("sub/photos")).unwrap();
+    world.folder("photos", &[("c", b"c")]);
+    let share = world.start(&["share", "photos", "mine/a", "old=mine/sub/photos"]);
+    share.await_listening();
+    await_until("it says how to fetch", || share.has_said("`p2pfs get a old/ photos/`"));
+    assert!(share.has_said("sharing 2 files of photos mine/a mine/sub/photos at"));
+    share.stop();
+    let twins = world.start(&["share", "photos", "mine/sub/photos"]);
+    assert_eq!(twins.await_exit_code(), 2);
+    let errors = twins.error_lines();
+    let names_both = errors[0].contains("photos and mine/sub/photos would both")
+        || errors[0].contains("mine/sub/photos and photos would both");
+    assert!(errors.len() == 1 && names_both, "{errors:?}");
 }
 
 #[test]
@@ -145,7 +176,7 @@ fn a_folder_that_is_gone_at_the_start_is_named() {
         let process = world.program(arguments).under(removes_it).start();
         assert_eq!(process.await_exit_code(), 1, "{arguments:?}: {}", process.said());
         let errors = process.error_lines();
-        let names_it = errors.iter().any(|line| line.contains("cannot read the folder ."));
+        let names_it = errors.iter().any(|line| line.contains("cannot read "));
         assert!(errors.len() == 1 && names_it, "{arguments:?}: {errors:?}");
     }
 }

@@ -85,11 +85,13 @@ fn what_cannot_be_offered_is_skipped_with_one_warning_each() {
 
     assert_eq!(world.names_offered(1, "good").into_iter().collect::<Vec<_>>(), ["good"]);
     let log = peer.process.log();
-    let shown =
-        ["one-pipe", "one-link", "one-folder", "a:colon", ".hidden", "trailing.", "con.txt"];
-    for name in shown.into_iter().chain([&too_long[..]]) {
-        let about = log.iter().filter(|line| line.contains("WARN") && line.contains(name));
-        assert_eq!(about.count(), 1, "{name}: {log:#?}");
+    // One warning for all names that break the rule; by version 1 most can be shared.
+    let told = |name: &str| log.iter().filter(|line| line.contains(name)).count();
+    for name in ["one-pipe: not", "one-link: not", "2 names that break the rule", ".hidden"] {
+        assert_eq!(told(name), 1, "{name}: {log:#?}");
+    }
+    for name in ["one-folder", "a:colon", "trailing.", "con.txt", &too_long] {
+        assert_eq!(told(name), 0, "{name}: {log:#?}");
     }
     let printable = |line: &String| !line.contains(|c: char| c.is_control());
     assert!(log.iter().all(printable), "{log:?}");
@@ -141,10 +143,10 @@ fn digests_are_kept_between_runs_and_made_again_before_they_are_sent() {
     // A wrong one does no harm: it is not the last word.
     let path = fs::read_dir(caches.join("p2pfs")).unwrap().next().unwrap().unwrap().path();
     let mut record = fs::read(&path).unwrap();
-    assert_eq!(record.len(), 96);
-    record[56..88].fill(7);
-    let check = Sha256::digest(&record[..88]);
-    record[88..].copy_from_slice(&check[..8]);
+    assert_eq!(record.len(), 128);
+    record[56..120].fill(7);
+    let check = Sha256::digest(&record[..120]);
+    record[120..].copy_from_slice(&check[..8]);
     fs::write(&path, record).unwrap();
     assert_eq!(run(plan()).1.1, digest_of(&content));
 

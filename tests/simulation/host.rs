@@ -235,7 +235,7 @@ impl Host {
     }
 
     fn on_changes_lost(&mut self, out: &mut Outside) {
-        self.feed(out, Input::ChangesMissed);
+        self.feed(out, Input::ChangesMissed { below: None });
         for (name, _) in self.disk.complete_files() {
             let input = self.seen(name, Sight::Looked);
             self.feed(out, input);

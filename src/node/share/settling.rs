@@ -14,6 +14,7 @@
 //! sent. The kernel need not report each change: a file that was not closed is observed
 //! once more when its time has come.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -32,8 +33,9 @@ pub(super) struct Settling {
     files: BTreeMap<PathId, SettlingFile>,
     /// Those that a writer has open, by device and inode: one may have several names.
     written: BTreeSet<(u64, u64, PathId)>,
-    /// Under way while changes may have been missed.
-    look: Option<LookAtAll>,
+    /// Under way while changes may have been missed: of all files, or of those in a folder. At
+    /// most [`TURN_ITEMS`].
+    looks: BTreeMap<Option<FilePath>, LookAtAll>,
 }
 
 /// A file that may still be written to. Its path is held.
@@ -43,7 +45,7 @@ struct SettlingFile {
     settled_at: Instant,
 }
 
-/// All files that are shared are observed, in the order of their paths.
+/// All files that are shared are observed, or all in a folder, in the order of their paths.
 #[derive(Debug, Default)]
 struct LookAtAll {
     cursor: Option<FilePath>,
@@ -222,30 +224,38 @@ impl Share {
         }
     }
 
-    /// Observes all files that are shared. The settling ones are observed anyway.
-    pub(crate) fn on_changes_missed(&mut self, ctx: &mut Context) {
-        match &mut self.settling.look {
-            Some(look) => look.again = true,
-            None => {
-                self.settling.look = Some(LookAtAll::default());
+    /// Observes all files that are shared, or those `below` a folder. The settling ones are
+    /// observed anyway.
+    pub(crate) fn on_changes_missed(&mut self, ctx: &mut Context, below: Option<FilePath>) {
+        let looks = &mut self.settling.looks;
+        let has_room = looks.len() < TURN_ITEMS || looks.contains_key(&below);
+        match looks.entry(below.filter(|_| has_room)) {
+            Entry::Occupied(mut look) => look.get_mut().again = true,
+            Entry::Vacant(look) => {
+                look.insert(LookAtAll::default());
                 ctx.deadlines.arm(LOOK_AT_ALL, ctx.now);
             }
         }
     }
 
     pub(super) fn look_at_all(&mut self, ctx: &mut Context) {
-        let Some(look) = &mut self.settling.look else { return };
+        // A folder before all files.
+        let Some(mut entry) = self.settling.looks.last_entry() else { return };
+        let (below, look) = (entry.key().clone(), entry.get_mut());
+        let is_below = |path: &FilePath| below.as_ref().is_none_or(|folder| path.is_below(folder));
         let mut last = None;
-        for (path, id) in self.index.after(look.cursor.take()).take(TURN_ITEMS) {
+        let paths = self.index.after(look.cursor.take().or_else(|| below.clone()));
+        for (path, id) in paths.take_while(|(path, _)| is_below(path)).take(TURN_ITEMS) {
             ctx.act(Action::Look(id));
             last = Some(path.clone());
         }
-        if last.is_none() && !std::mem::take(&mut look.again) {
-            self.settling.look = None;
-            return;
-        }
         look.cursor = last;
-        ctx.deadlines.arm(LOOK_AT_ALL, ctx.now + LOOK_PAUSE);
+        if look.cursor.is_none() && !std::mem::take(&mut look.again) {
+            entry.remove();
+        }
+        if !self.settling.looks.is_empty() {
+            ctx.deadlines.arm(LOOK_AT_ALL, ctx.now + LOOK_PAUSE);
+        }
     }
 
     /// The folder itself is gone: nothing of it is shared any more.
@@ -257,7 +267,7 @@ impl Share {
         for path in self.settling.files.keys().copied().collect::<Vec<_>>() {
             self.end_settling(ctx, path);
         }
-        self.settling.look = None;
+        self.settling.looks.clear();
         self.unannounced.clear();
         self.announced_at = None;
         ctx.deadlines.disarm(PeerWake::Share(Wake::News));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::content::ContentId;
+use crate::storage::{ShareRules, system};
 use crate::wire::v0::FileName;
 
 const SMALL: usize = 1000;
@@ -24,7 +25,8 @@ fn sha256(bytes: &[u8]) -> Hash {
 }
 
 fn jobs_in(path: &Path) -> HashJobs {
-    HashJobs::new(&SharedFolder::open(path).unwrap(), None)
+    let tree = SharedTree::open(&[(None, path.to_owned())], ShareRules::default()).unwrap();
+    HashJobs::new(Rc::new(tree), None)
 }
 
 /// Writes a file and waits until it may be hashed.

@@ -112,7 +112,7 @@ fn step(peer: &mut Peer, script: &mut Script<'_>) {
                 1 => Input::FileSeen { path: name.into(), version, sight: Sight::Written },
                 2 => Input::FileSeen { path: name.into(), version, sight: Sight::Closed },
                 3 => Input::FileGone { path: name.into() },
-                4 => Input::ChangesMissed,
+                4 => Input::ChangesMissed { below: None },
                 _ => Input::FileFound { path: name.into(), version, known: Known::default() },
             };
             peer.feed(input);

@@ -405,11 +405,11 @@ fn after_missed_changes_each_file_is_looked_at() {
     scene.takes_offers();
     scene.folder.remove(&name(&names[0]));
     scene.folder.insert(name(&names[700]), version(2));
-    scene.feed(Input::ChangesMissed);
+    scene.feed(Input::ChangesMissed { below: None });
     scene.time_out();
     assert!(scene.looks <= TURN_ITEMS, "all in one step");
     scene.folder.remove(&name(&names[1]));
-    scene.feed(Input::ChangesMissed);
+    scene.feed(Input::ChangesMissed { below: None });
     scene.wait(SETTLE_TIME - MOMENT);
     assert_eq!(scene.looks, 2 * names.len() - 2, "each twice, but for two");
     assert_eq!(scene.node.share.index.len(), names.len() - 3);
@@ -447,7 +447,7 @@ fn a_folder_that_is_gone_is_told_once_and_nothing_of_it_is_left() {
     scene.change("shared", Some(version(1)), Sight::Closed);
     scene.change("restless", Some(version(1)), Sight::Written);
     let upload = scene.upload("shared");
-    scene.feed(Input::ChangesMissed);
+    scene.feed(Input::ChangesMissed { below: None });
     scene.actions.clear();
     scene.folder.clear();
     scene.feed(Input::FolderLost(FolderLoss::Gone));
