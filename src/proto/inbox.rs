@@ -1,4 +1,4 @@
-//! What is received on one connection, cut into messages; the head of each has a deadline.
+//! What is received on one connection, cut into messages; all of each but its data has a deadline.
 
 use std::time::Instant;
 
@@ -7,17 +7,19 @@ use crate::limits::HEAD_TIMEOUT;
 use crate::wire::{Deframer, Frame, Message};
 
 /// The receiving direction of a connection. Invariant: there is a deadline exactly while a
-/// part of a head has been received.
+/// part of a head, or of the rest of a message that is ignored, has been received.
 #[derive(Debug)]
 pub struct Inbox<M> {
     deframer: Deframer<M>,
-    /// When the head in progress has to be whole.
+    /// When the head in progress has to be whole, or the rest of the message.
     deadline: Option<Instant>,
+    /// Whether the payload in progress is no data.
+    is_ignoring: bool,
 }
 
 impl<M> Default for Inbox<M> {
     fn default() -> Self {
-        Self { deframer: Deframer::default(), deadline: None }
+        Self { deframer: Deframer::default(), deadline: None, is_ignoring: false }
     }
 }
 
@@ -34,10 +36,19 @@ impl<M: Message> Inbox<M> {
         at: &mut usize,
     ) -> Result<Option<Frame<M>>, CloseReason> {
         let frame = self.deframer.next(bytes, at).map_err(CloseReason::Malformed)?;
-        self.deadline = match frame {
-            None if self.deframer.is_in_head() => self.deadline.or(Some(now + HEAD_TIMEOUT)),
-            _ => None,
+        let is_in_message = match &frame {
+            Some(Frame::Message(message)) => {
+                self.is_ignoring = !message.has_data() && message.payload_bytes() > 0;
+                self.is_ignoring
+            }
+            Some(Frame::Payload { last, .. }) => {
+                self.is_ignoring &= !last;
+                self.is_ignoring
+            }
+            None => self.is_ignoring || self.deframer.is_in_head(),
         };
+        let deadline = self.deadline.unwrap_or(now + HEAD_TIMEOUT);
+        self.deadline = is_in_message.then_some(deadline);
         Ok(frame)
     }
 
@@ -75,6 +86,7 @@ mod tests {
 
     use super::*;
     use crate::wire::v0::PeerMessage;
+    use crate::wire::v1::SessionMessage;
 
     #[test]
     fn a_head_is_whole_in_time_or_not_at_all_and_data_may_take_longer() {
@@ -98,5 +110,23 @@ mod tests {
         let late = Err(CloseReason::TimedOut(Timer::Head));
         assert_eq!(inbox.check(at(200) + HEAD_TIMEOUT), late);
         assert_eq!(inbox.deadline_or(Some(start)), Some(start));
+    }
+
+    #[test]
+    fn the_rest_of_a_message_that_is_ignored_is_whole_in_time_like_a_head() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut inbox = Inbox::<SessionMessage>::default();
+        let mut takes = |seconds, bytes: &[u8]| {
+            let mut used = 0;
+            while inbox.next(at(seconds), bytes, &mut used).unwrap().is_some() {}
+            inbox.deadline_or(None)
+        };
+        // A frame of an unknown type, with a body of three bytes.
+        assert_eq!(takes(0, &[b'q', 0, 0]), Some(at(0) + HEAD_TIMEOUT));
+        assert_eq!(takes(4, &[0, 3, 1]), Some(at(0) + HEAD_TIMEOUT));
+        assert_eq!(takes(8, &[2]), Some(at(0) + HEAD_TIMEOUT), "no byte buys more");
+        assert_eq!(takes(9, &[3]), None);
+        assert_eq!(takes(9, &[b'q', 0, 0, 0, 2]), Some(at(9) + HEAD_TIMEOUT));
     }
 }

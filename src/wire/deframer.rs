@@ -53,6 +53,12 @@ pub trait Message: Sized {
     fn payload_bytes(&self) -> u32 {
         0
     }
+
+    /// Returns whether the payload is data, which may take its time; else it is the rest of the
+    /// message, which is ignored.
+    fn has_data(&self) -> bool {
+        true
+    }
 }
 
 /// A kind of message: a message without its fields.

@@ -285,6 +285,10 @@ impl Message for SessionMessage {
             _ => 0,
         }
     }
+
+    fn has_data(&self) -> bool {
+        !matches!(self, Self::Hello { .. } | Self::Unknown { .. })
+    }
 }
 
 impl SessionMessageKind {
