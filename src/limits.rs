@@ -105,6 +105,33 @@ pub const TURN_TIME: Duration = Duration::from_millis(2);
 pub const SOLE_TURN_BYTES: u64 = 16 * 1024 * 1024;
 /// A turn that is not used for so long expires.
 pub const TURN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Requests for blocks of one session that are under way at once: enough that small files follow
+/// one another without a pause.
+pub const GETS_SENDING_MAX: usize = 16;
+/// Files open at once to give blocks of them.
+pub const SOURCES_MAX: usize = 256;
+/// Contents given on a session that are remembered: a verdict on another does not count.
+pub const CONTENTS_GIVEN_REMEMBERED: usize = 1_024;
+/// Files given on a session that are shown as uploads at once.
+pub const UPLOADS_SHOWN_MAX: usize = 64;
+/// Sessions that are told which blocks of one content we hold.
+pub const SESSIONS_PER_CONTENT_MAX: usize = 24;
+/// The values of the blocks of our files that are kept: those of 256 GiB at least.
+pub const MANIFESTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How much is hashed in a millisecond, at least, to guess when a manifest will be there.
+pub const HASHED_BYTES_PER_MS: u64 = 1_000_000;
+/// When to ask for it again, in milliseconds: not at once, and not never.
+pub const MANIFEST_WAIT_MS_MIN: u32 = 50;
+/// As [`MANIFEST_WAIT_MS_MIN`].
+pub const MANIFEST_WAIT_MS_MAX: u32 = 60_000;
+/// When a request that is refused for another one may be made again, in milliseconds.
+pub const WAIT_RETRY_MS: u32 = 1_000;
+/// Files that went whose ids are remembered: they may come again under other names.
+pub const MOVED_FILES_REMEMBERED: usize = 4_096;
+/// Files that version 0 offers, the first by name: older peers remember no more.
+pub const OFFERED_FILES_MAX: usize = 16_384;
+/// Between two offers, on average: with a batch at once, fewer than 200 in any second.
+pub const OFFER_PAUSE: Duration = Duration::from_micros(6_250);
 
 // ---- defaults of the command line ----
 

@@ -19,6 +19,9 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
+    pub(crate) const MIN: Self = Self { slot: 0, generation: 0 };
+    pub(crate) const MAX: Self = Self { slot: u32::MAX, generation: u32::MAX };
+
     /// Its place in a table; unique among the connections that are open.
     pub fn slot(self) -> usize {
         self.slot as usize

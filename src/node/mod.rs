@@ -5,7 +5,7 @@
 //! sockets and files, the simulator with made-up ones, or a fuzz target.
 //!
 //! ```text
-//!            accept, handle(Input), handle_timeout, transmitted
+//!            accept, handle(Input), handle_timeout, transmitted, blocked
 //!   runner ────────────────────────────────────────────────────▶ node
 //!          ◀────────────────────────────────────────────────────
 //!            poll_action, poll_timeout, transmit, read_allowance_bytes
@@ -16,7 +16,7 @@
 //!    actions (a file opened, bytes written), and the bytes of [`Input::Received`] stay valid.
 //! 2. Bytes to send are pulled: after [`Action::Transmit`], and whenever the
 //!    connection can take more, the runner calls [`Node::transmit`] until it
-//!    returns `None`, and answers each with [`Node::transmitted`].
+//!    returns `None`, and answers each with [`Node::transmitted`], or [`Node::blocked`].
 //! 3. Before each read the runner asks [`Node::read_allowance_bytes`] and reads no more.
 //! 4. A file for which the runner gave `FileFailed` is closed: actions for it that were
 //!    already queued are ignored.
@@ -124,6 +124,8 @@ pub trait Node {
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>>;
     /// The socket took this many bytes of what `transmit` returned.
     fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize);
+    /// The socket takes nothing more of it for now.
+    fn blocked(&mut self, _now: Instant, _connection: ConnectionId) {}
     /// Returns how many bytes may be read from the connection now, at once or in pieces, so
     /// that what they can cause to be sent is bounded. 0 pauses reading, until `transmitted`
     /// or an [`Action::Transmit`] has changed that.

@@ -27,7 +27,7 @@ use super::{
     Action, Direction, HostPort, Input, Interface, Inventory, Node, Outcome, Report, Snapshot,
     Transfer, changes,
 };
-use crate::content::{FileError, Hash, OnConflict, Version};
+use crate::content::{FileError, Hash, HashKind, OnConflict, Version};
 use crate::limits::{DOWNLOADS_MAX, HEDGES_MAX, Limits};
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::v1::PeerName;
@@ -47,6 +47,8 @@ pub struct PeerSettings {
     pub name: PeerName,
     /// The random number of this run; never 0.
     pub instance: u64,
+    /// Whether our files are offered by version 0.
+    pub shares_v0: bool,
     /// Whether the first download of each file is taken for a wrong one.
     pub simulate_checksum_failure: bool,
     pub exit_when_done: bool,
@@ -223,6 +225,7 @@ impl PeerNode {
         let Self { context, share, peers, fetch, .. } = self;
         match context.files.remove(&file) {
             Some(FileUse::Source(connection)) => share.on_source_failed(context, connection, error),
+            Some(FileUse::Given) => share.on_given_failed(context, file, error),
             Some(FileUse::Partial(job)) => {
                 fetch.on_partial_failed(context, peers, (job, file), error);
             }
@@ -248,7 +251,7 @@ impl PeerNode {
         match input {
             Input::FileFound { path, version, known } => {
                 let path = context.paths.intern(&path);
-                share.share(context, path, version, known.sha256);
+                share.share(context, path, version, known);
             }
             Input::FileSeen { path, version, sight } => {
                 let path = context.paths.intern(&path);
@@ -261,6 +264,18 @@ impl PeerNode {
             }
             Input::ChangesMissed { below } => share.on_changes_missed(context, below),
             Input::FolderLost(why) => share.on_folder_lost(context, why),
+            Input::EmptyFolder { path } => share.on_empty_folder(context, path),
+            Input::EmptyFolderGone { path } => share.on_empty_folder_gone(context, &path),
+            Input::HashProgress { path, version, hashed_bytes, kind: HashKind::Blake3 } => {
+                share.on_id_hashed(context, path, version, hashed_bytes, None);
+            }
+            Input::Hashed { path, version, hash: Hash::Blake3 { id, values } } => {
+                let made = Some((id, values));
+                share.on_id_hashed(context, path, version, version.size_bytes, made);
+            }
+            Input::HashFailed { path, kind: kind @ HashKind::Blake3, error } => {
+                share.on_hash_failed(context, path, kind, error);
+            }
             Input::HashProgress { path, version, hashed_bytes, .. } => {
                 match fetch.comparing(path) {
                     Some(job) => fetch.on_comparing(context, job, version),
@@ -275,9 +290,9 @@ impl PeerNode {
                     }
                 }
             }
-            Input::HashFailed { path, error, .. } => match fetch.comparing(path) {
+            Input::HashFailed { path, kind, error } => match fetch.comparing(path) {
                 Some(job) => fetch.on_compare_failed(context, job, error),
-                None => share.on_hash_failed(context, path, error),
+                None => share.on_hash_failed(context, path, kind, error),
             },
             _ => {}
         }
@@ -358,8 +373,20 @@ impl PeerNode {
                     bytes: upload.sent_bytes().unwrap_or(size_bytes),
                 })
             }
+            Connection::Session(connection) => {
+                let (path, given) = self.share.given_on(id)?;
+                let size_bytes = given.size_bytes;
+                Some(Transfer {
+                    connection: id,
+                    path: self.context.paths.get(path)?.clone(),
+                    direction: Direction::Out { size_bytes, waits_for_hash: false },
+                    address: connection.address,
+                    began: given.began,
+                    moved_at: given.moved_at,
+                    bytes: given.bytes,
+                })
+            }
             Connection::Upload(_)
-            | Connection::Session(_)
             | Connection::Accepted { .. }
             | Connection::Registration(_)
             | Connection::Program(_) => None,
@@ -411,7 +438,10 @@ impl Node for PeerNode {
                     self.on_lost(connection, broken, CloseReason::Broken(kind));
                 }
             }
-            Input::Opened { file, version } => share.on_opened(context, file, version),
+            Input::Opened { file, version } => match context.files.get(&file) {
+                Some(FileUse::Given) => share.on_given_opened(context, file, version),
+                _ => share.on_opened(context, file, version),
+            },
             Input::Written { file, len_bytes } => {
                 fetch.on_written(context, peers, file, len_bytes);
             }
@@ -477,6 +507,13 @@ impl Node for PeerNode {
             Some(Connection::Accepted { .. }) | None => {}
         }
         self.exit_if_told();
+    }
+
+    fn blocked(&mut self, now: Instant, connection: ConnectionId) {
+        self.context.now = now;
+        if let Some(Connection::Session(_)) = self.context.connections.get(connection) {
+            self.share.note_flow(&mut self.context, connection, true);
+        }
     }
 
     fn read_allowance_bytes(&self, connection: ConnectionId) -> usize {

@@ -15,6 +15,7 @@ use crate::limits::{JOBS_MAX, PROBE_TIMEOUT, SHARED_FILES_MAX};
 use crate::proto::CloseReason;
 use crate::proto::control::{Fetched, News};
 use crate::wire::v0::FileName;
+use crate::wire::v1::{PeerName, Verdict};
 use crate::wire::{FieldText, FilePath, Malformed, PeerId, Shown};
 
 /// Something the user may want to know.
@@ -98,6 +99,8 @@ pub enum Report {
     UploadDone { path: PathId, to: SocketAddrV4, size_bytes: u64, elapsed: Duration },
     /// A file was not sent whole. Why the connection is over is another report.
     UploadFailed { path: PathId, to: SocketAddrV4, reason: CloseReason },
+    /// A peer tells what became of a file of which it has bytes from us.
+    Verdict { path: PathId, peer: PeerId, name: PeerName, verdict: Verdict },
     /// A connection that came in is over, but not as it should be.
     ConnectionClosed { from: SocketAddrV4, reason: CloseReason },
     /// A file was requested that we do not share.
@@ -158,6 +161,7 @@ impl Report {
             | Self::UploadStarted { path, .. }
             | Self::UploadDone { path, .. }
             | Self::UploadFailed { path, .. }
+            | Self::Verdict { path, .. }
             | Self::NotShared { path, .. }
             | Self::FileShared { path }
             | Self::FileChanging { path }
@@ -183,6 +187,7 @@ impl Report {
             | Self::TooManyMatch { .. }
             | Self::NearlyOffered { .. }
             | Self::OfferedApart { .. }
+            | Self::Verdict { verdict: Verdict::Wrong, .. }
             | Self::ReadFailed { .. } => Level::Warn,
             Self::InterfaceChanged { change, is_offered_on } => match change.happened.is_gain() {
                 false if *is_offered_on => Level::Warn,
@@ -408,6 +413,18 @@ impl ShownReport<'_> {
             Report::UploadDone { to, .. } => write!(f, "sent {name} to {to}"),
             Report::UploadFailed { to, reason, .. } => {
                 write!(f, "{name} did not get to {to}: {reason}")
+            }
+            Report::Verdict { peer, name: their_name, verdict, .. } => {
+                let their_name = Shown(their_name);
+                match verdict {
+                    Verdict::Verified => write!(f, "{name} is verified by {their_name}")?,
+                    Verdict::Wrong => write!(f, "{their_name} got wrong bytes of {name}")?,
+                    Verdict::GivenUp => write!(f, "{their_name} has given {name} up")?,
+                    Verdict::Other(status) => {
+                        write!(f, "{their_name} says {status} of {name}")?;
+                    }
+                }
+                write!(f, " (peer {peer})")
             }
             Report::NotShared { from, .. } => {
                 write!(f, "refused a request from {from}: {name} is not shared here")

@@ -35,6 +35,7 @@ pub(crate) fn settings(kind: PeerKind) -> PeerSettings {
         offer_interval: Duration::from_secs(5),
         name: PeerName::none(),
         instance: 7,
+        shares_v0: true,
         simulate_checksum_failure: false,
         exit_when_done: is_guest,
         limits: Limits::PEER,

@@ -154,7 +154,11 @@ impl<N: Node> Reactor<N> {
                     self.node.transmitted(self.now, id, len_bytes);
                     self.carry_out(&[]);
                 }
-                Sent::Full => connection.can_write = false,
+                Sent::Full => {
+                    connection.can_write = false;
+                    self.node.blocked(self.now, id);
+                    self.carry_out(&[]);
+                }
                 Sent::Awaited => {
                     connection.is_queued_to_send = true;
                     self.awaiting_disk.push_back((self.now + DISK_LOOK_INTERVAL, id));

@@ -59,6 +59,7 @@ pub fn get(
         offer_interval: args.network.offers.offer_interval,
         name: PeerName::none(),
         instance: fastrand::u64(1..),
+        shares_v0: true,
         simulate_checksum_failure: false,
         exit_when_done: true,
         limits,

@@ -72,6 +72,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         offer_interval: args.network.offers.offer_interval,
         name: PeerName::none(),
         instance: fastrand::u64(1..),
+        shares_v0: true,
         simulate_checksum_failure: args.simulate_checksum_failure,
         exit_when_done: args.exit_when_done,
         limits,

@@ -52,6 +52,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         offer_interval: args.network.offers.offer_interval,
         name: args.name.unwrap_or_else(name_of_host),
         instance: fastrand::u64(1..),
+        shares_v0: true,
         simulate_checksum_failure: false,
         exit_when_done: false,
         limits,

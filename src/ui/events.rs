@@ -262,6 +262,13 @@ events! {
             address: Text = "ADDRESS:PORT of the other side",
             reason: Text = "why, for people",
         }
+        /// Another peer tells what became of a file of which it has bytes from us; by version 1.
+        "peer_verdict" => PeerVerdict {
+            name: Text = "the file",
+            peer: u32 = "id of the other peer",
+            peer_name: Text = "its name, empty if it has none",
+            verdict: Text = "verified; wrong bytes; given up",
+        }
         /// A file of the folder is offered from now on.
         "file_shared" => FileShared {
             name: Text = "the file",

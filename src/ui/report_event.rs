@@ -9,6 +9,7 @@ use crate::content::{Digest, PathId};
 use crate::node::{Paths, Report};
 use crate::proto::control::{Fetched, News};
 use crate::wire::PeerId;
+use crate::wire::v1::Verdict;
 
 impl Event {
     /// Returns the event of a report. Reports about faults of other peers have none, nor have
@@ -60,6 +61,15 @@ impl Event {
             }
             Report::UploadFailed { path, to, reason } => {
                 Self::UploadFailed { name: name(path), address: text(to), reason: text(reason) }
+            }
+            Report::Verdict { path, peer, name: their_name, verdict } => {
+                let verdict = match verdict {
+                    Verdict::Verified => "verified",
+                    Verdict::Wrong => "wrong bytes",
+                    Verdict::GivenUp | Verdict::Other(_) => "given up",
+                };
+                let (peer, peer_name) = (peer.0, text(their_name.as_str()));
+                Self::PeerVerdict { name: name(path), peer, peer_name, verdict: text(verdict) }
             }
             Report::FileShared { path } => Self::FileShared { name: name(path) },
             Report::FileChanging { path } => Self::FileChanging { name: name(path) },

@@ -4,6 +4,7 @@
 //! refused, and the deframer gives the same result wherever a stream is cut.
 
 mod catalog;
+mod sessions;
 mod streams;
 mod v0;
 mod v1;

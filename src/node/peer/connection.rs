@@ -62,7 +62,7 @@ impl Connection {
             Self::Accepted { .. } => None,
             Self::Upload(connection) => connection.upload.transmit(),
             Self::Download(connection) => connection.download.transmit(),
-            Self::Session(connection) => connection.session.transmit(),
+            Self::Session(connection) => connection.transmit(),
             Self::Program(session) => session.transmit(),
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct Context {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FileUse {
     Source(ConnectionId),
+    /// Blocks of it are given on sessions.
+    Given,
     Partial(JobId),
 }
 

@@ -14,8 +14,8 @@ use super::context::Context;
 use super::{PeerNode, Peers, Share};
 use crate::limits::GOOD_BYE_TIMEOUT;
 use crate::node::ConnectionId;
-use crate::proto::CloseReason;
 use crate::proto::v1::{Session, SessionEvent};
+use crate::proto::{CloseReason, Transmit};
 use crate::wire::PeerId;
 use crate::wire::v1::PeerName;
 
@@ -30,6 +30,8 @@ pub(crate) struct SessionConnection {
     pub(crate) them: Option<Them>,
     /// Why and by when it is closed, once it is over.
     closing: Option<(CloseReason, Instant)>,
+    /// Whether nothing more can be sent.
+    is_aborted: bool,
 }
 
 /// The other side of a session, by its own account.
@@ -46,7 +48,16 @@ impl SessionConnection {
     pub(crate) fn new(ctx: &mut Context, address: SocketAddrV4, is_ours: bool) -> Self {
         let our = ctx.session_settings();
         let session = Session::new(ctx.now, &ctx.limits, &our, is_ours);
-        Self { session, address, is_ours, them: None, closing: None }
+        Self { session, address, is_ours, them: None, closing: None, is_aborted: false }
+    }
+
+    /// Ends the session in the middle of a frame, which cannot be sent whole.
+    pub(crate) fn abort(&mut self, now: Instant, reason: CloseReason) {
+        (self.closing, self.is_aborted) = (Some((reason, now)), true);
+    }
+
+    pub(super) fn transmit(&self) -> Option<Transmit<'_>> {
+        self.session.transmit().filter(|_| !self.is_aborted)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -104,6 +115,7 @@ impl PeerNode {
         }
         let deadline = connection.poll_timeout();
         deadline.into_iter().for_each(|at| self.context.connections.arm(id, at));
+        self.share.note_flow(&mut self.context, id, false);
         if let Some(req) = sent {
             self.share.on_answer_sent(&mut self.context, id, req);
         }
@@ -142,7 +154,7 @@ impl PeerNode {
         reason: CloseReason,
     ) {
         let Self { context, share, peers, .. } = self;
-        share.on_session_lost(context, id);
+        share.on_session_lost(context, id, connection.address, reason);
         on_lost(context, share, peers, (id, connection), reason);
     }
 }

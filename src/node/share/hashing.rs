@@ -1,35 +1,66 @@
-//! Each version of a file is hashed once, and again if something speaks against its digest.
+//! Each version of a file is hashed by BLAKE3, those first that somebody waits for, and by SHA-256
+//! once version 0 requests it; and again if something speaks against the hash.
 //!
 //! What an upload announces at the end is the digest of exactly the version that it opened.
 //! When the file turns out to be another version, uploads of the old one are cut off.
 
 use std::net::Ipv4Addr;
 use std::ops::Bound::{Excluded, Unbounded};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::index::Close;
 use super::{Share, rehash};
-use crate::content::{Digest, FileError, HashKind, Version};
+use crate::content::{ContentId, Digest, FileError, HashKind, Value, Version};
 use crate::limits::{REVERIFIED_BYTES_PER_SECOND, REVERIFY_PAUSE_MIN, SENT_FILES_REMEMBERED};
 use crate::node::peer::Context;
 use crate::node::{Action, PathId};
+use crate::proto::CloseReason;
 
 impl Share {
-    /// Hashes the next files that nobody requested yet.
+    /// Hashes the next files: first those that somebody asked for.
     pub(super) fn hash_next(&mut self, ctx: &mut Context) {
-        while let Some(path) = self.index.next_unhashed()
-            && self.begin_hash(ctx, path)
-        {}
+        while self.index.may_hash_more()
+            && let Some(path) = self.next_asked_for(ctx).or_else(|| self.index.next_unhashed())
+        {
+            self.begin_hash(ctx, path, HashKind::Blake3);
+        }
     }
 
-    /// Hashes a file, unless that is done or under way. Returns whether it begins.
-    pub(super) fn begin_hash(&mut self, ctx: &mut Context, path: PathId) -> bool {
-        let is_new = self.index.begin_hash(path);
-        if is_new {
-            ctx.deadlines.disarm(rehash(path));
-            ctx.act(Action::Hash { path, kind: HashKind::Sha256 });
+    /// Hashes a file, unless that is done or under way.
+    pub(super) fn begin_hash(&mut self, ctx: &mut Context, path: PathId, kind: HashKind) {
+        if self.index.begin_hash(path, kind) {
+            ctx.deadlines.disarm(rehash(path, kind));
+            ctx.act(Action::Hash { path, kind });
         }
-        is_new
+    }
+
+    /// The id of a file is made again, at once. Until then it stands.
+    pub(super) fn hash_again(&mut self, ctx: &mut Context, path: PathId) {
+        self.index.doubt_id(path);
+        self.begin_hash(ctx, path, HashKind::Blake3);
+    }
+
+    /// A file is hashed by BLAKE3 this far; all of it once there is an id.
+    pub(crate) fn on_id_hashed(
+        &mut self,
+        ctx: &mut Context,
+        path: PathId,
+        version: Version,
+        hashed_bytes: u64,
+        made: Option<(ContentId, Rc<[Value]>)>,
+    ) {
+        if self.index.is_hashing(path, HashKind::Blake3) {
+            self.note_version(ctx, path, version);
+        }
+        // It begins anew if this is another version.
+        if self.index.is_hashing(path, HashKind::Blake3) {
+            match made {
+                Some((id, values)) => self.set_id(ctx, path, id, values),
+                None => self.note_progress(ctx, path, hashed_bytes),
+            }
+        }
+        self.hash_next(ctx);
     }
 
     /// A file is hashed this far; all of it once there is a digest.
@@ -41,13 +72,14 @@ impl Share {
         hashed_bytes: u64,
         digest: Option<Digest>,
     ) {
-        if !self.index.is_hashing(path) {
+        let kind = HashKind::Sha256;
+        if !self.index.is_hashing(path, kind) {
             // The file is no longer shared, or shared anew: this is the hash of before.
             return self.hash_next(ctx);
         }
         self.note_version(ctx, path, version);
         // It begins anew if this is another version.
-        if self.index.is_hashing(path)
+        if self.index.is_hashing(path, kind)
             && let Some(local) = self.index.get_mut(path)
         {
             local.hashed_bytes = hashed_bytes;
@@ -67,25 +99,33 @@ impl Share {
             last = Excluded(follower);
         }
         if digest.is_some() {
-            self.index.end_hash(path);
+            self.index.end_hash(path, kind);
         }
         self.hash_next(ctx);
     }
 
-    pub(crate) fn on_hash_failed(&mut self, ctx: &mut Context, path: PathId, error: FileError) {
-        if !self.index.is_hashing(path) {
+    pub(crate) fn on_hash_failed(
+        &mut self,
+        ctx: &mut Context,
+        path: PathId,
+        kind: HashKind,
+        error: FileError,
+    ) {
+        if !self.index.is_hashing(path, kind) {
             // The hash of before, as above.
             return self.hash_next(ctx);
         }
-        self.index.end_hash(path);
+        self.index.end_hash(path, kind);
         // A file that changes settles, and descriptors come free; a disk that cannot be
         // read stays so.
         let may_pass = matches!(error, FileError::Changed | FileError::Shortage(_));
         match self.index.get_mut(path) {
             Some(local) if may_pass => {
-                local.hashed_bytes = 0;
+                if kind == HashKind::Sha256 {
+                    local.hashed_bytes = 0;
+                }
                 let retry_in = local.rehash.delay(&mut ctx.rng);
-                ctx.deadlines.arm(rehash(path), ctx.now + retry_in);
+                ctx.deadlines.arm(rehash(path, kind), ctx.now + retry_in);
             }
             _ => self.lose_file(ctx, path, error),
         }
@@ -100,12 +140,15 @@ impl Share {
         if local.version == version {
             return;
         }
-        let is_alike = local.version.is_alike(&version);
-        self.withdraw(ctx, path);
-        match is_alike {
-            true => self.index.insert(&mut ctx.paths, path, version, None),
-            false => self.settle(ctx, path, version, false),
+        if !local.version.is_alike(&version) {
+            self.withdraw(ctx, path);
+            return self.settle(ctx, path, version, false);
         }
+        for follower in self.index.renew(path, version) {
+            self.close(ctx, follower, CloseReason::SourceChanged);
+        }
+        self.list(ctx, path);
+        self.hash_next(ctx);
     }
 
     /// Returns whether the digest of a file is to be made again before it is sent: nothing shows

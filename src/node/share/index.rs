@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Instant;
 
-use crate::content::PathId;
-use crate::content::{Digest, Version};
-use crate::limits::{HASH_AHEAD_BYTES, HASH_AHEAD_FILES_MAX, REHASH_DELAY_MIN};
+use crate::content::{Content, ContentId, Digest, HashKind, Known, PathId, Version};
+use crate::limits::{
+    CONTENT_BYTES_MAX, HASH_AHEAD_BYTES, HASH_AHEAD_FILES_MAX, OFFERED_FILES_MAX, REHASH_DELAY_MIN,
+};
 use crate::node::ConnectionId;
 use crate::node::paths::Paths;
 use crate::node::retry::Backoff;
@@ -19,6 +20,14 @@ use crate::wire::FilePath;
 pub(crate) struct LocalFile {
     /// The version that the fields below speak of.
     pub(crate) version: Version,
+    pub(crate) id: Option<ContentId>,
+    /// When the id was made; `None` if that was in a former run.
+    pub(crate) hashed_at: Option<Instant>,
+    /// Whether something speaks against the id, so that it is to be made again.
+    pub(crate) is_doubtful: bool,
+    /// Whether a writer closed the file while the id is made.
+    is_closed_since: bool,
+    /// How much of it is hashed by SHA-256.
     pub(crate) hashed_bytes: u64,
     pub(crate) digest: Option<Digest>,
     /// Uploads of this version that wait for the hash, or may have to.
@@ -45,17 +54,24 @@ pub(crate) enum Close {
 
 /// The complete files of our folder.
 ///
-/// Invariants: `files` and `order` hold the same paths, each held once in [`Paths`]. A file
-/// without digest is in `unhashed` or in `hashing`, or waits for its rehash. There is no
-/// path in them that is not in `files`.
+/// Invariants: `files` and `order` hold the same paths, each held once in [`Paths`]; `by_content`
+/// has each of those with an id, and `offered` with `surplus` those that are names of version 0.
+/// A file without an id, unless it is too large for one, is in `unhashed` or in `hashing`, or
+/// waits for its rehash. There is no path in them that is not in `files`.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     files: BTreeMap<PathId, LocalFile>,
     /// By path, so that what a folder holds stands together.
     order: BTreeMap<FilePath, PathId>,
+    /// By the begin of the id.
+    by_content: BTreeSet<(u64, PathId)>,
+    /// The files that version 0 offers: at most [`OFFERED_FILES_MAX`], the first by name.
+    offered: BTreeMap<FilePath, PathId>,
+    surplus: BTreeMap<FilePath, PathId>,
+    /// Those that are to be hashed by BLAKE3.
     unhashed: BTreeSet<PathId>,
     /// With the sizes that the files had when it began, in bytes.
-    hashing: BTreeMap<PathId, u64>,
+    hashing: BTreeMap<(PathId, HashKind), u64>,
 }
 
 impl Index {
@@ -65,15 +81,23 @@ impl Index {
         paths: &mut Paths,
         path: PathId,
         version: Version,
-        digest: Option<Digest>,
+        known: Known,
     ) {
         let Some(text) = paths.get(path) else { return };
         if self.order.insert(text.clone(), path).is_none() {
+            if text.name().is_some() {
+                self.enter_offered(text.clone(), path);
+            }
             paths.hold(path);
         }
+        let digest = known.sha256;
         let hashed_bytes = if digest.is_some() { version.size_bytes } else { 0 };
         let file = LocalFile {
             version,
+            id: None,
+            hashed_at: None,
+            is_doubtful: false,
+            is_closed_since: false,
             hashed_bytes,
             digest,
             followers: BTreeSet::new(),
@@ -81,21 +105,112 @@ impl Index {
             verified_at: None,
             close: Close::Unexpected,
         };
-        self.files.insert(path, file);
-        if digest.is_some() {
-            self.unhashed.remove(&path);
-        } else if !self.hashing.contains_key(&path) {
+        if let Some(before) = self.files.insert(path, file) {
+            self.leave_content(path, before.id);
+        }
+        let is_empty = (version.size_bytes == 0).then_some(ContentId::EMPTY);
+        self.set_id(path, known.blake3.or(is_empty));
+    }
+
+    fn enter_offered(&mut self, text: FilePath, path: PathId) {
+        self.offered.insert(text, path);
+        if self.offered.len() > OFFERED_FILES_MAX
+            && let Some((text, path)) = self.offered.pop_last()
+        {
+            self.surplus.insert(text, path);
+        }
+    }
+
+    fn leave_offered(&mut self, text: &FilePath) {
+        self.surplus.remove(text);
+        if self.offered.remove(text).is_some()
+            && let Some((text, path)) = self.surplus.pop_first()
+        {
+            self.offered.insert(text, path);
+        }
+    }
+
+    fn leave_content(&mut self, path: PathId, id: Option<ContentId>) {
+        if let Some(id) = id {
+            self.by_content.remove(&(begin_of(&id), path));
+        }
+    }
+
+    /// Sets the id of a file, by which it is found; without one it is to be hashed.
+    pub(crate) fn set_id(&mut self, path: PathId, id: Option<ContentId>) {
+        let Some(file) = self.files.get_mut(&path) else { return };
+        let before = std::mem::replace(&mut file.id, id);
+        file.is_doubtful = false;
+        let is_hashable = file.version.size_bytes <= CONTENT_BYTES_MAX;
+        self.leave_content(path, before);
+        match id {
+            Some(id) => {
+                self.by_content.insert((begin_of(&id), path));
+                self.unhashed.remove(&path);
+            }
+            None if is_hashable && !self.is_hashing(path, HashKind::Blake3) => {
+                self.unhashed.insert(path);
+            }
+            None => {}
+        }
+    }
+
+    /// The id of a file was made just now.
+    pub(crate) fn note_hashed(&mut self, now: Instant, path: PathId, id: ContentId) {
+        self.set_id(path, Some(id));
+        if let Some(file) = self.files.get_mut(&path) {
+            file.hashed_at = Some(now);
+            file.is_doubtful = std::mem::take(&mut file.is_closed_since);
+        }
+    }
+
+    /// The id of a file is to be made again. Until then it stands.
+    pub(crate) fn doubt_id(&mut self, path: PathId) {
+        let is_hashing = self.is_hashing(path, HashKind::Blake3);
+        let Some(file) = self.files.get_mut(&path).filter(|file| file.id.is_some()) else { return };
+        file.is_doubtful = true;
+        if !is_hashing {
             self.unhashed.insert(path);
         }
+    }
+
+    /// A file is another version, of which nothing but attributes differs: its id stands. Returns
+    /// the uploads that were of the old one.
+    pub(crate) fn renew(&mut self, path: PathId, version: Version) -> BTreeSet<ConnectionId> {
+        self.hashing.remove(&(path, HashKind::Sha256));
+        let Some(file) = self.files.get_mut(&path) else { return BTreeSet::new() };
+        (file.version, file.digest, file.hashed_bytes) = (version, None, 0);
+        (file.verified_at, file.close) = (None, Close::Unexpected);
+        file.rehash = Backoff::new(REHASH_DELAY_MIN);
+        let followers = std::mem::take(&mut file.followers);
+        self.doubt_id(path);
+        followers
+    }
+
+    /// Returns a file with this content.
+    pub(crate) fn find(&self, content: &Content) -> Option<PathId> {
+        self.with_id(&content.id)
+            .find(|(_, file)| file.version.size_bytes == content.size_bytes)
+            .map(|(path, _)| path)
+    }
+
+    /// Returns the content with this id, if a file has it.
+    pub(crate) fn find_id(&self, id: &ContentId) -> Option<Content> {
+        let (_, file) = self.with_id(id).next()?;
+        Some(Content { id: *id, size_bytes: file.version.size_bytes })
+    }
+
+    fn with_id(&self, id: &ContentId) -> impl Iterator<Item = (PathId, &LocalFile)> {
+        let (begin, id) = (begin_of(id), *id);
+        let alike = self.by_content.range((begin, PathId::MIN)..=(begin, PathId::MAX));
+        let files = alike.filter_map(|(_, path)| Some((*path, self.files.get(path)?)));
+        files.filter(move |(_, file)| file.id == Some(id))
     }
 
     /// The digest of a file is to be made again.
     pub(crate) fn forget_digest(&mut self, path: PathId) {
         let Some(file) = self.files.get_mut(&path) else { return };
         (file.digest, file.hashed_bytes) = (None, 0);
-        if !self.hashing.contains_key(&path) {
-            self.unhashed.insert(path);
-        }
     }
 
     /// A writer closed a file, whose version is the same as before.
@@ -105,50 +220,67 @@ impl Index {
             file.close = Close::Unexpected;
             return;
         }
-        file.verified_at = None;
-        if self.hashing.contains_key(&path) {
+        (file.verified_at, file.is_doubtful) = (None, file.id.is_some());
+        if self.hashing.contains_key(&(path, HashKind::Sha256)) {
             file.close = Close::WhileHashed;
         }
+        file.is_closed_since = self.hashing.contains_key(&(path, HashKind::Blake3));
     }
 
     pub(crate) fn remove(&mut self, paths: &mut Paths, path: PathId) -> Option<LocalFile> {
         let file = self.files.remove(&path)?;
+        self.leave_content(path, file.id);
         self.unhashed.remove(&path);
-        self.hashing.remove(&path);
+        [HashKind::Sha256, HashKind::Blake3].iter().for_each(|kind| self.end_hash(path, *kind));
         if let Some(text) = paths.get(path) {
             self.order.remove(text);
+            self.leave_offered(text);
         }
         paths.release(path);
         Some(file)
     }
 
-    /// Begins to hash a file that has no digest, unless that is under way. Returns whether
-    /// the runner has to be told.
-    pub(crate) fn begin_hash(&mut self, path: PathId) -> bool {
-        let Some(file) = self.files.get(&path).filter(|file| file.digest.is_none()) else {
-            return false;
+    /// Begins to hash a file that has no such hash, or a doubtful one, unless that is under way.
+    /// Returns whether the runner has to be told.
+    pub(crate) fn begin_hash(&mut self, path: PathId, kind: HashKind) -> bool {
+        let Some(file) = self.files.get_mut(&path) else { return false };
+        let is_missing = match kind {
+            HashKind::Sha256 => file.digest.is_none(),
+            HashKind::Blake3 => file.id.is_none() || file.is_doubtful,
         };
-        self.unhashed.remove(&path);
-        self.hashing.insert(path, file.version.size_bytes).is_none()
+        if kind == HashKind::Blake3 {
+            self.unhashed.remove(&path);
+            file.is_closed_since = false;
+        }
+        is_missing && self.hashing.insert((path, kind), file.version.size_bytes).is_none()
     }
 
     /// The hash of a file has ended, in whichever way.
-    pub(crate) fn end_hash(&mut self, path: PathId) {
-        self.hashing.remove(&path);
+    pub(crate) fn end_hash(&mut self, path: PathId, kind: HashKind) {
+        self.hashing.remove(&(path, kind));
     }
 
-    pub(crate) fn is_hashing(&self, path: PathId) -> bool {
-        self.hashing.contains_key(&path)
+    pub(crate) fn is_hashing(&self, path: PathId, kind: HashKind) -> bool {
+        self.hashing.contains_key(&(path, kind))
     }
 
-    /// Returns the next file to hash for its own sake: when no other is hashed, or only a few small
-    /// ones, so that a disk is not waited for once for each of them.
-    pub(crate) fn next_unhashed(&self) -> Option<PathId> {
+    /// Returns whether one more file may be hashed for its own sake: when no other is hashed, or
+    /// only a few small ones, so that a disk is not waited for once for each of them.
+    pub(crate) fn may_hash_more(&self) -> bool {
         let sizes_bytes = self.hashing.values().copied();
-        let has_room = self.hashing.is_empty()
+        self.hashing.is_empty()
             || self.hashing.len() < HASH_AHEAD_FILES_MAX
-                && sizes_bytes.fold(0, u64::saturating_add) < HASH_AHEAD_BYTES;
-        self.unhashed.first().copied().filter(|_| has_room)
+                && sizes_bytes.fold(0, u64::saturating_add) < HASH_AHEAD_BYTES
+    }
+
+    /// Returns the next file that is to be hashed.
+    pub(crate) fn next_unhashed(&self) -> Option<PathId> {
+        self.unhashed.first().copied()
+    }
+
+    /// Returns whether a file waits for being hashed, and for nothing else.
+    pub(crate) fn is_unhashed(&self, path: PathId) -> bool {
+        self.unhashed.contains(&path)
     }
 
     pub(crate) fn get(&self, path: PathId) -> Option<&LocalFile> {
@@ -168,6 +300,20 @@ impl Index {
         self.order.range((from, Unbounded)).map(|(path, id)| (path, *id))
     }
 
+    /// Returns the files that version 0 offers behind `cursor`, in order of their names.
+    pub(crate) fn offered_after(
+        &self,
+        cursor: Option<FilePath>,
+    ) -> impl Iterator<Item = &FilePath> {
+        let from = cursor.map_or(Unbounded, Excluded);
+        self.offered.range((from, Unbounded)).map(|(path, _)| path)
+    }
+
+    /// Returns how many files version 0 offers, and how many it does not for want of room.
+    pub(crate) fn offered_len(&self) -> (usize, usize) {
+        (self.offered.len(), self.surplus.len())
+    }
+
     /// Returns the files with their sizes, in order of their paths.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = (FilePath, u64)> {
         let size = |(path, id): (&FilePath, &PathId)| {
@@ -181,6 +327,10 @@ impl Index {
     }
 }
 
+fn begin_of(id: &ContentId) -> u64 {
+    u64::from_be_bytes(id.0.first_chunk().copied().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,15 +341,17 @@ mod tests {
         let (mut index, mut paths) = (Index::default(), Paths::default());
         for n in 0..count {
             let path = paths.intern_name(name(&format!("f{n}")));
-            index.insert(&mut paths, path, version(size_bytes), None);
+            index.insert(&mut paths, path, version(size_bytes), Known::default());
         }
         let mut begun = 0;
-        while let Some(path) = index.next_unhashed() {
-            assert!(index.begin_hash(path) && !index.begin_hash(path));
+        let kind = HashKind::Blake3;
+        while let Some(path) = index.next_unhashed().filter(|_| index.may_hash_more()) {
+            assert!(index.begin_hash(path, kind) && !index.begin_hash(path, kind));
             begun += 1;
         }
-        index.end_hash(paths.find("f0").unwrap());
-        assert_eq!(index.next_unhashed().is_some(), begun < count, "one ends, the next begins");
+        index.end_hash(paths.find("f0").unwrap(), kind);
+        let next = index.next_unhashed().filter(|_| index.may_hash_more());
+        assert_eq!(next.is_some(), begun < count, "one ends, the next begins");
         begun
     }
 
@@ -209,6 +361,6 @@ mod tests {
         assert_eq!(begins(2 * HASH_AHEAD_FILES_MAX, 1), HASH_AHEAD_FILES_MAX);
         assert_eq!(begins(9, HASH_AHEAD_BYTES / 4), 4);
         assert_eq!(begins(2, HASH_AHEAD_BYTES), 1);
-        assert_eq!(begins(2, u64::MAX), 1);
+        assert_eq!(begins(2, CONTENT_BYTES_MAX), 1);
     }
 }

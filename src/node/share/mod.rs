@@ -9,11 +9,19 @@
 //! | [`settling`] | what changes in our folder is shared once it has settled |
 //! | [`hashing`] | each version of a file is hashed once |
 //! | [`serving`] | uploads of version 0 |
+//! | [`ids`] | the catalog, and by which id each content is known |
 //! | [`sessions`] | what is requested on sessions of version 1 |
+//! | [`lists`] | the readers of the catalog |
+//! | [`giving`] | blocks that are given, each file open once |
+//! | [`manifests`] | the values of blocks, as far as there is room |
 //! | [`offers`] | which file is offered when |
 
+mod giving;
 mod hashing;
+mod ids;
 mod index;
+mod lists;
+mod manifests;
 mod offers;
 mod serving;
 mod sessions;
@@ -23,14 +31,21 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use self::giving::Giving;
+use self::ids::Moved;
 use self::index::{Close, Index};
+use self::lists::Lists;
+use self::manifests::Manifests;
+use self::offers::Pace;
+use self::sessions::Told;
 use self::settling::Settling;
 use super::peer::Context;
 use super::{PathId, Report};
-use crate::content::{Digest, FileError, Version};
+use crate::content::{Digest, FileError, HashKind, Known, Version};
 use crate::limits::SHARED_FILES_MAX;
 use crate::proto::CloseReason;
 use crate::proto::v0::OfferSchedule;
+use crate::proto::v1::Catalog;
 
 /// What we have.
 ///
@@ -44,6 +59,7 @@ pub(super) struct Share {
     unannounced: BTreeSet<PathId>,
     /// When the last of them were offered.
     announced_at: Option<Instant>,
+    pace: Pace,
     /// Whether others can learn where we are, so that news is worth an offer of its own.
     can_be_found: bool,
     /// Files that were sent whole, and to which addresses, the last one first: at most
@@ -51,6 +67,14 @@ pub(super) struct Share {
     sent: VecDeque<(PathId, Ipv4Addr)>,
     /// How many files may be shared or settling.
     files_max: usize,
+    catalog: Catalog,
+    /// What was fetched and verified, under the paths that it was fetched from.
+    fetched: Catalog,
+    moved: Moved,
+    manifests: Manifests,
+    lists: Lists,
+    told: Told,
+    giving: Giving,
 }
 
 /// What a deadline wakes here.
@@ -63,9 +87,13 @@ pub(super) enum Wake {
     /// A file may have settled.
     Settled(PathId),
     /// A file that changed under the hash is hashed again.
-    Rehash(PathId),
+    Rehash(PathId, HashKind),
     /// The next files are looked at, as changes were missed.
     LookAtAll,
+    /// Pages of listings may be due.
+    Lists,
+    /// A turn may have expired.
+    Turns,
 }
 
 impl Share {
@@ -77,9 +105,17 @@ impl Share {
             schedule: OfferSchedule::new(offers_at, ctx.settings.offer_interval),
             unannounced: BTreeSet::new(),
             announced_at: None,
+            pace: Pace::default(),
             can_be_found: false,
             sent: VecDeque::new(),
             files_max: SHARED_FILES_MAX,
+            catalog: Catalog::default(),
+            fetched: Catalog::default(),
+            moved: Moved::default(),
+            manifests: Manifests::default(),
+            lists: Lists::default(),
+            told: Told::default(),
+            giving: Giving::default(),
         }
     }
 
@@ -93,7 +129,9 @@ impl Share {
             Wake::Offers => self.offer_batch(ctx),
             Wake::News => self.offer_news(ctx),
             Wake::Settled(path) => self.on_settle_due(ctx, path),
-            Wake::Rehash(path) => _ = self.begin_hash(ctx, path),
+            Wake::Rehash(path, kind) => self.begin_hash(ctx, path, kind),
+            Wake::Lists => self.on_lists_due(ctx),
+            Wake::Turns => self.on_turns_due(ctx),
             Wake::LookAtAll => self.look_at_all(ctx),
         }
     }
@@ -108,19 +146,25 @@ impl Share {
     ) {
         self.end_settling(ctx, path);
         self.withdraw(ctx, path);
-        self.index.insert(&mut ctx.paths, path, version, Some(digest));
+        let known = Known { sha256: Some(digest), ..Known::default() };
+        self.index.insert(&mut ctx.paths, path, version, known);
+        self.list(ctx, path);
         if let Some(local) = self.index.get_mut(path) {
             (local.verified_at, local.close) = (Some(ctx.now), Close::Ours);
         }
         self.arm_offers(ctx);
         self.announce(ctx, path);
+        self.hash_next(ctx);
     }
 
     /// Takes a file out of those that are shared, and cuts its uploads off. Returns whether
     /// it was among them.
     fn withdraw(&mut self, ctx: &mut Context, path: PathId) -> bool {
-        ctx.deadlines.disarm(rehash(path));
+        for kind in [HashKind::Sha256, HashKind::Blake3] {
+            ctx.deadlines.disarm(rehash(path, kind));
+        }
         let Some(local) = self.index.remove(&mut ctx.paths, path) else { return false };
+        self.unlist(ctx, path, local.version, local.id);
         for follower in local.followers {
             self.close(ctx, follower, CloseReason::SourceChanged);
         }
@@ -135,6 +179,6 @@ impl Share {
     }
 }
 
-fn rehash(path: PathId) -> super::peer::Wake {
-    super::peer::Wake::Share(Wake::Rehash(path))
+fn rehash(path: PathId, kind: HashKind) -> super::peer::Wake {
+    super::peer::Wake::Share(Wake::Rehash(path, kind))
 }

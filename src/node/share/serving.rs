@@ -4,7 +4,7 @@
 use std::net::SocketAddrV4;
 
 use super::Share;
-use crate::content::{Digest, FileError, Version};
+use crate::content::{Digest, FileError, HashKind, Version};
 use crate::node::peer::{
     Connection, Context, FileUse, Served, SessionConnection, UploadConnection,
 };
@@ -144,7 +144,7 @@ impl Share {
         local.followers.insert(id);
         let (hashed_bytes, digest) = (local.hashed_bytes, local.digest);
         if digest.is_none() {
-            self.begin_hash(ctx, path);
+            self.begin_hash(ctx, path, HashKind::Sha256);
         }
         self.tell_hashed(ctx, id, hashed_bytes, digest);
     }

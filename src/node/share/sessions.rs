@@ -1,11 +1,58 @@
-//! What is requested on sessions of version 1.
+//! What is requested on sessions of version 1, by the rules of serving.
+
+use std::collections::BTreeMap;
 
 use super::Share;
-use crate::content::Content;
-use crate::node::ConnectionId;
+use super::giving::{Key, refuse, refuse_for};
+use crate::content::{BlockSet, Content, ContentId};
+use crate::limits::{
+    HASHED_BYTES_PER_MS, MANIFEST_WAIT_MS_MAX, MANIFEST_WAIT_MS_MIN, REVERIFIED_BYTES_PER_SECOND,
+    REVERIFY_PAUSE_MIN, SESSIONS_PER_CONTENT_MAX, WAIT_RETRY_MS,
+};
 use crate::node::peer::Context;
-use crate::proto::v1::Request;
+use crate::node::{ConnectionId, PathId, Report};
+use crate::proto::CloseReason;
+use crate::proto::v1::{Listing, Request};
 use crate::wire::v1::{SessionError, Verdict};
+
+/// The sessions that are told which blocks of a content we hold.
+///
+/// Invariant: both have the same.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    by_key: BTreeMap<Key, ContentId>,
+    by_content: BTreeMap<(ContentId, ConnectionId), usize>,
+}
+
+impl Told {
+    /// Returns on how many sessions a content is told of.
+    fn sessions(&self, id: ContentId) -> usize {
+        let of_content = (id, ConnectionId::MIN)..=(id, ConnectionId::MAX);
+        self.by_content.range(of_content).count()
+    }
+
+    fn insert(&mut self, key: Key, id: ContentId) {
+        self.by_key.insert(key, id);
+        *self.by_content.entry((id, key.0)).or_default() += 1;
+    }
+
+    fn remove(&mut self, key: Key) {
+        let Some(id) = self.by_key.remove(&key) else { return };
+        if let Some(count) = self.by_content.get_mut(&(id, key.0)) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_content.remove(&(id, key.0));
+            }
+        }
+    }
+
+    fn of_content(&self, id: ContentId) -> Vec<Key> {
+        let sessions = self.by_content.range((id, ConnectionId::MIN)..=(id, ConnectionId::MAX));
+        let keys = sessions
+            .flat_map(|((_, session), _)| self.by_key.range((*session, 0)..=(*session, u32::MAX)));
+        keys.filter(|(_, told)| **told == id).map(|(key, _)| *key).collect()
+    }
+}
 
 impl Share {
     /// A peer requests something.
@@ -14,30 +61,160 @@ impl Share {
         ctx: &mut Context,
         id: ConnectionId,
         req: u32,
-        _request: Request,
+        request: Request,
     ) {
+        let key = (id, req);
+        match request {
+            Request::List { since, path, watch, hash_first, fetch_list } => {
+                let listing = Listing { since, root: path, watch, hash_first };
+                self.on_list(ctx, key, listing, fetch_list);
+            }
+            Request::Blocks(content) => self.on_blocks(ctx, key, content),
+            Request::Manifest(content) => self.on_manifest(ctx, key, content),
+            Request::Wait(content) => self.on_wait(ctx, key, content),
+            Request::Get { turn, content, first, count } => {
+                self.on_get(ctx, key, turn, content, (first, count));
+            }
+        }
+    }
+
+    /// A peer asks which blocks of a content we hold: all, or the content is not ours.
+    fn on_blocks(&mut self, ctx: &mut Context, key: Key, id: ContentId) {
+        let content = self.index.find_id(&id).filter(|content| content.size_bytes > 0);
+        let Some(content) = content else {
+            return refuse(ctx, key, SessionError::NotFound, "not held");
+        };
+        let is_told = self.told.by_content.contains_key(&(id, key.0));
+        if !is_told && self.told.sessions(id) >= SESSIONS_PER_CONTENT_MAX {
+            let (busy, text) = (SessionError::Busy, "too many peers ask for this content");
+            return refuse_for(ctx, key, busy, WAIT_RETRY_MS, text);
+        }
+        self.told.insert(key, id);
         let now = ctx.now;
-        if let Some(connection) = ctx.session_on(id) {
-            connection.session.refuse(now, req, SessionError::NotFound, 0, "not shared");
+        if let Some(connection) = ctx.session_on(key.0) {
+            let blocks = BlockSet::all(content.blocks());
+            connection.session.answer_held(now, key.1, content.size_bytes, blocks);
+            ctx.pump(key.0);
+        }
+    }
+
+    /// Returns the path of a content of several blocks, or refuses the request.
+    fn of_blocks(&self, ctx: &mut Context, key: Key, content: &Content) -> Option<PathId> {
+        let path = self.index.find(content);
+        let (error, text) = match path {
+            _ if content.size_bytes == 0 => (SessionError::NotUnderstood, "no bytes"),
+            None => (SessionError::NotFound, "not held"),
+            Some(_) if content.blocks() < 2 => (SessionError::Refused, "one block needs none"),
+            Some(path) => return Some(path),
+        };
+        refuse(ctx, key, error, text);
+        None
+    }
+
+    fn on_manifest(&mut self, ctx: &mut Context, key: Key, content: Content) {
+        let Some(path) = self.of_blocks(ctx, key, &content) else { return };
+        let Some(values) = self.manifests.get(&content.id) else {
+            self.hash_again(ctx, path);
+            let wait_ms = (content.size_bytes / HASHED_BYTES_PER_MS) as u32;
+            let wait_ms = wait_ms.clamp(MANIFEST_WAIT_MS_MIN, MANIFEST_WAIT_MS_MAX);
+            return refuse_for(ctx, key, SessionError::Busy, wait_ms, "hashing the file");
+        };
+        let now = ctx.now;
+        if let Some(connection) = ctx.session_on(key.0) {
+            connection.session.answer_manifest(now, key.1, values);
+            ctx.pump(key.0);
+        }
+    }
+
+    fn on_wait(&mut self, ctx: &mut Context, key: Key, content: Content) {
+        if self.of_blocks(ctx, key, &content).is_none() {
+            return;
+        }
+        match self.giving.line.handle_wait(key.0, key.1, content) {
+            true => self.give_turns(ctx),
+            false => {
+                let (busy, text) = (SessionError::Busy, "you wait for it already");
+                refuse_for(ctx, key, busy, WAIT_RETRY_MS, text);
+            }
         }
     }
 
     /// A peer cancels a request, or gives a turn back.
-    pub(crate) fn on_cancelled(&mut self, _ctx: &mut Context, _id: ConnectionId, _req: u32) {}
+    pub(crate) fn on_cancelled(&mut self, ctx: &mut Context, id: ConnectionId, req: u32) {
+        let key = (id, req);
+        self.lists.remove(key);
+        self.told.remove(key);
+        self.giving.line.handle_cancel(id, req);
+        self.cancel_get(ctx, key);
+        self.give_turns(ctx);
+    }
 
     /// An answer is sent whole: a page, a manifest or data.
-    pub(crate) fn on_answer_sent(&mut self, _ctx: &mut Context, _id: ConnectionId, _req: u32) {}
+    pub(crate) fn on_answer_sent(&mut self, ctx: &mut Context, id: ConnectionId, req: u32) {
+        self.on_page_sent(ctx, (id, req));
+        self.on_data_sent(ctx, (id, req));
+    }
 
-    /// A peer tells what became of our bytes.
+    /// A peer tells what became of our bytes. Others may say that, too: it counts only if some
+    /// were sent to it.
     pub(crate) fn on_verdict(
         &mut self,
-        _ctx: &mut Context,
-        _id: ConnectionId,
-        _content: Content,
-        _verdict: Verdict,
+        ctx: &mut Context,
+        id: ConnectionId,
+        content: Content,
+        verdict: Verdict,
     ) {
+        let them = ctx.session_on(id).and_then(|connection| connection.them);
+        let (Some(path), Some(them)) = (self.index.find(&content), them) else { return };
+        if !self.has_given(id, &content) {
+            return;
+        }
+        self.end_upload(ctx, id, path);
+        ctx.report(Report::Verdict { path, peer: them.peer, name: them.name, verdict });
+        if verdict == Verdict::Wrong {
+            self.on_wrong_bytes(ctx, path);
+        }
+    }
+
+    /// A peer says that bytes of a file are wrong: it is hashed again before more of it is given,
+    /// but not too often.
+    fn on_wrong_bytes(&mut self, ctx: &mut Context, path: PathId) {
+        let Some(local) = self.index.get(path) else { return };
+        let seconds = local.version.size_bytes / REVERIFIED_BYTES_PER_SECOND;
+        let pause = REVERIFY_PAUSE_MIN.max(std::time::Duration::from_secs(seconds));
+        if local.hashed_at.is_none_or(|at| ctx.now >= at + pause) {
+            self.forget_id(ctx, path);
+            self.hash_next(ctx);
+        }
+    }
+
+    /// A content is held no more: what is open for it is refused.
+    pub(super) fn end_content(&mut self, ctx: &mut Context, path: PathId, content: &Content) {
+        self.drop_gets(ctx, path);
+        if self.index.find(content).is_some() {
+            return;
+        }
+        let told = self.told.of_content(content.id);
+        let waits = self.giving.line.revoke(content);
+        for key in told.into_iter().chain(waits) {
+            self.told.remove(key);
+            refuse(ctx, key, SessionError::Changed, "the file changed");
+        }
+        self.give_turns(ctx);
     }
 
     /// A session is over.
-    pub(crate) fn on_session_lost(&mut self, _ctx: &mut Context, _id: ConnectionId) {}
+    pub(crate) fn on_session_lost(
+        &mut self,
+        ctx: &mut Context,
+        id: ConnectionId,
+        from: std::net::SocketAddrV4,
+        reason: CloseReason,
+    ) {
+        let keys = (id, 0)..=(id, u32::MAX);
+        self.lists.remove_all(keys.clone());
+        let told: Vec<_> = self.told.by_key.range(keys).map(|(key, _)| *key).collect();
+        told.into_iter().for_each(|key| self.told.remove(key));
+        self.end_giving(ctx, id, from, reason);
+    }
 }

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::{Share, Wake};
-use crate::content::{Digest, FileError, FolderLoss, Sight, Version};
+use crate::content::{FileError, FolderLoss, Known, Sight, Version};
 use crate::limits::{LOOK_PAUSE, SETTLE_TIME, TURN_ITEMS, WRITTEN_SETTLE_TIME};
 use crate::node::peer::{Context, Wake as PeerWake};
 use crate::node::{Action, PathId, Report};
@@ -196,7 +196,7 @@ impl Share {
         ctx: &mut Context,
         path: PathId,
         version: Version,
-        digest: Option<Digest>,
+        mut known: Known,
     ) -> bool {
         self.end_settling(ctx, path);
         if self.index.get(path).is_some_and(|local| local.version == version) {
@@ -207,7 +207,14 @@ impl Share {
             ctx.report(Report::FileRefused { path });
             return false;
         }
-        self.index.insert(&mut ctx.paths, path, version, digest);
+        // A file keeps its id under another name, but it is made again beside that.
+        let moved = self.moved.id(&version).filter(|_| known.blake3.is_none());
+        known.blake3 = known.blake3.or(moved);
+        self.index.insert(&mut ctx.paths, path, version, known);
+        if moved.is_some() {
+            self.index.doubt_id(path);
+        }
+        self.list(ctx, path);
         // A guest needs to know only that it is there.
         if ctx.guest().is_none() {
             self.arm_offers(ctx);
@@ -218,7 +225,7 @@ impl Share {
 
     /// Shares a file, and offers it without waiting for its turn.
     fn share_news(&mut self, ctx: &mut Context, path: PathId, version: Version) {
-        if self.share(ctx, path, version, None) {
+        if self.share(ctx, path, version, Known::default()) {
             ctx.report(Report::FileShared { path });
             self.announce(ctx, path);
         }

@@ -18,6 +18,7 @@ use crate::ui::scene::{ADDRESS, DOWNLOAD, transfer};
 use crate::ui::schema::{COMMON, FieldKind};
 use crate::ui::work::Work;
 use crate::wire::v0::FileName;
+use crate::wire::v1::{PeerName, Verdict};
 use crate::wire::{FieldText, PeerId};
 
 /// What [`lines`] are, with the time of each cut out, and the number of the process 0.
@@ -50,6 +51,7 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"upload_started","name":"a é","address":"192.0.2.1:5000","bytes":1152921504606846976}"#,
     r#"{"v":1,"time":"","event":"upload_done","name":"a é","address":"192.0.2.1:5000","bytes":1152921504606846976,"seconds":12.346}"#,
     r#"{"v":1,"time":"","event":"upload_failed","name":"a é","address":"192.0.2.1:5000","reason":"connection refused"}"#,
+    r#"{"v":1,"time":"","event":"peer_verdict","name":"a é","peer":7,"peer_name":"ann","verdict":"verified"}"#,
     r#"{"v":1,"time":"","event":"file_shared","name":"a é"}"#,
     r#"{"v":1,"time":"","event":"file_changing","name":"a é"}"#,
     r#"{"v":1,"time":"","event":"file_refused","name":"a é"}"#,
@@ -154,6 +156,12 @@ fn reported() -> Vec<String> {
         Report::UploadStarted { path, to, size_bytes },
         Report::UploadDone { path, to, size_bytes, elapsed },
         Report::UploadFailed { path, to, reason },
+        Report::Verdict {
+            path,
+            peer,
+            name: PeerName::new("ann").unwrap(),
+            verdict: Verdict::Verified,
+        },
         Report::FileShared { path },
         Report::FileChanging { path },
         Report::FileRefused { path },

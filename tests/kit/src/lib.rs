@@ -32,6 +32,7 @@ pub mod reference;
 mod relay;
 pub mod runner;
 mod server;
+pub mod sharer;
 mod terminal;
 mod trial;
 mod wait;
@@ -89,6 +90,7 @@ pub fn peer_settings(id: u32, port: u16, registry: SocketAddrV4) -> PeerSettings
         offer_interval: Duration::from_secs(5),
         name: PeerName::none(),
         instance: 1 + u64::from(id),
+        shares_v0: true,
         simulate_checksum_failure: false,
         exit_when_done: false,
         limits: Limits::PEER,

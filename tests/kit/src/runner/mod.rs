@@ -242,7 +242,13 @@ pub trait Runner {
                 }
             };
             match (self.send(id, what), file) {
-                (Ok(0), _) => return self.held_mut().set_flow(id, Flow::Full),
+                (Ok(0), _) => {
+                    self.held_mut().set_flow(id, Flow::Full);
+                    let now = self.now();
+                    self.held_mut().node.blocked(now, id);
+                    self.drain(&[]);
+                    return;
+                }
                 (Ok(len_bytes), _) => {
                     let now = self.now();
                     self.held_mut().node.transmitted(now, id, len_bytes);
