@@ -463,10 +463,21 @@ pub const OFFER_SOCKET_RECEIVE_BYTES: usize = 4 * 1024 * 1024;
 /// sync finds little left. See *Write-back* in `benches/README.md`.
 pub const WRITE_BACK_BYTES: u64 = 1024 * 1024;
 
+/// Places at which the bytes of one file come in: one for each of its sources.
+pub const WRITE_BACK_PLACES_MAX: usize = 32;
+
 /// How often in a row a call on a file may be disturbed (EINTR, EAGAIN).
 pub const DISTURBED_CALLS_MAX: u32 = 16;
 /// Temporary names tried for one partial file.
 pub const PARTIAL_NAME_TRIES_MAX: u32 = 16;
+/// Folders that are kept open while files are fetched into them, so that each of many files in one
+/// folder costs no walk.
+pub const FOLDERS_OPEN_MAX: usize = 16;
+/// Folders in which others were made and that are not synced: as many are synced at once.
+pub const FOLDERS_UNSYNCED_MAX: usize = 256;
+/// A partial file that nobody continued for so long is removed when something is fetched into its
+/// folder: nobody will.
+pub const KEPT_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Names with a number tried for one file whose own name is taken.
 pub const RENAME_TRIES_MAX: u32 = 1000;
 
@@ -661,6 +672,7 @@ const _: () = {
     assert!(READ_BYTES_MIN < OUTBOX_BYTES_MAX);
     assert!((REQUESTS_PER_READ + 1) * HEAD_BYTES_MAX <= OUTBOX_BYTES_MAX);
     assert!(HASH_AHEAD_FILES_MAX <= SPARE_DESCRIPTORS / 2);
+    assert!(FOLDERS_OPEN_MAX <= SPARE_DESCRIPTORS / 2);
     assert!(KNOWN_NAMES_MAX <= KNOWN_OFFERS_MAX && KNOWN_PEERS_MAX <= KNOWN_OFFERS_MAX);
     // Each wanted name has room for a few sources, though as many are wanted as may be.
     assert!(JOBS_MAX * 4 <= KNOWN_OFFERS_MAX);

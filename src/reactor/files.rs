@@ -8,14 +8,20 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use super::follower::{Findings, Follower};
+use super::slices::{Slice, Slices};
 use crate::content::{FailedCall, FileError, PathId, Sight};
 use crate::node::{Action, Input, Paths};
 use crate::proto::FileId;
 use crate::storage::{
-    DigestCache, HashJobs, HashOutcome, Partial, SharedFolder, SharedTree, Source, There, Watch,
+    BlockHashStep, Copy, CopyStep, DigestCache, HashJobs, HashOutcome, Partial, SharedFolder,
+    SharedTree, Source, There, Watch,
 };
 use crate::wire::FilePath;
 use crate::wire::v0::FileName;
+use crate::wire::v1::Value;
+
+/// What a slice costs at least, in bytes hashed in the same time.
+const SLICE_COST_BYTES_MIN: usize = 16 * 1024;
 
 /// What is shared, and the folder that files are fetched into, as the node sees them.
 pub struct Files {
@@ -28,11 +34,23 @@ pub struct Files {
     follower: Option<Follower>,
     /// Files to be committed, all at once at the end of the turn.
     commits: Vec<(FileId, Partial)>,
+    /// Blocks that are being hashed, and copies.
+    slices: Slices,
+    /// Whether the next slice is one of `slices`, and not of the hash jobs.
+    is_turn_of_slices: bool,
 }
 
 enum OpenFile {
     Source(Source),
     Partial(Partial),
+}
+
+/// What a slice came to.
+enum Step {
+    Asked,
+    Progress,
+    Hashed(u32, Value),
+    Copied,
 }
 
 impl Files {
@@ -43,8 +61,16 @@ impl Files {
         cache: Option<DigestCache>,
     ) -> Self {
         let hash_jobs = HashJobs::new(Rc::clone(&tree), cache);
-        let (open, commits) = (BTreeMap::new(), Vec::new());
-        Self { tree, folder, open, hash_jobs, follower: None, commits }
+        Self {
+            tree,
+            folder,
+            open: BTreeMap::new(),
+            hash_jobs,
+            follower: None,
+            commits: Vec::new(),
+            slices: Slices::default(),
+            is_turn_of_slices: false,
+        }
     }
 
     /// Tells the node of what changes in the tree, by a watch that is older than the scan which
@@ -119,24 +145,52 @@ impl Files {
                 }
                 None
             }
-            Action::OpenPartial { file, path, .. } => {
-                let name = name_of(paths, path)?;
-                Some(match self.folder().and_then(|folder| folder.create_partial(&name)) {
-                    Ok(partial) => {
+            Action::OpenPartial { file, path, content, attributes } => {
+                let path = paths.get(path)?;
+                let opened =
+                    self.folder().and_then(|folder| folder.open_partial(path, content, attributes));
+                Some(match opened {
+                    Ok((partial, data)) => {
                         self.open.insert(file, OpenFile::Partial(partial));
-                        Input::PartialOpened { file, data: Vec::new() }
+                        Input::PartialOpened { file, data }
                     }
                     Err(error) => Input::FileFailed { file, error },
                 })
             }
-            Action::HashBlock { file, .. } | Action::CopyFile { file, .. } => {
-                self.close(file);
-                Some(Input::FileFailed { file, error: FileError::Changed })
+            Action::HashBlock { file, block } => {
+                if let Some(OpenFile::Partial(partial)) = self.open.get(&file)
+                    && let Some(hash) = partial.hash_block(block)
+                {
+                    self.slices.add(file, Slice::Block(hash));
+                }
+                None
+            }
+            Action::CopyFile { file, from, path, content, attributes } => {
+                let (from, path) = (paths.get(from)?, paths.get(path)?);
+                let copy = self
+                    .folder()
+                    .and_then(|folder| Copy::new(folder, from, path, content, attributes));
+                match copy {
+                    Ok(copy) => {
+                        self.slices.add(file, Slice::Copy(Box::new(copy)));
+                        None
+                    }
+                    Err(error) => Some(Input::FileFailed { file, error }),
+                }
             }
             Action::MakeFolder(path) => {
-                Some(Input::FolderMade { path, made: Err(FileError::Missing) })
+                let path_made = paths.get(path)?;
+                let made = self.folder().and_then(|folder| folder.make_folder(path_made));
+                Some(Input::FolderMade { path, made })
             }
-            Action::Discard(file) | Action::Keep(file) => {
+            Action::Keep(file) => {
+                self.close(file);
+                None
+            }
+            Action::Discard(file) => {
+                if let Some(OpenFile::Partial(partial)) = self.open.remove(&file) {
+                    partial.discard();
+                }
                 self.close(file);
                 None
             }
@@ -187,9 +241,10 @@ impl Files {
         findings
     }
 
-    /// Closes a file; a partial one is removed.
+    /// Closes a file; a partial one is removed, or kept if it is to be.
     pub(super) fn close(&mut self, file: FileId) {
         self.open.remove(&file);
+        self.slices.remove(file);
         self.commits.retain(|(waiting, _)| *waiting != file);
     }
 
@@ -209,7 +264,7 @@ impl Files {
         let committed = self.folder.as_ref().map(|folder| folder.commit(partials));
         let outcomes = ids.into_iter().zip(committed.unwrap_or_default());
         let input = |(file, outcome)| match outcome {
-            Ok((name, version)) => Input::Committed { file, path: FilePath::from(name), version },
+            Ok((path, version)) => Input::Committed { file, path, version },
             Err(error) => Input::FileFailed { file, error },
         };
         outcomes.map(input).collect()
@@ -225,12 +280,71 @@ impl Files {
 
     /// When there is something to hash.
     pub(super) fn next_hash_at(&self, now: Instant) -> Option<Instant> {
-        self.hash_jobs.next_slice_at(now)
+        let next = [self.hash_jobs.next_slice_at(now), self.slices.next_at(now)];
+        next.into_iter().flatten().min()
     }
 
     /// Hashes the next slice, if there is one now; gives what came of it, and what to take
     /// from the turn's budget of bytes.
     pub(super) fn hash_slice(
+        &mut self,
+        now: Instant,
+        scratch: &mut [u8],
+    ) -> Option<(Option<Input<'static>>, usize)> {
+        self.is_turn_of_slices = !self.is_turn_of_slices;
+        match self.is_turn_of_slices {
+            true => self.run_slice(now, scratch).or_else(|| self.hash_file(now, scratch)),
+            false => self.hash_file(now, scratch).or_else(|| self.run_slice(now, scratch)),
+        }
+    }
+
+    fn run_slice(
+        &mut self,
+        now: Instant,
+        scratch: &mut [u8],
+    ) -> Option<(Option<Input<'static>>, usize)> {
+        let (file, mut slice) = self.slices.next(now)?;
+        let outcome = match &mut slice {
+            Slice::Block(hash) => match self.open.get(&file) {
+                Some(OpenFile::Partial(partial)) => {
+                    partial.hash_slice(hash, now, scratch).map(|step| match step {
+                        BlockHashStep::Asked => Step::Asked,
+                        BlockHashStep::Progress => Step::Progress,
+                        BlockHashStep::Done(value) => Step::Hashed(hash.block(), value),
+                    })
+                }
+                _ => return Some((None, 0)),
+            },
+            Slice::Copy(copy) => copy.run_slice(now, scratch).map(|step| match step {
+                CopyStep::Asked => Step::Asked,
+                CopyStep::Progress => Step::Progress,
+                CopyStep::Done => Step::Copied,
+            }),
+        };
+        let input = match (outcome, slice) {
+            (Ok(Step::Asked), slice) => {
+                self.slices.wait(now, file, slice);
+                return Some((None, SLICE_COST_BYTES_MIN));
+            }
+            (Ok(Step::Progress), slice) => {
+                self.slices.add(file, slice);
+                None
+            }
+            (Ok(Step::Hashed(block, value)), _) => Some(Input::BlockHashed { file, block, value }),
+            (Ok(Step::Copied), Slice::Copy(copy)) => {
+                self.commits.push((file, copy.into_partial()));
+                None
+            }
+            (Ok(Step::Copied), Slice::Block(_)) => None,
+            (Err(error), _) => {
+                self.close(file);
+                Some(Input::FileFailed { file, error })
+            }
+        };
+        Some((input, scratch.len()))
+    }
+
+    fn hash_file(
         &mut self,
         now: Instant,
         scratch: &mut [u8],

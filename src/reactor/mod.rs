@@ -34,6 +34,7 @@ mod network;
 mod offer_socket;
 mod resolver;
 mod signals;
+mod slices;
 mod streams;
 #[cfg(test)]
 mod tests;

@@ -131,6 +131,7 @@ fn output_folder(args: &GetArgs) -> Result<(SharedFolder, Option<Committed>), Fa
         sync: !args.writing.no_sync && unnamed.is_none(),
         disk_reserve_bytes: args.writing.disk_reserve,
         on_conflict: args.on_conflict,
+        keeps_partials: true,
     });
     Ok((folder, unnamed))
 }

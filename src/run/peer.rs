@@ -58,6 +58,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         sync: !args.writing.no_sync,
         disk_reserve_bytes: args.writing.disk_reserve,
         on_conflict: OnConflict::Refuse,
+        keeps_partials: true,
     });
     let mut sharing = Sharing::new(SharedTree::of(&folder, ShareRules::default()))?;
     if let Some(simulated) = &simulated {

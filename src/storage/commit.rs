@@ -7,23 +7,22 @@
 //! names safe. See *Many small files, synced* in `benches/README.md`. One `syncfs` instead
 //! would wait for whatever others write to the same disk.
 
-use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
-use rustix::io::{Errno, retry_on_intr};
-
+use super::folders::{Folders, sync_folder};
 use super::partial::Partial;
-use super::system::refused;
 use crate::content::{FileError, Version};
-use crate::wire::v0::FileName;
+use crate::wire::FilePath;
 
-/// Makes files safe under their final names, which are given too. When this returns,
-/// those that did not fail survive a loss of power; the others are removed. It blocks
-/// for as long as the disk takes. Without `sync` it promises nothing of a loss of power.
+/// Makes files safe under their final names, which are given too, and the folders
+/// that were made. When this returns, those that did not fail survive a loss of power; the others
+/// are removed, or kept if they are to be. It blocks for as long as the disk takes. Without `sync`
+/// it promises nothing of a loss of power.
 pub(super) fn commit(
-    folder: &OwnedFd,
+    made: &Folders,
     mut partials: Vec<Partial>,
     sync: bool,
-) -> Vec<Result<(FileName, Version), FileError>> {
+) -> Vec<Result<(FilePath, Version), FileError>> {
     let finished: Vec<_> =
         partials.iter_mut().map(|partial| partial.finish_writing(sync)).collect();
     let named: Vec<_> = partials
@@ -39,12 +38,19 @@ pub(super) fn commit(
         })
         .collect();
     let names_are_safe = match sync && named.iter().any(Result::is_ok) {
-        true => match retry_on_intr(|| rustix::fs::fsync(folder)) {
-            // A file system that has no such call for folders.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
-            outcome => outcome.map_err(refused("fsync")),
-        },
+        true => sync_names(made, named.iter().flatten()),
         false => Ok(()),
     };
-    named.into_iter().map(|partial| names_are_safe.and(partial)?.keep()).collect()
+    named.into_iter().map(|partial| names_are_safe.and(partial)?.stay()).collect()
+}
+
+fn sync_names<'a>(
+    made: &Folders,
+    named: impl Iterator<Item = &'a Partial>,
+) -> Result<(), FileError> {
+    made.sync()?;
+    let mut folders: Vec<_> = named.map(Partial::folder).collect();
+    folders.sort_unstable_by_key(|folder| Rc::as_ptr(folder));
+    folders.dedup_by_key(|folder| Rc::as_ptr(folder));
+    folders.into_iter().try_for_each(sync_folder)
 }

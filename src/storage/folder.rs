@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,11 +12,12 @@ use rustix::io::Errno;
 
 use super::beneath;
 use super::commit::commit;
-use super::partial::{self, Committed, Partial, Target};
+use super::partial::{Committed, Partial, Target};
 use super::simulated::MARK;
 use super::source::Source;
 use super::system::{self, persist};
-use crate::content::{FailedCall, FileError, FolderLoss, OnConflict, Version};
+use super::temporary;
+use crate::content::{Attributes, Content, FailedCall, FileError, FolderLoss, OnConflict, Version};
 use crate::count::Bytes;
 use crate::limits::{CONTENT_BYTES_MAX, SHARED_FILES_MAX};
 use crate::wire::v0::{FileName, NameError};
@@ -42,6 +44,8 @@ pub struct WriteSettings {
     pub disk_reserve_bytes: Option<u64>,
     /// What to do if something stands under a file's final name.
     pub on_conflict: OnConflict,
+    /// Whether the partial files of contents of several blocks stay for a later run.
+    pub keeps_partials: bool,
 }
 
 /// The names in a folder, but for what we put there for ourselves.
@@ -104,12 +108,7 @@ impl SharedFolder {
     }
 
     fn opened(path: &Path, descriptor: OwnedFd) -> io::Result<Self> {
-        for entry in system::entries(&descriptor)? {
-            let entry = entry?;
-            if partial::is_partial_name(entry.file_name().to_bytes()) {
-                partial::remove_if_dead(&descriptor, entry.file_name());
-            }
-        }
+        temporary::sweep(&descriptor)?;
         Ok(Self::new(path, descriptor, None))
     }
 
@@ -120,7 +119,8 @@ impl SharedFolder {
 
     fn new(path: &Path, descriptor: OwnedFd, unnamed: Option<Committed>) -> Self {
         let (sync, on_conflict) = (true, OnConflict::Refuse);
-        let settings = WriteSettings { sync, disk_reserve_bytes: None, on_conflict };
+        let (disk_reserve_bytes, keeps_partials) = (None, true);
+        let settings = WriteSettings { sync, disk_reserve_bytes, on_conflict, keeps_partials };
         let descriptor = Rc::new(descriptor);
         // For errors, which are copied: a program has few folders, for as long as it runs.
         let shown = Shown(path.to_string_lossy()).to_string().leak();
@@ -208,14 +208,53 @@ impl SharedFolder {
     /// there already, be it a link to nowhere, and it is not to be fetched then; `NoFile` if it
     /// is no file that could be skipped.
     pub fn create_partial(&self, name: &FileName) -> Result<Partial, FileError> {
-        Partial::create(&self.target, *name, self.settings)
+        let place = self.target.folders().place(&FilePath::from(*name))?;
+        Partial::create(&self.target, place, self.settings)
+    }
+
+    /// Opens the partial file of a content that is to get this path, and returns where it has
+    /// bytes already, in whole blocks. The folders on the way are made.
+    ///
+    /// # Errors
+    /// As [`Self::create_partial`]; if something that is no folder is on the way; and if there is
+    /// no room on the disk for what is missing of it.
+    pub fn open_partial(
+        &self,
+        path: &FilePath,
+        content: Content,
+        attributes: Attributes,
+    ) -> Result<(Partial, Vec<Range<u64>>), FileError> {
+        let place = self.target.place(path)?;
+        Partial::of_content(&self.target, place, (content, attributes), self.settings)
+    }
+
+    /// Creates a partial file of a content that is continued by no later run.
+    pub(super) fn create_copy(
+        &self,
+        path: &FilePath,
+        content: Content,
+        attributes: Attributes,
+    ) -> Result<Partial, FileError> {
+        let settings = WriteSettings { keeps_partials: false, ..self.settings };
+        let place = self.target.place(path)?;
+        Ok(Partial::of_content(&self.target, place, (content, attributes), settings)?.0)
+    }
+
+    /// Makes a folder, and those on the way to it, unless it is there.
+    ///
+    /// # Errors
+    /// If it cannot be made, or something that is no folder is in the way.
+    pub fn make_folder(&self, path: &FilePath) -> Result<(), FileError> {
+        let folders = self.target.folders();
+        folders.make(path.as_str())?;
+        if self.settings.sync { folders.sync() } else { Ok(()) }
     }
 
     /// Makes files of this folder safe under their final names, replacing nothing unless
     /// that is wanted. Those that fail are removed. This is the one call that may block
     /// for long.
-    pub fn commit(&self, partials: Vec<Partial>) -> Vec<Result<(FileName, Version), FileError>> {
-        commit(&self.descriptor, partials, self.settings.sync)
+    pub fn commit(&self, partials: Vec<Partial>) -> Vec<Result<(FilePath, Version), FileError>> {
+        commit(self.target.folders(), partials, self.settings.sync)
     }
 
     /// The path by which it was opened.
@@ -297,7 +336,7 @@ pub(super) fn loss(descriptor: &OwnedFd, path: &Path) -> Option<FolderLoss> {
 }
 
 /// Whether a folder that is open was removed. Some file systems count no links at all.
-fn is_removed(descriptor: &OwnedFd, stat: &Stat) -> bool {
+pub(super) fn is_removed(descriptor: &OwnedFd, stat: &Stat) -> bool {
     let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
     let is_deleted = || {
         let path = persist(|| rustix::fs::readlink(path.as_str(), Vec::new()));
@@ -319,7 +358,7 @@ fn dead(errno: Errno) -> Option<FolderLoss> {
 
 /// Whether a name is one that we use for ourselves in a shared folder.
 pub(super) fn is_our_own(name: &[u8]) -> bool {
-    name == MARK.as_bytes() || partial::is_partial_name(name)
+    name == MARK.as_bytes() || temporary::is_temporary(name)
 }
 
 /// What to call something that is not a regular file.

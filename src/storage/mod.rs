@@ -11,6 +11,8 @@
 //! | [`SharedFolder`] | the folder that is fetched into: finds, opens and creates files |
 //! | [`Source`] | a file open for sending |
 //! | [`Partial`] | a file that is coming in: temporary name, verified, final name |
+//! | [`BlockHash`] | a block of such a file that is being hashed, slice by slice |
+//! | [`Copy`] | a file that is made from another one, slice by slice |
 //! | [`Watch`] | what the kernel tells of changes in trees |
 //! | [`HashJobs`] | files that are being hashed, slice by slice |
 //! | [`DigestCache`] | digests kept between runs |
@@ -25,13 +27,16 @@
 //!    [`SharedFolder::commit`] is the one call that may block for longer. Hashing and
 //!    sending wait for a disk only if it is very slow, or the file system cannot tell what is
 //!    in memory.
-//! 4. A [`Partial`] that is not committed is removed, whatever way it ends; one
-//!    whose process died is removed by the next [`SharedFolder::open`].
+//! 4. A [`Partial`] that is not committed is removed, whatever way it ends; one whose process
+//!    died is removed by the next [`SharedFolder::open`]. One of a content of several blocks is
+//!    kept in both cases, unless it is discarded, and a later run continues it.
 
 mod beneath;
 mod commit;
+mod copy;
 mod digest_cache;
 mod folder;
+mod folders;
 mod hashing;
 mod holes;
 mod naming;
@@ -44,6 +49,7 @@ mod simulated;
 mod source;
 mod space;
 mod system;
+mod temporary;
 mod tree;
 mod twins;
 mod walk;
@@ -51,10 +57,11 @@ mod watch;
 mod watched;
 mod writers;
 
+pub use copy::{Copy, CopyStep};
 pub use digest_cache::{DigestCache, cache_folder};
 pub use folder::{Names, Scan, SharedFolder, SkipReason, Skipped, WriteSettings};
 pub use hashing::{HashJobs, HashOutcome, HashStep};
-pub use partial::{Committed, Partial};
+pub use partial::{BlockHash, BlockHashStep, Committed, Partial};
 pub use replace::replace;
 pub use rules::{Exclude, ShareRules};
 pub use scan::{PassedOver, TreeScan};

@@ -11,48 +11,44 @@
 //! partial files that nobody has locked. On a file system without locks nobody knows who
 //! lives, and partial files of others stay.
 
+mod contents;
+mod permissions;
+mod write_back;
+
 use std::cell::{Cell, OnceCell};
-use std::ffi::CStr;
 use std::fs::File;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{Advice, AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{Advice, AtFlags, Mode, Stat};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::path::Arg;
-use rustix::process::{Gid, Uid};
 
+use self::contents::OfContent;
+pub use self::contents::{BlockHash, BlockHashStep};
+use self::permissions::PRIVATE;
+use self::write_back::WriteBack;
 use super::folder::WriteSettings;
+use super::folders::{Folders, Place};
 use super::holes::data_in;
 use super::naming::{Naming, rename_new, rename_over};
 use super::space::Space;
 use super::system::{self, persist, refused};
+use super::temporary::{count_anew, next_name, stands_there};
 use super::twins::Twins;
 use crate::content::{FileError, OnConflict, Version};
-use crate::limits::{NEW_FILE_BYTES, PARTIAL_NAME_TRIES_MAX, RENAME_TRIES_MAX, WRITE_BACK_BYTES};
-use crate::wire::v0::FileName;
+use crate::limits::{NEW_FILE_BYTES, PARTIAL_NAME_TRIES_MAX};
+use crate::wire::FilePath;
 
-const PREFIX: &[u8] = b".p2pfs-";
-const SUFFIX: &[u8] = b".partial";
-
-/// Read, write and execute, for each of owner, group and others.
-const PERMISSIONS: u32 = 0o777;
-/// The permissions of a new file, of which the system takes some away.
-const NEW: Mode = Mode::from_raw_mode(0o666);
-/// Nobody else reads it before it has the permissions of the one that it replaces.
-const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
-
-/// A file that is coming in, under a temporary name. It is removed when dropped,
-/// unless it was committed.
+/// A file that is coming in, under a temporary name. It is removed when dropped, unless it was
+/// committed, or is one of a content that is to be kept.
 #[derive(Debug)]
 pub struct Partial {
     target: Rc<Target>,
     file: File,
-    final_name: FileName,
+    /// Where it is to stand.
+    place: Place,
     /// Whether it was created for its owner alone, because a file is to be replaced.
     is_private: bool,
     /// Where it stands now and is removed from when dropped; `None` once it is to stay.
@@ -63,6 +59,8 @@ pub struct Partial {
     hole_end: u64,
     write_back: WriteBack,
     settings: WriteSettings,
+    /// If it is that of a content.
+    of: Option<OfContent>,
 }
 
 /// Where the one file of a folder whose files have no names is put when it is committed.
@@ -71,7 +69,7 @@ pub type Committed = Rc<OnceCell<File>>;
 /// The folder that files come into, and what they share.
 #[derive(Debug)]
 pub(super) struct Target {
-    folder: Rc<OwnedFd>,
+    folders: Folders,
     space: Space,
     naming: Cell<Naming>,
     twins: Twins,
@@ -79,12 +77,6 @@ pub(super) struct Target {
     is_tried: Cell<bool>,
     /// If files have no names here.
     unnamed: Option<Committed>,
-}
-
-/// How much was written since the kernel was last told to write back.
-#[derive(Debug, Default)]
-struct WriteBack {
-    waiting: Range<u64>,
 }
 
 impl Target {
@@ -96,70 +88,94 @@ impl Target {
     ) -> Self {
         let (space, naming) = (Space::new(shown), Cell::default());
         let (twins, is_tried) = (Twins::default(), Cell::new(false));
-        Self { folder, space, naming, twins, is_tried, unnamed }
+        Self { folders: Folders::new(folder), space, naming, twins, is_tried, unnamed }
+    }
+
+    /// Returns the place of a file, whose folder is made if need be.
+    pub(super) fn place(&self, path: &FilePath) -> Result<Place, FileError> {
+        match (&self.unnamed, path.components().last()) {
+            // Folders have no names there, either.
+            (Some(_), Some(name)) => {
+                let name = FilePath::new(name).unwrap_or_else(|_| path.clone());
+                self.folders.place(&name)
+            }
+            _ => self.folders.place(path),
+        }
+    }
+
+    /// The folders beneath the one that files come into.
+    pub(super) fn folders(&self) -> &Folders {
+        &self.folders
+    }
+
+    /// Returns the permissions that a new file begins with in a place, which are these unless
+    /// it is to replace one; fails if it can be known that it would end in vain.
+    fn check_place(
+        &self,
+        place: &Place,
+        usual: Mode,
+        on_conflict: OnConflict,
+    ) -> Result<Mode, FileError> {
+        let skips = on_conflict == OnConflict::Skip;
+        let is_refused = skips || on_conflict == OnConflict::Refuse;
+        if on_conflict == OnConflict::Rename {
+            return Ok(usual);
+        }
+        match system::stat_name(&place.folder, place.name()) {
+            Err(Errno::NOENT) => Ok(usual),
+            Ok(there) if system::is_folder(&there) => Err(FileError::Folder),
+            Ok(_) if self.twins.has_other(place) => Err(FileError::Twin),
+            Ok(there) if skips && !system::is_regular(&there) => Err(FileError::NoFile),
+            Ok(_) if is_refused => Err(FileError::Exists),
+            Ok(there) if on_conflict == OnConflict::Replace && system::is_regular(&there) => {
+                Ok(PRIVATE)
+            }
+            Ok(_) => Ok(usual),
+            Err(errno) => Err(refused("stat")(errno)),
+        }
     }
 }
 
 impl Partial {
     pub(super) fn create(
         target: &Rc<Target>,
-        final_name: FileName,
+        place: Place,
         settings: WriteSettings,
     ) -> Result<Self, FileError> {
-        if target.unnamed.is_some() {
-            return Self::unnamed(target, final_name, settings);
-        }
         let reserve_bytes = settings.disk_reserve_bytes;
-        target.space.check(&target.folder, NEW_FILE_BYTES, NEW_FILE_BYTES, reserve_bytes)?;
-        // What can be known to end in vain does not begin.
-        let skips = settings.on_conflict == OnConflict::Skip;
-        let is_refused = skips || settings.on_conflict == OnConflict::Refuse;
-        let mut mode = NEW;
-        if settings.on_conflict != OnConflict::Rename {
-            match system::stat_name(&target.folder, final_name.as_str()) {
-                Err(Errno::NOENT) => {}
-                Ok(there) if system::is_folder(&there) => return Err(FileError::Folder),
-                Ok(_) if target.twins.has_other(&target.folder, final_name) => {
-                    return Err(FileError::Twin);
-                }
-                Ok(there) if skips && !system::is_regular(&there) => return Err(FileError::NoFile),
-                Ok(_) if is_refused => return Err(FileError::Exists),
-                Ok(there) => {
-                    if settings.on_conflict == OnConflict::Replace && system::is_regular(&there) {
-                        mode = PRIVATE;
-                    }
-                }
-                Err(errno) => return Err(refused("stat")(errno)),
-            }
+        target.space.check(&place.folder, NEW_FILE_BYTES, NEW_FILE_BYTES, reserve_bytes)?;
+        if target.unnamed.is_some() {
+            return Self::unnamed(target, place, settings);
         }
+        let mode = target.check_place(&place, permissions::new(false), settings.on_conflict)?;
+        Self::temporary(target, &place, mode, settings)
+    }
+
+    /// Creates a file with a name that no other has.
+    fn temporary(
+        target: &Rc<Target>,
+        place: &Place,
+        mode: Mode,
+        settings: WriteSettings,
+    ) -> Result<Self, FileError> {
         for _ in 0..PARTIAL_NAME_TRIES_MAX {
             let name = next_name();
-            let file = match system::create_new(&target.folder, name.as_str(), mode) {
+            let file = match system::create_new(&place.folder, name.as_str(), mode) {
                 Ok(file) => file,
                 Err(Errno::EXIST) => {
-                    // Another program has the same number: one in another container, or one
-                    // of another day.
-                    COUNTER.store(fastrand::u64(..), Ordering::Relaxed);
+                    count_anew();
                     continue;
                 }
                 Err(errno) => {
                     let error = refused("open")(errno);
-                    let (space, folder) = (&target.space, &target.folder);
+                    let (space, folder) = (&target.space, &place.folder);
+                    let reserve_bytes = settings.disk_reserve_bytes;
                     return Err(space.explain(error, folder, NEW_FILE_BYTES, reserve_bytes));
                 }
             };
             // From here on, dropping it removes it.
-            let mut partial = Self {
-                target: Rc::clone(target),
-                file,
-                final_name,
-                is_private: mode == PRIVATE,
-                stands_as: Some(name),
-                len_bytes: 0,
-                hole_end: 0,
-                write_back: WriteBack::default(),
-                settings,
-            };
+            let mut partial = Self::new(target, place.clone(), file, Some(name), settings);
+            partial.is_private = mode == PRIVATE;
             // A process that starts right now may find the file before it is locked, take
             // it for a dead one's, and have it locked or removed by now.
             match system::lock(&partial.file) {
@@ -175,30 +191,42 @@ impl Partial {
         Err(refused("open")(Errno::EXIST))
     }
 
-    /// Creates a file that has no name and gets none. Each has its own: two downloads of one
-    /// file may run at once.
-    fn unnamed(
+    fn new(
         target: &Rc<Target>,
-        final_name: FileName,
+        place: Place,
+        file: File,
+        stands_as: Option<String>,
         settings: WriteSettings,
-    ) -> Result<Self, FileError> {
-        let reserve_bytes = settings.disk_reserve_bytes;
-        let (space, folder) = (&target.space, &target.folder);
-        space.check(folder, NEW_FILE_BYTES, NEW_FILE_BYTES, reserve_bytes)?;
-        let file = system::create_unnamed(folder).map_err(|errno| {
-            space.explain(refused("open")(errno), folder, NEW_FILE_BYTES, reserve_bytes)
-        })?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             target: Rc::clone(target),
             file,
-            final_name,
-            is_private: true,
-            stands_as: None,
+            place,
+            is_private: false,
+            stands_as,
             len_bytes: 0,
             hole_end: 0,
             write_back: WriteBack::default(),
             settings,
-        })
+            of: None,
+        }
+    }
+
+    /// Creates a file that has no name and gets none. Each has its own: two downloads of one
+    /// file may run at once.
+    fn unnamed(
+        target: &Rc<Target>,
+        place: Place,
+        settings: WriteSettings,
+    ) -> Result<Self, FileError> {
+        let reserve_bytes = settings.disk_reserve_bytes;
+        let (space, folder) = (&target.space, &place.folder);
+        let file = system::create_unnamed(folder).map_err(|errno| {
+            space.explain(refused("open")(errno), folder, NEW_FILE_BYTES, reserve_bytes)
+        })?;
+        let mut partial = Self::new(target, place, file, None, settings);
+        partial.is_private = true;
+        Ok(partial)
     }
 
     /// The first file of a folder takes another temporary name, so that it is known before
@@ -208,7 +236,7 @@ impl Partial {
             && let Some(from) = &self.stands_as
         {
             let to = next_name();
-            match rename_new(&self.target.naming, &self.target.folder, from, &to) {
+            match rename_new(&self.target.naming, &self.place.folder, from, &to) {
                 Ok(()) => self.stands_as = Some(to),
                 // That says as much.
                 Err(FileError::Exists) => {}
@@ -223,6 +251,9 @@ impl Partial {
     /// out. After an error the file is to be dropped. A caller bounds the time this takes by
     /// the bytes it gives.
     pub fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), FileError> {
+        if self.of.is_some() {
+            return self.write_anywhere(bytes, offset);
+        }
         let (coming_bytes, reserve_bytes) = (bytes.len() as u64, self.settings.disk_reserve_bytes);
         let end = offset + coming_bytes;
         let before_bytes = self.len_bytes;
@@ -275,64 +306,55 @@ impl Partial {
         let _ = rustix::fs::fadvise(&self.file, due.start, len_bytes, Advice::DontNeed);
     }
 
-    /// The first step of a commit: the file has its length and its permissions, and what is
+    /// The first step of a commit: the file has its length and its attributes, and what is
     /// not yet on its way to the disk is sent there if it is to be `synced`.
     pub(super) fn finish_writing(&mut self, synced: bool) -> Result<(), FileError> {
         if self.len_bytes > 0 && self.hole_end == self.len_bytes {
             // A byte in the place of a larger size, which not every file system sets.
             self.write_all(&[0], self.len_bytes - 1)?;
         }
-        if self.settings.on_conflict == OnConflict::Replace && self.stands_as.is_some() {
-            match system::stat_name(&self.target.folder, self.final_name.as_str()) {
-                Ok(there) if system::is_regular(&there) => self.take_permissions(&there),
-                _ if self.is_private => self.take_usual_permissions(),
-                _ => {}
+        self.fill_up()?;
+        self.take_permissions();
+        self.take_times();
+        for rest in self.write_back.rest() {
+            if synced {
+                self.begin_write_back(rest);
             }
-        }
-        let rest = std::mem::take(&mut self.write_back.waiting);
-        if synced && !rest.is_empty() {
-            self.begin_write_back(rest);
         }
         Ok(())
     }
 
-    /// Takes over who may do what with the file that this one replaces, as far as a file
-    /// system and our own rights allow: nobody may do more than before.
-    fn take_permissions(&self, there: &Stat) {
-        let (owner, group) = (Uid::from_raw(there.st_uid), Gid::from_raw(there.st_gid));
-        // The group alone may be ours to set.
-        let _ = persist(|| rustix::fs::fchown(&self.file, None, Some(group)));
-        let _ = persist(|| rustix::fs::fchown(&self.file, Some(owner), None));
-        let mut mode = there.st_mode & PERMISSIONS;
-        if system::stat_file(&self.file).is_ok_and(|ours| ours.st_gid != there.st_gid) {
-            // It is for another group, whose members had the rights of all others.
-            mode &= !0o070 | (mode & 0o007) << 3;
-        }
-        let _ = persist(|| rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode)));
-    }
-
-    /// Takes the permissions of a new file. The umask and the folder decide on them: one that is
-    /// made here for a moment has them.
-    fn take_usual_permissions(&self) {
-        let (folder, name) = (&self.target.folder, next_name());
-        let Ok(new) = system::create_new(folder, name.as_str(), NEW) else { return };
-        let _ = persist(|| rustix::fs::unlinkat(folder, name.as_str(), AtFlags::empty()));
-        if let Ok(new) = system::stat_file(&new) {
-            let mode = Mode::from_raw_mode(new.st_mode & PERMISSIONS);
-            let _ = persist(|| rustix::fs::fchmod(&self.file, mode));
+    fn take_permissions(&self) {
+        let is_executable = self.of.as_ref().map(OfContent::is_executable);
+        let replaced = match self.settings.on_conflict == OnConflict::Replace {
+            true if self.stands_as.is_some() => {
+                system::stat_name(&self.place.folder, self.place.name()).ok()
+            }
+            _ => None,
+        };
+        match replaced.filter(system::is_regular) {
+            Some(there) => permissions::take_over(&self.file, &there, is_executable),
+            None if self.is_private && self.stands_as.is_some() => {
+                let is_executable = is_executable.unwrap_or(false);
+                permissions::take_usual(&self.file, &self.place.folder, is_executable);
+            }
+            None => {}
         }
     }
 
     /// The second: the content is safe. A failed fsync is final: the kernel may have
     /// dropped what it could not write, and another fsync would then succeed.
-    pub(super) fn sync(&self) -> Result<(), FileError> {
+    pub(super) fn sync(&mut self) -> Result<(), FileError> {
         let synced = retry_on_intr(|| rustix::fs::fsync(&self.file));
-        synced.map_err(|errno| self.explain(refused("fsync")(errno)))
+        synced.map_err(|errno| {
+            self.keep_nothing();
+            self.explain(refused("fsync")(errno))
+        })
     }
 
     /// The last, once the name is safe too: the file is to stay, and this is its name. The
     /// version is that after the renaming, which changes the time of change.
-    pub(super) fn keep(mut self) -> Result<(FileName, Version), FileError> {
+    pub(super) fn stay(mut self) -> Result<(FilePath, Version), FileError> {
         let stat = system::stat_file(&self.file)?;
         if let Some(committed) = &self.target.unnamed {
             let file = persist(|| rustix::io::fcntl_dupfd_cloexec(&self.file, 0));
@@ -340,35 +362,33 @@ impl Partial {
             debug_assert!(is_first, "one file is fetched into such a folder");
         }
         self.stands_as = None;
-        Ok((self.final_name, system::version(&stat)))
+        Ok((self.place.path.clone(), system::version(&stat)))
     }
 
     /// The third: it takes its final name, or one with a number if that is wanted.
     pub(super) fn take_final_name(&mut self) -> Result<(), FileError> {
-        let wanted = self.final_name;
-        let mut outcome = self.take_name(wanted);
+        let wanted = self.place.clone();
+        let mut outcome = self.take_name(wanted.clone());
         if self.settings.on_conflict == OnConflict::Rename {
-            for number in 1..=RENAME_TRIES_MAX {
+            for place in wanted.numbered() {
                 if outcome != Err(FileError::Exists) {
                     break;
                 }
-                outcome = self.take_name(wanted.numbered(number));
+                outcome = self.take_name(place);
             }
         }
         match outcome {
-            Err(FileError::Exists) if self.target.twins.has_other(&self.target.folder, wanted) => {
-                Err(FileError::Twin)
-            }
+            Err(FileError::Exists) if self.target.twins.has_other(&wanted) => Err(FileError::Twin),
             outcome => outcome,
         }
     }
 
-    fn take_name(&mut self, name: FileName) -> Result<(), FileError> {
+    fn take_name(&mut self, place: Place) -> Result<(), FileError> {
         let Some(from) = &self.stands_as else { return Ok(()) };
-        let Target { folder, naming, twins, .. } = &*self.target;
-        let to = name.as_str();
+        let Target { naming, twins, .. } = &*self.target;
+        let (folder, to) = (&place.folder, place.name());
         let replaces = self.settings.on_conflict == OnConflict::Replace;
-        if replaces && twins.has_other(folder, name) {
+        if replaces && twins.has_other(&place) {
             return Err(FileError::Twin);
         }
         match replaces {
@@ -377,25 +397,31 @@ impl Partial {
         }
         // Where names of others are only refused, the first of two stays in any case.
         if self.settings.on_conflict != OnConflict::Refuse {
-            twins.add(folder, name);
+            twins.add(&place);
         }
         // What was replaced is gone: what took its place stays, whatever fails from here on.
         self.stands_as = (!replaces).then(|| to.to_owned());
-        self.final_name = name;
+        self.place = place;
+        self.keep_nothing();
         Ok(())
+    }
+
+    /// The folder in which it stands.
+    pub(super) fn folder(&self) -> &Rc<OwnedFd> {
+        &self.place.folder
     }
 
     /// Whether it was removed while others could take it for a dead one's. Some file systems
     /// count no links at all.
     fn was_removed(&self, ours: &Stat) -> bool {
-        let stands = |name: &String| stands_there(&self.target.folder, name.as_str(), ours);
+        let stands = |name: &String| stands_there(&self.place.folder, name.as_str(), ours);
         ours.st_nlink == 0 && !self.stands_as.as_ref().is_some_and(stands)
     }
 
     /// Whether the name it stands under leads to something else by now, which is not
     /// ours to remove.
     fn was_replaced(&self, name: &str) -> bool {
-        match (system::stat_file(&self.file), system::stat_name(&self.target.folder, name)) {
+        match (system::stat_file(&self.file), system::stat_name(&self.place.folder, name)) {
             (Ok(ours), Ok(there)) => !system::is_same_file(&ours, &there),
             _ => false,
         }
@@ -404,70 +430,15 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
+        self.let_go_of_room();
         if let Some(name) = self.stands_as.take()
+            && !self.is_kept()
             && !self.was_replaced(&name)
         {
             // What cannot be removed now is removed at the next start.
-            let _ = persist(|| rustix::fs::unlinkat(&self.target.folder, &name, AtFlags::empty()));
+            let _ = persist(|| rustix::fs::unlinkat(&self.place.folder, &name, AtFlags::empty()));
         }
     }
-}
-
-impl WriteBack {
-    /// Notes what was written; gives the range that is due to be written back.
-    fn wrote(&mut self, offset: u64, len_bytes: u64) -> Option<Range<u64>> {
-        if offset != self.waiting.end {
-            self.waiting = offset..offset;
-        }
-        self.waiting.end += len_bytes;
-        if self.waiting.end - self.waiting.start < WRITE_BACK_BYTES {
-            return None;
-        }
-        let due = self.waiting.clone();
-        self.waiting.start = due.end;
-        Some(due)
-    }
-}
-
-/// Whether a name has the form of our temporary names.
-pub(super) fn is_partial_name(name: &[u8]) -> bool {
-    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    let Some(middle) = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX)) else {
-        return false;
-    };
-    let mut numbers = middle.split(|&byte| byte == b'-');
-    let (process, counter) = (numbers.next(), numbers.next());
-    numbers.next().is_none() && process.is_some_and(is_number) && counter.is_some_and(is_number)
-}
-
-/// Whether a file that is open stands under this name.
-fn stands_there(folder: &OwnedFd, name: impl Arg + Copy, ours: &Stat) -> bool {
-    system::stat_name(folder, name)
-        .is_ok_and(|there| system::is_regular(&there) && system::is_same_file(ours, &there))
-}
-
-/// Removes a partial file if its owner is dead, that is if nobody has it locked.
-pub(super) fn remove_if_dead(folder: &OwnedFd, name: &CStr) {
-    // For writing, because NFS locks nothing that is open only for reading.
-    let flags = OFlags::RDWR | system::no_surprise();
-    let Ok(file) = persist(|| rustix::fs::openat(folder, name, flags, Mode::empty())) else {
-        return;
-    };
-    let (Ok(()), Ok(ours)) = (system::lock(&file), system::stat_file(&file)) else { return };
-    // Its owner may have been alive when it was opened here, and done with it since.
-    if stands_there(folder, name, &ours) {
-        let _ = persist(|| rustix::fs::unlinkat(folder, name, AtFlags::empty()));
-    }
-}
-
-/// Of the next temporary name.
-static COUNTER: AtomicU64 = AtomicU64::new(0);
-
-/// A name that no other partial file of this process has.
-fn next_name() -> String {
-    static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!(".p2pfs-{}-{count}.partial", *PROCESS)
 }
 
 #[cfg(test)]

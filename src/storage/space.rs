@@ -20,11 +20,13 @@ pub(super) struct Space {
     folder: &'static str,
     /// What may still be written before the next look.
     granted_bytes: Cell<u64>,
+    /// What files that are under way still need.
+    promised_bytes: Cell<u64>,
 }
 
 impl Space {
     pub(super) fn new(folder: &'static str) -> Self {
-        Self { folder, granted_bytes: Cell::new(0) }
+        Self { folder, granted_bytes: Cell::new(0), promised_bytes: Cell::new(0) }
     }
 
     /// To be called before each file is made with `NEW_FILE_BYTES`, and before each write
@@ -50,6 +52,31 @@ impl Space {
         }
         self.granted_bytes.set(self.granted_bytes.get().saturating_sub(coming_bytes));
         Ok(())
+    }
+
+    /// To be called before the first byte of a file whose size is known, with how much of it is
+    /// missing; [`Self::redeem`] takes the promise back as that is written. Fails with
+    /// [`FileError::Full`] if it does not fit beside what was promised before.
+    pub(super) fn promise(
+        &self,
+        file: impl AsFd,
+        missing_bytes: u64,
+        file_bytes: u64,
+        reserve_bytes: Option<u64>,
+    ) -> Result<(), FileError> {
+        let promised_bytes = self.promised_bytes.get().saturating_add(missing_bytes);
+        if let Some(disk) = look(file)?
+            && disk.granted_bytes(promised_bytes, file_bytes, reserve_bytes).is_none()
+        {
+            return Err(FileError::Full(self.room(disk, promised_bytes, reserve_bytes)));
+        }
+        self.promised_bytes.set(promised_bytes);
+        Ok(())
+    }
+
+    /// So much of what was promised is written, or will not be.
+    pub(super) fn redeem(&self, bytes: u64) {
+        self.promised_bytes.set(self.promised_bytes.get().saturating_sub(bytes));
     }
 
     /// The error of a call, with how much room there is if it failed for want of that.
@@ -189,6 +216,20 @@ mod tests {
         assert!(full(&space, &file, 0, u64::MAX));
         assert!(!full(&space, &file, 0, 0));
         assert!(full(&space, &file, SPACE_CHECK_BYTES + 1, u64::MAX), "more than was granted");
+    }
+
+    #[test]
+    fn what_is_promised_has_to_fit_together() {
+        let file = tempfile::tempfile().unwrap();
+        let space = Space::new("here");
+        let free_bytes = look(&file).unwrap().unwrap().free_bytes;
+        let half_bytes = free_bytes / 2;
+        let promise = |bytes| space.promise(&file, bytes, bytes, Some(free_bytes / 4));
+        promise(half_bytes).unwrap();
+        let Err(FileError::Full(room)) = promise(half_bytes) else { panic!("it does not fit") };
+        assert_eq!(room.needed_bytes, 2 * half_bytes);
+        space.redeem(half_bytes);
+        promise(half_bytes).unwrap();
     }
 
     #[test]

@@ -123,13 +123,13 @@ pub(super) fn regular(opened: Result<OwnedFd, Errno>) -> Result<(File, Version),
     Ok((file, version(&stat)))
 }
 
-/// Creates a file for writing. `EXIST` if anything stands there, be it a link to nowhere.
+/// Creates a file for writing and reading. `EXIST` if anything stands there, be it a link to nowhere.
 pub(super) fn create_new(
     folder: impl AsFd,
     name: impl Arg + Copy,
     mode: Mode,
 ) -> Result<File, Errno> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     persist(|| rustix::fs::openat(&folder, name, flags, mode)).map(File::from)
 }
 
@@ -201,6 +201,11 @@ pub(super) fn lock(file: impl AsFd) -> Result<(), Errno> {
 /// Whether this is a folder.
 pub(super) fn is_folder(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// Whether this is a link.
+pub(super) fn is_link(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
 }
 
 /// Whether this is a regular file.

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::rc::Rc;
 
+use super::field::prefix;
 use super::text::Shown;
 use super::v0::FileName;
 use crate::limits::{COMPONENT_BYTES_MAX, PATH_BYTES_MAX, PATH_COMPONENTS_MAX};
@@ -91,6 +92,18 @@ impl FilePath {
         self.0.strip_prefix(&*root.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// Returns the path with a number before the extension of its name, such as `a/x (1).txt`;
+    /// the name is cut if need be. A legal name of version 0 stays one.
+    pub fn numbered(&self, number: u32) -> Self {
+        if let Some(name) = self.name() {
+            return name.numbered(number).into();
+        }
+        let at = self.0.rfind('/').map_or(0, |at| at + 1);
+        let (folder, name) = self.0.split_at(at);
+        let name = numbered(name, number, COMPONENT_BYTES_MAX);
+        Self::new(&format!("{folder}{name}")).unwrap_or_else(|_| self.clone())
+    }
+
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -110,6 +123,18 @@ impl FilePath {
     pub fn name(&self) -> Option<FileName> {
         FileName::new(&self.0).ok()
     }
+}
+
+/// Returns a name with a number before its extension, cut to so many bytes.
+pub(super) fn numbered(name: &str, number: u32, bytes_max: usize) -> String {
+    let dot = name.rfind('.').filter(|&dot| dot > 0);
+    let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
+    let suffix = format!(" ({number})");
+    // An extension that leaves no room for anything else is none.
+    let fits = suffix.len() + extension.len() < bytes_max;
+    let (stem, extension) = if fits { (stem, extension) } else { (name, "") };
+    let stem = prefix(stem, bytes_max - suffix.len() - extension.len());
+    format!("{stem}{suffix}{extension}")
 }
 
 /// Checks one component of a path.
@@ -226,6 +251,18 @@ mod tests {
         assert_eq!(in_folder(Some(&long), &[b'n'; 255]).unwrap().as_str().len(), 1023);
         let long = long.replacen("l", "/l", 1).replacen('/', "x/", 1);
         assert_eq!(in_folder(Some(&long), &[b'n'; 255]), Err(PathError::TooLong));
+    }
+
+    #[test]
+    fn a_path_with_a_number_keeps_its_folder_and_its_extension() {
+        let numbered = |text: &str| FilePath::new(text).unwrap().numbered(7).as_str().to_owned();
+        assert_eq!(numbered("a.b/x.tar.gz"), "a.b/x.tar (7).gz");
+        assert_eq!(numbered("a.b/x"), "a.b/x (7)");
+        assert_eq!(numbered(".profile"), ".profile (7)");
+        let long = format!("a/{}.txt", "é".repeat(125));
+        assert_eq!(numbered(&long), format!("a/{}.txt", "é".repeat(123) + " (7)"));
+        // One that may stand at the top by version 0 is cut as that asks for.
+        assert_eq!(numbered(&"a".repeat(64)), format!("{} (7)", "a".repeat(60)));
     }
 
     #[test]

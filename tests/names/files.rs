@@ -55,7 +55,8 @@ fn accepted_names_become_files_in_the_folder_and_nothing_else() {
     let before = snapshot(outside.path(), &folder);
     let mut shared = SharedFolder::open(&folder).unwrap();
     let on_conflict = OnConflict::Refuse;
-    shared.set(WriteSettings { sync: false, disk_reserve_bytes: Some(0), on_conflict });
+    let (sync, disk_reserve_bytes, keeps_partials) = (false, Some(0), true);
+    shared.set(WriteSettings { sync, disk_reserve_bytes, on_conflict, keeps_partials });
 
     let mut generator = NameGenerator::new(1);
     let candidates = (0..20_000).map(|_| generator.next_name());

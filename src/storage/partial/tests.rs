@@ -2,11 +2,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, MemfdFlags, SealFlags};
+use rustix::fs::{CWD, FileType, MemfdFlags, OFlags, SealFlags};
 
 use super::*;
-use crate::limits::HOLE_BYTES_MIN;
+use crate::limits::{HOLE_BYTES_MIN, RENAME_TRIES_MAX};
 use crate::storage::SharedFolder;
+use crate::storage::temporary::is_partial_name;
+use crate::wire::v0::FileName;
 
 fn name(text: &str) -> FileName {
     FileName::new(text).unwrap()
@@ -29,10 +31,10 @@ fn what_is_written_at_offsets_stands_under_the_final_name_after_the_commit() {
     partial.write(b"hello ", 0).unwrap();
     partial.write(b"", 11).unwrap();
     assert!(!folder.path().join("f").exists());
-    let version = shared.commit(vec![partial]).remove(0).unwrap();
+    let (path, version) = shared.commit(vec![partial]).remove(0).unwrap();
     assert_eq!(names_in(folder.path()), ["f"]);
     assert_eq!(fs::read(folder.path().join("f")).unwrap(), b"hello world");
-    assert_eq!(shared.scan().unwrap().files, [version]);
+    assert_eq!(shared.scan().unwrap().files, [(path.name().unwrap(), version)]);
 }
 
 #[test]
@@ -109,7 +111,8 @@ fn what_stands_under_the_final_name_is_treated_as_wanted() {
     let path = folder.path();
     let mut shared = SharedFolder::open(path).unwrap();
     let mut commit = |there: &str, on_conflict| {
-        shared.set(WriteSettings { sync: true, disk_reserve_bytes: Some(0), on_conflict });
+        let (sync, disk_reserve_bytes, keeps_partials) = (true, Some(0), true);
+        shared.set(WriteSettings { sync, disk_reserve_bytes, on_conflict, keeps_partials });
         let mut partial = shared.create_partial(&name(there))?;
         partial.write(b"ours", 0).unwrap();
         shared.commit(vec![partial]).remove(0).map(|(name, _)| name.as_str().to_owned())
@@ -141,7 +144,8 @@ fn the_last_number_is_taken_and_none_behind_it() {
     let path = folder.path();
     let mut shared = SharedFolder::open(path).unwrap();
     let on_conflict = OnConflict::Rename;
-    shared.set(WriteSettings { sync: false, disk_reserve_bytes: Some(0), on_conflict });
+    let (sync, disk_reserve_bytes, keeps_partials) = (false, Some(0), true);
+    shared.set(WriteSettings { sync, disk_reserve_bytes, on_conflict, keeps_partials });
     fs::write(path.join("f"), b"theirs").unwrap();
     (1..RENAME_TRIES_MAX).for_each(|n| fs::write(path.join(format!("f ({n})")), b"").unwrap());
     let commit = || {
@@ -158,7 +162,8 @@ fn a_new_file_has_the_usual_permissions_if_what_it_was_to_replace_is_gone() {
     let path = folder.path();
     let mut shared = SharedFolder::open(path).unwrap();
     let on_conflict = OnConflict::Replace;
-    shared.set(WriteSettings { sync: false, disk_reserve_bytes: Some(0), on_conflict });
+    let (sync, disk_reserve_bytes, keeps_partials) = (false, Some(0), true);
+    shared.set(WriteSettings { sync, disk_reserve_bytes, on_conflict, keeps_partials });
     let mode_of = |name: &str| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
     fs::write(path.join("usual"), b"").unwrap();
     for is_link in [false, true] {
@@ -291,41 +296,17 @@ fn a_file_whose_fsync_failed_takes_no_final_name() {
 fn no_final_name_stays_if_the_fsync_of_the_folder_failed() {
     let folder = tempfile::tempdir().unwrap();
     let shared = SharedFolder::open(folder.path()).unwrap();
-    let partials = ["a", "b"].map(|n| shared.create_partial(&name(n)).unwrap());
-    let failing = without_fsync(folder.path());
-    let outcomes = crate::storage::commit::commit(&failing, partials.into(), true);
-    assert_eq!(outcomes, [Err(refused("fsync")(Errno::BADF)); 2]);
+    let failing = Rc::new(without_fsync(folder.path()));
+    let partials = ["a", "b"].map(|n| {
+        let mut partial = shared.create_partial(&name(n)).unwrap();
+        partial.place.folder = Rc::clone(&failing);
+        partial
+    });
+    let outcomes = shared.commit(partials.into());
+    for outcome in outcomes {
+        assert_eq!(outcome, Err(refused("fsync")(Errno::BADF)));
+    }
     assert_eq!(names_in(folder.path()), [""; 0]);
-}
-
-#[test]
-fn a_partial_name_is_told_from_others() {
-    assert!(is_partial_name(next_name().as_bytes()));
-    for other in [
-        ".p2pfs-1-2-3.partial",
-        ".p2pfs-1.partial",
-        ".p2pfs--.partial",
-        ".p2pfs-1-.partial",
-        ".p2pfs-a-1.partial",
-        ".p2pfs-1-1.partial2",
-        "p2pfs-1-1.partial",
-        ".p2pfs-.partial",
-    ] {
-        assert!(!is_partial_name(other.as_bytes()), "{other}");
-    }
-}
-
-#[test]
-fn writing_back_is_due_once_enough_lies_there_in_one_piece() {
-    const PIECE: u64 = WRITE_BACK_BYTES / 4;
-    let mut write_back = WriteBack::default();
-    for n in 0..3 {
-        assert_eq!(write_back.wrote(n * PIECE, PIECE), None);
-    }
-    assert_eq!(write_back.wrote(3 * PIECE, PIECE), Some(0..4 * PIECE));
-    assert_eq!(write_back.wrote(4 * PIECE, PIECE), None);
-    assert_eq!(write_back.wrote(100 * PIECE, 3 * PIECE), None, "elsewhere it begins anew");
-    assert_eq!(write_back.wrote(103 * PIECE, PIECE), Some(100 * PIECE..104 * PIECE));
 }
 
 #[test]
@@ -393,7 +374,7 @@ fn a_name_that_another_program_took_is_no_obstacle() {
     let folder = tempfile::tempdir().unwrap();
     let shared = SharedFolder::open(folder.path()).unwrap();
     // As one with the same number would have them, in another container.
-    let next = COUNTER.load(Ordering::Relaxed);
+    let next = next_name().rsplit(['-', '.']).nth(1).unwrap().parse::<u64>().unwrap() + 1;
     for count in next..next + 4 * u64::from(PARTIAL_NAME_TRIES_MAX) {
         let theirs = format!(".p2pfs-{}-{count}.partial", std::process::id());
         fs::write(folder.path().join(theirs), b"theirs").unwrap();
@@ -453,7 +434,8 @@ fn a_file_that_takes_the_place_of_another_has_its_permissions_and_no_more() {
     let path = folder.path().join("f");
     let mut shared = SharedFolder::open(folder.path()).unwrap();
     let on_conflict = OnConflict::Replace;
-    shared.set(WriteSettings { sync: true, disk_reserve_bytes: Some(0), on_conflict });
+    let (sync, disk_reserve_bytes, keeps_partials) = (true, Some(0), true);
+    shared.set(WriteSettings { sync, disk_reserve_bytes, on_conflict, keeps_partials });
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     for (theirs, ours) in [(0o600, 0o600), (0o755, 0o755), (0o6755, 0o755), (0o1444, 0o444)] {
         let _ = fs::remove_file(&path);

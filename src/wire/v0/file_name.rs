@@ -7,8 +7,9 @@
 use std::fmt;
 
 use crate::limits::{NAME_BYTES_MAX, TEXT_FIELD_BYTES};
-use crate::wire::field::{FieldText, INT_BYTES, prefix, text};
+use crate::wire::field::{FieldText, INT_BYTES, text};
 use crate::wire::malformed::Malformed;
+use crate::wire::path::numbered;
 use crate::wire::text::is_deceptive;
 
 /// A legal file name: one path component of 1 to 64 bytes of UTF-8.
@@ -92,14 +93,7 @@ impl FileName {
     /// Returns the name with a number before its extension, such as `x (1).txt`; cut if
     /// need be.
     pub fn numbered(&self, number: u32) -> Self {
-        let name = self.as_str();
-        let (stem, extension) = name.split_at(name.rfind('.').unwrap_or(name.len()));
-        let suffix = format!(" ({number})");
-        // An extension that leaves no room for anything else is none.
-        let fits = suffix.len() + extension.len() < NAME_BYTES_MAX;
-        let (stem, extension) = if fits { (stem, extension) } else { (name, "") };
-        let stem = prefix(stem, NAME_BYTES_MAX - suffix.len() - extension.len());
-        Self::new(&format!("{stem}{suffix}{extension}")).unwrap_or(*self)
+        Self::new(&numbered(self.as_str(), number, NAME_BYTES_MAX)).unwrap_or(*self)
     }
 
     /// Returns the name as text.

@@ -16,7 +16,7 @@ use crate::content::{Content, ContentId, Value};
 /// Computes the value of one block of a content, or the id of a content of one block.
 ///
 /// It takes 1,920 bytes: keep one only while a block is under way.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct BlockHasher(Box<blake3::Hasher>);
 
 impl BlockHasher {
