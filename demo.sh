@@ -20,7 +20,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly root
 readonly originals=$root/initial_peer_folders
 readonly ports=${P2PFS_DEMO_PORTS:-5000,5001,5002,5003,8000}
-readonly ports_hint='P2PFS_DEMO_PORTS=5000,5001,5002,5003,8000 (registry, peers 1 to 3, offers)'
+readonly ports_hint='P2PFS_DEMO_PORTS=5000,5001,5002,5003,8000 (registry, peers 1 to 3, offers; the port after it is for beacons)'
 
 work=''             # the temporary folder
 names=() pids=()    # the processes, in the order of their start
@@ -69,6 +69,7 @@ check_ports() {
     for port in "${BASH_REMATCH[@]:1}"; do
         ((port <= 65535)) || usage_error "port $port is not within 1 to 65535"
     done
+    ((port < 65535)) || usage_error "there is no port for beacons after $port"
     for port in "${BASH_REMATCH[@]:1:4}"; do # the fifth is UDP and may be any
         [[ $seen != *" $port "* ]] || usage_error "port $port is named twice"
         seen+="$port "

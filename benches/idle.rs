@@ -6,11 +6,9 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-
-use rustix::net::sockopt;
 
 use bench_kit::content::names;
 use bench_kit::{Bound, MIB, Outcome, Place, Report, Settings, Table, World};
@@ -40,8 +38,7 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
     let world = World::new();
     let (_, folder) = Place::fastest()?;
     // With the buffer of a peer, so that it hears no less.
-    let listener = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    sockopt::set_socket_reuseaddr(&listener, true)?;
+    let [listener, _beacons] = kit::ears();
     let broadcast = format!("127.255.255.255:{}", listener.local_addr()?.port());
     let start = |id: u32, files: usize| {
         let shared = folder.path().join(format!("peer-{id}"));

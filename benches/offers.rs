@@ -214,8 +214,7 @@ fn offering(settings: &Settings, report: &mut Report) -> Outcome<()> {
         fs::write(folder.path().join(name), "")?;
     }
     let interval = settings.choose(INTERVAL, Duration::from_secs(1));
-    let listener = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    sockopt::set_socket_reuseaddr(&listener, true)?;
+    let [listener, _beacons] = kit::ears();
     let port = listener.local_addr()?.port();
     let peer = world
         .peer(OUR_ID, folder.path())
@@ -303,7 +302,7 @@ impl<'a> Ear<'a> {
 /// A peer without files that alone hears its offer port.
 fn lonely_peer(world: &World, folder: &tempfile::TempDir) -> Outcome<(Process, u16)> {
     // Free again at once, for the peer.
-    let port = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port();
+    let port = kit::ears()[0].local_addr()?.port();
     let plan = world.peer(OUR_ID, folder.path());
     let peer = plan.option("--broadcast", broadcast(port).to_string()).start().process;
     Ok((peer, port))

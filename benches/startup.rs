@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{ErrorKind, Read};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, id};
 use std::time::{Duration, Instant};
@@ -197,8 +197,7 @@ impl Stage<'_> {
     /// A peer that is to begin, and an ear for its offers.
     fn peer(&mut self) -> Outcome<(PeerPlan, UdpSocket)> {
         self.next_id += 1;
-        let ear = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        sockopt::set_socket_reuseaddr(&ear, true)?;
+        let [ear, _] = kit::ears();
         sockopt::set_socket_recv_buffer_size(&ear, EAR_BYTES)?;
         ear.set_read_timeout(Some(LOOKS))?;
         let broadcast = format!("127.255.255.255:{}", ear.local_addr()?.port());

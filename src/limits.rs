@@ -133,6 +133,44 @@ pub const OFFERED_FILES_MAX: usize = 16_384;
 /// Between two offers, on average: with a batch at once, fewer than 200 in any second.
 pub const OFFER_PAUSE: Duration = Duration::from_micros(6_250);
 
+/// Between two beacons, at random 20 % more or less.
+pub const BEACON_INTERVAL: Duration = Duration::from_secs(5);
+/// On each interface one datagram in this time, whatever is heard or changes. With the answers
+/// they are at most 11 a second, so that a network of a thousand peers carries them all.
+pub const BEACON_PAUSE: Duration = Duration::from_secs(1);
+/// Of these at once: the first queries of a search follow one another quickly.
+pub const BEACON_BURST: u32 = 4;
+/// On each interface one answer to queries in this time.
+pub const ANSWER_PAUSE: Duration = Duration::from_millis(100);
+/// Of these at once.
+pub const ANSWER_BURST: u32 = 10;
+/// A query is not answered once so many others have: a getter dials no more at first.
+pub const ANSWERS_ENOUGH: usize = 16;
+/// How long a beacon shows what was queried and is there.
+pub const QUERY_MEMORY: Duration = Duration::from_secs(10);
+/// Tags queried in that time that we did not have: we may have them soon.
+pub const QUERIED_TAGS_REMEMBERED: usize = 256;
+/// Queries that wait for an answer on one interface: each costs some 400 bytes. Further ones are
+/// answered with them.
+pub const QUERIES_WAITING_MAX: usize = 32;
+/// Records of peers that were heard, each of some 1 KiB at most.
+pub const KNOWN_BEACONS_MAX: usize = 4096;
+/// A record expires after this long without a beacon: two of three may be lost.
+pub const BEACON_EXPIRY: Duration = Duration::from_secs(15);
+/// Addresses of one instance that hellos have proven.
+pub const PROVEN_ADDRESSES_MAX: usize = 4;
+/// Dials at once to addresses that no hello has proven: anybody on the network can forge them.
+pub const UNPROVEN_DIALS_MAX: usize = 32;
+/// The lowest port of such a dial: those below are for services of the system.
+pub const DIALED_PORT_MIN: u16 = 1024;
+/// An address that was dialed in vain is not dialed again for this long.
+pub const FAILED_DIAL_PAUSE: Duration = Duration::from_secs(10);
+/// Such addresses; while there are so many, no other unproven address is dialed.
+pub const FAILED_DIALS_REMEMBERED: usize = 4096;
+/// Tags that a peer looks for at once: each is named in a query about every
+/// [`BEACON_INTERVAL`] x `SEARCHES_MAX / TAGS_MAX` at the latest.
+pub const SEARCHES_MAX: usize = 4096;
+
 // ---- defaults of the command line ----
 
 /// Port of the registry.
@@ -141,6 +179,8 @@ pub const REGISTRY_PORT: u16 = 5000;
 pub const OFFER_PORT: u16 = 8000;
 /// TCP port of sessions: another is taken if it is in use.
 pub const SESSION_PORT: u16 = 8001;
+/// UDP port on which beacons are sent and heard.
+pub const BEACON_PORT: u16 = OFFER_PORT + 1;
 /// How often each file is offered.
 pub const OFFER_INTERVAL: Duration = Duration::from_secs(5);
 /// The shortest interval that may be asked for: offers are a broadcast to everyone.
@@ -432,6 +472,8 @@ pub const TURN_SHARE_BYTES_MIN: usize = 64 * 1024;
 /// shared folder, files observed. Each costs some 1 to 10 us, so that the others do not wait
 /// long for a burst.
 pub const TURN_ITEMS: usize = 256;
+/// Beacons among the datagrams of one turn, each with up to 32 tags to look up.
+pub const BEACONS_PER_TURN: usize = 64;
 /// Files open at once for hashing; others wait. Each costs a descriptor.
 pub const HASH_OPEN_FILES_MAX: usize = 64;
 /// Files hashed at once though nobody has requested them: a disk is then asked for many at
@@ -656,6 +698,8 @@ const _: () = {
     // One block is always allowed.
     assert!(PIPE_AHEAD_BYTES >= BLOCK_BYTES_MIN);
     assert!(49 + PEER_NAME_BYTES_MAX + 8 * TAGS_MAX + 16 <= BEACON_BYTES_MAX);
+    assert!(QUERY_MEMORY.as_millis() <= BEACON_EXPIRY.as_millis());
+    assert!(BEACON_INTERVAL.as_millis() * 12 / 10 * 2 < BEACON_EXPIRY.as_millis());
     assert!(CHUNK_BYTES > 0 && LOCAL_WINDOW_BYTES <= WINDOW_BYTES);
     assert!(LOCAL_WINDOW_BYTES.is_multiple_of(CHUNK_BYTES));
     assert!(TURN_SHARE_BYTES_MIN <= TURN_BYTES);

@@ -24,7 +24,7 @@ use p2pfs::node::{
     Action, ConnectionId, Input, Node, Outcome, Paths, PeerNode, PeerSettings, RegistryNode,
 };
 use p2pfs::proto::Transmit;
-use p2pfs::reactor::{Files, Listener, Network, OfferSocket, Reactor, Signals, Sockets};
+use p2pfs::reactor::{BroadcastSocket, Files, Listener, Network, Reactor, Signals, Sockets};
 use p2pfs::storage::{ShareRules, SharedFolder, SharedTree};
 use p2pfs::ui::{Show, Ui};
 use p2pfs::wire::PeerId;
@@ -106,7 +106,7 @@ impl<N: Node> Node for Ended<N> {
 fn run<N: Node>(
     node: N,
     listener: Listener,
-    offers: Option<OfferSocket>,
+    offers: Option<BroadcastSocket>,
     files: Option<Files>,
     begin: &[Input<'_>],
 ) -> (Outcome, u64) {
@@ -116,6 +116,7 @@ fn run<N: Node>(
         progress_timeout: Limits::PEER.progress_timeout,
         listener: Some(listener),
         offers,
+        beacons: None,
         control: None,
         programs: Vec::new(),
     };
@@ -149,7 +150,7 @@ fn run_peer(
         ..peer_settings(id, listener.address().port(), registry)
     };
     let broadcast = SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), offer_port);
-    let offers = OfferSocket::bind(offer_port).unwrap();
+    let offers = BroadcastSocket::offers(offer_port).unwrap();
     let offers = offers.sending(&[(Ipv4Addr::LOCALHOST, broadcast)]).unwrap();
     let folder = SharedFolder::open(folder).unwrap();
     let found = folder.scan().unwrap().files.into_iter();

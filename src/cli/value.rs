@@ -64,6 +64,14 @@ pub(super) fn target(text: &str) -> Result<SocketAddrV4, String> {
     }
 }
 
+/// Parses a port that something can be sent to.
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a port, from 1 to 65535".into()),
+        Ok(port) => Ok(port),
+    }
+}
+
 pub(super) fn offer_interval(text: &str) -> Result<Duration, String> {
     duration(text, OFFER_INTERVAL_MIN..=OFFER_INTERVAL_MAX)
 }

@@ -86,7 +86,7 @@ pub use interfaces::{Change, Happened, Interface, Which, changes};
 pub use listing::{HeardOffer, ListNode, Subnet};
 pub use paths::Paths;
 pub use pattern::NamePattern;
-pub use peer::{GuestSettings, PeerKind, PeerNode, PeerSettings};
+pub use peer::{BeaconSettings, GuestSettings, PeerKind, PeerNode, PeerSettings};
 pub use registry::RegistryNode;
 pub use report::{Report, Unanswered};
 pub use snapshot::{Direction, Inventory, JobProgress, Snapshot, Transfer};
@@ -144,10 +144,12 @@ pub trait Node {
 pub enum Input<'a> {
     /// A datagram came to the offer port: all of it, or its first 74 bytes.
     Datagram { from: SocketAddrV4, bytes: &'a [u8] },
+    /// A datagram came to the beacon port: all of it, or its first 513 bytes.
+    Beacon { from: SocketAddrV4, bytes: &'a [u8] },
     /// One [`Action::Send`] failed.
     NotSent { from: Ipv4Addr, kind: io::ErrorKind },
     /// These addresses of ours are used: told first, and again whenever one has changed. A
-    /// runner whose addresses never change tells nothing.
+    /// runner that does not know its addresses tells nothing.
     Interfaces(&'a [Interface]),
     /// The answer to [`Action::Resolve`]: the address of the host, or why there is none, in
     /// words.
@@ -226,6 +228,10 @@ pub enum Action {
     /// Send this datagram to the broadcast address. Failure is not reported: the
     /// offer is repeated anyway.
     Broadcast([u8; OFFER_BYTES]),
+    /// Send this datagram from an address of ours to the broadcast address of its network, or
+    /// from each address that is used; to the beacon port. Failure is not reported: beacons are
+    /// repeated anyway.
+    SendBeacon { from: Option<Ipv4Addr>, datagram: Box<[u8]> },
     /// Send one datagram from an address of ours; `to` may be a broadcast address. Answered
     /// with `NotSent` if that fails.
     Send { from: Ipv4Addr, to: SocketAddrV4, datagram: [u8; OFFER_BYTES] },

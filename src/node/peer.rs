@@ -30,7 +30,7 @@ use super::{
 use crate::content::{FileError, Hash, HashKind, OnConflict, Version};
 use crate::limits::{DOWNLOADS_MAX, HEDGES_MAX, Limits};
 use crate::proto::{CloseReason, FileId, Transmit};
-use crate::wire::v1::PeerName;
+use crate::wire::v1::{BeaconKey, PeerName, TagKey};
 use crate::wire::{FilePath, PeerId};
 
 /// What a peer is told at its start.
@@ -49,12 +49,29 @@ pub struct PeerSettings {
     pub instance: u64,
     /// Whether our files are offered by version 0.
     pub shares_v0: bool,
+    /// How beacons are sent and heard; `None` if none are.
+    pub beacons: Option<BeaconSettings>,
     /// Whether the first download of each file is taken for a wrong one.
     pub simulate_checksum_failure: bool,
     pub exit_when_done: bool,
     pub limits: Limits,
     /// Where jitter and the choice among equal sources come from.
     pub seed: u64,
+}
+
+/// The keys of beacons and of the tags in them.
+#[derive(Clone, Debug)]
+pub struct BeaconSettings {
+    pub tag_key: TagKey,
+    /// That of the MAC; `None` without a secret.
+    pub key: Option<BeaconKey>,
+}
+
+impl BeaconSettings {
+    /// Returns the keys of everybody who has no secret.
+    pub fn open() -> Self {
+        Self { tag_key: TagKey::new(None), key: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,14 +106,13 @@ pub struct PeerNode {
 impl PeerNode {
     /// A peer that begins by looking for its registry.
     pub fn new(now: Instant, settings: PeerSettings) -> Self {
-        let own_interval = settings.offer_interval;
         // However few connections there may be, half of them are for fetching.
         let reserved = (DOWNLOADS_MAX + HEDGES_MAX + 1).min(settings.limits.connections_max / 2);
         // Before we are registered nobody could find us.
         let offers_at = now + settings.limits.connect_timeout;
         let mut context = Context::new(now, settings, reserved);
         let share = Share::new(&context, offers_at);
-        let mut peers = Peers::new(own_interval);
+        let mut peers = Peers::new(&mut context);
         // One connection is for the registry.
         let fetch = Fetch::new(&mut context, reserved.saturating_sub(1).max(1));
         peers.link.dial(&mut context);
@@ -170,6 +186,7 @@ impl PeerNode {
             has_gained |= change.happened.is_gain();
             context.report(Report::InterfaceChanged { change, is_offered_on });
         }
+        peers.beacons.on_interfaces(context, has_gained);
         if has_gained {
             peers.link.hasten(context);
             share.hasten_offers(context);
@@ -303,6 +320,7 @@ impl PeerNode {
         match wake {
             Wake::Registry => peers.link.dial(context),
             Wake::Expiry => self.expire_offers(),
+            Wake::Beacons => peers.beacons.on_wake(context),
             Wake::Share(wake) => {
                 share.on_wake(context, wake);
                 if wake == super::share::Wake::Offers {
@@ -328,6 +346,7 @@ impl PeerNode {
 
     /// Ends everything, so that nothing is left behind, and then the program.
     fn exit(&mut self, outcome: Outcome) {
+        self.peers.beacons.leave(&mut self.context);
         self.fetch.stop();
         for connection in self.context.connections.ids() {
             // A program is still told how its files have ended.
@@ -416,6 +435,9 @@ impl Node for PeerNode {
         let Self { context, share, peers, fetch, .. } = self;
         match input {
             Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
+            Input::Beacon { from, bytes } => {
+                peers.beacons.on_datagram(context, from, bytes);
+            }
             Input::NotSent { .. } => debug_assert!(false, "offers are broadcast"),
             Input::Interfaces(used) => self.on_interfaces(used),
             Input::Resolved(answer) => {

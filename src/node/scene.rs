@@ -36,6 +36,7 @@ pub(crate) fn settings(kind: PeerKind) -> PeerSettings {
         name: PeerName::none(),
         instance: 7,
         shares_v0: true,
+        beacons: None,
         simulate_checksum_failure: false,
         exit_when_done: is_guest,
         limits: Limits::PEER,

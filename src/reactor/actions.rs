@@ -7,7 +7,7 @@ use mio::Token;
 use rustix::io::Errno;
 
 use super::connection::Connection;
-use super::{RESOLVER, Reactor, broken, control_socket, dial, offer_socket};
+use super::{RESOLVER, Reactor, broadcast_socket, broken, control_socket, dial};
 use crate::limits::STATUS_NAMES_MAX;
 use crate::node::{Action, CloseHow, ConnectionId, Input, Node};
 
@@ -33,11 +33,16 @@ impl<N: Node> Reactor<N> {
             let outcome = match action {
                 Action::Broadcast(datagram) => {
                     let offers = self.offers.as_mut();
-                    offers.into_iter().for_each(|offers| offers.broadcast(self.now, &datagram));
+                    offers.into_iter().for_each(|it| it.send(self.now, None, &datagram));
+                    None
+                }
+                Action::SendBeacon { from, datagram } => {
+                    let beacons = self.beacons.as_mut();
+                    beacons.into_iter().for_each(|it| it.send(self.now, from, &datagram));
                     None
                 }
                 Action::Send { from, to, datagram } => {
-                    let sent = offer_socket::send(from, to, &datagram);
+                    let sent = broadcast_socket::send(from, to, &datagram);
                     sent.err().map(|error| Input::NotSent { from, kind: error.kind() })
                 }
                 Action::Resolve(host) => self.resolve(&host),

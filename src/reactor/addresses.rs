@@ -6,13 +6,13 @@
 use std::io;
 use std::net::SocketAddrV4;
 
-use super::{LISTENER, Listener, Reactor, broken};
+use super::{BroadcastSocket, LISTENER, Listener, Reactor, broken};
 use crate::node::{Input, Node};
 
 impl<N: Node> Reactor<N> {
     /// Tells the node which addresses are used, if it is to know.
     pub(super) fn tell_interfaces(&mut self) {
-        if self.network.is_followed() {
+        if self.network.is_told() {
             let used = self.network.used().to_vec();
             self.handle(Input::Interfaces(&used));
         }
@@ -23,16 +23,20 @@ impl<N: Node> Reactor<N> {
         if !self.network.look(self.now) {
             return;
         }
-        let routes = self.network.routes();
-        let sends = self.offers.as_mut().filter(|offers| offers.sends());
-        match sends.map(|offers| offers.set_routes(&routes)) {
-            Some(Err(error)) => {
+        let set = |socket: &mut Option<BroadcastSocket>, routes: &[_]| {
+            let sends = socket.as_mut().filter(|socket| socket.sends());
+            sends.map_or(Ok(()), |socket| socket.set_routes(routes))
+        };
+        let offers = set(&mut self.offers, &self.network.routes());
+        let beacons = set(&mut self.beacons, &self.network.beacon_routes());
+        match offers.and(beacons) {
+            Err(error) => {
                 if self.routes_error.replace(error.kind()) != Some(error.kind()) {
                     log::warn!("cannot send offers on every interface: {error}; trying again");
                 }
                 self.network.retry(self.now);
             }
-            Some(Ok(())) | None => self.routes_error = None,
+            Ok(()) => self.routes_error = None,
         }
         self.move_listener();
         self.tell_interfaces();

@@ -23,6 +23,7 @@
 
 mod actions;
 mod addresses;
+mod broadcast_socket;
 mod connection;
 mod control_socket;
 mod dial;
@@ -31,7 +32,6 @@ mod follower;
 mod listener;
 mod loop_times;
 mod network;
-mod offer_socket;
 mod resolver;
 mod signals;
 mod slices;
@@ -49,17 +49,19 @@ use std::time::{Duration, Instant};
 use log::Level;
 use mio::{Events, Interest, Poll, Token};
 
+pub use self::broadcast_socket::BroadcastSocket;
 use self::connection::{Connection, Connections};
 pub use self::control_socket::ControlSocket;
 pub use self::files::Files;
 pub use self::listener::Listener;
 use self::loop_times::LoopTimes;
 pub use self::network::{Network, interfaces};
-pub use self::offer_socket::OfferSocket;
 use self::resolver::Resolver;
 pub use self::resolver::answer_if_asked;
 pub use self::signals::Signals;
-use crate::limits::{OFFER_BYTES, POLL_TIMEOUT_MAX, TURN_BYTES, TURN_ITEMS};
+use crate::limits::{
+    BEACON_BYTES_MAX, BEACONS_PER_TURN, OFFER_BYTES, POLL_TIMEOUT_MAX, TURN_BYTES, TURN_ITEMS,
+};
 use crate::node::{CloseHow, ConnectionId, Input, Node, Outcome, Snapshot};
 use crate::storage;
 use crate::ui::{Ui, Work};
@@ -76,6 +78,7 @@ const FOLDER: Token = Token(usize::MAX - 3);
 const CONTROL: Token = Token(usize::MAX - 4);
 const NETWORK: Token = Token(usize::MAX - 5);
 const RESOLVER: Token = Token(usize::MAX - 6);
+const BEACONS: Token = Token(usize::MAX - 7);
 
 /// The sockets that a program has from its start on.
 pub struct Sockets {
@@ -86,7 +89,9 @@ pub struct Sockets {
     /// Takes connections in.
     pub listener: Option<Listener>,
     /// Sends and hears offers.
-    pub offers: Option<OfferSocket>,
+    pub offers: Option<BroadcastSocket>,
+    /// Sends and hears beacons.
+    pub beacons: Option<BroadcastSocket>,
     /// Takes in other programs of this user.
     pub control: Option<ControlSocket>,
     /// The control sockets of other programs, by their numbers.
@@ -109,8 +114,10 @@ pub struct Reactor<N> {
     listen_error: Option<(SocketAddrV4, io::ErrorKind)>,
     signals: Signals,
     /// Not for a registry.
-    offers: Option<OfferSocket>,
-    /// How the routes of offers failed when that was last told.
+    offers: Option<BroadcastSocket>,
+    /// Neither.
+    beacons: Option<BroadcastSocket>,
+    /// How the routes of datagrams failed when that was last told.
     routes_error: Option<io::ErrorKind>,
     control: Option<ControlSocket>,
     programs: Vec<PathBuf>,
@@ -154,6 +161,9 @@ impl<N: Node> Reactor<N> {
         if let Some(offers) = &mut sockets.offers {
             registry.register(offers, OFFERS, Interest::READABLE)?;
         }
+        if let Some(beacons) = &mut sockets.beacons {
+            registry.register(beacons, BEACONS, Interest::READABLE)?;
+        }
         if let Some(follower) = files.as_mut().and_then(Files::follower) {
             follower.register(registry, FOLDER)?;
         }
@@ -161,7 +171,8 @@ impl<N: Node> Reactor<N> {
             control.register(registry, CONTROL)?;
         }
         sockets.network.register(registry, NETWORK)?;
-        let Sockets { network, progress_timeout, listener, offers, control, programs } = sockets;
+        let Sockets { network, progress_timeout, listener, offers, beacons, control, programs } =
+            sockets;
         Ok(Self {
             node,
             poll,
@@ -173,6 +184,7 @@ impl<N: Node> Reactor<N> {
             listen_error: None,
             signals,
             offers,
+            beacons,
             routes_error: None,
             control,
             programs,
@@ -262,7 +274,8 @@ impl<N: Node> Reactor<N> {
         for event in events.iter() {
             match event.token() {
                 LISTENER => self.listener.iter_mut().for_each(Listener::set_ready),
-                OFFERS => self.offers.iter_mut().for_each(OfferSocket::set_ready),
+                OFFERS => self.offers.iter_mut().for_each(BroadcastSocket::set_ready),
+                BEACONS => self.beacons.iter_mut().for_each(BroadcastSocket::set_ready),
                 SIGNALS => self.signals.set_ready(),
                 FOLDER => {
                     if let Some(follower) = self.files.as_mut().and_then(Files::follower) {
@@ -324,7 +337,7 @@ impl<N: Node> Reactor<N> {
     fn poll_timeout(&self) -> Duration {
         let has_work = !self.readable.is_empty()
             || !self.sendable.is_empty()
-            || self.offers.as_ref().is_some_and(OfferSocket::is_ready)
+            || [&self.offers, &self.beacons].into_iter().flatten().any(BroadcastSocket::is_ready)
             || self.files.as_ref().is_some_and(Files::has_changes);
         if has_work {
             return Duration::ZERO;
@@ -389,6 +402,12 @@ impl<N: Node> Reactor<N> {
     }
 
     fn receive_datagrams(&mut self) {
+        for _ in 0..BEACONS_PER_TURN {
+            let mut buffer = [0; BEACON_BYTES_MAX + 1];
+            let beacon = self.beacons.as_mut().and_then(|beacons| beacons.receive(&mut buffer));
+            let Some((len, from)) = beacon else { break };
+            self.handle(Input::Beacon { from, bytes: &buffer[..len] });
+        }
         for _ in 0..TURN_ITEMS {
             let Some(offers) = &mut self.offers else { return };
             let mut buffer = [0; OFFER_BYTES + 1];

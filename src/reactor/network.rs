@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 
-use crate::limits::{NETWORK_RETRY, NETWORK_SETTLE, OFFER_PORT, TURN_ITEMS};
+use crate::limits::{BEACON_PORT, NETWORK_RETRY, NETWORK_SETTLE, OFFER_PORT, TURN_ITEMS};
 use crate::node::{Interface, Which};
 use crate::storage::persist;
 
@@ -31,36 +31,45 @@ pub struct Network {
     which: Which,
     /// Where offers are sent to from each interface, if not to its broadcast address.
     broadcast: Option<SocketAddrV4>,
+    beacon_port: u16,
     all: Vec<Interface>,
     used: Vec<Interface>,
     /// Where the kernel tells of changes; `None` if none of them would matter.
     news: Option<OwnedFd>,
+    /// Whether the node is to know the addresses.
+    is_told: bool,
     look_at: Option<Instant>,
 }
 
 impl Network {
-    /// Uses these addresses, and sends offers to `broadcast` if that is given.
+    /// Uses these addresses, and sends offers to `broadcast` if that is given. Beacons go to its
+    /// address, too.
     ///
     /// # Errors
     /// If the addresses of this machine cannot be read.
-    pub fn new(which: Which, broadcast: Option<SocketAddrV4>) -> io::Result<Self> {
+    pub fn new(
+        which: Which,
+        broadcast: Option<SocketAddrV4>,
+        beacon_port: u16,
+    ) -> io::Result<Self> {
         // Before the addresses are read, so that no change falls between the two.
         let news = listen()?;
         let all = interfaces()?;
-        let used = which.among(&all);
+        let used = used(&which, broadcast, &all);
         let is_fixed = match which {
             Which::Any | Which::All => false,
             Which::Named(_) | Which::At(_) => used.iter().all(|it| it.address.is_loopback()),
         };
         let news = Some(news).filter(|_| !is_fixed || used.is_empty());
-        Ok(Self { which, broadcast, all, used, news, look_at: None })
+        Ok(Self { which, broadcast, beacon_port, all, used, news, is_told: true, look_at: None })
     }
 
     /// Returns that of a program whose connections the system makes from any address, and that
     /// need not know when they change.
     pub fn unused() -> Self {
         let [all, used] = [Vec::new(), Vec::new()];
-        Self { which: Which::Any, broadcast: None, all, used, news: None, look_at: None }
+        let (which, broadcast, beacon_port) = (Which::Any, None, BEACON_PORT);
+        Self { which, broadcast, beacon_port, all, used, news: None, is_told: false, look_at: None }
     }
 
     /// Returns the addresses that are used.
@@ -70,6 +79,10 @@ impl Network {
 
     pub fn offer_port(&self) -> u16 {
         self.broadcast.map_or(OFFER_PORT, |to| to.port())
+    }
+
+    pub fn beacon_port(&self) -> u16 {
+        self.beacon_port
     }
 
     /// Returns where offers go from an interface, if that is known.
@@ -82,6 +95,15 @@ impl Network {
     pub fn routes(&self) -> Vec<(Ipv4Addr, SocketAddrV4)> {
         let up = self.used.iter().filter(|interface| interface.is_up);
         up.filter_map(|interface| Some((interface.address, self.route(interface)?))).collect()
+    }
+
+    /// The same for beacons.
+    pub fn beacon_routes(&self) -> Vec<(Ipv4Addr, SocketAddrV4)> {
+        let to_beacons = |(from, mut to): (_, SocketAddrV4)| {
+            to.set_port(self.beacon_port);
+            (from, to)
+        };
+        self.routes().into_iter().map(to_beacons).collect()
     }
 
     /// Returns the address to listen on; `None` while there is none.
@@ -129,9 +151,9 @@ impl Network {
         source.or_else(|| source_address(to)).is_some_and(|source| source != from)
     }
 
-    /// Returns whether changes are followed.
-    pub(super) fn is_followed(&self) -> bool {
-        self.news.is_some()
+    /// Returns whether the node is to know the addresses.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_told
     }
 
     pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -169,7 +191,7 @@ impl Network {
             self.retry(now);
             return false;
         };
-        self.used = self.which.among(&all);
+        self.used = used(&self.which, self.broadcast, &all);
         self.all = all;
         true
     }
@@ -183,6 +205,22 @@ impl Network {
             matches!(rustix::net::recv(news, &mut [0; 1], RecvFlags::DONTWAIT), Err(Errno::AGAIN))
         })
     }
+}
+
+/// Returns the addresses that are used. A program that names none uses the loopback only if
+/// there is no other network, or if its datagrams go there.
+fn used(which: &Which, broadcast: Option<SocketAddrV4>, all: &[Interface]) -> Vec<Interface> {
+    let mut used = which.among(all);
+    if *which == Which::Any {
+        let goes_to_loopback = broadcast.is_some_and(|to| to.ip().is_loopback());
+        if goes_to_loopback {
+            used.clear();
+        }
+        if !used.iter().any(|it| it.is_up) {
+            used.extend(all.iter().find(|it| it.address.is_loopback()).cloned());
+        }
+    }
+    used
 }
 
 fn listen() -> io::Result<OwnedFd> {

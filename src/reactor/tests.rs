@@ -152,20 +152,21 @@ fn reserve(kind: SocketType, address: Ipv4Addr) -> (OwnedFd, u16) {
 }
 
 /// Runs the loop until the node ends it.
-fn run(node: Scripted, listener: Option<Listener>, offers: Option<OfferSocket>) {
+fn run(node: Scripted, listener: Option<Listener>, offers: Option<BroadcastSocket>) {
     assert_eq!(reactor(node, listener, offers).run(&[]).unwrap(), Outcome::AllDone);
 }
 
 fn reactor(
     node: Scripted,
     listener: Option<Listener>,
-    offers: Option<OfferSocket>,
+    offers: Option<BroadcastSocket>,
 ) -> Reactor<Scripted> {
     let sockets = Sockets {
         network: Network::unused(),
         progress_timeout: DEADLINE,
         listener,
         offers,
+        beacons: None,
         control: None,
         programs: Vec::new(),
     };
@@ -354,7 +355,7 @@ fn connections_beyond_those_of_one_turn_are_accepted_in_the_next() {
 fn datagrams_beyond_those_of_one_turn_are_received_in_the_next() {
     let sender = UdpSocket::bind(ANY_PORT).unwrap();
     let (_bound, port) = reserve(SocketType::DGRAM, Ipv4Addr::new(127, 0, 0, 2));
-    let offers = OfferSocket::bind(port).unwrap();
+    let offers = BroadcastSocket::offers(port).unwrap();
     for _ in 0..=TURN_ITEMS {
         sender.send_to(&[7; OFFER_BYTES], (Ipv4Addr::LOCALHOST, port)).unwrap();
     }
@@ -367,6 +368,32 @@ fn datagrams_beyond_those_of_one_turn_are_received_in_the_next() {
         }
     });
     run(node, None, Some(offers));
+}
+
+#[test]
+fn beacons_come_from_their_own_port_some_in_each_turn() {
+    let sender = UdpSocket::bind(ANY_PORT).unwrap();
+    let (_bound, port) = reserve(SocketType::DGRAM, Ipv4Addr::new(127, 0, 0, 2));
+    let beacons = BroadcastSocket::beacons(port).unwrap();
+    for _ in 0..=BEACONS_PER_TURN {
+        sender.send_to(&[7; BEACON_BYTES_MAX + 2], (Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+    let mut left = BEACONS_PER_TURN + 1;
+    let node = Scripted::new(move |moves, input| {
+        let Input::Beacon { bytes, .. } = input else { panic!("{input:?}") };
+        assert_eq!(bytes.len(), BEACON_BYTES_MAX + 1, "too long to be one");
+        left -= 1;
+        if left == 0 {
+            moves.end();
+        }
+    });
+    let mut reactor = reactor(node, None, None);
+    reactor.beacons = Some(beacons);
+    let registry = reactor.poll.registry();
+    reactor.beacons.iter_mut().for_each(|it| {
+        registry.register(it, BEACONS, Interest::READABLE).unwrap();
+    });
+    assert_eq!(reactor.run(&[]).unwrap(), Outcome::AllDone);
 }
 
 #[test]

@@ -30,6 +30,7 @@ impl Asker {
             progress_timeout: PROGRESS_TIMEOUT,
             listener: None,
             offers: None,
+            beacons: None,
             control: None,
             programs: paths.to_vec(),
         };

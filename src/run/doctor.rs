@@ -8,7 +8,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::limits::PROGRESS_TIMEOUT;
 use crate::node::doctor::{DoctorNode, DoctorSettings};
 use crate::node::{Interface, Outcome, Which};
-use crate::reactor::{OfferSocket, Reactor, Signals, Sockets};
+use crate::reactor::{BroadcastSocket, Reactor, Signals, Sockets};
 use crate::ui::{Event, Ui, stdout};
 
 const NAME: &str = "doctor";
@@ -31,7 +31,7 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
             (examined, others)
         }
     };
-    let (offers, port_error) = match OfferSocket::bind(network.offer_port()) {
+    let (offers, port_error) = match BroadcastSocket::offers(network.offer_port()) {
         Ok(offers) => (Some(offers), None),
         Err(error) => (None, Some(error.kind())),
     };
@@ -54,6 +54,7 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
         progress_timeout: PROGRESS_TIMEOUT,
         listener: None,
         offers,
+        beacons: None,
         control: None,
         programs: Vec::new(),
     };

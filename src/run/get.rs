@@ -14,7 +14,8 @@ use crate::content::{Known, OnConflict};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::{
-    GuestSettings, Input, NamePattern, Outcome, PeerKind, PeerNode, PeerSettings, Which,
+    BeaconSettings, GuestSettings, Input, NamePattern, Outcome, PeerKind, PeerNode, PeerSettings,
+    Which,
 };
 use crate::reactor::{Files, Reactor, Signals, Sockets};
 use crate::stdio;
@@ -42,6 +43,7 @@ pub fn get(
     let signals = Signals::new().map_err(loop_failed)?;
     let network = network::network(&args.network.interface, Which::Any, &args.network.offers)?;
     let offers = network::hear_offers(&network)?;
+    let beacons = network::bind_beacons(&network)?;
     let (folder, unnamed) = output_folder(args)?;
     let found = there_already(args, &folder)?;
 
@@ -60,6 +62,7 @@ pub fn get(
         name: PeerName::none(),
         instance: fastrand::u64(1..),
         shares_v0: true,
+        beacons: Some(BeaconSettings::open()),
         simulate_checksum_failure: false,
         exit_when_done: true,
         limits,
@@ -71,6 +74,7 @@ pub fn get(
         progress_timeout: limits.progress_timeout,
         listener: None,
         offers: Some(offers),
+        beacons: Some(beacons),
         control: None,
         programs: Vec::new(),
     };

@@ -61,6 +61,7 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         progress_timeout: PROGRESS_TIMEOUT,
         listener: None,
         offers: Some(offers),
+        beacons: None,
         control: None,
         programs: Vec::new(),
     };

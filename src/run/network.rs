@@ -6,7 +6,7 @@ use super::cannot_bind;
 use crate::cli::network::OfferArgs;
 use crate::exit::{ExitCode, Failure};
 use crate::node::{Interface, Which};
-use crate::reactor::{self, Network, OfferSocket};
+use crate::reactor::{self, BroadcastSocket, Network};
 use crate::wire::Shown;
 
 /// Returns the interfaces that the user names, or `usual` if that is none.
@@ -27,7 +27,7 @@ pub(super) fn network(
             return Err(no_interface(name, &all));
         }
     }
-    Network::new(which, offers.broadcast).map_err(|error| not_listed(&error))
+    Network::new(which, offers.broadcast, offers.beacon_port()?).map_err(|error| not_listed(&error))
 }
 
 /// Returns the IPv4 addresses of this machine.
@@ -36,18 +36,29 @@ pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
 }
 
 /// Returns the socket of the offer port, only to hear.
-pub(super) fn hear_offers(network: &Network) -> Result<OfferSocket, Failure> {
-    OfferSocket::bind(network.offer_port()).map_err(|error| not_bound(network, &error))
+pub(super) fn hear_offers(network: &Network) -> Result<BroadcastSocket, Failure> {
+    BroadcastSocket::offers(network.offer_port()).map_err(|error| not_bound(network, &error))
 }
 
 /// Returns the socket of the offer port, on which offers are sent from each interface.
-pub(super) fn bind_offers(network: &Network) -> Result<OfferSocket, Failure> {
+pub(super) fn bind_offers(network: &Network) -> Result<BroadcastSocket, Failure> {
     let has_none = |interface: &&Interface| network.route(interface).is_none();
     if let Some(interface) = network.used().iter().find(has_none) {
         return Err(no_broadcast_address(interface.address));
     }
     let offers = hear_offers(network)?.sending(&network.routes());
     offers.map_err(|error| not_bound(network, &error))
+}
+
+/// Returns the socket of the beacon port, on which beacons are sent from each interface.
+pub(super) fn bind_beacons(network: &Network) -> Result<BroadcastSocket, Failure> {
+    let port = network.beacon_port();
+    let beacons = BroadcastSocket::beacons(port);
+    beacons.and_then(|beacons| beacons.sending(&network.beacon_routes())).map_err(|error| {
+        let heard = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+        let hint = "beacons are heard there; choose another, for every peer, with --beacon-port";
+        cannot_bind(heard, &error, hint)
+    })
 }
 
 fn not_listed(error: &std::io::Error) -> Failure {

@@ -14,7 +14,7 @@ use crate::cli::{OutputArgs, PeerArgs};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
-use crate::node::{Input, PeerKind, PeerNode, PeerSettings, Which};
+use crate::node::{BeaconSettings, Input, PeerKind, PeerNode, PeerSettings, Which};
 use crate::reactor::{Listener, Reactor, Signals, Sockets};
 use crate::storage::{
     PrepareError, ShareRules, SharedFolder, SharedTree, WriteSettings, cache_folder, prepare,
@@ -35,6 +35,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         cannot_bind(address, &error, "another peer? choose one with --port, or --host")
     })?;
     let offers = network::bind_offers(&network)?;
+    let beacons = network::bind_beacons(&network)?;
 
     let id = PeerId(args.id);
     let name = format!("peer {id}");
@@ -74,6 +75,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         name: PeerName::none(),
         instance: fastrand::u64(1..),
         shares_v0: true,
+        beacons: Some(BeaconSettings::open()),
         simulate_checksum_failure: args.simulate_checksum_failure,
         exit_when_done: args.exit_when_done,
         limits,
@@ -91,6 +93,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         progress_timeout,
         listener: Some(listener),
         offers: Some(offers),
+        beacons: Some(beacons),
         control: sockets::own(),
         programs: Vec::new(),
     };

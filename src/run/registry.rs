@@ -26,6 +26,7 @@ pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Fa
         progress_timeout,
         listener: Some(listener),
         offers: None,
+        beacons: None,
         control: None,
         programs: Vec::new(),
     };

@@ -14,7 +14,7 @@ use crate::cli::{OutputArgs, ShareArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{Limits, PEER_NAME_BYTES_MAX, SESSION_PORT};
-use crate::node::{PeerKind, PeerNode, PeerSettings, Which};
+use crate::node::{BeaconSettings, PeerKind, PeerNode, PeerSettings, Which};
 use crate::reactor::{Listener, Reactor, Signals, Sockets};
 use crate::storage::{ShareRules, SharedTree, cache_folder};
 use crate::ui::{Show, Ui};
@@ -35,6 +35,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     let progress_timeout = limits.progress_timeout;
     let listener = listen(host, args.port, progress_timeout)?;
     let offers = network::bind_offers(&network)?;
+    let beacons = network::bind_beacons(&network)?;
     let rules = ShareRules { hidden: args.hidden, excludes: args.exclude.clone() };
     let roots: Vec<_> =
         args.paths.iter().map(|root| (root.name.clone(), root.path.clone())).collect();
@@ -53,6 +54,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         name: args.name.unwrap_or_else(name_of_host),
         instance: fastrand::u64(1..),
         shares_v0: true,
+        beacons: Some(BeaconSettings::open()),
         simulate_checksum_failure: false,
         exit_when_done: false,
         limits,
@@ -65,6 +67,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         progress_timeout,
         listener: Some(listener),
         offers: Some(offers),
+        beacons: Some(beacons),
         control: sockets::own(),
         programs: Vec::new(),
     };

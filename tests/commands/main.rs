@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `share` | where it listens, what it offers and skips, without a registry |
 //! | `get` | files arrive; names, patterns, several sources; a guest leaves no trace |
+//! | `beacons` | a sharer is there, answers queries and leaves |
 //! | `conflicts` | something stands under the name of a file |
 //! | `to_stdout` | one file to stdout, only once it is verified |
 //! | `exit_codes` | each code that `get` can end with |
@@ -20,6 +21,7 @@
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
 
+mod beacons;
 mod conflicts;
 mod doctor;
 mod exit_codes;

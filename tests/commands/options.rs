@@ -132,11 +132,11 @@ fn an_option_is_explained_as_what_it_is_for_the_command() {
     for (command, sends) in [("share", true), ("peer", true), ("get", false), ("list", false)] {
         let output = p2pfs(&[command, "--help"], &[("COLUMNS", "1000")]);
         let text = output.stdout;
-        let parts = ["Send offers to", "Offer each file this often"];
+        let parts = ["Send offers and beacons to", "Offer each file this often"];
         let shown = parts.map(|part| text.contains(part));
         assert_eq!(shown, [sends; 2], "{text}");
-        let shown =
-            ["nothing is sent there", "Expect the offers of others"].map(|p| text.contains(p));
+        let shown = ["only beacons are sent there", "Expect the offers of others"]
+            .map(|p| text.contains(p));
         assert_eq!(shown, [!sends; 2], "{text}");
     }
 }

@@ -77,6 +77,10 @@ fn bad_values_are_named() {
         ("--interface", "no-such-interface"),
         ("--broadcast", "127.255.255.255:0"),
         ("--broadcast", "127.255.255.256:8000"),
+        ("--beacon-port", "0"),
+        ("--beacon-port", "65536"),
+        // That of offers.
+        ("--beacon-port", "8000"),
         ("--offer-interval", "5 parsecs"),
         ("--offer-interval", "0s"),
         ("--dir", "missing"),

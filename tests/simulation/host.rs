@@ -23,7 +23,7 @@ use crate::network::{ConnectionKey, Side};
 use crate::outside::Outside;
 use crate::patience::Clock;
 use crate::process::{Line, Process, Program, Socket};
-use crate::queue::{Happening, HostIndex};
+use crate::queue::{Happening, HostIndex, Port};
 use crate::runner::At;
 use crate::stream::Readable;
 
@@ -66,7 +66,7 @@ pub(crate) enum Role {
     /// The registry.
     Registry(Limits),
     /// A peer.
-    Peer(PeerSettings),
+    Peer(Box<PeerSettings>),
     /// A peer that lies.
     Liar(Brief),
     /// A peer that breaks no rule and starves others.
@@ -158,7 +158,8 @@ impl Host {
             Role::Registry(limits) => Box::new(RegistryNode::new(*limits)),
             Role::Peer(settings) => {
                 settings.seed = out.rng.u64(..);
-                Box::new(PeerNode::new(out.now(), settings.clone()))
+                settings.instance = settings.seed.max(1);
+                Box::new(PeerNode::new(out.now(), (**settings).clone()))
             }
             Role::Liar(brief) => Box::new(Liar::new(out.now(), brief.clone(), out.rng.u64(..))),
             Role::Adversary(plot) => {
@@ -325,8 +326,13 @@ impl Host {
                     process.held.has_room(*id);
                 }
             }
-            Happening::Datagram { from, bytes } => {
-                self.feed(out, Input::Datagram { from, bytes: &bytes });
+            Happening::Datagram { port, from, bytes } => {
+                let bytes = &bytes;
+                let input = match port {
+                    Port::Offers => Input::Datagram { from, bytes },
+                    Port::Beacons => Input::Beacon { from, bytes },
+                };
+                self.feed(out, input);
             }
             Happening::HashSlice(name, kind, path, number) => {
                 self.on_hash_slice(out, (name, kind), path, number);

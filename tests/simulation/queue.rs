@@ -34,7 +34,7 @@ pub(crate) enum Event {
         what: Happening,
     },
     /// A datagram goes out to all.
-    Broadcast(HostIndex, Vec<u8>),
+    Broadcast(HostIndex, Port, Vec<u8>),
     /// A host starts a process, unless one runs.
     Start(HostIndex),
     /// A process that stood still goes on.
@@ -47,6 +47,15 @@ pub(crate) enum Event {
     Trouble,
     /// Time to look whether the goal is reached.
     Look,
+}
+
+/// Where datagrams are heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// Offers.
+    Offers,
+    /// Beacons.
+    Beacons,
 }
 
 /// Something that happens to a process.
@@ -64,6 +73,8 @@ pub(crate) enum Happening {
     Writable(ConnectionKey),
     /// A datagram came.
     Datagram {
+        /// To here.
+        port: Port,
         /// From here.
         from: SocketAddrV4,
         /// As it came.

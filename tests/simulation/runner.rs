@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
 use kit::runner::{Answer, Committed, Held, Opened, Runner, SendError};
@@ -22,7 +22,7 @@ use crate::host::{Death, Host, Role};
 use crate::network::Side;
 use crate::outside::Outside;
 use crate::process::{Line, Process, Program, Socket};
-use crate::queue::{Event, Happening};
+use crate::queue::{Event, Happening, Port};
 
 /// Ids that are gone, of those that may be heard of once more.
 const GONE_IDS_MAX: usize = 8;
@@ -145,7 +145,7 @@ impl Runner for At<'_> {
                 out.trace.fold_bytes(bytes);
                 out.note(|| format!("host {index} gets {} bytes on {connection:?}", bytes.len()));
             }
-            Input::Datagram { from, bytes } => {
+            Input::Datagram { from, bytes } | Input::Beacon { from, bytes } => {
                 out.trace.fold_bytes(bytes);
                 out.note(|| format!("host {index} hears {} bytes from {from}", bytes.len()));
             }
@@ -187,7 +187,14 @@ impl Runner for At<'_> {
         if self.host.is_honest() {
             self.process().ledger.offers(now_us, id, datagram);
         }
-        self.out.queue.put(now_us, Event::Broadcast(self.host.index, datagram.to_vec()));
+        let datagram = datagram.to_vec();
+        self.out.queue.put(now_us, Event::Broadcast(self.host.index, Port::Offers, datagram));
+    }
+
+    fn send_beacon(&mut self, _from: Option<Ipv4Addr>, datagram: &[u8]) {
+        self.out.trace.fold_bytes(datagram);
+        let event = Event::Broadcast(self.host.index, Port::Beacons, datagram.to_vec());
+        self.out.queue.put(self.out.now_us, event);
     }
 
     fn dial(&mut self, id: ConnectionId, to: SocketAddrV4) -> Line {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use p2pfs::limits::{CHUNK_BYTES, LOCAL_WINDOW_BYTES, Limits, NAME_BYTES_MAX};
-use p2pfs::node::PeerSettings;
+use p2pfs::node::{BeaconSettings, PeerSettings};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::FileName;
 
@@ -36,12 +36,13 @@ pub(crate) fn draw(out: &mut Outside, trouble_ends_us: u64) -> Vec<Host> {
         let address = SocketAddrV4::new(ip(index), 6000 + u16::from(index));
         let settings = PeerSettings {
             offer_interval: Duration::from_millis(out.rng.u64(1000..8000)),
+            beacons: Some(BeaconSettings::open()),
             simulate_checksum_failure: out.rng.u32(..8) == 0,
             exit_when_done: out.rng.u32(..8) == 0,
             limits: draw_limits(&mut out.rng),
             ..kit::peer_settings(id.0, address.port(), registry)
         };
-        hosts.push(Host::new(usize::from(index), address, Role::Peer(settings)));
+        hosts.push(Host::new(usize::from(index), address, Role::Peer(Box::new(settings))));
     }
     let names = draw_files(out, &mut hosts);
     draw_wishes(out, &mut hosts, &names, trouble_ends_us);

@@ -140,7 +140,7 @@ fn address(host: HostIndex) -> SocketAddrV4 {
 fn peer(index: HostIndex) -> Host {
     let settings = kit::peer_settings(index as u32, address(index).port(), address(REGISTRY));
     let settings = PeerSettings { offer_interval: OFFER_INTERVAL, ..settings };
-    Host::new(index, address(index), Role::Peer(settings))
+    Host::new(index, address(index), Role::Peer(Box::new(settings)))
 }
 
 fn put(out: &mut Outside, host: &mut Host, name: FileName, content: Vec<u8>) {

@@ -71,7 +71,7 @@ fn run(seed: u64) {
             let address = address(index, 1 + index as u8);
             let settings = kit::peer_settings(index as u32, address.port(), registry);
             let settings = PeerSettings { offer_interval: OFFER_INTERVAL, ..settings };
-            hosts.push(Host::new(index, address, Role::Peer(settings)));
+            hosts.push(Host::new(index, address, Role::Peer(Box::new(settings))));
         }
         for (name, content) in &contents {
             out.truth.add(*name, digest_of(content));

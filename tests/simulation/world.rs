@@ -17,7 +17,7 @@ use crate::faults::Fault;
 use crate::host::{Death, Host, Role};
 use crate::network::ConnectionKey;
 use crate::outside::Outside;
-use crate::queue::{Event, Happening, HostIndex};
+use crate::queue::{Event, Happening, HostIndex, Port};
 use crate::scenario;
 use crate::trace::Text;
 
@@ -186,7 +186,7 @@ impl World {
             Event::Deliver(key, side) => self.out.deliver(key, side),
             Event::KernelGivesUp(key) => self.out.kernel_gives_up(key),
             Event::LingerEnds(key, side) => self.out.linger_ends(key, side),
-            Event::Broadcast(from, bytes) => self.on_broadcast(from, &bytes),
+            Event::Broadcast(from, port, bytes) => self.on_broadcast(from, port, &bytes),
             Event::Start(host) => {
                 let lies = matches!(self.hosts[host].role, Role::Liar(_));
                 if !lies || !self.out.faults.are_off() {
@@ -277,7 +277,7 @@ impl World {
 
     /// A datagram goes to every peer, its sender included; what happens to it on the
     /// way differs for each.
-    fn on_broadcast(&mut self, from: HostIndex, bytes: &[u8]) {
+    fn on_broadcast(&mut self, from: HostIndex, port: Port, bytes: &[u8]) {
         let sender = self.hosts[from].address;
         for at in 0..self.hosts.len() {
             let host = &self.hosts[at];
@@ -287,24 +287,24 @@ impl World {
                 continue;
             }
             let incarnation = host.incarnation;
-            self.send_datagram(sender, bytes.to_vec(), at, incarnation);
+            self.send_datagram((sender, port), bytes.to_vec(), at, incarnation);
             let (out, rng_host) = (&mut self.out, at);
             if out.hits(Fault::DatagramJunk) {
                 let mut junk = vec![0; out.rng.usize(..75)];
                 out.rng.fill(&mut junk);
-                self.send_datagram(sender, junk, rng_host, incarnation);
+                self.send_datagram((sender, port), junk, rng_host, incarnation);
             }
             let out = &mut self.out;
-            if out.hits(Fault::OfferForged) {
+            if port == Port::Offers && out.hits(Fault::OfferForged) {
                 let forged = self.forge_offer(bytes, at);
-                self.send_datagram(sender, forged, at, incarnation);
+                self.send_datagram((sender, port), forged, at, incarnation);
             }
         }
     }
 
     fn send_datagram(
         &mut self,
-        from: SocketAddrV4,
+        (from, port): (SocketAddrV4, Port),
         mut bytes: Vec<u8>,
         to: HostIndex,
         incarnation: u32,
@@ -327,9 +327,9 @@ impl World {
         if out.hits(Fault::DatagramDoubled) {
             let delay_us = latency_us + out.some_us(1..=100_000);
             let bytes = bytes.clone();
-            out.put(delay_us, to, incarnation, Happening::Datagram { from, bytes });
+            out.put(delay_us, to, incarnation, Happening::Datagram { port, from, bytes });
         }
-        out.put(latency_us, to, incarnation, Happening::Datagram { from, bytes });
+        out.put(latency_us, to, incarnation, Happening::Datagram { port, from, bytes });
     }
 
     /// An offer in the name of nobody, of a peer that may not have the file, or of the

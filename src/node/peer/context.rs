@@ -58,13 +58,15 @@ pub(crate) enum Wake {
     Registry,
     /// Offers of others may have expired.
     Expiry,
+    /// A beacon or an answer to a query is to be sent.
+    Beacons,
     Share(share::Wake),
     Fetch(fetch::Wake),
 }
 
 impl Context {
     /// Nothing is open yet; connections that come in leave `reserved` places for ours.
-    pub(super) fn new(now: Instant, settings: PeerSettings, reserved: usize) -> Self {
+    pub(crate) fn new(now: Instant, settings: PeerSettings, reserved: usize) -> Self {
         Self {
             now,
             limits: Rc::new(settings.limits),
@@ -115,7 +117,7 @@ impl Context {
     }
 
     /// Returns the next action. Once there is none, paths that nobody holds are forgotten.
-    pub(super) fn poll_action(&mut self) -> Option<Action> {
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
         let action = self.actions.pop_front();
         if action.is_none() {
             self.actions.shrink_to(ACTIONS_KEPT);

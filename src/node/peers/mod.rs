@@ -1,18 +1,21 @@
-//! Who is there: what others offer, how they served us, and the registry that knows where
-//! they are.
+//! Who is there: what others offer, how they served us, whose beacons were heard, and the
+//! registry that knows where they are.
 //!
-//! Owns the catalog of offers and the connection to the registry. Does not know what we
+//! Owns the catalog of offers, the beacons and the connection to the registry. Does not know what we
 //! have, nor what we want.
 
 mod addresses;
+mod beacons;
 mod catalog;
 mod interval;
 mod registry_link;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
 use self::addresses::Addresses;
+pub(super) use self::beacons::Beacons;
+#[allow(unused_imports)]
+pub(super) use self::beacons::{Heard, HeardPeer};
 pub(super) use self::catalog::{Address, Catalog, Hearing};
 use self::registry_link::RegistryLink;
 use super::peer::{Context, Wake};
@@ -24,6 +27,7 @@ use crate::wire::v0::{Offer, is_probe};
 pub(super) struct Peers {
     pub(super) catalog: Catalog,
     pub(super) addresses: Addresses,
+    pub(super) beacons: Beacons,
     pub(super) link: RegistryLink,
 }
 
@@ -39,10 +43,11 @@ pub(crate) enum LinkEvent {
 
 impl Peers {
     /// Knows nobody.
-    pub(super) fn new(own_interval: Duration) -> Self {
+    pub(super) fn new(ctx: &mut Context) -> Self {
         Self {
-            catalog: Catalog::new(own_interval),
+            catalog: Catalog::new(ctx.settings.offer_interval),
             addresses: Addresses::default(),
+            beacons: Beacons::new(ctx),
             link: RegistryLink::new(),
         }
     }

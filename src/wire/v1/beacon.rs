@@ -1,5 +1,7 @@
 //! The datagram by which peers find one another, with its tags and its MAC.
 
+use std::fmt;
+
 use super::PeerName;
 use crate::content::ContentId;
 use crate::limits::{BEACON_BYTES_MAX, TAGS_MAX};
@@ -53,6 +55,18 @@ pub struct TagKey([u8; 32]);
 /// The key of the MAC that only members of a group can make.
 #[derive(Clone)]
 pub struct BeaconKey([u8; 32]);
+
+impl fmt::Debug for TagKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TagKey")
+    }
+}
+
+impl fmt::Debug for BeaconKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BeaconKey")
+    }
+}
 
 impl TagKey {
     /// Returns the key for a secret; without one, that of everybody.

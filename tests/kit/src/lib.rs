@@ -64,7 +64,7 @@ pub use server::{Server, Stop};
 pub use terminal::{AtTerminal, terminal};
 pub use trial::{Missing, NOTHING, Need, Test, is_root, run, tools};
 pub use wait::{DEADLINE, await_some, await_until};
-pub use world::{Registry, ReservedPort, World, offer_socket};
+pub use world::{Registry, ReservedPort, World, ears, offer_socket};
 
 /// Returns bytes that look random and differ for each seed.
 pub fn content(seed: u64, len_bytes: usize) -> Vec<u8> {
@@ -91,6 +91,7 @@ pub fn peer_settings(id: u32, port: u16, registry: SocketAddrV4) -> PeerSettings
         name: PeerName::none(),
         instance: 1 + u64::from(id),
         shares_v0: true,
+        beacons: None,
         simulate_checksum_failure: false,
         exit_when_done: false,
         limits: Limits::PEER,

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use p2pfs::limits::BEACON_BYTES_MAX;
+use p2pfs::wire::v1::Beacon;
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
 use tempfile::TempDir;
 
@@ -23,7 +25,25 @@ pub struct World {
     port: ReservedPort,
     folder: TempDir,
     ear: UdpSocket,
+    beacon_ear: UdpSocket,
     offer_port: u16,
+}
+
+/// Returns ears for the offers and the beacons of peers that nobody else hears: on a port that
+/// was free, and on the next one.
+pub fn ears() -> [UdpSocket; 2] {
+    loop {
+        // Bound without SO_REUSEADDR first, so that nobody has the ports; shared with the peers
+        // afterwards.
+        let offers = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let port = offers.local_addr().unwrap().port();
+        let next = port.checked_add(1).map(|next| (Ipv4Addr::UNSPECIFIED, next));
+        if let Some(Ok(beacons)) = next.map(UdpSocket::bind) {
+            let ears = [offers, beacons];
+            ears.iter().for_each(|ear| sockopt::set_socket_reuseaddr(ear, true).unwrap());
+            return ears;
+        }
+    }
 }
 
 /// A registry that runs.
@@ -48,14 +68,11 @@ impl Registry {
 impl World {
     #[expect(clippy::new_without_default, reason = "it makes a folder and binds a port")]
     pub fn new() -> Self {
-        // Bound without SO_REUSEADDR first, so that the system chooses a port that
-        // nobody has; shared with the peers of this world afterwards.
-        let ear = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-        sockopt::set_socket_reuseaddr(&ear, true).unwrap();
-        ear.set_nonblocking(true).unwrap();
+        let [ear, beacon_ear] = ears();
+        [&ear, &beacon_ear].iter().for_each(|ear| ear.set_nonblocking(true).unwrap());
         let offer_port = ear.local_addr().unwrap().port();
         let (folder, port) = (TempDir::new().unwrap(), ReservedPort::new());
-        Self { registry: OnceLock::new(), port, folder, ear, offer_port }
+        Self { registry: OnceLock::new(), port, folder, ear, beacon_ear, offer_port }
     }
 
     /// The folder in which everything of this world is.
@@ -198,6 +215,26 @@ impl World {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// Returns the beacons that came in and were not taken yet.
+    pub fn take_beacons(&self) -> Vec<Beacon> {
+        let mut datagram = [0; BEACON_BYTES_MAX + 1];
+        let received = std::iter::from_fn(|| {
+            self.beacon_ear
+                .recv(&mut datagram)
+                .ok()
+                .map(|len| Beacon::decode(&datagram[..len], None).expect("a beacon"))
+        });
+        received.collect()
+    }
+
+    /// Sends a beacon to all of this world.
+    pub fn send_beacon(&self, beacon: &Beacon) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_broadcast(true).unwrap();
+        let to = SocketAddrV4::new(*self.broadcast().ip(), self.offer_port + 1);
+        socket.send_to(&beacon.encode(None), to).unwrap();
     }
 
     /// Waits for an offer that is made from now on.

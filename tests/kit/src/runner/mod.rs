@@ -8,7 +8,7 @@
 mod held;
 
 use std::io::ErrorKind;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -67,6 +67,10 @@ pub trait Runner {
 
     fn broadcast(&mut self, _datagram: &[u8; OFFER_BYTES]) {
         panic!("it offers something");
+    }
+
+    fn send_beacon(&mut self, _from: Option<Ipv4Addr>, _datagram: &[u8]) {
+        panic!("it sends a beacon");
     }
 
     /// Begins to make a connection, and returns what is kept for it.
@@ -286,6 +290,7 @@ pub trait Runner {
     fn carry_out(&mut self, action: Action, received: &[u8]) {
         match action {
             Action::Broadcast(datagram) => self.broadcast(&datagram),
+            Action::SendBeacon { from, datagram } => self.send_beacon(from, &datagram),
             Action::Send { to, .. } => panic!("it does not broadcast what it sends to {to}"),
             Action::DialProgram { .. } => panic!("it asks a program"),
             Action::Resolve(host) => panic!("the registry {host} has an address"),

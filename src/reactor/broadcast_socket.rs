@@ -1,4 +1,4 @@
-//! The offer port: broadcasts out, everybody's broadcasts in.
+//! The ports of offers and of beacons: broadcasts out, everybody's broadcasts in.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -9,15 +9,18 @@ use mio::{Interest, Registry, Token};
 use rustix::net::{SocketType, sockopt};
 
 use super::dial::socket;
-use crate::limits::{NETWORK_SETTLE, OFFER_BYTES, OFFER_SOCKET_RECEIVE_BYTES, TURN_ITEMS};
+use crate::limits::{NETWORK_SETTLE, OFFER_SOCKET_RECEIVE_BYTES, TURN_ITEMS};
 
-/// The sockets of the offer port.
+/// The sockets of one port that all peers share.
 ///
 /// The one that hears is bound to 0.0.0.0, so that it hears broadcasts to whatever
 /// address, and shares its port with all peers of the host. Those that send are each
-/// bound to an address of the peer, so that offers leave by that interface.
-pub struct OfferSocket {
-    heard: UdpSocket,
+/// bound to an address of the peer, so that datagrams leave by that interface.
+pub struct BroadcastSocket {
+    /// What is sent and heard there, for people.
+    what: &'static str,
+    /// `None` if nothing is heard, as another program has the port.
+    heard: Option<UdpSocket>,
     senders: Vec<Sender>,
     sends: bool,
     is_ready: bool,
@@ -37,11 +40,29 @@ struct SendFailure {
     told: Option<ErrorKind>,
 }
 
-impl OfferSocket {
-    /// Hears `port`.
-    pub fn bind(port: u16) -> io::Result<Self> {
-        let heard = UdpSocket::from_std(hear(port)?);
-        Ok(Self { heard, senders: Vec::new(), sends: false, is_ready: false })
+impl BroadcastSocket {
+    /// Hears the offers on `port`.
+    pub fn offers(port: u16) -> io::Result<Self> {
+        Ok(Self::new("offers", Some(hear(port)?)))
+    }
+
+    /// Hears the beacons on `port`. Hears nothing if another program has the port for itself,
+    /// and says so.
+    pub fn beacons(port: u16) -> io::Result<Self> {
+        let heard = match hear(port) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                let message = "another program has it for itself; peers are found without beacons";
+                log::warn!("no beacons are heard on port {port}: {message}");
+                None
+            }
+            heard => Some(heard?),
+        };
+        Ok(Self::new("beacons", heard))
+    }
+
+    fn new(what: &'static str, heard: Option<std::net::UdpSocket>) -> Self {
+        let heard = heard.map(UdpSocket::from_std);
+        Self { what, heard, senders: Vec::new(), sends: false, is_ready: false }
     }
 
     /// Sends, too, along each of `routes`: from an address of ours to a broadcast address.
@@ -90,7 +111,7 @@ impl OfferSocket {
             if !self.is_ready {
                 break;
             }
-            match self.heard.recv_from(buffer) {
+            match self.heard.as_ref()?.recv_from(buffer) {
                 Ok((len, SocketAddr::V4(from))) => return Some((len, from)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_ready = false,
                 // Errors are about an earlier datagram, and taken off by reporting them.
@@ -100,9 +121,13 @@ impl OfferSocket {
         None
     }
 
-    /// Sends an offer. One that is lost is repeated in the next period anyway.
-    pub(super) fn broadcast(&mut self, now: Instant, datagram: &[u8; OFFER_BYTES]) {
-        self.senders.iter_mut().for_each(|sender| sender.send(now, datagram));
+    /// Sends a datagram from this address, or from each. One that is lost is repeated in the
+    /// next period anyway.
+    pub(super) fn send(&mut self, now: Instant, from: Option<Ipv4Addr>, datagram: &[u8]) {
+        let is_meant = |sender: &&mut Sender| from.is_none_or(|from| from == sender.from);
+        for sender in self.senders.iter_mut().filter(is_meant) {
+            sender.send(now, self.what, datagram);
+        }
     }
 }
 
@@ -111,7 +136,7 @@ impl Sender {
         Ok(Self { socket: sender(from)?, from, broadcast: to, failure: None })
     }
 
-    fn send(&mut self, now: Instant, datagram: &[u8; OFFER_BYTES]) {
+    fn send(&mut self, now: Instant, what: &str, datagram: &[u8]) {
         let Err(error) = self.socket.send_to(datagram, self.broadcast) else {
             self.failure = None;
             return;
@@ -120,7 +145,7 @@ impl Sender {
         // By then it is known if the interface or its address is gone, and that is told.
         let is_lasting = now.saturating_duration_since(failure.since) >= 2 * NETWORK_SETTLE;
         if is_lasting && failure.told.replace(error.kind()) != Some(error.kind()) {
-            log::warn!("cannot send offers to {}: {error}; trying again", self.broadcast);
+            log::warn!("cannot send {what} to {}: {error}; trying again", self.broadcast);
         }
     }
 }
@@ -148,16 +173,16 @@ fn sender(from: Ipv4Addr) -> io::Result<std::net::UdpSocket> {
     Ok(sender.into())
 }
 
-impl mio::event::Source for OfferSocket {
+impl mio::event::Source for BroadcastSocket {
     fn register(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.heard.register(r, token, interest)
+        self.heard.as_mut().map_or(Ok(()), |heard| heard.register(r, token, interest))
     }
 
     fn reregister(&mut self, r: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.heard.reregister(r, token, interest)
+        self.heard.as_mut().map_or(Ok(()), |heard| heard.reregister(r, token, interest))
     }
 
     fn deregister(&mut self, r: &Registry) -> io::Result<()> {
-        self.heard.deregister(r)
+        self.heard.as_mut().map_or(Ok(()), |heard| heard.deregister(r))
     }
 }
