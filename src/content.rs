@@ -237,6 +237,8 @@ pub enum Lack {
     Quota,
     /// Inodes: how many files a file system can hold.
     Files,
+    /// The system says that there is no room, though space is free.
+    Unknown,
 }
 
 /// How a shared folder was lost.
@@ -315,6 +317,13 @@ impl fmt::Display for Room {
                     "the quota in {folder} is used up: {needed} were needed; remove files, "
                 )?;
                 f.write_str("or ask for a larger quota")?;
+            }
+            Lack::Unknown => {
+                write!(
+                    f,
+                    "the system has no room in {folder}, though {free} are free on its disk: "
+                )?;
+                f.write_str("is a quota used up? remove files, or fetch to another place")?;
             }
             Lack::Files => {
                 write!(

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, RenameFlags, StatxFlags};
+use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::system::{self, persist, refused};
@@ -68,8 +68,10 @@ pub(super) fn rename_over(folder: impl AsFd, from: &str, to: &str) -> Result<(),
 /// Whether a file system says so that it does not know this way.
 fn is_unknown(way: Naming, errno: Errno) -> bool {
     match errno {
-        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => true,
-        Errno::PERM | Errno::MLINK => way == Naming::Link,
+        // What forbids system calls that it does not know, as in old containers, says `PERM`. If
+        // the right to the folder is missing, the last way says so, too.
+        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM => true,
+        Errno::MLINK => way == Naming::Link,
         _ => false,
     }
 }
@@ -82,16 +84,9 @@ fn link_then_unlink(folder: impl AsFd, from: &str, to: &str) -> Result<(), Errno
 }
 
 fn look_then_rename(folder: impl AsFd, from: &str, to: &str) -> Result<(), FileError> {
-    // Of file systems that others change too the kernel may remember what is gone.
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
-    let looked = match persist(|| rustix::fs::statx(&folder, to, flags, StatxFlags::TYPE)) {
-        // Before Linux 4.11.
-        Err(Errno::NOSYS) => system::stat_name(&folder, to).map(drop),
-        looked => looked.map(drop),
-    };
-    match looked {
-        Ok(()) => Err(FileError::Exists),
-        Err(Errno::NOENT) => rename_over(folder, from, to),
+    match system::stands_now(&folder, to) {
+        Ok(true) => Err(FileError::Exists),
+        Ok(false) => rename_over(folder, from, to),
         Err(errno) => Err(refused("stat")(errno)),
     }
 }
@@ -140,11 +135,12 @@ mod tests {
 
     #[test]
     fn only_a_file_system_that_lacks_a_way_takes_the_next() {
-        for errno in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP] {
+        for errno in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM] {
             assert!(is_unknown(Naming::Rename, errno) && is_unknown(Naming::Link, errno));
         }
-        // Without the right to the folder there is no renaming either.
-        assert!(!is_unknown(Naming::Rename, Errno::PERM) && is_unknown(Naming::Link, Errno::PERM));
+        assert!(
+            !is_unknown(Naming::Rename, Errno::MLINK) && is_unknown(Naming::Link, Errno::MLINK)
+        );
         for errno in [Errno::IO, Errno::NOSPC, Errno::ACCESS, Errno::ROFS] {
             assert!(!is_unknown(Naming::Rename, errno) && !is_unknown(Naming::Link, errno));
         }

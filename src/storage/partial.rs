@@ -123,6 +123,8 @@ impl Target {
         }
         match system::stat_name(&place.folder, place.name()) {
             Err(Errno::NOENT) => Ok(usual),
+            // A file that is gone by now, perhaps under a twin of this name.
+            Ok(_) if system::stands_now(&place.folder, place.name()) == Ok(false) => Ok(usual),
             Ok(there) if system::is_folder(&there) => Err(FileError::Folder),
             Ok(_) if self.twins.has_other(place) => Err(FileError::Twin),
             Ok(there) if skips && !system::is_regular(&there) => Err(FileError::NoFile),
@@ -143,7 +145,8 @@ impl Partial {
         settings: WriteSettings,
     ) -> Result<Self, FileError> {
         let reserve_bytes = settings.disk_reserve_bytes;
-        target.space.check(&place.folder, NEW_FILE_BYTES, NEW_FILE_BYTES, reserve_bytes)?;
+        let new = (NEW_FILE_BYTES, NEW_FILE_BYTES);
+        target.space.check(&place.folder, new, NEW_FILE_BYTES, reserve_bytes)?;
         if target.unnamed.is_some() {
             return Self::unnamed(target, place, settings);
         }
@@ -254,25 +257,37 @@ impl Partial {
         if self.of.is_some() {
             return self.write_anywhere(bytes, offset);
         }
-        let (coming_bytes, reserve_bytes) = (bytes.len() as u64, self.settings.disk_reserve_bytes);
+        let coming_bytes = bytes.len() as u64;
         let end = offset + coming_bytes;
         let before_bytes = self.len_bytes;
         self.len_bytes = before_bytes.max(end);
-        self.target.space.check(&self.file, coming_bytes, self.len_bytes, reserve_bytes)?;
         if offset < before_bytes {
             // Other bytes may stand there.
+            self.check_room(coming_bytes, coming_bytes)?;
             self.write_all(bytes, offset)?;
         } else {
             let mut data_end = offset;
             for data in data_in(bytes, self.hole_end == offset) {
-                data_end = offset + data.end as u64;
+                let end = offset + data.end as u64;
+                self.check_room(end - data_end, data.len() as u64)?;
+                data_end = end;
                 self.write_all(&bytes[data.clone()], offset + data.start as u64)?;
+            }
+            if data_end < end {
+                self.check_room(end - data_end, 0)?;
             }
             if data_end < end {
                 self.hole_end = end;
             }
         }
         Ok(())
+    }
+
+    /// Fails if there is no room for what comes, of which so much is no hole.
+    fn check_room(&self, coming_bytes: u64, data_bytes: u64) -> Result<(), FileError> {
+        let (coming, reserve_bytes) =
+            ((coming_bytes, data_bytes), self.settings.disk_reserve_bytes);
+        self.target.space.check(&self.file, coming, self.len_bytes, reserve_bytes)
     }
 
     fn write_all(&mut self, bytes: &[u8], offset: u64) -> Result<(), FileError> {

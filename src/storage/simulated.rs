@@ -6,13 +6,14 @@
 //! second peer with the same number does not empty the folder of the first; on a file system
 //! without locks it does. Everything is done by descriptors: whatever another user puts in the
 //! place of the folder meanwhile, nothing outside of it is removed, written or shared. Nothing
-//! that is mounted in it is removed, where the kernel can tell.
+//! that is mounted in it is removed.
 
 use std::error::Error;
 use std::ffi::{CStr, OsStr};
 use std::fmt;
+use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -203,17 +204,31 @@ fn remove(
     }
 }
 
-/// Opens a folder within another, which is no link to one. `XDEV` if something is mounted there,
-/// where the kernel can tell: since 5.6, and unless a container forbids the call.
+/// Opens a folder within another, which is no link to one. `XDEV` if something is mounted there.
 fn open_inner(folder: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let within = ResolveFlags::NO_XDEV | ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     match persist(|| rustix::fs::openat2(folder, name, flags, Mode::empty(), within)) {
+        // Before Linux 5.6, or where a container forbids the call.
         Err(Errno::NOSYS | Errno::PERM) => {
-            persist(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
+            let inner = persist(|| rustix::fs::openat(folder, name, flags, Mode::empty()))?;
+            match mount_of(folder)? == mount_of(&inner)? {
+                true => Ok(inner),
+                false => Err(Errno::XDEV),
+            }
         }
         opened => opened,
     }
+}
+
+/// Returns what tells apart in which mount, or at least on which device, a folder is.
+fn mount_of(folder: &OwnedFd) -> Result<(u64, Option<String>), Errno> {
+    let device = rustix::fs::fstat(folder)?.st_dev;
+    let facts = fs::read_to_string(format!("/proc/self/fdinfo/{}", folder.as_raw_fd()));
+    let mount = facts.ok().and_then(|facts| {
+        facts.lines().find_map(|line| line.strip_prefix("mnt_id:").map(str::to_owned))
+    });
+    Ok((device, mount))
 }
 
 /// Copies the regular files of the initial folder, if there is one.

@@ -30,21 +30,21 @@ impl Space {
     }
 
     /// To be called before each file is made with `NEW_FILE_BYTES`, and before each write
-    /// with how much comes: the file has `file_bytes` then. Fails with [`FileError::Full`] if
-    /// less would be free than `reserve_bytes`, or than the usual reserve, or if the file
-    /// system could never hold so large a file: holes cost nothing, and would go on for ever.
-    /// Many small files cost one look together.
+    /// with how much comes and how much of that is no hole: the file has `file_bytes` then.
+    /// Fails with [`FileError::Full`] if less would be free than `reserve_bytes`, or than the
+    /// usual reserve, or if the file system could never hold so large a file: holes cost nothing,
+    /// and would go on for ever. Many small files cost one look together.
     pub(super) fn check(
         &self,
         file: impl AsFd,
-        coming_bytes: u64,
+        (coming_bytes, data_bytes): (u64, u64),
         file_bytes: u64,
         reserve_bytes: Option<u64>,
     ) -> Result<(), FileError> {
         if self.granted_bytes.get() < coming_bytes.max(1) {
             let granted_bytes = match look(file)? {
                 Some(disk) => disk
-                    .granted_bytes(coming_bytes, file_bytes, reserve_bytes)
+                    .granted_bytes(data_bytes, file_bytes, reserve_bytes)
                     .ok_or_else(|| FileError::Full(self.room(disk, file_bytes, reserve_bytes)))?,
                 None => SPACE_CHECK_BYTES,
             };
@@ -124,11 +124,11 @@ impl Disk {
         }
     }
 
-    /// Returns how much may be written before the next look, what comes included; `None` if
+    /// Returns how much may come before the next look, what is written now included; `None` if
     /// that does not fit. If nothing is kept free, the system says when the disk is full.
     fn granted_bytes(
         self,
-        coming_bytes: u64,
+        data_bytes: u64,
         file_bytes: u64,
         reserve_bytes: Option<u64>,
     ) -> Option<u64> {
@@ -136,9 +136,8 @@ impl Disk {
             0 => u64::MAX,
             kept_bytes => self.free_bytes.saturating_sub(kept_bytes),
         };
-        let needed_bytes = coming_bytes.max(1);
-        let fits = room_bytes >= needed_bytes && self.whole_bytes >= file_bytes;
-        fits.then(|| room_bytes.min(SPACE_CHECK_BYTES).max(needed_bytes))
+        let fits = room_bytes >= data_bytes && self.whole_bytes >= file_bytes;
+        fits.then(|| room_bytes.min(SPACE_CHECK_BYTES).max(data_bytes))
     }
 
     /// Returns what a call that failed so found too little of, if anything.
@@ -146,6 +145,8 @@ impl Disk {
         match errno {
             Errno::DQUOT => Some(Lack::Quota),
             Errno::NOSPC if self.has_all_files => Some(Lack::Files),
+            // Some file systems say so of the quota of a project.
+            Errno::NOSPC if self.free_bytes >= DISK_RESERVE_BYTES_MIN => Some(Lack::Unknown),
             Errno::NOSPC => Some(Lack::Space),
             _ => None,
         }
@@ -181,7 +182,7 @@ mod tests {
     }
 
     fn full(space: &Space, file: &std::fs::File, coming_bytes: u64, reserve_bytes: u64) -> bool {
-        match space.check(file, coming_bytes, coming_bytes, Some(reserve_bytes)) {
+        match space.check(file, (coming_bytes, coming_bytes), coming_bytes, Some(reserve_bytes)) {
             Ok(()) => false,
             Err(FileError::Full(room)) => {
                 assert_eq!((room.folder, room.kept_bytes), ("here", reserve_bytes));
@@ -207,14 +208,15 @@ mod tests {
     fn it_is_looked_at_first_and_then_after_so_much_was_written_to_any_file() {
         let file = tempfile::tempfile().unwrap();
         let space = Space::new("here");
-        assert!(full(&space, &file, 0, u64::MAX));
-        assert!(full(&space, &file, 0, u64::MAX), "until there is room");
-        assert!(!full(&space, &file, 0, 0));
-        assert!(!full(&space, &file, SPACE_CHECK_BYTES - 1, u64::MAX));
-        assert!(!full(&space, &file, 0, u64::MAX));
+        assert!(full(&space, &file, 1, u64::MAX));
+        assert!(full(&space, &file, 1, u64::MAX), "until there is room");
+        assert!(!full(&space, &file, 1, 0));
+        assert!(!full(&space, &file, SPACE_CHECK_BYTES - 2, u64::MAX));
         assert!(!full(&space, &file, 1, u64::MAX), "all of it was granted");
-        assert!(full(&space, &file, 0, u64::MAX));
-        assert!(!full(&space, &file, 0, 0));
+        assert!(full(&space, &file, 1, u64::MAX));
+        let hole = space.check(&file, (SPACE_CHECK_BYTES, 0), 1, Some(u64::MAX));
+        assert_eq!(hole, Ok(()), "it takes up nothing");
+        assert!(!full(&space, &file, 1, 0));
         assert!(full(&space, &file, SPACE_CHECK_BYTES + 1, u64::MAX), "more than was granted");
     }
 
@@ -236,7 +238,8 @@ mod tests {
     fn what_is_kept_is_never_granted() {
         let granted =
             |free_bytes, coming| disk(8 * MIB, free_bytes).granted_bytes(coming, coming, None);
-        assert_eq!(granted(4 * MIB, 0), None, "half of it is kept");
+        assert_eq!(granted(4 * MIB, 1), None, "half of it is kept");
+        assert_eq!(granted(4 * MIB, 0), Some(0), "but nothing takes up nothing");
         assert_eq!(granted(3 * MIB, 1), None);
         assert_eq!(granted(4 * MIB + 1000, 0), Some(1000));
         assert_eq!(granted(4 * MIB + 1000, 1000), Some(1000));
@@ -253,6 +256,7 @@ mod tests {
         let plain = disk(8 * MIB, MIB);
         let crowded = Disk { has_all_files: true, ..plain };
         assert_eq!(plain.lack(Errno::NOSPC), Some(Lack::Space));
+        assert_eq!(disk(GIB, GIB / 2).lack(Errno::NOSPC), Some(Lack::Unknown));
         assert_eq!(crowded.lack(Errno::NOSPC), Some(Lack::Files));
         for disk in [plain, crowded] {
             assert_eq!(disk.lack(Errno::DQUOT), Some(Lack::Quota));
@@ -275,7 +279,7 @@ mod tests {
     fn a_file_that_no_disk_like_this_could_hold_does_not_fit() {
         let file = tempfile::tempfile().unwrap();
         let whole_bytes = look(&file).unwrap().unwrap().whole_bytes;
-        let check = |file_bytes| Space::new("here").check(&file, 0, file_bytes, Some(0));
+        let check = |file_bytes| Space::new("here").check(&file, (0, 0), file_bytes, Some(0));
         assert_eq!(check(whole_bytes), Ok(()));
         assert!(matches!(check(whole_bytes + 1), Err(FileError::Full(_))));
     }

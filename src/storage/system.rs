@@ -81,6 +81,22 @@ pub(super) fn entry(folder: impl AsFd, name: impl Arg + Copy) -> Result<Entry, E
     Ok(Entry { mode, version, is_mounted })
 }
 
+/// Whether anything stands under a name now: of file systems that others change, too, the kernel
+/// may remember what is gone.
+pub(super) fn stands_now(folder: impl AsFd, name: &str) -> Result<bool, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+    let looked = match persist(|| rustix::fs::statx(&folder, name, flags, StatxFlags::TYPE)) {
+        // Before Linux 4.11, or where that call is forbidden.
+        Err(Errno::NOSYS | Errno::PERM) => stat_name(&folder, name).map(drop),
+        looked => looked.map(drop),
+    };
+    match looked {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Begins to read what stands in a folder.
 pub(super) fn entries(folder: impl AsFd) -> Result<Dir, Errno> {
     persist(|| Dir::read_from(&folder))

@@ -64,7 +64,9 @@ pub(crate) fn errors_for(call: &str) -> &'static [&'static str] {
 }
 
 /// strace, and a kernel that lets it inject.
-pub(crate) static STRACE: Need = Need::new(|| {
+pub(crate) static STRACE: Need = Need::new(can_inject);
+
+pub(crate) fn can_inject() -> Result<(), Missing> {
     tools(&["strace"])?;
     let mut command = Command::new("strace");
     command.args(["-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=read"]);
@@ -73,7 +75,7 @@ pub(crate) static STRACE: Need = Need::new(|| {
         Ok(status) if !status.success() => Ok(()),
         outcome => Err(Missing::Kernel("errors injected by strace", format!("{outcome:?}"))),
     }
-});
+}
 
 /// A launcher that writes down every call.
 pub(crate) fn tracing(log: &Path) -> Vec<OsString> {
