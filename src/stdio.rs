@@ -85,6 +85,13 @@ impl<'a> Outlet<'a> {
         }
     }
 
+    /// Writes a line now or once there is room: of what the user runs the program for there is
+    /// little.
+    pub fn keep(&mut self, line: &str) {
+        self.rest.extend_from_slice(line.as_bytes());
+        self.flush();
+    }
+
     /// Writes what is left of the last line, and how many were dropped after it, as far as there
     /// is room.
     pub fn catch_up(&mut self, told: impl FnOnce(u64) -> String) {

@@ -190,7 +190,11 @@ impl ListNode {
         {
             return true;
         }
-        if self.nearly_offered.is_none() && self.folded_names.contains(&folded(name.as_str())) {
+        let is_near = |pattern: &NamePattern| pattern.nearly_matches(&name);
+        if self.nearly_offered.is_none()
+            && (self.folded_names.contains(&folded(name.as_str()))
+                || self.patterns.iter().any(is_near))
+        {
             self.nearly_offered = Some(name);
         }
         false

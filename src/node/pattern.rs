@@ -2,6 +2,7 @@
 
 use glob::{MatchOptions, Pattern};
 
+use crate::wire::folded;
 use crate::wire::v0::FileName;
 
 /// A pattern such as `*.iso`: `*` stands for any characters, `?` for one, `[ab]` for one
@@ -9,6 +10,8 @@ use crate::wire::v0::FileName;
 #[derive(Clone, Debug)]
 pub struct NamePattern {
     pattern: Pattern,
+    /// The same of names that are [`folded`].
+    folded: Option<Pattern>,
     /// The name that is written like it, if that is a legal one.
     name: Option<FileName>,
 }
@@ -21,11 +24,21 @@ impl NamePattern {
             return None;
         }
         let pattern = Pattern::new(text).ok()?;
-        Some(Self { pattern, name: FileName::new(text).ok() })
+        Some(Self {
+            pattern,
+            folded: Pattern::new(&folded(text)).ok(),
+            name: FileName::new(text).ok(),
+        })
     }
 
     pub fn matches(&self, name: &FileName) -> bool {
         self.is(name) || self.pattern.matches_with(name.as_str(), MatchOptions::new())
+    }
+
+    /// Returns whether it would match but for case or Unicode form.
+    pub fn nearly_matches(&self, name: &FileName) -> bool {
+        let name = folded(name.as_str());
+        self.folded.as_ref().is_some_and(|it| it.matches_with(&name, MatchOptions::new()))
     }
 
     /// Returns the name that is written like it, if that is a legal one.
@@ -67,6 +80,15 @@ mod tests {
         for (pattern, name) in [("*.iso", "x.ISO"), ("?", "ab"), ("[ab]", "c"), ("a*", "ba")] {
             assert!(!matches(pattern, name), "{pattern} {name}");
         }
+        let nearly = |pattern: &str, name: &str| {
+            NamePattern::new(pattern).unwrap().nearly_matches(&FileName::new(name).unwrap())
+        };
+        assert!(
+            nearly("*.iso", "x.ISO")
+                && nearly("[a-c]*", "B")
+                && nearly("caf\u{e9}*", "CAFE\u{301}1")
+        );
+        assert!(!nearly("*.iso", "x.img"));
         for name in ["{a}.txt", "[a", "a[].txt", "x [!] y", "a]"] {
             assert!(NamePattern::new(name).is_none(), "{name}");
         }

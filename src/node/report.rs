@@ -86,7 +86,8 @@ pub enum Report {
     /// The programs that asked for a file have ended before it was there: it is not fetched.
     Withdrawn { path: PathId },
     /// Nobody offers anything that matches a pattern yet, though everybody could have.
-    WaitingForMatch { pattern: String },
+    /// One on offer would match, `nearly`, but for case or its Unicode form.
+    WaitingForMatch { pattern: String, nearly: Option<FileName> },
     /// Nothing that matches was offered in time.
     NothingMatched { pattern: String },
     /// All that was heard of is there; a search still listens.
@@ -295,8 +296,10 @@ impl fmt::Display for ShownReport<'_> {
             Report::PeerGone { peer } => {
                 write!(f, "peer {peer} is gone: it offers nothing any more")
             }
-            Report::WaitingForMatch { pattern } => {
-                write!(f, "waiting for an offer that matches {}", Shown(pattern))
+            Report::WaitingForMatch { pattern, nearly } => {
+                write!(f, "waiting for an offer that matches {}", Shown(pattern))?;
+                let differs = ", which is on offer, differs only in case or Unicode form";
+                nearly.iter().try_for_each(|name| write!(f, "; {name}{differs}"))
             }
             Report::NothingMatched { pattern } => {
                 write!(f, "nobody offered anything that matches {}", Shown(pattern))
@@ -381,7 +384,7 @@ impl ShownReport<'_> {
             Report::ChecksumFailed { peer, is_simulated, .. } => {
                 let simulated = if *is_simulated { " (simulated)" } else { "" };
                 write!(f, "checksum of {name} from peer {peer} failed{simulated}: ")?;
-                f.write_str("wiped, asking again from the start")
+                f.write_str("discarded, requesting it again from the start")
             }
             Report::SourceFailed { peer, reason: Some(reason), .. } => {
                 match reason.is_our_fault() {

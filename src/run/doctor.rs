@@ -67,7 +67,7 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
     let verdict = reactor.node().verdict();
     let (code, text) = (verdict.code(), verdict.to_string());
     if output.json {
-        stdout::print(&Event::of_verdict(&verdict).line());
+        stdout::keep(&Event::of_verdict(&verdict).line());
     }
     if code != ExitCode::Done {
         return Err(Failure::new(code, text));

@@ -16,7 +16,7 @@ use crate::cli::{ListArgs, OutputArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, PROGRESS_TIMEOUT, WATCH_INTERVAL};
-use crate::node::{HeardOffer, Interface, ListNode, Outcome, Which};
+use crate::node::{HeardOffer, ListNode, Outcome, Which};
 use crate::reactor::{Reactor, Signals, Sockets};
 use crate::stdio;
 use crate::terminal::{self, Screen};
@@ -48,8 +48,7 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let offers = network::hear_offers(&network)?;
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait().min(WATCH_INTERVAL) };
     // Without a network nobody is heard but this machine.
-    let is_far = |it: &Interface| it.is_up && !it.address.is_loopback();
-    let is_alone = args.interface.is_empty() && !network.used().iter().any(is_far);
+    let is_alone = args.interface.is_empty() && !network::is_connected();
     let subnets = match args.interface.as_slice() {
         [] => Vec::new(),
         _ => network.used().iter().map(|interface| interface.subnet).collect(),

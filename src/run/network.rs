@@ -35,6 +35,12 @@ pub(super) fn interfaces() -> Result<Vec<Interface>, Failure> {
     reactor::interfaces().map_err(|error| not_listed(&error))
 }
 
+/// Returns whether this machine is in a network, as far as that can be told.
+pub(super) fn is_connected() -> bool {
+    let is_far = |it: &Interface| it.is_up && !it.address.is_loopback();
+    interfaces().map_or(true, |all| all.iter().any(is_far))
+}
+
 /// Returns the socket of the offer port, only to hear.
 pub(super) fn hear_offers(network: &Network) -> Result<BroadcastSocket, Failure> {
     BroadcastSocket::offers(network.offer_port()).map_err(|error| not_bound(network, &error))

@@ -97,12 +97,13 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     );
     log::info!(target: NAME, "{how_to_fetch}");
     if interfaces.iter().all(Ipv4Addr::is_loopback) {
-        let next = match (names.is_empty(), interfaces.is_empty()) {
-            (false, _) => "only this machine can reach us; for others, see --interface",
-            (true, true) => "this machine is in no network: nobody can reach us until it is in one",
-            (true, false) => {
-                "this machine is in no network: only it can reach us until it is in one"
+        let next = match names.is_empty() {
+            true if network::is_connected() => {
+                "no network here has a broadcast address: nobody hears us; see --broadcast"
             }
+            true if interfaces.is_empty() => "nobody can reach us: this machine is in no network",
+            true => "only this machine can reach us: it is in no network",
+            false => "only this machine can reach us; for others, see --interface",
         };
         log::warn!(target: NAME, "{next}");
     }

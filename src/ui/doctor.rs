@@ -101,7 +101,10 @@ impl RegistryFinding {
     /// Returns why there is no registry.
     fn why(&self) -> Option<String> {
         match self.address {
-            None => Some("its name is not known here".to_owned()),
+            None => {
+                let why = self.not_found.as_deref().unwrap_or("no answer");
+                Some(format!("its name leads to no address: {}", Shown(why)))
+            }
             Some(_) => self.failure.map(|reason| Unanswered(reason).to_string()),
         }
     }

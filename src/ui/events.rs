@@ -142,6 +142,7 @@ events! {
         /// No peer offers a file that matches a pattern yet, though each had the time to.
         "waiting_for_match" => WaitingForMatch {
             pattern: Text = "the pattern",
+            nearly: Option<Text> = "a file on offer that matches but for case or Unicode form",
         }
         /// A wanted file is on offer, but the registry is missing; once until it is there.
         "waiting_for_registry" => WaitingForRegistry {

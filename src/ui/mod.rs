@@ -127,7 +127,7 @@ impl Ui {
     /// Prints what the user runs the program for: as an event or as a line, and never hidden.
     fn answer_user(&self, report: &Report, paths: &Paths) {
         match Event::of_report(report, paths).filter(|_| self.json) {
-            Some(event) => stdout::print(&event.line()),
+            Some(event) => stdout::keep(&event.line()),
             None => log::info!(target: &self.name, "{}", report.shown(paths)),
         }
     }

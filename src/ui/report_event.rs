@@ -142,8 +142,8 @@ impl Event {
             }
             Report::Withdrawn { path } => Self::Withdrawn { name: name(path) },
             Report::Identical { path } => Self::Identical { name: name(path) },
-            Report::WaitingForMatch { ref pattern } => {
-                Self::WaitingForMatch { pattern: text(pattern) }
+            Report::WaitingForMatch { ref pattern, nearly } => {
+                Self::WaitingForMatch { pattern: text(pattern), nearly: nearly.map(text) }
             }
             Report::NothingMatched { ref pattern } => {
                 Self::NothingMatched { pattern: text(pattern) }

@@ -11,6 +11,11 @@ pub fn print(line: &str) {
     stdio::stdout().line(line, dropped);
 }
 
+/// Prints a line that the user runs the program for: it is kept until there is room.
+pub fn keep(line: &str) {
+    stdio::stdout().keep(line);
+}
+
 /// Tells how many lines were dropped, if there is room again.
 pub fn catch_up() {
     stdio::stdout().catch_up(dropped);

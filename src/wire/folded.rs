@@ -13,7 +13,8 @@ pub fn folded(text: &str) -> String {
             folded.pop();
         }
         last = joined.or(Some(next));
-        folded.extend(last);
+        // In Turkish this is the capital of i, whose capital is I elsewhere.
+        folded.extend(last.map(|last| if last == '\u{130}' { 'I' } else { last }));
     }
     folded
 }

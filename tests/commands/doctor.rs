@@ -118,7 +118,7 @@ fn a_name_that_nobody_knows_is_told_with_the_rest() {
     let process = world.program(&[&arguments[..], &more].concat()).start();
     assert_eq!(process.await_exit_code(), 4);
     assert_has(&process.log(), "interface lo, 127.0.0.1/8");
-    assert_has(&process.error_lines(), &format!("{name}:5000: its name is not known here"));
+    assert_has(&process.error_lines(), &format!("{name}:5000: its name leads to no address: "));
 }
 
 #[test]

@@ -30,8 +30,10 @@ pub struct PortFinding {
 pub struct RegistryFinding {
     /// Where it should be, as the user has it.
     pub registry: String,
-    /// Its address; `None` if the name of its host has none.
+    /// Its address, unless the name of its host leads to none.
     pub address: Option<SocketAddrV4>,
+    /// Why that is so, in words.
+    pub not_found: Option<String>,
     pub connected_in: Option<Duration>,
     pub answered_in: Option<Duration>,
     pub failure: Option<CloseReason>,

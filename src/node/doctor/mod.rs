@@ -113,6 +113,7 @@ impl DoctorNode {
             registry: RegistryFinding {
                 registry: registry.to_string(),
                 address: None,
+                not_found: None,
                 connected_in: None,
                 answered_in: None,
                 failure: None,
@@ -403,7 +404,10 @@ impl Node for DoctorNode {
             Input::Datagram { from, bytes } if hears => self.on_datagram(*from.ip(), bytes),
             Input::Resolved(answer) if self.phase == Phase::Resolve => match answer {
                 Ok(host) => self.ask_registry(now, self.registry_at.at(host)),
-                Err(_) => self.hear(now),
+                Err(why) => {
+                    self.findings.registry.not_found = Some(why);
+                    self.hear(now);
+                }
             },
             Input::NotSent { from, kind } => self.on_not_sent(from, kind),
             Input::Connected(connection) => self.on_connected(now, connection),

@@ -2,6 +2,7 @@
 //! up when its time is over.
 
 use super::job::{Job, State};
+use super::searches::Search;
 use super::{Fetch, JobId, PeerWake, Wake};
 use crate::node::peer::Context;
 use crate::node::peers::Peers;
@@ -70,11 +71,12 @@ impl Fetch {
     /// there.
     pub(super) fn give_all_up(&mut self, ctx: &mut Context, peers: &mut Peers, share: &Share) {
         let (unmatched, held) = self.cut_searches_short();
-        for pattern in unmatched {
+        for Search { pattern, nearly, .. } in unmatched {
             ctx.report(Report::NothingMatched { pattern: pattern.as_str().to_owned() });
             self.tally.unmatched += 1;
             self.tally.is_told = true;
-            self.tally.error = Some(why_nothing(peers));
+            let nearly = nearly.map(FetchError::NearlyOffered);
+            self.tally.error = Some(nearly.unwrap_or_else(|| why_nothing(peers)));
         }
         for name in held {
             let path = ctx.paths.intern_name(name);

@@ -47,7 +47,9 @@ pub(super) struct Search {
     asked_by: Option<ConnectionId>,
     /// Whether more names match than there may be jobs.
     has_too_many: bool,
-    /// Whether the user knows that nobody offers anything that matches.
+    /// What was offered that matches but for case or Unicode form, while nothing matched.
+    pub(super) nearly: Option<FileName>,
+    /// Whether the user knows that nobody offers anything that matches, and of that.
     is_wait_told: bool,
 }
 
@@ -120,9 +122,25 @@ impl Fetch {
         for search in &mut self.searches.open {
             if search.listening.is_none() && !search.is_wait_told {
                 search.is_wait_told = true;
-                let pattern = search.pattern.as_str().to_owned();
-                ctx.report(Report::WaitingForMatch { pattern });
+                let (pattern, nearly) = (search.pattern.as_str().to_owned(), search.nearly);
+                ctx.report(Report::WaitingForMatch { pattern, nearly });
             }
+        }
+    }
+
+    /// A name is offered that a pattern may match but for case or Unicode form.
+    fn note_nearly_matched(&mut self, ctx: &mut Context, name: FileName) {
+        let mut is_news = false;
+        for search in &mut self.searches.open {
+            let waits = search.listening.is_none() && search.nearly.is_none();
+            if waits && search.pattern.nearly_matches(&name) {
+                search.nearly = Some(name);
+                search.is_wait_told = false;
+                is_news = true;
+            }
+        }
+        if is_news && ctx.now >= self.heard_all_at {
+            self.tell_nothing_matches(ctx);
         }
     }
 
@@ -172,7 +190,7 @@ impl Fetch {
             }
         }
         if !matched.by_any {
-            return;
+            return self.note_nearly_matched(ctx, name);
         }
         self.searches.note_sharer(now, source, peers.catalog.interval(source));
         ctx.deadlines.arm(PeerWake::Fetch(Wake::Searches), now + own_interval);
@@ -237,9 +255,9 @@ impl Fetch {
         }
     }
 
-    /// Ends all searches at once: the time is up. Returns the patterns that nothing matched,
+    /// Ends all searches at once: the time is up. Returns those that nothing matched,
     /// and the names that are still held back.
-    pub(super) fn cut_searches_short(&mut self) -> (Vec<NamePattern>, Vec<FileName>) {
+    pub(super) fn cut_searches_short(&mut self) -> (Vec<Search>, Vec<FileName>) {
         let Searches { open, .. } = std::mem::take(&mut self.searches);
         let (heard, unheard): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|search| search.listening.is_some());
@@ -247,7 +265,7 @@ impl Fetch {
             self.tally.doubt.get_or_insert(Doubt::TimeUp);
         }
         let held = heard.into_iter().flat_map(|search| search.held).collect();
-        (unheard.into_iter().map(|search| search.pattern).collect(), held)
+        (unheard, held)
     }
 
     fn makes_room(&mut self, ctx: &mut Context) -> bool {
@@ -280,7 +298,8 @@ impl Searches {
 impl Search {
     fn new(pattern: NamePattern, asked_by: Option<ConnectionId>) -> Self {
         let (listening, held) = (None, BTreeSet::new());
-        Self { pattern, listening, held, asked_by, has_too_many: false, is_wait_told: false }
+        let (has_too_many, nearly, is_wait_told) = (false, None, false);
+        Self { pattern, listening, held, asked_by, has_too_many, nearly, is_wait_told }
     }
 
     /// A name that matches is to be fetched. Returns whether it is not yet wanted for this

@@ -390,7 +390,8 @@ mod tests {
         let (mut node, _) = registered(now);
         let id = node.accept_program(now).unwrap();
         send(&mut node, now, id, b"M\0\x05*.isoA");
-        let waits = Action::Report(Report::WaitingForMatch { pattern: "*.iso".to_owned() });
+        let waits =
+            Action::Report(Report::WaitingForMatch { pattern: "*.iso".to_owned(), nearly: None });
         let mut count = |at| {
             node.handle_timeout(at);
             actions(&mut node).iter().filter(|action| **action == waits).count()
@@ -398,10 +399,27 @@ mod tests {
         assert_eq!((0..10).map(|n| count(now + Duration::from_secs(n))).sum::<usize>(), 1);
         node.handle(now, Input::ReadClosed(id));
         assert_eq!(node.inventory(10).patterns, []);
+        // One that differs only in case is a hint, once.
+        let id = node.accept_program(now).unwrap();
+        send(&mut node, now, id, b"M\0\x05*.ISOA");
+        let nearly = || {
+            Action::Report(Report::WaitingForMatch {
+                pattern: "*.ISO".to_owned(),
+                nearly: Some(name("x.iso")),
+            })
+        };
+        let mut hints = 0;
+        for seconds in 50..53 {
+            hear(&mut node, now + Duration::from_secs(seconds), PEER, 3, "x.iso");
+            hints += actions(&mut node).into_iter().filter(|action| *action == nearly()).count();
+        }
+        assert_eq!(hints, 1);
+        node.handle(now, Input::ReadClosed(id));
         // A peer that has heard everybody says so at once.
         let id = node.accept_program(now + Duration::from_secs(60)).unwrap();
-        send(&mut node, now + Duration::from_secs(60), id, b"M\0\x05*.isoA");
-        assert!(actions(&mut node).contains(&waits));
+        send(&mut node, now + Duration::from_secs(60), id, b"M\0\x05*.imgA");
+        let waits = Report::WaitingForMatch { pattern: "*.img".to_owned(), nearly: None };
+        assert!(actions(&mut node).contains(&Action::Report(waits)));
     }
 
     #[test]
