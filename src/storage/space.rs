@@ -239,7 +239,7 @@ mod tests {
         let granted =
             |free_bytes, coming| disk(8 * MIB, free_bytes).granted_bytes(coming, coming, None);
         assert_eq!(granted(4 * MIB, 1), None, "half of it is kept");
-        assert_eq!(granted(4 * MIB, 0), Some(0), "but nothing takes up nothing");
+        assert_eq!(granted(4 * MIB, 0), Some(0), "but a hole takes up nothing");
         assert_eq!(granted(3 * MIB, 1), None);
         assert_eq!(granted(4 * MIB + 1000, 0), Some(1000));
         assert_eq!(granted(4 * MIB + 1000, 1000), Some(1000));

@@ -84,7 +84,12 @@ impl Partial {
         let reserve_bytes = settings.disk_reserve_bytes;
         let size_bytes = content.size_bytes;
         let needed_bytes = size_bytes.max(NEW_FILE_BYTES);
-        target.space.check(&place.folder, NEW_FILE_BYTES, needed_bytes, reserve_bytes)?;
+        target.space.check(
+            &place.folder,
+            (NEW_FILE_BYTES, NEW_FILE_BYTES),
+            needed_bytes,
+            reserve_bytes,
+        )?;
         let usual = permissions::new(attributes.is_executable);
         let mut partial = if target.unnamed.is_some() {
             Self::unnamed(target, place, settings)?
@@ -194,7 +199,12 @@ impl Partial {
     pub(super) fn write_anywhere(&mut self, bytes: &[u8], offset: u64) -> Result<(), FileError> {
         let (coming_bytes, reserve_bytes) = (bytes.len() as u64, self.settings.disk_reserve_bytes);
         let file_bytes = self.len_bytes.max(offset + coming_bytes);
-        self.target.space.check(&self.file, coming_bytes, file_bytes, reserve_bytes)?;
+        self.target.space.check(
+            &self.file,
+            (coming_bytes, coming_bytes),
+            file_bytes,
+            reserve_bytes,
+        )?;
         let mut done = 0;
         let mut pieces = data_in(bytes, true).peekable();
         while done < bytes.len() {
