@@ -81,6 +81,29 @@ pub const SECOND_COPY_AFTER: Duration = Duration::from_millis(50);
 /// A block that began to come so long ago, and is not whole, may be requested from a second
 /// source, which takes it over.
 pub const TAKE_OVER_AFTER: Duration = Duration::from_secs(2);
+/// Sessions for one content.
+pub const CONTENT_SOURCES_MAX: usize = 24;
+/// Contents of several blocks that are fetched at once: each asks all its sources.
+pub const LARGE_ACTIVE_MAX: usize = 8;
+/// Contents of one block that are requested or written at once: so many fill a link with a long
+/// round-trip time, and each has a file open.
+pub const SMALL_ACTIVE_MAX: usize = 128;
+/// Turns in use for one content.
+pub const TURNS_IN_USE_MAX: usize = 8;
+/// A turn with at least so many bytes: the next one may be waited for once half of it came.
+pub const EARLY_WAIT_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// How long a source has for a manifest before another one is asked for it; it doubles each time.
+pub const MANIFEST_PATIENCE: Duration = Duration::from_secs(1);
+/// The longest such time: enough for the largest manifest at 64 KiB/s.
+pub const MANIFEST_PATIENCE_MAX: Duration = Duration::from_secs(8);
+/// A source that is busy is asked again after at least this time, whatever it says.
+pub const BUSY_PAUSE_MIN: Duration = Duration::from_millis(20);
+/// And after at most this time.
+pub const BUSY_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Blocks of one partial file that are hashed at once: one is read while the other is hashed.
+pub const BLOCK_HASHES_MAX: usize = 2;
+/// Zeros that are hashed for one turn, to find blocks that need no request: some 4 ms.
+pub const ZEROS_PER_TURN_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes requested ahead of the first block that is missing, where they are wanted in order.
 pub const PIPE_AHEAD_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -695,6 +718,10 @@ const _: () = {
     );
     assert!(ANSWERS_BYTES_MAX < OUTBOX_BYTES_MAX);
     assert!(SECOND_COPY_AFTER.as_millis() < TAKE_OVER_AFTER.as_millis());
+    assert!(LARGE_ACTIVE_MAX <= BLOCK_REQUESTS_MAX && LARGE_ACTIVE_MAX <= WAIT_REQUESTS_MAX);
+    assert!(SMALL_ACTIVE_MAX < REQUESTS_MAX);
+    assert!(MANIFEST_PATIENCE.as_millis() < MANIFEST_PATIENCE_MAX.as_millis());
+    assert!(BUSY_PAUSE_MIN.as_millis() < BUSY_PAUSE_MAX.as_millis());
     // One block is always allowed.
     assert!(PIPE_AHEAD_BYTES >= BLOCK_BYTES_MIN);
     assert!(49 + PEER_NAME_BYTES_MAX + 8 * TAGS_MAX + 16 <= BEACON_BYTES_MAX);

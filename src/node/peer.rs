@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::connection::{Connection, DownloadConnection, Served, UploadConnection};
 pub(super) use self::context::{Context, FileUse, Wake};
-pub(super) use self::session::SessionConnection;
+pub(super) use self::session::{SessionConnection, Them};
 use super::connections::ConnectionId;
 use super::fetch::Fetch;
 use super::paths::Paths;
@@ -246,6 +246,8 @@ impl PeerNode {
             Some(FileUse::Partial(job)) => {
                 fetch.on_partial_failed(context, peers, (job, file), error);
             }
+            // No content is wanted yet.
+            Some(FileUse::Content(_)) => {}
             None => {}
         }
     }
@@ -329,6 +331,8 @@ impl PeerNode {
                 }
             }
             Wake::Fetch(wake) => fetch.on_wake(context, peers, share, wake),
+            // No content is wanted yet.
+            Wake::Contents(_) => {}
         }
     }
 

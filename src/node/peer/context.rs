@@ -17,6 +17,7 @@ use crate::limits::{ACTIONS_KEPT, Limits};
 use crate::node::connections::{ConnectionId, Connections};
 use crate::node::deadlines::Deadlines;
 use crate::node::fetch::{self, JobId};
+use crate::node::gather::contents::{self, EntryId};
 use crate::node::paths::Paths;
 use crate::node::{Action, Interface, Outcome, Report, share};
 use crate::proto::v1::SessionSettings;
@@ -50,6 +51,8 @@ pub(crate) enum FileUse {
     /// Blocks of it are given on sessions.
     Given,
     Partial(JobId),
+    /// The partial file of a content, or a copy.
+    Content(EntryId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +65,7 @@ pub(crate) enum Wake {
     Beacons,
     Share(share::Wake),
     Fetch(fetch::Wake),
+    Contents(contents::Wake),
 }
 
 impl Context {

@@ -189,10 +189,9 @@ impl Plan {
         }
     }
 
-    /// Returns whether a source holds a missing block.
-    pub(super) fn is_useful(&self, source: ConnectionId) -> bool {
-        let Some(source) = self.sources.get(&source) else { return false };
-        source.held.iter().any(|block| !self.held.contains(block))
+    /// Returns how many blocks a source holds.
+    pub(super) fn held_by(&self, source: ConnectionId) -> u32 {
+        self.sources.get(&source).map_or(0, |source| source.held.count())
     }
 
     /// Returns the blocks that a source was requested and that are open.
@@ -345,10 +344,15 @@ impl Plan {
         Begin::Write { cancel: other.map(|copy| copy.source) }
     }
 
-    /// A block is verified and written.
-    pub(super) fn verified(&mut self, block: u32, source: ConnectionId, now: Instant) {
-        let Some(open) = self.open.remove(&block) else { return };
-        debug_assert!(open.second.is_none(), "a second copy is left");
+    /// A block is verified and written. Returns the source whose copy is to be cancelled, if it
+    /// was requested twice.
+    pub(super) fn verified(
+        &mut self,
+        block: u32,
+        source: ConnectionId,
+        now: Instant,
+    ) -> Option<ConnectionId> {
+        let open = self.open.remove(&block)?;
         self.insert_held(block);
         if let Some(known) = self.sources.get_mut(&source) {
             known.is_laggard = false;
@@ -356,6 +360,8 @@ impl Plan {
             known.pace = took.or(known.pace);
         }
         self.assert_whole();
+        let second = open.copies().find(|copy| copy.source != source);
+        second.map(|copy| copy.source)
     }
 
     /// A request for a block ended without it.

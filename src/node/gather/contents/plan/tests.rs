@@ -28,7 +28,7 @@ fn rng() -> fastrand::Rng {
 
 fn bring(plan: &mut Plan, block: u32, from: u64, now: Instant) {
     assert!(matches!(plan.begin(block, source(from), now), Begin::Write { .. }));
-    plan.verified(block, source(from), now);
+    assert_eq!(plan.verified(block, source(from), now), None);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn the_last_blocks_that_wait_at_one_source_are_requested_from_another_too() {
     assert_eq!(plan.begin(3, source(1), later), Begin::Write { cancel: Some(source(0)) });
     assert_eq!(plan.begin(3, source(0), later), Begin::Cancel);
     assert_eq!(plan.begin(2, source(0), later), Begin::Write { cancel: Some(source(1)) });
-    plan.verified(3, source(1), later);
+    assert_eq!(plan.verified(3, source(1), later), None);
     assert_eq!(plan.held().iter().collect::<Vec<_>>(), [3]);
 }
 
@@ -151,7 +151,7 @@ fn the_blocks_of_a_source_that_is_gone_are_requested_from_others() {
     plan.choose(source(0), 3, now, &mut rng());
     plan.choose(source(1), 3, now, &mut rng());
     plan.remove_source(source(0));
-    assert!(!plan.is_useful(source(0)) && plan.is_useful(source(1)));
+    assert_eq!((plan.held_by(source(0)), plan.held_by(source(1))), (0, 1));
     assert_eq!(plan.holders, [0, 1, 0]);
 }
 
@@ -242,12 +242,7 @@ fn step(
         None => match plan.begin(block, id, now) {
             Begin::Cancel => _ = models[index].queue.pop_front(),
             Begin::Write { cancel } => {
-                if let Some(other) = models.iter_mut().find(|it| Some(it.id) == cancel) {
-                    if other.queue.front() == Some(&block) {
-                        other.whole_at = None;
-                    }
-                    other.queue.retain(|&it| it != block);
-                }
+                cancelled(models, block, cancel);
                 models[index].whole_at = Some(now + models[index].pace);
             }
         },
@@ -269,10 +264,30 @@ fn step(
             } else if !is_first && rng.u8(..20) == 0 {
                 plan.failed(block, id);
             } else {
-                plan.verified(block, id, now);
+                cancelled(models, block, plan.verified(block, id, now));
                 assert!(came.insert(block), "it came twice");
             }
         }
         Some(_) => {}
     }
+}
+
+/// The copy of a block that one source was to send is cancelled.
+fn cancelled(models: &mut [Model], block: u32, source: Option<ConnectionId>) {
+    if let Some(other) = models.iter_mut().find(|it| Some(it.id) == source) {
+        if other.queue.front() == Some(&block) {
+            other.whole_at = None;
+        }
+        other.queue.retain(|&it| it != block);
+    }
+}
+
+#[test]
+fn a_second_copy_that_was_not_needed_is_to_be_cancelled() {
+    let (mut plan, now) = (plan(1, &[&[0], &[0]]), Instant::now());
+    assert_eq!(plan.choose(source(0), 1, now, &mut rng()), [0]);
+    assert_eq!(plan.begin(0, source(0), now), Begin::Write { cancel: None });
+    let late = now + TAKE_OVER_AFTER;
+    assert_eq!(plan.choose(source(1), 1, late, &mut rng()), [0]);
+    assert_eq!(plan.verified(0, source(0), late), Some(source(1)));
 }

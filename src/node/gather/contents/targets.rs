@@ -1,0 +1,221 @@
+//! What stands under a wanted name, files that are opened and committed, and copies of a content
+//! that the job has.
+
+use super::entry::{Entry, EntryId, State};
+use super::fetching::Fetching;
+use super::out::Out;
+use super::{ContentEvent, Contents, How, Wake};
+use crate::content::{ContentId, FileError, HashKind, OnConflict, Version};
+use crate::limits::RETRY_DELAY_MIN;
+use crate::node::peer::{Context, FileUse, Wake as PeerWake};
+use crate::node::{Action, FetchError, PathId};
+use crate::proto::FileId;
+use crate::wire::FilePath;
+use crate::wire::v1::Verdict;
+
+impl Contents {
+    /// Begins with a path: what stands there?
+    pub(super) fn look(&mut self, ctx: &mut Context, id: EntryId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.state = State::Looking;
+            ctx.act(Action::Look(entry.path));
+        }
+    }
+
+    /// The answer to a look: a file stands under this path in this version, or none does.
+    pub(crate) fn on_looked(&mut self, ctx: &mut Context, path: PathId, found: Option<Version>) {
+        let Some(&id) = self.by_path.get(&path) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let State::Looking = entry.state else { return };
+        let Some(version) = found else { return self.open(ctx, id) };
+        if on_conflict(ctx) == OnConflict::Skip {
+            self.done(ctx, id, path, version, How::Skipped);
+        } else if version.size_bytes != entry.content.size_bytes {
+            self.on_conflict(ctx, id);
+        } else if version.size_bytes == 0 {
+            self.done(ctx, id, path, version, How::Found);
+        } else {
+            entry.state = State::Comparing(version);
+            ctx.act(Action::Hash { path, kind: HashKind::Blake3 });
+        }
+        self.begin_queued(ctx);
+        self.flush(ctx);
+    }
+
+    /// Returns whether the hash of this path is awaited here.
+    pub(crate) fn is_comparing(&self, path: PathId) -> bool {
+        let entry = self.by_path.get(&path).and_then(|id| self.entries.get(id));
+        entry.is_some_and(|entry| matches!(entry.state, State::Comparing(_)))
+    }
+
+    /// What stands under a path was hashed; `None` if that failed.
+    pub(crate) fn on_compared(
+        &mut self,
+        ctx: &mut Context,
+        path: PathId,
+        found: Option<(Version, ContentId)>,
+    ) {
+        let Some(&id) = self.by_path.get(&path) else { return };
+        let Some(Entry { content, state: State::Comparing(_), .. }) = self.entries.get(&id) else {
+            return;
+        };
+        match found {
+            Some((version, found)) if found == content.id => {
+                self.done(ctx, id, path, version, How::Found);
+            }
+            _ => self.on_conflict(ctx, id),
+        }
+        self.begin_queued(ctx);
+        self.flush(ctx);
+    }
+
+    /// Something else stands under the name.
+    fn on_conflict(&mut self, ctx: &mut Context, id: EntryId) {
+        match on_conflict(ctx) {
+            OnConflict::Rename | OnConflict::Replace => self.open(ctx, id),
+            OnConflict::Compare => self.fail(ctx, id, FetchError::Different),
+            OnConflict::Refuse | OnConflict::Skip => {
+                self.fail(ctx, id, FileError::Exists.into());
+            }
+        }
+    }
+
+    /// Opens a file for a path: as a copy, if the job has its content.
+    fn open(&mut self, ctx: &mut Context, id: EntryId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Entry { path, content, attributes, .. } = *entry;
+        let file = ctx.open_file(FileUse::Content(id));
+        let origin = self.groups.get(&content).and_then(|group| group.origin);
+        if let Some(from) = origin {
+            entry.state = State::Copying(file);
+            ctx.act(Action::CopyFile { file, from, path, content, attributes });
+        } else {
+            entry.state = State::Opening(file);
+            ctx.act(Action::OpenPartial { file, path, content, attributes });
+        }
+    }
+
+    /// A partial file is open, and has bytes in these ranges.
+    pub(crate) fn on_partial_opened(
+        &mut self,
+        ctx: &mut Context,
+        id: EntryId,
+        data: &[std::ops::Range<u64>],
+    ) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let (Entry { path, content, .. }, State::Opening(file)) = (&*entry, &entry.state) else {
+            return;
+        };
+        let (path, content) = (*path, *content);
+        let ahead_blocks = self.ahead_bytes / content.block_bytes();
+        let ahead_blocks = u32::try_from(ahead_blocks).unwrap_or(u32::MAX);
+        let mut fetching = Fetching::new(path, content, *file, data, ahead_blocks);
+        fetching.failure_is_due = ctx.settings.simulate_checksum_failure;
+        let group = self.groups.get(&content);
+        let sources = group.iter().flat_map(|group| &group.sources);
+        sources.for_each(|&source| fetching.add_source(source));
+        if fetching.sources.is_empty() && content.size_bytes > 0 {
+            self.books.events.push_back(ContentEvent::NoSource { path });
+        }
+        entry.state = State::Fetching(Box::new(fetching));
+        self.settle(ctx, id);
+        self.flush(ctx);
+    }
+
+    /// A file has its final name, which is `name`.
+    pub(crate) fn on_committed(
+        &mut self,
+        ctx: &mut Context,
+        (id, file): (EntryId, FileId),
+        name: &FilePath,
+        version: Version,
+    ) {
+        ctx.files.remove(&file);
+        let Self { entries, books, .. } = self;
+        let Some(entry) = entries.get_mut(&id) else { return };
+        let (content, saved) = (entry.content, ctx.paths.intern(name));
+        let how = match std::mem::replace(&mut entry.state, State::Looking) {
+            State::Committing { gave, .. } => {
+                let mut out = Out { ctx, books, entry: id };
+                gave.keys().for_each(|&source| out.tell(source, content, Verdict::Verified));
+                How::Fetched { from: gave.into_values().collect() }
+            }
+            _ => How::Copied,
+        };
+        self.done(ctx, id, saved, version, how);
+        self.begin_queued(ctx);
+        self.flush(ctx);
+    }
+
+    /// A path has its content, under the name `saved`.
+    fn done(&mut self, ctx: &mut Context, id: EntryId, saved: PathId, version: Version, how: How) {
+        let Some(Entry { path, content, .. }) = self.entries.get(&id) else { return };
+        let (path, content) = (*path, *content);
+        if how != How::Skipped
+            && let Some(group) = self.groups.get_mut(&content)
+            && group.origin.is_none()
+        {
+            ctx.paths.hold(saved);
+            group.origin = Some(saved);
+            group.sources = Vec::new();
+        }
+        self.books.events.push_back(ContentEvent::Done { path, saved, version, how });
+        self.remove(ctx, id);
+    }
+
+    fn fail(&mut self, ctx: &mut Context, id: EntryId, error: FetchError) {
+        if let Some(Entry { path, .. }) = self.entries.get(&id) {
+            self.books.events.push_back(ContentEvent::Failed { path: *path, error });
+            self.remove(ctx, id);
+        }
+    }
+
+    /// A file could not be opened, written, hashed, copied or committed. It is closed.
+    pub(crate) fn on_file_failed(&mut self, ctx: &mut Context, id: EntryId, error: FileError) {
+        let Self { entries, books, groups, .. } = self;
+        let Some(entry) = entries.get_mut(&id) else { return };
+        if let State::Fetching(fetching) = &mut entry.state {
+            fetching.give_up(&mut Out { ctx, books, entry: id });
+        }
+        match (error, &entry.state) {
+            (FileError::Shortage(_), State::Opening(_) | State::Copying(_)) => {
+                self.pause(ctx, id);
+            }
+            (FileError::Changed | FileError::Missing, State::Copying(_)) => {
+                // The other file has the content no more: this path is fetched.
+                let group = groups.entry(entry.content).or_default();
+                let origin = group.origin.take();
+                origin.into_iter().for_each(|path| ctx.paths.release(path));
+                if group.leader.is_some() {
+                    group.followers.push_back(id);
+                    entry.state = State::Following;
+                    self.active_small.remove(&id);
+                    self.active_large.remove(&id);
+                } else {
+                    group.leader = Some(id);
+                    self.open(ctx, id);
+                }
+            }
+            _ => self.fail(ctx, id, error.into()),
+        }
+        self.begin_queued(ctx);
+        self.flush(ctx);
+    }
+
+    /// The system is out of descriptors or memory: nothing begins for a moment.
+    fn pause(&mut self, ctx: &mut Context, id: EntryId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.state = State::Queued;
+        self.active_small.remove(&id);
+        self.active_large.remove(&id);
+        self.enqueue(id);
+        let until = ctx.now + RETRY_DELAY_MIN;
+        self.paused_until = Some(until);
+        ctx.deadlines.arm(PeerWake::Contents(Wake::Queue), until);
+    }
+}
+
+/// Returns what to do if something else stands under a name.
+fn on_conflict(ctx: &Context) -> OnConflict {
+    ctx.guest().map_or(OnConflict::Refuse, |guest| guest.on_conflict)
+}
