@@ -20,6 +20,7 @@ pub(super) use self::context::{Context, FileUse, Wake};
 pub(super) use self::session::{SessionConnection, Them};
 use super::connections::ConnectionId;
 use super::fetch::Fetch;
+use super::gather::contents::Contents;
 use super::paths::Paths;
 use super::peers::{LinkEvent, Peers};
 use super::share::Share;
@@ -27,7 +28,7 @@ use super::{
     Action, Direction, HostPort, Input, Interface, Inventory, Node, Outcome, Report, Snapshot,
     Transfer, changes,
 };
-use crate::content::{FileError, Hash, HashKind, OnConflict, Version};
+use crate::content::{FileError, Hash, HashKind, OnConflict, Sight, Version};
 use crate::limits::{DOWNLOADS_MAX, HEDGES_MAX, Limits};
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::v1::{BeaconKey, PeerName, TagKey};
@@ -99,6 +100,7 @@ pub struct PeerNode {
     pub(super) share: Share,
     peers: Peers,
     fetch: Fetch,
+    contents: Contents,
     /// Nothing is done any more, whatever is still told.
     has_exited: bool,
 }
@@ -116,7 +118,8 @@ impl PeerNode {
         // One connection is for the registry.
         let fetch = Fetch::new(&mut context, reserved.saturating_sub(1).max(1));
         peers.link.dial(&mut context);
-        Self { context, share, peers, fetch, has_exited: false }
+        let contents = Contents::new(u64::MAX);
+        Self { context, share, peers, fetch, contents, has_exited: false }
     }
 
     fn on_datagram(&mut self, from: SocketAddrV4, bytes: &[u8]) {
@@ -239,21 +242,23 @@ impl PeerNode {
     }
 
     fn on_file_failed(&mut self, file: FileId, error: FileError) {
-        let Self { context, share, peers, fetch, .. } = self;
+        let Self { context, share, peers, fetch, contents, .. } = self;
         match context.files.remove(&file) {
             Some(FileUse::Source(connection)) => share.on_source_failed(context, connection, error),
             Some(FileUse::Given) => share.on_given_failed(context, file, error),
             Some(FileUse::Partial(job)) => {
                 fetch.on_partial_failed(context, peers, (job, file), error);
             }
-            // No content is wanted yet.
-            Some(FileUse::Content(_)) => {}
+            Some(FileUse::Content(entry)) => contents.on_file_failed(context, entry, error),
             None => {}
         }
     }
 
     fn on_committed(&mut self, file: FileId, path: &FilePath, version: Version) {
-        let Self { context, share, peers, fetch, .. } = self;
+        let Self { context, share, peers, fetch, contents, .. } = self;
+        if contents.on_committed(context, file, path, version) {
+            return;
+        }
         let Some(fetched) = fetch.on_committed(context, file, path, version) else {
             return;
         };
@@ -266,7 +271,7 @@ impl PeerNode {
 
     /// What happened in our folder, or to a hash.
     fn on_folder_input(&mut self, input: Input<'_>) {
-        let Self { context, share, fetch, .. } = self;
+        let Self { context, share, fetch, contents, .. } = self;
         match input {
             Input::FileFound { path, version, known } => {
                 let path = context.paths.intern(&path);
@@ -275,10 +280,14 @@ impl PeerNode {
             Input::FileSeen { path, version, sight } => {
                 let path = context.paths.intern(&path);
                 share.on_file_seen(context, path, version, sight);
+                if sight == Sight::Looked {
+                    contents.on_looked(context, path, Some(version));
+                }
             }
             Input::FileGone { path } => {
                 if let Some(path) = context.paths.find(path.as_str()) {
                     share.on_file_gone(context, path);
+                    contents.on_looked(context, path, None);
                 }
             }
             Input::ChangesMissed { below } => share.on_changes_missed(context, below),
@@ -289,10 +298,12 @@ impl PeerNode {
                 share.on_id_hashed(context, path, version, hashed_bytes, None);
             }
             Input::Hashed { path, version, hash: Hash::Blake3 { id, values } } => {
+                contents.on_compared(context, path, Some((version, id)));
                 let made = Some((id, values));
                 share.on_id_hashed(context, path, version, version.size_bytes, made);
             }
             Input::HashFailed { path, kind: kind @ HashKind::Blake3, error } => {
+                contents.on_compared(context, path, None);
                 share.on_hash_failed(context, path, kind, error);
             }
             Input::HashProgress { path, version, hashed_bytes, .. } => {
@@ -318,7 +329,7 @@ impl PeerNode {
     }
 
     fn on_wake(&mut self, wake: Wake) {
-        let Self { context, share, peers, fetch, .. } = self;
+        let Self { context, share, peers, fetch, contents, .. } = self;
         match wake {
             Wake::Registry => peers.link.dial(context),
             Wake::Expiry => self.expire_offers(),
@@ -331,8 +342,7 @@ impl PeerNode {
                 }
             }
             Wake::Fetch(wake) => fetch.on_wake(context, peers, share, wake),
-            // No content is wanted yet.
-            Wake::Contents(_) => {}
+            Wake::Contents(wake) => contents.on_wake(context, wake),
         }
     }
 
@@ -352,6 +362,7 @@ impl PeerNode {
     fn exit(&mut self, outcome: Outcome) {
         self.peers.beacons.leave(&mut self.context);
         self.fetch.stop();
+        self.contents.stop(&mut self.context, false);
         for connection in self.context.connections.ids() {
             // A program is still told how its files have ended.
             if !self.context.is_telling(connection) {
@@ -436,7 +447,7 @@ impl Node for PeerNode {
             return;
         }
         self.context.now = now;
-        let Self { context, share, peers, fetch, .. } = self;
+        let Self { context, share, peers, fetch, contents, .. } = self;
         match input {
             Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
             Input::Beacon { from, bytes } => {
@@ -470,6 +481,11 @@ impl Node for PeerNode {
             },
             Input::Written { file, len_bytes } => {
                 fetch.on_written(context, peers, file, len_bytes);
+                contents.on_written(context, file, len_bytes);
+            }
+            Input::PartialOpened { file, data } => contents.on_partial_opened(context, file, &data),
+            Input::BlockHashed { file, block, value } => {
+                contents.on_block_hashed(context, file, block, &value);
             }
             Input::Committed { file, path, version } => self.on_committed(file, &path, version),
             Input::FileFailed { file, error } => self.on_file_failed(file, error),

@@ -124,7 +124,7 @@ impl PeerNode {
 
     /// `bytes` are those in which the ranges of an event lie.
     fn on_session_event(&mut self, id: ConnectionId, event: SessionEvent, bytes: &[u8]) {
-        let Self { context, share, peers, .. } = self;
+        let Self { context, share, peers, contents, .. } = self;
         match event {
             SessionEvent::Hello { peer, instance, name } => {
                 if let Some(connection) = context.session_on(id) {
@@ -143,7 +143,7 @@ impl PeerNode {
             | SessionEvent::Manifest { .. }
             | SessionEvent::Turn { .. }
             | SessionEvent::Data { .. }
-            | SessionEvent::Failed { .. } => on_answer(context, share, peers, id, event, bytes),
+            | SessionEvent::Failed { .. } => _ = contents.on_event(context, id, event, bytes),
         }
     }
 
@@ -153,8 +153,9 @@ impl PeerNode {
         connection: &SessionConnection,
         reason: CloseReason,
     ) {
-        let Self { context, share, peers, .. } = self;
+        let Self { context, share, peers, contents, .. } = self;
         share.on_session_lost(context, id, connection.address, reason);
+        contents.on_session_lost(context, id);
         on_lost(context, share, peers, (id, connection), reason);
     }
 }
@@ -163,17 +164,6 @@ impl PeerNode {
 
 /// The other side of a session has said who it is.
 fn on_hello(_ctx: &mut Context, _share: &mut Share, _peers: &mut Peers, _id: ConnectionId) {}
-
-/// A request of ours was answered, in part or whole, or has failed.
-fn on_answer(
-    _ctx: &mut Context,
-    _share: &mut Share,
-    _peers: &mut Peers,
-    _id: ConnectionId,
-    _answer: SessionEvent,
-    _bytes: &[u8],
-) {
-}
 
 /// A session, which has left the table, is over. One that never opened has no `them`.
 fn on_lost(

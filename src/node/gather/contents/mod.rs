@@ -40,7 +40,7 @@ use self::fetching::Fetching;
 use self::out::{Books, Out};
 use crate::content::{Attributes, Content, Version};
 use crate::limits::{CONTENT_SOURCES_MAX, LARGE_ACTIVE_MAX, SMALL_ACTIVE_MAX};
-use crate::node::peer::{Context, Them, Wake as PeerWake};
+use crate::node::peer::{Context, FileUse, Them, Wake as PeerWake};
 use crate::node::{Action, ConnectionId, FetchError, PathId};
 use crate::proto::FileId;
 use crate::proto::v1::SessionEvent;
@@ -248,7 +248,8 @@ impl Contents {
     }
 
     /// Bytes of a file are written.
-    pub(crate) fn on_written(&mut self, ctx: &mut Context, id: EntryId, len_bytes: usize) {
+    pub(crate) fn on_written(&mut self, ctx: &mut Context, file: FileId, len_bytes: usize) {
+        let Some(&FileUse::Content(id)) = ctx.files.get(&file) else { return };
         let Self { entries, books, .. } = self;
         if let Some(Entry { state: State::Fetching(fetching), .. }) = entries.get_mut(&id)
             && fetching.on_written(&mut Out { ctx, books, entry: id }, len_bytes)
@@ -262,10 +263,11 @@ impl Contents {
     pub(crate) fn on_block_hashed(
         &mut self,
         ctx: &mut Context,
-        id: EntryId,
+        file: FileId,
         block: u32,
         value: &Value,
     ) {
+        let Some(&FileUse::Content(id)) = ctx.files.get(&file) else { return };
         if let Some(fetching) = self.fetching(id) {
             fetching.on_block_hashed(block, value);
             self.settle(ctx, id);

@@ -1,6 +1,8 @@
 //! What stands under a wanted name, files that are opened and committed, and copies of a content
 //! that the job has.
 
+use std::ops::Range;
+
 use super::entry::{Entry, EntryId, State};
 use super::fetching::Fetching;
 use super::out::Out;
@@ -99,17 +101,15 @@ impl Contents {
     pub(crate) fn on_partial_opened(
         &mut self,
         ctx: &mut Context,
-        id: EntryId,
-        data: &[std::ops::Range<u64>],
+        file: FileId,
+        data: &[Range<u64>],
     ) {
+        let Some(&FileUse::Content(id)) = ctx.files.get(&file) else { return };
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let (Entry { path, content, .. }, State::Opening(file)) = (&*entry, &entry.state) else {
-            return;
-        };
-        let (path, content) = (*path, *content);
+        let Entry { path, content, state: State::Opening(_), .. } = *entry else { return };
         let ahead_blocks = self.ahead_bytes / content.block_bytes();
         let ahead_blocks = u32::try_from(ahead_blocks).unwrap_or(u32::MAX);
-        let mut fetching = Fetching::new(path, content, *file, data, ahead_blocks);
+        let mut fetching = Fetching::new(path, content, file, data, ahead_blocks);
         fetching.failure_is_due = ctx.settings.simulate_checksum_failure;
         let group = self.groups.get(&content);
         let sources = group.iter().flat_map(|group| &group.sources);
@@ -122,17 +122,18 @@ impl Contents {
         self.flush(ctx);
     }
 
-    /// A file has its final name, which is `name`.
+    /// A file has its final name, which is `name`. Returns whether it is one of these.
     pub(crate) fn on_committed(
         &mut self,
         ctx: &mut Context,
-        (id, file): (EntryId, FileId),
+        file: FileId,
         name: &FilePath,
         version: Version,
-    ) {
+    ) -> bool {
+        let Some(&FileUse::Content(id)) = ctx.files.get(&file) else { return false };
         ctx.files.remove(&file);
         let Self { entries, books, .. } = self;
-        let Some(entry) = entries.get_mut(&id) else { return };
+        let Some(entry) = entries.get_mut(&id) else { return true };
         let (content, saved) = (entry.content, ctx.paths.intern(name));
         let how = match std::mem::replace(&mut entry.state, State::Looking) {
             State::Committing { gave, .. } => {
@@ -145,6 +146,7 @@ impl Contents {
         self.done(ctx, id, saved, version, how);
         self.begin_queued(ctx);
         self.flush(ctx);
+        true
     }
 
     /// A path has its content, under the name `saved`.
@@ -170,7 +172,8 @@ impl Contents {
         }
     }
 
-    /// A file could not be opened, written, hashed, copied or committed. It is closed.
+    /// A file could not be opened, written, hashed, copied or committed. It is closed, and has
+    /// left the table of files.
     pub(crate) fn on_file_failed(&mut self, ctx: &mut Context, id: EntryId, error: FileError) {
         let Self { entries, books, groups, .. } = self;
         let Some(entry) = entries.get_mut(&id) else { return };

@@ -272,10 +272,6 @@ impl World {
     }
 
     fn carry_out(&mut self, action: Action, received: &[u8]) {
-        let id_of = |ctx: &Context, file| match ctx.files.get(&file) {
-            Some(FileUse::Content(id)) => *id,
-            other => panic!("{file:?}: {other:?}"),
-        };
         match action {
             Action::Transmit(_) => {}
             Action::Report(report) => self.reports.push(report),
@@ -301,16 +297,14 @@ impl World {
                 let (bytes, data) = self.kept.remove(&content).unwrap_or_else(blank);
                 self.open.insert(file, Partial { path, content, bytes, data: data.clone() });
                 self.open_max = self.open_max.max(self.open.len());
-                let id = id_of(&self.ctx, file);
-                self.contents.on_partial_opened(&mut self.ctx, id, &data);
+                self.contents.on_partial_opened(&mut self.ctx, file, &data);
             }
             Action::Write { file, .. } if self.disk_error.is_some() => self.fail(file),
             Action::Write { file, range, offset } => self.write(file, &received[range], offset),
             Action::HashBlock { file, block } => {
                 let partial = &self.open[&file];
                 let value = value(&partial.bytes, &partial.content, block);
-                let id = id_of(&self.ctx, file);
-                self.contents.on_block_hashed(&mut self.ctx, id, block, &value);
+                self.contents.on_block_hashed(&mut self.ctx, file, block, &value);
             }
             Action::Commit(file) => {
                 let partial = self.open.remove(&file).unwrap();
@@ -345,15 +339,14 @@ impl World {
         }
         partial.bytes[offset as usize..][..bytes.len()].copy_from_slice(bytes);
         partial.data.push(offset..offset + bytes.len() as u64);
-        self.contents.on_written(&mut self.ctx, id, bytes.len());
+        self.contents.on_written(&mut self.ctx, file, bytes.len());
     }
 
     fn commit(&mut self, file: FileId, path: PathId, bytes: Vec<u8>) {
-        let Some(FileUse::Content(id)) = self.ctx.files.get(&file).copied() else { panic!() };
         let name = self.ctx.paths.get(path).unwrap().clone();
         let version = crate::node::scene::version(bytes.len() as u64);
         self.files.insert(name.as_str().to_owned(), bytes);
-        self.contents.on_committed(&mut self.ctx, (id, file), &name, version);
+        assert!(self.contents.on_committed(&mut self.ctx, file, &name, version));
     }
 
     fn fail(&mut self, file: FileId) {
