@@ -1,7 +1,7 @@
 //! Contents that are fetched, each from all sources that hold some of it.
 //!
 //! Owns the wanted paths whose content is known, and everything that is asked for them. Does not
-//! know why they are wanted, nor who has them: `gather` tells the sources, and learns by
+//! know why they are wanted: `gather` tells the sources of each, and learns by
 //! [`Contents::poll_event`] what became of each path.
 //!
 //! | file | what happens there |
