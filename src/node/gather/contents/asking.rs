@@ -1,5 +1,6 @@
 //! What a content asks its sources for, as far as it may.
 
+use std::cmp::Reverse;
 use std::time::Instant;
 
 use super::Wake;
@@ -50,7 +51,8 @@ impl Fetching {
         }
     }
 
-    /// Asks one source for the manifest; another one if that takes too long.
+    /// Asks one source for the manifest, beside the blocks that it holds; another one if that
+    /// takes too long.
     fn ask_manifest(&mut self, out: &mut Out<'_>) {
         let now = out.ctx.now;
         let (asked, patience) = match self.manifest {
@@ -61,13 +63,15 @@ impl Fetching {
         };
         let patience = patience.min(MANIFEST_PATIENCE_MAX);
         let may_ask = self.sources.iter().filter(|(id, source)| {
-            matches!(source.blocks, Blocks::Told(_))
+            source.blocks != Blocks::NotAsked
                 && source.is_ready(now)
                 && source.manifest_after.is_none_or(|after| after <= now)
                 && asked.is_none_or(|(asked, _)| asked != **id)
         });
-        let best = may_ask.map(|(id, _)| *id).max_by_key(|&id| self.plan.held_by(id));
-        let Some(best) = best else {
+        let best = may_ask.min_by_key(|(id, source)| {
+            (source.manifest_requests, Reverse(self.plan.held_by(**id)))
+        });
+        let Some(best) = best.map(|(id, _)| *id) else {
             // The same is given more time.
             if let Manifest::Asked { until, patience: of_asked, .. } = &mut self.manifest {
                 (*until, *of_asked) = (now + patience, patience);
@@ -79,6 +83,9 @@ impl Fetching {
             if let Some(slow) = self.sources.get_mut(&slow) {
                 slow.manifest_after = Some(now + patience);
             }
+        }
+        if let Some(best) = self.sources.get_mut(&best) {
+            best.manifest_requests += 1;
         }
         self.manifest = match out.request(best, &Request::Manifest(self.content)) {
             Some(req) => Manifest::Asked { source: best, req, until: now + patience, patience },

@@ -208,9 +208,21 @@ impl Plan {
 
     /// Returns when a source may be asked for a second copy of a block, if it may be.
     pub(super) fn second_at(&self, source: ConnectionId) -> Option<Instant> {
-        let is_all_open = self.free.count() == 0;
-        let seconds = self.seconds(source).filter(|_| is_all_open);
-        seconds.map(|(_, _, second_at)| second_at).min()
+        if !self.is_all_open() {
+            return None;
+        }
+        self.seconds(source).map(|(_, _, second_at)| second_at).min()
+    }
+
+    /// Returns whether every block that may be requested is.
+    fn is_all_open(&self) -> bool {
+        let first_free = self.free.both(&self.free).next();
+        first_free.is_none_or(|block| block >= self.window_end())
+    }
+
+    /// Returns the first block that may not be requested yet.
+    fn window_end(&self) -> u32 {
+        self.first_missing.saturating_add(self.ahead_blocks)
     }
 
     /// Chooses up to `count` blocks to request from a source, which are open from now on.
@@ -260,7 +272,7 @@ impl Plan {
 
     /// Returns the free blocks that may be requested from a source, in order.
     fn free_at(&self, id: ConnectionId) -> impl Iterator<Item = u32> {
-        let end = self.first_missing.saturating_add(self.ahead_blocks);
+        let end = self.window_end();
         let source = self.sources.get(&id);
         let held = source.map(|source| self.free.both(&source.held));
         held.into_iter().flatten().take_while(move |block| *block < end).filter(move |&block| {
@@ -297,7 +309,7 @@ impl Plan {
     /// Chooses blocks that another source was requested: slow ones, or half of those that wait
     /// for the longest there, the last first.
     fn choose_seconds(&self, source: ConnectionId, count: u32, now: Instant) -> Vec<u32> {
-        if self.free.count() > 0 {
+        if !self.is_all_open() {
             return Vec::new();
         }
         let due = self.seconds(source).filter(|(_, _, second_at)| *second_at <= now);

@@ -17,6 +17,8 @@ pub(super) struct Source {
     not_before: Option<Instant>,
     /// It is not asked for the manifest before.
     pub(super) manifest_after: Option<Instant>,
+    /// How often it was asked for the manifest: those that were not are asked first.
+    pub(super) manifest_requests: u32,
     /// Refusals since the last block that came.
     tries: Tries,
 }

@@ -120,7 +120,7 @@ fn an_earlier_run_is_continued_and_a_byte_that_flipped_is_found() {
     bytes[5 * BLOCK..].fill(0);
     bytes[2 * BLOCK + 7] ^= 1;
     // Four blocks whole, one of which is wrong, and half of the fifth.
-    world.kept.insert(sample.content, (bytes, vec![0..4 * BLOCK as u64 + 100]));
+    world.keep(&sample, bytes, 4 * BLOCK + 100);
     let source = world.source(Behaviour::Honest, &[&sample]);
     world.want("a", &sample, &[source]);
     world.run();
@@ -135,7 +135,7 @@ fn blocks_of_zeros_that_an_earlier_run_left_as_holes_are_not_requested_again() {
     let (sample, mut world) = (Sample::of(bytes), World::new(8));
     let mut kept = sample.bytes.clone();
     kept[BLOCK..].fill(0);
-    world.kept.insert(sample.content, (kept, vec![0..BLOCK as u64]));
+    world.keep(&sample, kept, BLOCK);
     let source = world.source(Behaviour::Honest, &[&sample]);
     world.want("a", &sample, &[source]);
     world.run();
@@ -323,7 +323,7 @@ fn mix(seed: u64, samples: &[std::rc::Rc<Sample>]) {
         if len > 0 && world.rng.bool() {
             bytes[world.rng.usize(..len)] ^= 1;
         }
-        world.kept.insert(sample.content, (bytes, vec![0..len as u64]));
+        world.keep(sample, bytes, len);
     }
     let mut paths = BTreeMap::new();
     for (index, sample) in wanted.iter().enumerate() {

@@ -227,7 +227,7 @@ fn step(
         plan.more_held(id, &[block]);
     }
     if models[index].queue.is_empty() && plan.has_work(id, now) {
-        let was_all_open = plan.free.count() == 0;
+        let was_all_open = plan.is_all_open();
         let open: BTreeSet<_> = plan.open.keys().copied().collect();
         let chosen = plan.choose(id, rng.u32(1..=TURN_BLOCKS), now, rng);
         assert!(!chosen.is_empty(), "it has work");

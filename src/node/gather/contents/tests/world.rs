@@ -363,6 +363,12 @@ impl World {
         self.done.iter().map(|(name, how)| (name.as_str(), how)).collect()
     }
 
+    /// An earlier run left these bytes of a content, of which those before `end` are there.
+    pub(super) fn keep(&mut self, sample: &Sample, bytes: Vec<u8>, end: usize) {
+        let data = std::iter::once(0..end as u64).collect();
+        self.kept.insert(sample.content, (bytes, data));
+    }
+
     pub(super) fn model(&self, id: ConnectionId) -> &Model {
         self.models.get(&id).or_else(|| self.gone.get(&id)).unwrap()
     }
