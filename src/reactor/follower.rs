@@ -141,7 +141,7 @@ impl Follower {
         [self.next_rescan_at, self.next_check_at].into_iter().flatten().min()
     }
 
-    /// Does a bounded piece of what there is to do.
+    /// Does a bounded piece of the work.
     pub(super) fn step(&mut self, now: Instant, tree: &SharedTree) -> Findings {
         let mut findings = Findings::default();
         if self.is_lost {
@@ -163,6 +163,9 @@ impl Follower {
             self.walk(tree, &mut findings);
             self.rescan(now, tree, &mut findings);
             self.tell_shortage();
+            if self.rescan.is_none() && !self.watch.hears_all() {
+                self.next_rescan_at.get_or_insert(now + RESCAN_INTERVAL);
+            }
         }
         findings
     }
@@ -210,24 +213,28 @@ impl Follower {
             self.emptied.remove(folder);
             self.note_used(folder, findings);
         }
+        let is_known_folder =
+            there == Ok(Some(There::Folder)) && !touch.is_new && self.watch.watches(Some(&path));
+        if !is_known_folder {
+            // A folder in which nothing is shared may have stood there.
+            self.note_all_used(&path, findings);
+        }
         match there {
             Ok(Some(There::File(version))) => {
                 let sight = touch.sight;
                 return findings.inputs.push(Input::FileSeen { path, version, sight });
             }
             Ok(Some(There::Folder)) => {
-                if touch.is_new || !self.watch.watches(Some(&path)) {
+                if !is_known_folder {
                     let is_moved = touch.sight == Sight::Moved;
                     let sight = if is_moved { Sight::Moved } else { Sight::Looked };
                     self.walk.add(Some(path.clone()), sight);
                     self.is_walking = true;
                 }
             }
-            Ok(None) => {
-                self.note_used(&path, findings);
-                self.emptied.extend(folder);
-            }
+            Ok(None) => self.emptied.extend(folder),
             Err(why) => {
+                self.emptied.extend(folder);
                 if touch.is_folder {
                     self.watch.forget(&path);
                 }
@@ -242,11 +249,16 @@ impl Follower {
 
     /// A folder was moved away, with all below it.
     fn note_gone(&mut self, folder: FilePath, findings: &mut Findings) {
-        let below = self.empty.range(&folder..).take_while(|path| path.is_below(&folder));
+        self.note_all_used(&folder, findings);
+        findings.inputs.push(Input::ChangesMissed { below: Some(folder) });
+    }
+
+    /// A folder and those below it hold something, or are gone.
+    fn note_all_used(&mut self, folder: &FilePath, findings: &mut Findings) {
+        let below = self.empty.range(folder..).take_while(|path| path.is_below(folder));
         for path in below.cloned().collect::<Vec<_>>() {
             self.note_used(&path, findings);
         }
-        findings.inputs.push(Input::ChangesMissed { below: Some(folder) });
     }
 
     /// A folder holds something, or is gone.
@@ -375,3 +387,6 @@ impl Findings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

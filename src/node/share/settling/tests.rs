@@ -80,8 +80,12 @@ impl Scene {
             match action {
                 Action::Look(path) => {
                     self.looks += 1;
-                    let name = self.node.paths().get(path).unwrap().name().unwrap();
-                    let input = self.shows(name, Sight::Looked);
+                    let path = self.node.paths().get(path).unwrap().clone();
+                    let input = match path.name() {
+                        Some(name) => self.shows(name, Sight::Looked),
+                        // Below a folder all stays as it is.
+                        None => Input::FileSeen { path, version: version(1), sight: Sight::Looked },
+                    };
                     self.node.handle(self.now, input);
                 }
                 Action::Broadcast(bytes) => {
@@ -417,6 +421,27 @@ fn after_missed_changes_each_file_is_looked_at() {
     assert_eq!(scene.takes_offers(), [""; 0]);
     scene.wait(SETTLED_AGE);
     assert_eq!(scene.takes_offers(), [&*names[700]]);
+}
+
+#[test]
+fn after_missed_changes_in_a_folder_only_what_is_below_it_is_looked_at() {
+    let mut scene = Scene::new();
+    let path = |text: &str| FilePath::new(text).unwrap();
+    let inside: Vec<_> = (0..TURN_ITEMS + 5).map(|n| path(&format!("a/b/f{n:05}"))).collect();
+    let beside = ["a/b.txt", "a/bb/f", "a/c", "z"].map(path);
+    for path in inside.iter().chain(&beside) {
+        let (path, known) = (path.clone(), Known::default());
+        scene.feed(Input::FileFound { path, version: version(1), known });
+    }
+    scene.actions.clear();
+    scene.feed(Input::ChangesMissed { below: Some(path("a/b")) });
+    scene.feed(Input::ChangesMissed { below: Some(path("a/c")) });
+    // More folders than are remembered: then all is looked at.
+    (1..TURN_ITEMS).for_each(|n| {
+        scene.feed(Input::ChangesMissed { below: Some(path(&format!("none/{n}"))) });
+    });
+    scene.wait(SETTLE_TIME);
+    assert_eq!(scene.looks, 2 * inside.len() + beside.len());
 }
 
 #[test]
