@@ -39,6 +39,9 @@ pub struct ShareArgs {
     /// Show this name to others [default: that of this machine].
     #[arg(long, value_name = "NAME", value_parser = peer_name)]
     pub name: Option<PeerName>,
+    /// Offer nothing to peers of version 0.
+    #[arg(long)]
+    pub no_v0: bool,
     /// Listen on this TCP port; 0 takes a free one [default: 8001 if it is free, else another].
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::path::Path;
 use std::time::Instant;
 
-use super::sharing::Sharing;
+use super::sharing::{Sharing, name_of_host};
 use super::sockets;
 use super::{
     begin_metrics, cannot_bind, cannot_read_folder, loop_failed, network, result_of, say_listening,
@@ -20,7 +20,6 @@ use crate::storage::{
     PrepareError, ShareRules, SharedFolder, SharedTree, WriteSettings, cache_folder, prepare,
 };
 use crate::ui::{Show, Ui};
-use crate::wire::v1::PeerName;
 use crate::wire::{PeerId, Shown};
 
 pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
@@ -72,7 +71,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         port: listener.address().port(),
         registry: args.network.registry.clone(),
         offer_interval: args.network.offers.offer_interval,
-        name: PeerName::none(),
+        name: name_of_host(),
         instance: fastrand::u64(1..),
         shares_v0: true,
         beacons: Some(BeaconSettings::open()),

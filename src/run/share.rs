@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use super::sharing::{Sharing, not_shared};
+use super::sharing::{Sharing, name_of_host, not_shared};
 use super::sockets;
 use super::{
     begin_metrics, cannot_bind, loop_failed, network, result_of, say_listening, serve,
@@ -13,12 +13,11 @@ use super::{
 use crate::cli::{OutputArgs, ShareArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{Limits, PEER_NAME_BYTES_MAX, SESSION_PORT};
+use crate::limits::{Limits, SESSION_PORT};
 use crate::node::{BeaconSettings, PeerKind, PeerNode, PeerSettings, Which};
 use crate::reactor::{Listener, Reactor, Signals, Sockets};
 use crate::storage::{ShareRules, SharedTree, cache_folder};
 use crate::ui::{Show, Ui};
-use crate::wire::v1::PeerName;
 use crate::wire::{PeerId, Shown};
 
 const NAME: &str = "share";
@@ -53,7 +52,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         offer_interval: args.network.offers.offer_interval,
         name: args.name.unwrap_or_else(name_of_host),
         instance: fastrand::u64(1..),
-        shares_v0: true,
+        shares_v0: !args.no_v0,
         beacons: Some(BeaconSettings::open()),
         simulate_checksum_failure: false,
         exit_when_done: false,
@@ -129,15 +128,6 @@ fn listen(
         }),
     };
     bound.map_err(|(address, error)| cannot_bind(address, &error, "choose another with --port"))
-}
-
-/// Returns the name of this machine; none if it breaks the rule for peer names.
-fn name_of_host() -> PeerName {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    let end =
-        (0..=name.len().min(PEER_NAME_BYTES_MAX)).rev().find(|end| name.is_char_boundary(*end));
-    PeerName::new(&name[..end.unwrap_or_default()]).unwrap_or_else(|_| PeerName::none())
 }
 
 /// Returns what others do to fetch what has these names; one folder has none.

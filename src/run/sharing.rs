@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::cli::OutputArgs;
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{SKIPPED_EVENTS_MAX, SKIPPED_LINES_MAX};
+use crate::limits::{PEER_NAME_BYTES_MAX, SKIPPED_EVENTS_MAX, SKIPPED_LINES_MAX};
 use crate::node::Input;
 use crate::reactor::Files;
 use crate::storage::{
@@ -15,6 +15,7 @@ use crate::storage::{
 };
 use crate::ui::{Event, stdout, text};
 use crate::wire::Shown;
+use crate::wire::v1::PeerName;
 
 /// A tree that was read, and is watched.
 pub(super) struct Sharing {
@@ -124,4 +125,13 @@ pub(super) fn not_shared(error: RootError) -> Failure {
         _ => ExitCode::Usage,
     };
     Failure::new(code, error)
+}
+
+/// Returns the name of this machine; none if it breaks the rule for peer names.
+pub(super) fn name_of_host() -> PeerName {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    let end =
+        (0..=name.len().min(PEER_NAME_BYTES_MAX)).rev().find(|end| name.is_char_boundary(*end));
+    PeerName::new(&name[..end.unwrap_or_default()]).unwrap_or_else(|_| PeerName::none())
 }

@@ -45,6 +45,7 @@ mod rounds;
 mod slow_disks;
 mod strace;
 mod system_calls;
+mod trees;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         power_cuts::TESTS,
         slow_disks::TESTS,
         system_calls::TESTS,
+        trees::TESTS,
     ];
     kit::run(modules.into_iter().flatten(), None)
 }

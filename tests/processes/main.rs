@@ -27,3 +27,4 @@ mod registry;
 mod stopping;
 mod storage;
 mod transfers;
+mod trees;
