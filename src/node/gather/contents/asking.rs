@@ -97,14 +97,13 @@ impl Fetching {
     fn ask_turns(&mut self, out: &mut Out<'_>) {
         let Manifest::Known(_) = self.manifest else { return };
         let now = out.ctx.now;
-        let mut in_use = self.turns_in_use();
+        if self.turns_in_use() >= TURNS_IN_USE_MAX {
+            return;
+        }
         let mut ids: Vec<_> = self.sources.keys().copied().collect();
         out.ctx.rng.shuffle(&mut ids);
         for id in ids {
             let Some(source) = self.sources.get_mut(&id) else { continue };
-            if in_use >= TURNS_IN_USE_MAX {
-                return;
-            }
             if !source.may_wait() || !source.is_ready(now) || !self.plan.has_work(id, now) {
                 continue;
             }
@@ -112,11 +111,10 @@ impl Fetching {
                 Some(req) => source.waiting = Some(req),
                 None => source.pause(now, BUSY_PAUSE_MIN),
             }
-            in_use += 1;
         }
     }
 
-    fn turns_in_use(&self) -> usize {
+    pub(super) fn turns_in_use(&self) -> usize {
         self.sources.values().map(|source| source.turns.len()).sum()
     }
 

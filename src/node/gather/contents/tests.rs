@@ -8,7 +8,7 @@ use self::model::Behaviour;
 use self::world::{Sample, World};
 use super::*;
 use crate::content::{ContentId, FailedCall, FileError, OnConflict};
-use crate::limits::{BLOCK_BYTES_MIN, EARLY_WAIT_BYTES_MIN};
+use crate::limits::{BLOCK_BYTES_MIN, EARLY_WAIT_BYTES_MIN, TURNS_IN_USE_MAX};
 use crate::node::Report;
 use crate::wire::v1::Verdict;
 
@@ -214,6 +214,54 @@ fn a_wrong_manifest_is_found_before_a_block_is_requested() {
         world.events,
         [ContentEvent::StruckOut { path, source: liar }, ContentEvent::NoSource { path }]
     );
+    world.contents.add_source(&mut world.ctx, &sample.content, liar);
+    assert!(world.contents.books.asked.is_empty(), "it is a source no more");
+}
+
+#[test]
+fn turns_that_come_while_enough_are_in_use_are_given_back() {
+    let (sample, mut world) = (Sample::new(19, 200 * BLOCK), World::new(19));
+    let count = TURNS_IN_USE_MAX + 4;
+    let sources: Vec<_> = (0..count).map(|_| world.source(Behaviour::Honest, &[&sample])).collect();
+    world.want("a", &sample, &sources);
+    // All wait for a turn before the first one gives any.
+    world.models.values_mut().for_each(|model| model.is_holding_turns = true);
+    (0..50).for_each(|_| world.step(Duration::from_millis(1)));
+    world.models.values_mut().for_each(|model| model.is_holding_turns = false);
+    world.run();
+    assert!(world.files["a"] == sample.bytes);
+    assert_eq!(world.turns_max, TURNS_IN_USE_MAX);
+    let in_vain: usize = sources.iter().map(|&source| world.model(source).turns_in_vain).sum();
+    assert!(in_vain < 200, "it asks in vain: {in_vain} times");
+}
+
+#[test]
+fn each_source_is_asked_for_the_manifest_in_turn() {
+    let (sample, mut world) = (Sample::new(20, 2 * BLOCK), World::new(20));
+    let behaviours = [Behaviour::Silent, Behaviour::Silent, Behaviour::Honest, Behaviour::Silent];
+    let sources = behaviours.map(|behaviour| world.source(behaviour, &[&sample]));
+    world.want("a", &sample, &sources);
+    world.run();
+    assert!(world.files["a"] == sample.bytes);
+}
+
+#[test]
+fn no_content_of_one_block_is_requested_twice_while_others_wait() {
+    let samples: Vec<_> = (0..SMALL_ACTIVE_MAX as u64 + 3).map(|it| Sample::new(it, 9)).collect();
+    let (mut world, all) = (World::new(21), samples.iter().collect::<Vec<_>>());
+    let sources = [(); 2].map(|()| world.source(Behaviour::Silent, &all));
+    let named = samples.iter().enumerate();
+    let paths = named.map(|(index, sample)| world.want(&index.to_string(), sample, &sources));
+    let paths = paths.collect::<Vec<_>>();
+    let gets = |world: &mut World| {
+        (0..9).for_each(|_| world.step(Duration::from_millis(100)));
+        sources.map(|source| world.model(source).gets)
+    };
+    assert_eq!(gets(&mut world), [SMALL_ACTIVE_MAX / 2; 2]);
+    for path in paths.into_iter().rev().take(3) {
+        world.contents.withdraw(&mut world.ctx, path, true);
+    }
+    assert_eq!(gets(&mut world), [SMALL_ACTIVE_MAX; 2]);
 }
 
 #[test]
@@ -304,6 +352,7 @@ fn any_mix_of_sources_brings_every_content() {
 
 fn mix(seed: u64, samples: &[std::rc::Rc<Sample>]) {
     let mut world = World::new(seed);
+    world.delays_writes = world.rng.bool();
     let mut wanted: Vec<_> = samples.iter().filter(|_| world.rng.bool()).collect();
     if wanted.is_empty() {
         wanted = samples.iter().collect();

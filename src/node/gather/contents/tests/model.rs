@@ -26,7 +26,7 @@ pub(super) enum Behaviour {
     Busy,
     /// Its turns expire.
     Expiring,
-    /// Answers requests, but never sends data.
+    /// Answers requests, but never with data or a manifest.
     Silent,
     WrongBytes,
     WrongManifest,
@@ -68,13 +68,17 @@ pub(super) struct Model {
     /// Questions which blocks it holds that are open, by content.
     told: BTreeMap<Content, u32>,
     waiting: VecDeque<(u32, Content)>,
-    /// Blocks left of its turns.
-    turns: BTreeMap<u32, u32>,
+    /// Its turns: for which content, how many blocks are left, and how many there were.
+    turns: BTreeMap<u32, (Content, u32, u32)>,
+    /// Turns that were given back whole.
+    pub(super) turns_in_vain: usize,
     /// Requests that are served, and refused, as they came.
     pub(super) gets: usize,
     pub(super) waits: usize,
     /// Whether its turns are so large that the next one may be waited for before they end.
     pub(super) may_wait_early: bool,
+    /// Whether it gives no turn for the moment.
+    pub(super) is_holding_turns: bool,
     /// Those that are not answered whole.
     gets_open: BTreeMap<u32, Content>,
     pub(super) gets_open_max: usize,
@@ -112,9 +116,11 @@ impl Model {
             told: BTreeMap::new(),
             waiting: VecDeque::new(),
             turns: BTreeMap::new(),
+            turns_in_vain: 0,
             gets: 0,
             waits: 0,
             may_wait_early: false,
+            is_holding_turns: false,
             gets_open: BTreeMap::new(),
             gets_open_max: 0,
             verdicts: Vec::new(),
@@ -133,10 +139,20 @@ impl Model {
                     self.waiting.retain(|(waiting, _)| *waiting != req);
                     self.told.retain(|_, told| *told != req);
                     self.gets_open.remove(&req);
+                    let turn = self.turns.remove(&req);
+                    self.turns_in_vain += usize::from(turn.is_some_and(|turn| turn.1 == turn.2));
                 }
                 _ => {}
             }
         }
+    }
+
+    /// Returns whether it may serve less than its turns allow.
+    fn breaks_turns(&self) -> bool {
+        matches!(
+            self.behaviour,
+            Behaviour::WrongTurn | Behaviour::Expiring | Behaviour::Busy | Behaviour::Changing
+        )
     }
 
     fn refuse(&mut self, now: Instant, req: u32, error: SessionError) {
@@ -174,13 +190,14 @@ impl Model {
                     _ => held,
                 };
                 let (size_bytes, told) = match self.behaviour {
-                    Behaviour::WrongSize => (content.size_bytes + (1 << 20), BlockSet::none(0)),
+                    Behaviour::WrongSize => (content.size_bytes + self.rng.u64(1..1 << 20), told),
                     _ => (content.size_bytes, told),
                 };
                 let blocks = Content { size_bytes, ..content }.blocks();
                 let told = if told.blocks() == blocks { told } else { BlockSet::all(blocks) };
                 self.session.answer_held(now, req, size_bytes, told);
             }
+            Request::Manifest(_) if self.behaviour == Behaviour::Silent => {}
             Request::Manifest(_) => {
                 assert!(content.blocks() > 1, "a content of one block has no manifest");
                 let mut values = sample.values.to_vec();
@@ -192,10 +209,13 @@ impl Model {
             Request::Wait(_) => {
                 self.waits += 1;
                 assert!(content.blocks() > 1, "a content of one block needs no turn");
+                assert!(self.behaviour != Behaviour::WrongSize, "it has another content");
                 let other = self.waiting.iter().find(|(_, waiting)| *waiting == content);
                 assert!(other.is_none(), "two wait for one content");
                 let in_use = self.gets_open.values().any(|open| *open == content);
                 assert!(!in_use || self.may_wait_early, "a turn is in use");
+                let is_used = self.turns.values().all(|(of, left, _)| *of != content || *left == 0);
+                assert!(is_used || self.breaks_turns(), "the rest of a turn is not given back");
                 self.waiting.push_back((req, content));
             }
             Request::Get { turn, first, count, .. } => {
@@ -215,10 +235,11 @@ impl Model {
         block: u32,
     ) {
         if sample.content.blocks() > 1 {
-            let left = self.turns.get_mut(&turn).filter(|left| **left > 0);
+            let breaks_turns = self.breaks_turns();
+            let left = self.turns.get_mut(&turn).map(|(_, left, _)| left).filter(|left| **left > 0);
             match left {
                 Some(left) => *left -= 1,
-                None if matches!(self.behaviour, Behaviour::WrongTurn | Behaviour::Expiring) => {
+                None if breaks_turns => {
                     return self.refuse(now, req, SessionError::Refused);
                 }
                 None => panic!("more is requested than the turn allows"),
@@ -284,14 +305,17 @@ impl Model {
     }
 
     fn give_turn(&mut self, now: Instant) {
-        let Some((req, _)) = self.waiting.pop_front() else { return };
+        if self.is_holding_turns {
+            return;
+        }
+        let Some((req, content)) = self.waiting.pop_front() else { return };
         let blocks = if self.may_wait_early { 64 } else { self.rng.u32(1..5) };
         let (told, served) = match self.behaviour {
             Behaviour::WrongTurn => (u32::MAX, blocks),
             Behaviour::Expiring => (blocks, self.rng.u32(..=blocks)),
             _ => (blocks, blocks),
         };
-        self.turns.insert(req, served);
+        self.turns.insert(req, (content, served, served));
         self.session.answer_turn(now, req, told);
     }
 }

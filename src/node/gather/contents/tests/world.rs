@@ -1,6 +1,6 @@
 //! A getter with its files in memory, and sources at the other ends of its sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::super::*;
 use super::model::{Behaviour, Model};
 use crate::content::{FileError, OnConflict};
-use crate::limits::Limits;
+use crate::limits::{Limits, TURNS_IN_USE_MAX};
 use crate::node::peer::{Connection, FileUse, SessionConnection};
 use crate::node::scene::settings;
 use crate::node::{GuestSettings, PeerKind, Report};
@@ -77,11 +77,16 @@ pub(super) struct World {
     /// What earlier runs left: bytes, and where they are.
     pub(super) kept: BTreeMap<Content, (Vec<u8>, Vec<Range<u64>>)>,
     open: BTreeMap<FileId, Partial>,
+    /// Whether writes are answered later, now and then.
+    pub(super) delays_writes: bool,
+    /// Those that are not answered.
+    writes: VecDeque<(FileId, u64, usize)>,
     pub(super) events: Vec<ContentEvent>,
     pub(super) reports: Vec<Report>,
     /// Files that were copied.
     pub(super) copies: usize,
     pub(super) open_max: usize,
+    pub(super) turns_max: usize,
     /// What every file operation fails with, if it does.
     pub(super) disk_error: Option<FileError>,
     /// Bytes that came as data.
@@ -110,10 +115,13 @@ impl World {
             files: BTreeMap::new(),
             kept: BTreeMap::new(),
             open: BTreeMap::new(),
+            delays_writes: false,
+            writes: VecDeque::new(),
             events: Vec::new(),
             reports: Vec::new(),
             copies: 0,
             open_max: 0,
+            turns_max: 0,
             disk_error: None,
             came_bytes: 0,
             rng: fastrand::Rng::with_seed(seed),
@@ -162,8 +170,15 @@ impl World {
             }
             self.act(&[]);
         }
+        self.answer_writes();
+        self.act(&[]);
         for id in self.models.keys().copied().collect::<Vec<_>>() {
             self.exchange(id);
+        }
+        for id in self.contents.active() {
+            let in_use = self.contents.fetching(id).map_or(0, |fetching| fetching.turns_in_use());
+            assert!(in_use <= TURNS_IN_USE_MAX);
+            self.turns_max = self.turns_max.max(in_use);
         }
     }
 
@@ -331,15 +346,33 @@ impl World {
 
     fn write(&mut self, file: FileId, bytes: &[u8], offset: u64) {
         // What the file's transfer is closed for is not written any more.
-        let Some(FileUse::Content(id)) = self.ctx.files.get(&file).copied() else { return };
+        assert!(!self.is_held(file, offset), "a held block is overwritten");
         let Some(partial) = self.open.get_mut(&file) else { return };
-        if let Some(fetching) = self.contents.fetching(id) {
-            let block = (offset / partial.content.block_bytes()) as u32;
-            assert!(!fetching.plan.held().contains(block), "a held block is overwritten");
-        }
         partial.bytes[offset as usize..][..bytes.len()].copy_from_slice(bytes);
         partial.data.push(offset..offset + bytes.len() as u64);
-        self.contents.on_written(&mut self.ctx, file, bytes.len());
+        self.writes.push_back((file, offset, bytes.len()));
+        if !self.delays_writes || self.rng.bool() {
+            self.answer_writes();
+        }
+    }
+
+    fn answer_writes(&mut self) {
+        while let Some((file, _, len_bytes)) = self.writes.pop_front() {
+            self.contents.on_written(&mut self.ctx, file, len_bytes);
+            for &(file, offset, _) in &self.writes {
+                assert!(!self.is_held(file, offset), "what is not written is held");
+            }
+        }
+    }
+
+    fn is_held(&self, file: FileId, offset: u64) -> bool {
+        let Some(FileUse::Content(id)) = self.ctx.files.get(&file) else { return false };
+        let Some(Entry { state: State::Fetching(fetching), .. }) = self.contents.entries.get(id)
+        else {
+            return false;
+        };
+        let block = (offset / fetching.content.block_bytes()) as u32;
+        fetching.plan.held().contains(block)
     }
 
     fn commit(&mut self, file: FileId, path: PathId, bytes: Vec<u8>) {
