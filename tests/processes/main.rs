@@ -9,6 +9,7 @@
 //! | `registry` | registration, lookups, removal, hostile clients |
 //! | `outages` | the registry or a peer goes away and comes back |
 //! | `storage` | simulated storage; what is not offered; leftovers |
+//! | `sessions` | what is shared by version 1, asked by hand |
 //! | `stopping` | signals and exit codes |
 //! | `command_line` | bad input, ports in use |
 //! | `json` | events are as documented; a reader who does not read stops nothing |
@@ -24,6 +25,7 @@ mod json;
 mod outages;
 mod reference_alone;
 mod registry;
+mod sessions;
 mod stopping;
 mod storage;
 mod transfers;

@@ -52,6 +52,7 @@ mod programs;
 mod queue;
 mod runner;
 mod scenario;
+mod sharing;
 mod standstill;
 mod starving;
 mod stream;

@@ -154,8 +154,9 @@ impl Share {
             (get.state, book.under_way) = (State::Opening, book.under_way + 1);
             if let Some(source) = giving.sources.get_mut(&file) {
                 source.gets.insert((id, req));
-                if source.is_open {
-                    self.answer(ctx, file, (id, req));
+                // It may have changed since it was opened.
+                if source.is_open && !std::mem::replace(&mut source.is_asked, true) {
+                    ctx.act(Action::StatSource(file));
                 }
             }
         }
