@@ -8,7 +8,7 @@ use clap::Args;
 use super::value::{interface, offer_interval, port, target};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{OFFER_PORT, REGISTRY_PORT};
-use crate::node::HostPort;
+use crate::node::{HostPort, RegistryUse};
 
 pub(super) const REGISTRY_ADDRESS: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, REGISTRY_PORT);
@@ -22,9 +22,10 @@ pub(super) const OTHERS_OFFER: &str =
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// Use this registry. Give an address or a name, and a port unless it is 5000.
-    #[arg(long, value_name = "HOST[:PORT]", default_value_t = HostPort::Address(REGISTRY_ADDRESS))]
-    pub registry: HostPort,
+    /// Use this registry, for peers that broadcasts do not reach and for version 0. Give an
+    /// address or a name, and a port unless it is 5000 [default: 127.0.0.1:5000, if one is there].
+    #[arg(long, value_name = "HOST[:PORT]")]
+    registry: Option<HostPort>,
     /// Use this network interface: listen on its address, connect from it, and offer to its
     /// broadcast address. Repeat it, or separate several with commas; other peers then connect
     /// to the address from which we reach the registry.
@@ -32,6 +33,20 @@ pub struct NetworkArgs {
     pub interface: Vec<String>,
     #[command(flatten)]
     pub offers: OfferArgs,
+}
+
+impl NetworkArgs {
+    /// Returns where the registry is, or would be.
+    pub fn registry(&self) -> HostPort {
+        self.registry.clone().unwrap_or(HostPort::Address(REGISTRY_ADDRESS))
+    }
+
+    pub fn registry_use(&self) -> RegistryUse {
+        match self.registry {
+            Some(_) => RegistryUse::Named,
+            None => RegistryUse::Usual,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

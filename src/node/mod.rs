@@ -86,7 +86,7 @@ pub use interfaces::{Change, Happened, Interface, Which, changes};
 pub use listing::{HeardOffer, ListNode, Subnet};
 pub use paths::Paths;
 pub use pattern::NamePattern;
-pub use peer::{BeaconSettings, GuestSettings, PeerKind, PeerNode, PeerSettings};
+pub use peer::{BeaconSettings, GuestSettings, PeerKind, PeerNode, PeerSettings, RegistryUse};
 pub use registry::RegistryNode;
 pub use report::{Report, Unanswered};
 pub use snapshot::{Direction, Inventory, JobProgress, Snapshot, Transfer};

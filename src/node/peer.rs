@@ -43,6 +43,7 @@ pub struct PeerSettings {
     /// The TCP port on which the peer listens; 0 for a guest.
     pub port: u16,
     pub registry: HostPort,
+    pub registry_use: RegistryUse,
     pub offer_interval: Duration,
     /// The name that others are shown.
     pub name: PeerName,
@@ -73,6 +74,17 @@ impl BeaconSettings {
     pub fn open() -> Self {
         Self { tag_key: TagKey::new(None), key: None }
     }
+}
+
+/// What the registry is to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistryUse {
+    /// The user named it: it is missed.
+    Named,
+    /// It is where one usually is: it is tried at the start and once a minute, and not missed.
+    Usual,
+    /// It is not used.
+    Never,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use super::{Action, ConnectionId, Input, Node, PeerKind, PeerSettings};
+use super::{Action, ConnectionId, Input, Node, PeerKind, PeerSettings, RegistryUse};
 use crate::content::Version;
 use crate::limits::Limits;
 use crate::proto::Transmit;
@@ -31,6 +31,7 @@ pub(crate) fn settings(kind: PeerKind) -> PeerSettings {
         kind,
         id: PeerId(if is_guest { 0 } else { 7 }),
         port: 1,
+        registry_use: RegistryUse::Named,
         registry: REGISTRY.into(),
         offer_interval: Duration::from_secs(5),
         name: PeerName::none(),

@@ -42,7 +42,7 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
     let settings = DoctorSettings {
         port: network.offer_port(),
         port_error,
-        registry: args.network.registry.clone(),
+        registry: args.network.registry(),
         interfaces: examined.into_iter().map(routed).collect(),
         others,
         offer_interval: args.network.offers.offer_interval,

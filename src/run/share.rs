@@ -14,7 +14,7 @@ use crate::cli::{OutputArgs, ShareArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{Limits, SESSION_PORT};
-use crate::node::{BeaconSettings, PeerKind, PeerNode, PeerSettings, Which};
+use crate::node::{BeaconSettings, PeerKind, PeerNode, PeerSettings, RegistryUse, Which};
 use crate::reactor::{Listener, Reactor, Signals, Sockets};
 use crate::storage::{ShareRules, SharedTree, cache_folder};
 use crate::ui::{Show, Ui};
@@ -48,7 +48,8 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         // Guests, which have no id, acknowledge with 0.
         id: PeerId(fastrand::u32(1..)),
         port: address.port(),
-        registry: args.network.registry.clone(),
+        registry: args.network.registry(),
+        registry_use: args.network.registry_use(),
         offer_interval: args.network.offers.offer_interval,
         name: args.name.unwrap_or_else(name_of_host),
         instance: fastrand::u64(1..),
@@ -90,9 +91,12 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     };
     log::info!(
         target: NAME,
-        "sharing {} of {paths} at {at}, with the registry at {}",
+        "sharing {} of {paths} at {at}{}",
         Count(summary.files, "file"),
-        args.network.registry,
+        match args.network.registry_use() {
+            RegistryUse::Named => format!(", with the registry at {}", args.network.registry()),
+            RegistryUse::Usual | RegistryUse::Never => String::new(),
+        },
     );
     log::info!(target: NAME, "{how_to_fetch}");
     if interfaces.iter().all(Ipv4Addr::is_loopback) {

@@ -141,7 +141,10 @@ impl Fetch {
 }
 
 fn why_nothing(peers: &Peers) -> FetchError {
-    match !peers.link.was_registered && peers.catalog.paths().next().is_none() {
+    match peers.link.is_missed
+        && !peers.link.was_registered
+        && peers.catalog.paths().next().is_none()
+    {
         true => FetchError::Unreachable,
         false => FetchError::NotOffered,
     }

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::content::{Digest, Known, Lack, Room};
+use crate::limits::USUAL_REGISTRY_INTERVAL;
 use crate::node::scene::{
     PEER, REGISTRY, actions, answer, dialed, hear, name, sent, settings, version,
 };
@@ -641,4 +642,33 @@ fn the_name_of_the_registry_is_looked_for_at_each_attempt_and_has_to_be_known_at
     // One that nobody waits for is no news.
     node.handle(now, Input::Resolved(Err(why())));
     assert_eq!(actions(&mut node), []);
+}
+
+#[test]
+fn a_registry_that_the_user_did_not_name_is_tried_once_a_minute_and_missed_only_once_it_was_there()
+{
+    let start = Instant::now();
+    let registry_use = RegistryUse::Usual;
+    let settings = || PeerSettings { registry_use, ..settings(PeerKind::Fixed) };
+    let mut node = PeerNode::new(start, settings());
+    let registry = dialed(&actions(&mut node), REGISTRY);
+    let kind = io::ErrorKind::ConnectionRefused;
+    node.handle(start, Input::Broken { connection: registry, kind });
+    let is_told = |action: &Action| {
+        matches!(action, Action::Report(report @ Report::RegistryUnreachable { .. })
+            if report.level() <= log::Level::Info)
+    };
+    assert!(!actions(&mut node).iter().any(is_told));
+    let mut dialed_at = None;
+    while dialed_at.is_none() {
+        let now = node.poll_timeout().unwrap();
+        node.handle_timeout(now);
+        let actions = actions(&mut node);
+        dialed_at = actions.iter().any(|it| matches!(it, Action::Dial { .. })).then_some(now);
+    }
+    assert_eq!(dialed_at, Some(start + USUAL_REGISTRY_INTERVAL));
+
+    let settings = PeerSettings { registry_use: RegistryUse::Never, ..settings() };
+    let mut node = PeerNode::new(start, settings);
+    assert!(!actions(&mut node).iter().any(|it| matches!(it, Action::Dial { .. })));
 }

@@ -9,8 +9,8 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use crate::limits::{ID_TRIES_MAX, RETRY_DELAY_MIN};
-use crate::node::peer::{Connection, Context, PeerKind, Wake};
+use crate::limits::{ID_TRIES_MAX, RETRY_DELAY_MIN, USUAL_REGISTRY_INTERVAL};
+use crate::node::peer::{Connection, Context, PeerKind, RegistryUse, Wake};
 use crate::node::retry::Backoff;
 use crate::node::{Action, ConnectionId, Interface, Outcome, Report};
 use crate::proto::CloseReason;
@@ -42,6 +42,8 @@ pub(crate) struct RegistryLink {
     failures: u32,
     /// Whether the connection is made again only when it is needed.
     is_asleep: bool,
+    /// Whether the user named the registry, or it was there once.
+    pub(crate) is_missed: bool,
 }
 
 impl RegistryLink {
@@ -58,6 +60,7 @@ impl RegistryLink {
             refused_ids: 0,
             failures: 0,
             is_asleep: false,
+            is_missed: false,
         }
     }
 
@@ -85,6 +88,14 @@ impl RegistryLink {
     /// Makes the connection. A name is looked for anew each time.
     pub(crate) fn dial(&mut self, ctx: &mut Context) {
         debug_assert!(self.connection.is_none() && !self.is_resolving);
+        match ctx.settings.registry_use {
+            RegistryUse::Named => self.is_missed = true,
+            RegistryUse::Usual => {}
+            RegistryUse::Never => {
+                self.is_asleep = true;
+                return;
+            }
+        }
         match ctx.settings.registry.address() {
             Some(address) => self.connect(ctx, address),
             None => {
@@ -131,7 +142,10 @@ impl RegistryLink {
     }
 
     fn plan(&mut self, ctx: &mut Context) -> Duration {
-        let retry_in = self.backoff.delay(&mut ctx.rng);
+        let retry_in = match self.is_missed {
+            true => self.backoff.delay(&mut ctx.rng),
+            false => USUAL_REGISTRY_INTERVAL,
+        };
         ctx.deadlines.arm(Wake::Registry, ctx.now + retry_in);
         retry_in
     }
@@ -220,7 +234,7 @@ impl RegistryLink {
     }
 
     fn on_registered(&mut self, ctx: &mut Context) -> LinkEvent {
-        self.was_registered = true;
+        (self.was_registered, self.is_missed) = (true, true);
         self.failures = 0;
         self.backoff.reset();
         if let (None, Some(registry)) = (ctx.guest(), self.address) {
@@ -314,7 +328,8 @@ impl RegistryLink {
         } else if reason != CloseReason::Stopping {
             let (is_new, retry_in) = self.fail(ctx);
             is_first = is_new;
-            let (registry, again) = (ctx.settings.registry.clone(), !is_first);
+            let registry = ctx.settings.registry.clone();
+            let again = !is_first || !self.is_missed;
             ctx.report(Report::RegistryUnreachable { registry, reason, retry_in, again });
         }
         LinkEvent::Lost { is_first }

@@ -48,7 +48,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use p2pfs::limits::Limits;
-use p2pfs::node::{PeerKind, PeerSettings};
+use p2pfs::node::{PeerKind, PeerSettings, RegistryUse};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v1::PeerName;
 
@@ -90,6 +90,7 @@ pub fn peer_settings(id: u32, port: u16, registry: SocketAddrV4) -> PeerSettings
         kind: PeerKind::Fixed,
         id: PeerId(id),
         port,
+        registry_use: RegistryUse::Named,
         registry: registry.into(),
         offer_interval: Duration::from_secs(5),
         name: PeerName::none(),
