@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{print, sockets};
 use crate::cli::OutputArgs;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{OFFER_PORT, REGISTRY_PORT};
+use crate::limits::{BEACON_PORT, OFFER_PORT, REGISTRY_PORT, SESSION_PORT};
 use crate::storage::cache_folder;
 use crate::ui::{Event, text};
 use crate::wire::Shown;
@@ -24,8 +24,8 @@ pub fn paths(output: &OutputArgs) -> Result<ExitCode, Failure> {
     places.push(("file", ".p2pfs-*".to_owned(), partial));
     let ports = [
         ("UDP", OFFER_PORT, "offers of version 0, in and out: --broadcast"),
-        ("UDP", OFFER_PORT + 1, "beacons of version 1, in and out: --beacon-port"),
-        ("TCP", OFFER_PORT + 1, "share, if it is free: --port"),
+        ("UDP", BEACON_PORT, "beacons of version 1, in and out: --beacon-port"),
+        ("TCP", SESSION_PORT, "share, if it is free: --port"),
         ("TCP", REGISTRY_PORT, "the registry: --listen"),
     ];
     places.extend(ports.map(|(kind, port, what)| ("port", format!("{kind} {port}"), what)));
