@@ -7,6 +7,7 @@
 //! | `system_calls` | 11, 16, 18 | strace makes each call fail, or the moment of a kill |
 //! | `power_cuts` | 17 | a real file system loses its power |
 //! | `full_disks` | 16 | disks that are full, read-only or limited |
+//! | `contents` | 65 | the same to partial files of contents and to trees |
 //! | `file_systems` | 43, 50, 51 | file systems that lack things, and that die |
 //! | `slow_disks` | | reads that never find anything in memory |
 //! | `folders` | 20, 21, 32 | what stands in the folder, or in its place, by surprise |
@@ -31,6 +32,7 @@
 //! A test that lacks root, a tool or a feature of the kernel is skipped, and told at the end.
 
 mod checks;
+mod contents;
 mod disk;
 mod endings;
 mod file_systems;
@@ -50,8 +52,12 @@ mod trees;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = contents::program() {
+        return code;
+    }
     let modules = [
         checks::TESTS,
+        contents::TESTS,
         endings::TESTS,
         file_systems::TESTS,
         folders::TESTS,

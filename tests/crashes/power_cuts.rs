@@ -70,7 +70,7 @@ impl Site {
     }
 }
 
-static POWER_CUTS: Need = Need::new(|| {
+pub(crate) static POWER_CUTS: Need = Need::new(|| {
     is_root()?;
     tools(&["mkfs.ext4", "python3"])?;
     Disk::new().map(drop).map_err(|error| Missing::Kernel("ext4 that can be cut off", error))
