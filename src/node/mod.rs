@@ -187,8 +187,9 @@ pub enum Input<'a> {
     /// The answer to [`Action::MakeFolder`].
     FolderMade { path: PathId, made: Result<(), FileError> },
     /// An open, create, write, read or commit failed; the file is closed. A partial one is
-    /// removed, but for one of [`Action::OpenPartial`], which is left as by [`Action::Keep`]
-    /// unless its fsync failed.
+    /// removed, but for one of [`Action::OpenPartial`]: that is left as by [`Action::Keep`],
+    /// unless its fsync failed or, with
+    /// [`OnConflict::Skip`](crate::content::OnConflict::Skip), something took its name.
     FileFailed { file: FileId, error: FileError },
     /// A complete file stands in the shared folder, at the start, with the hashes of this
     /// version that are known.

@@ -19,10 +19,11 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::folder::is_removed;
 use super::system::{self, persist, refused};
+use super::twins::{hash, is_listed};
 use super::{beneath, temporary};
 use crate::content::{FileError, InTheWay};
 use crate::limits::{FOLDERS_OPEN_MAX, FOLDERS_UNSYNCED_MAX, RENAME_TRIES_MAX};
-use crate::wire::FilePath;
+use crate::wire::{FilePath, folded};
 
 /// A folder and those beneath it.
 #[derive(Debug)]
@@ -37,6 +38,9 @@ struct Known {
     open: VecDeque<(Rc<str>, Rc<OwnedFd>)>,
     /// Every folder that was opened, by device and inode.
     paths: BTreeMap<(u64, u64), Rc<str>>,
+    /// The hash of what paths that differ only in case or Unicode form have in common, and of
+    /// the path.
+    alike: BTreeSet<(u64, u64)>,
     /// Folders in which one was made; the root has an empty path.
     unsynced: BTreeSet<Rc<str>>,
 }
@@ -96,7 +100,7 @@ impl Folders {
         if is_made {
             self.note_made(parent_of(path))?;
         }
-        self.enter(path, &folder, is_made)?;
+        self.enter((&parent, path, name), &folder, is_made)?;
         Ok(folder)
     }
 
@@ -132,7 +136,15 @@ impl Folders {
     }
 
     /// Takes in a folder that was opened. Fails if it is known under another path.
-    fn enter(&self, path: &str, folder: &Rc<OwnedFd>, is_made: bool) -> Result<(), FileError> {
+    ///
+    /// FUSE may number a folder anew for each name: then its parent is read, but only if a path
+    /// differs from this one in nothing but case or Unicode form.
+    fn enter(
+        &self,
+        (parent, path, name): (&OwnedFd, &str, &str),
+        folder: &Rc<OwnedFd>,
+        is_made: bool,
+    ) -> Result<(), FileError> {
         let stat = system::stat_file(folder)?;
         let key = (stat.st_dev, stat.st_ino);
         let path: Rc<str> = path.into();
@@ -140,9 +152,16 @@ impl Folders {
         let before = known.paths.get(&key).filter(|before| **before != path);
         // An inode that was freed is used again.
         let still_there = |other: &Rc<str>| {
-            beneath::stat(&self.root, other).is_ok_and(|s| system::is_same_file(&s, &stat))
+            beneath::stat(&self.root, other).is_ok_and(|there| system::is_same_file(&there, &stat))
         };
         if before.is_some_and(still_there) {
+            return Err(FileError::Twin);
+        }
+        let (alike, own) = (hash(&folded(&path)), hash(&path));
+        let is_alone = known.alike.range((alike, 0)..=(alike, u64::MAX)).next().is_none();
+        let is_new = known.alike.insert((alike, own));
+        if is_new && !is_made && !is_alone && !is_listed(parent, name) {
+            known.alike.remove(&(alike, own));
             return Err(FileError::Twin);
         }
         if known.paths.insert(key, Rc::clone(&path)).is_none() && !is_made {

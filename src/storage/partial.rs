@@ -394,6 +394,11 @@ impl Partial {
         }
         match outcome {
             Err(FileError::Exists) if self.target.twins.has_other(&wanted) => Err(FileError::Twin),
+            Err(FileError::Exists) if self.settings.on_conflict == OnConflict::Skip => {
+                // That is as good as done: no later run needs it.
+                self.keep_nothing();
+                outcome
+            }
             outcome => outcome,
         }
     }

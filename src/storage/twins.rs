@@ -59,14 +59,14 @@ impl Twins {
     }
 }
 
-fn hash(text: &str) -> u64 {
+pub(super) fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
 }
 
 /// Returns whether a folder has an entry that is called exactly so.
-fn is_listed(folder: impl AsFd, name: &str) -> bool {
+pub(super) fn is_listed(folder: impl AsFd, name: &str) -> bool {
     let Ok(entries) = system::entries(folder) else { return true };
     let is_it = |entry: &rustix::fs::DirEntry| entry.file_name().to_bytes() == name.as_bytes();
     entries.filter_map(Result::ok).any(|entry| is_it(&entry))

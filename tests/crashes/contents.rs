@@ -24,7 +24,9 @@ use p2pfs::wire::FilePath;
 use p2pfs::wire::v1::{BlockHasher, Value};
 use tempfile::TempDir;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Mount};
+use crate::file_systems::EXFAT;
+use crate::full_disks::MOUNTS;
 use crate::place::empty;
 use crate::power_cuts::POWER_CUTS;
 use crate::rounds::{choices, play};
@@ -32,11 +34,18 @@ use crate::strace::{self, Call, Fault, STRACE};
 
 kit::tests! {
     NOTHING:
-        a_run_is_killed_at_any_moment_and_the_next_loses_no_block;
+        a_run_is_killed_at_any_moment_and_the_next_loses_no_block,
+        two_runs_at_once_make_one_tree;
     STRACE:
-        each_call_fails_once_or_is_the_last;
+        each_call_fails_once_or_is_the_last,
+        a_tree_is_made_where_nothing_can_be_locked;
     POWER_CUTS:
         power_goes_at_any_moment;
+    MOUNTS:
+        a_full_disk_ends_a_run_and_the_next_goes_on_once_there_is_room;
+    EXFAT:
+        a_tree_comes_to_exfat,
+        folders_that_are_one_there_are_not_merged;
 }
 
 /// Where the program makes its tree.
@@ -117,7 +126,8 @@ pub(crate) fn program() -> Option<ExitCode> {
         let (paths, partials): (Vec<_>, Vec<_>) = written.into_iter().unzip();
         for (path, outcome) in paths.into_iter().zip(folder.commit(partials)) {
             match outcome {
-                Ok(_) => tell(format!("done {path}")),
+                // Another run may have been first.
+                Ok(_) | Err(FileError::Exists) => tell(format!("done {path}")),
                 Err(error) => fail(path, error),
             }
         }
@@ -202,7 +212,7 @@ impl Site {
     }
 
     fn start(&self, folder: &Path, seed: usize, launcher: Vec<OsString>) -> Run {
-        let output = self.outer.path().join("output");
+        let output = self.outer.path().join(format!("output {seed}"));
         let words: Vec<_> =
             launcher.into_iter().chain([env::current_exe().unwrap().into()]).collect();
         let mut command = Command::new(&words[0]);
@@ -425,4 +435,98 @@ fn power_goes_at_any_moment() {
             empty(&folder);
         },
     );
+}
+
+fn two_runs_at_once_make_one_tree() {
+    play(4, Site::new, |site, round| {
+        let folder = site.folder();
+        let runs = [2 * round, 2 * round + 1].map(|seed| site.start(&folder, seed, Vec::new()));
+        for run in runs {
+            let (status, told) = run.end();
+            assert_eq!(status.code(), Some(0), "{told:?}");
+        }
+        site.nothing_wrong(&folder);
+        site.makes_all(&folder, 0);
+        empty(&folder);
+    });
+}
+
+/// Nobody knows whose a partial file is, so none is continued, and none is left.
+fn a_tree_is_made_where_nothing_can_be_locked() {
+    let site = Site::new();
+    for error in ["ENOLCK", "ENOSYS", "EOPNOTSUPP"] {
+        let log = site.outer.path().join("trace");
+        let launcher = strace::failing_always(&log, "flock", error);
+        let (status, told) = site.start(&site.folder(), 0, launcher).end();
+        assert_eq!(status.code(), Some(0), "{error}: {told:?}");
+        assert!(strace::injected_in(&log).is_some(), "nothing was to be locked");
+        site.makes_all(&site.folder(), 0);
+        empty(&site.folder());
+    }
+}
+
+fn a_full_disk_ends_a_run_and_the_next_goes_on_once_there_is_room() {
+    let site = Site::new();
+    let disk = Mount::in_memory(8 * BLOCK).unwrap();
+    let ballast = disk.path().join("ballast");
+    fs::write(&ballast, vec![1; 4 * BLOCK]).unwrap();
+    let folder = disk.path().join("tree");
+    fs::create_dir(&folder).unwrap();
+    let (status, told) = site.start(&folder, 0, Vec::new()).end();
+    assert_eq!(status.code(), Some(1), "{told:?}");
+    let is_full = |line: &String| line.contains("the disk is full");
+    assert!(!told.failed.is_empty() && told.failed.iter().all(is_full), "{told:?}");
+    site.nothing_wrong(&folder);
+    site.nothing_lost(&folder, &told);
+    fs::remove_file(ballast).unwrap();
+    let bigger = Mount::in_memory(64 * BLOCK).unwrap();
+    let folder_there = bigger.path().join("tree");
+    copy_tree(&folder, &folder_there);
+    let again = site.makes_all(&folder_there, 0);
+    let is_lost =
+        |line: &&String| is_kept(line, &site.library, &told.done) && !again.kept.contains(*line);
+    let lost: Vec<_> = told.blocks.iter().filter(is_lost).collect();
+    assert!(lost.is_empty(), "written again: {lost:?}");
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_tree(&entry.path(), &target),
+            false => _ = fs::copy(entry.path(), target).unwrap(),
+        }
+    }
+}
+
+/// Neither holes nor a renaming that never replaces, and time stamps of 2 s.
+fn a_tree_comes_to_exfat() {
+    let site = Site::new();
+    let disk = Mount::exfat().unwrap();
+    let folder = disk.path().join("tree");
+    fs::create_dir(&folder).unwrap();
+    let mut run = site.start(&folder, 0, Vec::new());
+    await_until("a block is written", || {
+        !Told::of(&fs::read_to_string(&run.output).unwrap()).blocks.is_empty()
+    });
+    run.kill();
+    drop(run.end());
+    site.nothing_wrong(&folder);
+    site.makes_all(&folder, 0);
+}
+
+fn folders_that_are_one_there_are_not_merged() {
+    let disk = Mount::exfat().unwrap();
+    let folder = SharedFolder::open(disk.path()).unwrap();
+    let make = |path: &str| folder.make_folder(&FilePath::new(path).unwrap());
+    make("Fotos/Jahr").unwrap();
+    make("Fotos").unwrap();
+    let content = content_of(b"");
+    for path in ["FOTOS/x", "fotos/Jahr/x", "Fotos/JAHR/x"] {
+        let opened = folder.open_partial(&FilePath::new(path).unwrap(), content, ATTRIBUTES);
+        assert_eq!(opened.unwrap_err(), FileError::Twin, "{path}");
+        assert_eq!(make(path.strip_suffix("/x").unwrap()), Err(FileError::Twin), "{path}");
+    }
+    make("Fotos/Jahr/Tag").unwrap();
 }

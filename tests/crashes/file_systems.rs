@@ -17,7 +17,7 @@ use crate::disk::Mount;
 use crate::place::{DOWNLOADER, Library, Place, SOURCE};
 use crate::strace::{self, STRACE};
 
-static EXFAT: Need = Need::new(|| {
+pub(crate) static EXFAT: Need = Need::new(|| {
     is_root()?;
     tools(&["mkfs.exfat", "mount.exfat-fuse"])?;
     Mount::exfat().map(drop).map_err(|error| Missing::Kernel("mounts of exFAT by FUSE", error))

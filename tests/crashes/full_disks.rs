@@ -15,7 +15,7 @@ use crate::place::{DOWNLOADER, Library, Place, SOURCE};
 const MIB: usize = 1 << 20;
 const BYSTANDER: u32 = 3;
 
-static MOUNTS: Need = Need::new(|| {
+pub(crate) static MOUNTS: Need = Need::new(|| {
     is_root()?;
     Mount::in_memory(MIB).map(drop).map_err(|error| Missing::Kernel("mounts of tmpfs", error))
 });
