@@ -156,6 +156,9 @@ pub const OFFERED_FILES_MAX: usize = 16_384;
 /// Between two offers, on average: with a batch at once, fewer than 200 in any second.
 pub const OFFER_PAUSE: Duration = Duration::from_micros(6_250);
 
+/// Peers in one answer of a registry, each of 24 bytes.
+pub const LISTED_PEERS_MAX: usize = 1_024;
+
 /// Between two beacons, at random 20 % more or less.
 pub const BEACON_INTERVAL: Duration = Duration::from_secs(5);
 /// On each interface one datagram in this time, whatever is heard or changes. With the answers
@@ -727,6 +730,8 @@ const _: () = {
     // One block is always allowed.
     assert!(PIPE_AHEAD_BYTES >= BLOCK_BYTES_MIN);
     assert!(49 + PEER_NAME_BYTES_MAX + 8 * TAGS_MAX + 16 <= BEACON_BYTES_MAX);
+    // With the answers to as many lookups as are read at once.
+    assert!(24 * LISTED_PEERS_MAX + REQUESTS_PER_READ * HEAD_BYTES_MAX < OUTBOX_BYTES_MAX);
     assert!(QUERY_MEMORY.as_millis() <= BEACON_EXPIRY.as_millis());
     assert!(BEACON_INTERVAL.as_millis() * 12 / 10 * 2 < BEACON_EXPIRY.as_millis());
     assert!(CHUNK_BYTES > 0 && LOCAL_WINDOW_BYTES <= WINDOW_BYTES);

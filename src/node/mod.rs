@@ -154,6 +154,9 @@ pub enum Input<'a> {
     /// The answer to [`Action::Resolve`]: the address of the host, or why there is none, in
     /// words.
     Resolved(Result<Ipv4Addr, String>),
+    /// A connection from another host was accepted at this address of ours. A runner with one
+    /// address need not tell it.
+    ReachedAt { connection: ConnectionId, address: Ipv4Addr },
     /// The connection asked for with [`Action::Dial`] comes from this address of ours. A
     /// runner with one address need not tell it.
     DialedFrom { connection: ConnectionId, from: Ipv4Addr },

@@ -7,31 +7,40 @@
 //! connection.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::time::Instant;
 
 use super::connections::{ConnectionId, Connections};
 use super::{Action, CloseHow, Input, Node, Outcome, Paths, Report, Snapshot};
-use crate::limits::Limits;
+use crate::limits::{LISTED_PEERS_MAX, Limits};
 use crate::proto::v0::RegistrySession;
 use crate::proto::{CloseReason, Transmit};
-use crate::wire::v0::{RegistryRequest, RegistryResponse};
+use crate::wire::v0::{ListedPeer, RegistryRequest, RegistryResponse};
 use crate::wire::{FieldText, PeerId};
 
 #[derive(Debug)]
 pub struct RegistryNode {
     limits: Rc<Limits>,
     connections: Connections<Client>,
-    peers: BTreeMap<PeerId, SocketAddrV4>,
+    peers: BTreeMap<PeerId, Entry>,
     addresses: BTreeMap<SocketAddrV4, PeerId>,
     actions: VecDeque<Action>,
     paths: Paths,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    address: SocketAddrV4,
+    /// Whether the peer said that it speaks version 1, too.
+    speaks_v1: bool,
+}
+
 #[derive(Debug)]
 struct Client {
     from: SocketAddrV4,
+    /// The address of ours that it reached, if the runner told that.
+    reached: Option<Ipv4Addr>,
     session: RegistrySession,
 }
 
@@ -48,7 +57,7 @@ impl RegistryNode {
     }
 
     pub fn address(&self, peer: PeerId) -> Option<SocketAddrV4> {
-        self.peers.get(&peer).copied()
+        self.peers.get(&peer).map(|entry| entry.address)
     }
 
     pub fn len(&self) -> usize {
@@ -69,16 +78,38 @@ impl RegistryNode {
                 }
                 Ok(Some(RegistryRequest::Lookup(peer))) => {
                     let response = match self.peers.get(&peer) {
-                        Some(&address) => RegistryResponse::Address(address),
+                        Some(entry) => RegistryResponse::Address(entry.address),
                         None => error_response("Target peer not found."),
                     };
                     client.session.respond(&response);
                 }
+                Ok(Some(RegistryRequest::Peers { after })) => self.on_peers(connection, after),
                 Ok(None) => break,
                 Err(reason) => return self.close(connection, reason),
             }
         }
         self.after(connection);
+    }
+
+    /// A client that speaks version 1 asks for others that do.
+    fn on_peers(&mut self, connection: ConnectionId, after: PeerId) {
+        let Some(client) = self.connections.get_mut(connection) else { return };
+        let own = client.session.registered_as();
+        if let Some(entry) = own.and_then(|peer| self.peers.get_mut(&peer)) {
+            entry.speaks_v1 = true;
+        }
+        // For others, what is on this host is where they reached it.
+        let here = client.reached.filter(|_| !client.from.ip().is_loopback());
+        let listed = |(peer, entry): (&PeerId, &Entry)| {
+            let mut address = entry.address;
+            if let Some(here) = here.filter(|_| address.ip().is_loopback()) {
+                address.set_ip(here);
+            }
+            ListedPeer { peer: *peer, address: address.into() }
+        };
+        let speaking = self.peers.range(after..).filter(|(_, entry)| entry.speaks_v1);
+        let peers: Vec<_> = speaking.take(LISTED_PEERS_MAX).map(listed).collect();
+        client.session.list(&peers);
     }
 
     fn on_register(&mut self, connection: ConnectionId, peer: PeerId, port: u16) {
@@ -99,7 +130,7 @@ impl RegistryNode {
             }
             None => {
                 client.session.accept_registration(peer);
-                self.peers.insert(peer, address);
+                self.peers.insert(peer, Entry { address, speaks_v1: false });
                 self.addresses.insert(address, peer);
                 Report::PeerEntered { peer, address }
             }
@@ -133,8 +164,8 @@ impl RegistryNode {
         let Some(client) = self.connections.remove(connection) else { return };
         let report = match client.session.registered_as() {
             Some(peer) => {
-                if let Some(address) = self.peers.remove(&peer) {
-                    self.addresses.remove(&address);
+                if let Some(entry) = self.peers.remove(&peer) {
+                    self.addresses.remove(&entry.address);
                 }
                 Report::PeerLeft { peer, reason }
             }
@@ -146,7 +177,8 @@ impl RegistryNode {
 
 impl Node for RegistryNode {
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId> {
-        let client = Client { from, session: RegistrySession::new(now, &self.limits) };
+        let session = RegistrySession::new(now, &self.limits);
+        let client = Client { from, reached: None, session };
         let connection = self.connections.accept(from, client);
         match connection {
             Some(connection) => self.after(connection),
@@ -158,6 +190,11 @@ impl Node for RegistryNode {
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Received { connection, bytes } => self.on_bytes(now, connection, bytes),
+            Input::ReachedAt { connection, address } => {
+                if let Some(client) = self.connections.get_mut(connection) {
+                    client.reached = Some(address);
+                }
+            }
             Input::ReadClosed(connection) => self.close(connection, CloseReason::ClosedByPeer),
             Input::Broken { connection, kind } => {
                 self.forget(connection, CloseReason::Broken(kind));
@@ -244,5 +281,84 @@ mod tests {
             node.handle(now, end);
             assert!(node.is_empty() && node.addresses.is_empty(), "{node:?}");
         }
+    }
+
+    /// Sends a request, and returns the peers in the answer.
+    fn listed(
+        node: &mut RegistryNode,
+        connection: ConnectionId,
+        after: u32,
+    ) -> Vec<(u32, std::net::SocketAddr)> {
+        let now = Instant::now();
+        let mut bytes = Vec::new();
+        RegistryRequest::Peers { after: PeerId(after) }.encode(&mut bytes);
+        node.handle(now, Input::Received { connection, bytes: &bytes });
+        let sent = crate::node::scene::sent(node, now, connection);
+        let (count, peers) = sent[2..].split_first_chunk().unwrap();
+        let peers = peers.as_chunks().0.iter().map(|peer| ListedPeer::decode(peer).unwrap());
+        let peers: Vec<_> = peers.map(|it| (it.peer.0, it.address)).collect();
+        assert_eq!((&sent[..2], u32::from_be_bytes(*count) as usize), (&b"SP"[..], peers.len()));
+        peers
+    }
+
+    fn registered(node: &mut RegistryNode, from: Ipv4Addr, peer: u32) -> ConnectionId {
+        let now = Instant::now();
+        let connection = node.accept(now, SocketAddrV4::new(from, 6000)).unwrap();
+        let mut bytes = Vec::new();
+        RegistryRequest::Register { peer: PeerId(peer), port: 4000 + peer as u16 }
+            .encode(&mut bytes);
+        node.handle(now, Input::Received { connection, bytes: &bytes });
+        crate::node::scene::sent(node, now, connection);
+        connection
+    }
+
+    #[test]
+    fn peers_that_said_that_they_speak_version_1_are_listed_while_they_are_there() {
+        let (now, away) = (Instant::now(), Ipv4Addr::new(10, 0, 0, 9));
+        let mut node = RegistryNode::new(Limits::REGISTRY);
+        let first = registered(&mut node, Ipv4Addr::LOCALHOST, 1);
+        let second = registered(&mut node, away, 2);
+        registered(&mut node, away, 3);
+        let [at_first, at_second] =
+            [(Ipv4Addr::LOCALHOST, 4001), (away, 4002)].map(std::net::SocketAddr::from);
+        assert_eq!(listed(&mut node, first, 0), [(1, at_first)]);
+        assert_eq!(listed(&mut node, second, 0), [(1, at_first), (2, at_second)]);
+        assert_eq!(listed(&mut node, second, 2), [(2, at_second)]);
+        // The first is on the host of the registry, which the second reached here.
+        let here = Ipv4Addr::new(10, 0, 0, 1);
+        for connection in [first, second] {
+            node.handle(now, Input::ReachedAt { connection, address: here });
+        }
+        assert_eq!(listed(&mut node, second, 0), [(1, (here, 4001).into()), (2, at_second)]);
+        assert_eq!(listed(&mut node, first, 0), [(1, at_first), (2, at_second)]);
+        // One that is not registered speaks for nobody.
+        let stranger = node.accept(now, SocketAddrV4::new(away, 1)).unwrap();
+        assert_eq!(listed(&mut node, stranger, 0).len(), 2);
+        node.handle(now, Input::ReadClosed(second));
+        assert_eq!(listed(&mut node, stranger, 0), [(1, at_first)]);
+    }
+
+    #[test]
+    fn an_answer_has_as_many_peers_as_it_may_and_a_second_one_waits_for_the_first() {
+        let mut node = RegistryNode::new(Limits { connections_max: 4096, ..Limits::REGISTRY });
+        let connections: Vec<_> = (0..LISTED_PEERS_MAX as u32 + 3)
+            .map(|peer| {
+                let host = Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 1).to_bits() + peer);
+                let connection = registered(&mut node, host, peer);
+                listed(&mut node, connection, u32::MAX);
+                connection
+            })
+            .collect();
+        let first = listed(&mut node, connections[0], 0);
+        assert_eq!(first.len(), LISTED_PEERS_MAX);
+        let last = first.last().unwrap().0;
+        let rest: Vec<_> = listed(&mut node, connections[0], last + 1);
+        assert_eq!(rest.iter().map(|it| it.0).collect::<Vec<_>>(), [1024, 1025, 1026]);
+        let mut bytes = Vec::new();
+        RegistryRequest::Peers { after: PeerId(0) }.encode(&mut bytes);
+        let connection = connections[0];
+        let entries = node.len();
+        node.handle(Instant::now(), Input::Received { connection, bytes: &bytes.repeat(2) });
+        assert_eq!(node.len(), entries - 1, "it asks for more than it reads");
     }
 }

@@ -375,8 +375,12 @@ impl<N: Node> Reactor<N> {
             let accepted = self.listener.as_mut().and_then(|listener| listener.accept(self.now));
             let Some((stream, from)) = accepted else { break };
             let connection = Connection::accepted(stream);
+            let reached = connection.from().filter(|_| !from.ip().is_loopback());
             let id = self.node.accept(self.now, from);
             self.take_in(id, connection);
+            if let (Some(connection), Some(address)) = (id, reached) {
+                self.handle(Input::ReachedAt { connection, address });
+            }
         }
         for _ in 0..TURN_ITEMS {
             let accepted = self.control.as_mut().and_then(|control| control.accept(self.now));

@@ -33,6 +33,10 @@ pub enum Malformed {
     Port { got: u32 },
     /// A success that is neither 0 nor 1.
     Success { got: u32 },
+    /// A version that no peer speaks.
+    Version { got: u32 },
+    /// A list of more peers than a response takes.
+    PeerCount { got: u32 },
     /// A flag that is neither 0 nor 1.
     Flag { got: u8 },
     /// A text that is longer than it may be.
@@ -101,6 +105,8 @@ impl fmt::Display for Malformed {
             Self::Digest => f.write_str("a digest that is not 64 lower-case hexadecimal digits"),
             Self::Port { got } => write!(f, "a port of {got}, not within 1 to 65535"),
             Self::Success { got } => write!(f, "a success of {got}, neither 0 nor 1"),
+            Self::Version { got } => write!(f, "a version of {got}, not 1"),
+            Self::PeerCount { got } => write!(f, "a list of {}", Count(*got, "peer")),
             Self::Flag { got } => write!(f, "a flag of {got}, neither 0 nor 1"),
             Self::TextLength { got } => write!(f, "a text of {}", Count(*got, "byte")),
             Self::Host => f.write_str("a host that is neither an IPv4 address nor localhost"),

@@ -1,6 +1,7 @@
 //! Version 1: `vectors/v1.json`.
 
 use p2pfs::content::{BlockSet, Content, ContentId};
+use p2pfs::wire::v0::{ListedPeer, RegistryRequest, RegistryResponse};
 use p2pfs::wire::v1::{
     Beacon, BeaconKey, BeaconKind, BlockHasher, Entry, EntryState, PageReader, PeerName,
     SessionError, SessionMessage, SessionMessageKind, Tag, TagKey, Value, Verdict, merge,
@@ -105,6 +106,55 @@ fn frames_of_a_later_version_are_skipped_or_answered() {
         };
         assert_eq!(vector["then"], then.as_str());
     }
+}
+
+#[test]
+fn a_registry_is_asked_for_peers_and_answers_with_them() {
+    let registry = &whole()["registry"];
+    let list = |name: &str| registry[name].as_array().expect("a list").clone();
+    for vector in list("request") {
+        let bytes = bytes(&vector["hex"]);
+        let after = PeerId(vector["after"].as_u64().unwrap() as u32);
+        let decoded = cut_everywhere::<RegistryRequest>(&bytes);
+        assert_eq!(decoded.messages, [(RegistryRequest::Peers { after }, Vec::new())], "{vector}");
+        let mut encoded = Vec::new();
+        RegistryRequest::Peers { after }.encode(&mut encoded);
+        assert_eq!(encoded, bytes, "{vector}");
+        let later = [&bytes[..5], &[2], &bytes[6..]].concat();
+        let refused = cut_everywhere::<RegistryRequest>(&later).error;
+        assert_eq!(refused, Some(Malformed::Version { got: 2 }));
+    }
+    for vector in list("response") {
+        let bytes = bytes(&vector["hex"]);
+        let expected = vector["peers"].as_array().unwrap().iter().map(|peer| {
+            let host = peer["address"].as_str().unwrap().parse().unwrap();
+            let port = peer["port"].as_u64().unwrap() as u16;
+            let peer = PeerId(peer["id"].as_u64().unwrap() as u32);
+            ListedPeer { peer, address: std::net::SocketAddr::new(host, port) }
+        });
+        let expected: Vec<ListedPeer> = expected.collect();
+        let decoded = cut_everywhere::<RegistryResponse>(&bytes);
+        let [(message, payload)] = decoded.messages.as_slice() else { panic!("{vector}") };
+        let count = expected.len() as u32;
+        assert_eq!(*message, RegistryResponse::Peers { count }, "{vector}");
+        assert_eq!(listed(payload), Ok(expected.clone()), "{vector}");
+        let mut encoded = Vec::new();
+        message.encode(&mut encoded);
+        expected.iter().for_each(|peer| peer.encode(&mut encoded));
+        assert_eq!(encoded, bytes, "{vector}");
+    }
+    for vector in list("bad_response") {
+        let decoded = cut_everywhere::<RegistryResponse>(&bytes(&vector["hex"]));
+        let is_bad = decoded.error.is_some() || listed(&decoded.messages[0].1).is_err();
+        assert!(is_bad, "{vector}");
+    }
+}
+
+/// The peers in the payload of a response.
+fn listed(payload: &[u8]) -> Result<Vec<ListedPeer>, Malformed> {
+    let (peers, rest) = payload.as_chunks();
+    assert!(rest.is_empty());
+    peers.iter().map(ListedPeer::decode).collect()
 }
 
 #[test]
@@ -429,9 +479,12 @@ fn numbers(json: &Json) -> impl Iterator<Item = u32> + '_ {
     json.as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as u32)
 }
 
+fn whole() -> Json {
+    serde_json::from_str(include_str!("../vectors/v1.json")).expect("JSON")
+}
+
 pub(crate) fn list(name: &str) -> Vec<Json> {
-    let file: Json = serde_json::from_str(include_str!("../vectors/v1.json")).expect("JSON");
-    let list = file[name].as_array().expect("a list of vectors").clone();
+    let list = whole()[name].as_array().expect("a list of vectors").clone();
     assert!(!list.is_empty());
     list
 }

@@ -91,6 +91,6 @@ macro_rules! tests {
 }
 
 tests! {
-    control datagram deframer download file_name peer_node registration registry_node session shown
-    upload
+    beacon control datagram deframer download file_name peer_node registration registry_node
+    session shown upload
 }

@@ -21,6 +21,7 @@ pub(crate) fn seeds(target: &str) -> Vec<Vec<u8>> {
         let rng = &mut Rng::with_seed(seed);
         names.seed(seed);
         match target {
+            "beacon" => beacon(rng, &mut names),
             "control" if rng.bool() => control_stream(rng, &mut names),
             "datagram" => offer(rng, &mut names),
             "deframer" => stream(rng, &mut names),
@@ -41,6 +42,17 @@ fn offer(rng: &mut Rng, names: &mut NameGenerator) -> Vec<u8> {
     let name = names.next_name();
     let offer = [&b"O\0\0\0\x07"[..], &count(&name, rng), &field(&name)].concat();
     damaged(rng, offer)
+}
+
+fn beacon(rng: &mut Rng, names: &mut NameGenerator) -> Vec<u8> {
+    let (name, tags) = (names.next_name(), rng.u8(..34));
+    let mut bytes = [&b"P2F1"[..], &[b"BQX"[rng.usize(..3)], 0]].concat();
+    bytes.extend((0..2 + 4 + 8 + 8 + 8 + 4).map(|_| rng.u8(..)));
+    bytes.push(name.len() as u8);
+    bytes.extend(&name);
+    bytes.push(tags);
+    bytes.extend((0..8 * usize::from(tags)).map(|_| rng.u8(..)));
+    damaged(rng, bytes)
 }
 
 /// These bytes, in one of four cases with another byte among them or without their end.

@@ -247,6 +247,7 @@ impl ClientTalk {
                     assert_ne!(peer, speaker.id, "looks itself up");
                     false
                 }
+                RegistryRequest::Peers { .. } => false,
             };
         });
     }

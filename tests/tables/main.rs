@@ -53,6 +53,7 @@ fn request(kind: RequestKind) -> Vec<u8> {
     match kind {
         RequestKind::Register => RegistryRequest::Register { peer: PeerId(1), port: 1 },
         RequestKind::Lookup => RegistryRequest::Lookup(PeerId(1)),
+        RequestKind::Peers => RegistryRequest::Peers { after: PeerId(1) },
     }
     .encode(&mut bytes);
     bytes
@@ -63,6 +64,7 @@ fn response(kind: ResponseKind) -> Vec<u8> {
     match kind {
         ResponseKind::Registered => RegistryResponse::Registered(true),
         ResponseKind::Address => RegistryResponse::Address("127.0.0.1:1".parse().unwrap()),
+        ResponseKind::Peers => RegistryResponse::Peers { count: 0 },
         ResponseKind::Error => RegistryResponse::Error(FieldText::new("no")),
     }
     .encode(&mut bytes);

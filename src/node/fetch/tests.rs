@@ -265,6 +265,7 @@ impl Play {
             self.idle_since = Some(self.now);
             let response = match request {
                 RegistryRequest::Register { .. } => RegistryResponse::Registered(true),
+                RegistryRequest::Peers { .. } => RegistryResponse::Peers { count: 0 },
                 RegistryRequest::Lookup(PeerId(id)) => match self.sources.get(&id) {
                     Some(source) => RegistryResponse::Address(source.address),
                     None => RegistryResponse::Error(FieldText::new("Target peer not found.")),

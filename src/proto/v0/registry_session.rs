@@ -5,13 +5,15 @@
 //!  Anonymous ─────────────────────▶ Registered
 //!   │     ▲                          │      ▲
 //!   └─────┘                          └──────┘
-//!   Lookup; a registration refused    Lookup
+//!   Lookup, Peers;                    Lookup, Peers
+//!   a registration refused
 //!
 //!  any state ── violation, deadline ──▶ Closed
 //! ```
 //!
 //! The first request has to begin in time, and each one to be whole in time; between them a
-//! client that is not registered may be idle for a while, a registered one for ever.
+//! client that is not registered may be idle for a while, a registered one for ever. A list of
+//! peers is long: a client asks for no other one before it has all of it.
 
 use std::mem;
 use std::rc::Rc;
@@ -23,8 +25,8 @@ use crate::proto::close_reason::{CloseReason, Timer};
 use crate::proto::inbox::Inbox;
 use crate::proto::outbox::Outbox;
 use crate::proto::table::{self, Row, State as _};
-use crate::wire::v0::{RegistryRequest, RegistryRequestKind, RegistryResponse};
-use crate::wire::{Frame, PeerId};
+use crate::wire::v0::{ListedPeer, RegistryRequest, RegistryRequestKind, RegistryResponse};
+use crate::wire::{Frame, Kind as _, PeerId};
 
 /// The registry's end of a client's connection.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct RegistrySession {
     registered_as: Option<PeerId>,
     inbox: Inbox<RegistryRequest>,
     outbox: Outbox,
+    /// Whether a list of peers is to be sent.
+    is_listing: bool,
 }
 
 /// The shortest request, a lookup: 6 bytes.
@@ -56,20 +60,23 @@ impl table::State for SessionState {
 
     const ALL: &'static [Self] = &[Self::Anonymous, Self::Registered, Self::Closed];
 
-    /// One registration for each connection, and any number of lookups, with or without it.
+    /// One registration for each connection, and any number of lookups and lists, with or without
+    /// it.
     fn row(self) -> Row<Self> {
-        use RegistryRequestKind::{Lookup, Register};
+        use RegistryRequestKind::{Lookup, Peers, Register};
         match self {
             Self::Anonymous => Row {
                 expected: "a request",
                 legal: &[
                     (Register, &[Self::Anonymous, Self::Registered]),
                     (Lookup, &[Self::Anonymous]),
+                    (Peers, &[Self::Anonymous]),
                 ],
             },
-            Self::Registered => {
-                Row { expected: "a lookup request", legal: &[(Lookup, &[Self::Registered])] }
-            }
+            Self::Registered => Row {
+                expected: "a lookup or peers request",
+                legal: &[(Lookup, &[Self::Registered]), (Peers, &[Self::Registered])],
+            },
             Self::Closed => Row::silent("nothing"),
         }
     }
@@ -92,6 +99,7 @@ impl RegistrySession {
             registered_as: None,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
+            is_listing: false,
         }
     }
 
@@ -130,6 +138,16 @@ impl RegistrySession {
             | (old @ (State::Anonymous { .. } | State::Registered), RegistryRequest::Lookup(_)) => {
                 old
             }
+            (State::Anonymous { .. } | State::Registered, RegistryRequest::Peers { .. })
+                if self.is_listing =>
+            {
+                let (expected, got) = ("none before the last list is sent", request.kind().term());
+                return Err(CloseReason::PeerViolated { expected, got });
+            }
+            (
+                old @ (State::Anonymous { .. } | State::Registered),
+                RegistryRequest::Peers { .. },
+            ) => old,
             _ => return Err(state.violation(request.kind())),
         };
         debug_assert!(state.next(request.kind()).contains(&self.state()));
@@ -147,6 +165,13 @@ impl RegistrySession {
     /// Answers a lookup, or refuses a registration.
     pub fn respond(&mut self, response: &RegistryResponse) {
         self.outbox.push(|out| response.encode(out));
+    }
+
+    /// Answers a peers request, with the peers by their ids in ascending order.
+    pub fn list(&mut self, peers: &[ListedPeer]) {
+        self.is_listing = true;
+        self.respond(&RegistryResponse::Peers { count: peers.len() as u32 });
+        self.outbox.push(|out| peers.iter().for_each(|peer| peer.encode(out)));
     }
 
     /// Answers a registration: the client is registered as `peer`.
@@ -174,6 +199,7 @@ impl RegistrySession {
     pub fn transmitted(&mut self, len_bytes: usize) {
         self.outbox.advance(len_bytes);
         if self.outbox.is_empty() {
+            self.is_listing = false;
             self.outbox.free();
         }
     }

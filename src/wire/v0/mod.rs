@@ -17,8 +17,13 @@
 //! register response  S R success                    6 bytes
 //! lookup request     S L peer_id                    6 bytes
 //! lookup response    S L host[64] port             70 bytes
+//! peers request      S P version after             10 bytes
+//! peers response     S P count peers           6 + n bytes
+//! peer                   peer_id address[16] port  24 bytes
 //! error response     S E text[64]                  66 bytes
 //! ```
+//!
+//! Peers that speak version 1 ask with a peers request for one another.
 //!
 //! Integers are unsigned, 32 bits, in network byte order; text fields are UTF-8
 //! followed by NULs only.
@@ -30,5 +35,5 @@ mod registry_message;
 pub use file_name::{FileName, NameError};
 pub use peer_message::{Offer, PeerMessage, PeerMessageKind, is_probe, probe};
 pub use registry_message::{
-    RegistryRequest, RegistryRequestKind, RegistryResponse, RegistryResponseKind,
+    ListedPeer, RegistryRequest, RegistryRequestKind, RegistryResponse, RegistryResponseKind,
 };

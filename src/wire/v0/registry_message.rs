@@ -3,9 +3,9 @@
 //! A request and its response share their type bytes and differ in length, so
 //! each direction is a message type of its own.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
-use crate::limits::{HEAD_BYTES_MAX, TEXT_FIELD_BYTES};
+use crate::limits::{HEAD_BYTES_MAX, LISTED_PEERS_MAX, TEXT_FIELD_BYTES};
 use crate::wire::PeerId;
 use crate::wire::deframer::{Kind, Message, head};
 use crate::wire::field::{FieldText, INT_BYTES, port, text};
@@ -16,6 +16,10 @@ const REGISTER_RESPONSE_BYTES: usize = 2 + INT_BYTES;
 const LOOKUP_REQUEST_BYTES: usize = 2 + INT_BYTES;
 const LOOKUP_RESPONSE_BYTES: usize = 2 + TEXT_FIELD_BYTES + INT_BYTES;
 const ERROR_RESPONSE_BYTES: usize = 2 + TEXT_FIELD_BYTES;
+const PEERS_REQUEST_BYTES: usize = 2 + 2 * INT_BYTES;
+const PEERS_RESPONSE_BYTES: usize = 2 + INT_BYTES;
+/// The only version that a peer can speak besides 0.
+const SPOKEN_VERSION: u32 = 1;
 
 const _: () = assert!(LOOKUP_RESPONSE_BYTES == HEAD_BYTES_MAX);
 
@@ -30,6 +34,8 @@ pub enum RegistryRequest {
     },
     /// Where is this peer?
     Lookup(PeerId),
+    /// Which peers speak version 1? So does this one. Their ids are at least this.
+    Peers { after: PeerId },
 }
 
 /// An answer of the registry.
@@ -39,8 +45,46 @@ pub enum RegistryResponse {
     Registered(bool),
     /// The address of the peer that was asked for.
     Address(SocketAddrV4),
+    /// As many [`ListedPeer`]s follow, by their ids in ascending order; with fewer than
+    /// [`LISTED_PEERS_MAX`] they are the last.
+    Peers { count: u32 },
     /// Why the last request failed; from outside: print it through [`Shown`](crate::wire::Shown).
     Error(FieldText),
+}
+
+/// A peer that speaks version 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedPeer {
+    pub peer: PeerId,
+    pub address: SocketAddr,
+}
+
+impl ListedPeer {
+    pub const BYTES: usize = 24;
+
+    /// Returns the peer in these bytes.
+    ///
+    /// # Errors
+    /// If its port is none.
+    pub fn decode(bytes: &[u8; Self::BYTES]) -> Result<Self, Malformed> {
+        let &[i0, i1, i2, i3, ref address @ .., p0, p1, p2, p3] = bytes;
+        let address: &[u8; 16] = address;
+        let ip = Ipv6Addr::from(*address).to_canonical();
+        let port = port([p0, p1, p2, p3])?;
+        let peer = PeerId(u32::from_be_bytes([i0, i1, i2, i3]));
+        Ok(Self { peer, address: SocketAddr::new(ip, port) })
+    }
+
+    /// Appends it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        out.extend_from_slice(&self.peer.0.to_be_bytes());
+        out.extend_from_slice(&ip.octets());
+        out.extend_from_slice(&u32::from(self.address.port()).to_be_bytes());
+    }
 }
 
 /// The kinds of [`RegistryRequest`].
@@ -50,6 +94,8 @@ pub enum RegistryRequestKind {
     Register,
     /// Lookup request.
     Lookup,
+    /// Peers request.
+    Peers,
 }
 
 /// The kinds of [`RegistryResponse`].
@@ -59,6 +105,8 @@ pub enum RegistryResponseKind {
     Registered,
     /// Lookup response.
     Address,
+    /// Peers response.
+    Peers,
     /// Error response.
     Error,
 }
@@ -76,6 +124,11 @@ impl RegistryRequest {
                 out.extend_from_slice(b"SL");
                 out.extend_from_slice(&peer.0.to_be_bytes());
             }
+            Self::Peers { after } => {
+                out.extend_from_slice(b"SP");
+                out.extend_from_slice(&SPOKEN_VERSION.to_be_bytes());
+                out.extend_from_slice(&after.0.to_be_bytes());
+            }
         }
     }
 
@@ -84,6 +137,7 @@ impl RegistryRequest {
         match self {
             Self::Register { .. } => RegistryRequestKind::Register,
             Self::Lookup(_) => RegistryRequestKind::Lookup,
+            Self::Peers { .. } => RegistryRequestKind::Peers,
         }
     }
 }
@@ -105,6 +159,17 @@ impl Message for RegistryRequest {
                     Ok(Self::Lookup(PeerId(u32::from_be_bytes(*peer))))
                 })
             }
+            [b'S', b'P', ..] => {
+                type Head = [u8; PEERS_REQUEST_BYTES];
+                head(bytes, |&[_, _, v0, v1, v2, v3, ref after @ ..]: &Head| {
+                    match u32::from_be_bytes([v0, v1, v2, v3]) {
+                        SPOKEN_VERSION => {
+                            Ok(Self::Peers { after: PeerId(u32::from_be_bytes(*after)) })
+                        }
+                        got => Err(Malformed::Version { got }),
+                    }
+                })
+            }
             _ => unknown(bytes),
         }
     }
@@ -124,6 +189,10 @@ impl RegistryResponse {
                 out.extend_from_slice(host.field());
                 out.extend_from_slice(&u32::from(address.port()).to_be_bytes());
             }
+            Self::Peers { count } => {
+                out.extend_from_slice(b"SP");
+                out.extend_from_slice(&count.to_be_bytes());
+            }
             Self::Error(text) => {
                 out.extend_from_slice(b"SE");
                 out.extend_from_slice(text.field());
@@ -136,6 +205,7 @@ impl RegistryResponse {
         match self {
             Self::Registered(_) => RegistryResponseKind::Registered,
             Self::Address(_) => RegistryResponseKind::Address,
+            Self::Peers { .. } => RegistryResponseKind::Peers,
             Self::Error(_) => RegistryResponseKind::Error,
         }
     }
@@ -165,10 +235,25 @@ impl Message for RegistryResponse {
                     Ok(Self::Address(SocketAddrV4::new(ip, port([p0, p1, p2, p3])?)))
                 })
             }
+            [b'S', b'P', ..] => {
+                head(bytes, |&[_, _, ref count @ ..]: &[u8; PEERS_RESPONSE_BYTES]| {
+                    match u32::from_be_bytes(*count) {
+                        count if count as usize <= LISTED_PEERS_MAX => Ok(Self::Peers { count }),
+                        got => Err(Malformed::PeerCount { got }),
+                    }
+                })
+            }
             [b'S', b'E', ..] => head(bytes, |[_, _, field @ ..]: &[u8; ERROR_RESPONSE_BYTES]| {
                 Ok(Self::Error(FieldText::new(text(field)?)))
             }),
             _ => unknown(bytes),
+        }
+    }
+
+    fn payload_bytes(&self) -> u32 {
+        match self {
+            Self::Peers { count } => count * ListedPeer::BYTES as u32,
+            Self::Registered(_) | Self::Address(_) | Self::Error(_) => 0,
         }
     }
 }
@@ -183,23 +268,25 @@ fn unknown<M>(bytes: &[u8]) -> Result<Option<M>, Malformed> {
 }
 
 impl Kind for RegistryRequestKind {
-    const ALL: &'static [Self] = &[Self::Register, Self::Lookup];
+    const ALL: &'static [Self] = &[Self::Register, Self::Lookup, Self::Peers];
 
     fn term(self) -> &'static str {
         match self {
             Self::Register => "a register request",
             Self::Lookup => "a lookup request",
+            Self::Peers => "a peers request",
         }
     }
 }
 
 impl Kind for RegistryResponseKind {
-    const ALL: &'static [Self] = &[Self::Registered, Self::Address, Self::Error];
+    const ALL: &'static [Self] = &[Self::Registered, Self::Address, Self::Peers, Self::Error];
 
     fn term(self) -> &'static str {
         match self {
             Self::Registered => "a register response",
             Self::Address => "a lookup response",
+            Self::Peers => "a peers response",
             Self::Error => "an error response",
         }
     }

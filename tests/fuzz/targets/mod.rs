@@ -5,6 +5,7 @@
 //! a sequence of decisions, so that every input is a legal use of the interface, with
 //! hostile content, and a mutation of it is another one.
 
+mod beacon;
 mod clock;
 mod control;
 mod datagram;
@@ -30,6 +31,7 @@ pub(crate) struct Target {
 
 /// Every target there is.
 pub(crate) const TARGETS: &[Target] = &[
+    Target { name: "beacon", run: beacon::run },
     Target { name: "control", run: control::run },
     Target { name: "datagram", run: datagram::run },
     Target { name: "deframer", run: deframer::run },

@@ -9,10 +9,11 @@ use kit::runner::{Connection, File, FileState, Runner};
 use p2pfs::content::{FailedCall, FileError, Known, Lack, OnConflict, Room, Sight};
 use p2pfs::limits::Limits;
 use p2pfs::node::{
-    ConnectionId, GuestSettings, Input, NamePattern, PeerKind, PeerSettings, Signal,
+    BeaconSettings, ConnectionId, GuestSettings, Input, NamePattern, PeerKind, PeerSettings, Signal,
 };
 use p2pfs::proto::FileId;
 use p2pfs::wire::v0::FileName;
+use p2pfs::wire::v1::{Beacon, BeaconKind, PeerName};
 use sha2::Digest as _;
 
 use super::peer_runner::{Disk, Manner, Peer, Socket, SocketKind};
@@ -77,6 +78,7 @@ fn settings(script: &mut Script<'_>) -> PeerSettings {
             (true, true) => PeerKind::Guest(guest),
         },
         offer_interval: Duration::from_millis(if flags & 64 == 0 { 5000 } else { 50 }),
+        beacons: Some(BeaconSettings::open()),
         simulate_checksum_failure: flags & 2 != 0,
         exit_when_done: flags & 1 != 0,
         limits,
@@ -142,9 +144,35 @@ fn hear(peer: &mut Peer, script: &mut Script<'_>) {
             [b"O\0\0\0\x02", &(name.len() as u32).to_be_bytes()[..], &messages::field(name)]
                 .concat()
         }
+        2 => {
+            let bytes = beacon(script);
+            peer.feed(Input::Beacon { from, bytes: &bytes[..bytes.len().min(513)] });
+            return;
+        }
         _ => messages::offer(script.peer().0, script.name().as_str(), Count::Bytes),
     };
     peer.feed(Input::Datagram { from, bytes: &bytes[..bytes.len().min(74)] });
+}
+
+fn beacon(script: &mut Script<'_>) -> Vec<u8> {
+    let kind = match script.below(4) {
+        0 => return script.bytes().to_vec(),
+        1 => BeaconKind::Beacon,
+        2 => BeaconKind::Query,
+        _ => BeaconKind::Leaving,
+    };
+    let beacon = Beacon {
+        kind,
+        port: script.byte().into(),
+        peer: script.peer(),
+        instance: 1 + u64::from(script.byte()),
+        counter: 0,
+        generation: 0,
+        files: 1,
+        name: PeerName::none(),
+        tags: Vec::new(),
+    };
+    beacon.encode(None)
 }
 
 /// A connection that was being made is made.

@@ -2,7 +2,7 @@
 //! substance, which carry out each action and hold it against what is there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
 use kit::messages::{self, Count};
@@ -13,6 +13,7 @@ use p2pfs::node::{Action, ConnectionId, Input, Outcome, PeerKind, PeerNode, Peer
 use p2pfs::proto::{FileId, Transmit};
 use p2pfs::wire::FilePath;
 use p2pfs::wire::v0::FileName;
+use p2pfs::wire::v1::Beacon;
 use sha2::{Digest as _, Sha256};
 
 use super::clock::Clock;
@@ -273,6 +274,10 @@ impl Runner for Peer {
         if let Action::Exit(Outcome::SomeFailed { failed, done, .. }) = action {
             assert!(*failed > 0 && failed + done <= self.wishes);
         }
+    }
+
+    fn send_beacon(&mut self, from: Option<Ipv4Addr>, datagram: &[u8]) {
+        assert!(from.is_none() && Beacon::decode(datagram, None).is_ok());
     }
 
     fn broadcast(&mut self, bytes: &[u8; OFFER_BYTES]) {
