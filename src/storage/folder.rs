@@ -10,11 +10,9 @@ use std::rc::Rc;
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::beneath;
 use super::commit::commit;
 use super::partial::{Committed, Partial, Target};
 use super::simulated::MARK;
-use super::source::Source;
 use super::system::{self, persist};
 use super::temporary;
 use crate::content::{Attributes, Content, FailedCall, FileError, FolderLoss, OnConflict, Version};
@@ -50,7 +48,7 @@ pub struct WriteSettings {
 
 /// The names in a folder, but for what we put there for ourselves.
 #[derive(Debug)]
-pub struct Names(Dir);
+struct Names(Dir);
 
 /// What [`SharedFolder::scan`] found, by name.
 #[derive(Debug, Default)]
@@ -112,11 +110,6 @@ impl SharedFolder {
         Ok(Self::new(path, descriptor, None))
     }
 
-    /// Opens a folder into which nothing is to be written; leaves all in it as it is.
-    pub fn open_to_share(path: &Path) -> io::Result<Self> {
-        Ok(Self::new(path, open_folder(path)?, None))
-    }
-
     fn new(path: &Path, descriptor: OwnedFd, unnamed: Option<Committed>) -> Self {
         let (sync, on_conflict) = (true, OnConflict::Refuse);
         let (disk_reserve_bytes, keeps_partials) = (None, true);
@@ -173,7 +166,7 @@ impl SharedFolder {
     }
 
     /// The names in it, in no order, read as they are asked for.
-    pub fn names(&self) -> io::Result<Names> {
+    fn names(&self) -> io::Result<Names> {
         Ok(Names(system::entries(&self.descriptor)?))
     }
 
@@ -196,12 +189,6 @@ impl SharedFolder {
             return Err(SkipReason::Io(io::ErrorKind::PermissionDenied));
         }
         Ok(Some((name, system::version(&stat))))
-    }
-
-    /// Opens a file for sending.
-    pub fn open_source(&self, name: &FileName) -> Result<Source, FileError> {
-        let (file, version) = beneath::open_regular(&self.descriptor, name.as_str())?;
-        Ok(Source::new(file, version))
     }
 
     /// Creates a partial file that is to get this name. `Exists` if anything stands
@@ -422,6 +409,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::storage::{ShareRules, SharedTree};
 
     fn name(text: &str) -> FileName {
         FileName::new(text).unwrap()
@@ -471,7 +459,8 @@ mod tests {
                 "\u{fffd}: the name is not UTF-8",
             ]
         );
-        let source = shared.open_source(&name("b")).unwrap();
+        let tree = SharedTree::of(&shared, ShareRules::default());
+        let source = tree.open_source(&name("b").into()).unwrap();
         assert_eq!(scan.files[1].1, source.version(), "scan and open see the same version");
     }
 
@@ -500,9 +489,10 @@ mod tests {
         make_fifo(&at("fifo"));
         let _listener = UnixListener::bind(at("socket")).unwrap();
         let shared = SharedFolder::open(folder.path()).unwrap();
-        shared.open_source(&name("file")).unwrap();
+        let tree = SharedTree::of(&shared, ShareRules::default());
+        tree.open_source(&name("file").into()).unwrap();
         for other in ["link", "folder", "fifo", "socket", "absent"] {
-            let error = shared.open_source(&name(other)).unwrap_err();
+            let error = tree.open_source(&name(other).into()).unwrap_err();
             assert_eq!(error, FileError::Missing, "{other}");
         }
     }

@@ -59,7 +59,7 @@ mod writers;
 
 pub use copy::{Copy, CopyStep};
 pub use digest_cache::{DigestCache, cache_folder};
-pub use folder::{Names, Scan, SharedFolder, SkipReason, Skipped, WriteSettings};
+pub use folder::{Scan, SharedFolder, SkipReason, Skipped, WriteSettings};
 pub use hashing::{HashJobs, HashOutcome, HashStep};
 pub use partial::{BlockHash, BlockHashStep, Committed, Partial};
 pub use replace::replace;

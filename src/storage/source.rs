@@ -94,16 +94,17 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::storage::SharedFolder;
-    use crate::wire::v0::FileName;
+    use crate::storage::{ShareRules, SharedTree};
+    use crate::wire::FilePath;
 
     #[test]
     fn sends_the_range_asked_for_and_nothing_past_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         std::fs::write(&path, b"0123456789").unwrap();
-        let shared = SharedFolder::open(folder.path()).unwrap();
-        let mut source = shared.open_source(&FileName::new("f").unwrap()).unwrap();
+        let roots = [(None, folder.path().to_owned())];
+        let shared = SharedTree::open(&roots, ShareRules::default()).unwrap();
+        let mut source = shared.open_source(&FilePath::new("f").unwrap()).unwrap();
         assert_eq!(source.version().size_bytes, 10);
 
         let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -133,8 +134,9 @@ mod tests {
     fn a_full_socket_takes_nothing_and_a_closed_one_is_broken() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("f"), vec![1; 4 << 20]).unwrap();
-        let shared = SharedFolder::open(folder.path()).unwrap();
-        let mut source = shared.open_source(&FileName::new("f").unwrap()).unwrap();
+        let roots = [(None, folder.path().to_owned())];
+        let shared = SharedTree::open(&roots, ShareRules::default()).unwrap();
+        let mut source = shared.open_source(&FilePath::new("f").unwrap()).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let (now, mut sent_bytes) = (Instant::now(), 0);

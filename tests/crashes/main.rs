@@ -11,6 +11,7 @@
 //! | `file_systems` | 43, 50, 51 | file systems that lack things, and that die |
 //! | `slow_disks` | | reads that never find anything in memory |
 //! | `folders` | 20, 21, 32 | what stands in the folder, or in its place, by surprise |
+//! | `trees` | 71, 72 | trees with mounts in them, and with more folders than may be watched |
 //! | `other_users` | 54 | another user of the machine made it |
 //! | `pauses` | 12 | processes that are stopped and woken |
 //! | `endings` | 13, 55 | signals twice, outputs that are closed or take nothing, no home |

@@ -8,6 +8,7 @@
 //! | `following` | what changes in a folder is followed, and nothing half-written offered |
 //! | `registry` | registration, lookups, removal, hostile clients |
 //! | `outages` | the registry or a peer goes away and comes back |
+//! | `trees` | folders with all below them, as version 1 lists them, and followed |
 //! | `storage` | simulated storage; what is not offered; leftovers |
 //! | `sessions` | what is shared by version 1, asked by hand |
 //! | `stopping` | signals and exit codes |
