@@ -25,6 +25,8 @@ pub enum ExitCode {
     /// Some files are there, some are not, or it is not known whether all are that match.
     SomeDone = 10,
     AddressInUse = 11,
+    /// What was asked for may be one of several things.
+    Ambiguous = 12,
     HungUp = 129,
     Interrupted = 130,
     Terminated = 143,
@@ -41,6 +43,7 @@ impl ExitCode {
             Self::ChecksumWrong,
             Self::WriteFailed,
             Self::Exists,
+            Self::Ambiguous,
         ];
         all.into_iter().find(|code| *code as u8 == number).unwrap_or(Self::Other)
     }

@@ -224,6 +224,36 @@ pub const JOB_FILES_MAX: usize = 1_048_576;
 /// The bytes of all that other peers list of what is wanted: a million files with usual paths,
 /// and a bound for peers that make up long ones.
 pub const LISTED_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Files that are begun at once; how many of them are fetched at once is another matter. Each
+/// has a place in a few tables.
+pub const FILES_ACTIVE_MAX: usize = 4_096;
+/// Lists that are open on a session for what is wanted, and as many for what it has fetched:
+/// those of files that are hashed first, and of names, have the other places.
+pub const SCOPES_MAX: usize = 2;
+/// Lists that are open on a session for files that are hashed before others.
+pub const HASH_FIRST_LISTS_MAX: usize = 2;
+/// Sessions on which we ask at once.
+pub const SOURCES_MAX: usize = 128;
+/// Peers that are remembered as having nothing that is wanted.
+pub const VISITED_MAX: usize = 4_096;
+/// How long only peers that show a tag of a wish are dialed: rule F19 of the protocol.
+pub const FIND_BY_TAG_TIME: Duration = Duration::from_millis(200);
+/// How long a job waits for the answers of others: rule F20 of the protocol.
+pub const ANSWER_WINDOW_MIN: Duration = Duration::from_millis(100);
+pub const ANSWER_WINDOW_MAX: Duration = Duration::from_secs(1);
+pub const ANSWER_WINDOW_PER_PEER: Duration = Duration::from_millis(2);
+/// No transfer by version 0 begins before: version 1 tells sizes and verifies while it comes.
+pub const VERSION_0_AFTER: Duration = Duration::from_secs(1);
+/// When the user is told that nobody shares a wish: each peer on a network has answered by then.
+pub const WISH_TOLD_AFTER: Duration = Duration::from_millis(1_500);
+/// Pause before an address that the user gave is dialed again.
+pub const GIVEN_PEER_PAUSE: Duration = Duration::from_secs(2);
+/// How long a session that is of no use is kept.
+pub const IDLE_SOURCE_TIME: Duration = Duration::from_secs(1);
+/// Names of others that are told to a user whose wish nobody shares.
+pub const HINT_NAMES_MAX: usize = 12;
+/// Entries of a catalog that are read for that.
+pub const HINT_ENTRIES_MAX: usize = 4_096;
 /// Digits of an id that are enough to look it up in catalogs: half of the bits that make a
 /// chance match impossible among all files there are.
 pub const ID_DIGITS_MIN: usize = 16;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::FileError;
 use crate::exit::ExitCode;
-use crate::limits::{JOBS_MAX, PATTERN_TIME_MAX};
+use crate::limits::{JOB_FILES_MAX, JOBS_MAX, PATTERN_TIME_MAX};
 use crate::proto::CloseReason;
 use crate::wire::v0::FileName;
 
@@ -30,6 +30,12 @@ pub enum FetchError {
     TooLarge,
     /// As many files are wanted already as may be.
     TooMany,
+    /// Nobody shared it in time, by either version.
+    NotShared,
+    /// It means several things: which, was told.
+    Ambiguous,
+    /// It means more files than one job may have.
+    TooManyFiles,
 }
 
 impl From<FileError> for FetchError {
@@ -50,11 +56,14 @@ impl From<FetchError> for ExitCode {
             )
             | FetchError::Different => Self::Exists,
             FetchError::File(_) => Self::WriteFailed,
-            FetchError::NotOffered | FetchError::NearlyOffered(_) => Self::NotOffered,
+            FetchError::NotOffered | FetchError::NearlyOffered(_) | FetchError::NotShared => {
+                Self::NotOffered
+            }
+            FetchError::Ambiguous => Self::Ambiguous,
             FetchError::Unreachable => Self::Unreachable,
             FetchError::NotReached(_) | FetchError::NotGiven(_) => Self::TimedOut,
             FetchError::ChecksumWrong => Self::ChecksumWrong,
-            FetchError::TooMany | FetchError::TooLarge => Self::Other,
+            FetchError::TooMany | FetchError::TooManyFiles | FetchError::TooLarge => Self::Other,
         }
     }
 }
@@ -90,6 +99,13 @@ impl fmt::Display for FetchError {
                 "what came never fitted its checksum; does the source change it?"
             }
             Self::TooLarge => "it is larger than --max-file-size; raise that, or leave it away",
+            Self::NotShared => "nobody shared it in time; `p2pfs list` shows what is shared",
+            Self::Ambiguous => {
+                "it is ambiguous; choose a peer with --from, or a content with blake3:ID"
+            }
+            Self::TooManyFiles => {
+                return write!(f, "it means more than {JOB_FILES_MAX} files; fetch parts of it");
+            }
             Self::TooMany => "too many files are wanted already; try again when some are there",
         };
         f.write_str(words)

@@ -80,7 +80,11 @@ pub use crate::content::PathId;
 pub use asking::{Answered, AskNode};
 pub use connections::ConnectionId;
 pub use fetch_error::{Doubt, FetchError};
-pub use gather::{IdPrefix, PathPattern, Restriction, Wish, WishError};
+pub(crate) use gather::Time;
+pub use gather::{
+    Candidate, GatherSettings, Giver, IdPrefix, Listed, PathPattern, Restriction, Wish, WishError,
+    WishReport,
+};
 pub use host_port::{HostPort, is_of_one_host};
 pub use interfaces::{Change, Happened, Interface, Which, changes};
 pub use listing::{HeardOffer, ListNode, Subnet};
@@ -222,6 +226,8 @@ pub enum Input<'a> {
     Want(&'a [FileName]),
     /// The user wants every file with such a name that is heard of.
     WantMatching(&'a [NamePattern]),
+    /// The user wants these, by whatever version: all that `exit_when_done` waits for.
+    Wish(&'a [Wish]),
     /// The user wants the program to end.
     Stop(Signal),
 }

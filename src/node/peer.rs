@@ -21,6 +21,7 @@ pub(super) use self::session::{SessionConnection, Them};
 use super::connections::ConnectionId;
 use super::fetch::Fetch;
 use super::gather::contents::Contents;
+use super::gather::{Gather, GatherSettings, Others};
 use super::paths::Paths;
 use super::peers::{LinkEvent, Peers};
 use super::share::Share;
@@ -53,6 +54,8 @@ pub struct PeerSettings {
     pub shares_v0: bool,
     /// How beacons are sent and heard; `None` if none are.
     pub beacons: Option<BeaconSettings>,
+    /// How wishes are fetched.
+    pub gather: GatherSettings,
     /// Whether the first download of each file is taken for a wrong one.
     pub simulate_checksum_failure: bool,
     pub exit_when_done: bool,
@@ -113,6 +116,7 @@ pub struct PeerNode {
     peers: Peers,
     fetch: Fetch,
     contents: Contents,
+    gather: Gather,
     /// Nothing is done any more, whatever is still told.
     has_exited: bool,
 }
@@ -131,18 +135,22 @@ impl PeerNode {
         let fetch = Fetch::new(&mut context, reserved.saturating_sub(1).max(1));
         peers.link.dial(&mut context);
         let contents = Contents::new(u64::MAX);
-        Self { context, share, peers, fetch, contents, has_exited: false }
+        let gather = Gather::new(&context);
+        Self { context, share, peers, fetch, contents, gather, has_exited: false }
     }
 
     fn on_datagram(&mut self, from: SocketAddrV4, bytes: &[u8]) {
-        let Self { context, share, peers, fetch, .. } = self;
+        let Self { context, share, peers, fetch, gather, .. } = self;
         if let Some((path, source)) =
             peers.on_datagram(context, from, bytes, |path| fetch.wanted_among(path))
         {
             peers.arm_expiry(context, share.offers_something(context));
             fetch.on_offer(context, peers, path, source);
             fetch.note_nearly_offered(context, path);
-            fetch.match_path(context, peers, share, (path, source));
+            let is_listed = context.paths.get(path).is_some_and(|path| gather.lists(path));
+            if !is_listed {
+                fetch.match_path(context, peers, share, (path, source));
+            }
         }
     }
 
@@ -341,7 +349,7 @@ impl PeerNode {
     }
 
     fn on_wake(&mut self, wake: Wake) {
-        let Self { context, share, peers, fetch, contents, .. } = self;
+        let Self { context, share, peers, fetch, contents, gather, .. } = self;
         match wake {
             Wake::Registry => peers.link.dial(context),
             Wake::Expiry => self.expire_offers(),
@@ -353,8 +361,14 @@ impl PeerNode {
                     self.expire_offers();
                 }
             }
-            Wake::Fetch(wake) => fetch.on_wake(context, peers, share, wake),
+            Wake::Fetch(wake) => {
+                if wake == super::fetch::Wake::GiveUp {
+                    gather.give_all_up(context, &mut Others { peers, share, fetch, contents });
+                }
+                fetch.on_wake(context, peers, share, wake);
+            }
             Wake::Contents(wake) => contents.on_wake(context, wake),
+            Wake::Gather => gather.look(context, &mut Others { peers, share, fetch, contents }),
         }
     }
 
@@ -364,7 +378,13 @@ impl PeerNode {
         peers.arm_expiry(context, share.offers_something(context));
     }
 
+    /// Does what follows for wishes, and ends the program if it is to end.
     fn exit_if_told(&mut self) {
+        let Self { context, share, peers, fetch, contents, gather, .. } = self;
+        gather.take_events(context, &mut Others { peers, share, fetch, contents });
+        while let Some(idle) = self.gather.poll_close() {
+            self.close(idle, CloseReason::Stopping);
+        }
         if let Some(outcome) = self.context.outcome.take() {
             self.exit(outcome);
         }
@@ -374,7 +394,9 @@ impl PeerNode {
     fn exit(&mut self, outcome: Outcome) {
         self.peers.beacons.leave(&mut self.context);
         self.fetch.stop();
-        self.contents.stop(&mut self.context, false);
+        let discards = self.context.settings.gather.discards;
+        self.contents.stop(&mut self.context, discards);
+        self.gather.stop();
         for connection in self.context.connections.ids() {
             // A program is still told how its files have ended.
             if !self.context.is_telling(connection) {
@@ -459,11 +481,15 @@ impl Node for PeerNode {
             return;
         }
         self.context.now = now;
-        let Self { context, share, peers, fetch, contents, .. } = self;
+        let Self { context, share, peers, fetch, contents, gather, .. } = self;
         match input {
             Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
             Input::Beacon { from, bytes } => {
-                peers.beacons.on_datagram(context, from, bytes);
+                if let Some(heard) = peers.beacons.on_datagram(context, from, bytes)
+                    && (heard.is_new || !heard.tags.is_empty())
+                {
+                    gather.look(context, &mut Others { peers, share, fetch, contents });
+                }
             }
             Input::NotSent { .. } => debug_assert!(false, "offers are broadcast"),
             Input::Interfaces(used) => self.on_interfaces(used),
@@ -507,6 +533,13 @@ impl Node for PeerNode {
             }
             Input::WantMatching(patterns) => {
                 fetch.want_matching(context, peers, share, patterns, None);
+            }
+            Input::FolderMade { path, made } => {
+                let mut others = Others { peers, share, fetch, contents };
+                gather.on_folder_made(context, &mut others, path, made);
+            }
+            Input::Wish(wishes) => {
+                gather.want(context, &mut Others { peers, share, fetch, contents }, wishes);
             }
             Input::Stop(signal) => context.end(Outcome::Stopped(signal)),
             input => self.on_folder_input(input),
@@ -576,14 +609,16 @@ impl Node for PeerNode {
 
     fn snapshot(&self) -> Snapshot {
         let Context { connections, .. } = &self.context;
+        let transfers = connections.iter().filter_map(|(id, c)| self.transfer(id, c));
+        let coming = self.gather.transfers(&self.context, &self.contents);
         Snapshot {
-            transfers: connections.iter().filter_map(|(id, c)| self.transfer(id, c)).collect(),
+            transfers: transfers.chain(coming).collect(),
             connections: connections.len(),
             files_shared: self.share.index.len(),
             offers_known: self.peers.catalog.len(),
             peers_known: self.peers.catalog.peers(),
-            jobs_open: self.fetch.open(),
-            job: None,
+            jobs_open: self.fetch.open() + self.gather.open_files(),
+            job: self.gather.progress(&self.contents),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use log::Level;
 
 use super::doctor::Finding;
-use super::{Change, FetchError, HostPort, Paths};
+use super::{Change, FetchError, HostPort, Paths, WishReport};
 use crate::content::{Digest, FileError, FolderLoss, PathId};
 use crate::count::Count;
 use crate::limits::{JOBS_MAX, PROBE_TIMEOUT, SHARED_FILES_MAX};
@@ -122,6 +122,8 @@ pub enum Report {
     ReadFailed { path: PathId, error: FileError },
     /// List: the registry cannot be asked where the peers listen.
     LookupsFailed { registry: SocketAddrV4, reason: CloseReason },
+    /// Something about a wish of version 1.
+    Wish(Box<WishReport>),
     /// Doctor: something was found.
     Finding(Box<Finding>),
     /// Another program, which was asked for a file, tells what becomes of it.
@@ -176,6 +178,7 @@ impl Report {
     /// Returns how much it matters.
     pub fn level(&self) -> Level {
         match self {
+            Self::Wish(report) => report.level(),
             Self::RegistrationRefused { .. }
             | Self::DatagramDropped { .. }
             | Self::ChecksumFailed { .. }
@@ -328,6 +331,7 @@ impl fmt::Display for ShownReport<'_> {
                 let why = Unanswered(*reason);
                 write!(f, "no registry at {registry}: {why}; shown is where offers came from")
             }
+            Report::Wish(report) => report.fmt(f),
             Report::Finding(finding) => finding.fmt(f),
             Report::News(news) => news.fmt(f),
             Report::PeerEntered { peer, address } => {

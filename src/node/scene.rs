@@ -3,7 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use super::{Action, ConnectionId, Input, Node, PeerKind, PeerSettings, RegistryUse};
+use super::{
+    Action, ConnectionId, GatherSettings, Input, Node, PeerKind, PeerSettings, RegistryUse,
+};
 use crate::content::Version;
 use crate::limits::Limits;
 use crate::proto::Transmit;
@@ -38,6 +40,7 @@ pub(crate) fn settings(kind: PeerKind) -> PeerSettings {
         instance: 7,
         shares_v0: true,
         beacons: None,
+        gather: GatherSettings::default(),
         simulate_checksum_failure: false,
         exit_when_done: is_guest,
         limits: Limits::PEER,

@@ -14,8 +14,8 @@ use crate::content::{Known, OnConflict};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::{
-    BeaconSettings, GuestSettings, Input, NamePattern, Outcome, PeerKind, PeerNode, PeerSettings,
-    Which,
+    BeaconSettings, GatherSettings, GuestSettings, Input, NamePattern, Outcome, PeerKind, PeerNode,
+    PeerSettings, Which, Wish,
 };
 use crate::reactor::{Files, Reactor, Signals, Sockets};
 use crate::stdio;
@@ -64,6 +64,14 @@ pub fn get(
         instance: fastrand::u64(1..),
         shares_v0: true,
         beacons: Some(BeaconSettings::open()),
+        gather: GatherSettings {
+            from: args.from.clone(),
+            peers: args.peer.clone(),
+            is_flat: args.flat,
+            is_dry_run: args.dry_run,
+            with_hidden: args.hidden,
+            discards: args.discard,
+        },
         simulate_checksum_failure: false,
         exit_when_done: true,
         limits,
@@ -84,22 +92,21 @@ pub fn get(
     let files = Some(Files::new(tree, Some(folder), None));
     let ui = Ui::new("get".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).map_err(loop_failed)?;
-    let (names, patterns) = match &args.output {
-        Output::Stdout => (args.names.iter().filter_map(Wanted::name).collect(), Vec::new()),
-        Output::Folder(_) => sorted(&args.names),
+    let wishes = match &args.output {
+        Output::Stdout => args.wishes().iter().filter_map(Wish::one_file).collect(),
+        Output::Folder(_) => args.wishes(),
     };
     let mut begin = found;
-    // Before the names: with the last of them the program would end.
-    begin.extend([Input::WantMatching(&patterns), Input::Want(&names)]);
+    begin.push(Input::Wish(&wishes));
     let outcome = reactor.run(&begin).map_err(loop_failed)?;
     *skipped = (args.on_conflict == OnConflict::Skip).then(|| reactor.ui().skipped());
-    let failure = match (&outcome, &*names, &*patterns) {
-        (Outcome::SomeFailed { error, .. }, [name], []) => {
-            Some((error, format!("{name} could not be fetched: {error}")))
-        }
-        (Outcome::SomeFailed { error, done: 0, .. }, [], [pattern]) => {
+    let failure = match (&outcome, &*wishes) {
+        (Outcome::SomeFailed { error, done: 0, .. }, [Wish::Matching(pattern)]) => {
             let pattern = Shown(pattern.as_str());
             Some((error, format!("nothing that matches {pattern} could be fetched: {error}")))
+        }
+        (Outcome::SomeFailed { error, done: 0, .. }, [wish]) => {
+            Some((error, format!("{wish} could not be fetched: {error}")))
         }
         _ => None,
     };
@@ -163,11 +170,11 @@ fn there_already(args: &GetArgs, folder: &SharedFolder) -> Result<Vec<Input<'sta
         _ => return Ok(Vec::new()),
     };
     let scan = folder.scan().map_err(|error| cannot_read_folder(path, &error))?;
+    let wishes = args.wishes();
+    let patterns: Vec<_> = wishes.iter().filter_map(Wish::name_pattern).collect();
     let is_wanted = |name: &FileName| {
-        args.names.iter().any(|wanted| match wanted {
-            Wanted::Name(wanted) => wanted == name,
-            Wanted::Matching(pattern) => pattern.matches(name),
-        })
+        wishes.iter().any(|wish| wish.name() == Some(*name))
+            || patterns.iter().any(|pattern| pattern.matches(name))
     };
     let found = scan.files.into_iter().filter(|(name, _)| is_wanted(name));
     Ok(found

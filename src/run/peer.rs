@@ -14,7 +14,7 @@ use crate::cli::{OutputArgs, PeerArgs};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
-use crate::node::{BeaconSettings, Input, PeerKind, PeerNode, PeerSettings, Which};
+use crate::node::{BeaconSettings, GatherSettings, Input, PeerKind, PeerNode, PeerSettings, Which};
 use crate::reactor::{Listener, Reactor, Signals, Sockets};
 use crate::storage::{
     PrepareError, ShareRules, SharedFolder, SharedTree, WriteSettings, cache_folder, prepare,
@@ -76,6 +76,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         instance: fastrand::u64(1..),
         shares_v0: true,
         beacons: Some(BeaconSettings::open()),
+        gather: GatherSettings::default(),
         simulate_checksum_failure: args.simulate_checksum_failure,
         exit_when_done: args.exit_when_done,
         limits,

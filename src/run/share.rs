@@ -14,7 +14,9 @@ use crate::cli::{OutputArgs, ShareArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{Limits, SESSION_PORT};
-use crate::node::{BeaconSettings, PeerKind, PeerNode, PeerSettings, RegistryUse, Which};
+use crate::node::{
+    BeaconSettings, GatherSettings, PeerKind, PeerNode, PeerSettings, RegistryUse, Which,
+};
 use crate::reactor::{Listener, Reactor, Signals, Sockets};
 use crate::storage::{ShareRules, SharedTree, cache_folder};
 use crate::ui::{Show, Ui};
@@ -55,6 +57,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         instance: fastrand::u64(1..),
         shares_v0: !args.no_v0,
         beacons: Some(BeaconSettings::open()),
+        gather: GatherSettings::default(),
         simulate_checksum_failure: false,
         exit_when_done: false,
         limits,

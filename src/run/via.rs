@@ -5,13 +5,12 @@ use std::io::ErrorKind;
 use std::time::Instant;
 
 use super::ask::{self, Asker};
-use super::get::sorted;
 use super::sockets;
 use crate::cli::{GetArgs, OutputArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{CONTROL_FETCHES_MAX, CONTROL_SEARCHES_MAX};
-use crate::node::{Doubt, NamePattern};
+use crate::node::{Doubt, NamePattern, Wish};
 use crate::proto::control::{Ask, News, Reply};
 use crate::proto::{CloseReason, Timer};
 use crate::wire::v0::FileName;
@@ -35,9 +34,10 @@ struct Ends {
 
 /// Has a program, or the only one there is, fetch the files, and waits for their ends.
 pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
-    let (names, patterns) = sorted(&args.names);
+    let wishes = args.wishes();
+    let names: BTreeSet<_> = wishes.iter().filter_map(Wish::name).collect();
+    let patterns: Vec<_> = wishes.iter().filter_map(Wish::name_pattern).collect();
     check_count(&names, &patterns)?;
-    let names = BTreeSet::from_iter(names);
     let paths = if program.is_empty() { sockets::all()? } else { vec![sockets::named(program)?] };
     let mut asker = Asker::new("get", &paths, output)?;
     let mut peer = 0;
@@ -68,7 +68,7 @@ pub(super) fn get(program: &str, args: &GetArgs, output: &OutputArgs) -> Result<
 }
 
 /// Refuses what a program would not take.
-fn check_count(names: &[FileName], patterns: &[NamePattern]) -> Result<(), Failure> {
+fn check_count(names: &BTreeSet<FileName>, patterns: &[NamePattern]) -> Result<(), Failure> {
     let message = if names.len() > CONTROL_FETCHES_MAX {
         format!("too many names for --via; give at most {CONTROL_FETCHES_MAX} at once")
     } else if patterns.len() > CONTROL_SEARCHES_MAX {

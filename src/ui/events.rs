@@ -207,7 +207,47 @@ events! {
             peer: u32 = "id of the other peer",
             bytes: u64 = "size of the file",
             seconds: Seconds = "seconds that the download took",
-            sha256: Text = "its SHA-256, in hexadecimal",
+            sha256: Option<Text> =
+                "its SHA-256, in hexadecimal; null for a file that came by version 1",
+            blake3: Option<Text> =
+                "its BLAKE3, in hexadecimal; null for a file that came by version 0",
+            sources: usize = "peers that gave some of it",
+        }
+        /// It is known which files something that is wanted means, by version 1.
+        "listed" => Listed {
+            name: Text = "what is wanted, as it was written",
+            files: usize = "files that it means",
+            bytes: u64 = "their sizes together",
+            sources: usize = "peers that list some of them",
+            hidden: usize = "files left out because a component of their path begins with a dot",
+        }
+        /// With --dry-run: a file would be fetched.
+        "would_fetch" => WouldFetch {
+            name: Text = "the file",
+            bytes: u64 = "size of the file",
+            blake3: Option<Text> = "its BLAKE3, in hexadecimal, once its source has hashed it",
+        }
+        /// A source hashes a wanted file, which is fetched then.
+        "hashing_at_source" => HashingAtSource {
+            name: Text = "the file",
+            hashed_bytes: u64 = "bytes hashed so far",
+            bytes: u64 = "size of the file",
+        }
+        /// Something that is wanted may be one of several; `candidate` events follow.
+        "ambiguous" => Ambiguous {
+            name: Text = "what is wanted, as it was written",
+            candidates: usize = "number of the candidates",
+        }
+        /// Something that is wanted may be this.
+        "candidate" => Candidate {
+            name: Text = "what is wanted, as it was written",
+            path: Text = "the path of the candidate",
+            peer: u32 = "id of the other peer",
+            peer_name: Text = "name of the other peer; empty if it has none",
+            address: Text = "ADDRESS:PORT of the other side",
+            bytes: Option<u64> = "size of the file; null for a folder",
+            modified: Option<Text> = "when it was modified; null for a folder",
+            blake3: Option<Text> = "its BLAKE3, in hexadecimal; null for a folder, or not yet known",
         }
         /// A wanted file will not be fetched.
         "failed" => Failed {

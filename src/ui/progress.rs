@@ -12,7 +12,7 @@ use super::work::Limit;
 use crate::content::PathId;
 use crate::count::{Bytes, Count};
 use crate::limits::{PROGRESS_DRAW_INTERVAL, PROGRESS_LINE_INTERVAL, PROGRESS_LINES_MAX};
-use crate::node::{Direction, JobProgress, Report};
+use crate::node::{Direction, JobProgress, Report, WishReport};
 use crate::terminal::{self, Screen};
 
 /// Beside the log.
@@ -95,6 +95,9 @@ impl Progress {
 
 impl Totals {
     pub(super) fn count(&mut self, now: Instant, report: &Report) {
+        if let Report::Wish(report) = report {
+            return self.count_wish(now, report);
+        }
         if let Report::Verified { .. }
         | Report::UploadDone { .. }
         | Report::UploadFailed { .. }
@@ -137,6 +140,24 @@ impl Totals {
                 self.failed += 1;
             }
             Report::NothingMatched { .. } => self.failed += 1,
+            _ => {}
+        }
+    }
+
+    fn count_wish(&mut self, now: Instant, report: &WishReport) {
+        match report {
+            WishReport::Listed(_) => _ = self.busy_since.get_or_insert(now),
+            WishReport::Fetched { content, .. } => {
+                self.ended_at = Some(now);
+                self.files_in += 1;
+                self.bytes_in += content.size_bytes;
+            }
+            WishReport::Copied { .. } => {
+                self.ended_at = Some(now);
+                self.files_in += 1;
+            }
+            WishReport::StruckOut { .. } => self.retries += 1,
+            WishReport::Failed { .. } => self.failed += 1,
             _ => {}
         }
     }

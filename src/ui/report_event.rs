@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::events::Event;
 use super::json::{Seconds, Text, text};
-use crate::content::{Digest, PathId};
-use crate::node::{Paths, Report};
+use crate::content::{Content, Digest, PathId};
+use crate::node::{Candidate, Giver, Paths, Report, Time, WishReport};
 use crate::proto::control::{Fetched, News};
-use crate::wire::PeerId;
-use crate::wire::v1::Verdict;
+use crate::wire::v1::{EntryState, Verdict};
+use crate::wire::{FilePath, PeerId, Shown};
 
 impl Event {
     /// Returns the event of a report. Reports about faults of other peers have none, nor have
@@ -78,6 +78,7 @@ impl Event {
             Report::FileLost { path, error } => {
                 Self::FileLost { name: name(path), reason: text(error) }
             }
+            Report::Wish(ref report) => return Self::of_wish(report),
             Report::Finding(ref finding) => Self::of_finding(finding),
             Report::News(ref news) => return of_news(news),
             Report::PeerEntered { peer, address } => {
@@ -100,6 +101,42 @@ impl Event {
             | Report::OfferedApart { .. }
             | Report::ComesSlowly { .. }
             | Report::EntryRefused { .. } => return None,
+        })
+    }
+
+    /// Returns the event of a report about a wish.
+    fn of_wish(report: &WishReport) -> Option<Self> {
+        Some(match report {
+            WishReport::Waiting { wish, .. } => Self::Waiting { name: text(wish) },
+            WishReport::Listed(listed) => Self::Listed {
+                name: text(&listed.wish),
+                files: listed.files,
+                bytes: listed.size_bytes,
+                sources: listed.sources,
+                hidden: listed.hidden,
+            },
+            WishReport::WouldFetch { path, size_bytes, id } => {
+                Self::WouldFetch { name: text(path), bytes: *size_bytes, blake3: id.map(text) }
+            }
+            WishReport::HashingAtSource { path, hashed_bytes, size_bytes } => {
+                let (hashed_bytes, bytes) = (*hashed_bytes, *size_bytes);
+                Self::HashingAtSource { name: text(path), hashed_bytes, bytes }
+            }
+            WishReport::Ambiguous { wish, candidates } => {
+                Self::Ambiguous { name: text(wish), candidates: *candidates }
+            }
+            WishReport::OneOf { wish, candidate } => of_candidate(wish, candidate),
+            WishReport::Fetched { path, content, from, elapsed } => {
+                fetched(path, content, from, *elapsed)
+            }
+            WishReport::Copied { path, content } => fetched(path, content, &[], Duration::ZERO),
+            WishReport::Failed { wish, error, .. } => {
+                Self::Failed { name: text(wish), reason: text(error) }
+            }
+            WishReport::PeerSilent { .. }
+            | WishReport::Misplaced { .. }
+            | WishReport::NoSource { .. }
+            | WishReport::StruckOut { .. } => return None,
         })
     }
 
@@ -168,8 +205,43 @@ fn of_news(news: &News) -> Option<Event> {
 }
 
 fn verified(name: Text, peer: PeerId, bytes: u64, digest: Digest, elapsed: Duration) -> Event {
-    let (peer, seconds, sha256) = (peer.0, Seconds(elapsed), text(digest));
-    Event::Verified { name, peer, bytes, seconds, sha256 }
+    let (peer, seconds, sha256) = (peer.0, Seconds(elapsed), Some(text(digest)));
+    Event::Verified { name, peer, bytes, seconds, sha256, blake3: None, sources: 1 }
+}
+
+/// Returns the event of a file that came by version 1.
+fn fetched(path: &FilePath, content: &Content, from: &[Giver], elapsed: Duration) -> Event {
+    Event::Verified {
+        name: text(path),
+        peer: from.first().map_or(0, |giver| giver.peer.0),
+        bytes: content.size_bytes,
+        seconds: Seconds(elapsed),
+        sha256: None,
+        blake3: Some(text(content.id)),
+        sources: from.len(),
+    }
+}
+
+fn of_candidate(wish: &str, candidate: &Candidate) -> Event {
+    let (bytes, modified_ns, id) = match candidate.state {
+        Some(EntryState::File { content, modified_ns, .. }) => {
+            (Some(content.size_bytes), Some(modified_ns), Some(content.id))
+        }
+        Some(EntryState::Unhashed { size_bytes, modified_ns, .. }) => {
+            (Some(size_bytes), Some(modified_ns), None)
+        }
+        _ => (None, None, None),
+    };
+    Event::Candidate {
+        name: text(wish),
+        path: text(&candidate.path),
+        peer: candidate.peer.peer.0,
+        peer_name: text(Shown(&candidate.peer.name)),
+        address: text(candidate.address),
+        bytes,
+        modified: modified_ns.map(|ns| text(Time(ns))),
+        blake3: id.map(text),
+    }
 }
 
 fn registry_unreachable(registry: impl Display, reason: impl Display, retry_in: Duration) -> Event {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::field::prefix;
 use super::text::Shown;
 use super::v0::FileName;
+use crate::content::ContentId;
 use crate::limits::{COMPONENT_BYTES_MAX, PATH_BYTES_MAX, PATH_COMPONENTS_MAX};
 
 /// How the temporary names of our program begin.
@@ -85,6 +86,11 @@ impl FilePath {
             return Err(PathError::TooDeep);
         }
         Ok(Self([&folder.0, "/", name].concat().into()))
+    }
+
+    /// Returns the path that is called like an id.
+    pub fn of_id(id: &ContentId) -> Self {
+        Self(id.to_string().into())
     }
 
     /// Returns whether this is `root`, or lies below it.

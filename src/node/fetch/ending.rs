@@ -36,6 +36,7 @@ impl Fetch {
     pub(super) fn report_failed(&mut self, ctx: &mut Context, path: PathId, error: FetchError) {
         let is_one =
             self.jobs.len() == 1 && self.searches.open.is_empty() && self.tally.unmatched == 0;
+        let is_one = is_one && ctx.gathered.is_nothing();
         let is_all = is_one && ctx.guest().is_some();
         self.tally.is_told |= !is_all;
         ctx.report(Report::FetchFailed { path, error, is_all });
@@ -47,11 +48,15 @@ impl Fetch {
 
     /// Ends the program if it is to end with the last job, and that has ended.
     pub(crate) fn end_if_done(&self, ctx: &mut Context) {
-        if !ctx.settings.exit_when_done || self.open() > 0 || !self.searches.open.is_empty() {
+        let gathered = ctx.gathered;
+        let is_open = self.open() > 0 || !self.searches.open.is_empty() || gathered.open > 0;
+        if !ctx.settings.exit_when_done || is_open {
             return;
         }
         let Tally { done, failed, unmatched, error, is_told, doubt } = self.tally;
-        let failed = failed + unmatched;
+        let (done, failed) = (done + gathered.done, failed + unmatched + gathered.failed);
+        let error = gathered.error.or(error);
+        let is_told = is_told || gathered.is_told;
         ctx.end(match (error, doubt) {
             (Some(error), _) if failed > 0 => Outcome::SomeFailed { failed, done, error, is_told },
             (_, Some(doubt)) => Outcome::MaybeMore { done, doubt },
@@ -89,6 +94,7 @@ impl Fetch {
         // Said once, by the last line, if it is the same of every file.
         let is_same = failing.windows(2).all(|two| matches!(two, [one, other] if one.2 == other.2));
         let is_all = is_same && failing.len() == self.jobs.len() && self.tally.unmatched == 0;
+        let is_all = is_all && ctx.gathered.is_nothing();
         self.tally.is_told |= !failing.is_empty() && !is_all;
         for (id, path, error) in failing {
             ctx.report(Report::FetchFailed { path, error, is_all });
@@ -111,6 +117,23 @@ impl Fetch {
         self.remove(ctx, id);
         self.begin_waiting(ctx, peers);
         self.end_if_done(ctx);
+    }
+
+    /// A source of version 1 lists a file: it is not fetched here, unless a transfer has begun.
+    /// Returns whether it is not.
+    pub(crate) fn give_back(&mut self, ctx: &mut Context, peers: &mut Peers, path: PathId) -> bool {
+        let Some(&id) = self.by_path.get(&path) else { return true };
+        let has_begun = |state: State| {
+            state.is_end() || state.is_arrived() || matches!(state, State::Downloading(_))
+        };
+        if self.state(id).is_none_or(has_begun) {
+            return false;
+        }
+        ctx.deadlines.disarm(PeerWake::Fetch(Wake::Retry(id)));
+        self.end_attempts(ctx, id, CloseReason::Stopping);
+        self.remove(ctx, id);
+        self.begin_waiting(ctx, peers);
+        true
     }
 
     /// Returns the files that are wanted and not there.

@@ -68,6 +68,8 @@ pub(super) struct FoundFile {
     pub(super) content: Option<Content>,
     pub(super) modified_ns: u64,
     pub(super) executable: bool,
+    /// How much of it a source has hashed, in bytes.
+    pub(super) hashed_bytes: u64,
     /// The peers that list this content here, or that hash it.
     pub(super) sources: Vec<ConnectionId>,
 }
@@ -134,6 +136,11 @@ impl Listings {
         for path in of_peer.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
             self.remove(from, &path);
         }
+    }
+
+    /// Returns whether anybody lists a file under this path.
+    pub(super) fn lists(&self, path: &FilePath) -> bool {
+        self.rows.get(path).is_some_and(|rows| rows.iter().any(Row::is_file))
     }
 
     /// Forgets everything.
@@ -320,6 +327,7 @@ impl FoundFile {
             content: row.content(),
             modified_ns,
             executable,
+            hashed_bytes: 0,
             sources: Vec::with_capacity(1),
         }
     }

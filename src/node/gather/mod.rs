@@ -1,10 +1,208 @@
 //! What we want by version 1: from a wish to the files that it means, each from many sources.
+//!
+//! Owns the wishes, the sessions that are asked for them, and the files that they mean. How one
+//! content is fetched from its sources is the business of [`contents`].
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | [`wish`] | what the user writes |
+//! | [`job`] | the state of one wish |
+//! | [`finding`] | which peers are dialed, and what is asked of them |
+//! | [`sources`] | the sessions, and the lists that are open on them |
+//! | [`index`], [`listings`] | which entries are meant, and what a wish finds among them |
+//! | [`settling`] | a wish becomes files, is ambiguous, or goes to version 0 |
+//! | [`files`] | the files, until each is there |
+//! | [`ending`] | wishes end, and giving up |
+//! | [`routing`] | answers, and what became of files |
+//! | [`report`], [`shown`] | what the user is told |
 
-#[allow(dead_code, reason = "its jobs are to come")]
 pub(super) mod contents;
-#[allow(dead_code, reason = "the jobs that read it follow")]
+mod ending;
+mod files;
+mod finding;
+mod index;
+mod job;
 mod listings;
-#[allow(dead_code, reason = "the jobs that use it follow")]
+mod report;
+mod routing;
+mod settling;
+mod shown;
+mod sources;
+#[cfg(test)]
+mod tests;
 mod wish;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use self::contents::Contents;
+pub(super) use self::ending::Gathered;
+use self::ending::Tally;
+use self::files::Files;
+use self::finding::Given;
+use self::index::Index;
+use self::job::{Job, WishId};
+use self::listings::Listings;
+pub(crate) use self::report::Time;
+pub use self::report::{Candidate, Giver, Listed, WishReport};
+use self::sources::Source;
 pub use self::wish::{IdPrefix, PathPattern, Restriction, Wish, WishError};
+use super::fetch::Fetch;
+use super::peer::{Context, Wake};
+use super::peers::Peers;
+use super::share::Share;
+use super::{ConnectionId, PathId};
+use crate::content::ContentId;
+use crate::limits::LISTED_BYTES_MAX;
+use crate::wire::FilePath;
+use crate::wire::v1::TagKey;
+
+/// How wishes are fetched.
+#[derive(Clone, Debug, Default)]
+pub struct GatherSettings {
+    /// Peers to which sources are restricted; none is no restriction.
+    pub from: Vec<Restriction>,
+    /// Peers that the user named by their addresses.
+    pub peers: Vec<SocketAddrV4>,
+    /// Whether files are stored under their last component.
+    pub is_flat: bool,
+    /// Whether it is only told what would be fetched.
+    pub is_dry_run: bool,
+    /// Whether files are fetched with a component that begins with a dot and that no wish names.
+    pub with_hidden: bool,
+    /// Whether what came of a file that is given up is removed.
+    pub discards: bool,
+}
+
+/// What we want by version 1.
+///
+/// Invariants: `index` and `scopes` are those of the wishes that have not ended.
+#[derive(Debug)]
+pub(super) struct Gather {
+    wishes: BTreeMap<WishId, Job>,
+    next_wish: u32,
+    index: Index,
+    /// What the catalogs of others are read for.
+    scopes: Vec<Option<FilePath>>,
+    listings: Listings,
+    sources: BTreeMap<ConnectionId, Source>,
+    given: Vec<Given>,
+    /// Instances that had nothing that we want, by the generation of their catalog.
+    visited: BTreeMap<u64, u64>,
+    files: Files,
+    /// Folders that are being made, by the wish that means them. Their paths are held.
+    folders: BTreeMap<PathId, WishId>,
+    /// Some names at the top of what others share, to tell the user.
+    names: BTreeSet<String>,
+    tags: TagKey,
+    /// Sessions that are of no use.
+    to_close: Vec<ConnectionId>,
+    tally: Tally,
+}
+
+/// The other parts of a peer, which a wish may concern.
+pub(super) struct Others<'a> {
+    pub(super) peers: &'a mut Peers,
+    pub(super) share: &'a Share,
+    pub(super) fetch: &'a mut Fetch,
+    pub(super) contents: &'a mut Contents,
+}
+
+impl Gather {
+    /// Wants nothing yet.
+    pub(super) fn new(ctx: &Context) -> Self {
+        let given = ctx.settings.gather.peers.iter();
+        Self {
+            wishes: BTreeMap::new(),
+            next_wish: 0,
+            index: Index::default(),
+            scopes: Vec::new(),
+            listings: Listings::new(LISTED_BYTES_MAX),
+            sources: BTreeMap::new(),
+            given: given.map(|&address| Given::new(ctx.now, address)).collect(),
+            visited: BTreeMap::new(),
+            files: Files::default(),
+            folders: BTreeMap::new(),
+            names: BTreeSet::new(),
+            tags: TagKey::new(None),
+            to_close: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The user wants these.
+    pub(super) fn want(&mut self, ctx: &mut Context, others: &mut Others<'_>, wishes: &[Wish]) {
+        for wish in wishes {
+            if self.wishes.values().any(|job| job.wish == *wish && !job.is_ended()) {
+                continue;
+            }
+            let tag = match wish {
+                Wish::Content { id, .. } => id.id().map(|id| self.tags.of_content(&id)),
+                wish => wish.root().map(|root| self.tags.of_path(root)),
+            };
+            tag.into_iter().for_each(|tag| others.peers.beacons.look_for(ctx, tag));
+            let id = WishId(self.next_wish);
+            self.next_wish += 1;
+            self.wishes.insert(id, Job::new(ctx.now, wish.clone(), tag));
+        }
+        self.on_wishes_changed(ctx);
+        self.look(ctx, others);
+    }
+
+    /// The wishes that are open are others than before.
+    fn on_wishes_changed(&mut self, ctx: &mut Context) {
+        let open = || self.wishes.values().filter(|job| !job.is_ended());
+        self.index = Index::new(open().map(|job| &job.wish));
+        let roots = open().map(|job| &job.wish).filter(|wish| wish.whole_id().is_none());
+        self.scopes = sources::scopes(roots.map(Wish::root));
+        if !self.wishes.values().any(Job::is_sought) {
+            self.listings.clear();
+        }
+        self.count(ctx);
+    }
+
+    /// Does what is due, and what can be done by now.
+    pub(super) fn look(&mut self, ctx: &mut Context, others: &mut Others<'_>) {
+        if self.wishes.values().all(Job::is_ended) {
+            return self.leave_idle_sources(ctx, others.peers);
+        }
+        self.find(ctx, others.peers);
+        self.settle(ctx, others);
+        self.begin_files(ctx, others.contents);
+        self.leave_idle_sources(ctx, others.peers);
+        self.count(ctx);
+        if let Some(at) = self.due_at(ctx) {
+            ctx.deadlines.disarm(Wake::Gather);
+            ctx.deadlines.arm(Wake::Gather, at.max(ctx.now));
+        }
+        others.fetch.end_if_done(ctx);
+    }
+
+    /// Returns when there is something to do, though nothing is told.
+    fn due_at(&self, ctx: &Context) -> Option<Instant> {
+        let of_wishes = self.wishes.values().filter_map(|job| self.wish_due_at(ctx, job));
+        of_wishes.chain(self.finding_due_at(ctx)).min()
+    }
+
+    /// Returns the next session that is of no use, to be closed.
+    pub(super) fn poll_close(&mut self) -> Option<ConnectionId> {
+        self.to_close.pop()
+    }
+
+    /// Returns whether a source of version 1 lists this path: no transfer of it by version 0
+    /// begins.
+    pub(super) fn lists(&self, path: &FilePath) -> bool {
+        self.listings.lists(path) || self.files.is_stored(path)
+    }
+}
+
+impl Wish {
+    /// Returns the id of a content that is wanted by it, if it is whole.
+    fn whole_id(&self) -> Option<ContentId> {
+        match self {
+            Self::Content { id, .. } => id.id(),
+            _ => None,
+        }
+    }
+}

@@ -144,9 +144,14 @@ impl Wish {
         }
     }
 
-    /// Returns whether it can be only one file.
-    pub fn is_one_file(&self) -> bool {
-        matches!(self, Self::Path(_) | Self::Content { .. })
+    /// Returns it as a wish for one file, if it may be one: a pattern as the path that is
+    /// written like it.
+    pub fn one_file(&self) -> Option<Self> {
+        match self {
+            Self::Path(_) | Self::Content { .. } => Some(self.clone()),
+            Self::Matching(pattern) => pattern.literal().cloned().map(Self::Path),
+            Self::Folder(_) => None,
+        }
     }
 }
 

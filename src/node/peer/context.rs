@@ -17,6 +17,7 @@ use crate::limits::{ACTIONS_KEPT, Limits};
 use crate::node::connections::{ConnectionId, Connections};
 use crate::node::deadlines::Deadlines;
 use crate::node::fetch::{self, JobId};
+use crate::node::gather::Gathered;
 use crate::node::gather::contents::{self, EntryId};
 use crate::node::paths::Paths;
 use crate::node::{Action, Interface, Outcome, Report, share};
@@ -41,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) files: BTreeMap<FileId, FileUse>,
     next_file: u64,
     actions: VecDeque<Action>,
+    /// How far the wishes of version 1 have come.
+    pub(crate) gathered: Gathered,
     /// Set once the program is to end.
     pub(super) outcome: Option<Outcome>,
 }
@@ -66,6 +69,8 @@ pub(crate) enum Wake {
     Share(share::Wake),
     Fetch(fetch::Wake),
     Contents(contents::Wake),
+    /// Something about wishes is due.
+    Gather,
 }
 
 impl Context {
@@ -83,6 +88,7 @@ impl Context {
             files: BTreeMap::new(),
             next_file: 0,
             actions: VecDeque::new(),
+            gathered: Gathered::default(),
             outcome: None,
             interfaces: None,
             settings,

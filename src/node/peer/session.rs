@@ -9,11 +9,12 @@
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
+use super::PeerNode;
 use super::connection::Connection;
 use super::context::Context;
-use super::{PeerNode, Peers, Share};
 use crate::limits::GOOD_BYE_TIMEOUT;
-use crate::node::ConnectionId;
+use crate::node::gather::Others;
+use crate::node::{ConnectionId, Report};
 use crate::proto::v1::{Session, SessionEvent};
 use crate::proto::{CloseReason, Transmit};
 use crate::wire::PeerId;
@@ -124,13 +125,14 @@ impl PeerNode {
 
     /// `bytes` are those in which the ranges of an event lie.
     fn on_session_event(&mut self, id: ConnectionId, event: SessionEvent, bytes: &[u8]) {
-        let Self { context, share, peers, contents, .. } = self;
+        let Self { context, share, peers, contents, fetch, gather, .. } = self;
+        let mut others = Others { peers, share, fetch, contents };
         match event {
             SessionEvent::Hello { peer, instance, name } => {
                 if let Some(connection) = context.session_on(id) {
                     connection.them = Some(Them { peer, instance, name });
                 }
-                on_hello(context, share, peers, id);
+                gather.on_hello(context, &mut others, id);
             }
             SessionEvent::Requested { req, request } => share.on_request(context, id, req, request),
             SessionEvent::Cancelled { req } => share.on_cancelled(context, id, req),
@@ -143,7 +145,9 @@ impl PeerNode {
             | SessionEvent::Manifest { .. }
             | SessionEvent::Turn { .. }
             | SessionEvent::Data { .. }
-            | SessionEvent::Failed { .. } => _ = contents.on_event(context, id, event, bytes),
+            | SessionEvent::Failed { .. } => {
+                gather.on_answer(context, &mut others, id, (event, bytes));
+            }
         }
     }
 
@@ -153,29 +157,15 @@ impl PeerNode {
         connection: &SessionConnection,
         reason: CloseReason,
     ) {
-        let Self { context, share, peers, contents, .. } = self;
+        let Self { context, share, peers, contents, fetch, gather, .. } = self;
         share.on_session_lost(context, id, connection.address, reason);
         contents.on_session_lost(context, id);
-        on_lost(context, share, peers, (id, connection), reason);
-    }
-}
-
-// What follows is for `gather`, which asks on sessions.
-
-/// The other side of a session has said who it is.
-fn on_hello(_ctx: &mut Context, _share: &mut Share, _peers: &mut Peers, _id: ConnectionId) {}
-
-/// A session, which has left the table, is over. One that never opened has no `them`.
-fn on_lost(
-    ctx: &mut Context,
-    _share: &mut Share,
-    _peers: &mut Peers,
-    (_id, connection): (ConnectionId, &SessionConnection),
-    reason: CloseReason,
-) {
-    if !connection.is_ours {
-        let from = connection.address;
-        ctx.report(crate::node::Report::ConnectionClosed { from, reason });
+        if !connection.is_ours {
+            let from = connection.address;
+            context.report(Report::ConnectionClosed { from, reason });
+        }
+        let mut others = Others { peers, share, fetch, contents };
+        gather.on_lost(context, &mut others, (id, connection), reason);
     }
 }
 

@@ -48,7 +48,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use p2pfs::limits::Limits;
-use p2pfs::node::{PeerKind, PeerSettings, RegistryUse};
+use p2pfs::node::{GatherSettings, PeerKind, PeerSettings, RegistryUse};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v1::PeerName;
 
@@ -97,6 +97,7 @@ pub fn peer_settings(id: u32, port: u16, registry: SocketAddrV4) -> PeerSettings
         instance: 1 + u64::from(id),
         shares_v0: true,
         beacons: None,
+        gather: GatherSettings::default(),
         simulate_checksum_failure: false,
         exit_when_done: false,
         limits: Limits::PEER,

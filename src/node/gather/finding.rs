@@ -1,0 +1,378 @@
+//! Which peers are dialed, what is asked of them, and what they list (F19).
+//!
+//! The addresses that the user gave are dialed at once, then the peers that show a tag of a
+//! wish. If nobody has listed it after [`FIND_BY_TAG_TIME`], all others that share files are, in
+//! random order.
+
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use super::job::{Job, State};
+use super::report::WishReport;
+use super::settling::tell;
+use super::sources::{self, ListKind, Progress, Source};
+use super::{Gather, Others};
+use crate::content::Content;
+use crate::limits::{
+    FIND_BY_TAG_TIME, GIVEN_PEER_PAUSE, HINT_ENTRIES_MAX, HINT_NAMES_MAX, IDLE_SOURCE_TIME,
+    SOURCES_MAX, VERSION_0_AFTER, VISITED_MAX,
+};
+use crate::node::peer::{Connection, Context, SessionConnection};
+use crate::node::peers::{HeardPeer, Peers};
+use crate::node::{Action, ConnectionId};
+use crate::proto::CloseReason;
+use crate::proto::v1::{Page, Request};
+use crate::wire::FilePath;
+use crate::wire::PeerId;
+use crate::wire::v1::{Entry, EntryState, PeerName, SessionError};
+
+/// A peer that the user named by its address.
+#[derive(Debug)]
+pub(super) struct Given {
+    address: SocketAddrV4,
+    connection: Option<ConnectionId>,
+    dial_at: Instant,
+    /// Whether the user knows that it did not answer.
+    is_told: bool,
+}
+
+impl Given {
+    pub(super) fn new(now: Instant, address: SocketAddrV4) -> Self {
+        Self { address, connection: None, dial_at: now, is_told: false }
+    }
+
+    /// Returns whether its answer may still come.
+    pub(super) fn is_awaited(&self, now: Instant) -> bool {
+        self.connection.is_some() || self.dial_at <= now
+    }
+}
+
+impl Gather {
+    /// Dials the peers that may have what is wanted, as far as there is room.
+    pub(super) fn find(&mut self, ctx: &mut Context, peers: &mut Peers) {
+        for at in 0..self.given.len() {
+            let Some(given) = self.given.get(at) else { continue };
+            if given.connection.is_none() && given.dial_at <= ctx.now {
+                let connection = self.dial(ctx, given.address, true);
+                if let Some(given) = self.given.get_mut(at) {
+                    given.connection = connection;
+                    given.dial_at = ctx.now + GIVEN_PEER_PAUSE;
+                }
+            }
+        }
+        let mut found: Vec<HeardPeer> = Vec::new();
+        for job in self.wishes.values().filter(|job| !job.is_ended()) {
+            let is_seeking = matches!(job.state, State::Seeking | State::HandedOver);
+            match job.tag {
+                Some(tag) => found.extend(peers.beacons.sources_of(ctx.now, tag)),
+                None if is_seeking => {}
+                None => continue,
+            }
+            let is_by_tag = job.tag.is_some() && ctx.now < job.began + FIND_BY_TAG_TIME;
+            if is_seeking && !is_by_tag {
+                let mut sharers = peers.beacons.sharers(ctx.now);
+                ctx.rng.shuffle(&mut sharers);
+                found.extend(sharers);
+                break;
+            }
+        }
+        for peer in found {
+            self.dial_heard(ctx, peers, &peer);
+        }
+        self.ask_all(ctx);
+    }
+
+    fn dial_heard(&mut self, ctx: &mut Context, peers: &mut Peers, peer: &HeardPeer) {
+        let is_known = self.sources.values().any(|source| {
+            source.instance == Some(peer.instance) || peer.addresses.contains(&source.address)
+        });
+        let was_visited = self.visited.get(&peer.instance) == Some(&peer.generation);
+        if is_known || was_visited || self.sources.len() >= SOURCES_MAX {
+            return;
+        }
+        for &address in peer.addresses.iter().filter(|address| address.port() != 0) {
+            if is_allowed(ctx, address, Some((peer.peer, peer.name)))
+                && peers.beacons.begin_dial(ctx.now, address)
+            {
+                _ = self.dial(ctx, address, false);
+                return;
+            }
+        }
+    }
+
+    fn dial(
+        &mut self,
+        ctx: &mut Context,
+        to: SocketAddrV4,
+        is_given: bool,
+    ) -> Option<ConnectionId> {
+        let session = Box::new(SessionConnection::new(ctx, to, true));
+        let id = ctx.connections.dial(Connection::Session(session))?;
+        self.sources.insert(id, Source::new(ctx.now, to, is_given));
+        ctx.act(Action::Dial { connection: id, to });
+        ctx.pump(id);
+        Some(id)
+    }
+
+    /// Returns when somebody is to be dialed, or a source is left.
+    pub(super) fn finding_due_at(&self, ctx: &Context) -> Option<Instant> {
+        let given = self.given.iter().filter(|given| given.connection.is_none());
+        let idle = self.sources.values().filter(|source| source.is_open() && !source.is_useful);
+        let is_settled = !self.wishes.values().any(|job| job.is_sought());
+        let idle = idle.filter(|_| is_settled).map(|source| source.idle_since + IDLE_SOURCE_TIME);
+        given.map(|given| given.dial_at).chain(idle.filter(|at| *at > ctx.now)).min()
+    }
+
+    /// The other side of a session has said who it is.
+    pub(crate) fn on_hello(
+        &mut self,
+        ctx: &mut Context,
+        others: &mut Others<'_>,
+        id: ConnectionId,
+    ) {
+        let Some(connection) = ctx.session_on(id) else { return };
+        let (address, is_ours) = (connection.address, connection.is_ours);
+        let Some(them) = connection.them else { return };
+        if is_ours {
+            others.peers.beacons.note_hello(ctx.now, address, them.instance);
+        }
+        let mut known = self.sources.values();
+        let is_known = known.any(|source| source.instance == Some(them.instance));
+        let is_allowed = is_allowed(ctx, address, Some((them.peer, them.name)));
+        let is_myself = them.instance == ctx.settings.instance;
+        if is_known || is_myself || !is_allowed {
+            if is_ours {
+                self.to_close.push(id);
+            }
+            return;
+        }
+        let now = ctx.now;
+        let source = self.sources.entry(id).or_insert_with(|| Source::new(now, address, false));
+        (source.instance, source.idle_since) = (Some(them.instance), now);
+        self.look(ctx, others);
+    }
+
+    /// Asks each session for what is wanted, unless it is asked already.
+    pub(super) fn ask_all(&mut self, ctx: &mut Context) {
+        let is_unheard_of =
+            |job: &Job| job.state == State::Seeking && ctx.now >= job.began + VERSION_0_AFTER;
+        let wants_names = self.wishes.values().any(is_unheard_of);
+        let now = ctx.now;
+        for (&id, source) in self.sources.iter_mut().filter(|(_, source)| source.is_open()) {
+            source.cancel_others(ctx, id, &self.scopes);
+            for scope in &self.scopes {
+                source.ask(ctx, id, scope.as_ref(), ListKind::Shared);
+            }
+            for (&wish, job) in &self.wishes {
+                if let (true, Some(content)) = (job.is_sought(), job.wish.whole_id())
+                    && !source.was_asked_for.contains(&wish)
+                    && let Some(connection) = ctx.session_on(id)
+                {
+                    let req = connection.session.request(now, &Request::Blocks(content));
+                    req.into_iter().for_each(|req| _ = source.held.insert(req, wish));
+                    source.was_asked_for.push(wish);
+                }
+                for root in job.hashed_first(id) {
+                    source.ask(ctx, id, root, ListKind::HashFirst);
+                }
+            }
+            if wants_names {
+                source.ask(ctx, id, None, ListKind::Names);
+            }
+            ctx.pump(id);
+        }
+    }
+
+    pub(super) fn on_page(
+        &mut self,
+        ctx: &mut Context,
+        others: &mut Others<'_>,
+        (id, req): (ConnectionId, u32),
+        page: Page,
+        entries: &[Entry],
+    ) {
+        let Some(source) = self.sources.get_mut(&id) else { return };
+        let Some(list) = source.lists.get_mut(&req) else { return };
+        let (kind, root) = (list.kind, list.root.clone());
+        let progress = match page.complete || page.all_listed {
+            true => Progress::Whole,
+            false => Progress::Begun,
+        };
+        list.progress = list.progress.max(progress);
+        list.entries += entries.len();
+        let is_over = match kind {
+            ListKind::Shared | ListKind::Fetched => false,
+            ListKind::HashFirst => page.complete,
+            ListKind::Names => page.complete || list.entries > HINT_ENTRIES_MAX,
+        };
+        if is_over {
+            source.lists.remove(&req);
+            if !page.complete {
+                sources::cancel(ctx, id, req);
+            }
+        }
+        if page.discard && kind == ListKind::Shared {
+            self.listings.discard(id, root.as_ref());
+        }
+        for entry in entries {
+            self.on_entry(ctx, others, (id, kind), entry);
+        }
+        // Most pages of a large catalog are followed by another.
+        if page.complete || page.all_listed || kind == ListKind::HashFirst {
+            self.look(ctx, others);
+        }
+    }
+
+    fn on_entry(
+        &mut self,
+        ctx: &mut Context,
+        others: &mut Others<'_>,
+        (id, kind): (ConnectionId, ListKind),
+        entry: &Entry,
+    ) {
+        let is_there = entry.state != EntryState::Removed;
+        if is_there && kind != ListKind::Fetched && self.names.len() < HINT_NAMES_MAX {
+            let below = entry.path.components().nth(1).map_or("", |_| "/");
+            let name = entry.path.components().next().unwrap_or_default();
+            self.names.insert(format!("{name}{below}"));
+        }
+        if kind == ListKind::Names {
+            return;
+        }
+        if kind != ListKind::Fetched {
+            if self.wishes.values().any(|job| job.is_sought()) && self.index.has(entry) {
+                self.listings.note(id, entry.clone());
+            }
+            self.on_hashed_entry(ctx, id, entry);
+        }
+        if let EntryState::File { content, .. } = entry.state {
+            self.add_source(ctx, others.contents, &content, id);
+        }
+    }
+
+    /// A source tells the size of a content of which the id is wanted.
+    pub(super) fn on_size(
+        &mut self,
+        ctx: &mut Context,
+        others: &mut Others<'_>,
+        (id, req): (ConnectionId, u32),
+        size_bytes: u64,
+    ) {
+        let Some(source) = self.sources.get_mut(&id) else { return };
+        let Some(wish) = source.held.remove(&req) else { return };
+        sources::cancel(ctx, id, req);
+        if let Some(job) = self.wishes.get_mut(&wish)
+            && let Some(content) = job.wish.whole_id()
+        {
+            let content = Content { id: content, size_bytes };
+            job.sizes.entry(content).or_default().push(id);
+            self.add_source(ctx, others.contents, &content, id);
+        }
+        self.look(ctx, others);
+    }
+
+    pub(super) fn on_failed(
+        &mut self,
+        ctx: &mut Context,
+        others: &mut Others<'_>,
+        (id, req): (ConnectionId, u32),
+        error: SessionError,
+    ) {
+        let Some(source) = self.sources.get_mut(&id) else { return };
+        let was_held = source.held.remove(&req).is_some();
+        if source.lists.remove(&req).is_some() || was_held {
+            // It is asked again once something changes, unless it does not understand.
+            source.is_refusing |= error != SessionError::Busy && !was_held;
+            self.look(ctx, others);
+        }
+    }
+
+    /// A session, which has left the table, is over.
+    pub(crate) fn on_lost(
+        &mut self,
+        ctx: &mut Context,
+        others: &mut Others<'_>,
+        (id, connection): (ConnectionId, &SessionConnection),
+        reason: CloseReason,
+    ) {
+        if connection.is_ours && connection.them.is_none() {
+            others.peers.beacons.note_dial_failed(ctx.now, connection.address);
+        }
+        if self.sources.remove(&id).is_none() {
+            return;
+        }
+        self.listings.discard(id, None);
+        self.files.forget_source(id);
+        self.forget_unhashed_at(ctx, id);
+        for given in self.given.iter_mut().filter(|given| given.connection == Some(id)) {
+            given.connection = None;
+            given.dial_at = ctx.now + GIVEN_PEER_PAUSE;
+            if connection.them.is_none() && !given.is_told {
+                given.is_told = true;
+                let address = given.address;
+                tell(ctx, WishReport::PeerSilent { address, reason });
+            }
+        }
+        self.look(ctx, others);
+    }
+
+    /// Closes the sessions that are of no use: once it is known which files are wanted.
+    pub(super) fn leave_idle_sources(&mut self, ctx: &mut Context, peers: &Peers) {
+        if self.wishes.values().any(|job| job.is_sought() || !job.unhashed.is_empty()) {
+            return;
+        }
+        let now = ctx.now;
+        let is_idle = |source: &Source| {
+            source.is_open()
+                && !source.is_useful
+                && source.lists.values().all(|list| list.progress == Progress::Whole)
+                && now >= source.idle_since + IDLE_SOURCE_TIME
+        };
+        let idle = self.sources.iter().filter(|(_, source)| is_idle(source));
+        for id in idle.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let Some(source) = self.sources.remove(&id) else { continue };
+            if let Some(instance) = source.instance
+                && self.visited.len() < VISITED_MAX
+            {
+                let heard = peers.beacons.sharers(now);
+                let heard = heard.iter().find(|peer| peer.instance == instance);
+                self.visited.insert(instance, heard.map_or(0, |peer| peer.generation));
+            }
+            if ctx.session_on(id).is_some_and(|connection| connection.is_ours) {
+                self.to_close.push(id);
+            }
+        }
+    }
+
+    /// Returns whether a peer that was found is still reading its list to us for this wish, or
+    /// one that the user named has not answered.
+    pub(super) fn is_being_listed(&self, now: Instant, root: Option<&FilePath>) -> bool {
+        self.sources.values().any(|source| match source.progress_of(root) {
+            Some(Progress::Begun) => true,
+            Some(Progress::Asked) | None => source.is_given && !source.is_refusing,
+            Some(Progress::Whole) => false,
+        }) || self.given.iter().any(|given| given.connection.is_none() && given.is_awaited(now))
+    }
+
+    /// Returns whether each peer that the user named has listed all for this wish, if any is.
+    pub(super) fn is_listed_by_given(&self, now: Instant, root: Option<&FilePath>) -> bool {
+        !self.given.is_empty() && !self.is_being_listed(now, root)
+    }
+}
+
+/// Returns whether the user allows this peer as a source.
+fn is_allowed(ctx: &Context, address: SocketAddrV4, peer: Option<(PeerId, PeerName)>) -> bool {
+    let from = &ctx.settings.gather.from;
+    from.is_empty()
+        || from.iter().any(|only| match peer {
+            Some((peer, name)) => only.is(peer, address, name),
+            None => only.may_be_at(address),
+        })
+}
+
+/// Returns how long a job waits for other answers after its query, if so many peers are known.
+pub(super) fn window(known: usize) -> Duration {
+    use crate::limits::{ANSWER_WINDOW_MAX, ANSWER_WINDOW_MIN, ANSWER_WINDOW_PER_PEER};
+    let known = u32::try_from(known).unwrap_or(u32::MAX);
+    ANSWER_WINDOW_PER_PEER.saturating_mul(known).clamp(ANSWER_WINDOW_MIN, ANSWER_WINDOW_MAX)
+}

@@ -1,0 +1,257 @@
+//! A getter, and peers of version 1 around it, in virtual time.
+
+mod world;
+
+use std::time::Duration;
+
+use self::world::{Shared, World, address, content, file};
+use super::*;
+use crate::limits::{VERSION_0_AFTER, WISH_TOLD_AFTER};
+use crate::node::scene::hear;
+use crate::node::{FetchError, Node, Outcome, Report};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn given(numbers: &[usize]) -> GatherSettings {
+    let peers = numbers.iter().map(|number| address(*number)).collect();
+    GatherSettings { peers, ..GatherSettings::default() }
+}
+
+fn photos() -> [(&'static str, Shared); 4] {
+    [
+        ("photos/a", file("one")),
+        ("photos/b/c", file("two")),
+        ("movie.mkv", file("three")),
+        ("photos/empty", Shared::EmptyFolder),
+    ]
+}
+
+#[test]
+fn a_folder_and_a_file_come_from_a_peer_that_is_heard() {
+    let mut world = World::new(GatherSettings::default());
+    world.sharer("ann", &photos());
+    let began = world.now;
+    world.want(&["photos/", "movie.mkv"]);
+    assert_eq!(world.run(), Outcome::AllDone, "{:#?}", world.reports);
+    assert_eq!(world.names(), ["movie.mkv", "photos/a", "photos/b/c"]);
+    assert_eq!(world.files["photos/b/c"], b"two");
+    assert!(world.folders.contains("photos/empty"));
+    assert!(world.now - began < 250 * MS, "{:?}", world.now - began);
+    let listed = world.told().filter(|it| matches!(it, WishReport::Listed(_))).count();
+    assert_eq!(listed, 2);
+}
+
+#[test]
+fn a_peer_that_the_user_named_is_asked_at_once() {
+    let mut world = World::new(given(&[0]));
+    world.sharer("ann", &photos());
+    world.sharers[0].is_heard = false;
+    let began = world.now;
+    world.want(&["/"]);
+    assert_eq!(world.run(), Outcome::AllDone);
+    assert_eq!(world.names().len(), 3);
+    assert!(world.now - began < 50 * MS, "{:?}", world.now - began);
+}
+
+#[test]
+fn a_peer_that_shows_no_tag_is_asked_after_a_while() {
+    let mut world = World::new(GatherSettings::default());
+    world.sharer("ann", &photos());
+    world.sharers[0].is_heard = false;
+    world.want(&["photos/a"]);
+    world.hear(0);
+    world.run_for(190 * MS);
+    assert_eq!(world.sharers[0].dials, 0);
+    assert_eq!(world.run(), Outcome::AllDone);
+    assert_eq!(world.names(), ["photos/a"]);
+}
+
+#[test]
+fn several_sharers_of_the_same_are_united() {
+    let mut world = World::new(GatherSettings::default());
+    world.sharer("ann", &[("a/1", file("one")), ("a/2", file("two"))]);
+    world.sharer("bob", &[("a/2", file("two")), ("a/3", file("three"))]);
+    world.want(&["a/"]);
+    assert_eq!(world.run(), Outcome::AllDone);
+    assert_eq!(world.names(), ["a/1", "a/2", "a/3"]);
+}
+
+#[test]
+fn different_contents_under_one_path_are_ambiguous_unless_one_is_chosen() {
+    let shared = [("ann", "one"), ("bob", "two")];
+    let world = |settings| {
+        let mut world = World::new(settings);
+        for (name, text) in shared {
+            world.sharer(name, &[("a/x", file(text))]);
+        }
+        world
+    };
+    for settings in [GatherSettings::default(), given(&[0, 1])] {
+        let mut world = world(settings);
+        world.want(&["a/x"]);
+        let error = FetchError::Ambiguous;
+        assert_eq!(world.run(), Outcome::SomeFailed { failed: 1, done: 0, error });
+        let names = world.told().filter_map(|it| match it {
+            WishReport::OneOf { candidate, .. } => Some(candidate.peer.name.as_str().to_owned()),
+            _ => None,
+        });
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!((names, world.files.len()), (vec!["ann".into(), "bob".into()], 0));
+    }
+    for from in ["bob", "9001", "127.0.0.1:9001"] {
+        let from = vec![from.parse().unwrap()];
+        let mut world = world(GatherSettings { from, ..GatherSettings::default() });
+        world.want(&["a/x"]);
+        assert_eq!(world.run(), Outcome::AllDone);
+        assert_eq!(world.files["a/x"], b"two");
+    }
+    let id = content(b"one").id;
+    let mut world = world(GatherSettings::default());
+    world.want(&[&format!("b/y=blake3:{id}")]);
+    assert_eq!(world.run(), Outcome::AllDone);
+    assert_eq!(world.files["b/y"], b"one");
+}
+
+#[test]
+fn a_sharer_that_answers_late_makes_nothing_ambiguous() {
+    let mut world = World::new(GatherSettings::default());
+    world.sharer("ann", &[("a/x", file("one"))]);
+    let late = world.sharer("bob", &[("a/x", file("two"))]);
+    world.sharers[late].answers_after = 300 * MS;
+    world.sharers[0].is_stalling = true;
+    world.want(&["a/x"]);
+    world.run_for(1000 * MS);
+    assert_eq!(world.outcome, None);
+    world.sharers[0].is_stalling = false;
+    world.cut(0);
+    world.run_for(20_000 * MS);
+    assert_eq!(world.outcome, Some(Outcome::AllDone), "{:#?}", world.reports);
+    assert_eq!(world.files["a/x"], b"one");
+}
+
+#[test]
+fn a_content_is_found_by_some_digits_of_its_id() {
+    let id = content(b"one").id.to_string();
+    let mut world = World::new(given(&[0]));
+    world.sharer("ann", &[("a/x", file("one")), ("a/z", file("two"))]);
+    world.want(&[&format!("blake3:{}", &id[..16])]);
+    assert_eq!(world.run(), Outcome::AllDone);
+    assert_eq!(world.names(), [id.as_str()]);
+}
+
+#[test]
+fn a_file_that_its_source_hashes_is_waited_for() {
+    let mut world = World::new(given(&[0]));
+    world.sharer("ann", &[("a/x", Shared::Unhashed(b"one".to_vec())), ("a/y", file("two"))]);
+    world.want(&["a/"]);
+    world.run_for(2000 * MS);
+    assert_eq!((world.names(), &world.outcome), (vec!["a/y"], &None));
+    assert!(world.told().any(|it| matches!(it, WishReport::HashingAtSource { .. })));
+    world.change(0, "a/x", Some(file("one")));
+    assert_eq!(world.run(), Outcome::AllDone);
+    assert_eq!(world.files["a/x"], b"one");
+}
+
+#[test]
+fn a_file_that_goes_before_it_is_hashed_fails() {
+    let mut world = World::new(given(&[0]));
+    world.sharer("ann", &[("a/x", Shared::Unhashed(b"one".to_vec())), ("a/y", file("two"))]);
+    world.want(&["a/"]);
+    world.run_for(2000 * MS);
+    world.change(0, "a/x", None);
+    let error = FetchError::NotShared;
+    assert_eq!(world.run(), Outcome::SomeFailed { failed: 1, done: 1, error });
+}
+
+#[test]
+fn what_appears_later_is_fetched_and_the_user_is_told_what_is_there_meanwhile() {
+    let mut world = World::new(given(&[0]));
+    world.sharer("ann", &[("Photos/a", file("one")), ("b", file("two"))]);
+    world.want(&["photos/"]);
+    world.run_for(WISH_TOLD_AFTER + 500 * MS);
+    let names = world.told().find_map(|it| match it {
+        WishReport::Waiting { names, .. } => Some(names.clone()),
+        _ => None,
+    });
+    assert_eq!(names, Some(vec!["Photos/".to_owned(), "b".to_owned()]));
+    world.change(0, "photos/c", Some(file("three")));
+    assert_eq!(world.run(), Outcome::AllDone);
+    assert_eq!(world.names(), ["photos/c"]);
+}
+
+#[test]
+fn a_wish_that_nobody_shares_ends_with_the_time() {
+    for wish in ["photos/", "a", "*.iso", "a/*", "/"] {
+        let mut world = World::with(GatherSettings::default(), Some(3000 * MS));
+        world.want(&[wish]);
+        let outcome = world.run();
+        let Outcome::SomeFailed { failed: 1, done: 0, .. } = outcome else {
+            panic!("{wish}: {outcome:?}");
+        };
+    }
+}
+
+#[test]
+fn files_are_stored_flat_or_only_told() {
+    let flat = GatherSettings { is_flat: true, ..given(&[0]) };
+    let mut world = World::new(flat);
+    world.sharer("ann", &[("a/x", file("one")), ("b/y", file("two")), ("c/x", file("three"))]);
+    world.want(&["/"]);
+    assert!(matches!(world.run(), Outcome::SomeFailed { failed: 1, done: 2, .. }));
+    assert_eq!(world.names(), ["x", "y"]);
+
+    let dry = GatherSettings { is_dry_run: true, ..given(&[0]) };
+    let mut world = World::new(dry);
+    world.sharer("ann", &photos());
+    world.want(&["/"]);
+    assert_eq!(world.run(), Outcome::AllDone);
+    let told = world.told().filter(|it| matches!(it, WishReport::WouldFetch { .. })).count();
+    assert_eq!((told, world.names().len()), (3, 0));
+}
+
+#[test]
+fn a_name_that_only_version_0_offers_goes_to_it_after_a_second() {
+    let mut world = World::new(GatherSettings::default());
+    world.want(&["a.iso"]);
+    let (now, from) = (world.now, address(50));
+    hear(&mut world.node, now, from, 50, "a.iso");
+    world.run_for(VERSION_0_AFTER - 10 * MS);
+    assert!(world.node.snapshot().jobs_open == 1);
+    let is_v0 = |world: &World| world.node.inventory(9).wanted.len();
+    assert_eq!(is_v0(&world), 0);
+    world.run_for(20 * MS);
+    assert_eq!(is_v0(&world), 1);
+    // As soon as a peer of version 1 lists it, it is taken back: no transfer has begun.
+    world.sharer("ann", &[("a.iso", file("one"))]);
+    world.hear(0);
+    assert_eq!(world.run(), Outcome::AllDone, "{:#?}", world.reports);
+    assert_eq!(world.files["a.iso"], b"one");
+}
+
+#[test]
+fn a_peer_that_does_not_answer_is_told_once_and_dialed_again() {
+    let mut world = World::new(given(&[0]));
+    world.sharer("ann", &photos());
+    (world.sharers[0].is_down, world.sharers[0].is_heard) = (true, false);
+    world.want(&["movie.mkv"]);
+    world.run_for(7000 * MS);
+    assert!((3..=5).contains(&world.sharers[0].dials), "{}", world.sharers[0].dials);
+    let told = world.told().filter(|it| matches!(it, WishReport::PeerSilent { .. })).count();
+    assert_eq!(told, 1);
+    world.sharers[0].is_down = false;
+    assert_eq!(world.run(), Outcome::AllDone);
+}
+
+#[test]
+fn what_stands_there_with_the_same_content_costs_nothing() {
+    let mut world = World::new(given(&[0]));
+    world.sharer("ann", &photos());
+    world.files.insert("photos/a".into(), b"one".to_vec());
+    world.files.insert("movie.mkv".into(), b"other".to_vec());
+    world.want(&["photos/", "movie.mkv"]);
+    let error = FetchError::Different;
+    assert_eq!(world.run(), Outcome::SomeFailed { failed: 1, done: 2, error });
+    assert!(world.reports.iter().any(|it| matches!(it, Report::AlreadyThere { .. })));
+    assert_eq!(world.files["movie.mkv"], b"other");
+}
