@@ -135,6 +135,7 @@ impl Event {
             }
             WishReport::PeerSilent { .. }
             | WishReport::Misplaced { .. }
+            | WishReport::SameName { .. }
             | WishReport::NoSource { .. }
             | WishReport::StruckOut { .. } => return None,
         })

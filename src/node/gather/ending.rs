@@ -111,9 +111,12 @@ impl Gather {
     }
 
     pub(super) fn end_wish(&mut self, ctx: &mut Context, others: &mut Others<'_>, id: WishId) {
-        let Some(job) = self.wishes.get_mut(&id) else { return };
+        let Some(job) = self.wishes.get_mut(&id).filter(|job| !job.is_ended()) else { return };
         job.state = State::Ended;
-        job.tag.take().into_iter().for_each(|tag| others.peers.beacons.stop_looking(tag));
+        match job.tag.take() {
+            Some(tag) => others.peers.beacons.stop_looking(tag),
+            None => others.peers.beacons.stop_looking_around(),
+        }
         if !ctx.settings.exit_when_done {
             self.wishes.remove(&id);
         }

@@ -163,6 +163,11 @@ impl Gather {
             for scope in &self.scopes {
                 source.ask(ctx, id, scope.as_ref(), ListKind::Shared);
             }
+            // Others that fetch the same may have some of it by now.
+            let fetching = self.wishes.values().filter(|job| job.state == State::Fetching);
+            for job in fetching.filter(|job| job.wish.whole_id().is_none()) {
+                source.ask(ctx, id, job.wish.root(), ListKind::Fetched);
+            }
             for (&wish, job) in &self.wishes {
                 if let (true, Some(content)) = (job.is_sought(), job.wish.whole_id())
                     && !source.was_asked_for.contains(&wish)

@@ -141,7 +141,10 @@ impl Gather {
                 Wish::Content { id, .. } => id.id().map(|id| self.tags.of_content(&id)),
                 wish => wish.root().map(|root| self.tags.of_path(root)),
             };
-            tag.into_iter().for_each(|tag| others.peers.beacons.look_for(ctx, tag));
+            match tag {
+                Some(tag) => others.peers.beacons.look_for(ctx, tag),
+                None => others.peers.beacons.look_around(ctx),
+            }
             let id = WishId(self.next_wish);
             self.next_wish += 1;
             self.wishes.insert(id, Job::new(ctx.now, wish.clone(), tag));

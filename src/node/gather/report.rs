@@ -31,6 +31,8 @@ pub enum WishReport {
     HashingAtSource { path: FilePath, hashed_bytes: u64, size_bytes: u64 },
     /// It may mean so many things, which follow.
     Ambiguous { wish: String, candidates: usize },
+    /// Several peers have the name to which sources are restricted.
+    SameName { name: PeerName, peers: Vec<(PeerId, SocketAddrV4)> },
     /// One of the things that it may mean.
     OneOf { wish: String, candidate: Candidate },
     /// No source of a file is left; it waits for others.
@@ -82,7 +84,7 @@ impl WishReport {
             | Self::Misplaced { .. }
             | Self::NoSource { .. }
             | Self::StruckOut { .. } => Level::Warn,
-            Self::Ambiguous { .. } | Self::OneOf { .. } => Level::Error,
+            Self::Ambiguous { .. } | Self::OneOf { .. } | Self::SameName { .. } => Level::Error,
             Self::Failed { is_all: true, .. } => Level::Debug,
             Self::Failed { .. } => Level::Error,
             _ => Level::Info,
@@ -117,6 +119,14 @@ impl fmt::Display for WishReport {
             }
             Self::Ambiguous { wish, .. } => write!(f, "{wish} is ambiguous; it may be:"),
             Self::OneOf { candidate, .. } => candidate.fmt(f),
+            Self::SameName { name, peers } => {
+                write!(f, "several peers are called {}: ", Shown(name))?;
+                for (at, (peer, address)) in peers.iter().enumerate() {
+                    let comma = if at > 0 { ", " } else { "" };
+                    write!(f, "{comma}peer {peer} at {address}")?;
+                }
+                f.write_str("; choose one by its id or address")
+            }
             Self::NoSource { path } => {
                 write!(f, "no source of {path} is left; waiting for another")
             }

@@ -1,7 +1,7 @@
 //! A wish becomes the files that it means, once those that list it had the time to answer (F20,
 //! F21); or it is ambiguous, or goes to version 0.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::contents::Contents;
@@ -10,7 +10,7 @@ use super::finding::window;
 use super::job::{Job, State, WishId};
 use super::listings::{self, Ambiguity, Found, FoundFile, Resolution};
 use super::report::{Candidate, Giver, Listed, WishReport};
-use super::wish::Wish;
+use super::wish::{Restriction, Wish};
 use super::{Gather, Others};
 use crate::content::{Content, FileError};
 use crate::limits::{FIND_BY_TAG_TIME, VERSION_0_AFTER, WISH_TOLD_AFTER};
@@ -20,7 +20,7 @@ use crate::node::peers::Peers;
 use crate::node::{Action, ConnectionId, FetchError, Report};
 use crate::wire::FilePath;
 use crate::wire::v0::FileName;
-use crate::wire::v1::{Entry, EntryState};
+use crate::wire::v1::{Entry, EntryState, PeerName};
 
 impl Gather {
     /// Looks at each wish that is sought.
@@ -110,7 +110,10 @@ impl Gather {
     /// Nobody of version 1 lists it: version 0 may, after a while.
     fn on_unlisted(&mut self, ctx: &mut Context, others: &mut Others<'_>, id: WishId) {
         let Some(job) = self.wishes.get_mut(&id) else { return };
-        let is_due = ctx.now >= job.began + VERSION_0_AFTER && !job.was_handed_over;
+        // Without beacons and named peers nobody of version 1 can be found.
+        let is_version_0_alone = ctx.settings.beacons.is_none() && self.given.is_empty();
+        let is_due = is_version_0_alone || ctx.now >= job.began + VERSION_0_AFTER;
+        let is_due = is_due && !job.was_handed_over;
         let may_be_v0 = ctx.settings.gather.from.is_empty() && !ctx.settings.gather.is_dry_run;
         if is_due && may_be_v0 {
             job.was_handed_over = true;
@@ -132,7 +135,26 @@ impl Gather {
         }
     }
 
+    /// Tells the user if several peers have a name to which sources are restricted.
+    fn has_same_name(&self, ctx: &mut Context) -> bool {
+        let mut by_name: BTreeMap<PeerName, Vec<_>> = BTreeMap::new();
+        for (&id, source) in self.sources.iter().filter(|(_, source)| source.is_open()) {
+            if let Some(them) = ctx.session_on(id).and_then(|connection| connection.them) {
+                by_name.entry(them.name).or_default().push((them.peer, source.address));
+            }
+        }
+        let from = &ctx.settings.gather.from;
+        let is_named = |name: &PeerName| from.contains(&Restriction::Name(*name));
+        let same = by_name.into_iter().find(|(name, peers)| peers.len() > 1 && is_named(name));
+        let Some((name, peers)) = same else { return false };
+        tell(ctx, WishReport::SameName { name, peers });
+        true
+    }
+
     fn resolve(&mut self, ctx: &mut Context, others: &mut Others<'_>, id: WishId) {
+        if self.has_same_name(ctx) {
+            return self.fail_wish(ctx, others, id, FetchError::Ambiguous);
+        }
         let Some(job) = self.wishes.get(&id) else { return };
         let resolution = match most_told(job) {
             Some((content, sources)) => Resolution::Found(of_content(&job.wish, content, sources)),

@@ -255,3 +255,28 @@ fn what_stands_there_with_the_same_content_costs_nothing() {
     assert!(world.reports.iter().any(|it| matches!(it, Report::AlreadyThere { .. })));
     assert_eq!(world.files["movie.mkv"], b"other");
 }
+
+#[test]
+fn what_stands_at_the_top_is_found_by_a_query_for_anybody() {
+    for wish in ["/", "*.mkv"] {
+        let mut world = World::new(GatherSettings::default());
+        world.sharer("ann", &photos());
+        let began = world.now;
+        world.want(&[wish]);
+        assert_eq!(world.run(), Outcome::AllDone);
+        assert!(world.files.contains_key("movie.mkv"));
+        assert!(world.now - began < 250 * MS, "{wish}: {:?}", world.now - began);
+    }
+}
+
+#[test]
+fn two_peers_of_one_name_are_ambiguous() {
+    let from = vec!["ann".parse().unwrap()];
+    let mut world = World::new(GatherSettings { from, ..GatherSettings::default() });
+    world.sharer("ann", &photos());
+    world.sharer("ann", &photos());
+    world.want(&["photos/"]);
+    let error = FetchError::Ambiguous;
+    assert_eq!(world.run(), Outcome::SomeFailed { failed: 1, done: 0, error });
+    assert!(world.told().any(|it| matches!(it, WishReport::SameName { .. })));
+}

@@ -106,12 +106,22 @@ impl Beacons {
 
     /// Looks for this, until [`Self::stop_looking`] was called as often.
     pub(crate) fn look_for(&mut self, ctx: &mut Context, tag: Tag) {
-        self.searches.add(tag);
+        self.searches.add(Some(tag));
         self.arm(ctx);
     }
 
+    /// Looks for anybody, until [`Self::stop_looking_around`] was called as often.
+    pub(crate) fn look_around(&mut self, ctx: &mut Context) {
+        self.searches.add(None);
+        self.arm(ctx);
+    }
+
+    pub(crate) fn stop_looking_around(&mut self) {
+        self.searches.remove(None);
+    }
+
     pub(crate) fn stop_looking(&mut self, tag: Tag) {
-        self.searches.remove(tag);
+        self.searches.remove(Some(tag));
     }
 
     /// Returns the peers that have shown that they have this.
@@ -214,7 +224,10 @@ impl Beacons {
             Hearing::Dropped => return None,
         };
         if !is_query {
-            tags.iter().for_each(|tag| self.searches.note_found(*tag));
+            tags.iter().for_each(|tag| self.searches.note_found(Some(*tag)));
+            if beacon.files > 0 {
+                self.searches.note_found(None);
+            }
         }
         Some(Heard { instance, address, is_new, tags, is_query })
     }

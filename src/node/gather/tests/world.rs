@@ -154,7 +154,7 @@ impl Sharer {
                 let page = Page { generation: 1, discard: false, all_listed: true, complete };
                 let (session, lists) = self.sessions.get_mut(&id).unwrap();
                 session.answer_page(now, req, page, fetch_list, &entries);
-                if watch || !complete {
+                if (watch || !complete) && !fetch_list {
                     lists.insert((req, root));
                 }
             }

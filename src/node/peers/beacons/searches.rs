@@ -2,6 +2,8 @@
 //!
 //! A query takes few tags. Those that were never named come first, then those whose last query
 //! was longest ago: so all are named in rotation.
+//!
+//! A search for anybody has no tag. Its queries have none, and take their turn among the others.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,7 +16,7 @@ const HURRIED_PAUSES: [Duration; 3] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
 
 #[derive(Debug, Default)]
-pub(super) struct Searches(BTreeMap<Tag, Search>);
+pub(super) struct Searches(BTreeMap<Option<Tag>, Search>);
 
 #[derive(Debug)]
 struct Search {
@@ -32,11 +34,11 @@ impl Searches {
     }
 
     pub(super) fn contains(&self, tag: Tag) -> bool {
-        self.0.contains_key(&tag)
+        self.0.contains_key(&Some(tag))
     }
 
-    /// One more looks for this.
-    pub(super) fn add(&mut self, tag: Tag) {
+    /// One more looks for this, or for anybody.
+    pub(super) fn add(&mut self, tag: Option<Tag>) {
         if self.0.len() < SEARCHES_MAX || self.0.contains_key(&tag) {
             let none = Search { users: 0, asked_at: None, queries: 0, is_found: false };
             self.0.entry(tag).or_insert(none).users += 1;
@@ -44,7 +46,7 @@ impl Searches {
     }
 
     /// One less looks for it.
-    pub(super) fn remove(&mut self, tag: Tag) {
+    pub(super) fn remove(&mut self, tag: Option<Tag>) {
         if let Some(search) = self.0.get_mut(&tag) {
             search.users = search.users.saturating_sub(1);
             if search.users == 0 {
@@ -54,7 +56,7 @@ impl Searches {
     }
 
     /// Somebody has it: it is in no hurry from now on.
-    pub(super) fn note_found(&mut self, tag: Tag) {
+    pub(super) fn note_found(&mut self, tag: Option<Tag>) {
         if let Some(search) = self.0.get_mut(&tag) {
             search.is_found = true;
         }
@@ -68,6 +70,9 @@ impl Searches {
     /// Returns the tags of a query that is sent.
     pub(super) fn next_tags(&mut self, now: Instant) -> Vec<Tag> {
         let mut tags: Vec<_> = self.0.iter().map(|(tag, it)| (it.asked_at, *tag)).collect();
+        // A query with tags is not answered by those that have none of them.
+        let oldest = tags.iter().min().map(|(_, tag)| *tag);
+        tags.retain(|(_, tag)| tag.is_none() == (oldest == Some(None)));
         if tags.len() > TAGS_MAX {
             tags.select_nth_unstable(TAGS_MAX);
             tags.truncate(TAGS_MAX);
@@ -78,7 +83,7 @@ impl Searches {
                 search.queries = search.queries.saturating_add(1);
             }
         }
-        tags.into_iter().map(|(_, tag)| tag).collect()
+        tags.into_iter().filter_map(|(_, tag)| tag).collect()
     }
 }
 
