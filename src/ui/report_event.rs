@@ -9,7 +9,7 @@ use crate::content::{Content, Digest, PathId};
 use crate::node::{Candidate, Giver, Paths, Report, Time, WishReport};
 use crate::proto::control::{Fetched, News};
 use crate::wire::v1::{EntryState, Verdict};
-use crate::wire::{FilePath, PeerId, Shown};
+use crate::wire::{FilePath, PeerId};
 
 impl Event {
     /// Returns the event of a report. Reports about faults of other peers have none, nor have
@@ -237,7 +237,7 @@ fn of_candidate(wish: &str, candidate: &Candidate) -> Event {
         name: text(wish),
         path: text(&candidate.path),
         peer: candidate.peer.peer.0,
-        peer_name: text(Shown(&candidate.peer.name)),
+        peer_name: text(candidate.peer.name.as_str()),
         address: text(candidate.address),
         bytes,
         modified: modified_ns.map(|ns| text(Time(ns))),

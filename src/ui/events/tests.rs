@@ -5,9 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use super::*;
-use crate::content::{Digest, FileError, FolderLoss};
+use crate::content::{Content, ContentId, Digest, FileError, FolderLoss};
 use crate::node::{
-    Change, ConnectionId, Direction, Happened, Inventory, Paths, Report, Snapshot, Transfer,
+    Candidate, Change, ConnectionId, Direction, FetchError, Giver, Happened, Inventory, Listed,
+    Paths, Report, Snapshot, Transfer, WishReport,
 };
 use crate::proto::CloseReason;
 use crate::proto::control::{Fetched, News};
@@ -18,8 +19,8 @@ use crate::ui::scene::{ADDRESS, DOWNLOAD, transfer};
 use crate::ui::schema::{COMMON, FieldKind};
 use crate::ui::work::Work;
 use crate::wire::v0::FileName;
-use crate::wire::v1::{PeerName, Verdict};
-use crate::wire::{FieldText, PeerId};
+use crate::wire::v1::{EntryState, PeerName, Verdict};
+use crate::wire::{FieldText, FilePath, PeerId};
 
 /// What [`lines`] are, with the time of each cut out, and the number of the process 0.
 const EXPECTED: &[&str] = &[
@@ -41,7 +42,7 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"source_failed","name":"a é","peer":7,"reason":"connection refused"}"#,
     r#"{"v":1,"time":"","event":"source_failed","name":"a é","peer":7,"reason":"it is not known to the registry"}"#,
     r#"{"v":1,"time":"","event":"retrying","name":"a é","retry_in":1.500}"#,
-    r#"{"v":1,"time":"","event":"verified","name":"a é","peer":7,"bytes":1152921504606846976,"seconds":12.346,"sha256":"0707070707070707070707070707070707070707070707070707070707070707"}"#,
+    r#"{"v":1,"time":"","event":"verified","name":"a é","peer":7,"bytes":1152921504606846976,"seconds":12.346,"sha256":"0707070707070707070707070707070707070707070707070707070707070707","blake3":null,"sources":1}"#,
     r#"{"v":1,"time":"","event":"failed","name":"a é","reason":"no such regular file"}"#,
     r#"{"v":1,"time":"","event":"saved_as","name":"a é (1)","wanted":"a é"}"#,
     r#"{"v":1,"time":"","event":"identical","name":"a é"}"#,
@@ -59,6 +60,16 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"folder_lost","reason":"it was removed, moved or unmounted"}"#,
     r#"{"v":1,"time":"","event":"peer_entered","peer":7,"address":"192.0.2.1:5000"}"#,
     r#"{"v":1,"time":"","event":"peer_left","peer":7,"reason":"connection refused"}"#,
+    r#"{"v":1,"time":"","event":"waiting","name":"a/é"}"#,
+    r#"{"v":1,"time":"","event":"listed","name":"a/é","files":2,"bytes":1152921504606846976,"sources":3,"hidden":1}"#,
+    r#"{"v":1,"time":"","event":"would_fetch","name":"a/é","bytes":1152921504606846976,"blake3":null}"#,
+    r#"{"v":1,"time":"","event":"hashing_at_source","name":"a/é","hashed_bytes":5,"bytes":1152921504606846976}"#,
+    r#"{"v":1,"time":"","event":"ambiguous","name":"a/é","candidates":2}"#,
+    r#"{"v":1,"time":"","event":"candidate","name":"a/é","path":"a/é","peer":7,"peer_name":"ann","address":"192.0.2.1:5000","bytes":1152921504606846976,"modified":"1970-01-01T00:00:01Z","blake3":"0707070707070707070707070707070707070707070707070707070707070707"}"#,
+    r#"{"v":1,"time":"","event":"candidate","name":"a/é","path":"a/é","peer":7,"peer_name":"ann","address":"192.0.2.1:5000","bytes":null,"modified":null,"blake3":null}"#,
+    r#"{"v":1,"time":"","event":"verified","name":"a/é","peer":7,"bytes":1152921504606846976,"seconds":12.346,"sha256":null,"blake3":"0707070707070707070707070707070707070707070707070707070707070707","sources":1}"#,
+    r#"{"v":1,"time":"","event":"verified","name":"a/é","peer":0,"bytes":1152921504606846976,"seconds":0.000,"sha256":null,"blake3":"0707070707070707070707070707070707070707070707070707070707070707","sources":0}"#,
+    r#"{"v":1,"time":"","event":"failed","name":"a/é","reason":"nobody shared it in time; `p2pfs list` shows what is shared"}"#,
     r#"{"v":1,"time":"","event":"listening","address":"192.0.2.1:5000"}"#,
     r#"{"v":1,"time":"","event":"sharing","folder":"a folder","files":3,"skipped":1}"#,
     r#"{"v":1,"time":"","event":"file_skipped","name":"\u0000\u0009\u0008\u000c\u000d\u001f\u007f\u0085\u202e\udb40\udc01/😀","reason":"no such regular file"}"#,
@@ -183,6 +194,36 @@ fn reported() -> Vec<String> {
         assert!(Event::of_report(&told_otherwise, &paths).is_none(), "{told_otherwise:?}");
     }
     reports.iter().map(|report| Event::of_report(report, &paths).unwrap().line()).collect()
+}
+
+/// The lines of all reports about wishes that have any.
+fn of_wishes() -> Vec<String> {
+    let (wish, path) = ("a/\u{e9}".to_owned(), FilePath::new("a/\u{e9}").unwrap());
+    let content = Content { id: ContentId([7; 32]), size_bytes: 1 << 60 };
+    let (size_bytes, error) = (content.size_bytes, FetchError::NotShared);
+    let giver = Giver { peer: PeerId(7), name: PeerName::new("ann").unwrap() };
+    let file = EntryState::File { content, modified_ns: 1_500_000_000, executable: false };
+    let candidate = |state| Candidate { peer: giver, address: ADDRESS, path: path.clone(), state };
+    let [file, folder] = [Some(file), None]
+        .map(|state| WishReport::OneOf { wish: wish.clone(), candidate: candidate(state) });
+    let listed = Listed { wish: wish.clone(), files: 2, size_bytes, sources: 3, hidden: 1 };
+    let (from, elapsed) = (vec![giver], Duration::from_micros(12_345_678));
+    let reports = [
+        WishReport::Waiting { wish: wish.clone(), names: Vec::new() },
+        WishReport::Listed(listed),
+        WishReport::WouldFetch { path: path.clone(), size_bytes, id: None },
+        WishReport::HashingAtSource { path: path.clone(), hashed_bytes: 5, size_bytes },
+        WishReport::Ambiguous { wish: wish.clone(), candidates: 2 },
+        file,
+        folder,
+        WishReport::Fetched { path: path.clone(), content, from, elapsed },
+        WishReport::Copied { path, content },
+        WishReport::Failed { wish, error, is_all: true },
+    ];
+    let event = |report: WishReport| {
+        Event::of_report(&Report::Wish(Box::new(report)), &Paths::default()).unwrap().line()
+    };
+    reports.into_iter().map(event).collect()
 }
 
 /// The lines of what is no report, but for those of the doctor and of a running program.
@@ -310,7 +351,7 @@ fn heard() -> HeardOffer {
 }
 
 fn lines() -> Vec<String> {
-    [reported(), told(&heard()), examined(), running(heard()).0].concat()
+    [reported(), of_wishes(), told(&heard()), examined(), running(heard()).0].concat()
 }
 
 #[test]
