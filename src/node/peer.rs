@@ -382,6 +382,7 @@ impl PeerNode {
     fn exit_if_told(&mut self) {
         let Self { context, share, peers, fetch, contents, gather, .. } = self;
         gather.take_events(context, &mut Others { peers, share, fetch, contents });
+        share.show(&mut peers.beacons);
         while let Some(idle) = self.gather.poll_close() {
             self.close(idle, CloseReason::Stopping);
         }

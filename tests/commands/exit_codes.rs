@@ -10,13 +10,13 @@ use kit::{FakeSource, OfferRepeater, ReservedPort, World, content};
 fn bad_input_is_2() {
     let world = World::new();
     for (arguments, named) in [
-        (&["get"][..], "NAME"),
+        (&["get"][..], "WHAT"),
         (&["get", "../x"], "../x"),
         (&["get", "a", "-o", "missing"], "missing"),
         (&["get", "a", "--timeout", "soon"], "soon"),
         (&["get", "a", "--on-conflict", "ask"], "ask"),
         (&["get", "a", "--registry", "no host"], "no host"),
-        (&["get", "a\x1b[2J"], "NAME"),
+        (&["get", "a\x1b[2J"], "WHAT"),
     ] {
         let process = world.program(arguments).start();
         process.ends_with(2);

@@ -14,6 +14,7 @@
 //! | `stopping` | signals and exit codes |
 //! | `command_line` | bad input, ports in use |
 //! | `json` | events are as documented; a reader who does not read stops nothing |
+//! | `wishes` | folders, patterns and contents by version 1, without a registry |
 //! | `interplay` | our programs beside the reference's, in every mix |
 //! | `reference_alone` | the reference's programs among themselves |
 
@@ -31,3 +32,4 @@ mod stopping;
 mod storage;
 mod transfers;
 mod trees;
+mod wishes;

@@ -164,10 +164,8 @@ impl Fetch {
 }
 
 fn why_nothing(peers: &Peers) -> FetchError {
-    match peers.link.is_missed
-        && !peers.link.was_registered
-        && peers.catalog.paths().next().is_none()
-    {
+    let heard_nobody = peers.catalog.paths().next().is_none() && peers.beacons.known() == 0;
+    match peers.link.is_missed && !peers.link.was_registered && heard_nobody {
         true => FetchError::Unreachable,
         false => FetchError::NotOffered,
     }

@@ -144,7 +144,8 @@ impl Gather {
     pub(crate) fn give_all_up(&mut self, ctx: &mut Context, others: &mut Others<'_>) {
         let open = self.wishes.iter().filter(|(_, job)| job.is_open());
         for (id, is_sought) in open.map(|(id, job)| (*id, job.is_sought())).collect::<Vec<_>>() {
-            if is_sought {
+            // Version 0 knows why a name is not there.
+            if is_sought && !self.hand_over(ctx, others, id) {
                 self.fail_wish(ctx, others, id, FetchError::NotShared);
             }
         }

@@ -113,6 +113,7 @@ impl Gather {
     /// Wants nothing yet.
     pub(super) fn new(ctx: &Context) -> Self {
         let given = ctx.settings.gather.peers.iter();
+        let beacons = ctx.settings.beacons.as_ref();
         Self {
             wishes: BTreeMap::new(),
             next_wish: 0,
@@ -125,7 +126,7 @@ impl Gather {
             files: Files::default(),
             folders: BTreeMap::new(),
             names: BTreeSet::new(),
-            tags: TagKey::new(None),
+            tags: beacons.map_or_else(|| TagKey::new(None), |it| it.tag_key.clone()),
             to_close: Vec::new(),
             tally: Tally::default(),
         }

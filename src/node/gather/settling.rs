@@ -114,25 +114,43 @@ impl Gather {
         let is_version_0_alone = ctx.settings.beacons.is_none() && self.given.is_empty();
         let is_due = is_version_0_alone || ctx.now >= job.began + VERSION_0_AFTER;
         let is_due = is_due && !job.was_handed_over;
-        let may_be_v0 = ctx.settings.gather.from.is_empty() && !ctx.settings.gather.is_dry_run;
-        if is_due && may_be_v0 {
-            job.was_handed_over = true;
-            if let Some(name) = job.wish.name() {
-                job.state = State::HandedOver;
-                self.count(ctx);
-                return others.fetch.want(ctx, others.peers, others.share, &[name]);
-            }
-            if let Some(pattern) = job.wish.name_pattern() {
-                job.state = State::HandedOver;
-                self.count(ctx);
-                return others.fetch.want_matching(ctx, others.peers, others.share, &[pattern]);
-            }
+        if is_due && self.hand_over(ctx, others, id) {
+            return;
         }
+        let Some(job) = self.wishes.get_mut(&id) else { return };
         if ctx.now >= job.began + WISH_TOLD_AFTER && !job.is_told {
             job.is_told = true;
             let (wish, names) = (job.wish.to_string(), self.names.iter().cloned().collect());
             tell(ctx, WishReport::Waiting { wish, names });
         }
+    }
+
+    /// Hands a wish over to version 0, if that may have it. Returns whether it does.
+    pub(super) fn hand_over(
+        &mut self,
+        ctx: &mut Context,
+        others: &mut Others<'_>,
+        id: WishId,
+    ) -> bool {
+        let Some(job) = self.wishes.get_mut(&id).filter(|job| !job.was_handed_over) else {
+            return false;
+        };
+        job.was_handed_over = true;
+        let settings = &ctx.settings.gather;
+        let (name, pattern) = (job.wish.name(), job.wish.name_pattern());
+        if !settings.from.is_empty() || settings.is_dry_run || name.is_none() && pattern.is_none() {
+            return false;
+        }
+        job.state = State::HandedOver;
+        self.count(ctx);
+        let Others { peers, share, fetch, .. } = others;
+        if let Some(name) = name {
+            fetch.want(ctx, peers, share, &[name]);
+        }
+        if let Some(pattern) = pattern {
+            fetch.want_matching(ctx, peers, share, &[pattern]);
+        }
+        true
     }
 
     /// Tells the user if several peers have a name to which sources are restricted.

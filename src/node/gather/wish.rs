@@ -144,12 +144,15 @@ impl Wish {
         }
     }
 
-    /// Returns it as a wish for one file, if it may be one: a pattern as the path that is
-    /// written like it.
+    /// Returns it as a wish for one file, if it may be one: a pattern with brackets alone as the
+    /// path that is written like it.
     pub fn one_file(&self) -> Option<Self> {
         match self {
             Self::Path(_) | Self::Content { .. } => Some(self.clone()),
-            Self::Matching(pattern) => pattern.literal().cloned().map(Self::Path),
+            Self::Matching(pattern) => {
+                let literal = pattern.literal().filter(|_| !pattern.text.contains(['*', '?']));
+                literal.cloned().map(Self::Path)
+            }
             Self::Folder(_) => None,
         }
     }

@@ -65,6 +65,7 @@ impl Share {
     }
 
     fn put(&mut self, ctx: &mut Context, path: FilePath, state: EntryState) {
+        self.note_shown(ctx, &path, state);
         self.catalog.put(path, state);
         self.tell_readers(ctx);
     }

@@ -15,6 +15,7 @@
 //! | [`giving`] | blocks that are given, each file open once |
 //! | [`manifests`] | the values of blocks, as far as there is room |
 //! | [`offers`] | which file is offered when |
+//! | [`shown`] | what beacons show of the catalog |
 
 mod giving;
 mod hashing;
@@ -26,6 +27,7 @@ mod offers;
 mod serving;
 mod sessions;
 mod settling;
+mod shown;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -39,6 +41,7 @@ use self::manifests::Manifests;
 use self::offers::Pace;
 use self::sessions::Told;
 use self::settling::Settling;
+use self::shown::Unshown;
 use super::peer::Context;
 use super::{PathId, Report};
 use crate::content::{Digest, FileError, HashKind, Known, Version};
@@ -75,6 +78,7 @@ pub(super) struct Share {
     lists: Lists,
     told: Told,
     giving: Giving,
+    unshown: Unshown,
 }
 
 /// What a deadline wakes here.
@@ -116,6 +120,7 @@ impl Share {
             lists: Lists::default(),
             told: Told::default(),
             giving: Giving::default(),
+            unshown: Unshown::default(),
         }
     }
 

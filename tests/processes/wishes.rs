@@ -1,0 +1,116 @@
+//! What `get` fetches by version 1: folders, patterns and contents, without a registry.
+
+use std::fs;
+use std::path::Path;
+
+use kit::{Process, World, content};
+
+/// Makes a file below a folder of the world, with the folders on the way to it.
+fn put(world: &World, path: &str, bytes: &[u8]) {
+    let path = world.path().join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn share(world: &World, name: &str) -> Process {
+    let process = world.start(&["share", name, "--name", name]);
+    process.await_listening();
+    process
+}
+
+fn read(world: &World, path: &str) -> Vec<u8> {
+    fs::read(world.path().join("got").join(path)).unwrap_or_default()
+}
+
+/// A world whose registry is silent: nothing by version 0 comes from anywhere.
+fn world_without_registry() -> World {
+    let world = World::new();
+    world.registry().process.pause();
+    world
+}
+
+#[test]
+fn a_tree_and_a_file_come_without_a_registry() {
+    let world = world_without_registry();
+    let (large, small) = (content(1, 3_000_001), content(2, 5_000));
+    put(&world, "ann/photos/2024/a.jpg", &large);
+    put(&world, "ann/photos/b.jpg", &small);
+    put(&world, "ann/movie.mkv", &small);
+    put(&world, "ann/other", b"not wanted");
+    fs::create_dir_all(world.path().join("ann/photos/empty")).unwrap();
+    let _ann = share(&world, "ann");
+    world.get(&["photos/", "movie.mkv"]).ends_with(0);
+    assert_eq!(read(&world, "photos/2024/a.jpg"), large);
+    assert_eq!(read(&world, "photos/b.jpg"), small);
+    assert_eq!(read(&world, "movie.mkv"), small);
+    let got = world.path().join("got");
+    assert!(got.join("photos/empty").is_dir() && !got.join("other").exists());
+    let modified = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    let there = modified(&world.path().join("ann/photos/b.jpg"));
+    assert_eq!(modified(&got.join("photos/b.jpg")), there);
+    // Again it costs nothing.
+    let again = world.get(&["/", "--json"]);
+    again.ends_with(0);
+    let count = |event: &str| {
+        let event = format!(r#""event":"{event}""#);
+        again.stdout().iter().filter(|line| line.contains(&event)).count()
+    };
+    assert_eq!((count("already_there"), count("verified")), (3, 1));
+}
+
+#[test]
+fn patterns_contents_and_peers_are_chosen() {
+    let world = world_without_registry();
+    put(&world, "ann/a/x.txt", b"of ann");
+    put(&world, "ann/a/y.bin", b"other");
+    put(&world, "bob/a/x.txt", b"of bob");
+    let _sharers = [share(&world, "ann"), share(&world, "bob")];
+    let ambiguous = world.get(&["a/x.txt"]);
+    ambiguous.ends_with(12);
+    assert!(ambiguous.has_said("bob at ") && ambiguous.has_said("ann at "), "{}", ambiguous.said());
+    assert!(!world.path().join("got/a").exists());
+    world.get(&["a/x.txt", "--from", "bob"]).ends_with(0);
+    assert_eq!(read(&world, "a/x.txt"), b"of bob");
+    world.get(&["a/*.bin", "--flat"]).ends_with(0);
+    assert_eq!(read(&world, "y.bin"), b"other");
+    let id = blake3::hash(b"of ann").to_hex();
+    world.get(&[&format!("here/z=blake3:{id}")]).ends_with(0);
+    assert_eq!(read(&world, "here/z"), b"of ann");
+    world.get(&[&format!("short=blake3:{}", &id[..16])]).ends_with(0);
+    assert_eq!(read(&world, "short"), b"of ann");
+}
+
+#[test]
+fn a_peer_that_is_named_is_asked_and_nothing_is_fetched_by_a_dry_run() {
+    let world = world_without_registry();
+    put(&world, "ann/a", b"one");
+    let ann = share(&world, "ann");
+    let address = ann.await_listening().port();
+    let peer = format!("127.0.0.1:{address}");
+    let dry = world.get(&["/", "--dry-run", "--peer", &peer]);
+    dry.ends_with(0);
+    assert!(dry.has_said("would fetch a, 3 bytes"), "{}", dry.said());
+    assert!(!world.path().join("got/a").exists());
+    world.get(&["a", "--peer", &peer]).ends_with(0);
+    assert_eq!(read(&world, "a"), b"one");
+}
+
+#[test]
+fn what_nobody_shares_is_told_with_what_is_there() {
+    let world = world_without_registry();
+    put(&world, "ann/photos/a", b"one");
+    let _ann = share(&world, "ann");
+    let get = world.get(&["Photos/", "--timeout", "3s"]);
+    get.ends_with(3);
+    assert!(get.has_said("others share photos/"), "{}", get.said());
+}
+
+#[test]
+fn a_file_goes_to_stdout() {
+    let world = world_without_registry();
+    let bytes = content(3, 700_000);
+    put(&world, "ann/a/b", &bytes);
+    let _ann = share(&world, "ann");
+    let get = world.start(&["get", "a/b", "-o", "-"]);
+    get.ends_with(0);
+}
