@@ -233,7 +233,7 @@ pub const SCOPES_MAX: usize = 2;
 /// Lists that are open on a session for files that are hashed before others.
 pub const HASH_FIRST_LISTS_MAX: usize = 2;
 /// Sessions on which we ask at once.
-pub const SOURCES_MAX: usize = 128;
+pub const ASKED_PEERS_MAX: usize = 128;
 /// Peers that are remembered as having nothing that is wanted.
 pub const VISITED_MAX: usize = 4_096;
 /// How long only peers that show a tag of a wish are dialed: rule F19 of the protocol.

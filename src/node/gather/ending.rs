@@ -14,6 +14,8 @@ pub(super) struct Tally {
     pub(super) done: usize,
     failed: usize,
     error: Option<FetchError>,
+    /// Whether the user knows why something failed.
+    is_told: bool,
 }
 
 /// What a program that ends with its last file is to know of wishes.
@@ -24,6 +26,8 @@ pub(crate) struct Gathered {
     pub(crate) done: usize,
     pub(crate) failed: usize,
     pub(crate) error: Option<FetchError>,
+    /// Whether the user knows why something failed.
+    pub(crate) is_told: bool,
 }
 
 impl Gathered {
@@ -34,8 +38,10 @@ impl Gathered {
 }
 
 impl Tally {
-    pub(super) fn fail(&mut self, error: FetchError) {
+    /// Something failed; `is_all` if the program ends with the words for it.
+    pub(super) fn fail(&mut self, error: FetchError, is_all: bool) {
         self.failed += 1;
+        self.is_told |= !is_all;
         self.error = Some(error);
     }
 }
@@ -43,18 +49,18 @@ impl Tally {
 impl Gather {
     /// Tells the other parts how many wishes are open.
     pub(super) fn count(&self, ctx: &mut Context) {
-        let Tally { done, failed, error } = self.tally;
+        let Tally { done, failed, error, is_told } = self.tally;
         let open = self.wishes.values().filter(|job| job.is_open()).count();
-        ctx.gathered = Gathered { open, done, failed, error };
+        ctx.gathered = Gathered { open, done, failed, error, is_told };
     }
 
-    /// A file is there, or will not come.
+    /// A file is there, or will not come: why, and whether the program ends with these words.
     pub(super) fn on_file_ended(
         &mut self,
         ctx: &mut Context,
         others: &mut Others<'_>,
         path: PathId,
-        result: Result<(), FetchError>,
+        result: Result<(), (FetchError, bool)>,
     ) {
         let Some(active) = self.files.end(ctx, path, result.is_ok()) else { return };
         self.on_one_ended(active.wish, result);
@@ -72,7 +78,7 @@ impl Gather {
         let Some(id) = self.folders.remove(&path) else { return };
         if let Err(error) = made {
             let error = FetchError::File(error);
-            self.tally.fail(error);
+            self.tally.fail(error, false);
             ctx.report(Report::FetchFailed { path, error, is_all: false });
         }
         ctx.paths.release(path);
@@ -83,13 +89,13 @@ impl Gather {
         self.look(ctx, others);
     }
 
-    fn on_one_ended(&mut self, id: WishId, result: Result<(), FetchError>) {
+    fn on_one_ended(&mut self, id: WishId, result: Result<(), (FetchError, bool)>) {
         if let Some(job) = self.wishes.get_mut(&id) {
             job.open = job.open.saturating_sub(1);
         }
         match result {
             Ok(()) => self.tally.done += 1,
-            Err(error) => self.tally.fail(error),
+            Err((error, is_all)) => self.tally.fail(error, is_all),
         }
     }
 
@@ -135,7 +141,7 @@ impl Gather {
         let Some(job) = self.wishes.get(&id) else { return };
         let wish = job.wish.to_string();
         let is_all = self.wishes.len() == 1 && ctx.guest().is_some();
-        self.tally.fail(error);
+        self.tally.fail(error, is_all);
         tell(ctx, WishReport::Failed { wish, error, is_all });
         self.end_wish(ctx, others, id);
     }
@@ -158,7 +164,7 @@ impl Gather {
             let unhashed = std::mem::take(&mut job.unhashed);
             for path in unhashed.into_keys() {
                 let (path, error) = (ctx.paths.intern(&path), FetchError::NotGiven(None));
-                self.tally.fail(error);
+                self.tally.fail(error, false);
                 ctx.report(Report::FetchFailed { path, error, is_all: false });
             }
             self.end_wish_if_done(ctx, others, id);

@@ -15,7 +15,7 @@ use super::{Gather, Others};
 use crate::content::Content;
 use crate::limits::{
     FIND_BY_TAG_TIME, GIVEN_PEER_PAUSE, HINT_ENTRIES_MAX, HINT_NAMES_MAX, IDLE_SOURCE_TIME,
-    SOURCES_MAX, VERSION_0_AFTER, VISITED_MAX,
+    ASKED_PEERS_MAX, VERSION_0_AFTER, VISITED_MAX,
 };
 use crate::node::peer::{Connection, Context, SessionConnection};
 use crate::node::peers::{HeardPeer, Peers};
@@ -87,7 +87,7 @@ impl Gather {
             source.instance == Some(peer.instance) || peer.addresses.contains(&source.address)
         });
         let was_visited = self.visited.get(&peer.instance) == Some(&peer.generation);
-        if is_known || was_visited || self.sources.len() >= SOURCES_MAX {
+        if is_known || was_visited || self.sources.len() >= ASKED_PEERS_MAX {
             return;
         }
         for &address in peer.addresses.iter().filter(|address| address.port() != 0) {

@@ -61,7 +61,7 @@ impl Gather {
                     has_ended = true;
                     let is_all = self.is_sole(path) && ctx.guest().is_some();
                     ctx.report(Report::FetchFailed { path, error, is_all });
-                    self.on_file_ended(ctx, others, path, Err(error));
+                    self.on_file_ended(ctx, others, path, Err((error, is_all)));
                 }
                 ContentEvent::NoSource { path } => {
                     if let Some(path) = ctx.paths.get(path).cloned() {
@@ -132,6 +132,6 @@ impl Gather {
         let error = FetchError::NotGiven(None);
         let is_all = self.is_sole(path);
         ctx.report(Report::FetchFailed { path, error, is_all });
-        self.on_file_ended(ctx, others, path, Err(error));
+        self.on_file_ended(ctx, others, path, Err((error, is_all)));
     }
 }

@@ -148,7 +148,7 @@ impl Gather {
             fetch.want(ctx, peers, share, &[name]);
         }
         if let Some(pattern) = pattern {
-            fetch.want_matching(ctx, peers, share, &[pattern]);
+            fetch.want_matching(ctx, peers, share, &[pattern], None);
         }
         true
     }
@@ -298,7 +298,7 @@ impl Gather {
             Taken::Conflict => {
                 let error = FetchError::File(FileError::Twin);
                 let path = ctx.paths.intern(&stored_as);
-                self.tally.fail(error);
+                self.tally.fail(error, false);
                 ctx.report(Report::FetchFailed { path, error, is_all: false });
             }
         }
@@ -347,7 +347,7 @@ impl Gather {
             let gone = job.unhashed.extract_if(.., |_, file| file.sources.is_empty());
             for (path, _) in gone.collect::<Vec<_>>() {
                 let (path, error) = (ctx.paths.intern(&path), FetchError::NotShared);
-                self.tally.fail(error);
+                self.tally.fail(error, false);
                 ctx.report(Report::FetchFailed { path, error, is_all: false });
             }
         }

@@ -17,6 +17,11 @@ fn given(numbers: &[usize]) -> GatherSettings {
     GatherSettings { peers, ..GatherSettings::default() }
 }
 
+/// Each failed with words of its own, or with the last line alone.
+fn failed(failed: usize, done: usize, error: FetchError) -> Outcome {
+    Outcome::SomeFailed { failed, done, error, is_told: failed + done > 1 }
+}
+
 fn photos() -> [(&'static str, Shared); 4] {
     [
         ("photos/a", file("one")),
@@ -90,7 +95,7 @@ fn different_contents_under_one_path_are_ambiguous_unless_one_is_chosen() {
         let mut world = world(settings);
         world.want(&["a/x"]);
         let error = FetchError::Ambiguous;
-        assert_eq!(world.run(), Outcome::SomeFailed { failed: 1, done: 0, error });
+        assert_eq!(world.run(), failed(1, 0, error));
         let names = world.told().filter_map(|it| match it {
             WishReport::OneOf { candidate, .. } => Some(candidate.peer.name.as_str().to_owned()),
             _ => None,
@@ -161,7 +166,7 @@ fn a_file_that_goes_before_it_is_hashed_fails() {
     world.run_for(2000 * MS);
     world.change(0, "a/x", None);
     let error = FetchError::NotShared;
-    assert_eq!(world.run(), Outcome::SomeFailed { failed: 1, done: 1, error });
+    assert_eq!(world.run(), failed(1, 1, error));
 }
 
 #[test]
@@ -251,7 +256,7 @@ fn what_stands_there_with_the_same_content_costs_nothing() {
     world.files.insert("movie.mkv".into(), b"other".to_vec());
     world.want(&["photos/", "movie.mkv"]);
     let error = FetchError::Different;
-    assert_eq!(world.run(), Outcome::SomeFailed { failed: 1, done: 2, error });
+    assert_eq!(world.run(), failed(1, 2, error));
     assert!(world.reports.iter().any(|it| matches!(it, Report::AlreadyThere { .. })));
     assert_eq!(world.files["movie.mkv"], b"other");
 }
@@ -277,6 +282,6 @@ fn two_peers_of_one_name_are_ambiguous() {
     world.sharer("ann", &photos());
     world.want(&["photos/"]);
     let error = FetchError::Ambiguous;
-    assert_eq!(world.run(), Outcome::SomeFailed { failed: 1, done: 0, error });
+    assert_eq!(world.run(), failed(1, 0, error));
     assert!(world.told().any(|it| matches!(it, WishReport::SameName { .. })));
 }
