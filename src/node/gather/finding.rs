@@ -14,8 +14,8 @@ use super::sources::{self, ListKind, Progress, Source};
 use super::{Gather, Others};
 use crate::content::Content;
 use crate::limits::{
-    FIND_BY_TAG_TIME, GIVEN_PEER_PAUSE, HINT_ENTRIES_MAX, HINT_NAMES_MAX, IDLE_SOURCE_TIME,
-    ASKED_PEERS_MAX, VERSION_0_AFTER, VISITED_MAX,
+    ASKED_PEERS_MAX, FIND_BY_TAG_TIME, GIVEN_PEER_PAUSE, HINT_ENTRIES_MAX, HINT_NAMES_MAX,
+    IDLE_SOURCE_TIME, VERSION_0_AFTER, VISITED_MAX,
 };
 use crate::node::peer::{Connection, Context, SessionConnection};
 use crate::node::peers::{HeardPeer, Peers};

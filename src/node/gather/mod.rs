@@ -16,6 +16,7 @@
 //! | [`routing`] | answers, and what became of files |
 //! | [`report`], [`shown`] | what the user is told |
 
+#[allow(dead_code, reason = "its tests use more of it")]
 pub(super) mod contents;
 mod ending;
 mod files;

@@ -344,8 +344,9 @@ impl Gather {
     /// Gives up the files that nobody hashes any more.
     fn drop_unhashed(&mut self, ctx: &mut Context) {
         for job in self.wishes.values_mut() {
-            let gone = job.unhashed.extract_if(.., |_, file| file.sources.is_empty());
-            for (path, _) in gone.collect::<Vec<_>>() {
+            let gone = job.unhashed.values().filter(|file| file.sources.is_empty());
+            for path in gone.map(|file| file.path.clone()).collect::<Vec<_>>() {
+                job.unhashed.remove(&path);
                 let (path, error) = (ctx.paths.intern(&path), FetchError::NotShared);
                 self.tally.fail(error, false);
                 ctx.report(Report::FetchFailed { path, error, is_all: false });
