@@ -31,12 +31,15 @@ pub(super) enum Shared {
     EmptyFolder,
 }
 
+/// The lists that are watched on a session, and what each covers.
+type Watches = BTreeSet<(u32, Option<FilePath>)>;
+
 /// A peer that shares.
 pub(super) struct Sharer {
     address: SocketAddrV4,
     name: &'static str,
     pub(super) shared: BTreeMap<FilePath, Shared>,
-    sessions: BTreeMap<ConnectionId, (Session, BTreeSet<(u32, Option<FilePath>)>)>,
+    sessions: BTreeMap<ConnectionId, (Session, Watches)>,
     /// Whether it refuses connections.
     pub(super) is_down: bool,
     /// Whether it sends beacons, and answers queries.
@@ -103,7 +106,7 @@ impl Sharer {
         for (session, lists) in self.sessions.values_mut() {
             for (req, root) in lists.iter() {
                 if root.as_ref().is_none_or(|root| path.is_below(root)) {
-                    session.answer_page(now, *req, page, false, &[entry.clone()]);
+                    session.answer_page(now, *req, page, false, std::slice::from_ref(&entry));
                 }
             }
         }
