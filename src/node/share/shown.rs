@@ -102,13 +102,10 @@ mod tests {
         };
         let shown = count(&mut unshown);
         let of = |text: &str| shown.get(&key.of_path(&path(text))).copied();
-        assert_eq!(["a", "a/b", "a/b/c", "a/d", "b"].map(of), [
-            Some(2),
-            Some(1),
-            Some(1),
-            Some(1),
-            None
-        ]);
+        assert_eq!(
+            ["a", "a/b", "a/b/c", "a/d", "b"].map(of),
+            [Some(2), Some(1), Some(1), Some(1), None]
+        );
         assert_eq!(shown.get(&key.of_content(&content.id)), Some(&2));
         unshown.note(&key, &path("a/b/c"), (file, None));
         unshown.note(&key, &path("a/d"), (file, None));
