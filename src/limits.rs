@@ -41,6 +41,8 @@ pub const FRAME_BODY_BYTES_MAX: u32 = 524_352;
 pub const PAGE_BYTES_MAX: u32 = 64 * 1024;
 /// File data in a frame.
 pub const DATA_BYTES_MAX: u32 = 256 * 1024;
+/// What goes before the data in a frame: its type, its length, and the request.
+pub const DATA_HEAD_BYTES: usize = 9;
 /// Block numbers in a frame that tells of more blocks held.
 pub const MORE_HELD_MAX: u32 = 1_024;
 /// A beacon: one Ethernet frame takes it whole.

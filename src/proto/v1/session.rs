@@ -26,7 +26,8 @@ use super::requests::{Answering, Request, Requests};
 use super::sending::{Bulk, Payload, Sending};
 use crate::content::{BlockSet, Content};
 use crate::limits::{
-    ANSWERS_BYTES_MAX, DIALED_HELLO_TIMEOUT, HELLO_TIMEOUT, Limits, UPLOAD_RATE_WINDOW,
+    ANSWERS_BYTES_MAX, DATA_HEAD_BYTES, DIALED_HELLO_TIMEOUT, HELLO_TIMEOUT, Limits,
+    UPLOAD_RATE_WINDOW, WHOLE_CHUNK_READ_BYTES_MIN,
 };
 use crate::proto::close_reason::{CloseReason, Timer};
 use crate::proto::inbox::Inbox;
@@ -407,9 +408,15 @@ impl Session {
     }
 
     /// Returns how many bytes may be read now, so that what they cause to be answered is bounded:
-    /// at most four bytes for each.
+    /// at most four bytes for each, and nothing for payload. A read of a large payload ends behind
+    /// the next head: so the data of the next frame begins a read, and is written as a whole.
     pub fn read_allowance_bytes(&self) -> usize {
-        (2 * ANSWERS_BYTES_MAX).saturating_sub(self.sending.short_bytes()) / 4
+        let room_bytes = (2 * ANSWERS_BYTES_MAX).saturating_sub(self.sending.short_bytes()) / 4;
+        let payload_left_bytes = self.inbox.payload_left_bytes() as usize;
+        match payload_left_bytes >= WHOLE_CHUNK_READ_BYTES_MIN && room_bytes >= DATA_HEAD_BYTES {
+            true => payload_left_bytes + DATA_HEAD_BYTES,
+            false => room_bytes,
+        }
     }
 
     /// Returns when to call [`Session::handle_timeout`].

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use p2pfs::content::{BlockSet, Content, ContentId};
-use p2pfs::limits::{ANSWERS_BYTES_MAX, Limits};
+use p2pfs::limits::{DATA_HEAD_BYTES, FRAME_BODY_BYTES_MAX, Limits};
 use p2pfs::proto::v1::{Page, Request, Session, SessionEvent, SessionSettings, SessionState};
 use p2pfs::proto::{FileId, Transmit};
 use p2pfs::wire::v1::{
@@ -70,7 +70,8 @@ impl Rig {
             _ => _ = self.session.handle_timeout(self.clock.now()),
         }
         let allowance_bytes = self.session.read_allowance_bytes();
-        assert!(allowance_bytes <= 2 * ANSWERS_BYTES_MAX, "reads {allowance_bytes} bytes");
+        let most_bytes = FRAME_BODY_BYTES_MAX as usize + DATA_HEAD_BYTES;
+        assert!(allowance_bytes <= most_bytes, "reads {allowance_bytes} bytes");
     }
 
     fn feed(&mut self, bytes: &[u8]) {

@@ -559,3 +559,19 @@ fn a_peer_does_not_talk_to_itself_and_says_hello_once() {
         [SessionMessage::Hello { .. }, SessionMessage::Error { req: 0, .. }]
     ));
 }
+
+#[test]
+fn a_large_frame_of_data_is_read_to_its_end_and_the_next_head() {
+    let mut pair = Pair::new();
+    let usual_bytes = pair.dialed.read_allowance_bytes();
+    let req = pair.request(&get(content(BLOCK), 0, 1));
+    let mut bytes = Vec::new();
+    let data_bytes = BLOCK as u32;
+    SessionMessage::Data { req, data_bytes }.encode(&mut bytes);
+    assert_eq!(bytes.len(), DATA_HEAD_BYTES);
+    receive(&mut pair.dialed, pair.now, &bytes, 99).unwrap();
+    assert_eq!(pair.dialed.read_allowance_bytes(), BLOCK as usize + DATA_HEAD_BYTES);
+    let most = vec![0; BLOCK as usize - WHOLE_CHUNK_READ_BYTES_MIN + 1];
+    receive(&mut pair.dialed, pair.now, &most, most.len()).unwrap();
+    assert_eq!(pair.dialed.read_allowance_bytes(), usual_bytes, "the rest is small");
+}
