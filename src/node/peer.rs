@@ -318,12 +318,12 @@ impl PeerNode {
                 share.on_id_hashed(context, path, version, hashed_bytes, None);
             }
             Input::Hashed { path, version, hash: Hash::Blake3 { id, values } } => {
-                contents.on_compared(context, path, Some((version, id)));
+                contents.on_compared(context, path, Ok((version, id)));
                 let made = Some((id, values));
                 share.on_id_hashed(context, path, version, version.size_bytes, made);
             }
             Input::HashFailed { path, kind: kind @ HashKind::Blake3, error } => {
-                contents.on_compared(context, path, None);
+                contents.on_compared(context, path, Err(error));
                 share.on_hash_failed(context, path, kind, error);
             }
             Input::HashProgress { path, version, hashed_bytes, .. } => {

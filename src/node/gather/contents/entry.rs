@@ -20,8 +20,9 @@
 use std::collections::BTreeMap;
 
 use super::fetching::Fetching;
-use crate::content::{Attributes, Content, Version};
+use crate::content::{Attributes, Content};
 use crate::node::peer::Them;
+use crate::node::retry::Tries;
 use crate::node::{ConnectionId, PathId};
 use crate::proto::FileId;
 
@@ -46,8 +47,8 @@ pub(super) enum State {
     Following,
     /// It is observed what stands under its name.
     Looking,
-    /// What stands there, in this version, is hashed.
-    Comparing(Version),
+    /// What stands there is hashed, which may have failed.
+    Comparing(Tries),
     Opening(FileId),
     /// Boxed, as most wait.
     Fetching(Box<Fetching>),

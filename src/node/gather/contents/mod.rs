@@ -238,7 +238,10 @@ impl Contents {
 
     pub(crate) fn on_wake(&mut self, ctx: &mut Context, wake: Wake) {
         match wake {
-            Wake::Entry(id) => self.settle(ctx, id),
+            Wake::Entry(id) => {
+                self.compare_again(ctx, id);
+                self.settle(ctx, id);
+            }
             Wake::Queue => {
                 self.paused_until = None;
                 self.begin_queued(ctx);

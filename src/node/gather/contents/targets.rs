@@ -8,8 +8,9 @@ use super::fetching::Fetching;
 use super::out::Out;
 use super::{ContentEvent, Contents, How, Wake};
 use crate::content::{ContentId, FileError, HashKind, OnConflict, Version};
-use crate::limits::RETRY_DELAY_MIN;
+use crate::limits::{RETRIES_MAX, RETRY_DELAY_MIN};
 use crate::node::peer::{Context, FileUse, Wake as PeerWake};
+use crate::node::retry::Tries;
 use crate::node::{Action, FetchError, PathId};
 use crate::proto::FileId;
 use crate::wire::FilePath;
@@ -37,38 +38,44 @@ impl Contents {
         } else if version.size_bytes == 0 {
             self.done(ctx, id, path, version, How::Found);
         } else {
-            entry.state = State::Comparing(version);
+            entry.state = State::Comparing(Tries::default());
             ctx.act(Action::Hash { path, kind: HashKind::Blake3 });
         }
         self.begin_queued(ctx);
         self.flush(ctx);
     }
 
-    /// Returns whether the hash of this path is awaited here.
-    pub(crate) fn is_comparing(&self, path: PathId) -> bool {
-        let entry = self.by_path.get(&path).and_then(|id| self.entries.get(id));
-        entry.is_some_and(|entry| matches!(entry.state, State::Comparing(_)))
-    }
-
-    /// What stands under a path was hashed; `None` if that failed.
+    /// What stands under a path was hashed, or could not be.
     pub(crate) fn on_compared(
         &mut self,
         ctx: &mut Context,
         path: PathId,
-        found: Option<(Version, ContentId)>,
+        found: Result<(Version, ContentId), FileError>,
     ) {
         let Some(&id) = self.by_path.get(&path) else { return };
-        let Some(Entry { content, state: State::Comparing(_), .. }) = self.entries.get(&id) else {
-            return;
-        };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let State::Comparing(tries) = &mut entry.state else { return };
         match found {
-            Some((version, found)) if found == content.id => {
+            Ok((version, found)) if found == entry.content.id => {
                 self.done(ctx, id, path, version, How::Found);
             }
-            _ => self.on_conflict(ctx, id),
+            // It changed just now, and may settle.
+            Err(FileError::Changed) if tries.failed < RETRIES_MAX => {
+                let at = ctx.now + tries.fail(&mut ctx.rng);
+                ctx.deadlines.arm(PeerWake::Contents(Wake::Entry(id)), at);
+            }
+            Err(FileError::Missing) => self.look(ctx, id),
+            Ok(_) | Err(_) => self.on_conflict(ctx, id),
         }
         self.begin_queued(ctx);
         self.flush(ctx);
+    }
+
+    /// Hashes what stands under the name of this entry once more, if that is awaited.
+    pub(super) fn compare_again(&self, ctx: &mut Context, id: EntryId) {
+        if let Some(Entry { path, state: State::Comparing(_), .. }) = self.entries.get(&id) {
+            ctx.act(Action::Hash { path: *path, kind: HashKind::Blake3 });
+        }
     }
 
     /// Something else stands under the name.

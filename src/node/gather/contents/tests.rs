@@ -87,6 +87,18 @@ fn what_stands_there_with_the_same_bytes_costs_nothing_and_is_copied() {
 }
 
 #[test]
+fn what_stands_there_and_changed_just_now_is_hashed_again() {
+    for (hashes_that_fail, is_found) in [(2, true), (100, false)] {
+        let (sample, mut world) = (Sample::new(22, 30), World::new(22));
+        world.hashes_that_fail = hashes_that_fail;
+        world.files.insert("a".to_owned(), sample.bytes.clone());
+        world.want("a", &sample, &[]);
+        world.run();
+        assert_eq!(!world.done().is_empty(), is_found, "{:?}", world.events);
+    }
+}
+
+#[test]
 fn what_stands_there_with_other_bytes_is_a_conflict() {
     let sample = Sample::new(6, BLOCK);
     let cases = [

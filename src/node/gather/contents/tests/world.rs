@@ -87,6 +87,8 @@ pub(super) struct World {
     pub(super) copies: usize,
     pub(super) open_max: usize,
     pub(super) turns_max: usize,
+    /// How often it is found that a file changed while it was hashed.
+    pub(super) hashes_that_fail: u32,
     /// What every file operation fails with, if it does.
     pub(super) disk_error: Option<FileError>,
     /// Bytes that came as data.
@@ -122,6 +124,7 @@ impl World {
             copies: 0,
             open_max: 0,
             turns_max: 0,
+            hashes_that_fail: 0,
             disk_error: None,
             came_bytes: 0,
             rng: fastrand::Rng::with_seed(seed),
@@ -296,11 +299,16 @@ impl World {
                 self.contents.on_looked(&mut self.ctx, path, found);
             }
             Action::Hash { path, .. } => {
+                if self.hashes_that_fail > 0 {
+                    self.hashes_that_fail -= 1;
+                    let changed = Err(FileError::Changed);
+                    return self.contents.on_compared(&mut self.ctx, path, changed);
+                }
                 let bytes = &self.files[self.ctx.paths.get(path).unwrap().as_str()];
                 let mut hasher = BlockHasher::new(0);
                 hasher.update(bytes);
                 let found = (crate::node::scene::version(bytes.len() as u64), hasher.id());
-                self.contents.on_compared(&mut self.ctx, path, Some(found));
+                self.contents.on_compared(&mut self.ctx, path, Ok(found));
             }
             Action::OpenPartial { file, .. } | Action::CopyFile { file, .. }
                 if self.disk_error.is_some() =>
