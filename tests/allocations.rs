@@ -123,7 +123,7 @@ fn run<N: Node>(
     let ui = Ui::new("test".into(), Show::default());
     let mut reactor = Reactor::new(ui, node, signals, sockets, files).unwrap();
     let mut outcome = None;
-    let allocations = measure(|| outcome = Some(reactor.run(begin).unwrap()));
+    let allocations = measure(|| outcome = Some(reactor.run(begin.iter().cloned()).unwrap()));
     (outcome.unwrap(), allocations.count_total)
 }
 

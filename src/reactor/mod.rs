@@ -234,12 +234,12 @@ impl<N: Node> Reactor<N> {
     ///
     /// # Errors
     /// Only if the poll itself fails; nothing that a socket or a file does ends the loop.
-    pub fn run(&mut self, begin: &[Input<'_>]) -> io::Result<Outcome> {
+    pub fn run<'a>(&mut self, begin: impl IntoIterator<Item = Input<'a>>) -> io::Result<Outcome> {
         self.signals.set_at_once(false);
         self.carry_out(&[]);
         self.tell_interfaces();
         for input in begin {
-            self.handle(input.clone());
+            self.handle(input);
         }
         let mut events = Events::with_capacity(POLL_EVENTS);
         loop {

@@ -153,7 +153,7 @@ fn reserve(kind: SocketType, address: Ipv4Addr) -> (OwnedFd, u16) {
 
 /// Runs the loop until the node ends it.
 fn run(node: Scripted, listener: Option<Listener>, offers: Option<BroadcastSocket>) {
-    assert_eq!(reactor(node, listener, offers).run(&[]).unwrap(), Outcome::AllDone);
+    assert_eq!(reactor(node, listener, offers).run([]).unwrap(), Outcome::AllDone);
 }
 
 fn reactor(
@@ -393,7 +393,7 @@ fn beacons_come_from_their_own_port_some_in_each_turn() {
     reactor.beacons.iter_mut().for_each(|it| {
         registry.register(it, BEACONS, Interest::READABLE).unwrap();
     });
-    assert_eq!(reactor.run(&[]).unwrap(), Outcome::AllDone);
+    assert_eq!(reactor.run([]).unwrap(), Outcome::AllDone);
 }
 
 #[test]

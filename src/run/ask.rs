@@ -58,7 +58,7 @@ impl Asker {
         until: Option<Instant>,
     ) -> Result<Option<ExitCode>, Failure> {
         self.reactor.node().ask(Instant::now(), programs, ask, until);
-        match self.reactor.run(&[]).map_err(loop_failed)? {
+        match self.reactor.run([]).map_err(loop_failed)? {
             Outcome::AllDone => Ok(None),
             outcome => result_of(outcome, None).map(Some),
         }

@@ -60,7 +60,7 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
     };
     let ui = Ui::new(NAME.into(), output.show());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
-    let outcome = reactor.run(&[]).map_err(loop_failed)?;
+    let outcome = reactor.run([]).map_err(loop_failed)?;
     if outcome != Outcome::AllDone {
         return result_of(outcome, None);
     }

@@ -98,7 +98,7 @@ pub fn get(
     };
     let mut begin = found;
     begin.push(Input::Wish(&wishes));
-    let outcome = reactor.run(&begin).map_err(loop_failed)?;
+    let outcome = reactor.run(begin).map_err(loop_failed)?;
     *skipped = (args.on_conflict == OnConflict::Skip).then(|| reactor.ui().skipped());
     let failure = match (&outcome, &*wishes) {
         (Outcome::SomeFailed { error, done: 0, .. }, [Wish::Matching(pattern)]) => {

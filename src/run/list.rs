@@ -84,7 +84,7 @@ fn once(
     let (began, wait) = (Instant::now(), args.wait());
     let mut shown = BTreeSet::new();
     loop {
-        let outcome = reactor.run(&[]).map_err(loop_failed)?;
+        let outcome = reactor.run([]).map_err(loop_failed)?;
         if outcome != Outcome::AllDone {
             return result_of(outcome, None);
         }
@@ -152,7 +152,7 @@ fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failur
     let mut shown = BTreeMap::new();
     let mut was_full = false;
     loop {
-        let outcome = reactor.run(&[]).map_err(loop_failed)?;
+        let outcome = reactor.run([]).map_err(loop_failed)?;
         if outcome != Outcome::AllDone {
             return result_of(outcome, None);
         }

@@ -76,7 +76,10 @@ fn begin_metrics<N: Node>(reactor: &mut Reactor<N>, path: Option<&Path>) -> Resu
     })
 }
 
-fn serve<N: Node>(reactor: &mut Reactor<N>, begin: &[Input<'_>]) -> Result<Outcome, Failure> {
+fn serve<'a, N: Node>(
+    reactor: &mut Reactor<N>,
+    begin: impl IntoIterator<Item = Input<'a>>,
+) -> Result<Outcome, Failure> {
     let outcome = reactor.run(begin);
     systemd::stopping();
     outcome.map_err(loop_failed)

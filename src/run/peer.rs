@@ -86,9 +86,8 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let node = PeerNode::new(Instant::now(), settings);
     // A simulated folder is made anew at each start.
     let caches = if simulated.is_none() { cache_folder() } else { None };
-    let (files, mut begin, summary) = sharing.into_files(Some(folder), caches);
+    let (files, begin, summary) = sharing.into_files(Some(folder), caches);
     summary.warn(&name, "");
-    begin.push(Input::Want(&args.want));
     let sockets = Sockets {
         network,
         progress_timeout,
@@ -103,7 +102,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;
     say_listening(address, output);
     summary.say(&Shown(path.to_string_lossy()), output);
-    let outcome = serve(&mut reactor, &begin)?;
+    let outcome = serve(&mut reactor, begin.chain([Input::Want(&args.want)]))?;
     result_of(outcome, Some(args.id))
 }
 

@@ -36,7 +36,7 @@ pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Fa
     // The line that scripts wait for comes last: the program is as it stays by then.
     say_where(address);
     say_listening(address, output);
-    let outcome = serve(&mut reactor, &[])?;
+    let outcome = serve(&mut reactor, [])?;
     result_of(outcome, None)
 }
 

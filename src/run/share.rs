@@ -113,7 +113,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         };
         log::warn!(target: NAME, "{next}");
     }
-    let outcome = serve(&mut reactor, &begin)?;
+    let outcome = serve(&mut reactor, begin)?;
     result_of(outcome, None)
 }
 

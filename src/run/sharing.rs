@@ -24,6 +24,9 @@ pub(super) struct Sharing {
     scan: TreeScan,
 }
 
+/// The first inputs of the node, each made when it is given: there may be a million.
+pub(super) type Inputs<'a> = Box<dyn Iterator<Item = Input<'a>>>;
+
 /// What the user is told of it.
 pub(super) struct Summary {
     /// How many files are shared.
@@ -49,23 +52,22 @@ impl Sharing {
     /// what the user is told. The digests that an
     /// earlier run has kept are in the folder of `caches`, if there is one; files are fetched
     /// into the `folder`, if there is one.
-    pub(super) fn into_files(
+    pub(super) fn into_files<'a>(
         self,
         folder: Option<SharedFolder>,
         caches: Option<PathBuf>,
-    ) -> (Files, Vec<Input<'static>>, Summary) {
+    ) -> (Files, Inputs<'a>, Summary) {
         let Self { tree, watch, scan: TreeScan { files, empty_folders, passed_over } } = self;
         let summary = Summary { files: files.len(), passed_over };
         let opened = caches.and_then(|caches| DigestCache::open(&caches, &tree, &files).ok());
         let (cache, known) = opened.unzip();
         let mut known = known.unwrap_or_default().into_iter();
-        let found = |(path, version)| {
+        let found = files.into_iter().map(move |(path, version)| {
             let known = known.next().unwrap_or_default();
             Input::FileFound { path, version, known }
-        };
-        let mut inputs: Vec<_> = files.into_iter().map(found).collect();
-        let empty = |path: &_| Input::EmptyFolder { path: Clone::clone(path) };
-        inputs.extend(empty_folders.iter().map(empty));
+        });
+        let empty = empty_folders.clone().into_iter().map(|path| Input::EmptyFolder { path });
+        let inputs = Box::new(found.chain(empty));
         let files = Files::new(Rc::new(tree), folder, cache).following(watch, empty_folders);
         (files, inputs, summary)
     }
