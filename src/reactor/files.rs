@@ -191,6 +191,9 @@ impl Files {
                 if let Some(OpenFile::Partial(partial)) = self.open.remove(&file) {
                     partial.discard();
                 }
+                for (_, partial) in self.commits.extract_if(.., |(waiting, _)| *waiting == file) {
+                    partial.discard();
+                }
                 self.close(file);
                 None
             }
@@ -367,3 +370,6 @@ impl Files {
 fn name_of(paths: &Paths, path: PathId) -> Option<FileName> {
     paths.get(path).and_then(FilePath::name)
 }
+
+#[cfg(test)]
+mod tests;
