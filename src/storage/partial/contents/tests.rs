@@ -340,6 +340,18 @@ fn what_took_the_name_meanwhile_stays_and_so_does_what_was_fetched() {
 }
 
 #[test]
+fn what_skip_finds_in_its_place_leaves_nothing_for_a_later_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let skips = shared_with(folder.path(), OnConflict::Skip, true);
+    let bytes = bytes_of(2 * BLOCK);
+    let (mut partial, _) = open(&skips, "f", &bytes);
+    partial.write(&bytes, 0).unwrap();
+    fs::write(folder.path().join("f"), "theirs").unwrap();
+    assert_eq!(commit(&skips, partial), Err(FileError::Exists));
+    assert_eq!(names_in(folder.path()), ["f"]);
+}
+
+#[test]
 fn a_file_whose_fsync_failed_is_not_kept() {
     let folder = tempfile::tempdir().unwrap();
     let shared = shared(folder.path());
