@@ -67,7 +67,8 @@ pub fn get(
         gather: GatherSettings {
             from: args.from.clone(),
             peers: args.peer.clone(),
-            is_flat: args.flat,
+            // The only file has no folder to be in.
+            is_flat: args.flat || matches!(args.output, Output::Stdout),
             is_dry_run: args.dry_run,
             with_hidden: args.hidden,
             discards: args.discard,

@@ -50,7 +50,7 @@ fn a_tree_and_a_file_come_without_a_registry() {
     assert_eq!(modified(&got.join("photos/b.jpg")), there);
     // Again it costs nothing.
     let again = world.get(&["/", "--json"]);
-    again.ends_with(0);
+    assert_eq!(again.await_exit_code(), 0);
     let count = |event: &str| {
         let event = format!(r#""event":"{event}""#);
         again.stdout().iter().filter(|line| line.contains(&event)).count()
@@ -89,7 +89,7 @@ fn a_peer_that_is_named_is_asked_and_nothing_is_fetched_by_a_dry_run() {
     let peer = format!("127.0.0.1:{address}");
     let dry = world.get(&["/", "--dry-run", "--peer", &peer]);
     dry.ends_with(0);
-    assert!(dry.has_said("would fetch a, 3 bytes"), "{}", dry.said());
+    assert!(dry.has_said("would fetch a, 3 B"), "{}", dry.said());
     assert!(!world.path().join("got/a").exists());
     world.get(&["a", "--peer", &peer]).ends_with(0);
     assert_eq!(read(&world, "a"), b"one");
@@ -112,5 +112,8 @@ fn a_file_goes_to_stdout() {
     put(&world, "ann/a/b", &bytes);
     let _ann = share(&world, "ann");
     let get = world.start(&["get", "a/b", "-o", "-"]);
-    get.ends_with(0);
+    assert_eq!(get.await_exit_code(), 0);
+    let said = get.said();
+    assert!(said.contains("verified b from ann: 700000 bytes"), "{said}");
+    assert!(!said.contains("saved as") && !get.stdout().is_empty(), "{said}");
 }

@@ -399,7 +399,10 @@ fn of_content(wish: &Wish, content: Content, sources: Vec<ConnectionId>) -> Foun
 /// Returns under what a file is stored: a content under the name that the user gave, or its id.
 fn stored_as(wish: &Wish, path: &FilePath, content: Content, is_flat: bool) -> Option<FilePath> {
     match wish {
-        Wish::Content { stored_as: Some(path), .. } => Some(path.clone()),
+        Wish::Content { stored_as: Some(path), .. } if !is_flat => Some(path.clone()),
+        Wish::Content { stored_as: Some(path), .. } => {
+            FilePath::new(path.components().last()?).ok()
+        }
         Wish::Content { stored_as: None, .. } => Some(FilePath::of_id(&content.id)),
         _ if is_flat => FilePath::new(path.components().last()?).ok(),
         _ => Some(path.clone()),
