@@ -69,6 +69,7 @@ pub fn get(
             peers: args.peer.clone(),
             // The only file has no folder to be in.
             is_flat: args.flat || matches!(args.output, Output::Stdout),
+            is_unnamed: matches!(args.output, Output::Stdout),
             is_dry_run: args.dry_run,
             with_hidden: args.hidden,
             discards: args.discard,

@@ -68,6 +68,8 @@ pub struct GatherSettings {
     pub peers: Vec<SocketAddrV4>,
     /// Whether files are stored under their last component.
     pub is_flat: bool,
+    /// Whether the file never has a name where it is stored, so that nothing can stand there.
+    pub is_unnamed: bool,
     /// Whether it is only told what would be fetched.
     pub is_dry_run: bool,
     /// Whether files are fetched with a component that begins with a dot and that no wish names.

@@ -19,6 +19,9 @@ use crate::wire::v1::Verdict;
 impl Contents {
     /// Begins with a path: what stands there?
     pub(super) fn look(&mut self, ctx: &mut Context, id: EntryId) {
+        if ctx.settings.gather.is_unnamed {
+            return self.open(ctx, id);
+        }
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.state = State::Looking;
             ctx.act(Action::Look(entry.path));
