@@ -28,6 +28,13 @@ impl BlockHasher {
         Self(hasher)
     }
 
+    /// Begins with another block, as [`BlockHasher::new`] does.
+    pub fn begin(&mut self, offset_bytes: u64) {
+        // A hasher that is reset keeps the offset that it began with.
+        *self.0 = blake3::Hasher::new();
+        self.0.set_input_offset(offset_bytes);
+    }
+
     /// Takes the next bytes of the block. Pieces of 16 KiB or more are fastest.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
@@ -68,7 +75,7 @@ impl ContentHasher {
             let in_block_bytes = self.hashed_bytes % block_bytes;
             if in_block_bytes == 0 && self.hashed_bytes > 0 {
                 self.values.push(self.hasher.value());
-                self.hasher = BlockHasher::new(self.hashed_bytes);
+                self.hasher.begin(self.hashed_bytes);
             }
             let len = bytes.len().min((block_bytes - in_block_bytes) as usize);
             let (piece, rest) = bytes.split_at(len);
