@@ -160,6 +160,14 @@ pub const OFFER_PAUSE: Duration = Duration::from_micros(6_250);
 
 /// Peers in one answer of a registry, each of 24 bytes.
 pub const LISTED_PEERS_MAX: usize = 1_024;
+/// Peers that are kept of its answers.
+pub const LISTED_PEERS_KEPT_MAX: usize = 4 * LISTED_PEERS_MAX;
+/// How often it is asked for them.
+pub const LISTING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long it may take for its first answer: one of version 0 says nothing, or closes.
+pub const LISTING_TIMEOUT: Duration = Duration::from_secs(2);
+/// It is not asked again for so long after that.
+pub const LISTING_REFUSED_PAUSE: Duration = Duration::from_secs(600);
 
 /// Between two beacons, at random 20 % more or less.
 pub const BEACON_INTERVAL: Duration = Duration::from_secs(5);

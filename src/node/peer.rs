@@ -157,6 +157,9 @@ impl PeerNode {
     fn on_connected(&mut self, connection: ConnectionId) {
         let Self { context, peers, fetch, .. } = self;
         match context.connections.get(connection) {
+            Some(Connection::Registration(_)) if peers.listing.is_probe(connection) => {
+                peers.listing.on_connected(context, connection);
+            }
             Some(Connection::Registration(_)) => {
                 if let Some(event) = peers.link.on_connected(context, connection) {
                     self.on_link_event(event);
@@ -178,6 +181,12 @@ impl PeerNode {
     fn on_bytes(&mut self, connection: ConnectionId, bytes: &[u8]) {
         let Self { context, share, peers, fetch, .. } = self;
         match context.connections.get(connection) {
+            Some(Connection::Registration(_)) if peers.listing.is_probe(connection) => {
+                let Peers { listing, link, .. } = peers;
+                if let Some(reason) = listing.on_bytes(context, link, connection, bytes) {
+                    self.close(connection, reason);
+                }
+            }
             Some(Connection::Registration(_)) => {
                 let mut at = 0;
                 while let Some(event) =
@@ -227,7 +236,12 @@ impl PeerNode {
             LinkEvent::Address { peer, address } => {
                 fetch.on_address(context, peers, peer, address);
             }
+            LinkEvent::Peers { peers: listed, more_after } => {
+                let Peers { listing, link, .. } = peers;
+                listing.on_peers(context, link, listed, more_after);
+            }
             LinkEvent::Lost { is_first } => {
+                peers.listing.on_link_lost();
                 fetch.forget_lookups();
                 fetch.tell_waiting(context, peers);
                 // At the first failure offers have waited for the registration long enough.
@@ -247,6 +261,9 @@ impl PeerNode {
     fn on_lost(&mut self, id: ConnectionId, connection: Connection, reason: CloseReason) {
         let Self { context, share, peers, fetch, .. } = self;
         match connection {
+            Connection::Registration(_) if peers.listing.is_probe(id) => {
+                peers.listing.on_probe_lost(context);
+            }
             Connection::Registration(registration) => {
                 let event = peers.link.on_lost(context, registration.is_idle(), reason);
                 self.on_link_event(event);
@@ -354,6 +371,10 @@ impl PeerNode {
             Wake::Registry => peers.link.dial(context),
             Wake::Expiry => self.expire_offers(),
             Wake::Beacons => peers.beacons.on_wake(context),
+            Wake::Listing => {
+                let Peers { listing, link, .. } = peers;
+                listing.on_wake(context, link);
+            }
             Wake::Share(wake) => {
                 share.on_wake(context, wake);
                 if wake == super::share::Wake::Offers {

@@ -15,13 +15,13 @@ use p2pfs::limits::{
 use p2pfs::proto::control::{self, Ask, Inquiry, InquiryState};
 use p2pfs::proto::table::State;
 use p2pfs::proto::v0::{
-    Download, DownloadEvent, DownloadState, Registration, RegistrationState, RegistrySession,
-    SessionState, Upload, UploadEvent, UploadState,
+    Download, DownloadEvent, DownloadState, Registration, RegistrationEvent, RegistrationState,
+    RegistrySession, SessionState, Upload, UploadEvent, UploadState,
 };
 use p2pfs::proto::{CloseReason, FileId, Timer, Transmit};
 use p2pfs::wire::control::{Answer, AnswerKind, News, Question, QuestionKind};
 use p2pfs::wire::v0::{
-    FileName, PeerMessage, PeerMessageKind as PeerKind, RegistryRequest,
+    FileName, ListedPeer, PeerMessage, PeerMessageKind as PeerKind, RegistryRequest,
     RegistryRequestKind as RequestKind, RegistryResponse, RegistryResponseKind as ResponseKind,
 };
 use p2pfs::wire::{FieldText, Kind, PeerId};
@@ -475,6 +475,11 @@ fn registration_in(state: RegistrationState, now: Instant) -> Registration {
             registration.look_up(now, PeerId(2));
             registration.transmitted(6);
         }
+        RegistrationState::ExpectPeers => {
+            accept(&mut registration);
+            registration.ask_peers(now, PeerId(0));
+            registration.transmitted(10);
+        }
         RegistrationState::Closed => {
             let early = response(ResponseKind::Address);
             assert!(registration.handle_bytes(now, &early, &mut 0).is_err());
@@ -514,6 +519,19 @@ fn registration_takes_what_the_table_allows_and_nothing_else() {
             if queued.state() == state {
                 feed(queued);
             }
+            let mut queued = registration_in(state, now);
+            queued.ask_peers(now, PeerId(3));
+            if queued.state() == state {
+                feed(queued);
+            }
+            // A list that goes on.
+            if kind == ResponseKind::Peers {
+                let mut registration = registration_in(state, now);
+                let mut bytes = Vec::new();
+                RegistryResponse::Peers { count: 1 }.encode(&mut bytes);
+                let got = registration.handle_bytes(now, &bytes, &mut 0).map(|_| ());
+                table.check((state, kind), got, registration.state());
+            }
         }
     }
     table.assert_reached();
@@ -534,6 +552,37 @@ fn one_lookup_is_outstanding_at_a_time_and_each_peer_is_asked_for_once() {
         assert_eq!(registration.transmit(), Some(Transmit::Bytes { bytes: &lookup, more: false }));
         registration.transmitted(6);
     }
+}
+
+#[test]
+fn a_list_of_peers_comes_in_pieces_and_says_whether_there_are_more() {
+    let now = Instant::now();
+    let listed = |ids: std::ops::Range<u32>, port: u16| {
+        let mut bytes = Vec::new();
+        RegistryResponse::Peers { count: ids.len() as u32 }.encode(&mut bytes);
+        let address = (std::net::Ipv4Addr::LOCALHOST, port).into();
+        ids.for_each(|id| ListedPeer { peer: PeerId(id), address }.encode(&mut bytes));
+        bytes
+    };
+    let hear = |bytes: &[u8]| {
+        let mut registration = registration_in(RegistrationState::ExpectPeers, now);
+        let mut event = None;
+        for piece in bytes.chunks(100) {
+            let mut at = 0;
+            assert_eq!(event, None, "the last byte ends it");
+            event = registration.handle_bytes(now, piece, &mut at)?;
+            assert_eq!(at, piece.len());
+        }
+        let Some(RegistrationEvent::Peers { peers, more_after }) = event else { panic!() };
+        assert_eq!(registration.state(), RegistrationState::Registered);
+        Ok::<_, CloseReason>((peers.len(), more_after))
+    };
+    assert_eq!(hear(&listed(5..8, 1)), Ok((3, None)));
+    assert_eq!(hear(&listed(5..1029, 1)), Ok((1024, Some(PeerId(1029)))));
+    assert_eq!(hear(&listed(u32::MAX - 1023..u32::MAX, 1)).map(|it| it.1), Ok(None));
+    assert!(hear(&listed(5..6, 0)).is_err(), "port 0");
+    let twice = [&listed(5..7, 1)[..30], &listed(5..6, 1)[6..]].concat();
+    assert!(hear(&twice).is_err(), "one peer twice");
 }
 
 /// A registry session in this state.

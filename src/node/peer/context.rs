@@ -64,6 +64,8 @@ pub(crate) enum Wake {
     Registry,
     /// Offers of others may have expired.
     Expiry,
+    /// The registry is to be asked for peers.
+    Listing,
     /// A beacon or an answer to a query is to be sent.
     Beacons,
     Share(share::Wake),

@@ -8,6 +8,7 @@ mod addresses;
 mod beacons;
 mod catalog;
 mod interval;
+mod listed_peers;
 mod registry_link;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -17,11 +18,12 @@ pub(super) use self::beacons::Beacons;
 #[allow(unused_imports)]
 pub(super) use self::beacons::{Heard, HeardPeer};
 pub(super) use self::catalog::{Address, Catalog, Hearing};
+use self::listed_peers::ListedPeers;
 use self::registry_link::RegistryLink;
 use super::peer::{Context, Wake};
 use super::{PathId, Report};
 use crate::wire::PeerId;
-use crate::wire::v0::{Offer, is_probe};
+use crate::wire::v0::{ListedPeer, Offer, is_probe};
 
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -29,14 +31,17 @@ pub(super) struct Peers {
     pub(super) addresses: Addresses,
     pub(super) beacons: Beacons,
     pub(super) link: RegistryLink,
+    pub(super) listing: ListedPeers,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
     /// It has entered us.
     Registered,
     /// Where a peer is; `None` if it does not know it.
     Address { peer: PeerId, address: Option<SocketAddrV4> },
+    /// Peers that speak version 1, and the id from which on there are more.
+    Peers { peers: Vec<ListedPeer>, more_after: Option<PeerId> },
     /// The connection to it is over, for the first time since the last registration or not.
     Lost { is_first: bool },
 }
@@ -49,6 +54,7 @@ impl Peers {
             addresses: Addresses::default(),
             beacons: Beacons::new(ctx),
             link: RegistryLink::new(),
+            listing: ListedPeers::default(),
         }
     }
 

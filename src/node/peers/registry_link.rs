@@ -182,6 +182,20 @@ impl RegistryLink {
         self.registration(ctx).is_some()
     }
 
+    /// Returns where the registry was at the last attempt.
+    pub(super) fn address(&self) -> Option<SocketAddrV4> {
+        self.address
+    }
+
+    /// Asks for the peers that speak version 1, from this id on, if we are registered.
+    pub(super) fn ask_peers(&self, ctx: &mut Context, after: PeerId) {
+        let now = ctx.now;
+        if let Some(registration) = self.registration(ctx) {
+            registration.ask_peers(now, after);
+            self.connection.into_iter().for_each(|connection| ctx.pump(connection));
+        }
+    }
+
     /// Asks where a peer is, if we are registered.
     pub(crate) fn look_up(&self, ctx: &mut Context, peer: PeerId) {
         let now = ctx.now;
@@ -224,6 +238,9 @@ impl RegistryLink {
             }
             Ok(Some(RegistrationEvent::Address { peer, address })) => {
                 Some(LinkEvent::Address { peer, address })
+            }
+            Ok(Some(RegistrationEvent::Peers { peers, more_after })) => {
+                Some(LinkEvent::Peers { peers, more_after })
             }
             Ok(None) => None,
             Err(reason) => {

@@ -8,6 +8,8 @@
 //!                                   event Refused             ▼      │
 //!                                   (closed in order)      ExpectAddress
 //!
+//!  Registered ── ask_peers ──▶ ExpectPeers ── all of Peers ──▶ Registered
+//!
 //!  any state ── violation, no answer in time ──▶ Closed
 //! ```
 //!
@@ -22,13 +24,13 @@ use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::limits::{DOWNLOADS_MAX, Limits, PROBED_PEERS_MAX};
+use crate::limits::{DOWNLOADS_MAX, LISTED_PEERS_MAX, Limits, PROBED_PEERS_MAX};
 use crate::proto::Transmit;
 use crate::proto::close_reason::{CloseReason, Timer};
 use crate::proto::inbox::Inbox;
 use crate::proto::outbox::Outbox;
 use crate::proto::table::{self, Row, State as _};
-use crate::wire::v0::{RegistryRequest, RegistryResponse, RegistryResponseKind};
+use crate::wire::v0::{ListedPeer, RegistryRequest, RegistryResponse, RegistryResponseKind};
 use crate::wire::{FieldText, Frame, PeerId};
 
 /// The peer's end of its connection to the registry.
@@ -43,6 +45,18 @@ pub struct Registration {
     outbox: Outbox,
     /// The peers to look up next; at most one for each download, or each peer that is listed.
     queue: VecDeque<PeerId>,
+    /// The peers that speak version 1 are asked for next, from this id on.
+    peers_after: Option<PeerId>,
+    /// The list of peers that is due. Boxed: it is rarely there.
+    listing: Option<Box<Listing>>,
+}
+
+#[derive(Debug)]
+struct Listing {
+    after: PeerId,
+    /// `None` if nothing of it has come.
+    count: Option<u32>,
+    bytes: Vec<u8>,
 }
 
 /// The states of a [`Registration`].
@@ -56,6 +70,8 @@ pub enum RegistrationState {
     Registered,
     /// The answer to a lookup is due.
     ExpectAddress,
+    /// The list of peers, or the rest of it, is due.
+    ExpectPeers,
     /// The connection is over.
     Closed,
 }
@@ -68,26 +84,34 @@ impl table::State for RegistrationState {
         Self::ExpectRegistered,
         Self::Registered,
         Self::ExpectAddress,
+        Self::ExpectPeers,
         Self::Closed,
     ];
 
-    /// One answer for each request; if another lookup is queued, it follows at once.
+    /// One answer for each request; if another request is queued, it follows at once.
     fn row(self) -> Row<Self> {
-        use RegistryResponseKind::{Address, Error, Registered};
+        use RegistryResponseKind::{Address, Error, Peers, Registered};
         match self {
             Self::ExpectRegistered => Row {
                 expected: "a register response",
                 legal: &[
-                    (Registered, &[Self::Registered, Self::ExpectAddress, Self::Closed]),
+                    (
+                        Registered,
+                        &[Self::Registered, Self::ExpectAddress, Self::ExpectPeers, Self::Closed],
+                    ),
                     (Error, &[Self::Closed]),
                 ],
             },
             Self::ExpectAddress => Row {
                 expected: "a lookup response",
                 legal: &[
-                    (Address, &[Self::Registered, Self::ExpectAddress]),
-                    (Error, &[Self::Registered, Self::ExpectAddress]),
+                    (Address, &[Self::Registered, Self::ExpectAddress, Self::ExpectPeers]),
+                    (Error, &[Self::Registered, Self::ExpectAddress, Self::ExpectPeers]),
                 ],
+            },
+            Self::ExpectPeers => Row {
+                expected: "a peers response",
+                legal: &[(Peers, &[Self::Registered, Self::ExpectAddress, Self::ExpectPeers])],
             },
             Self::Registered => Row::silent("nothing, as nothing was asked,"),
             Self::ExpectConnection | Self::Closed => Row::silent("nothing"),
@@ -96,7 +120,7 @@ impl table::State for RegistrationState {
 }
 
 /// The answers of the registry, by their meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistrationEvent {
     /// We are registered.
     Registered,
@@ -108,6 +132,12 @@ pub enum RegistrationEvent {
         /// Where that peer is; `None` if the registry does not know it.
         address: Option<SocketAddrV4>,
     },
+    /// Peers that speak version 1, by their ids in ascending order.
+    Peers {
+        peers: Vec<ListedPeer>,
+        /// The id from which on to ask for more; `None` if these are the last.
+        more_after: Option<PeerId>,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +146,7 @@ enum State {
     ExpectRegistered { deadline: Instant },
     Registered,
     ExpectAddress { peer: PeerId, deadline: Instant },
+    ExpectPeers { deadline: Instant },
     Closed,
 }
 
@@ -140,6 +171,8 @@ impl Registration {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             queue: VecDeque::new(),
+            peers_after: None,
+            listing: None,
         }
     }
 
@@ -168,12 +201,25 @@ impl Registration {
         self.ask_next(now);
     }
 
+    /// Asks for the peers that speak version 1, from this id on, once nothing else is asked;
+    /// the answer is an event. It says that we speak version 1, too.
+    pub fn ask_peers(&mut self, now: Instant, after: PeerId) {
+        if !matches!(self.state, State::ExpectPeers { .. }) {
+            self.peers_after = Some(after);
+            self.ask_next(now);
+        }
+    }
+
     fn ask_next(&mut self, now: Instant) {
-        if let State::Registered = self.state
-            && let Some(peer) = self.queue.pop_front()
-        {
+        let State::Registered = self.state else { return };
+        let deadline = now + self.limits.answer_timeout;
+        if let Some(peer) = self.queue.pop_front() {
             self.outbox.push(|out| RegistryRequest::Lookup(peer).encode(out));
-            self.state = State::ExpectAddress { peer, deadline: now + self.limits.answer_timeout };
+            self.state = State::ExpectAddress { peer, deadline };
+        } else if let Some(after) = self.peers_after.take() {
+            self.outbox.push(|out| RegistryRequest::Peers { after }.encode(out));
+            self.listing = Some(Box::new(Listing { after, count: None, bytes: Vec::new() }));
+            self.state = State::ExpectPeers { deadline };
         }
     }
 
@@ -188,14 +234,65 @@ impl Registration {
         bytes: &[u8],
         at: &mut usize,
     ) -> Result<Option<RegistrationEvent>, CloseReason> {
-        match self.inbox.next(now, bytes, at) {
-            Ok(Some(Frame::Message(response))) => self.on_response(now, response).map(Some),
-            Ok(None | Some(Frame::Payload { .. })) => Ok(None),
-            Err(reason) => {
-                self.state = State::Closed;
-                Err(reason)
+        loop {
+            let event = match self.inbox.next(now, bytes, at) {
+                Ok(Some(Frame::Message(RegistryResponse::Peers { count }))) => {
+                    self.on_peers(now, count)
+                }
+                Ok(Some(Frame::Message(response))) => self.on_response(now, response).map(Some),
+                Ok(Some(Frame::Payload { range, last })) => {
+                    let piece = bytes.get(range).unwrap_or_default();
+                    self.listing.iter_mut().for_each(|it| it.bytes.extend_from_slice(piece));
+                    if last { self.on_listed(now).map(Some) } else { Ok(None) }
+                }
+                Ok(None) => return Ok(None),
+                Err(reason) => Err(reason),
+            };
+            match event {
+                Ok(None) => {}
+                Ok(event) => return Ok(event),
+                Err(reason) => {
+                    (self.state, self.listing) = (State::Closed, None);
+                    return Err(reason);
+                }
             }
         }
+    }
+
+    /// A list of so many peers begins.
+    fn on_peers(
+        &mut self,
+        now: Instant,
+        got: u32,
+    ) -> Result<Option<RegistrationEvent>, CloseReason> {
+        match &mut self.listing {
+            Some(listing) if listing.count.is_none() && self.outbox.is_empty() => {
+                listing.count = Some(got);
+                if got > 0 { Ok(None) } else { self.on_listed(now).map(Some) }
+            }
+            _ => Err(self.state().violation(RegistryResponseKind::Peers)),
+        }
+    }
+
+    /// All of a list has come.
+    fn on_listed(&mut self, now: Instant) -> Result<RegistrationEvent, CloseReason> {
+        let Some(Listing { after, bytes, .. }) = self.listing.take().map(|it| *it) else {
+            return Err(self.state().violation(RegistryResponseKind::Peers));
+        };
+        let (entries, _) = bytes.as_chunks();
+        let peers: Result<Vec<_>, _> = entries.iter().map(ListedPeer::decode).collect();
+        let peers = peers.map_err(CloseReason::Malformed)?;
+        let is_ascending = peers.is_sorted_by(|one, other| one.peer < other.peer)
+            && peers.first().is_none_or(|first| first.peer >= after);
+        if !is_ascending {
+            let (expected, got) = ("peers by their ids", "others");
+            return Err(CloseReason::PeerViolated { expected, got });
+        }
+        let last = peers.last().filter(|_| peers.len() >= LISTED_PEERS_MAX);
+        let more_after = last.and_then(|last| last.peer.0.checked_add(1)).map(PeerId);
+        self.state = State::Registered;
+        self.ask_next(now);
+        Ok(RegistrationEvent::Peers { peers, more_after })
     }
 
     fn on_response(
@@ -251,7 +348,8 @@ impl Registration {
         let of_state = match self.state {
             State::ExpectConnection { deadline }
             | State::ExpectRegistered { deadline }
-            | State::ExpectAddress { deadline, .. } => Some(deadline),
+            | State::ExpectAddress { deadline, .. }
+            | State::ExpectPeers { deadline, .. } => Some(deadline),
             State::Registered => None,
             State::Closed => return None,
         };
@@ -284,7 +382,8 @@ impl Registration {
 
     /// Returns whether the registry can be asked: it has accepted us, or we are a guest.
     pub fn is_registered(&self) -> bool {
-        matches!(self.state, State::Registered | State::ExpectAddress { .. })
+        use State::{ExpectAddress, ExpectPeers, Registered};
+        matches!(self.state, Registered | ExpectAddress { .. } | ExpectPeers { .. })
     }
 
     /// Returns whether nothing is asked, nor about to be.
@@ -299,6 +398,7 @@ impl Registration {
             State::ExpectRegistered { .. } => RegistrationState::ExpectRegistered,
             State::Registered => RegistrationState::Registered,
             State::ExpectAddress { .. } => RegistrationState::ExpectAddress,
+            State::ExpectPeers { .. } => RegistrationState::ExpectPeers,
             State::Closed => RegistrationState::Closed,
         }
     }
