@@ -45,7 +45,7 @@ fn what_is_offered_under_nearly_that_name_is_named() {
     let world = World::new();
     let _share = world.share("mine", &[("Talk.pdf", b"x"), ("cafe\u{301}", b"x")]);
     for (name, offered) in [("talk.pdf", "Talk.pdf"), ("caf\u{e9}", "cafe\u{301}")] {
-        let get = world.get(&[name, "--timeout", "1s"]);
+        let get = world.get(&[name, "--timeout", "4s"]);
         get.ends_with(3);
         assert!(get.complaint().contains(offered), "{}", get.said());
         assert!(get.has_said(&format!("{name} is not on offer, but {offered} is")));
@@ -69,7 +69,7 @@ fn no_registry_is_4() {
 fn a_source_that_stalls_is_5() {
     let world = World::new();
     let _source = FakeSource::stalling(&world, 9, "file", vec![7; 100_000]);
-    for patience in [&["--progress-timeout=200ms", "--retries=1"][..], &["--timeout=500ms"]] {
+    for patience in [&["--progress-timeout=200ms", "--retries=1"][..], &["--timeout=3s"]] {
         let get = world.get(&[&["file"], patience].concat());
         get.ends_with(5);
         assert!(get.complaint().contains("offered but"), "{:?}", get.log());
