@@ -407,7 +407,10 @@ pub const HEDGE_TRIAL: Duration = Duration::from_secs(30);
 /// After this much of it one that moves, and is no faster, makes room for a source that was not
 /// tried: of many slow ones none holds up the others for long. Rates are not measured in less.
 pub const HEDGE_GLANCE: Duration = Duration::from_secs(2);
-/// How often the registry is tried where one usually is, if the user named none and none was there.
+/// Times that the registry is tried soon again where one usually is, if the user named none: it may
+/// have been started at the same time.
+pub const USUAL_REGISTRY_HASTY_TRIES: u32 = 4;
+/// How often it is tried after that.
 pub const USUAL_REGISTRY_INTERVAL: Duration = Duration::from_secs(60);
 /// First delay before something that failed is tried again; it doubles each time.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(500);

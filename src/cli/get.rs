@@ -1,7 +1,6 @@
 //! `p2pfs get`.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
@@ -14,13 +13,12 @@ use clap::{ArgMatches, Args};
 use super::OutputArgs;
 use super::limits::{TransferArgs, WriteArgs};
 use super::network::{HEARD_ON, NetworkArgs, OTHERS_OFFER};
-use super::value::{file_name, folder, timeout};
+use super::value::{folder, timeout};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{JOBS_MAX, RETRIES_MAX, SESSION_PORT, TEXT_FIELD_BYTES};
-use crate::node::{NamePattern, Restriction, Wish, is_of_one_host};
-use crate::wire::v0::FileName;
-use crate::wire::{PathError, Shown};
+use crate::node::{Restriction, Wish, is_of_one_host};
+use crate::wire::PathError;
 
 #[derive(Debug, Args)]
 #[command(after_help = "WHAT is one of these:\n  \
@@ -96,31 +94,6 @@ pub struct GetArgs {
     pub writing: WriteArgs,
     #[command(flatten)]
     pub transfer: TransferArgs,
-}
-
-#[derive(Clone, Debug)]
-pub enum Wanted {
-    Name(FileName),
-    Matching(NamePattern),
-}
-
-impl fmt::Display for Wanted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => name.fmt(f),
-            Self::Matching(pattern) => Shown(pattern.as_str()).fmt(f),
-        }
-    }
-}
-
-impl Wanted {
-    /// Returns the name that it is, or that is written like the pattern.
-    pub fn name(&self) -> Option<FileName> {
-        match self {
-            Self::Name(name) => Some(*name),
-            Self::Matching(pattern) => pattern.name(),
-        }
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -200,7 +173,7 @@ impl GetArgs {
 }
 
 /// Checks that a text is a wish.
-fn what(text: OsString) -> Result<String, String> {
+pub(super) fn what(text: OsString) -> Result<String, String> {
     let text = text.into_string().map_err(|_| PathError::NotUtf8.to_string())?;
     match text.parse::<Wish>() {
         Ok(_) => Ok(text),
@@ -220,13 +193,6 @@ fn peer_address(text: &str) -> Result<SocketAddrV4, String> {
     match address.port() != 0 && is_of_one_host(*address.ip()) {
         true => Ok(address),
         false => Err("no peer has that address".to_owned()),
-    }
-}
-
-pub(super) fn wanted(text: OsString) -> Result<Wanted, String> {
-    match text.to_str().and_then(NamePattern::new) {
-        Some(pattern) => Ok(Wanted::Matching(pattern)),
-        None => file_name(text).map(Wanted::Name).map_err(|error| error.to_string()),
     }
 }
 

@@ -5,28 +5,36 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use super::get::{Wanted, wanted};
+use super::get::what;
 use super::network::{HEARD_ON, OTHERS_OFFER, OfferArgs};
 use super::value::{interface, timeout};
 use crate::limits::OFFER_SLACK_SHARE;
-use crate::node::HostPort;
+use crate::node::{HostPort, Wish};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Each line has the id of the peer, its address, the time since its offer \
-    was heard, and the name of the file. With --registry the address is the one where the peer \
-    listens, else the one that its offer came from. The size of a file is not known before it \
-    is fetched. Offers are shown as they come, those of one second by name. An offer may be lost: \
-    the last line says for how long it listened.")]
+#[command(
+    after_help = "Each line has the size of a file, when it was changed, the first digits of \
+    its id, the peers that share it, and its path. What peers of version 0 offer is marked v0: its \
+    size is not known before it is fetched.\n\n\
+    Where no peer of version 1 answers, and with --registry, offers of version 0 are shown as they \
+    come: the id of the peer, its address, the time since its offer was heard, and the name of the \
+    file. With --registry the address is the one where the peer listens, else the one that its \
+    offer came from. An offer may be lost: the last line says for how long it listened."
+)]
 #[command(mut_arg("broadcast", |arg| arg.help(HEARD_ON)))]
 #[command(mut_arg("offer_interval", |arg| arg.help(OTHERS_OFFER)))]
 pub struct ListArgs {
-    /// Show only the offers of this file, or of every file whose name matches this pattern.
-    #[arg(value_name = "NAME")]
-    #[arg(value_parser = OsStringValueParser::new().try_map(wanted))]
-    pub names: Vec<Wanted>,
-    /// Listen for this time [default: a bit more than --offer-interval].
+    /// Show only this: a file, a folder (`photos/`), every path that matches this pattern, or a
+    /// content (`blake3:ID`) [default: everything].
+    #[arg(value_name = "WHAT", value_parser = OsStringValueParser::new().try_map(what))]
+    what: Vec<String>,
+    /// Show each file, and not folders with what is in them in one line.
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+    /// Listen for this time [default: until peers of version 1 have answered, or else a bit more
+    /// than --offer-interval].
     #[arg(long, value_name = "TIME", value_parser = timeout)]
-    wait: Option<Duration>,
+    pub wait: Option<Duration>,
     /// Keep running and show changes; --wait is ignored.
     #[arg(long)]
     pub watch: bool,
@@ -44,6 +52,12 @@ pub struct ListArgs {
 }
 
 impl ListArgs {
+    /// Returns what is to be shown; none is everything.
+    pub fn wishes(&self) -> Vec<Wish> {
+        // Each text was checked when it was parsed.
+        self.what.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
     pub fn wait(&self) -> Duration {
         let interval = self.offers.offer_interval;
         self.wait.unwrap_or(interval + interval / OFFER_SLACK_SHARE)

@@ -32,7 +32,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::doctor::DoctorArgs;
 pub use self::environment::wants_events;
-pub use self::get::{GetArgs, Output, Wanted, ends_with_slash};
+pub use self::get::{GetArgs, Output, ends_with_slash};
 pub use self::list::ListArgs;
 pub use self::output::OutputArgs;
 pub use self::peer::PeerArgs;

@@ -52,6 +52,8 @@ pub(super) struct Connections<M> {
     accepted_from: BTreeMap<Ipv4Addr, usize>,
     /// Connections that the bounds do not count.
     uncounted: usize,
+    /// The least slot of its ids: those below are of another table.
+    first_slot: u32,
     deadlines: Deadlines<ConnectionId>,
 }
 
@@ -85,8 +87,14 @@ impl<M> Connections<M> {
             next_generation: 0,
             accepted_from: BTreeMap::new(),
             uncounted: 0,
+            first_slot: 0,
             deadlines: Deadlines::new(),
         }
+    }
+
+    /// The same, with ids that are none of another table which is bounded by these limits.
+    pub(super) fn beside(self, other: &Limits) -> Self {
+        Self { first_slot: u32::try_from(other.connections_max).unwrap_or(u32::MAX / 2), ..self }
     }
 
     /// Enters a connection that came in; `None` if there are too many of them.
@@ -118,18 +126,23 @@ impl<M> Connections<M> {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
         let slot = self.slots.insert(Entry { generation, counted, machine });
-        ConnectionId { slot: slot as u32, generation }
+        ConnectionId { slot: slot as u32 + self.first_slot, generation }
+    }
+
+    fn place(&self, id: ConnectionId) -> Option<usize> {
+        id.slot.checked_sub(self.first_slot).map(|place| place as usize)
     }
 
     /// Returns the machine of an open connection.
     pub(super) fn get(&self, id: ConnectionId) -> Option<&M> {
-        let entry = self.slots.get(id.slot())?;
+        let entry = self.slots.get(self.place(id)?)?;
         (entry.generation == id.generation).then_some(&entry.machine)
     }
 
     /// As [`Connections::get`].
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut M> {
-        let entry = self.slots.get_mut(id.slot())?;
+        let place = self.place(id)?;
+        let entry = self.slots.get_mut(place)?;
         (entry.generation == id.generation).then_some(&mut entry.machine)
     }
 
@@ -137,7 +150,8 @@ impl<M> Connections<M> {
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<M> {
         self.disarm(id);
         self.get(id)?;
-        let entry = self.slots.remove(id.slot());
+        let place = self.place(id)?;
+        let entry = self.slots.remove(place);
         match entry.counted {
             Counted::From(ip) => {
                 if let Some(count) = self.accepted_from.get_mut(&ip) {
@@ -180,7 +194,8 @@ impl<M> Connections<M> {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &M)> {
         self.slots.iter().map(|(slot, entry)| {
-            (ConnectionId { slot: slot as u32, generation: entry.generation }, &entry.machine)
+            let slot = slot as u32 + self.first_slot;
+            (ConnectionId { slot, generation: entry.generation }, &entry.machine)
         })
     }
 
@@ -203,6 +218,10 @@ mod tests {
         assert_eq!((second.slot(), table.get(first)), (first.slot(), None));
         assert_eq!((table.remove(first), table.get(second)), (None, Some(&'c')));
         assert_eq!(ConnectionId::from_bits(second.to_bits()), second);
+        let mut beside = Connections::new(&Limits::PROBE, 0).beside(&Limits::PEER);
+        let other = beside.dial('d').unwrap();
+        assert_eq!((beside.get(second), table.get(other)), (None, None));
+        assert_eq!((beside.ids(), beside.remove(other)), (vec![other], Some('d')));
     }
 
     #[test]

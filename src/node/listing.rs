@@ -8,6 +8,9 @@
 //! ```
 //!
 //! The name of the registry is looked for at the start, and again before each later lookup.
+//!
+//! By version 1 a peer that only looks does the work: it is told all but offers, and does all that
+//! is not about the registry. Hearing ends once peers of version 1 have answered, if that is wanted.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -18,8 +21,8 @@ use super::connections::Connections;
 use super::paths::Paths;
 use super::peers::Catalog;
 use super::{
-    Action, CloseHow, ConnectionId, HostPort, Input, Interface, NamePattern, Node, Outcome, Report,
-    changes,
+    Action, CloseHow, ConnectionId, HostPort, Input, Interface, ListedEntry, NamePattern, Node,
+    Outcome, PeerNode, Report, changes,
 };
 use crate::limits::{ADDRESS_MEMORY, Limits, PROBED_PEERS_MAX};
 use crate::proto::v0::{Registration, RegistrationEvent};
@@ -52,12 +55,17 @@ pub struct ListNode {
     fresh_until: Option<Instant>,
     connections: Connections<Registration>,
     actions: VecDeque<Action>,
-    /// What is listed; everything if there is nothing in it.
+    /// Whether only these are listed.
+    is_selective: bool,
     names: BTreeSet<FileName>,
     patterns: Vec<NamePattern>,
     /// The names in other case or Unicode form, to find them among what is on offer.
     folded_names: BTreeSet<String>,
     nearly_offered: Option<FileName>,
+    /// What looks by version 1.
+    looker: Option<Box<PeerNode>>,
+    /// Whether an answer by version 1 ends the hearing.
+    ends_answered: bool,
 }
 
 /// What the registry has told of a peer that it was asked for.
@@ -122,16 +130,75 @@ impl ListNode {
             registry,
             addresses: BTreeMap::new(),
             fresh_until: None,
-            connections: Connections::new(&Limits::PROBE, 0),
+            connections: Connections::new(&Limits::PROBE, 0).beside(&Limits::PEER),
             actions: VecDeque::new(),
+            is_selective: false,
             names: BTreeSet::new(),
             patterns: Vec::new(),
             folded_names: BTreeSet::new(),
             nearly_offered: None,
+            looker: None,
+            ends_answered: false,
         };
         // At once, so that a mistake in the name is told at once.
         node.resolve();
         node
+    }
+
+    /// Looks by version 1, too, as this peer does. With `ends_answered` it hears no longer than
+    /// until peers of version 1 have answered.
+    #[must_use]
+    pub fn looking(self, looker: PeerNode, ends_answered: bool) -> Self {
+        Self { looker: Some(Box::new(looker)), ends_answered, ..self }
+    }
+
+    /// Returns what peers of version 1 list.
+    pub fn listed(&self) -> Vec<ListedEntry> {
+        self.looker.as_ref().map(|looker| looker.listed()).unwrap_or_default()
+    }
+
+    /// Returns the peers of version 1 that have answered, if that is over.
+    pub fn answered(&self, now: Instant) -> BTreeSet<PeerId> {
+        self.looker.as_ref().map(|looker| looker.answered(now)).unwrap_or_default()
+    }
+
+    /// Gives an input to what looks by version 1, if it is for that.
+    fn is_looked_at(&mut self, now: Instant, input: &Input<'_>) -> bool {
+        let Some(looker) = &mut self.looker else { return false };
+        let connection = match input {
+            Input::Connected(connection)
+            | Input::Rerouted(connection)
+            | Input::DialedFrom { connection, .. }
+            | Input::Received { connection, .. }
+            | Input::ReadClosed(connection)
+            | Input::Broken { connection, .. } => Some(*connection),
+            _ => None,
+        };
+        match (connection, input) {
+            (Some(connection), input) if self.connections.get(connection).is_none() => {
+                looker.handle(now, input.clone());
+                true
+            }
+            (None, Input::Beacon { .. } | Input::Wish(_)) => {
+                looker.handle(now, input.clone());
+                true
+            }
+            (None, Input::Interfaces(_)) => {
+                looker.handle(now, input.clone());
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// The hearing is over once peers of version 1 have answered, if that is wanted.
+    fn end_if_answered(&mut self, now: Instant) {
+        if let Phase::Hear { .. } = self.phase
+            && self.ends_answered
+            && !self.answered(now).is_empty()
+        {
+            self.look_up(now);
+        }
     }
 
     /// Has the name of the registry looked for, if it is one.
@@ -178,13 +245,14 @@ impl ListNode {
 
     /// Lists only these names, and what matches these patterns.
     pub fn only(&mut self, names: &[FileName], patterns: &[NamePattern]) {
+        self.is_selective = true;
         self.names.extend(names);
         self.folded_names.extend(names.iter().map(|name| folded(name.as_str())));
         self.patterns.extend_from_slice(patterns);
     }
 
     fn is_listed(&mut self, name: FileName) -> bool {
-        if self.names.is_empty() && self.patterns.is_empty()
+        if !self.is_selective
             || self.names.contains(&name)
             || self.patterns.iter().any(|pattern| pattern.matches(&name))
         {
@@ -208,7 +276,8 @@ impl ListNode {
 
     /// Returns whether there was more on offer than it can remember.
     pub fn has_overflowed(&self) -> bool {
-        self.catalog.has_overflowed()
+        let lists_too_much = self.looker.as_ref().is_some_and(|looker| looker.lists_too_much());
+        self.catalog.has_overflowed() || lists_too_much
     }
 
     /// Listens on until then.
@@ -326,6 +395,9 @@ impl ListNode {
 
 impl Node for ListNode {
     fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if self.is_looked_at(now, &input) {
+            return self.end_if_answered(now);
+        }
         match input {
             Input::Datagram { from, bytes } => {
                 let is_near = |subnet: &Subnet| subnet.contains(*from.ip());
@@ -362,6 +434,10 @@ impl Node for ListNode {
                 Err(reason) => self.close(connection, reason),
             }
         }
+        if let Some(looker) = &mut self.looker {
+            looker.handle_timeout(now);
+        }
+        self.end_if_answered(now);
         if let Phase::Hear { until } = self.phase
             && now >= until
         {
@@ -371,13 +447,22 @@ impl Node for ListNode {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        match self.phase {
+        let own = match self.phase {
             Phase::Hear { until } => Some(until),
             Phase::Resolve | Phase::LookUp { .. } | Phase::Over => self.connections.next_deadline(),
-        }
+        };
+        let looker = self.looker.as_ref().and_then(|looker| looker.poll_timeout());
+        let window_end = self.looker.as_ref().and_then(|looker| looker.window_end());
+        own.into_iter().chain(looker).chain(window_end).min()
     }
 
     fn poll_action(&mut self) -> Option<Action> {
+        while let Some(action) = self.looker.as_mut().and_then(|looker| looker.poll_action()) {
+            // What it would tell or end with is told by what it lists.
+            if !matches!(action, Action::Report(_) | Action::Exit(_)) {
+                return Some(action);
+            }
+        }
         let action = self.actions.pop_front();
         if action.is_none() {
             self.paths.sweep();
@@ -390,18 +475,27 @@ impl Node for ListNode {
     }
 
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {
-        self.connections.get(connection)?.transmit()
+        match self.connections.get(connection) {
+            Some(registration) => registration.transmit(),
+            None => self.looker.as_ref()?.transmit(connection),
+        }
     }
 
-    fn transmitted(&mut self, _: Instant, connection: ConnectionId, len_bytes: usize) {
+    fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize) {
         if let Some(registration) = self.connections.get_mut(connection) {
             registration.transmitted(len_bytes);
+        } else if let Some(looker) = &mut self.looker {
+            looker.transmitted(now, connection, len_bytes);
         }
     }
 
     fn read_allowance_bytes(&self, connection: ConnectionId) -> usize {
         // What comes queues one request at a time.
-        self.connections.get(connection).map_or(0, |_| usize::MAX)
+        let of_looker = || self.looker.as_ref().map(|it| it.read_allowance_bytes(connection));
+        match self.connections.get(connection) {
+            Some(_) => usize::MAX,
+            None => of_looker().unwrap_or_default(),
+        }
     }
 }
 

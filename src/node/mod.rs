@@ -80,10 +80,9 @@ pub use crate::content::PathId;
 pub use asking::{Answered, AskNode};
 pub use connections::ConnectionId;
 pub use fetch_error::{Doubt, FetchError};
-pub(crate) use gather::Time;
 pub use gather::{
-    Candidate, GatherSettings, Giver, IdPrefix, Listed, PathPattern, Restriction, Wish, WishError,
-    WishReport,
+    Candidate, GatherSettings, Giver, IdPrefix, Listed, ListedEntry, PathPattern, Restriction,
+    Time, Wish, WishError, WishReport,
 };
 pub use host_port::{HostPort, is_of_one_host};
 pub use interfaces::{Change, Happened, Interface, Which, changes};

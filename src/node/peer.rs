@@ -12,6 +12,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
@@ -26,8 +27,8 @@ use super::paths::Paths;
 use super::peers::{LinkEvent, Peers};
 use super::share::Share;
 use super::{
-    Action, Direction, HostPort, Input, Interface, Inventory, Node, Outcome, Report, Snapshot,
-    Transfer, changes,
+    Action, Direction, HostPort, Input, Interface, Inventory, ListedEntry, Node, Outcome, Report,
+    Snapshot, Transfer, changes,
 };
 use crate::content::{FileError, Hash, HashKind, OnConflict, Sight, Version};
 use crate::limits::{DOWNLOADS_MAX, HEDGES_MAX, Limits};
@@ -429,6 +430,30 @@ impl PeerNode {
         self.context.deadlines = super::deadlines::Deadlines::new();
         self.has_exited = true;
         self.context.act(Action::Exit(outcome));
+    }
+
+    /// Returns all that is listed of what we look for.
+    pub fn listed(&self) -> Vec<ListedEntry> {
+        self.gather.listed(&self.context)
+    }
+
+    /// Returns whether more is listed than can be kept.
+    pub fn lists_too_much(&self) -> bool {
+        self.gather.lists_too_much()
+    }
+
+    /// Returns the peers that have listed all that we look for, once others had the time to.
+    pub fn answered(&self, now: Instant) -> BTreeSet<PeerId> {
+        let is_over = self.gather.window_end(&self.peers).is_some_and(|end| now >= end);
+        match is_over && !self.gather.is_being_read() {
+            true => self.gather.answered(&self.context),
+            false => BTreeSet::new(),
+        }
+    }
+
+    /// Returns until when peers have the time to answer, unless that is over.
+    pub fn window_end(&self) -> Option<Instant> {
+        self.gather.window_end(&self.peers).filter(|end| *end > self.context.now)
     }
 
     fn transfer(&self, id: ConnectionId, connection: &Connection) -> Option<Transfer> {

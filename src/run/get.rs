@@ -9,12 +9,12 @@ use std::time::Instant;
 use rustix::fs::{Dev, OFlags, fcntl_getfl, fstat};
 
 use super::{cannot_read_folder, loop_failed, network, not_printed, paths, result_of, via};
-use crate::cli::{GetArgs, Output, OutputArgs, Wanted, ends_with_slash};
+use crate::cli::{GetArgs, Output, OutputArgs, ends_with_slash};
 use crate::content::{Known, OnConflict};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::{
-    BeaconSettings, GatherSettings, GuestSettings, Input, NamePattern, Outcome, PeerKind, PeerNode,
+    BeaconSettings, GatherSettings, GuestSettings, Input, Outcome, PeerKind, PeerNode,
     PeerSettings, Which, Wish,
 };
 use crate::reactor::{Files, Reactor, Signals, Sockets};
@@ -70,6 +70,7 @@ pub fn get(
             // The only file has no folder to be in.
             is_flat: args.flat || matches!(args.output, Output::Stdout),
             is_unnamed: matches!(args.output, Output::Stdout),
+            only_looks: false,
             is_dry_run: args.dry_run,
             with_hidden: args.hidden,
             discards: args.discard,
@@ -148,21 +149,6 @@ fn output_folder(args: &GetArgs) -> Result<(SharedFolder, Option<Committed>), Fa
         keeps_partials: true,
     });
     Ok((folder, unnamed))
-}
-
-/// Returns the names, each once, and the patterns.
-pub(super) fn sorted(wanted: &[Wanted]) -> (Vec<FileName>, Vec<NamePattern>) {
-    let (mut names, mut patterns) = (Vec::new(), Vec::new());
-    for wanted in wanted {
-        match wanted {
-            Wanted::Name(name) => names.push(*name),
-            Wanted::Matching(pattern) => patterns.push(pattern.clone()),
-        }
-    }
-    // Named twice, it is fetched once.
-    names.sort_unstable();
-    names.dedup();
-    (names, patterns)
 }
 
 /// Returns what is there already of what is wanted, if that is to be skipped.

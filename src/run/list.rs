@@ -1,28 +1,37 @@
 //! `p2pfs list`.
 
+mod entries;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use console::truncate_str;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::get::sorted;
 use super::{loop_failed, network, not_printed, print, result_of};
 use crate::cli::{ListArgs, OutputArgs};
-use crate::count::Count;
+use crate::content::OnConflict;
+use crate::count::{Bytes, Count};
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, PROGRESS_TIMEOUT, WATCH_INTERVAL};
-use crate::node::{HeardOffer, ListNode, Outcome, Which};
+use crate::limits::{
+    KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, Limits, PROGRESS_TIMEOUT, REGISTRY_PORT, WATCH_INTERVAL,
+};
+use crate::node::{
+    BeaconSettings, GatherSettings, GuestSettings, HeardOffer, Input, ListNode, ListedEntry,
+    Outcome, PeerKind, PeerNode, PeerSettings, RegistryUse, Which, Wish,
+};
 use crate::reactor::{Reactor, Signals, Sockets};
 use crate::stdio;
 use crate::terminal::{self, Screen};
 use crate::ui::json::Seconds;
 use crate::ui::{Event, Ui};
+use crate::wire::PeerId;
 use crate::wire::v0::Offer;
+use crate::wire::v1::PeerName;
 
 /// Where `--watch` draws, if that is a terminal.
 const SCREEN: Screen = Screen::Stdout;
@@ -46,6 +55,9 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
     let network = network::network(&args.interface, Which::Any, &args.offers)?;
     let offers = network::hear_offers(&network)?;
+    // The registry tells where peers of version 0 listen, and nothing of what others share.
+    let looks = args.registry.is_none();
+    let beacons = looks.then(|| network::bind_beacons(&network)).transpose()?;
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait().min(WATCH_INTERVAL) };
     // Without a network nobody is heard but this machine.
     let is_alone = args.interface.is_empty() && !network::is_connected();
@@ -54,59 +66,202 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         _ => network.used().iter().map(|interface| interface.subnet).collect(),
     };
     let (interval, registry) = (args.offers.offer_interval, args.registry.clone());
-    let node = ListNode::new(Instant::now() + wait, interval, subnets, registry);
+    let now = Instant::now();
+    let mut node = ListNode::new(now + wait, interval, subnets, registry);
+    if looks {
+        node = node.looking(looker(now, args), !args.watch && args.wait.is_none());
+    }
+    let mut wishes = args.wishes();
+    if wishes.is_empty() {
+        wishes.push(Wish::Folder(None));
+    } else if !wishes.contains(&Wish::Folder(None)) {
+        let names: Vec<_> = wishes.iter().filter_map(Wish::name).collect();
+        let patterns: Vec<_> = wishes.iter().filter_map(Wish::name_pattern).collect();
+        node.only(&names, &patterns);
+    }
     let sockets = Sockets {
         network,
         progress_timeout: PROGRESS_TIMEOUT,
         listener: None,
         offers: Some(offers),
-        beacons: None,
+        beacons,
         control: None,
         programs: Vec::new(),
     };
     let ui = Ui::new("list".into(), output.show_daily());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
-    let (names, patterns) = sorted(&args.names);
-    reactor.node().only(&names, &patterns);
+    let list = List { args, wishes, json: output.json };
     if args.watch {
-        return watch(&mut reactor, output.json);
+        return list.watch(&mut reactor);
     }
-    once(&mut reactor, args, is_alone, output.json)
-}
-
-/// Shows each offer once, as it comes, and says for how long it listened.
-fn once(
-    reactor: &mut Reactor<ListNode>,
-    args: &ListArgs,
-    is_alone: bool,
-    json: bool,
-) -> Result<ExitCode, Failure> {
-    let (began, wait) = (Instant::now(), args.wait());
-    let mut shown = BTreeSet::new();
-    loop {
-        let outcome = reactor.run([]).map_err(loop_failed)?;
-        if outcome != Outcome::AllDone {
-            return result_of(outcome, None);
-        }
-        let (mut offers, now) = (listed(reactor.node()), Instant::now());
-        let has_heading = shown.is_empty() && !offers.is_empty() && stdio::stdout().is_terminal();
-        offers.retain(|it| shown.len() < KNOWN_OFFERS_MAX && shown.insert(it.heard.offer));
-        let text = match json {
-            true => offers.iter().map(|offer| offer.event(now)).collect(),
-            false => table(&offers, now, has_heading),
-        };
-        print(text.as_bytes())?;
-        if now >= began + wait {
-            break;
-        }
-        reactor.node().listen_until((began + wait).min(now + WATCH_INTERVAL));
-    }
-    end(reactor.node(), args, &shown, json).map_err(|mut failure| {
+    list.once(&mut reactor).map_err(|mut failure| {
         if is_alone && failure.code == ExitCode::NotOffered {
             failure.message += "; this machine is in no network, and hears only itself";
         }
         failure
     })
+}
+
+/// Returns the peer that looks by version 1.
+fn looker(now: Instant, args: &ListArgs) -> PeerNode {
+    let on_conflict = OnConflict::Refuse;
+    let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, REGISTRY_PORT);
+    let settings = PeerSettings {
+        kind: PeerKind::Guest(GuestSettings { timeout: None, retries_max: 0, on_conflict }),
+        id: PeerId(0),
+        port: 0,
+        registry: nowhere.into(),
+        registry_use: RegistryUse::Never,
+        offer_interval: args.offers.offer_interval,
+        name: PeerName::none(),
+        instance: fastrand::u64(1..),
+        shares_v0: false,
+        beacons: Some(BeaconSettings::open()),
+        gather: GatherSettings { only_looks: true, ..GatherSettings::default() },
+        simulate_checksum_failure: false,
+        exit_when_done: false,
+        limits: Limits::PEER,
+        seed: fastrand::u64(..),
+    };
+    PeerNode::new(now, settings)
+}
+
+/// What is to be listed, and how.
+struct List<'a> {
+    args: &'a ListArgs,
+    wishes: Vec<Wish>,
+    json: bool,
+}
+
+impl List<'_> {
+    /// Shows what peers of version 1 list, once they have answered. Where none does, shows each
+    /// offer once, as it comes, and says for how long it listened.
+    fn once(&self, reactor: &mut Reactor<ListNode>) -> Result<ExitCode, Failure> {
+        let (args, json) = (self.args, self.json);
+        let (began, wait) = (Instant::now(), args.wait());
+        let mut shown = BTreeSet::new();
+        let mut begin = Some(Input::Wish(&self.wishes));
+        loop {
+            let outcome = reactor.run(begin.take()).map_err(loop_failed)?;
+            if outcome != Outcome::AllDone {
+                return result_of(outcome, None);
+            }
+            let now = Instant::now();
+            let is_answered = !reactor.node().answered(now).is_empty();
+            let is_over = now >= began + wait || is_answered && args.wait.is_none();
+            if is_answered && is_over {
+                return self.end_answered(reactor.node(), now, now - began);
+            }
+            if !is_answered {
+                let mut offers = listed(reactor.node());
+                let is_first = shown.is_empty() && !offers.is_empty();
+                let has_heading = is_first && stdio::stdout().is_terminal();
+                offers.retain(|it| shown.len() < KNOWN_OFFERS_MAX && shown.insert(it.heard.offer));
+                let text = match json {
+                    true => offers.iter().map(|offer| offer.event(now)).collect(),
+                    false => table(&offers, now, has_heading),
+                };
+                print(text.as_bytes())?;
+            }
+            if is_over {
+                return end(reactor.node(), args, &shown, json);
+            }
+            reactor.node().listen_until((began + wait).min(now + WATCH_INTERVAL));
+        }
+    }
+
+    /// Returns what peers of version 1 list, and what those of version 0 alone offer.
+    fn found(node: &ListNode, now: Instant) -> (Vec<ListedEntry>, Vec<Listed>) {
+        let answered = node.answered(now);
+        let mut offers = listed(node);
+        offers.retain(|it| !answered.contains(&it.heard.offer.peer));
+        (node.listed(), offers)
+    }
+
+    /// Shows what peers of version 1 list, with the offers of version 0 heard by then.
+    fn end_answered(
+        &self,
+        node: &ListNode,
+        now: Instant,
+        listened: Duration,
+    ) -> Result<ExitCode, Failure> {
+        let (entries, offers) = Self::found(node, now);
+        let text = match self.json {
+            true => {
+                let entries = entries.iter().map(entries::event);
+                entries.chain(offers.iter().map(|offer| offer.event(now))).collect()
+            }
+            false => {
+                let with_heading = stdio::stdout().is_terminal() && !entries.is_empty();
+                let is_recursive = self.args.recursive;
+                entries::table((&entries, &self.wishes), &offers, is_recursive, with_heading)
+            }
+        };
+        print(text.as_bytes())?;
+        let files = entries.iter().filter(|entry| entry.is_file()).count();
+        let (answered, is_full) = (node.answered(now).len(), node.has_overflowed());
+        if self.json {
+            let seconds = Seconds(listened);
+            let others: BTreeSet<_> = offers.iter().map(|offer| offer.heard.offer.peer).collect();
+            let (files, peers) = (files + offers.len(), answered + others.len());
+            print(Event::Listened { seconds, files, peers, is_full }.line().as_bytes())?;
+        }
+        if is_full {
+            return Err(Failure::new(ExitCode::Other, too_many()));
+        }
+        let sharers = Count(answered as u64, "peer");
+        if entries.is_empty() && offers.is_empty() {
+            let what = match self.args.wishes().first() {
+                Some(wish) => format!("{sharers} answered, and nobody shares {wish}"),
+                None => format!("{sharers} answered, and nobody shares anything"),
+            };
+            let hint = "listen for peers of version 0 with --wait";
+            return Err(Failure::new(ExitCode::NotOffered, format_args!("{what}; {hint}")));
+        }
+        let size_bytes = entries.iter().map(ListedEntry::size_bytes).sum();
+        let (files, size) = (Count(files as u64, "file"), Bytes(size_bytes));
+        let missing = "sharers of version 0 alone may be missing";
+        log::info!(target: "list", "{files}, {size}, shared by {sharers}; {missing}");
+        Ok(ExitCode::Done)
+    }
+
+    /// Stays: a terminal shows the list as it is now, in one place, anything else gets a line for
+    /// each change.
+    fn watch(&self, reactor: &mut Reactor<ListNode>) -> Result<ExitCode, Failure> {
+        let is_drawn = !self.json && terminal::open(SCREEN);
+        let (mut shown, mut shown_entries) = (BTreeMap::new(), BTreeMap::new());
+        let mut was_full = false;
+        let mut begin = Some(Input::Wish(&self.wishes));
+        loop {
+            let outcome = reactor.run(begin.take()).map_err(loop_failed)?;
+            if outcome != Outcome::AllDone {
+                return result_of(outcome, None);
+            }
+            if is_closed(io::stdout()) {
+                return Err(not_printed(&io::ErrorKind::BrokenPipe.into()));
+            }
+            let now = Instant::now();
+            let (entries, offers) = Self::found(reactor.node(), now);
+            let listed = (&*entries, &*self.wishes);
+            if is_drawn {
+                let (height, width) = SCREEN.size();
+                let text = match entries.is_empty() {
+                    true => table(&offers, now, true),
+                    false => entries::table(listed, &offers, self.args.recursive, true),
+                };
+                terminal::draw(fit(&text, width.into(), height.into()));
+            } else {
+                let changed = entries::changes(&mut shown_entries, &entries, self.json);
+                let text = changed + &changes(&mut shown, &offers, self.json.then_some(now));
+                print(text.as_bytes())?;
+            }
+            if reactor.node().has_overflowed() && !was_full {
+                was_full = true;
+                log::warn!(target: "list", "{}", too_many());
+            }
+            reactor.node().listen_until(now + WATCH_INTERVAL);
+        }
+    }
 }
 
 /// Says for how long it listened, and what is missing.
@@ -133,7 +288,7 @@ fn end(
         log::info!(target: "list", "listened for {wait}: {files} offered by {peers}");
         return Ok(ExitCode::Done);
     }
-    let what = match (args.names.as_slice(), node.nearly_offered()) {
+    let what = match (args.wishes().as_slice(), node.nearly_offered()) {
         ([], _) => format!("nothing was offered within {wait}; is anybody sharing?"),
         ([one, rest @ ..], nearly) => {
             let more = if rest.is_empty() { "" } else { " or the others" };
@@ -143,35 +298,6 @@ fn end(
         }
     };
     Err(Failure::new(ExitCode::NotOffered, format_args!("{what} listen longer with --wait")))
-}
-
-/// Stays: a terminal shows the list as it is now, in one place, anything else gets a line for
-/// each change.
-fn watch(reactor: &mut Reactor<ListNode>, json: bool) -> Result<ExitCode, Failure> {
-    let is_drawn = !json && terminal::open(SCREEN);
-    let mut shown = BTreeMap::new();
-    let mut was_full = false;
-    loop {
-        let outcome = reactor.run([]).map_err(loop_failed)?;
-        if outcome != Outcome::AllDone {
-            return result_of(outcome, None);
-        }
-        if is_closed(io::stdout()) {
-            return Err(not_printed(&io::ErrorKind::BrokenPipe.into()));
-        }
-        let (offers, now) = (listed(reactor.node()), Instant::now());
-        if is_drawn {
-            let (height, width) = SCREEN.size();
-            terminal::draw(fit(&table(&offers, now, true), width.into(), height.into()));
-        } else {
-            print(changes(&mut shown, &offers, json.then_some(now)).as_bytes())?;
-        }
-        if reactor.node().has_overflowed() && !was_full {
-            was_full = true;
-            log::warn!(target: "list", "{}", too_many());
-        }
-        reactor.node().listen_until(now + WATCH_INTERVAL);
-    }
 }
 
 fn too_many() -> String {
@@ -267,12 +393,7 @@ fn changes(shown: &mut BTreeMap<Offer, Place>, offers: &[Listed], json: Option<I
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use std::net::Ipv4Addr;
-
     use super::*;
-    use crate::wire::PeerId;
     use crate::wire::v0::FileName;
 
     fn listed(peer: u32, name: &str, heard_at: Instant) -> Listed {

@@ -123,6 +123,21 @@ events! {
             heard_ago: Seconds = "seconds since the offer was last heard",
             listens_at: Option<Text> = "ADDRESS:PORT where the peer listens, if --registry was asked",
         }
+        /// list: what peers of version 1 list under a path; once for each content.
+        "entry" => Entry {
+            name: Text = "its path",
+            folder: bool = "whether it is a folder with nothing in it",
+            bytes: u64 = "size of the file",
+            modified: Option<Text> = "when it was changed, as in 2001-02-03T04:05:06Z",
+            executable: bool = "whether it can be run",
+            blake3: Option<Text> = "its BLAKE3, in hexadecimal, if a peer has hashed it",
+            hashed: Option<u64> = "bytes hashed so far, if it is not hashed yet",
+            sources: Vec<Text> = "the names of the peers that list it so, or their ids",
+        }
+        /// list --watch: a path is listed no more, or not with this content.
+        "entry_gone" => EntryGone {
+            name: Text = "its path",
+        }
         /// list: it has listened for long enough. An offer that was lost is missing.
         "listened" => Listened {
             seconds: Seconds = "seconds for which it listened",

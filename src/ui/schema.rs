@@ -30,6 +30,7 @@ pub struct Field {
 pub enum FieldKind {
     Text,
     TextOrNull,
+    TextList,
     Number,
     NumberOrNull,
     /// A number with decimals.
@@ -79,6 +80,7 @@ macro_rules! field_types {
 field_types! {
     Text: Text;
     Option<Text>: TextOrNull;
+    Vec<Text>: TextList;
     u8: Number;
     u16: Number;
     u32: Number;
@@ -96,6 +98,7 @@ impl fmt::Display for FieldKind {
         f.write_str(match self {
             Self::Text => "text",
             Self::TextOrNull => "text or null",
+            Self::TextList => "list of text",
             Self::Number => "number",
             Self::NumberOrNull => "number or null",
             Self::Decimal => "decimal",

@@ -38,6 +38,14 @@ struct Row {
     state: EntryState,
 }
 
+/// What one peer lists under a path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item<'a> {
+    pub(super) path: &'a FilePath,
+    pub(super) state: EntryState,
+    pub(super) from: ConnectionId,
+}
+
 /// What a wish finds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Resolution {
@@ -164,6 +172,28 @@ impl Listings {
         }
         let (root, selection) = self.selection(wish);
         self.below(root).any(|(path, rows)| selection.has(path, rows))
+    }
+
+    /// Returns what each peer lists of a wish, by path. What a file hides is among it.
+    pub(super) fn items<'a>(&'a self, wish: &'a Wish) -> impl Iterator<Item = Item<'a>> {
+        let id = match wish {
+            Wish::Content { id, .. } => Some(id),
+            _ => None,
+        };
+        let (root, selection) = self.selection(wish);
+        let rows = self.below(root).filter(move |(path, rows)| selection.has(path, rows));
+        let items = rows.flat_map(|(path, rows)| {
+            rows.iter().map(move |row| Item { path, state: row.state, from: row.from })
+        });
+        items.filter(move |item| match (id, item.state) {
+            (None, _) => true,
+            (Some(id), EntryState::File { content, .. }) => id.matches(&content.id),
+            _ => false,
+        })
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Resolves a wish. Files with a component that begins with a dot are found only if that is

@@ -14,6 +14,7 @@
 //! | [`files`] | the files, until each is there |
 //! | [`ending`] | wishes end, and giving up |
 //! | [`routing`] | answers, and what became of files |
+//! | [`looking`] | all that is listed, for a program that only looks |
 //! | [`report`], [`shown`] | what the user is told |
 
 #[allow(dead_code, reason = "its tests use more of it")]
@@ -24,6 +25,7 @@ mod finding;
 mod index;
 mod job;
 mod listings;
+mod looking;
 mod report;
 mod routing;
 mod settling;
@@ -45,7 +47,8 @@ use self::finding::Given;
 use self::index::Index;
 use self::job::{Job, WishId};
 use self::listings::Listings;
-pub(crate) use self::report::Time;
+pub use self::looking::ListedEntry;
+pub use self::report::Time;
 pub use self::report::{Candidate, Giver, Listed, WishReport};
 use self::sources::Source;
 pub use self::wish::{IdPrefix, PathPattern, Restriction, Wish, WishError};
@@ -70,6 +73,8 @@ pub struct GatherSettings {
     pub is_flat: bool,
     /// Whether the file never has a name where it is stored, so that nothing can stand there.
     pub is_unnamed: bool,
+    /// Whether nothing is to be fetched: all that is listed is to be shown, as it changes.
+    pub only_looks: bool,
     /// Whether it is only told what would be fetched.
     pub is_dry_run: bool,
     /// Whether files are fetched with a component that begins with a dot and that no wish names.
@@ -142,6 +147,8 @@ impl Gather {
                 continue;
             }
             let tag = match wish {
+                // Everybody is to answer.
+                _ if ctx.settings.gather.only_looks => None,
                 Wish::Content { id, .. } => id.id().map(|id| self.tags.of_content(&id)),
                 wish => wish.root().map(|root| self.tags.of_path(root)),
             };

@@ -202,7 +202,7 @@ impl fmt::Display for Short<'_> {
 }
 
 /// A time in nanoseconds since 1970, as a date in UTC.
-pub(crate) struct Time(pub(crate) u64);
+pub struct Time(pub u64);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

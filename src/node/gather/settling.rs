@@ -25,6 +25,9 @@ use crate::wire::v1::{Entry, EntryState, PeerName};
 impl Gather {
     /// Looks at each wish that is sought.
     pub(super) fn settle(&mut self, ctx: &mut Context, others: &mut Others<'_>) {
+        if ctx.settings.gather.only_looks {
+            return;
+        }
         let sought = self.wishes.iter().filter(|(_, job)| job.is_sought());
         for id in sought.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.settle_one(ctx, others, id);

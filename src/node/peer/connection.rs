@@ -56,6 +56,14 @@ pub(crate) struct Served {
 }
 
 impl Connection {
+    /// Returns the other side of a session, once it said who it is.
+    pub(crate) fn them(&self) -> Option<super::session::Them> {
+        match self {
+            Self::Session(connection) => connection.them,
+            _ => None,
+        }
+    }
+
     pub(super) fn transmit(&self) -> Option<Transmit<'_>> {
         match self {
             Self::Registration(registration) => registration.transmit(),

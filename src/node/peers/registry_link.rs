@@ -9,7 +9,9 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use crate::limits::{ID_TRIES_MAX, RETRY_DELAY_MIN, USUAL_REGISTRY_INTERVAL};
+use crate::limits::{
+    ID_TRIES_MAX, RETRY_DELAY_MIN, USUAL_REGISTRY_HASTY_TRIES, USUAL_REGISTRY_INTERVAL,
+};
 use crate::node::peer::{Connection, Context, PeerKind, RegistryUse, Wake};
 use crate::node::retry::Backoff;
 use crate::node::{Action, ConnectionId, Interface, Outcome, Report};
@@ -142,7 +144,7 @@ impl RegistryLink {
     }
 
     fn plan(&mut self, ctx: &mut Context) -> Duration {
-        let retry_in = match self.is_missed {
+        let retry_in = match self.is_missed || self.failures <= USUAL_REGISTRY_HASTY_TRIES {
             true => self.backoff.delay(&mut ctx.rng),
             false => USUAL_REGISTRY_INTERVAL,
         };

@@ -78,6 +78,8 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"offer","name":"a é","peer":7,"address":"192.0.2.1:5000","heard_ago":0.250,"listens_at":"192.0.2.1:5000"}"#,
     r#"{"v":1,"time":"","event":"offer_gone","name":"a é","peer":7}"#,
     r#"{"v":1,"time":"","event":"listened","seconds":1.500,"files":2,"peers":1,"is_full":false}"#,
+    r#"{"v":1,"time":"","event":"entry","name":"a/b","folder":false,"bytes":3,"modified":"2001-02-03T04:05:06Z","executable":true,"blake3":null,"hashed":1,"sources":["ann","peer 7"]}"#,
+    r#"{"v":1,"time":"","event":"entry_gone","name":"a/b"}"#,
     r#"{"v":1,"time":"","event":"place","kind":"port","place":"UDP 8000","meaning":"offers"}"#,
     r#"{"v":1,"time":"","event":"job","bytes":1,"size":3,"bytes_per_second":1,"seconds_left":2}"#,
     r#"{"v":1,"time":"","event":"exit","code":0,"error":null,"skipped":null}"#,
@@ -244,6 +246,17 @@ fn told(heard: &HeardOffer) -> Vec<String> {
             peers: 1,
             is_full: false,
         },
+        Event::Entry {
+            name: text("a/b"),
+            folder: false,
+            bytes: 3,
+            modified: Some(text("2001-02-03T04:05:06Z")),
+            executable: true,
+            blake3: None,
+            hashed: Some(1),
+            sources: vec![text("ann"), text("peer 7")],
+        },
+        Event::EntryGone { name: text("a/b") },
         Event::Place { kind: text("port"), place: text("UDP 8000"), meaning: text("offers") },
         Event::Job { bytes: 1, size: 3, bytes_per_second: 1, seconds_left: Some(2) },
         Event::of_exit(ExitCode::Done, None, None),
@@ -415,6 +428,9 @@ fn check(line: &str) -> &'static str {
             FieldKind::NumberOrNull => value.is_u64() || value.is_null(),
             FieldKind::Decimal => value.is_f64(),
             FieldKind::Flag => value.is_boolean(),
+            FieldKind::TextList => {
+                value.as_array().is_some_and(|texts| texts.iter().all(serde_json::Value::is_string))
+            }
         };
         assert!(fits, "{} in {line}", field.name);
     }
