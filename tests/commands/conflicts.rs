@@ -76,10 +76,13 @@ fn the_old_one_may_be_replaced() {
 }
 
 #[test]
-fn the_one_that_replaces_it_has_its_permissions() {
+fn the_one_that_replaces_it_has_its_permissions_and_can_be_run_if_its_source_can() {
     use std::os::unix::fs::PermissionsExt;
     let world = World::new();
-    let _share = world.share("mine", &[("key", b"new"), ("tool", b"new")]);
+    let mine = world.folder("mine", &[("key", b"new"), ("tool", b"new")]);
+    fs::set_permissions(mine.join("tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    let share = world.start(&["share", "mine"]);
+    share.await_listening();
     let got = world.folder("got", &[("key", b"old"), ("tool", b"old")]);
     let modes = [("key", 0o600), ("tool", 0o755)];
     for (name, mode) in modes {

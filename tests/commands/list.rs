@@ -1,5 +1,6 @@
 //! `p2pfs list`.
 
+use std::fs;
 use std::io::{Read, pipe};
 
 use p2pfs::limits::KNOWN_NAMES_MAX;
@@ -9,7 +10,7 @@ use kit::{AtTerminal, OfferRepeater, ReservedPort, Signal, World, await_until};
 #[test]
 fn it_shows_what_is_on_offer_and_from_whom() {
     let world = World::new();
-    let _share = world.share("mine", &[("b c", b""), ("a", b"")]);
+    let _one = OfferRepeater::start(&world, 8, &["b c", "a"]);
     let _other = OfferRepeater::start(&world, 7, &["a"]);
     // In a line each, by name and then by peer.
     let rows = || {
@@ -32,6 +33,43 @@ fn it_shows_what_is_on_offer_and_from_whom() {
         assert_eq!(columns[3], "ago", "{row}");
     }
     assert!(shown.iter().any(|row| row.trim_start().starts_with("7 ")), "{shown:?}");
+}
+
+#[test]
+fn what_peers_of_version_1_list_is_shown_at_once_with_sizes_and_sources() {
+    let world = World::new();
+    let folder = world.folder("mine", &[("movie", &[1; 3000])]);
+    fs::create_dir_all(folder.join("photos/2024")).unwrap();
+    fs::write(folder.join("photos/2024/a"), b"abc").unwrap();
+    let share = world.start(&["share", "mine", "--name", "ann"]);
+    share.await_listening();
+    let _old = OfferRepeater::start(&world, 7, &["old"]);
+    let words = |arguments: &[&str]| -> Vec<String> {
+        let list = world.start(&[&["list"], arguments].concat());
+        assert_eq!(list.await_exit_code(), 0, "{}", list.said());
+        let line = |line: String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        list.stdout().into_iter().map(line).collect()
+    };
+    let is_there = |lines: &[String], begin: &str, end: &str| {
+        lines.iter().any(|line| line.starts_with(begin) && line.ends_with(end))
+    };
+    // It is hashed soon.
+    let mut lines = Vec::new();
+    await_until("all has an id", || {
+        lines = words(&["-R"]);
+        !lines.iter().any(|line| line.contains("hashing"))
+    });
+    assert!(is_there(&lines, "2.93 KiB 2", " ann movie"), "{lines:?}");
+    assert!(is_there(&lines, "3 B 2", " ann photos/2024/a"), "{lines:?}");
+    let summed = words(&[]);
+    assert!(is_there(&summed, "3 B 1 file ann photos/", "photos/"), "{summed:?}");
+    let within = words(&["photos/"]);
+    assert!(is_there(&within, "3 B 1 file ann photos/2024/", ""), "{within:?}");
+    let both = words(&["--wait", "1s"]);
+    assert!(is_there(&both, "v0 peer 7 old", "") && both.len() == 3, "{both:?}");
+    let list = world.start(&["list", "nothing"]);
+    assert_eq!(list.await_exit_code(), 3);
+    assert!(list.complaint().contains("nobody shares nothing"), "{}", list.said());
 }
 
 #[test]
@@ -113,8 +151,8 @@ fn what_is_on_offer_is_shown_as_it_comes_and_once() {
 fn more_than_it_can_remember_is_told_and_is_1() {
     let world = World::new();
     let names: Vec<_> = (0..KNOWN_NAMES_MAX + 1000).map(|number| format!("f{number}")).collect();
-    let files: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
-    let _share = world.share("mine", &files);
+    let (one, other) = names.split_at(names.len() / 2);
+    let _offers = [OfferRepeater::start(&world, 7, one), OfferRepeater::start(&world, 8, other)];
     let list = world.start(&["list", "--wait", "3s"]);
     assert_eq!(list.await_exit_code(), 1, "{}", list.said());
     assert!(list.complaint().contains("more is on offer than"), "{}", list.said());

@@ -219,7 +219,7 @@ fn metrics_are_written_anew_and_whole() {
     let refused = world.command(&["share", "--metrics", "/proc/none"]).output();
     assert_eq!(refused.code, Some(8), "{refused:?}");
     let said = refused.stderr;
-    assert!(said.contains("\np2pfs: cannot write the metrics to /proc/none: "), "{said}");
+    assert!(said.contains("p2pfs: cannot write the metrics to /proc/none: "), "{said}");
     assert_eq!(refused.stdout, "");
 }
 

@@ -156,7 +156,8 @@ impl Gather {
     pub(super) fn ask_all(&mut self, ctx: &mut Context) {
         let is_unheard_of =
             |job: &Job| job.state == State::Seeking && ctx.now >= job.began + VERSION_0_AFTER;
-        let wants_names = self.wishes.values().any(is_unheard_of);
+        let only_looks = ctx.settings.gather.only_looks;
+        let wants_names = !only_looks && self.wishes.values().any(is_unheard_of);
         let now = ctx.now;
         for (&id, source) in self.sources.iter_mut().filter(|(_, source)| source.is_open()) {
             source.cancel_others(ctx, id, &self.scopes);

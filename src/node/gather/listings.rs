@@ -174,7 +174,7 @@ impl Listings {
         self.below(root).any(|(path, rows)| selection.has(path, rows))
     }
 
-    /// Returns what each peer lists of a wish, by path. What a file hides is among it.
+    /// Returns what each peer lists of a wish, by path.
     pub(super) fn items<'a>(&'a self, wish: &'a Wish) -> impl Iterator<Item = Item<'a>> {
         let id = match wish {
             Wish::Content { id, .. } => Some(id),

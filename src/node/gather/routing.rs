@@ -95,7 +95,7 @@ impl Gather {
                     tell(ctx, WishReport::Fetched { path, content, from, elapsed });
                 }
                 How::Copied => tell(ctx, WishReport::Copied { path, content }),
-                How::Found => ctx.report(Report::AlreadyThere { path: saved }),
+                How::Found => ctx.report(Report::Identical { path: saved }),
                 How::Skipped => ctx.report(Report::Skipped { path: saved }),
             }
         }

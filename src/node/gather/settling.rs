@@ -278,6 +278,10 @@ impl Gather {
         job.was_handed_over = true;
         let names = peers.catalog.paths().filter_map(|path| ctx.paths.get(path)?.name());
         let listed: BTreeSet<_> = files.iter().filter_map(|file| file.path.name()).collect();
+        // A file that is called like the pattern wins over it.
+        if pattern.name().is_some_and(|name| listed.contains(&name)) {
+            return;
+        }
         let is_other = |name: &FileName| pattern.matches(name) && !listed.contains(name);
         job.names = names.filter(is_other).collect();
     }

@@ -257,7 +257,7 @@ fn what_stands_there_with_the_same_content_costs_nothing() {
     world.want(&["photos/", "movie.mkv"]);
     let error = FetchError::Different;
     assert_eq!(world.run(), failed(1, 2, error));
-    assert!(world.reports.iter().any(|it| matches!(it, Report::AlreadyThere { .. })));
+    assert!(world.reports.iter().any(|it| matches!(it, Report::Identical { .. })));
     assert_eq!(world.files["movie.mkv"], b"other");
 }
 
