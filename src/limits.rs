@@ -66,6 +66,12 @@ pub const ANSWERS_BYTES_MAX: usize = 64 * 1024;
 pub const STRAY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// From the first byte of an accepted connection to the whole hello.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that came in and have not said who they are; a new one evicts the oldest. So
+/// silent ones do not take the places of peers.
+pub const STRANGERS_MAX: usize = 64;
+/// How long a connection that came in is not evicted: what it sent waits to be read for a few
+/// turns of a busy loop.
+pub const STRANGER_GRACE: Duration = Duration::from_millis(250);
 /// From a dialed connection to the hello of the other side.
 pub const DIALED_HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a session that broke a rule may take to read which, before it is closed: it is good

@@ -3,17 +3,21 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::content::{Digest, Known, Lack, Room};
-use crate::limits::{USUAL_REGISTRY_HASTY_TRIES, USUAL_REGISTRY_INTERVAL};
+use crate::limits::{
+    STRANGER_GRACE, STRANGERS_MAX, USUAL_REGISTRY_HASTY_TRIES, USUAL_REGISTRY_INTERVAL,
+};
 use crate::node::scene::{
     PEER, REGISTRY, actions, answer, dialed, hear, name, sent, settings, version,
 };
 use crate::node::{CloseHow, FetchError, NamePattern, Report};
 use crate::proto::Timer;
+use crate::proto::v1::{Session, SessionSettings};
 use crate::wire::FieldText;
 use crate::wire::v0::{PeerMessage, RegistryRequest, RegistryResponse};
 
@@ -417,6 +421,35 @@ fn an_accepted_connection_that_stays_silent_is_closed_when_its_first_byte_is_due
     };
     assert_eq!(closes_at(due - Duration::from_nanos(1)), None);
     assert_eq!(closes_at(due), Some(CloseReason::TimedOut(Timer::FirstByte)));
+}
+
+#[test]
+fn of_too_many_connections_without_a_hello_the_oldest_are_closed() {
+    let now = Instant::now();
+    let mut node = node(now, PeerKind::Fixed);
+    let accept = |node: &mut PeerNode| node.accept(now, PEER).unwrap();
+    // One says who it is, one is a session that does not, one requests by version 0.
+    let [known, begun, older] = [(); 3].map(|()| accept(&mut node));
+    let our = SessionSettings { peer: PeerId(9), instance: 9, name: PeerName::none() };
+    let limits = Rc::new(Limits::PEER);
+    let session = Session::new(now, &limits, &Rc::new(our), true);
+    let Some(Transmit::Bytes { bytes: hello, .. }) = session.transmit() else { panic!() };
+    let request = encoded(&[PeerMessage::Request(name("a"))]);
+    for (connection, bytes) in [(known, hello), (begun, b"H"), (older, &request)] {
+        node.handle(now, Input::Received { connection, bytes });
+    }
+    let silent: Vec<_> = (0..STRANGERS_MAX + 1).map(|_| accept(&mut node)).collect();
+    let mut evicted = |at| {
+        actions(&mut node);
+        node.handle_timeout(at);
+        let actions = actions(&mut node).into_iter().filter_map(|action| match action {
+            Action::Close { connection, reason: CloseReason::Evicted, .. } => Some(connection),
+            _ => None,
+        });
+        actions.collect::<Vec<_>>()
+    };
+    assert_eq!(evicted(now + STRANGER_GRACE - Duration::from_nanos(1)), []);
+    assert_eq!(evicted(now + STRANGER_GRACE), [begun, silent[0]]);
 }
 
 fn reports(actions: &[Action]) -> Vec<&Report> {

@@ -15,6 +15,7 @@
 //! | [`giving`] | blocks that are given, each file open once |
 //! | [`manifests`] | the values of blocks, as far as there is room |
 //! | [`offers`] | which file is offered when |
+//! | [`strangers`] | connections that have not said who they are |
 //! | [`shown`] | what beacons show of the catalog |
 
 mod giving;
@@ -28,6 +29,7 @@ mod serving;
 mod sessions;
 mod settling;
 mod shown;
+mod strangers;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -42,6 +44,7 @@ use self::offers::Pace;
 use self::sessions::Told;
 use self::settling::Settling;
 use self::shown::Unshown;
+use self::strangers::Strangers;
 use super::peer::Context;
 use super::{PathId, Report};
 use crate::content::{Digest, FileError, HashKind, Known, Version};
@@ -79,6 +82,7 @@ pub(super) struct Share {
     told: Told,
     giving: Giving,
     unshown: Unshown,
+    strangers: Strangers,
 }
 
 /// What a deadline wakes here.
@@ -98,6 +102,8 @@ pub(super) enum Wake {
     Lists,
     /// A turn may have expired.
     Turns,
+    /// Connections without a hello may be too many.
+    Strangers,
 }
 
 impl Share {
@@ -121,6 +127,7 @@ impl Share {
             told: Told::default(),
             giving: Giving::default(),
             unshown: Unshown::default(),
+            strangers: Strangers::default(),
         }
     }
 
@@ -137,6 +144,7 @@ impl Share {
             Wake::Rehash(path, kind) => self.begin_hash(ctx, path, kind),
             Wake::Lists => self.on_lists_due(ctx),
             Wake::Turns => self.on_turns_due(ctx),
+            Wake::Strangers => self.evict_strangers(ctx),
             Wake::LookAtAll => self.look_at_all(ctx),
         }
     }

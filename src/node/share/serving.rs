@@ -20,7 +20,10 @@ impl Share {
         let connection = Connection::Accepted { from, accepted };
         let id = ctx.connections.accept(from, connection);
         match id {
-            Some(id) => ctx.pump(id),
+            Some(id) => {
+                ctx.pump(id);
+                self.note_stranger(ctx, id);
+            }
             None => ctx.report(Report::ConnectionRefused { from }),
         }
         id
