@@ -118,8 +118,9 @@ impl Share {
                 self.end_writing(ctx, &version);
             }
             (Sight::Moved, _) => self.share_news(ctx, path, version),
-            // Attributes are no content: until somebody requests the file, all stays as it is.
-            (Sight::Looked | Sight::Created, Some(known)) if known.is_alike(&version) => {}
+            (Sight::Looked | Sight::Created, Some(known)) if known.is_alike(&version) => {
+                self.note_attributes(ctx, path, version);
+            }
             (Sight::Looked | Sight::Created | Sight::Written, Some(_)) => {
                 self.withdraw(ctx, path);
                 ctx.report(Report::FileChanging { path });
@@ -135,6 +136,16 @@ impl Share {
                 Some(_) => self.share_news(ctx, path, version),
                 None => self.settle(ctx, path, version, is_written),
             },
+        }
+    }
+
+    /// Nothing but attributes of a file changed, which are no content: until somebody requests it,
+    /// all stays as it is. It is listed anew if it became executable, or is no more.
+    fn note_attributes(&mut self, ctx: &mut Context, path: PathId, version: Version) {
+        let Some(local) = self.index.get_mut(path) else { return };
+        let before = std::mem::replace(&mut local.version.is_executable, version.is_executable);
+        if before != version.is_executable {
+            self.list(ctx, path);
         }
     }
 

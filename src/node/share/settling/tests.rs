@@ -12,6 +12,7 @@ use crate::node::scene::{PEER, REGISTRY, answer, dialed, name, sent, settings, v
 use crate::node::{ConnectionId, Input, Node, PeerKind, PeerNode, PeerSettings};
 use crate::proto::{CloseReason, Transmit};
 use crate::wire::v0::{FileName, Offer, PeerMessage, RegistryResponse};
+use crate::wire::v1::EntryState;
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -605,4 +606,17 @@ fn an_address_that_asks_again_gets_a_digest_that_is_made_again_but_not_too_often
 
 fn known(sha256: Option<Digest>) -> Known {
     Known { sha256, ..Known::default() }
+}
+
+#[test]
+fn a_file_that_became_executable_is_listed_anew() {
+    let mut scene = Scene::new();
+    scene.change("a", Some(version(5)), Sight::Moved);
+    let before = scene.node.share.catalog.newest();
+    let executable = Version { is_executable: true, changed_ns: 6, ..version(5) };
+    scene.change("a", Some(executable), Sight::Looked);
+    let catalog = &scene.node.share.catalog;
+    let listed = catalog.get(&name("a").into());
+    assert!(matches!(listed, Some(EntryState::Unhashed { executable: true, .. })), "{listed:?}");
+    assert_eq!(catalog.newest(), before + 1);
 }
