@@ -12,7 +12,7 @@ use super::listings::{self, Ambiguity, Found, FoundFile, Resolution};
 use super::report::{Candidate, Giver, Listed, WishReport};
 use super::wish::{Restriction, Wish};
 use super::{Gather, Others};
-use crate::content::{Content, FileError};
+use crate::content::{Content, FileError, InTheWay};
 use crate::limits::{FIND_BY_TAG_TIME, VERSION_0_AFTER, WISH_TOLD_AFTER};
 use crate::node::fetch::Fetch;
 use crate::node::peer::Context;
@@ -224,7 +224,12 @@ impl Gather {
             hidden,
         };
         tell(ctx, WishReport::Listed(listed));
-        misplaced.into_iter().for_each(|path| tell(ctx, WishReport::Misplaced { path }));
+        for path in misplaced {
+            let components = path.components().count().saturating_sub(1) as u8;
+            let in_the_way = InTheWay { components, is_link: false };
+            self.tally.fail(FetchError::File(FileError::NoFolder(in_the_way)), false);
+            tell(ctx, WishReport::Misplaced { path });
+        }
         if ctx.settings.gather.is_dry_run {
             for file in files {
                 self.tally.done += 1;
