@@ -40,7 +40,7 @@ use crate::wire::{FilePath, PeerId};
 #[derive(Clone, Debug)]
 pub struct PeerSettings {
     pub kind: PeerKind,
-    /// The id to register; 0 for a guest.
+    /// The id to register; 0 for a guest, which has another one on sessions and in beacons.
     pub id: PeerId,
     /// The TCP port on which the peer listens; 0 for a guest.
     pub port: u16,
@@ -63,6 +63,17 @@ pub struct PeerSettings {
     pub limits: Limits,
     /// Where jitter and the choice among equal sources come from.
     pub seed: u64,
+}
+
+impl PeerSettings {
+    /// Returns the id on sessions and in beacons. A guest, which registers none, has one for this
+    /// run: two of them at one address are two peers.
+    pub(super) fn id_on_sessions(&self) -> PeerId {
+        match self.id {
+            PeerId(0) => PeerId((self.instance as u32).max(1)),
+            id => id,
+        }
+    }
 }
 
 /// The keys of beacons and of the tags in them.
@@ -421,8 +432,9 @@ impl PeerNode {
         self.contents.stop(&mut self.context, discards);
         self.gather.stop();
         for connection in self.context.connections.ids() {
-            // A program is still told how its files have ended.
-            if !self.context.is_telling(connection) {
+            // A program is still told how its files have ended, and a peer what became of its
+            // bytes.
+            if !self.context.is_telling(connection) && !self.leave_session(connection) {
                 self.close(connection, CloseReason::Stopping);
             }
         }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rustix::fs::{Dev, OFlags, fcntl_getfl, fstat};
 
+use super::sharing::name_of_host;
 use super::{cannot_read_folder, loop_failed, network, not_printed, paths, result_of, via};
 use crate::cli::{GetArgs, Output, OutputArgs, ends_with_slash};
 use crate::content::{Known, OnConflict};
@@ -22,7 +23,6 @@ use crate::stdio;
 use crate::storage::{Committed, ShareRules, SharedFolder, SharedTree, WriteSettings};
 use crate::ui::Ui;
 use crate::wire::v0::FileName;
-use crate::wire::v1::PeerName;
 use crate::wire::{PeerId, Shown};
 
 /// The number of /dev/null on Linux: major 1, minor 3.
@@ -60,7 +60,7 @@ pub fn get(
         registry: args.network.registry(),
         registry_use: args.network.registry_use(),
         offer_interval: args.network.offers.offer_interval,
-        name: PeerName::none(),
+        name: name_of_host(),
         instance: fastrand::u64(1..),
         shares_v0: true,
         beacons: Some(BeaconSettings::open()),

@@ -9,6 +9,8 @@ use super::*;
 use crate::limits::{VERSION_0_AFTER, WISH_TOLD_AFTER};
 use crate::node::scene::hear;
 use crate::node::{FetchError, Node, Outcome, Report};
+use crate::wire::PeerId;
+use crate::wire::v1::{SessionError, Verdict};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -284,4 +286,29 @@ fn two_peers_of_one_name_are_ambiguous() {
     let error = FetchError::Ambiguous;
     assert_eq!(world.run(), failed(1, 0, error));
     assert!(world.told().any(|it| matches!(it, WishReport::SameName { .. })));
+}
+
+#[test]
+fn a_source_is_told_what_became_of_its_bytes_before_the_program_ends() {
+    let mut world = World::new(given(&[0]));
+    world.sharer("ann", &photos());
+    world.want(&["photos/a"]);
+    assert_eq!(world.run(), Outcome::AllDone);
+    let ann = &world.sharers[0];
+    assert_eq!(
+        (&*ann.verdicts, &*ann.ended),
+        (&[Verdict::Verified][..], &[SessionError::GoingAway][..])
+    );
+    assert!(!ann.askers.contains(&PeerId(0)), "its id is that of nobody");
+}
+
+#[test]
+fn a_file_where_a_folder_must_be_is_one_that_is_not_there() {
+    let mut world = World::new(given(&[0]));
+    world.sharer("ann", &[("t/x", file("1")), ("t/x/y", file("2")), ("t/z", file("3"))]);
+    world.want(&["t"]);
+    let Outcome::SomeFailed { failed: 1, done: 2, is_told: true, .. } = world.run() else {
+        panic!("{:?}", world.outcome);
+    };
+    assert_eq!(world.names(), ["t/x", "t/z"]);
 }

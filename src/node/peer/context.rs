@@ -108,7 +108,7 @@ impl Context {
     /// Returns what a new session says of us.
     pub(super) fn session_settings(&mut self) -> Rc<SessionSettings> {
         // The registry may have had us take another id.
-        if self.our.peer != self.settings.id {
+        if self.our.peer != self.settings.id_on_sessions() {
             self.our = Rc::new(of_sessions(&self.settings));
         }
         Rc::clone(&self.our)
@@ -196,6 +196,6 @@ impl Context {
 }
 
 fn of_sessions(settings: &PeerSettings) -> SessionSettings {
-    let PeerSettings { id: peer, instance, name, .. } = *settings;
-    SessionSettings { peer, instance, name }
+    let PeerSettings { instance, name, .. } = *settings;
+    SessionSettings { peer: settings.id_on_sessions(), instance, name }
 }

@@ -57,6 +57,11 @@ impl SessionConnection {
         (self.closing, self.is_aborted) = (Some((reason, now)), true);
     }
 
+    /// Ends the session, as this program stops. Returns whether there is something to send.
+    fn leave(&mut self, now: Instant) -> bool {
+        self.closing.is_none() && self.session.leave(now)
+    }
+
     pub(super) fn transmit(&self) -> Option<Transmit<'_>> {
         self.session.transmit().filter(|_| !self.is_aborted)
     }
@@ -106,10 +111,32 @@ impl PeerNode {
         }
     }
 
+    /// Has a session say all that it has to, as the program stops. Returns `false` if it is to be
+    /// closed at once.
+    pub(super) fn leave_session(&mut self, id: ConnectionId) -> bool {
+        let Self { context, share, .. } = self;
+        let now = context.now;
+        let Some(connection) = context.session_on(id) else { return false };
+        let (from, is_ours) = (connection.address, connection.is_ours);
+        if !connection.leave(now) {
+            return false;
+        }
+        let reason = CloseReason::Stopping;
+        share.on_session_lost(context, id, from, reason);
+        if !is_ours {
+            context.report(Report::ConnectionClosed { from, reason });
+        }
+        context.pump(id);
+        true
+    }
+
     pub(super) fn on_session_transmitted(&mut self, id: ConnectionId, len_bytes: usize) {
         let now = self.context.now;
         let Some(connection) = self.context.session_on(id) else { return };
         let sent = connection.session.transmitted(now, len_bytes);
+        if self.has_exited {
+            return;
+        }
         let is_sent = connection.session.transmit().is_none();
         if let (Some((reason, _)), true) = (connection.closing, is_sent) {
             return self.close(id, reason);

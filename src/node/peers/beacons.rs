@@ -293,7 +293,7 @@ impl Beacons {
         let mut beacon = Beacon {
             kind,
             port: ctx.settings.port,
-            peer: ctx.settings.id,
+            peer: ctx.settings.id_on_sessions(),
             instance: ctx.settings.instance,
             counter: 0,
             generation: self.generation,

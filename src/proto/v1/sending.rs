@@ -84,6 +84,14 @@ impl Sending {
         self.frame_next();
     }
 
+    /// Drops all payload. Returns whether short frames can still be sent: they cannot within a
+    /// frame that has begun.
+    pub(super) fn drop_payload(&mut self) -> bool {
+        self.large.clear();
+        self.small.clear();
+        self.frame.take().is_none_or(|frame| !frame.has_begun)
+    }
+
     /// Returns whether a frame of this answer has begun and is not sent whole.
     pub(super) fn is_sending(&self, req: u32) -> bool {
         self.frame.as_ref().is_some_and(|frame| frame.bulk.req == req && frame.has_begun)

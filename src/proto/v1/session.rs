@@ -484,12 +484,17 @@ impl Session {
         }
     }
 
-    /// Ends the session, as this program stops.
-    pub fn leave(&mut self, now: Instant) {
-        if matches!(self.state, State::Open) {
+    /// Ends the session, as this program stops: nothing is answered any more. Returns whether
+    /// what it has to say can be sent.
+    pub fn leave(&mut self, now: Instant) -> bool {
+        let was_open = matches!(self.state, State::Open);
+        self.state = State::Closed;
+        self.theirs = Requests::default();
+        let may_speak = self.sending.drop_payload() && was_open;
+        if may_speak {
             self.say_good_bye(now, SessionError::GoingAway);
         }
-        self.state = State::Closed;
+        may_speak
     }
 
     fn say_good_bye(&mut self, now: Instant, error: SessionError) {

@@ -14,9 +14,9 @@ use crate::node::{
     PeerKind, PeerNode, Report, Wish, WishReport,
 };
 use crate::proto::v1::{Page, Request, Session, SessionEvent, SessionSettings};
-use crate::proto::{FileId, Transmit};
+use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::v1::{
-    Beacon, BeaconKind, BlockHasher, Entry, EntryState, PeerName, SessionError, TagKey,
+    Beacon, BeaconKind, BlockHasher, Entry, EntryState, PeerName, SessionError, TagKey, Verdict,
 };
 use crate::wire::{FilePath, PeerId};
 
@@ -50,6 +50,12 @@ pub(super) struct Sharer {
     pub(super) dials: usize,
     /// Whether it sends the bytes of files.
     pub(super) is_stalling: bool,
+    /// What it was told of its bytes.
+    pub(super) verdicts: Vec<Verdict>,
+    /// By whom it was asked.
+    pub(super) askers: BTreeSet<PeerId>,
+    /// With which error its sessions were ended.
+    pub(super) ended: Vec<SessionError>,
 }
 
 pub(super) struct World {
@@ -116,9 +122,15 @@ impl Sharer {
         let mut at = 0;
         loop {
             let Some((session, lists)) = self.sessions.get_mut(&id) else { return };
-            let event = session.handle_bytes(now, bytes, &mut at).unwrap();
+            let event = match session.handle_bytes(now, bytes, &mut at) {
+                Ok(event) => event,
+                Err(CloseReason::EndedByPeer(error)) => return self.ended.push(error),
+                Err(reason) => panic!("{reason}"),
+            };
             match event {
                 None => return,
+                Some(SessionEvent::Hello { peer, .. }) => _ = self.askers.insert(peer),
+                Some(SessionEvent::Verdict { verdict, .. }) => self.verdicts.push(verdict),
                 Some(SessionEvent::Requested { req, request }) => {
                     self.on_request(now, id, req, request);
                 }
@@ -275,6 +287,9 @@ impl World {
             answers_at: None,
             dials: 0,
             is_stalling: false,
+            verdicts: Vec::new(),
+            askers: BTreeSet::new(),
+            ended: Vec::new(),
         });
         number
     }
@@ -321,6 +336,8 @@ impl World {
         let Some(outcome) = self.outcome.clone() else {
             panic!("it never ends: {:#?}", self.reports)
         };
+        // What it has to say at its end.
+        self.links.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| self.exchange(id));
         outcome
     }
 
