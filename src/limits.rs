@@ -480,6 +480,19 @@ pub const POLL_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Pause in accepting when the process has no descriptor left.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+// ---- rates that the user sets ----
+
+/// The lowest rate: at it 16 transfers still move fast enough for others, see
+/// [`RATE_BYTES_PER_SECOND_MIN`].
+pub const RATE_LIMIT_BYTES_MIN: u64 = 64_000;
+/// What may move at once after a pause, as the time in which it comes in.
+pub const PACING_BURST: Duration = Duration::from_millis(100);
+/// How often a bucket that is empty is looked at: an interval has some system calls.
+pub const PACING_INTERVAL: Duration = Duration::from_millis(5);
+/// The least that moves then: so a slow rate costs few system calls, and each of many connections
+/// has its share within [`PROGRESS_TIMEOUT`].
+pub const PACED_BYTES_MIN: usize = 1024;
+
 // ---- kernel's own watch over a connection ----
 
 /// Idle time before the first keepalive.
@@ -786,6 +799,9 @@ const _: () = {
     assert!(CHUNK_BYTES > 0 && LOCAL_WINDOW_BYTES <= WINDOW_BYTES);
     assert!(LOCAL_WINDOW_BYTES.is_multiple_of(CHUNK_BYTES));
     assert!(TURN_SHARE_BYTES_MIN <= TURN_BYTES);
+    assert!(RATE_LIMIT_BYTES_MIN >= 16 * RATE_BYTES_PER_SECOND_MIN);
+    assert!(PACING_INTERVAL.as_millis() < PACING_BURST.as_millis());
+    assert!(PACED_BYTES_MIN as u64 * 1000 < RATE_LIMIT_BYTES_MIN * PACING_BURST.as_millis() as u64);
     assert!(WINDOW_BYTES.is_multiple_of(CHUNK_BYTES));
     // At the minimum rate the socket takes bytes before the upload counts as stalled.
     assert!((NOT_SENT_BYTES_MAX as u64) < RATE_BYTES_PER_SECOND_MIN * UPLOAD_RATE_WINDOW.as_secs());

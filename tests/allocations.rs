@@ -24,7 +24,9 @@ use p2pfs::node::{
     Action, ConnectionId, Input, Node, Outcome, Paths, PeerNode, PeerSettings, RegistryNode,
 };
 use p2pfs::proto::Transmit;
-use p2pfs::reactor::{BroadcastSocket, Files, Listener, Network, Reactor, Signals, Sockets};
+use p2pfs::reactor::{
+    BroadcastSocket, Files, Listener, Network, RateLimits, Reactor, Signals, Sockets,
+};
 use p2pfs::storage::{ShareRules, SharedFolder, SharedTree};
 use p2pfs::ui::{Show, Ui};
 use p2pfs::wire::PeerId;
@@ -114,6 +116,7 @@ fn run<N: Node>(
     let sockets = Sockets {
         network: Network::unused(),
         progress_timeout: Limits::PEER.progress_timeout,
+        rate_limits: RateLimits::default(),
         listener: Some(listener),
         offers,
         beacons: None,

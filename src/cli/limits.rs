@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
-use super::value::{size, timeout};
+use super::value::{rate, size, timeout};
 use crate::limits::{CONNECTIONS_MIN, CONNECTIONS_PER_ADDRESS_MAX, Limits};
+use crate::reactor::RateLimits;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
@@ -31,6 +32,12 @@ pub struct TransferArgs {
     /// Give up a download that stands still for this long, an upload after ten times this.
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = timeout)]
     progress_timeout: Duration,
+    /// Send at most this many bytes a second, such as 500k or 4MiB, in all transfers together.
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    limit_up: Option<u64>,
+    /// Receive at most this many bytes a second, in all transfers together.
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    limit_down: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +67,11 @@ impl LimitArgs {
 }
 
 impl TransferArgs {
+    /// Returns the rates that all transfers together have.
+    pub fn rates(&self) -> RateLimits {
+        RateLimits { up: self.limit_up, down: self.limit_down }
+    }
+
     /// Returns the limits; those without an option here are from `usual`.
     pub fn limits(&self, usual: Limits) -> Limits {
         Limits { progress_timeout: self.progress_timeout, ..usual }

@@ -10,7 +10,8 @@ use humantime::format_duration;
 
 use super::network::REGISTRY_ADDRESS;
 use crate::limits::{
-    OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT, REGISTRY_PORT, TIMEOUT_MAX, TIMEOUT_MIN,
+    OFFER_INTERVAL_MAX, OFFER_INTERVAL_MIN, OFFER_PORT, RATE_LIMIT_BYTES_MIN, REGISTRY_PORT,
+    TIMEOUT_MAX, TIMEOUT_MIN,
 };
 use crate::node::is_of_one_host;
 use crate::storage::Exclude;
@@ -100,6 +101,15 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     parse_size::parse_size(text).map_err(|_| "not a size, such as 500M or 4GiB".to_owned())
 }
 
+/// Parses a rate in bytes a second.
+pub(super) fn rate(text: &str) -> Result<u64, String> {
+    let rate = parse_size::parse_size(text.strip_suffix("/s").unwrap_or(text));
+    match rate.map_err(|_| "not a rate, such as 500k or 4MiB")? {
+        rate if rate < RATE_LIMIT_BYTES_MIN => Err("less than 64k".to_owned()),
+        rate => Ok(rate),
+    }
+}
+
 /// Returns the path.
 ///
 /// # Errors
@@ -130,6 +140,16 @@ pub(super) fn file_name(text: OsString) -> Result<FileName, NameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_has_a_unit_and_a_floor() {
+        for (text, bytes) in [("64k", 64_000), ("64000", 64_000), ("1.5M/s", 1_500_000)] {
+            assert_eq!(rate(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "63999", "0", "-1M", "fast", "1M/h"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_time_without_a_unit_is_in_seconds() {

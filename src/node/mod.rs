@@ -129,6 +129,11 @@ pub trait Node {
     fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize);
     /// The socket takes nothing more of it for now.
     fn blocked(&mut self, _now: Instant, _connection: ConnectionId) {}
+    /// What is to be sent waits for a rate that the user has set: this is no standstill. Told when
+    /// the wait begins.
+    fn waits_to_send(&mut self, _now: Instant, _connection: ConnectionId) {}
+    /// What is to be read waits for such a rate.
+    fn waits_to_receive(&mut self, _now: Instant, _connection: ConnectionId) {}
     /// Returns how many bytes may be read from the connection now, at once or in pieces, so
     /// that what they can cause to be sent is bounded. 0 pauses reading, until `transmitted`
     /// or an [`Action::Transmit`] has changed that.

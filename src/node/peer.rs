@@ -662,6 +662,18 @@ impl Node for PeerNode {
         }
     }
 
+    fn waits_to_send(&mut self, now: Instant, connection: ConnectionId) {
+        if let Some(connection) = self.context.connections.get_mut(connection) {
+            connection.held_back_sending(now);
+        }
+    }
+
+    fn waits_to_receive(&mut self, now: Instant, connection: ConnectionId) {
+        if let Some(connection) = self.context.connections.get_mut(connection) {
+            connection.held_back_receiving(now);
+        }
+    }
+
     fn read_allowance_bytes(&self, connection: ConnectionId) -> usize {
         self.context.connections.get(connection).map_or(0, Connection::read_allowance_bytes)
     }

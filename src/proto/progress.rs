@@ -34,6 +34,11 @@ impl Progress {
         self.window_bytes += len_bytes as u64;
     }
 
+    /// Begins both deadlines anew: the user has set a rate, and it waits for that.
+    pub fn held_back(&mut self, now: Instant) {
+        (self.moved_at, self.window_began, self.window_bytes) = (now, now, 0);
+    }
+
     /// Returns when something last moved, or else when the transfer began.
     pub fn moved_at(&self) -> Instant {
         self.moved_at
@@ -83,6 +88,19 @@ mod tests {
         }
         assert_eq!(trickle.check(at(30)), Err(CloseReason::TimedOut(Timer::MinimumRate)));
         assert_eq!(steady.check(at(30)), Ok(()));
+    }
+
+    #[test]
+    fn a_wait_for_a_rate_is_no_standstill() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut progress = Progress::new(start, PROGRESS_TIMEOUT, RATE_WINDOW);
+        for second in [14, 28, 42] {
+            progress.held_back(at(second));
+            assert_eq!(progress.check(at(second)), Ok(()));
+        }
+        assert_eq!((progress.deadline(), progress.check(at(56))), (at(57), Ok(())));
+        assert_eq!(progress.check(at(57)), Err(CloseReason::TimedOut(Timer::Progress)));
     }
 
     #[test]

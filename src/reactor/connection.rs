@@ -26,8 +26,7 @@ pub(super) struct Connections {
 pub(super) struct Connection {
     stream: OwnedFd,
     is_dialing: bool,
-    /// Whether we made it.
-    is_ours: bool,
+    origin: Origin,
     pub(super) can_read: bool,
     pub(super) can_write: bool,
     /// The end of the stream, or an error, is there to be read: there is no other event.
@@ -36,6 +35,15 @@ pub(super) struct Connection {
     pub(super) is_queued_to_send: bool,
     /// How sending failed; reported once all that came before is read.
     pub(super) broken: Option<ErrorKind>,
+}
+
+/// How it came to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Accepted,
+    Dialed,
+    /// By the control socket.
+    Program,
 }
 
 impl Connections {
@@ -67,19 +75,24 @@ impl Connections {
 impl Connection {
     /// A connection that came in.
     pub(super) fn accepted(stream: OwnedFd) -> Self {
-        Self::new(stream, false)
+        Self::new(stream, Origin::Accepted)
+    }
+
+    /// A connection of a program of the same user, which came in.
+    pub(super) fn of_program(stream: OwnedFd) -> Self {
+        Self::new(stream, Origin::Program)
     }
 
     /// A connection that is being made.
     pub(super) fn dialing(stream: OwnedFd) -> Self {
-        Self::new(stream, true)
+        Self::new(stream, Origin::Dialed)
     }
 
-    fn new(stream: OwnedFd, is_dialing: bool) -> Self {
+    fn new(stream: OwnedFd, origin: Origin) -> Self {
         Self {
             stream,
-            is_dialing,
-            is_ours: is_dialing,
+            is_dialing: origin == Origin::Dialed,
+            origin,
             can_read: false,
             can_write: false,
             is_read_closed: false,
@@ -101,7 +114,8 @@ impl Connection {
 
     /// Returns where it leads, if we made it.
     pub(super) fn made_to(&self) -> Option<SocketAddrV4> {
-        let address = rustix::net::getpeername(&self.stream).ok().filter(|_| self.is_ours)?;
+        let is_ours = self.origin == Origin::Dialed;
+        let address = rustix::net::getpeername(&self.stream).ok().filter(|_| is_ours)?;
         SocketAddrV4::try_from(address?).ok()
     }
 
@@ -109,6 +123,11 @@ impl Connection {
     pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(&mut SourceFd(&self.stream.as_raw_fd()), token, interest)
+    }
+
+    /// Returns whether the rates that the user has set are for it, too.
+    pub(super) fn is_paced(&self) -> bool {
+        self.origin != Origin::Program
     }
 
     pub(super) fn is_dialing(&self) -> bool {

@@ -32,6 +32,7 @@ mod follower;
 mod listener;
 mod loop_times;
 mod network;
+mod pacing;
 mod resolver;
 mod signals;
 mod slices;
@@ -56,6 +57,8 @@ pub use self::files::Files;
 pub use self::listener::Listener;
 use self::loop_times::LoopTimes;
 pub use self::network::{Network, interfaces};
+use self::pacing::Pacing;
+pub use self::pacing::RateLimits;
 use self::resolver::Resolver;
 pub use self::resolver::answer_if_asked;
 pub use self::signals::Signals;
@@ -86,6 +89,8 @@ pub struct Sockets {
     pub network: Network,
     /// When a transfer in which nothing moves is given up.
     pub progress_timeout: Duration,
+    /// How fast all transfers together may be.
+    pub rate_limits: RateLimits,
     /// Takes connections in.
     pub listener: Option<Listener>,
     /// Sends and hears offers.
@@ -130,6 +135,9 @@ pub struct Reactor<N> {
     sendable: VecDeque<ConnectionId>,
     /// Connections for which a disk is bringing what to send, and when to look for it.
     awaiting_disk: VecDeque<(Instant, ConnectionId)>,
+    /// Connections that have something to send, or to read, and wait for their share of a rate.
+    up: Pacing,
+    down: Pacing,
     scratch: Vec<u8>,
     ui: Ui,
     /// What the loop did since something was last shown.
@@ -171,8 +179,10 @@ impl<N: Node> Reactor<N> {
             control.register(registry, CONTROL)?;
         }
         sockets.network.register(registry, NETWORK)?;
-        let Sockets { network, progress_timeout, listener, offers, beacons, control, programs } =
+        let Sockets { network, progress_timeout, rate_limits, listener, offers, beacons, .. } =
             sockets;
+        let Sockets { control, programs, .. } = sockets;
+        let now = Instant::now();
         Ok(Self {
             node,
             poll,
@@ -193,13 +203,15 @@ impl<N: Node> Reactor<N> {
             readable: VecDeque::new(),
             sendable: VecDeque::new(),
             awaiting_disk: VecDeque::new(),
+            up: Pacing::new(now, rate_limits.up),
+            down: Pacing::new(now, rate_limits.down),
             scratch: vec![0; TURN_BYTES],
             ui,
             work: Work::default(),
             loop_times: LoopTimes::default(),
             metrics: None,
             metrics_error: None,
-            now: Instant::now(),
+            now,
             outcome: None,
         })
     }
@@ -245,6 +257,7 @@ impl<N: Node> Reactor<N> {
         loop {
             if let Some(outcome) = self.outcome.take() {
                 // What the last inputs led to has not been sent.
+                self.up.lift();
                 self.send_all();
                 self.ui.end(self.now);
                 self.show();
@@ -351,6 +364,8 @@ impl<N: Node> Reactor<N> {
             self.files.as_ref().and_then(Files::next_look_at),
             self.files.as_ref().and_then(|files| files.next_hash_at(self.now)),
             self.awaiting_disk.front().map(|(look_at, _)| *look_at),
+            self.up.next_release(),
+            self.down.next_release(),
             self.ui.poll_timeout(),
         ];
         let next = timers.into_iter().flatten().min();
@@ -385,7 +400,7 @@ impl<N: Node> Reactor<N> {
         for _ in 0..TURN_ITEMS {
             let accepted = self.control.as_mut().and_then(|control| control.accept(self.now));
             let Some(stream) = accepted else { break };
-            let connection = Connection::accepted(stream);
+            let connection = Connection::of_program(stream);
             let id = self.node.accept_program(self.now);
             self.take_in(id, connection);
         }

@@ -49,6 +49,7 @@ impl<N: Node> Reactor<N> {
     }
 
     pub(super) fn receive_all(&mut self) {
+        self.down.release(self.now, &mut self.readable);
         // Connections that are marked meanwhile wait for the next turn.
         let count = self.readable.len();
         let budget_bytes =
@@ -86,6 +87,14 @@ impl<N: Node> Reactor<N> {
             }
             return;
         }
+        let is_paced = connection.is_paced();
+        let allowed =
+            if is_paced { self.down.allows(self.now, room_bytes) } else { Some(room_bytes) };
+        let Some(room_bytes) = allowed else {
+            connection.is_queued_to_read = true;
+            self.down.wait(id);
+            return self.node.waits_to_receive(self.now, id);
+        };
         let mut scratch = mem::take(&mut self.scratch);
         match connection.receive(&mut scratch[..room_bytes]) {
             Ok(Some(0)) => {
@@ -94,6 +103,9 @@ impl<N: Node> Reactor<N> {
                 self.handle(Input::ReadClosed(id));
             }
             Ok(Some(len)) => {
+                if is_paced {
+                    self.down.moved(self.now, len);
+                }
                 self.handle(Input::Received { connection: id, bytes: &scratch[..len] });
                 self.mark_readable(id);
             }
@@ -109,6 +121,7 @@ impl<N: Node> Reactor<N> {
         {
             self.sendable.push_back(id);
         }
+        self.up.release(self.now, &mut self.sendable);
         let count = self.sendable.len();
         let budget_bytes = (TURN_BYTES / count.max(1)).max(TURN_SHARE_BYTES_MIN);
         for _ in 0..count {
@@ -131,10 +144,21 @@ impl<N: Node> Reactor<N> {
                 self.mark_sendable(id);
                 break;
             }
+            let is_paced = connection.is_paced();
+            let allowed_bytes = match is_paced {
+                true => self.up.allows(self.now, budget_bytes),
+                false => Some(budget_bytes),
+            };
+            let Some(allowed_bytes) = allowed_bytes else {
+                connection.is_queued_to_send = true;
+                self.up.wait(id);
+                self.node.waits_to_send(self.now, id);
+                break;
+            };
             let sent = match transmit {
                 Transmit::Bytes { bytes, more } => connection.send_bytes(bytes, more),
                 Transmit::File { file, offset, len_bytes } => {
-                    let len_bytes = budget_bytes.min(len_bytes as usize);
+                    let len_bytes = allowed_bytes.min(len_bytes as usize);
                     let source = self.files.as_mut().and_then(|files| files.source(file));
                     let sent = source.ok_or(FileError::Changed).and_then(|source| {
                         source.send_to(self.now, connection.stream(), offset, len_bytes)
@@ -151,6 +175,9 @@ impl<N: Node> Reactor<N> {
             match sent {
                 Sent::Bytes(len_bytes) => {
                     budget_bytes = budget_bytes.saturating_sub(len_bytes);
+                    if is_paced {
+                        self.up.moved(self.now, len_bytes);
+                    }
                     self.node.transmitted(self.now, id, len_bytes);
                     self.carry_out(&[]);
                 }

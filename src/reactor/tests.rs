@@ -164,6 +164,7 @@ fn reactor(
     let sockets = Sockets {
         network: Network::unused(),
         progress_timeout: DEADLINE,
+        rate_limits: RateLimits::default(),
         listener,
         offers,
         beacons: None,

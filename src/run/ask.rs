@@ -11,7 +11,7 @@ use crate::limits::PROGRESS_TIMEOUT;
 use crate::node::{Answered, AskNode, Outcome};
 use crate::proto::CloseReason;
 use crate::proto::control::Ask;
-use crate::reactor::{Network, Reactor, Signals, Sockets};
+use crate::reactor::{Network, RateLimits, Reactor, Signals, Sockets};
 use crate::ui::Ui;
 use crate::wire::Shown;
 
@@ -28,6 +28,7 @@ impl Asker {
         let sockets = Sockets {
             network: Network::unused(),
             progress_timeout: PROGRESS_TIMEOUT,
+            rate_limits: RateLimits::default(),
             listener: None,
             offers: None,
             beacons: None,

@@ -8,7 +8,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::limits::PROGRESS_TIMEOUT;
 use crate::node::doctor::{DoctorNode, DoctorSettings};
 use crate::node::{Interface, Outcome, Which};
-use crate::reactor::{BroadcastSocket, Reactor, Signals, Sockets};
+use crate::reactor::{BroadcastSocket, RateLimits, Reactor, Signals, Sockets};
 use crate::ui::{Event, Ui, stdout};
 
 const NAME: &str = "doctor";
@@ -52,6 +52,7 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
     let sockets = Sockets {
         network,
         progress_timeout: PROGRESS_TIMEOUT,
+        rate_limits: RateLimits::default(),
         listener: None,
         offers,
         beacons: None,

@@ -84,6 +84,7 @@ pub fn get(
     let sockets = Sockets {
         network,
         progress_timeout: limits.progress_timeout,
+        rate_limits: args.transfer.rates(),
         listener: None,
         offers: Some(offers),
         beacons: Some(beacons),

@@ -24,7 +24,7 @@ use crate::node::{
     BeaconSettings, GatherSettings, GuestSettings, HeardOffer, Input, ListNode, ListedEntry,
     Outcome, PeerKind, PeerNode, PeerSettings, RegistryUse, Which, Wish,
 };
-use crate::reactor::{Reactor, Signals, Sockets};
+use crate::reactor::{RateLimits, Reactor, Signals, Sockets};
 use crate::stdio;
 use crate::terminal::{self, Screen};
 use crate::ui::json::Seconds;
@@ -82,6 +82,7 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let sockets = Sockets {
         network,
         progress_timeout: PROGRESS_TIMEOUT,
+        rate_limits: RateLimits::default(),
         listener: None,
         offers: Some(offers),
         beacons,

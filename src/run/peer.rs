@@ -91,6 +91,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let sockets = Sockets {
         network,
         progress_timeout,
+        rate_limits: args.transfer.rates(),
         listener: Some(listener),
         offers: Some(offers),
         beacons: Some(beacons),

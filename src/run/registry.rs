@@ -7,7 +7,7 @@ use crate::cli::{OutputArgs, RegistryArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::RegistryNode;
-use crate::reactor::{Listener, Network, Reactor, Signals, Sockets};
+use crate::reactor::{Listener, Network, RateLimits, Reactor, Signals, Sockets};
 use crate::ui::Ui;
 
 const NAME: &str = "registry";
@@ -24,6 +24,7 @@ pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Fa
         // It connects to nobody.
         network: Network::unused(),
         progress_timeout,
+        rate_limits: RateLimits::default(),
         listener: Some(listener),
         offers: None,
         beacons: None,

@@ -68,6 +68,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     let sockets = Sockets {
         network,
         progress_timeout,
+        rate_limits: args.transfer.rates(),
         listener: Some(listener),
         offers: Some(offers),
         beacons: Some(beacons),

@@ -75,6 +75,26 @@ impl Connection {
         }
     }
 
+    /// What is to be sent waits for a rate that the user has set.
+    pub(super) fn held_back_sending(&mut self, now: Instant) {
+        match self {
+            Self::Upload(connection) => connection.upload.held_back(now),
+            Self::Session(connection) => connection.session.held_back_sending(now),
+            _ => {}
+        }
+    }
+
+    /// What comes waits for such a rate.
+    pub(super) fn held_back_receiving(&mut self, now: Instant) {
+        match self {
+            // The bytes that wait may be acknowledgments of an upload.
+            Self::Upload(connection) => connection.upload.held_back(now),
+            Self::Download(connection) => connection.download.held_back(now),
+            Self::Session(connection) => connection.session.held_back_receiving(now),
+            _ => {}
+        }
+    }
+
     /// Returns how many bytes may be read. A registration or an upload queues nothing
     /// for what it receives, or one answer at a time.
     pub(super) fn read_allowance_bytes(&self) -> usize {

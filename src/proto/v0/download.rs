@@ -296,6 +296,13 @@ impl Download {
         Progress::new(now, self.limits.progress_timeout, RATE_WINDOW)
     }
 
+    /// What comes waits for a rate that the user has set.
+    pub fn held_back(&mut self, now: Instant) {
+        if let State::ExpectChunk { progress } | State::ExpectData { progress } = &mut self.state {
+            progress.held_back(now);
+        }
+    }
+
     /// Returns when something was last received, while something is due.
     pub fn moved_at(&self) -> Option<Instant> {
         match &self.state {

@@ -315,6 +315,11 @@ impl Upload {
         }
     }
 
+    /// What is to be sent waits for a rate that the user has set.
+    pub fn held_back(&mut self, now: Instant) {
+        self.progress().into_iter().for_each(|progress| progress.held_back(now));
+    }
+
     /// Returns what to send next.
     pub fn transmit(&self) -> Option<Transmit<'_>> {
         let chunk = match &self.state {

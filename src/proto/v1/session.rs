@@ -402,6 +402,16 @@ impl Session {
         sent.map(|(req, _)| req)
     }
 
+    /// What is to be sent waits for a rate that the user has set.
+    pub fn held_back_sending(&mut self, now: Instant) {
+        self.sent.iter_mut().for_each(|progress| progress.held_back(now));
+    }
+
+    /// What comes waits for such a rate.
+    pub fn held_back_receiving(&mut self, now: Instant) {
+        self.asking.receiving.iter_mut().for_each(|progress| progress.held_back(now));
+    }
+
     /// Returns whether a frame of this answer has begun and is not whole.
     pub fn is_sending(&self, req: u32) -> bool {
         self.sending.is_sending(req)
