@@ -1,10 +1,13 @@
 //! p2pfs: the peers of a network share files with one another, verified, at almost
 //! no cost. This page is the map of the house.
 //!
-//! A *registry* knows which peer listens where. Each *peer* shares a folder,
-//! broadcasts an *offer* for each file over UDP, hears the offers of others, and
-//! moves files over TCP: request, chunks, acknowledgments, and an EOF with the
-//! file's SHA-256. Each process is one thread with one `mio` poll loop.
+//! A *peer* shares files and folders. By version 1 of the protocol it broadcasts a
+//! *beacon* over UDP, and a getter opens a *session* over TCP: it lists what is shared,
+//! and requests blocks of each file from all sources at once. BLAKE3 verifies each block.
+//! By version 0 a peer broadcasts an *offer* for each file, and moves files whole:
+//! request, chunks, acknowledgments, and an EOF with the file's SHA-256. A *registry*
+//! knows which peer listens where; version 1 does without. Each process is one thread with
+//! one `mio` poll loop.
 //!
 //! ```text
 //!  main ─▶ cli ─▶ run        parse, bind, say that we listen
@@ -39,8 +42,9 @@
 //! Everything down from `node` does no I/O, so that the same code runs under the real
 //! loop, under a simulator with virtual time and faults, and under a fuzzer. Each
 //! version of the protocol has rooms of its own, such as `wire::v0` and `proto::v0`; the first
-//! byte of a connection chooses among them. Of version 1 there are the messages and the session;
-//! no program speaks it yet.
+//! byte of a connection chooses among them. `node::fetch` fetches by version 0, `node::gather` by
+//! version 1. Of version 1 there is no shared secret yet, and a getter gives nothing while it
+//! fetches.
 //!
 //! # Glossary
 //!
@@ -48,7 +52,14 @@
 //! |---|---|
 //! | peer, registry | a program that shares or fetches files; one that knows where peers listen |
 //! | reference | the older implementation of version 0, in Python |
-//! | offer | a datagram: this peer has this file |
+//! | offer | a datagram of version 0: this peer has this file |
+//! | beacon | a datagram of version 1: this peer is here, and looks for, or has, these tags |
+//! | tag | the hash of a path or of an id, in a beacon |
+//! | session | a connection of version 1; both sides may send requests |
+//! | catalog | the files that a sharer lists; its generation is the number of a change |
+//! | content, id | the bytes named by their BLAKE3 and their size; that BLAKE3 |
+//! | block, value, manifest | a piece of a content; its hash; the hashes of all blocks |
+//! | wish | something that the user wants: a path, a folder, a pattern or a content |
 //! | source | a peer that has a file which we want |
 //! | guest | a peer that fetches, and registers, offers and serves nothing |
 //! | job | the work to fetch one file, from its name to its final name |

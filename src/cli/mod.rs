@@ -51,7 +51,7 @@ const AFTER_HELP: &str = "Each option has an environment variable: P2PFS_ and it
     in time, 4 registry or peer unreachable, 5 offered, but timed out or stalled, 6 checksum \
     wrong, 7 id or port taken at the registry, 8 write error, 9 exists and may not be replaced \
     or emptied, 10 some files fetched and some not, or maybe not all that match a pattern, \
-    11 address in use, 129, 130 and 143 stopped \
+    11 address in use, 12 ambiguous: one of several contents or peers, 129, 130 and 143 stopped \
     by SIGHUP, SIGINT and SIGTERM.";
 
 /// Share files between the peers of a network, verified, at almost no cost.
@@ -92,11 +92,11 @@ impl Command {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Share the files of a folder with every machine of the network.
+    /// Share files and folders with every machine of the network.
     Share(ShareArgs),
     /// Fetch files that other peers share, verify them, and exit.
     Get(GetArgs),
-    /// Show which files are offered, by which peer, and when each offer was last heard.
+    /// Show what other peers share.
     List(ListArgs),
     /// Tell why nothing is found: test interfaces, broadcasts, the registry and peers.
     Doctor(DoctorArgs),
@@ -104,7 +104,7 @@ pub enum Command {
     Status(StatusArgs),
     /// Print every file, folder and port that p2pfs uses.
     Paths,
-    /// Run the registry, which tells peers where to find each other.
+    /// Run the registry, for version 0 and for peers that broadcasts do not reach.
     Registry(RegistryArgs),
     /// Run a peer, which shares a folder, fetches wanted files, and shares them too.
     Peer(PeerArgs),
