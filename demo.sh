@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
-# Shows p2pfs at work: a registry and three peers on this machine find each other
-# and exchange files. Needs bash, the usual small tools and a Rust toolchain.
+# Shows p2pfs at work: peers on this machine find each other and exchange files, by both
+# versions of the protocol. Needs bash, the usual small tools and a Rust toolchain.
+#
+#   studio  shares a folder and a file by version 1, without a registry
+#   getter  fetches them
+#
+# With a registry, which version 0 needs:
 #
 #   peer-1  has dummyfile.txt, wants piratedGame
 #   peer-2  has piratedGame
@@ -56,9 +61,39 @@ main() {
     local name
     for name in "${names[@]:1}"; do await_listening "$name"; done
 
+    share_and_get "$offers"
     await_files
     stop_all || fail "a process did not stop within $stop_within_s s and was killed"
     show_table
+}
+
+# share_and_get OFFERS: a tree and a file go from `studio` to `getter`, by version 1.
+share_and_get() {
+    local network=(--interface 127.0.0.1 --broadcast "127.255.255.255:$1")
+    mkdir -p shared/photos/2024 shared/photos/2025
+    head -c 3000001 /dev/urandom >shared/photos/2024/harbour.jpg
+    head -c 70000 /dev/urandom >shared/photos/2025/ferry.jpg
+    head -c 20000003 /dev/urandom >shared/movie.mkv
+    start studio share shared/photos shared/movie.mkv --name studio --port 0 --no-v0 "${network[@]}"
+    await_listening studio
+    start getter get photos/ movie.mkv -o fetched/ --timeout "${files_within_s}s" "${network[@]}"
+    await_end getter
+    diff -r shared fetched || fail 'what was fetched by version 1 is not what is shared'
+    say 'photos/ and movie.mkv are there by version 1, and match'
+}
+
+# await_end NAME: waits for the process that was started last, which has to succeed.
+await_end() {
+    local name=$1 status=0
+    local -i at=$((${#pids[@]} - 1))
+    while is_alive "${pids[at]}"; do
+        ((SECONDS < files_within_s)) || fail "$name has not ended after $files_within_s s"
+        sleep 0.05
+    done
+    wait "${pids[at]}" || status=$?
+    wait "${prefixer_pids[at]}" 2>/dev/null || true
+    unset "names[at]" "pids[at]" "prefixer_pids[at]"
+    ((status == 0)) || fail "$name ended with exit code $status"
 }
 
 check_ports() {
