@@ -8,7 +8,7 @@ use std::rc::Rc;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::content::{Digest, Known, Lack, Room};
+use crate::content::{Content, ContentId, Digest, Known, Lack, Room};
 use crate::limits::{
     STRANGER_GRACE, STRANGERS_MAX, USUAL_REGISTRY_HASTY_TRIES, USUAL_REGISTRY_INTERVAL,
 };
@@ -17,7 +17,7 @@ use crate::node::scene::{
 };
 use crate::node::{CloseHow, FetchError, NamePattern, Report};
 use crate::proto::Timer;
-use crate::proto::v1::{Session, SessionSettings};
+use crate::proto::v1::{Request, Session, SessionSettings};
 use crate::wire::FieldText;
 use crate::wire::v0::{PeerMessage, RegistryRequest, RegistryResponse};
 
@@ -450,6 +450,47 @@ fn of_too_many_connections_without_a_hello_the_oldest_are_closed() {
     };
     assert_eq!(evicted(now + STRANGER_GRACE - Duration::from_nanos(1)), []);
     assert_eq!(evicted(now + STRANGER_GRACE), [begun, silent[0]]);
+}
+
+#[test]
+fn a_file_that_is_requested_often_at_once_is_counted_each_time() {
+    let now = Instant::now();
+    let mut node = node(now, PeerKind::Fixed);
+    let content = Content { id: ContentId([1; 32]), size_bytes: 9 };
+    let known = Known { blake3: Some(content.id), ..Known::default() };
+    let path = name("a").into();
+    node.handle(now, Input::FileFound { path, version: version(9), known });
+    let connection = node.accept(now, PEER).unwrap();
+    let our = SessionSettings { peer: PeerId(9), instance: 9, name: PeerName::none() };
+    let mut session = Session::new(now, &Rc::new(Limits::PEER), &Rc::new(our), true);
+    let get = Request::Get { turn: 0, content, first: 0, count: 1 };
+    (0..40).for_each(|_| _ = session.request(now, &get).unwrap());
+    while let Some(Transmit::Bytes { bytes, .. }) = session.transmit() {
+        let bytes = bytes.to_vec();
+        session.transmitted(now, bytes.len());
+        node.handle(now, Input::Received { connection, bytes: &bytes });
+    }
+    let mut done = 0;
+    loop {
+        let actions = actions(&mut node);
+        for action in &actions {
+            match action {
+                Action::OpenSource { file, .. } | Action::StatSource(file) => {
+                    node.handle(now, Input::Opened { file: *file, version: version(9) });
+                }
+                Action::Report(Report::UploadDone { .. }) => done += 1,
+                _ => {}
+            }
+        }
+        let len_bytes = match node.transmit(connection) {
+            Some(Transmit::Bytes { bytes, .. }) => bytes.len(),
+            Some(Transmit::File { len_bytes, .. }) => len_bytes as usize,
+            None if actions.is_empty() => break,
+            None => continue,
+        };
+        node.transmitted(now, connection, len_bytes);
+    }
+    assert_eq!(done, 40);
 }
 
 fn reports(actions: &[Action]) -> Vec<&Report> {

@@ -249,14 +249,27 @@ impl Share {
         let Some(given) = book.uploads.get_mut(&path) else { return };
         (given.moved_at, given.bytes) = (now, given.bytes + bytes);
         let Given { began, size_bytes, .. } = *given;
-        if given.bytes >= size_bytes {
-            book.uploads.remove(&path);
-            let elapsed = now.saturating_duration_since(began);
-            if let Some(to) = ctx.session_on(id).map(|connection| connection.address) {
-                ctx.report(Report::UploadDone { path, to, size_bytes, elapsed });
-            }
-            ctx.paths.release(path);
+        if given.bytes < size_bytes {
+            return;
         }
+        let elapsed = now.saturating_duration_since(began);
+        (given.began, given.bytes) = (now, given.bytes - size_bytes);
+        // It may be requested more than once.
+        let is_over = given.bytes == 0 && !self.is_sending_more(id, path);
+        if let Some(to) = ctx.session_on(id).map(|connection| connection.address) {
+            ctx.report(Report::UploadDone { path, to, size_bytes, elapsed });
+        }
+        if is_over {
+            self.end_upload(ctx, id, path);
+        }
+    }
+
+    /// Returns whether several requests for a file are answered on a session.
+    fn is_sending_more(&self, id: ConnectionId, path: PathId) -> bool {
+        let keys = (path, (id, 0))..=(path, (id, u32::MAX));
+        let of_path =
+            self.giving.by_path.range(keys).filter_map(|(_, key)| self.giving.gets.get(key));
+        of_path.filter(|get| get.state == State::Sending).nth(1).is_some()
     }
 
     /// A request is over. Returns the source that it had.
