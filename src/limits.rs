@@ -80,6 +80,9 @@ pub const GOOD_BYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 // ---- fetching contents by version 1 ----
 
+/// Sizes of a content that are tried one after the other, if only its id is known and no source is
+/// left of the one before: at most one of them is true.
+pub const SIZES_TRIED_MAX: usize = 4;
 /// Wrong bytes from one source of a content after which it is none any more: one may be an
 /// accident of its disk or memory.
 pub const STRIKES_MAX: u8 = 2;

@@ -137,6 +137,7 @@ impl Event {
             | WishReport::Misplaced { .. }
             | WishReport::SameName { .. }
             | WishReport::NoSource { .. }
+            | WishReport::Changed { .. }
             | WishReport::StruckOut { .. } => return None,
         })
     }

@@ -17,6 +17,7 @@ use crate::node::ConnectionId;
 use crate::node::PathId;
 use crate::node::peer::Context;
 use crate::wire::FilePath;
+use crate::wire::v1::{Entry, EntryState};
 
 #[derive(Debug, Default)]
 pub(super) struct Files {
@@ -25,6 +26,8 @@ pub(super) struct Files {
     contents: BTreeMap<Content, Wanted>,
     /// Where files are stored already, or will be, of this run.
     stored: BTreeMap<FilePath, Content>,
+    /// What sources of a file that is not there list under its path by now.
+    newer: BTreeMap<FilePath, Newer>,
     /// The sizes of all files, and of those that are there.
     all_bytes: u64,
     done_bytes: u64,
@@ -45,6 +48,14 @@ pub(super) struct Active {
     pub(super) wish: WishId,
     pub(super) content: Content,
     pub(super) began: Instant,
+}
+
+/// What a file is by now, where it changed.
+#[derive(Debug)]
+pub(super) struct Newer {
+    pub(super) content: Content,
+    pub(super) attributes: Attributes,
+    pub(super) sources: Vec<ConnectionId>,
 }
 
 #[derive(Debug, Default)]
@@ -128,7 +139,61 @@ impl Files {
         is_new
     }
 
+    /// A session lists this under a path. Returns whether it was a source of another content
+    /// there.
+    pub(super) fn note_listed(&mut self, entry: &Entry, from: ConnectionId) -> bool {
+        let Some(stored) = self.stored.get(&entry.path) else { return false };
+        if let Some(newer) = self.newer.get_mut(&entry.path) {
+            newer.sources.retain(|source| *source != from);
+        }
+        let EntryState::File { content, modified_ns, executable: is_executable } = entry.state
+        else {
+            return false;
+        };
+        let wanted = self.contents.get(stored);
+        if content == *stored || !wanted.is_some_and(|wanted| wanted.sources.contains(&from)) {
+            return false;
+        }
+        let attributes = Attributes { modified_ns, is_executable };
+        let news = || Newer { content, attributes, sources: Vec::new() };
+        let newer = self.newer.entry(entry.path.clone()).or_insert_with(news);
+        if newer.content != content {
+            *newer = news();
+        }
+        newer.sources.push(from);
+        true
+    }
+
+    /// Returns what is listed under a path in place of what is fetched, if anything is.
+    pub(super) fn take_newer(&mut self, path: &FilePath) -> Option<Newer> {
+        self.newer.remove(path).filter(|newer| !newer.sources.is_empty())
+    }
+
+    /// A file that is fetched is to have another content.
+    pub(super) fn replace(
+        &mut self,
+        path: PathId,
+        stored_as: FilePath,
+        content: Content,
+        sources: &[ConnectionId],
+    ) {
+        let Some(active) = self.active.get_mut(&path) else { return };
+        let before = std::mem::replace(&mut active.content, content);
+        self.stored.insert(stored_as, content);
+        let all_bytes = self.all_bytes.saturating_sub(before.size_bytes);
+        self.all_bytes = all_bytes.saturating_add(content.size_bytes);
+        self.forget_path_of(before);
+        let wanted = self.contents.entry(content).or_default();
+        wanted.paths += 1;
+        let new = sources.iter().filter(|source| !wanted.sources.contains(source));
+        let new: Vec<_> = new.copied().collect();
+        wanted.sources.extend(new);
+    }
+
     pub(super) fn forget_source(&mut self, source: ConnectionId) {
+        for newer in self.newer.values_mut() {
+            newer.sources.retain(|id| *id != source);
+        }
         for wanted in self.contents.values_mut() {
             wanted.sources.retain(|id| *id != source);
         }
@@ -156,6 +221,9 @@ impl Files {
         match is_done {
             true => self.done_bytes = self.done_bytes.saturating_add(size_bytes),
             false => self.all_bytes = self.all_bytes.saturating_sub(size_bytes),
+        }
+        if let Some(path) = ctx.paths.get(path) {
+            self.newer.remove(path);
         }
         ctx.paths.release(path);
         self.forget_path_of(active.content);

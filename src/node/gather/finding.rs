@@ -170,7 +170,7 @@ impl Gather {
                 source.ask(ctx, id, job.wish.root(), ListKind::Fetched);
             }
             for (&wish, job) in &self.wishes {
-                if let (true, Some(content)) = (job.is_sought(), job.wish.whole_id())
+                if let (false, Some(content)) = (job.is_ended(), job.wish.whole_id())
                     && !source.was_asked_for.contains(&wish)
                     && let Some(connection) = ctx.session_on(id)
                 {
@@ -254,6 +254,12 @@ impl Gather {
         if let EntryState::File { content, .. } = entry.state {
             self.add_source(ctx, others.contents, &content, id);
         }
+        if kind != ListKind::Fetched
+            && self.files.note_listed(entry, id)
+            && let Some(path) = ctx.paths.find(entry.path.as_str())
+        {
+            self.replace(ctx, others, path);
+        }
     }
 
     /// A source tells the size of a content of which the id is wanted.
@@ -272,7 +278,10 @@ impl Gather {
         {
             let content = Content { id: content, size_bytes };
             job.sizes.entry(content).or_default().push(id);
+            // It is asked again if other sizes turn out to be wrong.
+            source.is_useful = true;
             self.add_source(ctx, others.contents, &content, id);
+            self.replace_size(ctx, others, wish);
         }
         self.look(ctx, others);
     }
@@ -309,6 +318,10 @@ impl Gather {
         }
         self.listings.discard(id, None);
         self.files.forget_source(id);
+        for job in self.wishes.values_mut() {
+            job.sizes.values_mut().for_each(|sources| sources.retain(|source| *source != id));
+            job.sizes.retain(|_, sources| !sources.is_empty());
+        }
         self.forget_unhashed_at(ctx, id);
         for given in self.given.iter_mut().filter(|given| given.connection == Some(id)) {
             given.connection = None;

@@ -13,7 +13,7 @@
 //! A wish that was handed over to version 0 is still sought. Once it is listed it is taken back,
 //! unless a transfer by version 0 has begun.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::listings::FoundFile;
@@ -48,6 +48,8 @@ pub(super) struct Job {
     pub(super) open: usize,
     /// Sizes that are told for a content of which only the id is known, with their sources.
     pub(super) sizes: BTreeMap<Content, Vec<ConnectionId>>,
+    /// Those that were tried in vain, in bytes.
+    pub(super) tried: BTreeSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,7 @@ impl Job {
             names: Vec::new(),
             open: 0,
             sizes: BTreeMap::new(),
+            tried: BTreeSet::new(),
         }
     }
 

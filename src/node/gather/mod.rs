@@ -12,6 +12,7 @@
 //! | [`index`], [`listings`] | which entries are meant, and what a wish finds among them |
 //! | [`settling`] | a wish becomes files, is ambiguous, or goes to version 0 |
 //! | [`files`] | the files, until each is there |
+//! | [`replacing`] | a file that changed, or whose size was a lie, is fetched with another content |
 //! | [`ending`] | wishes end, and giving up |
 //! | [`routing`] | answers, and what became of files |
 //! | [`looking`] | all that is listed, for a program that only looks |
@@ -26,6 +27,7 @@ mod index;
 mod job;
 mod listings;
 mod looking;
+mod replacing;
 mod report;
 mod routing;
 mod settling;
@@ -212,6 +214,10 @@ impl Gather {
 }
 
 impl Wish {
+    fn is_content(&self) -> bool {
+        matches!(self, Self::Content { .. })
+    }
+
     /// Returns the id of a content that is wanted by it, if it is whole.
     fn whole_id(&self) -> Option<ContentId> {
         match self {

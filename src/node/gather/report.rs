@@ -37,6 +37,8 @@ pub enum WishReport {
     OneOf { wish: String, candidate: Candidate },
     /// No source of a file is left; it waits for others.
     NoSource { path: FilePath },
+    /// The sources of a file have another content of it by now, which is fetched.
+    Changed { path: FilePath },
     /// A peer sent wrong bytes of a file too often: it is no source of it any more.
     StruckOut { path: FilePath, from: Giver },
     /// A file is there, safe and verified.
@@ -129,6 +131,9 @@ impl fmt::Display for WishReport {
             }
             Self::NoSource { path } => {
                 write!(f, "no source of {path} is left; waiting for another")
+            }
+            Self::Changed { path } => {
+                write!(f, "{path} changed at its source; fetching it as it is there by now")
             }
             Self::StruckOut { path, from } => {
                 write!(f, "{from} sent wrong bytes of {path} twice: not asked for it again")

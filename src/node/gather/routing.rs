@@ -64,7 +64,9 @@ impl Gather {
                     self.on_file_ended(ctx, others, path, Err((error, is_all)));
                 }
                 ContentEvent::NoSource { path } => {
-                    if let Some(path) = ctx.paths.get(path).cloned() {
+                    if !self.replace(ctx, others, path)
+                        && let Some(path) = ctx.paths.get(path).cloned()
+                    {
                         tell(ctx, WishReport::NoSource { path });
                     }
                 }

@@ -312,3 +312,38 @@ fn a_file_where_a_folder_must_be_is_one_that_is_not_there() {
     };
     assert_eq!(world.names(), ["t/x", "t/z"]);
 }
+
+#[test]
+fn a_file_that_changed_at_its_only_source_is_fetched_as_it_is_by_now() {
+    for is_told_first in [true, false] {
+        let mut world = World::new(given(&[0]));
+        world.sharer("ann", &[("a/x", file("one"))]);
+        world.sharers[0].is_stalling = true;
+        world.want(&["a/x"]);
+        world.run_for(100 * MS);
+        let now = world.now;
+        if !is_told_first {
+            world.sharers[0].refuse_stalled(now);
+            world.run_for(100 * MS);
+        }
+        world.sharers[0].is_stalling = false;
+        world.change(0, "a/x", Some(file("changed")));
+        world.run_for(100 * MS);
+        assert_eq!(world.outcome.is_some(), !is_told_first);
+        world.sharers[0].refuse_stalled(now);
+        assert_eq!(world.run(), Outcome::AllDone, "{:#?}", world.reports);
+        assert_eq!(world.files["a/x"], b"changed");
+        assert!(world.told().any(|it| matches!(it, WishReport::Changed { .. })));
+    }
+}
+
+#[test]
+fn another_size_of_a_content_is_tried_if_no_source_of_the_first_one_is_left() {
+    let mut world = World::new(given(&[0, 1]));
+    world.sharer("liar", &[("a", file("one"))]);
+    world.sharer("ann", &[("b", file("one"))]);
+    world.sharers[0].lies_bytes = 9;
+    world.want(&[&format!("x=blake3:{}", content(b"one").id)]);
+    assert_eq!(world.run(), Outcome::AllDone, "{:#?}", world.reports);
+    assert_eq!(world.files["x"], b"one");
+}

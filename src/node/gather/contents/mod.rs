@@ -174,6 +174,15 @@ impl Contents {
         group.is_some_and(|group| group.sources.len() < CONTENT_SOURCES_MAX)
     }
 
+    /// Returns whether a path is fetched, and waits for a source.
+    pub(crate) fn has_no_source(&self, path: PathId) -> bool {
+        let entry = self.by_path.get(&path).and_then(|id| self.entries.get(id));
+        match entry.map(|entry| &entry.state) {
+            Some(State::Fetching(fetching)) => fetching.sources.is_empty(),
+            _ => false,
+        }
+    }
+
     /// Another session may have a content.
     pub(crate) fn add_source(
         &mut self,

@@ -50,6 +50,10 @@ pub(super) struct Sharer {
     pub(super) dials: usize,
     /// Whether it sends the bytes of files.
     pub(super) is_stalling: bool,
+    /// Requests that wait meanwhile.
+    stalled: Vec<(ConnectionId, u32)>,
+    /// By how much it tells the sizes of contents wrong, in bytes.
+    pub(super) lies_bytes: u64,
     /// What it was told of its bytes.
     pub(super) verdicts: Vec<Verdict>,
     /// By whom it was asked.
@@ -179,7 +183,8 @@ impl Sharer {
                 match found {
                     Some(content) => {
                         let all = BlockSet::all(content.blocks());
-                        session.answer_held(now, req, content.size_bytes, all);
+                        let size_bytes = content.size_bytes + self.lies_bytes;
+                        session.answer_held(now, req, size_bytes, all);
                     }
                     None => session.refuse(now, req, SessionError::NotFound, 0, "not here"),
                 }
@@ -192,7 +197,17 @@ impl Sharer {
                     None => session.refuse(now, req, SessionError::NotFound, 0, "not here"),
                 }
             }
+            Request::Get { .. } => self.stalled.push((id, req)),
             _ => {}
+        }
+    }
+
+    /// What it has not sent changed.
+    pub(super) fn refuse_stalled(&mut self, now: Instant) {
+        for (id, req) in std::mem::take(&mut self.stalled) {
+            if let Some((session, _)) = self.sessions.get_mut(&id) {
+                session.refuse(now, req, SessionError::Changed, 0, "changed");
+            }
         }
     }
 
@@ -287,6 +302,8 @@ impl World {
             answers_at: None,
             dials: 0,
             is_stalling: false,
+            stalled: Vec::new(),
+            lies_bytes: 0,
             verdicts: Vec::new(),
             askers: BTreeSet::new(),
             ended: Vec::new(),
