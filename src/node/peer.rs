@@ -1,7 +1,8 @@
 //! A peer: shares its files, and fetches what it wants.
 //!
-//! Wires three parts together, each of which owns its tables: [`share`](super::share) for our
-//! files, [`peers`](super::peers) for the other peers, [`fetch`](super::fetch) for our jobs.
+//! Wires four parts together, each of which owns its tables: [`share`](super::share) for our
+//! files, [`peers`](super::peers) for the other peers, [`fetch`](super::fetch) for our jobs by
+//! version 0, [`gather`](super::gather) for those by version 1.
 //! Inputs are handed to the part that they concern; what follows from it for another part
 //! is seen to here.
 

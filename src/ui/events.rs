@@ -82,11 +82,11 @@ events! {
         "listening" => Listening {
             address: Text = "ADDRESS:PORT that it listens on",
         }
-        /// share, peer: what the folder holds at the start; `file_skipped` events follow.
+        /// share, peer: what the paths hold at the start; `file_skipped` events follow.
         "sharing" => Sharing {
-            folder: Text = "the folder",
-            files: usize = "files that are offered",
-            skipped: usize = "other entries, which are not offered",
+            folder: Text = "the folder, or the paths with blanks between them",
+            files: usize = "files that are shared",
+            skipped: usize = "other entries, which are not shared",
         }
         /// The registry has entered us.
         "registered" => Registered {

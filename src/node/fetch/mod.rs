@@ -1,4 +1,4 @@
-//! What we want: jobs, each from a path to a verified file.
+//! What we want by version 0: jobs, each from a name to a verified file.
 //!
 //! Owns the jobs, the patterns that make jobs, and the connections of downloads that are
 //! kept for the next file. Does not know what we have.

@@ -1,4 +1,5 @@
-//! What we have: the files of our folder, followed as they change, hashed, offered and sent.
+//! What we have: the files that we share, followed as they change, hashed, offered, listed and
+//! sent.
 //!
 //! Owns the index, what is not settled yet, and the schedule of offers. Does not know who
 //! else is there, nor what we want.
