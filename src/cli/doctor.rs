@@ -13,12 +13,13 @@ const TRIED: &str = "Send a test datagram to this address, and hear offers on it
 #[derive(Debug, Args)]
 #[command(
     after_help = "The doctor listens a little longer than --offer-interval, on all interfaces \
-    unless some are named. It sends one datagram on each, which peers drop without a word. It \
-    asks the registry where the peers listen whose offers it heard, and connects to them. It \
-    registers nothing.\n\n\
-    Exit codes: 0 files can be exchanged with a peer that was heard, 3 no offer was heard though \
-    nothing is wrong here, 4 no registry, 11 the offer port is taken, 1 anything else that \
-    keeps files from being exchanged."
+    unless some are named. It sends one datagram on each, which peers drop without a word, and a \
+    query, which peers of version 1 answer. It connects to the peers that it heard: where the \
+    registry says that they listen, and by version 1 where their beacons say so. It registers \
+    nothing. Without --registry no registry is missed unless a peer of version 0 needs it.\n\n\
+    Exit codes: 0 files can be exchanged with a peer that was heard, 3 nobody was heard though \
+    nothing is wrong here, 4 no registry, 11 a port is taken, 1 anything else that keeps files \
+    from being exchanged."
 )]
 #[command(mut_arg("interface", |arg| arg.help(EXAMINED)))]
 #[command(mut_arg("broadcast", |arg| arg.help(TRIED)))]

@@ -155,7 +155,7 @@ pub enum Input<'a> {
     /// A datagram came to the beacon port: all of it, or its first 513 bytes.
     Beacon { from: SocketAddrV4, bytes: &'a [u8] },
     /// One [`Action::Send`] failed.
-    NotSent { from: Ipv4Addr, kind: io::ErrorKind },
+    NotSent { from: Ipv4Addr, to: SocketAddrV4, kind: io::ErrorKind },
     /// These addresses of ours are used: told first, and again whenever one has changed. A
     /// runner that does not know its addresses tells nothing.
     Interfaces(&'a [Interface]),
@@ -248,7 +248,7 @@ pub enum Action {
     SendBeacon { from: Option<Ipv4Addr>, datagram: Box<[u8]> },
     /// Send one datagram from an address of ours; `to` may be a broadcast address. Answered
     /// with `NotSent` if that fails.
-    Send { from: Ipv4Addr, to: SocketAddrV4, datagram: [u8; OFFER_BYTES] },
+    Send { from: Ipv4Addr, to: SocketAddrV4, datagram: Box<[u8]> },
     /// Find the address of the host with this name. Answered with `Resolved`, unless another
     /// is asked for meanwhile.
     Resolve(String),

@@ -43,7 +43,7 @@ impl<N: Node> Reactor<N> {
                 }
                 Action::Send { from, to, datagram } => {
                     let sent = broadcast_socket::send(from, to, &datagram);
-                    sent.err().map(|error| Input::NotSent { from, kind: error.kind() })
+                    sent.err().map(|error| Input::NotSent { from, to, kind: error.kind() })
                 }
                 Action::Resolve(host) => self.resolve(&host),
                 Action::Dial { connection, to } => self.dial(connection, to),

@@ -60,6 +60,11 @@ impl BroadcastSocket {
         Ok(Self::new("beacons", heard))
     }
 
+    /// Hears the beacons on `port`, and sends none.
+    pub fn beacons_heard(port: u16) -> io::Result<Self> {
+        Ok(Self::new("beacons", Some(hear(port)?)))
+    }
+
     fn new(what: &'static str, heard: Option<std::net::UdpSocket>) -> Self {
         let heard = heard.map(UdpSocket::from_std);
         Self { what, heard, senders: Vec::new(), sends: false, is_ready: false }

@@ -405,7 +405,7 @@ fn a_datagram_that_cannot_be_sent_is_told() {
     });
     // An address for documentation, which no host has.
     let from = Ipv4Addr::new(192, 0, 2, 1);
-    node.moves.act(Action::Send { from, to: ANY_PORT, datagram: [7; OFFER_BYTES] });
+    node.moves.act(Action::Send { from, to: ANY_PORT, datagram: [7; OFFER_BYTES].into() });
     run(node, None, None);
 }
 

@@ -35,6 +35,11 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
         Ok(offers) => (Some(offers), None),
         Err(error) => (None, Some(error.kind())),
     };
+    let beacon_port = network.beacon_port();
+    let (beacons, beacon_port_error) = match BroadcastSocket::beacons_heard(beacon_port) {
+        Ok(beacons) => (Some(beacons), None),
+        Err(error) => (None, Some(error.kind())),
+    };
     let routed = |interface: Interface| {
         let to = network.route(&interface);
         (interface, to)
@@ -42,11 +47,15 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
     let settings = DoctorSettings {
         port: network.offer_port(),
         port_error,
+        beacon_port,
+        beacon_port_error,
         registry: args.network.registry(),
+        registry_use: args.network.registry_use(),
         interfaces: examined.into_iter().map(routed).collect(),
         others,
         offer_interval: args.network.offers.offer_interval,
         number: fastrand::u32(..),
+        instance: fastrand::u64(1..),
     };
     let node = DoctorNode::new(Instant::now(), settings);
     let sockets = Sockets {
@@ -55,7 +64,7 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
         rate_limits: RateLimits::default(),
         listener: None,
         offers,
-        beacons: None,
+        beacons,
         control: None,
         programs: Vec::new(),
     };

@@ -8,8 +8,8 @@ use super::events::Event;
 use super::json::text;
 use crate::count::Count;
 use crate::node::doctor::{
-    Finding, Foreign, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace, PortFinding,
-    RegistryFinding, Verdict,
+    BeaconingPeer, BeaconsFinding, Finding, Foreign, InterfaceFinding, NotSent, NothingSent,
+    PeerFinding, PeerPlace, PortFinding, RegistryFinding, SessionFinding, Verdict,
 };
 use crate::node::{Interface, Subnet, Unanswered};
 use crate::proto::CloseReason;
@@ -30,6 +30,11 @@ impl Event {
             }
             Finding::Interface(finding) => of_interface(finding),
             Finding::Peer(finding) => of_peer(finding),
+            Finding::BeaconPort(PortFinding { port, error }) => {
+                Self::BeaconPort { port: *port, ok: error.is_none(), error: error.map(text) }
+            }
+            Finding::Beacons(finding) => of_beacons(finding),
+            Finding::Beaconing(finding) => of_beaconing(finding),
         }
     }
 
@@ -73,26 +78,80 @@ fn of_peer(finding: &PeerFinding) -> Event {
     }
 }
 
-impl Display for Finding {
+fn of_beacons(finding: &BeaconsFinding) -> Event {
+    Event::Beacons {
+        name: text(&finding.interface.name),
+        address: text(finding.interface.address),
+        beacons_to: finding.to.map(text),
+        ok: finding.is_heard_back,
+        error: finding.error.map(text),
+        beacons: finding.beacons,
+        peers: finding.peers.len(),
+    }
+}
+
+fn of_beaconing(finding: &BeaconingPeer) -> Event {
+    let (address, session) = match finding.session {
+        SessionFinding::At(address, Ok(time)) => (Some(address), Ok(us(time))),
+        SessionFinding::At(address, Err(reason)) => (Some(address), Err(text(NoSession(reason)))),
+        SessionFinding::NoPort => (None, Err(text(NO_PORT))),
+        SessionFinding::LowPort(_) => (None, Err(text("its port is below 1024"))),
+        SessionFinding::Foreign => (None, Err(text("it is in no network of this machine"))),
+    };
+    Event::BeaconingPeer {
+        peer: finding.id.0,
+        peer_name: text(finding.name.as_str()),
+        from: text(finding.from),
+        beacons: finding.beacons,
+        files: finding.files,
+        address: address.map(text),
+        ok: session.is_ok(),
+        session_us: session.as_ref().ok().copied(),
+        error: session.err(),
+        interface: finding.interface.as_ref().map(text),
+    }
+}
+
+const NO_PORT: &str = "it says that it cannot be dialed";
+
+/// Why there was no session.
+struct NoSession(CloseReason);
+
+impl Display for NoSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Port(finding) => finding.fmt(f),
-            Self::Registry(finding) => finding.fmt(f),
-            Self::Interface(finding) => finding.fmt(f),
-            Self::Peer(finding) => finding.fmt(f),
+        match self.0 {
+            CloseReason::TimedOut(_) => Unanswered(self.0).fmt(f),
+            reason => reason.fmt(f),
         }
     }
 }
 
-impl Display for PortFinding {
+impl Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let port = self.port;
-        match self.error {
-            None => write!(f, "offer port {port}: can be shared"),
+        match self {
+            Self::Port(finding) => UsedPort("offer", finding).fmt(f),
+            Self::Registry(finding) => finding.fmt(f),
+            Self::Interface(finding) => finding.fmt(f),
+            Self::Peer(finding) => finding.fmt(f),
+            Self::BeaconPort(finding) => UsedPort("beacon", finding).fmt(f),
+            Self::Beacons(finding) => finding.fmt(f),
+            Self::Beaconing(finding) => finding.fmt(f),
+        }
+    }
+}
+
+/// A port, by what it is for.
+struct UsedPort<'a>(&'static str, &'a PortFinding);
+
+impl Display for UsedPort<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(what, PortFinding { port, error }) = self;
+        match error {
+            None => write!(f, "{what} port {port}: can be shared"),
             Some(ErrorKind::AddrInUse) => {
-                write!(f, "offer port {port} is in use by a program that does not share it")
+                write!(f, "{what} port {port} is in use by a program that does not share it")
             }
-            Some(kind) => write!(f, "offer port {port} cannot be heard: {kind}"),
+            Some(kind) => write!(f, "{what} port {port} cannot be heard: {kind}"),
         }
     }
 }
@@ -166,10 +225,57 @@ impl Display for InterfaceFinding {
     }
 }
 
+impl Display for BeaconsFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Interface { name, address, subnet: Subnet { prefix_len, .. }, .. } = &self.interface;
+        write!(f, "interface {}, {address}/{prefix_len}: ", Shown(name))?;
+        match (self.to, &self.error) {
+            (None, _) => f.write_str("no broadcast address for beacons")?,
+            (Some(to), Some(error)) => write!(f, "beacons cannot go to {to}: {error}")?,
+            (Some(to), None) if self.is_heard_back => {
+                write!(f, "beacons go to {to}, and an own one came back")?;
+            }
+            (Some(to), None) => write!(f, "beacons go to {to}, but no own one came back")?,
+        }
+        match self.beacons {
+            0 => f.write_str("; no beacons heard"),
+            _ => write!(f, "; heard beacons of {}", Count(self.peers.len(), "peer")),
+        }
+    }
+}
+
+impl Display for BeaconingPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// What it costs that a peer cannot be dialed.
+        const COST: &str = "it can only give over sessions that it dials";
+        match self.name.as_str() {
+            "" => write!(f, "peer {}", self.id)?,
+            name => write!(f, "peer {} ({})", Shown(name), self.id)?,
+        }
+        write!(f, ", beacons heard from {}: ", self.from)?;
+        match self.session {
+            SessionFinding::At(address, Ok(time)) => {
+                let files = Count(self.files as usize, "file");
+                write!(f, "session with {address} in {:.1} ms; it shares {files}", ms(time))
+            }
+            SessionFinding::At(address, Err(reason)) => {
+                write!(f, "cannot be dialed at {address}: {}; {COST}", NoSession(reason))
+            }
+            SessionFinding::NoPort => write!(f, "{NO_PORT}; {COST}"),
+            SessionFinding::LowPort(port) => {
+                write!(f, "not dialed: its port {port} is below 1024; {COST}")
+            }
+            SessionFinding::Foreign => {
+                f.write_str("it is in no network of this machine, so its beacons are ignored")
+            }
+        }
+    }
+}
+
 impl Display for NotSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoPort => f.write_str("the offer port is not ours"),
+            Self::NoPort => f.write_str("the port is not ours"),
             Self::OwnAddress => f.write_str("that is an address of this machine alone"),
             Self::Refused(kind) => kind.fmt(f),
         }
@@ -181,7 +287,10 @@ impl Display for PeerFinding {
         let Self { id, from, .. } = self;
         write!(f, "peer {id}, heard from {from}: ")?;
         match self.place {
-            PeerPlace::NotTold => f.write_str("not looked up, without a registry"),
+            PeerPlace::NotTold => {
+                f.write_str("not looked up, without a registry")?;
+                if self.is_beaconing { f.write_str("; version 1 needs none") } else { Ok(()) }
+            }
             PeerPlace::Unknown => f.write_str("not known to the registry"),
             PeerPlace::At(address, Ok(time)) => {
                 write!(f, "connected to {address} in {:.1} ms", ms(time))
@@ -198,10 +307,15 @@ impl Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPort(finding @ PortFinding { error: Some(ErrorKind::AddrInUse), .. }) => {
+                let finding = UsedPort("offer", finding);
                 write!(f, "{finding}; find it with ss -ulpn, or choose another port with ")?;
                 f.write_str("--broadcast, for every peer")
             }
-            Self::NoPort(finding) => finding.fmt(f),
+            Self::NoPort(finding) => UsedPort("offer", finding).fmt(f),
+            Self::NoBeaconPort(finding) => {
+                write!(f, "{}; find it with ss -ulpn, or ", UsedPort("beacon", finding))?;
+                f.write_str("choose another port with --beacon-port, for every peer")
+            }
             Self::NoRegistry(finding) => {
                 let (why, next) = (finding.why().unwrap_or_default(), finding.what_next());
                 write!(f, "no registry at {}: {why}; {next}", finding.registry)
@@ -244,9 +358,15 @@ impl Display for Verdict {
                 write!(f, "broadcasts do not come back on {names}; ")?;
                 write!(f, "does a firewall here drop UDP port {port}?")
             }
-            Self::NobodyHeard { port } => {
-                f.write_str("no offer was heard; share a file on another machine, and see that ")?;
-                write!(f, "its firewall and the network let broadcasts to UDP port {port} through")
+            Self::NobodyHeard { port, beacon_port } => {
+                f.write_str("no offer was heard, and no beacon; share a file on another ")?;
+                f.write_str("machine, and see that its firewall and the network let broadcasts ")?;
+                write!(f, "to UDP ports {port} and {beacon_port} through")
+            }
+            Self::NobodyDialed { peers } => {
+                let peers = Count(*peers, "peer");
+                write!(f, "of {peers} heard none can be dialed; share a file with `p2pfs share` ")?;
+                f.write_str("on another machine, and let its TCP port in")
             }
             Self::NobodyKnown { registry, peers } => {
                 let peers = Count(*peers, "peer");
@@ -265,9 +385,14 @@ impl Display for Verdict {
                 write!(f, "cannot reach peer {id} at {address}: {why}; ")?;
                 write!(f, "does it let TCP port {port} in?")
             }
-            Self::Fine { reached, peers, problem } => {
+            Self::Fine { reached, peers, unknown, problem } => {
                 let peers = Count(*peers, "peer");
                 write!(f, "files can be exchanged with {reached} of {peers}")?;
+                if *unknown > 0 {
+                    let unknown = Count(*unknown, "peer");
+                    write!(f, "; {unknown} of version 0 cannot be found without a registry: say ")?;
+                    f.write_str("where it is with --registry")?;
+                }
                 problem.iter().try_for_each(|problem| {
                     write!(f, ", but what this machine shares is not found: {problem}")
                 })

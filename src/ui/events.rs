@@ -456,6 +456,35 @@ events! {
             error: Option<Text> = "why it does not, for people",
             interface: Option<Text> = "interface in whose network it was heard, if in any",
         }
+        /// doctor: whether the beacon port can be shared with other programs.
+        "beacon_port" => BeaconPort {
+            port: u16 = "UDP port",
+            ok: bool = "whether it works",
+            error: Option<Text> = "why it does not, for people",
+        }
+        /// doctor: beacons on an address of this machine; ok if our own came back.
+        "beacons" => Beacons {
+            name: Text = "the interface",
+            address: Text = "its address",
+            beacons_to: Option<Text> = "ADDRESS:PORT that beacons are sent to",
+            ok: bool = "whether our own beacon came back",
+            error: Option<Text> = "why beacons cannot be sent, for people",
+            beacons: u64 = "beacons heard",
+            peers: usize = "peers that these beacons are from",
+        }
+        /// doctor: a peer of version 1 whose beacons were heard; ok if it could be dialed.
+        "beaconing_peer" => BeaconingPeer {
+            peer: u32 = "its id",
+            peer_name: Text = "its name, empty if it has none",
+            from: Text = "address that its first beacon came from",
+            beacons: u64 = "beacons heard",
+            files: u32 = "files that it shares",
+            address: Option<Text> = "ADDRESS:PORT of its sessions; null if it is not dialed",
+            ok: bool = "whether it works",
+            session_us: Option<u64> = "microseconds until it had said who it is",
+            error: Option<Text> = "why it does not, for people",
+            interface: Option<Text> = "interface in whose network it was heard, if in any",
+        }
         /// doctor: the conclusion.
         "verdict" => Verdict {
             code: u8 = "exit code",

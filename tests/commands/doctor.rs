@@ -6,11 +6,14 @@ use kit::{Answer, OfferRepeater, Process, ReservedPort, Server, Signal, World, a
 use serde_json::Value;
 
 /// The fields of each event, after those that all have, in their order.
-const FIELDS: [(&str, &str); 6] = [
+const FIELDS: [(&str, &str); 9] = [
     ("offer_port", "port ok error"),
     ("registry", "registry ok connected_us answered_us error"),
     ("interface", "name address prefix_length broadcast up offers_to ok error offers peers"),
     ("peer", "peer from offers address ok connected_us error interface"),
+    ("beacon_port", "port ok error"),
+    ("beacons", "name address beacons_to ok error beacons peers"),
+    ("beaconing_peer", "peer peer_name from beacons files address ok session_us error interface"),
     ("verdict", "code text"),
     ("exit", "code error skipped"),
 ];
@@ -89,6 +92,32 @@ fn a_peer_that_can_be_reached_is_told_with_its_address() {
     let known = world.client().lookup(7);
     assert_eq!(known, Answer::address(peer.address));
     assert!(!world.registry().process.has_said("WARN"));
+}
+
+#[test]
+fn a_peer_of_version_1_is_found_without_a_registry() {
+    let world = World::new();
+    world.folder("mine", &[("a", b"a")]);
+    let share = world.start(&["share", "mine", "--name", "ann"]);
+    let address = share.await_listening();
+    let broadcast = world.broadcast().to_string();
+    let line = ["doctor", "--broadcast", &broadcast, "--interface", "127.0.0.1"];
+    // A registry may be where one usually is, on this machine: nobody depends on that here.
+    let process = world.program(&[&line[..], &["--offer-interval", "100ms"]].concat()).start();
+    assert_eq!(process.await_exit_code(), 0, "{:#?}", process.log());
+    let log = process.log();
+    assert_has(&log, "and an own one came back; heard beacons of 1 peer");
+    assert_has(&log, &format!("beacons heard from 127.0.0.1: session with {address} in "));
+    assert_has(&log, "peer ann (");
+    assert_has(&log, "files can be exchanged with 1 of 1 peer");
+    share.assert_running();
+    assert!(!share.said().contains("WARN"), "{}", share.said());
+
+    let events = events(&world, world.registry().address, 0);
+    for name in ["beacon_port", "beacons", "beaconing_peer"] {
+        assert_eq!(event(&events, name)["ok"], true, "{events:#?}");
+    }
+    assert_eq!(event(&events, "beaconing_peer")["peer_name"], "ann");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn an_interface_or_a_network_that_is_the_wrong_one_is_told_as_such() {
 
 fn a_datagram_to_its_own_address_is_no_proof() {
     let (_network, [_, second]) = Network::begin();
-    second.set_input_rule(Some("udp dport 8000 ip daddr 10.77.0.255 drop"));
+    second.set_input_rule(Some("udp dport 8000-8001 ip daddr 10.77.0.255 drop"));
     let registry = REGISTRY.ip().to_string();
     let line = ["doctor", "--registry", &registry, "--broadcast", "10.77.0.2:8000"];
     let process = second.start(&[&line[..], &INTERVAL].concat());
@@ -86,7 +86,7 @@ fn broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends() {
     let _source = second.start_source(2, "file", &content(1, 10), &[]);
 
     // Here, by a firewall for what comes in.
-    third.set_input_rule(Some("udp dport 8000 drop"));
+    third.set_input_rule(Some("udp dport 8000-8001 drop"));
     let lines = doctor(&third, 1);
     assert_tells(&lines, "but no own datagram came back; no offers heard");
     let verdict = "p2pfs: broadcasts do not come back on eth0; does a firewall here drop UDP port";
@@ -94,14 +94,14 @@ fn broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends() {
     third.set_input_rule(None);
 
     // Here, by one for what goes out, which the kernel tells.
-    third.set_output_rule(Some("udp dport 8000 drop"));
+    third.set_output_rule(Some("udp dport 8000-8001 drop"));
     let lines = doctor(&third, 0);
     assert_tells(&lines, "offers cannot go to 10.77.0.255:8000: ");
     let found =
         "files can be exchanged with 1 of 1 peer, but what this machine shares is not found";
     assert_tells(&lines, found);
     // Then nobody who only hears can be told from nobody at all.
-    third.set_input_rule(Some("udp dport 8000 drop"));
+    third.set_input_rule(Some("udp dport 8000-8001 drop"));
     let lines = doctor(&third, 1);
     assert_tells(&lines, "p2pfs: offers cannot leave by eth0: ");
     assert_tells(&lines, "does a firewall here drop outgoing UDP port 8000?");
@@ -109,7 +109,7 @@ fn broadcasts_that_are_blocked_are_told_from_those_that_nobody_sends() {
     third.set_output_rule(None);
 
     // On the way.
-    second.cut_outgoing("udp dport 8000");
+    second.cut_outgoing("udp dport 8000-8001");
     let lines = doctor(&third, 3);
     assert_tells(&lines, "an own datagram came back; no offers heard");
     assert_tells(&lines, "no offer was heard");

@@ -1,6 +1,6 @@
 //! What the doctor found, and what follows from all of it. The words are in `ui::doctor`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -9,16 +9,20 @@ use crate::exit::ExitCode;
 use crate::node::Interface;
 use crate::proto::{CloseReason, Timer};
 use crate::wire::PeerId;
+use crate::wire::v1::PeerName;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     Port(PortFinding),
     Registry(RegistryFinding),
     Interface(InterfaceFinding),
+    BeaconPort(PortFinding),
+    Beacons(BeaconsFinding),
     Peer(PeerFinding),
+    Beaconing(BeaconingPeer),
 }
 
-/// Whether the offer port can be shared with other programs.
+/// Whether a port can be shared with other programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortFinding {
     pub port: u16,
@@ -52,9 +56,52 @@ pub struct InterfaceFinding {
     pub peers: BTreeSet<PeerId>,
 }
 
+/// What of beacons goes out and comes in on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeaconsFinding {
+    pub interface: Interface,
+    pub to: Option<SocketAddrV4>,
+    /// Why they do not.
+    pub error: Option<NotSent>,
+    pub is_heard_back: bool,
+    /// Beacons heard from its network.
+    pub beacons: u64,
+    /// The instances that they are from.
+    pub peers: BTreeSet<u64>,
+}
+
+/// A peer of version 1 whose beacons were heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeaconingPeer {
+    pub id: PeerId,
+    pub name: PeerName,
+    /// Where its first beacon came from.
+    pub from: Ipv4Addr,
+    /// Files that it shares, as it says.
+    pub files: u32,
+    pub beacons: u64,
+    /// As in [`PeerFinding`].
+    pub interface: Option<String>,
+    pub is_examined: bool,
+    pub session: SessionFinding,
+}
+
+/// Whether there was a session with a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionFinding {
+    /// Its beacons say that it cannot be dialed.
+    NoPort,
+    /// It is in no network of this machine: such beacons are ignored.
+    Foreign,
+    /// A heard port below 1024 is not dialed.
+    LowPort(u16),
+    /// How long it took until the peer had said who it is, or why it did not.
+    At(SocketAddrV4, Result<Duration, CloseReason>),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSent {
-    /// The offer port could not be had, so nothing was tried.
+    /// The port could not be had, so nothing was tried.
     NoPort,
     /// They would go to this machine alone.
     OwnAddress,
@@ -73,6 +120,8 @@ pub struct PeerFinding {
     /// Whether that interface is one of those that are examined.
     pub is_examined: bool,
     pub place: PeerPlace,
+    /// Whether its beacons were heard, too.
+    pub is_beaconing: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +138,11 @@ pub enum PeerPlace {
 pub(super) struct Findings {
     pub(super) port: PortFinding,
     pub(super) registry: RegistryFinding,
+    /// Whether the user named it: else it is missed only where it would help.
+    pub(super) is_registry_named: bool,
+    pub(super) beacon_port: PortFinding,
+    pub(super) beacons: Vec<BeaconsFinding>,
+    pub(super) beaconing: Vec<BeaconingPeer>,
     pub(super) interfaces: Vec<InterfaceFinding>,
     /// The addresses of this machine that the user did not name.
     pub(super) others: Vec<Interface>,
@@ -100,6 +154,8 @@ pub(super) struct Findings {
 pub enum Verdict {
     /// The offer port cannot be shared.
     NoPort(PortFinding),
+    /// The beacon port cannot be shared, and nobody was reached without beacons.
+    NoBeaconPort(PortFinding),
     /// There is no registry.
     NoRegistry(RegistryFinding),
     /// The user named interfaces, but others are found by another one.
@@ -113,14 +169,17 @@ pub enum Verdict {
     /// No broadcast comes back.
     NothingBack { interfaces: Vec<String>, port: u16 },
     /// No peer was heard, though nothing is in the way here.
-    NobodyHeard { port: u16 },
+    NobodyHeard { port: u16, beacon_port: u16 },
     /// The registry, here as the user has it, knows none of the peers heard.
     NobodyKnown { registry: String, peers: usize },
     /// None of the peers that the registry knows was reached; the first of them, and where its
     /// first offer came from.
     NobodyReached { id: PeerId, from: Ipv4Addr, address: SocketAddrV4, reason: CloseReason },
-    /// Files can be exchanged, but with a problem what is shared here is not found.
-    Fine { reached: usize, peers: usize, problem: Option<NothingSent> },
+    /// So many peers were heard, and none can be dialed.
+    NobodyDialed { peers: usize },
+    /// Files can be exchanged; `unknown` peers of version 0 need a registry for that. With a
+    /// problem what is shared here is not found.
+    Fine { reached: usize, peers: usize, unknown: usize, problem: Option<NothingSent> },
 }
 
 /// What is in no network of this machine, and by that not found or not reached.
@@ -146,7 +205,8 @@ pub struct NothingSent {
 impl Verdict {
     pub fn code(&self) -> ExitCode {
         match self {
-            Self::NoPort(PortFinding { error: Some(ErrorKind::AddrInUse), .. }) => {
+            Self::NoPort(PortFinding { error: Some(ErrorKind::AddrInUse), .. })
+            | Self::NoBeaconPort(PortFinding { error: Some(ErrorKind::AddrInUse), .. }) => {
                 ExitCode::AddressInUse
             }
             Self::NoRegistry(_) => ExitCode::Unreachable,
@@ -156,6 +216,8 @@ impl Verdict {
             }
             Self::Fine { .. } => ExitCode::Done,
             Self::NoPort(_)
+            | Self::NoBeaconPort(_)
+            | Self::NobodyDialed { .. }
             | Self::WrongInterface { .. }
             | Self::AnotherSubnet { what: Foreign::Peer { .. }, .. }
             | Self::NoBroadcastAddress
@@ -168,50 +230,92 @@ impl Verdict {
 }
 
 impl Findings {
+    /// Returns whether there is a registry that answers.
+    pub(super) fn has_registry(&self) -> bool {
+        self.registry.address.is_some() && self.registry.failure.is_none()
+    }
+
     pub(super) fn verdict(&self) -> Verdict {
         if self.port.error.is_some() {
             return Verdict::NoPort(self.port.clone());
         }
-        let has_registry = self.registry.address.is_some() && self.registry.failure.is_none();
-        let peers = self.peers.len();
+        let has_registry = self.has_registry();
         if let Some(right) = self.right_interface(has_registry) {
             let named = self.interfaces.iter().map(|named| named.interface.name.clone()).collect();
             return Verdict::WrongInterface { named, right };
         }
-        if !has_registry {
-            // Without a network nobody is reached, wherever the registry is.
-            if self.used_interfaces().is_empty() {
-                return Verdict::NoBroadcastAddress;
-            }
-            let registry = self.registry.clone();
-            return match self.is_registry_foreign() {
-                true if is_way_missing(&registry) => {
-                    self.another_subnet(Foreign::Registry(registry))
-                }
-                _ => Verdict::NoRegistry(registry),
-            };
+        if !has_registry && self.is_registry_named {
+            return self.no_registry();
         }
-        if peers == 0 {
-            return self.nobody_heard();
-        }
-        let is_reached = |peer: &&PeerFinding| matches!(peer.place, PeerPlace::At(_, Ok(_)));
-        let reached = self.peers.iter().filter(is_reached).count();
+        let (reached, peers) = self.count_peers();
         if reached > 0 {
-            return Verdict::Fine { reached, peers, problem: self.nothing_sent() };
+            let is_unknown = |peer: &&PeerFinding| {
+                !peer.is_beaconing && matches!(peer.place, PeerPlace::NotTold)
+            };
+            let unknown = self.peers.iter().filter(is_unknown).count();
+            return Verdict::Fine { reached, peers, unknown, problem: self.nothing_sent() };
         }
-        if let Some(peer) = self.peers.iter().find(|peer| peer.interface.is_none()) {
-            let PeerFinding { id, from, .. } = *peer;
+        if self.beacon_port.error.is_some() {
+            return Verdict::NoBeaconPort(self.beacon_port.clone());
+        }
+        match peers {
+            0 => self.nobody_heard(),
+            _ => self.nobody_reached(has_registry, peers),
+        }
+    }
+
+    /// Returns how many peers were reached, and how many heard: by both versions it is one.
+    fn count_peers(&self) -> (usize, usize) {
+        let by_0 = self
+            .peers
+            .iter()
+            .map(|peer| ((peer.id, peer.from), matches!(peer.place, PeerPlace::At(_, Ok(_)))));
+        let by_1 = self.beaconing.iter().map(|peer| {
+            ((peer.id, peer.from), matches!(peer.session, SessionFinding::At(_, Ok(_))))
+        });
+        let mut peers = BTreeMap::new();
+        for (peer, is_reached) in by_0.chain(by_1) {
+            *peers.entry(peer).or_insert(false) |= is_reached;
+        }
+        (peers.values().filter(|is_reached| **is_reached).count(), peers.len())
+    }
+
+    fn no_registry(&self) -> Verdict {
+        // Without a network nobody is reached, wherever the registry is.
+        if self.used_interfaces().is_empty() {
+            return Verdict::NoBroadcastAddress;
+        }
+        let registry = self.registry.clone();
+        match self.is_registry_foreign() && is_way_missing(&registry) {
+            true => self.another_subnet(Foreign::Registry(registry)),
+            false => Verdict::NoRegistry(registry),
+        }
+    }
+
+    fn nobody_reached(&self, has_registry: bool, peers: usize) -> Verdict {
+        let foreign_0 = self.peers.iter().find(|peer| peer.interface.is_none());
+        let foreign_1 = self.beaconing.iter().find(|peer| peer.interface.is_none());
+        let foreign = foreign_0.map(|peer| (peer.id, peer.from));
+        if let Some((id, from)) = foreign.or_else(|| foreign_1.map(|peer| (peer.id, peer.from))) {
             return self.another_subnet(Foreign::Peer { id, from });
         }
-        let failed = self.peers.iter().find_map(|peer| match peer.place {
-            PeerPlace::At(address, Err(reason)) => Some((peer, address, reason)),
+        let failed_0 = self.peers.iter().find_map(|peer| match peer.place {
+            PeerPlace::At(address, Err(reason)) => Some((peer.id, peer.from, address, reason)),
             _ => None,
         });
-        match failed {
-            Some((&PeerFinding { id, from, .. }, address, reason)) => {
-                Verdict::NobodyReached { id, from, address, reason }
+        let failed_1 = self.beaconing.iter().find_map(|peer| match peer.session {
+            SessionFinding::At(address, Err(reason)) => Some((peer.id, peer.from, address, reason)),
+            _ => None,
+        });
+        if let Some((id, from, address, reason)) = failed_0.or(failed_1) {
+            return Verdict::NobodyReached { id, from, address, reason };
+        }
+        match (self.beaconing.is_empty(), has_registry) {
+            (false, _) => Verdict::NobodyDialed { peers: self.beaconing.len() },
+            (true, false) => self.no_registry(),
+            (true, true) => {
+                Verdict::NobodyKnown { registry: self.registry.registry.clone(), peers }
             }
-            None => Verdict::NobodyKnown { registry: self.registry.registry.clone(), peers },
         }
     }
 
@@ -225,19 +329,31 @@ impl Findings {
         }
         match used.iter().all(|used| !used.is_heard_back) {
             true => Verdict::NothingBack { interfaces: names(&used), port },
+            false if !self.is_beacon_back(&used) => {
+                Verdict::NothingBack { interfaces: names(&used), port: self.beacon_port.port }
+            }
             false => match self.registry.address.filter(|_| self.is_registry_foreign()) {
                 Some(address) => self.another_subnet(Foreign::Answering(address)),
-                None => Verdict::NobodyHeard { port },
+                None => Verdict::NobodyHeard { port, beacon_port: self.beacon_port.port },
             },
         }
     }
 
+    /// Returns whether a beacon of ours came back on one of these.
+    fn is_beacon_back(&self, used: &[&InterfaceFinding]) -> bool {
+        let is_used = |it: &BeaconsFinding| used.iter().any(|used| used.interface == it.interface);
+        self.beacons.iter().any(|it| it.is_heard_back && is_used(it))
+    }
+
     /// Returns the interface by which others are found though the user named none like that.
     fn right_interface(&self, has_registry: bool) -> Option<String> {
-        if self.others.is_empty() || self.peers.iter().any(|peer| peer.is_examined) {
+        let by_0 = self.peers.iter().map(|peer| (peer.is_examined, &peer.interface));
+        let by_1 = self.beaconing.iter().map(|peer| (peer.is_examined, &peer.interface));
+        let mut heard = by_0.chain(by_1);
+        if self.others.is_empty() || heard.clone().any(|(is_examined, _)| is_examined) {
             return None;
         }
-        let heard_on = self.peers.iter().find_map(|peer| peer.interface.clone());
+        let heard_on = heard.find_map(|(_, interface)| interface.clone());
         heard_on.or_else(|| {
             let host = *self.registry.address.filter(|_| !has_registry)?.ip();
             let is_there = |interface: &&Interface| interface.subnet.contains(host);

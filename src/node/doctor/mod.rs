@@ -13,10 +13,13 @@
 //!   want.
 //! - It asks the registry where the peers are that it heard, and registers nothing.
 //! - It connects to each peer's port, and resets the connection without a word.
+//! - Peers of version 1 answer its query, are told who it is, and that it leaves: see
+//!   [`sessions`].
 //!
 //! A datagram counts as received on the interface in whose network its sender is.
 
 mod findings;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -28,14 +31,18 @@ use std::time::{Duration, Instant};
 
 use self::findings::Findings;
 pub use self::findings::{
-    Finding, Foreign, InterfaceFinding, NotSent, NothingSent, PeerFinding, PeerPlace, PortFinding,
-    RegistryFinding, Verdict,
+    BeaconingPeer, BeaconsFinding, Finding, Foreign, InterfaceFinding, NotSent, NothingSent,
+    PeerFinding, PeerPlace, PortFinding, RegistryFinding, SessionFinding, Verdict,
 };
+use self::sessions::{Beaconing, Dialed};
 use super::connections::Connections;
 use super::{
-    Action, CloseHow, ConnectionId, HostPort, Input, Interface, Node, Outcome, Paths, Report,
+    Action, CloseHow, ConnectionId, HostPort, Input, Interface, Node, Outcome, Paths, RegistryUse,
+    Report,
 };
-use crate::limits::{DOCTOR_LISTENS_LONGER, Limits, OFFER_BYTES, PROBE_TIMEOUT, PROBED_PEERS_MAX};
+use crate::limits::{
+    DOCTOR_LISTENS_LONGER, Limits, OFFER_BYTES, PROBE_TIMEOUT, PROBED_PEERS_MAX, UNPROVEN_DIALS_MAX,
+};
 use crate::proto::v0::{Registration, RegistrationEvent};
 use crate::proto::{CloseReason, Timer, Transmit};
 use crate::wire::PeerId;
@@ -46,7 +53,11 @@ pub struct DoctorSettings {
     pub port: u16,
     /// Why it cannot be heard.
     pub port_error: Option<ErrorKind>,
+    /// The same for beacons.
+    pub beacon_port: u16,
+    pub beacon_port_error: Option<ErrorKind>,
     pub registry: HostPort,
+    pub registry_use: RegistryUse,
     /// The addresses of this machine that are examined, and where offers go from each.
     pub interfaces: Vec<(Interface, Option<SocketAddrV4>)>,
     /// The other addresses of this machine, if the user named some.
@@ -56,6 +67,8 @@ pub struct DoctorSettings {
     /// A random number: tells our datagram from those of others, and is an id that the
     /// registry hardly knows.
     pub number: u32,
+    /// Another one, and never 0: it tells our beacons from those of others.
+    pub instance: u64,
 }
 
 /// The doctor as pure state. Its findings are reports; the verdict is there at its end.
@@ -67,6 +80,7 @@ pub struct DoctorNode {
     datagram: [u8; OFFER_BYTES],
     findings: Findings,
     heard: BTreeMap<PeerId, PeerFinding>,
+    beaconing: Beaconing,
     connections: Connections<Connection>,
     registry: Option<ConnectionId>,
     registry_at: HostPort,
@@ -94,12 +108,14 @@ enum Phase {
 enum Connection {
     Registry(Registration),
     Peer(PeerId),
+    /// Boxed: it is large.
+    Session(Box<Dialed>),
 }
 
 impl DoctorNode {
     /// A doctor that begins with the registry; offers are heard from the first moment on.
     pub fn new(now: Instant, settings: DoctorSettings) -> Self {
-        let DoctorSettings { port, port_error, registry, number, .. } = settings;
+        let DoctorSettings { registry, number, .. } = settings;
         let unheard = |(interface, to)| InterfaceFinding {
             interface,
             to,
@@ -109,7 +125,7 @@ impl DoctorNode {
             peers: BTreeSet::new(),
         };
         let findings = Findings {
-            port: PortFinding { port, error: port_error },
+            port: PortFinding { port: settings.port, error: settings.port_error },
             registry: RegistryFinding {
                 registry: registry.to_string(),
                 address: None,
@@ -118,12 +134,20 @@ impl DoctorNode {
                 answered_in: None,
                 failure: None,
             },
+            is_registry_named: settings.registry_use == RegistryUse::Named,
+            beacon_port: PortFinding {
+                port: settings.beacon_port,
+                error: settings.beacon_port_error,
+            },
+            beacons: sessions::unheard(&settings.interfaces, settings.beacon_port),
+            beaconing: Vec::new(),
             interfaces: settings.interfaces.into_iter().map(unheard).collect(),
             others: settings.others,
             peers: Vec::new(),
         };
         // One connection is that to the registry.
-        let limits = Limits { connections_max: PROBED_PEERS_MAX + 1, ..Limits::PROBE };
+        let connections_max = PROBED_PEERS_MAX + UNPROVEN_DIALS_MAX + 1;
+        let limits = Limits { connections_max, ..Limits::PROBE };
         let mut node = Self {
             phase: Phase::Resolve,
             offer_interval: settings.offer_interval,
@@ -131,6 +155,7 @@ impl DoctorNode {
             datagram: probe(number),
             findings,
             heard: BTreeMap::new(),
+            beaconing: Beaconing::new(PeerId(number), settings.instance),
             connections: Connections::new(&limits, 0),
             registry: None,
             registry_at: registry,
@@ -178,7 +203,9 @@ impl DoctorNode {
     /// The registry has answered, or will not. Sends a datagram on each interface, and listens
     /// for a little longer than the interval in which each peer repeats its offers.
     fn hear(&mut self, now: Instant) {
-        self.tell(Finding::Registry(self.findings.registry.clone()));
+        if self.findings.is_registry_named || self.findings.has_registry() {
+            self.tell(Finding::Registry(self.findings.registry.clone()));
+        }
         if self.findings.port.error.is_some() {
             for heard in &mut self.findings.interfaces {
                 heard.error = Some(NotSent::NoPort);
@@ -192,10 +219,11 @@ impl DoctorNode {
                 // It would come back whatever is in the way of broadcasts.
                 heard.error = Some(NotSent::OwnAddress);
             } else if let Some(to) = heard.to {
-                let (from, datagram) = (heard.interface.address, self.datagram);
+                let (from, datagram) = (heard.interface.address, self.datagram.into());
                 self.actions.push_back(Action::Send { from, to, datagram });
             }
         }
+        self.query();
     }
 
     fn on_datagram(&mut self, from: Ipv4Addr, bytes: &[u8]) {
@@ -212,7 +240,15 @@ impl DoctorNode {
             let near = examined.or_else(|| others.iter().find(is_near));
             let interface = near.map(|interface| interface.name.clone());
             let (is_examined, place) = (examined.is_some(), PeerPlace::NotTold);
-            let new = PeerFinding { id, from, offers: 0, interface, is_examined, place };
+            let new = PeerFinding {
+                id,
+                from,
+                offers: 0,
+                interface,
+                is_examined,
+                place,
+                is_beaconing: false,
+            };
             self.heard.entry(id).or_insert(new).offers += 1;
         }
         let near = interfaces.iter_mut().find(|heard| heard.interface.subnet.contains(from));
@@ -224,10 +260,14 @@ impl DoctorNode {
         }
     }
 
-    fn on_not_sent(&mut self, from: Ipv4Addr, kind: ErrorKind) {
-        let interfaces = self.findings.interfaces.iter_mut();
-        for heard in interfaces.filter(|heard| heard.interface.address == from) {
-            heard.error = Some(NotSent::Refused(kind));
+    fn on_not_sent(&mut self, from: Ipv4Addr, to: SocketAddrV4, kind: ErrorKind) {
+        let Findings { interfaces, beacons, .. } = &mut self.findings;
+        let offers = interfaces.iter_mut().map(|it| (&it.interface, it.to, &mut it.error));
+        let beacons = beacons.iter_mut().map(|it| (&it.interface, it.to, &mut it.error));
+        for (interface, goes_to, error) in offers.chain(beacons) {
+            if interface.address == from && goes_to == Some(to) {
+                *error = Some(NotSent::Refused(kind));
+            }
         }
     }
 
@@ -235,6 +275,12 @@ impl DoctorNode {
     fn look_up(&mut self, now: Instant) {
         for heard in self.findings.interfaces.clone() {
             self.tell(Finding::Interface(heard));
+        }
+        self.tell_beacons();
+        let is_alone = |heard: &PeerFinding| !self.beaconing.has(heard.id, heard.from);
+        let is_missed = !self.findings.is_registry_named && !self.findings.has_registry();
+        if is_missed && self.heard.values().any(is_alone) {
+            self.tell(Finding::Registry(self.findings.registry.clone()));
         }
         self.phase = Phase::LookUp { left: self.heard.len() };
         let registry = self.registry.filter(|_| !self.heard.is_empty());
@@ -252,12 +298,14 @@ impl DoctorNode {
             PeerPlace::NotTold | PeerPlace::Unknown => None,
         };
         let known: Vec<_> = self.heard.values().filter_map(address).collect();
-        self.phase = Phase::Reach { since: now, left: known.len() };
+        let left = known.len() + self.line_up_sessions();
+        self.phase = Phase::Reach { since: now, left };
         for (peer, address) in known {
             if self.dial(now, Connection::Peer(peer), address).is_none() {
                 self.on_reached(peer, Err(CloseReason::Broken(ErrorKind::OutOfMemory)));
             }
         }
+        self.dial_sessions(now);
         self.end_if_reached();
     }
 
@@ -276,8 +324,15 @@ impl DoctorNode {
             return;
         }
         self.findings.peers = std::mem::take(&mut self.heard).into_values().collect();
+        for peer in &mut self.findings.peers {
+            peer.is_beaconing = self.beaconing.has(peer.id, peer.from);
+        }
+        self.findings.beaconing = self.beaconing.heard.values().cloned().collect();
         for peer in self.findings.peers.clone() {
             self.tell(Finding::Peer(peer));
+        }
+        for peer in self.findings.beaconing.clone() {
+            self.tell(Finding::Beaconing(peer));
         }
         self.end(Outcome::AllDone);
     }
@@ -288,6 +343,7 @@ impl DoctorNode {
             self.connections.remove(connection);
             self.reset(connection, CloseReason::Done);
         }
+        self.leave();
         self.actions.push_back(Action::Exit(outcome));
     }
 
@@ -306,11 +362,15 @@ impl DoctorNode {
                 self.on_reached(peer, Ok(now - since));
                 self.end_if_reached();
             }
+            (Some(Connection::Session(_)), _) => self.on_session_connected(now, connection),
             _ => {}
         }
     }
 
     fn on_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        if self.on_session_bytes(now, connection, bytes) {
+            return;
+        }
         let mut at = 0;
         while let Some(Connection::Registry(registration)) = self.connections.get_mut(connection) {
             match registration.handle_bytes(now, bytes, &mut at) {
@@ -378,19 +438,24 @@ impl DoctorNode {
                 self.on_reached(peer, Err(reason));
                 self.end_if_reached();
             }
+            Some(Connection::Session(dialed)) => self.lose_session(now, dialed.instance, reason),
             None => {}
         }
     }
 
-    /// What every input about the registry ends with.
+    /// What every input about the registry, or a session, ends with.
     fn after(&mut self, connection: ConnectionId) {
-        let Some(Connection::Registry(registration)) = self.connections.get(connection) else {
-            return;
+        let deadline = match self.connections.get(connection) {
+            Some(Connection::Registry(registration)) => registration.poll_timeout(),
+            Some(Connection::Session(dialed)) => {
+                dialed.session.as_ref().and_then(|session| session.poll_timeout())
+            }
+            Some(Connection::Peer(_)) | None => return,
         };
-        if registration.transmit().is_some() {
+        if self.transmit(connection).is_some() {
             self.actions.push_back(Action::Transmit(connection));
         }
-        if let Some(deadline) = registration.poll_timeout() {
+        if let Some(deadline) = deadline {
             self.connections.arm(connection, deadline);
         }
     }
@@ -402,6 +467,7 @@ impl Node for DoctorNode {
             matches!(self.phase, Phase::Resolve | Phase::AskRegistry { .. } | Phase::Hear { .. });
         match input {
             Input::Datagram { from, bytes } if hears => self.on_datagram(*from.ip(), bytes),
+            Input::Beacon { from, bytes } if hears => self.on_beacon(from, bytes),
             Input::Resolved(answer) if self.phase == Phase::Resolve => match answer {
                 Ok(host) => self.ask_registry(now, self.registry_at.at(host)),
                 Err(why) => {
@@ -409,7 +475,7 @@ impl Node for DoctorNode {
                     self.hear(now);
                 }
             },
-            Input::NotSent { from, kind } => self.on_not_sent(from, kind),
+            Input::NotSent { from, to, kind } => self.on_not_sent(from, to, kind),
             Input::Connected(connection) => self.on_connected(now, connection),
             Input::Received { connection, bytes } => self.on_bytes(now, connection, bytes),
             Input::ReadClosed(connection) => self.close(now, connection, CloseReason::ClosedByPeer),
@@ -426,6 +492,7 @@ impl Node for DoctorNode {
             let verdict = match self.connections.get_mut(connection) {
                 Some(Connection::Registry(registration)) => registration.handle_timeout(now),
                 Some(Connection::Peer(_)) => Err(CloseReason::TimedOut(Timer::Connect)),
+                Some(Connection::Session(dialed)) => dialed.handle_timeout(now),
                 None => continue,
             };
             match verdict {
@@ -460,12 +527,18 @@ impl Node for DoctorNode {
         match self.connections.get(connection)? {
             Connection::Registry(registration) => registration.transmit(),
             Connection::Peer(_) => None,
+            Connection::Session(dialed) => dialed.session.as_ref()?.transmit(),
         }
     }
 
-    fn transmitted(&mut self, _: Instant, connection: ConnectionId, len_bytes: usize) {
-        if let Some(Connection::Registry(registration)) = self.connections.get_mut(connection) {
-            registration.transmitted(len_bytes);
+    fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize) {
+        match self.connections.get_mut(connection) {
+            Some(Connection::Registry(registration)) => registration.transmitted(len_bytes),
+            Some(Connection::Session(dialed)) => {
+                let session = dialed.session.iter_mut();
+                session.for_each(|session| _ = session.transmitted(now, len_bytes));
+            }
+            Some(Connection::Peer(_)) | None => {}
         }
     }
 
@@ -473,7 +546,11 @@ impl Node for DoctorNode {
         match self.connections.get(connection) {
             // What comes queues nothing.
             Some(Connection::Registry(_)) => usize::MAX,
-            // Nothing that a peer says matters.
+            Some(Connection::Session(dialed)) => {
+                let session = dialed.session.as_ref();
+                session.map_or(0, |session| session.read_allowance_bytes())
+            }
+            // Nothing that a peer of version 0 says matters.
             Some(Connection::Peer(_)) | None => 0,
         }
     }

@@ -3,11 +3,13 @@ use crate::exit::ExitCode;
 use crate::node::scene::{answer, hear, sent};
 use crate::node::{Signal, Subnet};
 use crate::wire::v0::{NameError, RegistryRequest, RegistryResponse};
+use crate::wire::v1::{Beacon, BeaconKind, PeerName, SessionMessage};
 use crate::wire::{FieldText, Malformed};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 const NUMBER: u32 = 7;
+const INSTANCE: u64 = 77;
 
 /// What a registry does wrong.
 type Fail = fn(&mut Scene);
@@ -20,7 +22,9 @@ struct Scene {
     dialed: Vec<(ConnectionId, SocketAddrV4)>,
     resolves: Vec<String>,
     sent: Vec<(Ipv4Addr, SocketAddrV4)>,
+    beacons: Vec<(Ipv4Addr, SocketAddrV4, BeaconKind)>,
     closed: Vec<ConnectionId>,
+    finished: usize,
     outcome: Option<Outcome>,
 }
 
@@ -42,11 +46,15 @@ fn settings() -> DoctorSettings {
     DoctorSettings {
         port: 8000,
         port_error: None,
+        beacon_port: 8001,
+        beacon_port_error: None,
         registry: registry().into(),
+        registry_use: RegistryUse::Named,
         interfaces: vec![interface("lo", Ipv4Addr::LOCALHOST), interface("eth0", OURS)],
         others: Vec::new(),
         offer_interval: INTERVAL,
         number: NUMBER,
+        instance: INSTANCE,
     }
 }
 
@@ -60,7 +68,9 @@ impl Scene {
             dialed: Vec::new(),
             resolves: Vec::new(),
             sent: Vec::new(),
+            beacons: Vec::new(),
             closed: Vec::new(),
+            finished: 0,
             outcome: None,
         };
         scene.drain();
@@ -81,12 +91,18 @@ impl Scene {
                 Action::Report(Report::Finding(finding)) => self.findings.push(*finding),
                 Action::Dial { connection, to } => self.dialed.push((connection, to)),
                 Action::Resolve(host) => self.resolves.push(host),
+                Action::Send { from, to, datagram } if to.port() == 8001 => {
+                    let beacon = Beacon::decode(&datagram, None).unwrap();
+                    assert_eq!((beacon.instance, beacon.port, beacon.tags), (INSTANCE, 0, vec![]));
+                    self.beacons.push((from, to, beacon.kind));
+                }
                 Action::Send { from, to, datagram } => {
-                    assert_eq!(datagram, self.node.datagram);
+                    assert_eq!(*datagram, self.node.datagram);
                     self.sent.push((from, to));
                 }
                 Action::Close { connection, how, .. } => {
-                    assert_eq!(how, CloseHow::Reset);
+                    let is_session = how == CloseHow::Finish;
+                    self.finished += usize::from(is_session);
                     self.closed.push(connection);
                 }
                 Action::Transmit(_) => {}
@@ -135,6 +151,52 @@ impl Scene {
     fn hear_back(&mut self, from: Ipv4Addr) {
         let bytes = probe(NUMBER);
         self.handle(Input::Datagram { from: SocketAddrV4::new(from, 1), bytes: &bytes });
+    }
+
+    fn beacon(&mut self, kind: BeaconKind, peer: u32, instance: u64, from: &str, port: u16) {
+        let (from, name) = (address(from), PeerName::new("ann").unwrap());
+        let (peer, tags) = (PeerId(peer), Vec::new());
+        let (counter, generation, files) = (1, 1, 3);
+        let beacon = Beacon { kind, port, peer, instance, counter, generation, files, name, tags };
+        self.handle(Input::Beacon { from, bytes: &beacon.encode(None) });
+    }
+
+    fn beacon_back(&mut self, from: Ipv4Addr) {
+        self.beacon(BeaconKind::Query, NUMBER, INSTANCE, &format!("{from}:1"), 0);
+    }
+
+    /// Nobody listens there.
+    fn refuse(&mut self, to: SocketAddrV4) {
+        let connection = self.id(to);
+        self.closed.push(connection);
+        self.handle(Input::Broken { connection, kind: ErrorKind::ConnectionRefused });
+    }
+
+    /// The peer there takes the connection, and says hello.
+    fn say_hello(&mut self, to: SocketAddrV4, peer: u32, instance: u64) {
+        self.connect(to);
+        let connection = self.id(to);
+        let name = PeerName::new("ann").unwrap();
+        let hello = |peer, instance, name| {
+            let mut bytes = Vec::new();
+            SessionMessage::Hello { version: 1, peer, instance, name, ignored_bytes: 0 }
+                .encode(&mut bytes);
+            bytes
+        };
+        let ours = hello(PeerId(NUMBER), INSTANCE, PeerName::none());
+        assert_eq!(sent(&mut self.node, self.now, connection), ours);
+        self.now += Duration::from_millis(1);
+        let bytes = hello(PeerId(peer), instance, name);
+        self.handle(Input::Received { connection, bytes: &bytes });
+    }
+
+    /// Returns what sessions there were.
+    fn sessions(&self) -> Vec<(u32, SessionFinding)> {
+        let peer = |finding: &Finding| match finding {
+            Finding::Beaconing(peer) => Some((peer.id.0, peer.session)),
+            _ => None,
+        };
+        self.findings.iter().filter_map(peer).collect()
     }
 
     /// Deadlines come until one of them changes something.
@@ -194,7 +256,7 @@ fn everything_is_told_in_its_order_and_each_peer_is_tried_where_the_registry_has
     let began = scene.now;
     scene.time_out();
     assert_eq!(scene.now - began, INTERVAL + DOCTOR_LISTENS_LONGER);
-    let interfaces: Vec<_> = scene.findings[2..]
+    let interfaces: Vec<_> = scene.findings[2..4]
         .iter()
         .map(|finding| match finding {
             Finding::Interface(found) => (found.is_heard_back, found.offers, found.peers.len()),
@@ -219,7 +281,7 @@ fn everything_is_told_in_its_order_and_each_peer_is_tried_where_the_registry_has
     ];
     assert_eq!(scene.places(), expected);
     let verdict = scene.ends(ExitCode::Done);
-    assert_eq!(verdict, Verdict::Fine { reached: 1, peers: 3, problem: None });
+    assert_eq!(verdict, Verdict::Fine { reached: 1, peers: 3, unknown: 0, problem: None });
     assert!(scene.closed.contains(&scene.id(registry())));
 }
 
@@ -300,7 +362,8 @@ fn if_nobody_is_heard_it_tells_what_is_in_the_way() {
     };
     let refuse = |scene: &mut Scene| {
         let kind = ErrorKind::PermissionDenied;
-        scene.handle(Input::NotSent { from: OURS, kind });
+        let to = address("192.0.2.255:8000");
+        scene.handle(Input::NotSent { from: OURS, to, kind });
     };
     let (error, interfaces) = (NotSent::Refused(ErrorKind::PermissionDenied), ["eth0".to_owned()]);
     let interfaces = interfaces.to_vec();
@@ -309,8 +372,16 @@ fn if_nobody_is_heard_it_tells_what_is_in_the_way() {
     // The loopback says nothing about the others.
     let loopback = |scene: &mut Scene| scene.hear_back(Ipv4Addr::LOCALHOST);
     assert_eq!(verdict(settings(), loopback), Verdict::NothingBack { interfaces, port: 8000 });
-    let back = |scene: &mut Scene| scene.hear_back(OURS);
-    assert_eq!(verdict(settings(), back), Verdict::NobodyHeard { port: 8000 });
+    let offers_back = |scene: &mut Scene| scene.hear_back(OURS);
+    let interfaces = vec!["eth0".to_owned()];
+    let no_beacon_back = Verdict::NothingBack { interfaces, port: 8001 };
+    assert_eq!(verdict(settings(), offers_back), no_beacon_back);
+    let back = |scene: &mut Scene| {
+        scene.hear_back(OURS);
+        scene.beacon_back(OURS);
+    };
+    let nobody = Verdict::NobodyHeard { port: 8000, beacon_port: 8001 };
+    assert_eq!(verdict(settings(), back), nobody);
     let mut unusable = settings();
     unusable.interfaces[0].1 = None;
     unusable.interfaces[1].0.is_up = false;
@@ -444,4 +515,165 @@ fn another_subnet_is_told_as_such() {
     let verdict = scene.ends(ExitCode::Other).to_string();
     let said = format!("peer 2 is heard from 198.51.100.2, which is {networks}; give both");
     assert!(verdict.starts_with(&said), "{verdict}");
+}
+
+/// A doctor that was told of no registry, where none is.
+fn without_registry() -> Scene {
+    let mut scene = Scene::new(DoctorSettings { registry_use: RegistryUse::Usual, ..settings() });
+    scene.refuse(registry());
+    scene
+}
+
+#[test]
+fn beacons_go_out_and_come_in_and_each_peer_that_can_be_dialed_says_who_it_is() {
+    let mut scene = without_registry();
+    let all = |kind| {
+        let loopback = (Ipv4Addr::LOCALHOST, address("127.0.0.255:8001"), kind);
+        [loopback, (OURS, address("192.0.2.255:8001"), kind)]
+    };
+    assert_eq!(scene.beacons, all(BeaconKind::Query));
+    scene.beacon_back(OURS);
+    scene.handle(Input::Beacon { from: address("192.0.2.2:1"), bytes: b"P2F1" });
+    let open = address("192.0.2.2:1025");
+    let shut = address("192.0.2.3:1024");
+    scene.hear(2, "192.0.2.2:1");
+    for (peer, from, port) in [
+        (2, "192.0.2.2:1", 1025),
+        (3, "192.0.2.3:1", 1024),
+        (4, "192.0.2.4:1", 0),
+        (5, "192.0.2.5:1", 1023),
+        (6, "198.51.100.6:1", 1024),
+        (7, "192.0.2.7:1", 1024),
+    ] {
+        scene.beacon(BeaconKind::Beacon, peer, peer.into(), from, port);
+        scene.beacon(BeaconKind::Beacon, peer, peer.into(), from, port);
+    }
+    scene.beacon(BeaconKind::Leaving, 7, 7, "192.0.2.7:1", 1024);
+    scene.time_out();
+    let beacons = scene.findings.iter().filter_map(|finding| match finding {
+        Finding::Beacons(it) => Some((it.is_heard_back, it.error, it.beacons, it.peers.len())),
+        _ => None,
+    });
+    assert_eq!(beacons.collect::<Vec<_>>(), [(false, None, 0, 0), (true, None, 10, 5)]);
+    scene.refuse(shut);
+    assert_eq!(scene.sessions(), [], "told when all are known");
+    scene.say_hello(open, 2, 2);
+    let refused = Err(CloseReason::Broken(ErrorKind::ConnectionRefused));
+    let expected = [
+        (2, SessionFinding::At(open, Ok(Duration::from_millis(2)))),
+        (3, SessionFinding::At(shut, refused)),
+        (4, SessionFinding::NoPort),
+        (5, SessionFinding::LowPort(1023)),
+        (6, SessionFinding::Foreign),
+    ];
+    assert_eq!(scene.sessions(), expected);
+    // By both versions it is one peer, and a registry would help nobody.
+    let verdict = scene.ends(ExitCode::Done);
+    assert_eq!(verdict, Verdict::Fine { reached: 1, peers: 5, unknown: 0, problem: None });
+    assert!(!scene.findings.iter().any(|finding| matches!(finding, Finding::Registry(_))));
+    assert_eq!((scene.dialed.len(), scene.finished), (3, 1));
+    assert_eq!(scene.beacons[2..], all(BeaconKind::Leaving));
+    let told = scene.findings.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for line in [
+        "peer 2, heard from 192.0.2.2: not looked up, without a registry; version 1 needs none",
+        "peer ann (2), beacons heard from 192.0.2.2: session with 192.0.2.2:1025 in 2.0 ms; it \
+         shares 3 files",
+        "peer ann (3), beacons heard from 192.0.2.3: cannot be dialed at 192.0.2.3:1024: \
+         connection refused; it can only give over sessions that it dials",
+        "peer ann (4), beacons heard from 192.0.2.4: it says that it cannot be dialed; it can \
+         only give over sessions that it dials",
+    ] {
+        assert!(told.iter().any(|told| told == line), "no {line:?} in {told:#?}");
+    }
+}
+
+#[test]
+fn a_registry_that_nobody_named_is_missed_only_where_it_would_help() {
+    let is_told = |scene: &Scene| {
+        scene.findings.iter().any(|finding| matches!(finding, Finding::Registry(_)))
+    };
+    // Nobody is there.
+    let mut scene = without_registry();
+    scene.hear_back(OURS);
+    scene.beacon_back(OURS);
+    scene.time_out();
+    scene.ends(ExitCode::NotOffered);
+    assert!(!is_told(&scene));
+    // Only version 0.
+    let mut scene = without_registry();
+    scene.hear(2, "192.0.2.2:1");
+    scene.time_out();
+    assert!(matches!(scene.ends(ExitCode::Unreachable), Verdict::NoRegistry(_)));
+    assert!(is_told(&scene));
+    // Both.
+    let mut scene = without_registry();
+    scene.hear(2, "192.0.2.2:1");
+    scene.beacon(BeaconKind::Query, 3, 3, "192.0.2.3:1", 1024);
+    scene.time_out();
+    scene.say_hello(address("192.0.2.3:1024"), 3, 3);
+    let verdict = scene.ends(ExitCode::Done);
+    assert_eq!(verdict, Verdict::Fine { reached: 1, peers: 2, unknown: 1, problem: None });
+    assert!(is_told(&scene));
+    let said = "files can be exchanged with 1 of 2 peers; 1 peer of version 0 cannot be found \
+                without a registry: say where it is with --registry";
+    assert_eq!(verdict.to_string(), said);
+}
+
+#[test]
+fn sessions_are_dialed_32_at_once_and_their_ends_are_told_apart() {
+    let mut scene = without_registry();
+    for peer in 0..40 {
+        scene.beacon(
+            BeaconKind::Beacon,
+            peer,
+            u64::from(peer) + 1,
+            "192.0.2.2:1",
+            2000 + peer as u16,
+        );
+    }
+    scene.time_out();
+    let dialed = |scene: &Scene| scene.dialed.len() - 1;
+    assert_eq!(dialed(&scene), 32);
+    scene.refuse(address("192.0.2.2:2000"));
+    scene.say_hello(address("192.0.2.2:2001"), 1, 2);
+    assert_eq!(dialed(&scene), 34);
+    // One that says something else, and one that says nothing.
+    scene.connect(address("192.0.2.2:2002"));
+    let connection = scene.id(address("192.0.2.2:2002"));
+    scene.handle(Input::Received { connection, bytes: b"220 mail.example\r\n" });
+    scene.connect(address("192.0.2.2:2003"));
+    while scene.outcome.is_none() {
+        scene.time_out();
+    }
+    assert_eq!(dialed(&scene), 40);
+    let sessions = scene.sessions();
+    let reached = sessions.iter().filter(|(_, at)| matches!(at, SessionFinding::At(_, Ok(_))));
+    assert_eq!(reached.count(), 1);
+    let silent =
+        SessionFinding::At(address("192.0.2.2:2003"), Err(CloseReason::TimedOut(Timer::Hello)));
+    assert_eq!(sessions[3].1, silent);
+    scene.ends(ExitCode::Done);
+}
+
+#[test]
+fn peers_of_version_1_of_which_none_is_reached_are_told_with_the_reason() {
+    let mut scene = without_registry();
+    scene.beacon(BeaconKind::Beacon, 2, 2, "192.0.2.2:1", 0);
+    scene.time_out();
+    assert_eq!(scene.ends(ExitCode::Other), Verdict::NobodyDialed { peers: 1 });
+    let mut scene = without_registry();
+    scene.beacon(BeaconKind::Beacon, 2, 2, "192.0.2.2:1", 1024);
+    scene.time_out();
+    scene.time_out();
+    let said = "cannot reach peer 2 at 192.0.2.2:1024: no answer in 3 s; does it let TCP port \
+                1024 in?";
+    assert_eq!(scene.ends(ExitCode::Other).to_string(), said);
+    // With a port that is not ours nobody would be heard.
+    let (beacon_port_error, registry_use) = (Some(ErrorKind::AddrInUse), RegistryUse::Usual);
+    let mut scene = Scene::new(DoctorSettings { beacon_port_error, registry_use, ..settings() });
+    scene.refuse(registry());
+    scene.time_out();
+    assert_eq!(scene.beacons, []);
+    let verdict = scene.ends(ExitCode::AddressInUse).to_string();
+    assert!(verdict.starts_with("beacon port 8001 is in use by a program that"), "{verdict}");
 }
