@@ -48,6 +48,8 @@ pub(super) struct Active {
     pub(super) wish: WishId,
     pub(super) content: Content,
     pub(super) began: Instant,
+    /// Whether a source sent wrong bytes of it too often.
+    pub(super) was_wrong: bool,
 }
 
 /// What a file is by now, where it changed.
@@ -124,7 +126,7 @@ impl Files {
         let Queued { wish, stored_as, content, attributes } = self.queue.pop_front()?;
         let path = ctx.paths.intern(&stored_as);
         ctx.paths.hold(path);
-        self.active.insert(path, Active { wish, content, began: ctx.now });
+        self.active.insert(path, Active { wish, content, began: ctx.now, was_wrong: false });
         let sources = self.contents.get(&content).map(|it| it.sources.clone()).unwrap_or_default();
         Some(Begun { path, content, attributes, sources })
     }
@@ -196,6 +198,13 @@ impl Files {
         }
         for wanted in self.contents.values_mut() {
             wanted.sources.retain(|id| *id != source);
+        }
+    }
+
+    /// A source sent wrong bytes of a file too often.
+    pub(super) fn note_wrong(&mut self, path: PathId) {
+        if let Some(active) = self.active.get_mut(&path) {
+            active.was_wrong = true;
         }
     }
 

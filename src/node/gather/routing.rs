@@ -108,6 +108,7 @@ impl Gather {
     }
 
     fn on_struck_out(&mut self, ctx: &mut Context, path: PathId, source: ConnectionId) {
+        self.files.note_wrong(path);
         let them = ctx.session_on(source).and_then(|connection| connection.them);
         if let (Some(them), Some(path)) = (them, ctx.paths.get(path).cloned()) {
             let from = Giver { peer: them.peer, name: them.name };
@@ -131,7 +132,11 @@ impl Gather {
     ) {
         let discards = ctx.settings.gather.discards;
         others.contents.withdraw(ctx, path, discards);
-        let error = FetchError::NotGiven(None);
+        let was_wrong = self.files.active_at(path).is_some_and(|active| active.was_wrong);
+        let error = match was_wrong {
+            true => FetchError::ChecksumWrong,
+            false => FetchError::NotGiven(None),
+        };
         let is_all = self.is_sole(path);
         ctx.report(Report::FetchFailed { path, error, is_all });
         self.on_file_ended(ctx, others, path, Err((error, is_all)));

@@ -347,3 +347,14 @@ fn another_size_of_a_content_is_tried_if_no_source_of_the_first_one_is_left() {
     assert_eq!(world.run(), Outcome::AllDone, "{:#?}", world.reports);
     assert_eq!(world.files["x"], b"one");
 }
+
+#[test]
+fn a_file_of_which_only_wrong_bytes_came_fails_for_these() {
+    let mut world = World::with(given(&[0]), Some(Duration::from_secs(5)));
+    world.sharer("liar", &[("a", file("one"))]);
+    world.sharers[0].is_corrupt = true;
+    world.want(&["a"]);
+    assert_eq!(world.run(), failed(1, 0, FetchError::ChecksumWrong), "{:#?}", world.reports);
+    let verdicts = &world.sharers[0].verdicts;
+    assert_eq!(verdicts[..], [Verdict::Wrong; 2]);
+}

@@ -52,6 +52,8 @@ pub(super) struct Sharer {
     pub(super) is_stalling: bool,
     /// Requests that wait meanwhile.
     stalled: Vec<(ConnectionId, u32)>,
+    /// Whether the bytes that it sends are wrong.
+    pub(super) is_corrupt: bool,
     /// By how much it tells the sizes of contents wrong, in bytes.
     pub(super) lies_bytes: u64,
     /// What it was told of its bytes.
@@ -219,7 +221,9 @@ impl Sharer {
                 let Shared::File(bytes) = self.shared.values().nth(file.0 as usize)? else {
                     return None;
                 };
-                bytes[offset as usize..][..len_bytes as usize].to_vec()
+                let mut bytes = bytes[offset as usize..][..len_bytes as usize].to_vec();
+                bytes[0] ^= u8::from(self.is_corrupt);
+                bytes
             }
         };
         session.transmitted(now, bytes.len());
@@ -303,6 +307,7 @@ impl World {
             dials: 0,
             is_stalling: false,
             stalled: Vec::new(),
+            is_corrupt: false,
             lies_bytes: 0,
             verdicts: Vec::new(),
             askers: BTreeSet::new(),
