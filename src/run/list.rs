@@ -171,11 +171,12 @@ impl List<'_> {
         }
     }
 
-    /// Returns what peers of version 1 list, and what those of version 0 alone offer.
-    fn found(node: &ListNode, now: Instant) -> (Vec<ListedEntry>, Vec<Listed>) {
+    /// Returns what peers of version 1 list, and what others offer by version 0; for programs,
+    /// every offer.
+    fn found(&self, node: &ListNode, now: Instant) -> (Vec<ListedEntry>, Vec<Listed>) {
         let answered = node.answered(now);
         let mut offers = listed(node);
-        offers.retain(|it| !answered.contains(&it.heard.offer.peer));
+        offers.retain(|it| self.json || !answered.contains(&it.heard.offer.peer));
         (node.listed(), offers)
     }
 
@@ -186,7 +187,7 @@ impl List<'_> {
         now: Instant,
         listened: Duration,
     ) -> Result<ExitCode, Failure> {
-        let (entries, offers) = Self::found(node, now);
+        let (entries, offers) = self.found(node, now);
         let text = match self.json {
             true => {
                 let entries = entries.iter().map(entries::event);
@@ -203,8 +204,11 @@ impl List<'_> {
         let (answered, is_full) = (node.answered(now).len(), node.has_overflowed());
         if self.json {
             let seconds = Seconds(listened);
-            let others: BTreeSet<_> = offers.iter().map(|offer| offer.heard.offer.peer).collect();
-            let (files, peers) = (files + offers.len(), answered + others.len());
+            let known = node.answered(now);
+            let others = offers.iter().map(|it| it.heard.offer);
+            let others: Vec<_> = others.filter(|offer| !known.contains(&offer.peer)).collect();
+            let peers: BTreeSet<_> = others.iter().map(|offer| offer.peer).collect();
+            let (files, peers) = (files + others.len(), answered + peers.len());
             print(Event::Listened { seconds, files, peers, is_full }.line().as_bytes())?;
         }
         if is_full {
@@ -216,8 +220,10 @@ impl List<'_> {
                 Some(wish) => format!("{sharers} answered, and nobody shares {wish}"),
                 None => format!("{sharers} answered, and nobody shares anything"),
             };
+            let nearly = nearly(node);
             let hint = "listen for peers of version 0 with --wait";
-            return Err(Failure::new(ExitCode::NotOffered, format_args!("{what}; {hint}")));
+            let message = format_args!("{what}{nearly}; {hint}");
+            return Err(Failure::new(ExitCode::NotOffered, message));
         }
         let size_bytes = entries.iter().map(ListedEntry::size_bytes).sum();
         let (files, size) = (Count(files as u64, "file"), Bytes(size_bytes));
@@ -242,7 +248,7 @@ impl List<'_> {
                 return Err(not_printed(&io::ErrorKind::BrokenPipe.into()));
             }
             let now = Instant::now();
-            let (entries, offers) = Self::found(reactor.node(), now);
+            let (entries, offers) = self.found(reactor.node(), now);
             let listed = (&*entries, &*self.wishes);
             if is_drawn {
                 let (height, width) = SCREEN.size();
@@ -289,16 +295,20 @@ fn end(
         log::info!(target: "list", "listened for {wait}: {files} offered by {peers}");
         return Ok(ExitCode::Done);
     }
-    let what = match (args.wishes().as_slice(), node.nearly_offered()) {
-        ([], _) => format!("nothing was offered within {wait}; is anybody sharing?"),
-        ([one, rest @ ..], nearly) => {
+    let what = match args.wishes().as_slice() {
+        [] => format!("nothing was offered within {wait}; is anybody sharing?"),
+        [one, rest @ ..] => {
             let more = if rest.is_empty() { "" } else { " or the others" };
-            let nearly = nearly
-                .map(|name| format!(", but {name}, which differs only in case or Unicode form"));
-            format!("nobody offered {one}{more} within {wait}{};", nearly.unwrap_or_default())
+            format!("nobody offered {one}{more} within {wait}{};", nearly(node))
         }
     };
     Err(Failure::new(ExitCode::NotOffered, format_args!("{what} listen longer with --wait")))
+}
+
+/// Returns that something is on offer under nearly the name that is looked for, if it is.
+fn nearly(node: &ListNode) -> String {
+    let said = |name| format!(", but {name}, which differs only in case or Unicode form");
+    node.nearly_offered().map(said).unwrap_or_default()
 }
 
 fn too_many() -> String {

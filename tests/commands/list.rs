@@ -129,6 +129,13 @@ fn names_and_patterns_choose_what_is_listed() {
     assert_eq!(names(&["c", "none"]), ["c"]);
     let list = world.start(&["list", "--wait", "1s", "talk.pdf"]);
     list.ends_with(3);
+    let expected = "p2pfs: 1 peer answered, and nobody shares talk.pdf, but Talk.pdf, which differs \
+        only in case or Unicode form; listen for peers of version 0 with --wait";
+    assert_eq!(list.complaint(), expected);
+    let world = World::new();
+    let _offers = OfferRepeater::start(&world, 7, &["Talk.pdf"]);
+    let list = world.start(&["list", "--wait", "1s", "talk.pdf"]);
+    list.ends_with(3);
     let expected = "p2pfs: nobody offered talk.pdf within 1s, but Talk.pdf, which differs only in \
         case or Unicode form; listen longer with --wait";
     assert_eq!(list.complaint(), expected);

@@ -55,7 +55,7 @@ fn a_tree_and_a_file_come_without_a_registry() {
         let event = format!(r#""event":"{event}""#);
         again.stdout().iter().filter(|line| line.contains(&event)).count()
     };
-    assert_eq!((count("already_there"), count("verified")), (3, 1));
+    assert_eq!((count("identical"), count("verified")), (3, 1));
 }
 
 #[test]
