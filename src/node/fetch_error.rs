@@ -21,6 +21,8 @@ pub enum FetchError {
     NearlyOffered(FileName),
     /// Neither the registry nor anybody who has it could be reached.
     Unreachable,
+    /// Neither a peer nor the registry, which the user did not name, was ever heard of.
+    NobodyThere,
     /// It was offered, but no connection to anybody who has it could be made; why the last
     /// one could not, if one was tried.
     NotReached(Option<CloseReason>),
@@ -60,7 +62,7 @@ impl From<FetchError> for ExitCode {
                 Self::NotOffered
             }
             FetchError::Ambiguous => Self::Ambiguous,
-            FetchError::Unreachable => Self::Unreachable,
+            FetchError::Unreachable | FetchError::NobodyThere => Self::Unreachable,
             FetchError::NotReached(_) | FetchError::NotGiven(_) => Self::TimedOut,
             FetchError::ChecksumWrong => Self::ChecksumWrong,
             FetchError::TooMany | FetchError::TooManyFiles | FetchError::TooLarge => Self::Other,
@@ -84,6 +86,10 @@ impl fmt::Display for FetchError {
             Self::Unreachable => {
                 "the registry could not be reached; say with --registry where it is, or start the \
                  only one with `p2pfs registry`"
+            }
+            Self::NobodyThere => {
+                "neither a peer nor a registry answered; is anybody sharing in this network? see \
+                 `p2pfs doctor`"
             }
             Self::NotReached(reason) => {
                 f.write_str("nobody who offers it could be reached")?;

@@ -164,9 +164,5 @@ impl Fetch {
 }
 
 fn why_nothing(peers: &Peers) -> FetchError {
-    let heard_nobody = peers.catalog.paths().next().is_none() && peers.beacons.known() == 0;
-    match peers.link.is_missed && !peers.link.was_registered && heard_nobody {
-        true => FetchError::Unreachable,
-        false => FetchError::NotOffered,
-    }
+    peers.why_nothing(FetchError::NotOffered)
 }

@@ -152,7 +152,8 @@ impl Gather {
         for (id, is_sought) in open.map(|(id, job)| (*id, job.is_sought())).collect::<Vec<_>>() {
             // Version 0 knows why a name is not there.
             if is_sought && !self.hand_over(ctx, others, id) {
-                self.fail_wish(ctx, others, id, FetchError::NotShared);
+                let error = others.peers.why_nothing(FetchError::NotShared);
+                self.fail_wish(ctx, others, id, error);
             }
         }
         self.files.forget_queued();

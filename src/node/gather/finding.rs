@@ -133,6 +133,7 @@ impl Gather {
         let Some(connection) = ctx.session_on(id) else { return };
         let (address, is_ours) = (connection.address, connection.is_ours);
         let Some(them) = connection.them else { return };
+        others.peers.has_answered = true;
         if is_ours {
             others.peers.beacons.note_hello(ctx.now, address, them.instance);
         }

@@ -21,7 +21,7 @@ pub(super) use self::catalog::{Address, Catalog, Hearing};
 use self::listed_peers::ListedPeers;
 use self::registry_link::RegistryLink;
 use super::peer::{Context, Wake};
-use super::{PathId, Report};
+use super::{FetchError, PathId, Report};
 use crate::wire::PeerId;
 use crate::wire::v0::{ListedPeer, Offer, is_probe};
 
@@ -32,6 +32,8 @@ pub(super) struct Peers {
     pub(super) beacons: Beacons,
     pub(super) link: RegistryLink,
     pub(super) listing: ListedPeers,
+    /// Whether a peer of version 1 ever said hello.
+    pub(super) has_answered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +56,7 @@ impl Peers {
             addresses: Addresses::default(),
             beacons: Beacons::new(ctx),
             link: RegistryLink::new(),
+            has_answered: false,
             listing: ListedPeers::default(),
         }
     }
@@ -87,6 +90,19 @@ impl Peers {
         }
         // One that is not remembered may yet match what is wanted.
         Some((path, peer))
+    }
+
+    /// Returns why nothing came, if nobody offers it: nobody at all may be there.
+    pub(super) fn why_nothing(&self, usual: FetchError) -> FetchError {
+        let is_alone = !self.has_answered
+            && !self.link.was_registered
+            && self.catalog.paths().next().is_none()
+            && self.beacons.known() == 0;
+        match (is_alone, self.link.is_missed) {
+            (false, _) => usual,
+            (true, true) => FetchError::Unreachable,
+            (true, false) => FetchError::NobodyThere,
+        }
     }
 
     /// Counts a failed download from a peer, which was dialed at this address if it is known.
