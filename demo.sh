@@ -11,6 +11,9 @@
 #   peer-2  has piratedGame
 #   peer-3  wants dummyfile.txt
 #
+# Peer 3 hears no beacons of the others: it fetches by version 0 of the protocol, with
+# the registry; the others fetch by version 1, without.
+#
 # Each peer pretends once for each file that its checksum was wrong, so each is
 # fetched twice. A folder initial_peer_folders/peer-4 (and so on) adds a peer
 # that shares what is in it and wants everything that the others have.
@@ -25,7 +28,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly root
 readonly originals=$root/initial_peer_folders
 readonly ports=${P2PFS_DEMO_PORTS:-5000,5001,5002,5003,8000}
-readonly ports_hint='P2PFS_DEMO_PORTS=5000,5001,5002,5003,8000 (registry, peers 1 to 3, offers; the port after it is for beacons)'
+readonly ports_hint='P2PFS_DEMO_PORTS=5000,5001,5002,5003,8000 (registry, peers 1 to 3, offers; the two ports after it are for beacons)'
 
 work=''             # the temporary folder
 names=() pids=()    # the processes, in the order of their start
@@ -56,7 +59,9 @@ main() {
         --initial-folders "$originals" --simulate-checksum-failure)
     start_peer 1 "$peer_1" piratedGame
     start_peer 2 "$peer_2"
+    peer+=(--beacon-port "$((offers + 2))")
     start_peer 3 "$peer_3" dummyfile.txt
+    unset 'peer[-1]' 'peer[-1]'
     start_further_peers
     local name
     for name in "${names[@]:1}"; do await_listening "$name"; done
@@ -104,7 +109,7 @@ check_ports() {
     for port in "${BASH_REMATCH[@]:1}"; do
         ((port <= 65535)) || usage_error "port $port is not within 1 to 65535"
     done
-    ((port < 65535)) || usage_error "there is no port for beacons after $port"
+    ((port < 65534)) || usage_error "there are no two ports for beacons after $port"
     for port in "${BASH_REMATCH[@]:1:4}"; do # the fifth is UDP and may be any
         [[ $seen != *" $port "* ]] || usage_error "port $port is named twice"
         seen+="$port "

@@ -143,7 +143,7 @@ impl Version {
 /// What a file has beside its content, and keeps when it is fetched by version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// When its content was last changed, in nanoseconds since 1970.
+    /// When its content was last changed, in nanoseconds since 1970; 0 if that is not known.
     pub modified_ns: u64,
     /// Whether its owner may execute it.
     pub is_executable: bool,

@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 use clap::{ArgMatches, Args};
 
+use super::get::what;
 use super::limits::{LimitArgs, TransferArgs, WriteArgs};
 use super::loser;
 use super::network::NetworkArgs;
 use super::output::MetricsArgs;
-use super::value::{file_name, folder, host};
+use super::value::{folder, host};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::JOBS_MAX;
-use crate::wire::v0::FileName;
+use crate::node::Wish;
 
 #[derive(Debug, Args)]
 pub struct PeerArgs {
@@ -34,13 +35,14 @@ pub struct PeerArgs {
     /// Fill the folder peer-N from the folder peer-N in this one.
     #[arg(long, value_name = "DIR", default_value = "initial_peer_folders")]
     pub initial_folders: PathBuf,
-    /// Fetch this file; repeat it for several.
-    #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(file_name))]
-    pub want: Vec<FileName>,
+    /// Fetch this file, folder, pattern or content, written as for `p2pfs get`; repeat it for
+    /// several.
+    #[arg(long, value_name = "WHAT", value_parser = OsStringValueParser::new().try_map(what))]
+    want: Vec<String>,
     /// Exit once every wanted file is there and verified.
     #[arg(long, requires = "want")]
     pub exit_when_done: bool,
-    /// Fail the first checksum of each file, to show the recovery.
+    /// Fail the first checksum or block of each file, to show the recovery.
     #[arg(long)]
     pub simulate_checksum_failure: bool,
     #[command(flatten)]
@@ -56,6 +58,12 @@ pub struct PeerArgs {
 }
 
 impl PeerArgs {
+    /// Returns what is to be fetched.
+    pub fn wishes(&self) -> Vec<Wish> {
+        // Each text was checked when it was parsed.
+        self.want.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
     /// Checks options together, and drops those that others override.
     pub(super) fn settle(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
         // The code that reads them lets --interface and --dir override the other ones.

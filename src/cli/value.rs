@@ -1,6 +1,5 @@
 //! Parses one value; an error says what is wrong with it.
 
-use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -16,7 +15,6 @@ use crate::limits::{
 use crate::node::is_of_one_host;
 use crate::storage::Exclude;
 use crate::wire::PathError;
-use crate::wire::v0::{FileName, NameError};
 use crate::wire::v1::PeerName;
 
 /// Parses an address that other peers can connect to.
@@ -130,11 +128,6 @@ pub(super) fn exclude(text: &str) -> Result<Exclude, String> {
 /// Parses the name that a peer shows.
 pub(super) fn peer_name(text: &str) -> Result<PeerName, PathError> {
     PeerName::new(text)
-}
-
-/// Parses the name of a file that peers may offer.
-pub(super) fn file_name(text: OsString) -> Result<FileName, NameError> {
-    FileName::from_bytes(text.as_encoded_bytes())
 }
 
 #[cfg(test)]

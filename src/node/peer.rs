@@ -23,7 +23,7 @@ pub(super) use self::session::{SessionConnection, Them};
 use super::connections::ConnectionId;
 use super::fetch::Fetch;
 use super::gather::contents::Contents;
-use super::gather::{Gather, GatherSettings, Others};
+use super::gather::{Gather, GatherSettings, Others, Wish};
 use super::paths::Paths;
 use super::peers::{LinkEvent, Peers};
 use super::share::Share;
@@ -31,7 +31,7 @@ use super::{
     Action, Direction, HostPort, Input, Interface, Inventory, ListedEntry, Node, Outcome, Report,
     Snapshot, Transfer, changes,
 };
-use crate::content::{FileError, Hash, HashKind, OnConflict, Sight, Version};
+use crate::content::{FileError, Hash, HashKind, Known, OnConflict, Sight, Version};
 use crate::limits::{DOWNLOADS_MAX, HEDGES_MAX, Limits};
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::v1::{BeaconKey, PeerName, TagKey};
@@ -127,7 +127,7 @@ pub struct PeerNode {
     pub(super) context: Context,
     pub(super) share: Share,
     peers: Peers,
-    fetch: Fetch,
+    pub(super) fetch: Fetch,
     contents: Contents,
     gather: Gather,
     /// Nothing is done any more, whatever is still told.
@@ -305,17 +305,26 @@ impl PeerNode {
     }
 
     fn on_committed(&mut self, file: FileId, path: &FilePath, version: Version) {
-        let Self { context, share, peers, fetch, contents, .. } = self;
-        if contents.on_committed(context, file, path, version) {
+        let Self { context, share, peers, fetch, contents, gather, .. } = self;
+        let shares = context.guest().is_none();
+        if let Some(content) = contents.on_committed(context, file, path, version) {
+            let is_hidden = path.components().any(|component| component.starts_with('.'));
+            if shares && !is_hidden {
+                let path = context.paths.intern(path);
+                let known = Known { blake3: Some(content.id), ..Known::default() };
+                share.add_fetched(context, path, version, known);
+            }
             return;
         }
         let Some(fetched) = fetch.on_committed(context, file, path, version) else {
             return;
         };
-        if context.guest().is_none() {
-            share.add_fetched(context, fetched.path, fetched.version, fetched.digest);
+        if shares {
+            let known = Known { sha256: Some(fetched.digest), ..Known::default() };
+            share.add_fetched(context, fetched.path, fetched.version, known);
         }
         fetch.begin_waiting(context, peers);
+        gather.look(context, &mut Others { peers, share, fetch, contents });
         fetch.end_if_done(context);
     }
 
@@ -588,7 +597,7 @@ impl Node for PeerNode {
             Input::Committed { file, path, version } => self.on_committed(file, &path, version),
             Input::FileFailed { file, error } => self.on_file_failed(file, error),
             Input::Want(names) => {
-                context.programs.want_ourselves(names);
+                context.programs.want_ourselves(names.iter().copied(), []);
                 fetch.want(context, peers, share, names);
             }
             Input::WantMatching(patterns) => {
@@ -599,6 +608,9 @@ impl Node for PeerNode {
                 gather.on_folder_made(context, &mut others, path, made);
             }
             Input::Wish(wishes) => {
+                let names = wishes.iter().filter_map(Wish::name);
+                let patterns = wishes.iter().filter_map(Wish::name_pattern);
+                context.programs.want_ourselves(names, patterns);
                 gather.want(context, &mut Others { peers, share, fetch, contents }, wishes);
             }
             Input::Stop(signal) => context.end(Outcome::Stopped(signal)),
@@ -697,12 +709,16 @@ impl Node for PeerNode {
     fn inventory(&self, names_max: usize) -> Inventory {
         let context = &self.context;
         let programs = context.waiting_programs();
-        let wanted = self.fetch.open_paths().filter_map(|path| {
-            let path = context.paths.get(path)?;
-            Some((path.clone(), programs.get(path.as_str()).copied().unwrap_or_default()))
-        });
+        let of_version_0 = self.fetch.open_paths().filter_map(|path| context.paths.get(path));
+        let paths = of_version_0.chain(self.gather.open_paths(context));
+        let by_programs = |path: &FilePath| programs.get(path.as_str()).copied();
+        let wanted = paths.map(|path| (path.clone(), by_programs(path).unwrap_or_default()));
+        let mut wanted: Vec<_> = wanted.collect();
+        // What the user of this program wants comes first.
+        wanted.sort_by_key(|(_, programs)| *programs > 0);
+        wanted.truncate(names_max);
         Inventory {
-            wanted: wanted.take(names_max).collect(),
+            wanted,
             patterns: self.fetch.open_patterns(),
             shared: self.share.index.sizes().take(names_max).collect(),
             offers: self.peers.catalog.offers(&context.paths, names_max),

@@ -15,7 +15,7 @@ use crate::content::{Known, OnConflict};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::{
-    BeaconSettings, GatherSettings, GuestSettings, Input, Outcome, PeerKind, PeerNode,
+    BeaconSettings, FetchError, GatherSettings, GuestSettings, Input, Outcome, PeerKind, PeerNode,
     PeerSettings, Which, Wish,
 };
 use crate::reactor::{Files, Reactor, Signals, Sockets};
@@ -108,6 +108,13 @@ pub fn get(
         (Outcome::SomeFailed { error, done: 0, .. }, [Wish::Matching(pattern)]) => {
             let pattern = Shown(pattern.as_str());
             Some((error, format!("nothing that matches {pattern} could be fetched: {error}")))
+        }
+        (Outcome::SomeFailed { error: error @ FetchError::NotShared, done: 0, .. }, [wish])
+            if !reactor.ui().names_there().is_empty() =>
+        {
+            let names = Shown(reactor.ui().names_there().join(", "));
+            let message = format!("{wish} could not be fetched: nobody shared it in time; ");
+            Some((error, format!("{message}others share {names}")))
         }
         (Outcome::SomeFailed { error, done: 0, .. }, [wish]) => {
             Some((error, format!("{wish} could not be fetched: {error}")))

@@ -103,7 +103,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     begin_metrics(&mut reactor, args.output.metrics.as_deref())?;
     say_listening(address, output);
     summary.say(&Shown(path.to_string_lossy()), output);
-    let outcome = serve(&mut reactor, begin.chain([Input::Want(&args.want)]))?;
+    let outcome = serve(&mut reactor, begin.chain([Input::Wish(&args.wishes())]))?;
     result_of(outcome, Some(args.id))
 }
 

@@ -239,6 +239,11 @@ impl Ui {
         self.totals.skipped
     }
 
+    /// Returns some names that others share, if nobody shares what was wanted last.
+    pub fn names_there(&self) -> &[String] {
+        &self.totals.names_there
+    }
+
     /// Ends the progress with its last line. Metrics are due once more.
     pub fn end(&mut self, now: Instant) {
         self.totals.pause(now);

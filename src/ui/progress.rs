@@ -35,6 +35,8 @@ pub(super) struct Totals {
     already_there: u64,
     /// Wanted files that were not fetched: something stands under their names.
     pub(super) skipped: u64,
+    /// Names that others share, in the place of a wish that nobody does.
+    pub(super) names_there: Vec<String>,
     pub(super) files_out: u64,
     pub(super) bytes_out: u64,
     /// Wanted files that will not be fetched.
@@ -157,7 +159,10 @@ impl Totals {
                 self.files_in += 1;
             }
             WishReport::StruckOut { .. } => self.retries += 1,
-            WishReport::Failed { .. } => self.failed += 1,
+            WishReport::Failed { names, .. } => {
+                self.failed += 1;
+                self.names_there.clone_from(names);
+            }
             _ => {}
         }
     }

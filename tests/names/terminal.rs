@@ -200,7 +200,7 @@ fn what_is_wrong_with_the_command_line_is_shown_safely() {
             vec![with("x")],
             vec!["registry".into(), with("--listen=")],
             vec!["peer".into(), with("--id=")],
-            vec!["peer".into(), "--id=1".into(), "--port=0".into(), with("--want=/")],
+            vec!["peer".into(), "--id=1".into(), "--port=0".into(), with("--want=/../")],
             vec!["peer".into(), "--id=1".into(), "--port=0".into(), with("--dir=/nowhere/")],
             vec!["peer".into(), "--id=1".into(), "--port=0".into(), with("--nothing")],
         ] {

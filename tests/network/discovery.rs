@@ -21,7 +21,8 @@ kit::tests! {
 }
 
 const NAME: &str = "file";
-const WANTS: [&str; 2] = ["--want", NAME];
+/// It hears no beacons: it fetches by version 0.
+const WANTS: [&str; 4] = ["--want", NAME, "--beacon-port", "8002"];
 
 fn a_file_goes_from_host_to_host_by_the_broadcast_of_the_interface() {
     let (_network, [first, second, third]) = Network::begin();

@@ -38,7 +38,7 @@ impl Scene {
         let source = source_host.start_source(2, NAME, &file, &["--offer-interval", "5s"]);
         await_until("the source is registered", || source.process.has_said("registered at"));
         source_host.slow_down(bytes_per_second);
-        let more = [&["--want", NAME], more].concat();
+        let more = [&["--want", NAME, "--beacon-port", "8002"], more].concat();
         let downloader = downloader_host.start_peer(3, &more);
         Self { file, downloader, source, downloader_host, source_host, _network: network }
     }
@@ -170,7 +170,7 @@ fn an_interface_goes_down_and_up_and_has_another_address_for_a_while() {
     source.process.assert_running();
     second.ip(&["addr", "add", &address, "broadcast", "+", "dev", "eth0"]);
     await_until("it is heard again", is_heard);
-    let downloader = third.start_peer(3, &["--want", NAME]);
+    let downloader = third.start_peer(3, &["--want", NAME, "--beacon-port", "8002"]);
     downloader.await_only_file(NAME, &file);
     assert!(!source.process.has_said("cannot send offers"), "told with its cause, and no more");
 }

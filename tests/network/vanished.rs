@@ -15,7 +15,8 @@ kit::tests! {
 }
 
 const NAME: &str = "file";
-const WANTS: [&str; 2] = ["--want", NAME];
+/// It hears no beacons: it fetches by version 0.
+const WANTS: [&str; 4] = ["--want", NAME, "--beacon-port", "8002"];
 /// Row 4. The kernel and the programs give up after 15 s.
 const NOTICED_WITHIN: Duration = Duration::from_secs(20);
 

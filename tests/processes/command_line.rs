@@ -86,10 +86,10 @@ fn bad_values_are_named() {
         ("--dir", "missing"),
         ("--dir", "shared/file"),
         ("--want", "../x"),
-        ("--want", "a/b"),
+        ("--want", "a//b"),
         ("--want", ".."),
-        ("--want", ".hidden"),
-        ("--want", "a:b"),
+        ("--want", "/a"),
+        ("--want", "blake3:0123"),
         ("--no-such-option", "x"),
     ] {
         let line = refused(&world, &peer_with(&world, &[(option, value)]), 2);
@@ -113,7 +113,7 @@ fn a_wanted_name_that_is_unprintable_is_shown_escaped() {
     let world = world_with_a_shared_folder();
     let line = refused(&world, &peer_with(&world, &[("--want", "a\x1b[31mb")]), 2);
     assert!(!line.contains('\x1b'), "{line:?}");
-    let too_long = "n".repeat(65);
+    let too_long = "n".repeat(300);
     refused(&world, &peer_with(&world, &[("--want", &too_long)]), 2);
     refused(&world, &peer_with(&world, &[("--want", "")]), 2);
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use kit::{Process, World, content};
 
@@ -77,6 +78,9 @@ fn patterns_contents_and_peers_are_chosen() {
     let id = blake3::hash(b"of ann herself").to_hex();
     world.get(&[&format!("here/z=blake3:{id}")]).ends_with(0);
     assert_eq!(read(&world, "here/z"), b"of ann herself");
+    // It has no time of its own.
+    let modified = fs::metadata(world.path().join("got/here/z")).unwrap().modified().unwrap();
+    assert!(modified.elapsed().unwrap() < Duration::from_secs(3600), "{modified:?}");
     world.get(&[&format!("short=blake3:{}", &id[..16])]).ends_with(0);
     assert_eq!(read(&world, "short"), b"of ann herself");
 }
@@ -104,6 +108,7 @@ fn what_nobody_shares_is_told() {
     let get = world.get(&["Photos/", "--timeout", "3s"]);
     get.ends_with(3);
     assert!(get.has_said("Photos/ could not be fetched"), "{}", get.said());
+    assert!(get.has_said("in time; others share photos/"), "{}", get.said());
 }
 
 #[test]
@@ -117,4 +122,49 @@ fn a_file_goes_to_stdout() {
     let said = get.said();
     assert!(said.contains("verified b from ann: 700000 bytes"), "{said}");
     assert!(!said.contains("saved as") && !get.stdout().is_empty(), "{said}");
+}
+
+#[test]
+fn a_peer_fetches_as_get_does_and_shares_it_on() {
+    let world = World::new();
+    let (large, small) = (content(4, 3_000_001), content(5, 5_000));
+    put(&world, "ann/photos/a.jpg", &large);
+    put(&world, "ann/movie.mkv", &small);
+    let ann = share(&world, "ann");
+    let peer = world.peer(2).by_version_1().wants("photos/").wants("*.mkv");
+    let peer = peer.flag("--simulate-checksum-failure").start();
+    peer.await_file("photos/a.jpg", &large);
+    peer.await_file("movie.mkv", &small);
+    for path in ["photos/a.jpg", "movie.mkv"] {
+        let said = |what: &str| {
+            let line = format!("{what} {path} ");
+            peer.process.log().iter().filter(|it| it.contains(&line)).count()
+        };
+        assert_eq!((said("checksum of"), said("verified")), (1, 1), "{:?}", peer.process.log());
+    }
+    ann.stop();
+    // By version 0, and by version 1.
+    world.await_offer(2, "movie.mkv");
+    world.get(&["photos/"]).ends_with(0);
+    assert_eq!(read(&world, "photos/a.jpg"), large);
+}
+
+#[test]
+fn a_peer_ends_with_what_it_wants_whichever_version_it_comes_by() {
+    let world = World::new();
+    let (one, other) = (content(6, 200_000), content(7, 5_000));
+    put(&world, "ann/one", &one);
+    let _ann = share(&world, "ann");
+    put(&world, "old/other", &other);
+    let silent_port = world.silent_port().to_string();
+    let old = world.start(&["share", "old", "--beacon-port", &silent_port]);
+    old.await_listening();
+    let peer = world.peer(2).by_version_1().has("mine", b"x");
+    let peer = peer.wants("one").wants("other").wants("mine").until_done().start();
+    assert_eq!(peer.process.await_exit_code(), 0, "{:?}", peer.process.log());
+    peer.assert_holds("one", &one);
+    peer.assert_holds("other", &other);
+    let log = peer.process.log();
+    let came = |line: &str| log.iter().any(|it| it.contains(line));
+    assert!(came("BLAKE3") && came("SHA-256"), "{log:?}");
 }

@@ -7,7 +7,7 @@ use super::{Fetch, JobId, PeerWake, Wake};
 use crate::node::peer::Context;
 use crate::node::peers::Peers;
 use crate::node::share::Share;
-use crate::node::{Doubt, FetchError, Outcome, PathId, Report};
+use crate::node::{Doubt, FetchError, NamePattern, Outcome, PathId, Report, Wish};
 use crate::proto::CloseReason;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -134,6 +134,17 @@ impl Fetch {
         self.remove(ctx, id);
         self.begin_waiting(ctx, peers);
         true
+    }
+
+    /// Returns whether a wish that was handed over waits for something.
+    pub(crate) fn is_wanted(&self, ctx: &Context, wish: &Wish) -> bool {
+        let path = wish.name().and_then(|name| ctx.paths.find(name.as_str()));
+        let searches = || self.searches.open.iter();
+        let is_sought = |pattern: NamePattern| {
+            searches().any(|search| search.pattern.as_str() == pattern.as_str())
+        };
+        path.is_some_and(|path| self.wanted_among(path).is_some())
+            || wish.name_pattern().is_some_and(is_sought)
     }
 
     /// Returns the files that are wanted and not there.

@@ -123,6 +123,9 @@ impl Gather {
             Some(tag) => others.peers.beacons.stop_looking(tag),
             None => others.peers.beacons.stop_looking_around(),
         }
+        if std::mem::take(&mut job.looks_around) {
+            others.peers.beacons.stop_looking_around();
+        }
         if !ctx.settings.exit_when_done {
             self.wishes.remove(&id);
         }
@@ -142,7 +145,9 @@ impl Gather {
         let wish = job.wish.to_string();
         let is_all = self.wishes.len() == 1 && ctx.guest().is_some();
         self.tally.fail(error, is_all);
-        tell(ctx, WishReport::Failed { wish, error, is_all });
+        let is_unknown = error == FetchError::NotShared;
+        let names = self.names.iter().filter(|_| is_unknown).cloned().collect();
+        tell(ctx, WishReport::Failed { wish, error, is_all, names });
         self.end_wish(ctx, others, id);
     }
 

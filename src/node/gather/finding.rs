@@ -117,10 +117,16 @@ impl Gather {
     /// Returns when somebody is to be dialed, or a source is left.
     pub(super) fn finding_due_at(&self, ctx: &Context) -> Option<Instant> {
         let given = self.given.iter().filter(|given| given.connection.is_none());
-        let idle = self.sources.values().filter(|source| source.is_open() && !source.is_useful);
         let is_settled = !self.wishes.values().any(|job| job.is_sought());
-        let idle = idle.filter(|_| is_settled).map(|source| source.idle_since + IDLE_SOURCE_TIME);
-        given.map(|given| given.dial_at).chain(idle.filter(|at| *at > ctx.now)).min()
+        let idle = self.idle_due_at(ctx).filter(|_| is_settled);
+        given.map(|given| given.dial_at).chain(idle).min()
+    }
+
+    /// Returns when a source is left.
+    pub(super) fn idle_due_at(&self, ctx: &Context) -> Option<Instant> {
+        let idle = self.sources.values().filter(|source| source.is_open() && !source.is_useful);
+        let left_at = idle.map(|source| source.idle_since + IDLE_SOURCE_TIME);
+        left_at.filter(|at| *at > ctx.now).min()
     }
 
     /// The other side of a session has said who it is.

@@ -36,6 +36,8 @@ pub(super) struct Job {
     pub(super) began: Instant,
     /// Under which beacons show it; `None` if it is at the top.
     pub(super) tag: Option<Tag>,
+    /// Whether everybody is asked for a beacon, beside those that have it.
+    pub(super) looks_around: bool,
     /// Whether the user knows that it is waited for.
     pub(super) is_told: bool,
     /// Whether version 0 looks for it, too, or will not.
@@ -73,6 +75,7 @@ impl Job {
             state: State::Seeking,
             began: now,
             tag,
+            looks_around: false,
             is_told: false,
             was_handed_over: false,
             unhashed: BTreeMap::new(),

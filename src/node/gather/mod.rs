@@ -58,7 +58,7 @@ use super::fetch::Fetch;
 use super::peer::{Context, Wake};
 use super::peers::Peers;
 use super::share::Share;
-use super::{ConnectionId, PathId};
+use super::{ConnectionId, PathId, Report};
 use crate::content::ContentId;
 use crate::limits::LISTED_BYTES_MAX;
 use crate::wire::FilePath;
@@ -148,6 +148,12 @@ impl Gather {
             if self.wishes.values().any(|job| job.wish == *wish && !job.is_ended()) {
                 continue;
             }
+            // A peer shares what it has, whatever others have under this path.
+            if let Some(path) = shared_already(ctx, others.share, wish) {
+                self.tally.done += 1;
+                ctx.report(Report::AlreadyThere { path });
+                continue;
+            }
             let tag = match wish {
                 // Everybody is to answer.
                 _ if ctx.settings.gather.only_looks => None,
@@ -164,6 +170,7 @@ impl Gather {
         }
         self.on_wishes_changed(ctx);
         self.look(ctx, others);
+        others.fetch.end_if_done(ctx);
     }
 
     /// The wishes that are open are others than before.
@@ -181,7 +188,7 @@ impl Gather {
     /// Does what is due, and what can be done by now.
     pub(super) fn look(&mut self, ctx: &mut Context, others: &mut Others<'_>) {
         if self.wishes.values().all(Job::is_ended) {
-            return self.leave_idle_sources(ctx, others.peers);
+            return self.rest(ctx, others.peers);
         }
         self.find(ctx, others.peers);
         self.settle(ctx, others);
@@ -193,6 +200,21 @@ impl Gather {
             ctx.deadlines.arm(Wake::Gather, at.max(ctx.now));
         }
         others.fetch.end_if_done(ctx);
+    }
+
+    /// Nothing is wanted: nobody is asked any more.
+    fn rest(&mut self, ctx: &mut Context, peers: &Peers) {
+        for (&id, source) in &mut self.sources {
+            source.cancel_others(ctx, id, &[]);
+            if std::mem::take(&mut source.is_useful) {
+                source.idle_since = ctx.now;
+            }
+            ctx.pump(id);
+        }
+        self.leave_idle_sources(ctx, peers);
+        if let Some(at) = self.idle_due_at(ctx) {
+            ctx.deadlines.arm(Wake::Gather, at);
+        }
     }
 
     /// Returns when there is something to do, though nothing is told.
@@ -211,6 +233,13 @@ impl Gather {
     pub(super) fn lists(&self, path: &FilePath) -> bool {
         self.listings.lists(path) || self.files.is_stored(path)
     }
+}
+
+/// Returns the file that a peer wants and shares already.
+fn shared_already(ctx: &Context, share: &Share, wish: &Wish) -> Option<PathId> {
+    let Wish::Path(path) = wish else { return None };
+    let path = ctx.paths.find(path.as_str())?;
+    (ctx.guest().is_none() && share.has(path)).then_some(path)
 }
 
 impl Wish {

@@ -45,8 +45,9 @@ pub enum WishReport {
     Fetched { path: FilePath, content: Content, from: Vec<Giver>, elapsed: Duration },
     /// A file is there: it was made from another one with the same content.
     Copied { path: FilePath, content: Content },
-    /// None of its files will come; `is_all` if the program ends with these words.
-    Failed { wish: String, error: FetchError, is_all: bool },
+    /// None of its files will come; `is_all` if the program ends with these words. Some names at
+    /// the top of what others share, if nobody shares it.
+    Failed { wish: String, error: FetchError, is_all: bool, names: Vec<String> },
 }
 
 /// What a wish means.

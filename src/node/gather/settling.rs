@@ -28,6 +28,12 @@ impl Gather {
         if ctx.settings.gather.only_looks {
             return;
         }
+        let handed_over = self.wishes.iter().filter(|(_, job)| job.state == State::HandedOver);
+        let is_done = |job: &Job| !others.fetch.is_wanted(ctx, &job.wish);
+        let done = handed_over.filter(|(_, job)| is_done(job)).map(|(id, _)| *id);
+        for id in done.collect::<Vec<_>>() {
+            self.end_wish(ctx, others, id);
+        }
         let sought = self.wishes.iter().filter(|(_, job)| job.is_sought());
         for id in sought.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.settle_one(ctx, others, id);
@@ -121,6 +127,11 @@ impl Gather {
             return;
         }
         let Some(job) = self.wishes.get_mut(&id) else { return };
+        // Some may share it without showing it, and the user is told what there is.
+        if job.tag.is_some() && ctx.now >= job.began + VERSION_0_AFTER && !job.looks_around {
+            job.looks_around = true;
+            others.peers.beacons.look_around(ctx);
+        }
         if ctx.now >= job.began + WISH_TOLD_AFTER && !job.is_told {
             job.is_told = true;
             let (wish, names) = (job.wish.to_string(), self.names.iter().cloned().collect());

@@ -2,9 +2,10 @@
 
 use super::Gather;
 use super::contents::Contents;
+use super::wish::Wish;
 use crate::node::peer::{Connection, Context};
 use crate::node::{Direction, JobProgress, Transfer};
-use crate::wire::PeerId;
+use crate::wire::{FilePath, PeerId};
 
 impl Gather {
     /// Returns how many files are neither there nor given up.
@@ -12,6 +13,16 @@ impl Gather {
         let unhashed: usize = self.wishes.values().map(|job| job.unhashed.len()).sum();
         let sought = self.wishes.values().filter(|job| job.is_open() && job.is_sought()).count();
         self.files.open() + unhashed + sought
+    }
+
+    /// Returns the files that come in, and the paths that nobody lists yet.
+    pub(crate) fn open_paths<'a>(&'a self, ctx: &'a Context) -> impl Iterator<Item = &'a FilePath> {
+        let sought = self.wishes.values().filter(|job| job.is_open() && job.is_sought());
+        let sought = sought.filter_map(|job| match &job.wish {
+            Wish::Path(path) => Some(path),
+            _ => None,
+        });
+        sought.chain(self.files.active().into_iter().filter_map(|path| ctx.paths.get(path)))
     }
 
     /// Returns how far all that is wanted has come, if the sizes are known.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use self::world::{Shared, World, address, content, file};
 use super::*;
-use crate::limits::{VERSION_0_AFTER, WISH_TOLD_AFTER};
+use crate::limits::{IDLE_SOURCE_TIME, VERSION_0_AFTER, WISH_TOLD_AFTER};
 use crate::node::scene::hear;
 use crate::node::{FetchError, Node, Outcome, Report};
 use crate::wire::PeerId;
@@ -225,8 +225,8 @@ fn a_name_that_only_version_0_offers_goes_to_it_after_a_second() {
     hear(&mut world.node, now, from, 50, "a.iso");
     world.run_for(VERSION_0_AFTER - 10 * MS);
     assert!(world.node.snapshot().jobs_open == 1);
-    let is_v0 = |world: &World| world.node.inventory(9).wanted.len();
-    assert_eq!(is_v0(&world), 0);
+    let is_v0 = |world: &World| world.node.fetch.open();
+    assert_eq!((is_v0(&world), world.node.inventory(9).wanted.len()), (0, 1));
     world.run_for(20 * MS);
     assert_eq!(is_v0(&world), 1);
     // As soon as a peer of version 1 lists it, it is taken back: no transfer has begun.
@@ -357,4 +357,33 @@ fn a_file_of_which_only_wrong_bytes_came_fails_for_these() {
     assert_eq!(world.run(), failed(1, 0, FetchError::ChecksumWrong), "{:#?}", world.reports);
     let verdicts = &world.sharers[0].verdicts;
     assert_eq!(verdicts[..], [Verdict::Wrong; 2]);
+}
+
+#[test]
+fn a_peer_shares_what_it_fetched_and_leaves_its_sources() {
+    let mut world = World::peer();
+    world.sharer("ann", &photos());
+    world.want(&["photos/"]);
+    world.run_for(500 * MS);
+    assert!(world.files.contains_key("photos/a"), "{:#?}", world.reports);
+    let shared = world.node.inventory(9).shared;
+    assert!(shared.iter().any(|(path, _)| path.as_str() == "photos/a"), "{shared:?}");
+    assert_eq!(world.node.snapshot().connections, 1);
+    world.run_for(IDLE_SOURCE_TIME + 500 * MS);
+    assert_eq!((world.node.snapshot().connections, &world.outcome), (0, &None));
+    // What it shares is not fetched, whatever others have.
+    world.change(0, "photos/a", Some(file("another")));
+    world.want(&["photos/a"]);
+    assert!(world.reports.iter().any(|it| matches!(it, Report::AlreadyThere { .. })));
+    assert_eq!((world.node.snapshot().jobs_open, &world.outcome), (0, &None));
+}
+
+#[test]
+fn a_folder_that_no_beacon_shows_is_found_by_a_query_for_anybody() {
+    let mut world = World::new(GatherSettings::default());
+    world.sharer("ann", &photos());
+    world.want(&["Photos/"]);
+    world.run_for(WISH_TOLD_AFTER + 500 * MS);
+    let is_told = |it: &WishReport| matches!(it, WishReport::Waiting { names, .. } if names.contains(&"photos/".to_owned()));
+    assert!(world.told().any(is_told), "{:#?}", world.reports);
 }

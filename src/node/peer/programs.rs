@@ -28,6 +28,7 @@ pub(super) struct Programs {
     connections: VecDeque<ConnectionId>,
     /// What the user of this program wants, whoever else does.
     own: BTreeSet<FileName>,
+    own_patterns: Vec<NamePattern>,
 }
 
 impl Programs {
@@ -37,8 +38,17 @@ impl Programs {
     }
 
     /// The user of this program wants these.
-    pub(super) fn want_ourselves(&mut self, names: &[FileName]) {
+    pub(super) fn want_ourselves(
+        &mut self,
+        names: impl IntoIterator<Item = FileName>,
+        patterns: impl IntoIterator<Item = NamePattern>,
+    ) {
         self.own.extend(names);
+        self.own_patterns.extend(patterns);
+    }
+
+    fn is_own(&self, name: &FileName) -> bool {
+        self.own.contains(name) || self.own_patterns.iter().any(|pattern| pattern.matches(name))
     }
 }
 
@@ -242,7 +252,7 @@ impl PeerNode {
         let is_unwanted = |path: &PathId| {
             let name = context.paths.get(*path).and_then(FilePath::name);
             name.is_some_and(|name| {
-                !context.programs.own.contains(&name) && !wanted.contains_key(name.as_str())
+                !context.programs.is_own(&name) && !wanted.contains_key(name.as_str())
             })
         };
         for path in fetch.open_paths().filter(is_unwanted).collect::<Vec<_>>() {

@@ -48,7 +48,7 @@ use self::shown::Unshown;
 use self::strangers::Strangers;
 use super::peer::Context;
 use super::{PathId, Report};
-use crate::content::{Digest, FileError, HashKind, Known, Version};
+use crate::content::{FileError, HashKind, Known, Version};
 use crate::limits::SHARED_FILES_MAX;
 use crate::proto::CloseReason;
 use crate::proto::v0::OfferSchedule;
@@ -156,15 +156,16 @@ impl Share {
         ctx: &mut Context,
         path: PathId,
         version: Version,
-        digest: Digest,
+        known: Known,
     ) {
         self.end_settling(ctx, path);
         self.withdraw(ctx, path);
-        let known = Known { sha256: Some(digest), ..Known::default() };
         self.index.insert(&mut ctx.paths, path, version, known);
         self.list(ctx, path);
         if let Some(local) = self.index.get_mut(path) {
-            (local.verified_at, local.close) = (Some(ctx.now), Close::Ours);
+            local.verified_at = known.sha256.map(|_| ctx.now);
+            local.hashed_at = known.blake3.map(|_| ctx.now);
+            local.close = Close::Ours;
         }
         self.arm_offers(ctx);
         self.announce(ctx, path);

@@ -267,7 +267,7 @@ impl Partial {
 
     /// It was changed when its source was, as far as the file system can say so.
     pub(super) fn take_times(&self) {
-        let Some(of) = &self.of else { return };
+        let Some(of) = self.of.as_ref().filter(|of| of.attributes.modified_ns > 0) else { return };
         let modified_ns = of.attributes.modified_ns;
         let last_modification = Timespec {
             tv_sec: (modified_ns / NS_PER_SECOND) as i64,

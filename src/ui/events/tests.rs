@@ -223,7 +223,7 @@ fn of_wishes() -> Vec<String> {
         folder,
         WishReport::Fetched { path: path.clone(), content, from, elapsed },
         WishReport::Copied { path, content },
-        WishReport::Failed { wish, error, is_all: true },
+        WishReport::Failed { wish, error, is_all: true, names: Vec::new() },
     ];
     let event = |report: WishReport| {
         Event::of_report(&Report::Wish(Box::new(report)), &Paths::default()).unwrap().line()

@@ -14,6 +14,8 @@ pub struct PeerPlan {
     folder: PathBuf,
     options: Vec<(String, OsString)>,
     flags: Vec<String>,
+    /// A port for beacons on which nobody else is.
+    silent_port: Option<u16>,
     launch: Launch,
 }
 
@@ -22,7 +24,7 @@ impl PeerPlan {
     pub fn new(home: &Path, folder: PathBuf, id: u32, registry: SocketAddrV4) -> Self {
         let launch = Launch::new(home, &["peer"]);
         let (options, flags, home) = (Vec::new(), Vec::new(), home.to_owned());
-        let plan = Self { id, home, folder, options, flags, launch };
+        let plan = Self { id, home, folder, options, flags, silent_port: None, launch };
         plan.option("--id", id.to_string())
             .option("--registry", registry.to_string())
             .option("--port", "0")
@@ -53,6 +55,19 @@ impl PeerPlan {
 
     pub fn wants_all<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
         names.into_iter().fold(self, Self::wants)
+    }
+
+    /// If it wants something, it sends and hears beacons on this port alone, where nobody else
+    /// is: it fetches by version 0.
+    pub(crate) fn silent_at(mut self, beacon_port: u16) -> Self {
+        self.silent_port = Some(beacon_port);
+        self
+    }
+
+    /// It hears the beacons of its world: it fetches by version 1 what is shared by that.
+    pub fn by_version_1(mut self) -> Self {
+        self.silent_port = None;
+        self
     }
 
     /// It ends once it has what it wants.
@@ -123,7 +138,12 @@ impl PeerPlan {
         Peer::listening(self.launch_simulated(), id, folder)
     }
 
-    fn spawn(self) -> Process {
+    fn spawn(mut self) -> Process {
+        let is_set = |option: &str| self.options.iter().any(|(set, _)| set == option);
+        let silent_port = self.silent_port.filter(|_| is_set("--want"));
+        if let Some(port) = silent_port.filter(|_| !is_set("--beacon-port")) {
+            self = self.option("--beacon-port", port.to_string());
+        }
         let options = self.options.into_iter().flat_map(|(option, value)| [option.into(), value]);
         let options: Vec<OsString> = options.collect();
         let launch = self.launch.arguments(&options).arguments(&self.flags);

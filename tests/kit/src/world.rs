@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use p2pfs::limits::BEACON_BYTES_MAX;
@@ -26,6 +26,8 @@ pub struct World {
     folder: TempDir,
     ear: UdpSocket,
     beacon_ear: UdpSocket,
+    /// Those of peers that hear no beacons.
+    silent_ears: Mutex<Vec<UdpSocket>>,
     offer_port: u16,
 }
 
@@ -72,7 +74,8 @@ impl World {
         [&ear, &beacon_ear].iter().for_each(|ear| ear.set_nonblocking(true).unwrap());
         let offer_port = ear.local_addr().unwrap().port();
         let (folder, port) = (TempDir::new().unwrap(), ReservedPort::new());
-        Self { registry: OnceLock::new(), port, folder, ear, beacon_ear, offer_port }
+        let (registry, silent_ears) = (OnceLock::new(), Mutex::default());
+        Self { registry, port, folder, ear, beacon_ear, silent_ears, offer_port }
     }
 
     /// The folder in which everything of this world is.
@@ -125,7 +128,8 @@ impl World {
         Registry::of(self.program(&["registry", "--listen", "127.0.0.1:0"]).start())
     }
 
-    /// A peer to be started, with a shared folder of its own.
+    /// A peer to be started, with a shared folder of its own. If it wants something, it fetches
+    /// that by version 0, unless it is told otherwise.
     pub fn peer(&self, id: u32) -> PeerPlan {
         self.peer_at(id, self.registry().address)
     }
@@ -133,7 +137,19 @@ impl World {
     /// A peer that asks another registry.
     pub fn peer_at(&self, id: u32, registry: SocketAddrV4) -> PeerPlan {
         let plan = PeerPlan::new(self.path(), self.shared_folder(id), id, registry);
-        plan.option("--broadcast", self.broadcast().to_string()).option("--offer-interval", "100ms")
+        plan.silent_at(self.silent_port())
+            .option("--broadcast", self.broadcast().to_string())
+            .option("--offer-interval", "100ms")
+    }
+
+    /// Returns a port for beacons that only its caller uses. A program that has it is found by
+    /// version 0 alone.
+    pub fn silent_port(&self) -> u16 {
+        let ear = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        sockopt::set_socket_reuseaddr(&ear, true).unwrap();
+        let port = ear.local_addr().unwrap().port();
+        self.silent_ears.lock().unwrap().push(ear);
+        port
     }
 
     /// The folder that a peer of this world shares.

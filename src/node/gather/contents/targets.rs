@@ -7,7 +7,7 @@ use super::entry::{Entry, EntryId, State};
 use super::fetching::Fetching;
 use super::out::Out;
 use super::{ContentEvent, Contents, How, Wake};
-use crate::content::{ContentId, FileError, HashKind, OnConflict, Version};
+use crate::content::{Content, ContentId, FileError, HashKind, OnConflict, Version};
 use crate::limits::{RETRIES_MAX, RETRY_DELAY_MIN};
 use crate::node::peer::{Context, FileUse, Wake as PeerWake};
 use crate::node::retry::Tries;
@@ -132,18 +132,18 @@ impl Contents {
         self.flush(ctx);
     }
 
-    /// A file has its final name, which is `name`. Returns whether it is one of these.
+    /// A file has its final name, which is `name`. Returns its content, if it is one of these.
     pub(crate) fn on_committed(
         &mut self,
         ctx: &mut Context,
         file: FileId,
         name: &FilePath,
         version: Version,
-    ) -> bool {
-        let Some(&FileUse::Content(id)) = ctx.files.get(&file) else { return false };
+    ) -> Option<Content> {
+        let Some(&FileUse::Content(id)) = ctx.files.get(&file) else { return None };
         ctx.files.remove(&file);
         let Self { entries, books, .. } = self;
-        let Some(entry) = entries.get_mut(&id) else { return true };
+        let entry = entries.get_mut(&id)?;
         let (content, saved) = (entry.content, ctx.paths.intern(name));
         let how = match std::mem::replace(&mut entry.state, State::Looking) {
             State::Committing { gave, .. } => {
@@ -156,7 +156,7 @@ impl Contents {
         self.done(ctx, id, saved, version, how);
         self.begin_queued(ctx);
         self.flush(ctx);
-        true
+        Some(content)
     }
 
     /// A path has its content, under the name `saved`.

@@ -271,9 +271,18 @@ impl World {
     }
 
     pub(super) fn with(gather: GatherSettings, timeout: Option<Duration>) -> Self {
-        let now = Instant::now();
         let guest = GuestSettings { timeout, retries_max: 0, on_conflict: OnConflict::Compare };
-        let mut settings = settings(PeerKind::Guest(guest));
+        Self::of(PeerKind::Guest(guest), gather)
+    }
+
+    /// A peer that goes on when all is there.
+    pub(super) fn peer() -> Self {
+        Self::of(PeerKind::Fixed, GatherSettings::default())
+    }
+
+    fn of(kind: PeerKind, gather: GatherSettings) -> Self {
+        let now = Instant::now();
+        let mut settings = settings(kind);
         settings.beacons = Some(BeaconSettings::open());
         settings.gather = gather;
         settings.instance = 1;

@@ -425,3 +425,19 @@ fn a_copy_is_verified_as_it_is_made() {
     assert_eq!(copy("b"), Err(FileError::Changed));
     assert_eq!(names_in(folder.path()), ["a"]);
 }
+
+#[test]
+fn a_content_without_a_time_keeps_that_of_its_coming() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = shared(folder.path());
+    for (name, modified_ns) in [("with", 1_000_000_000), ("without", 0)] {
+        let attributes = Attributes { modified_ns, is_executable: false };
+        let content = content_of(name.as_bytes());
+        let (mut partial, _) = shared.open_partial(&path(name), content, attributes).unwrap();
+        partial.write(name.as_bytes(), 0).unwrap();
+        commit(&shared, partial).unwrap();
+    }
+    let seconds = |name: &str| fs::metadata(folder.path().join(name)).unwrap().mtime();
+    assert_eq!(seconds("with"), 1);
+    assert!(seconds("without") > 1_000_000_000, "{}", seconds("without"));
+}

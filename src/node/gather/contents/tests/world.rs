@@ -387,7 +387,7 @@ impl World {
         let name = self.ctx.paths.get(path).unwrap().clone();
         let version = crate::node::scene::version(bytes.len() as u64);
         self.files.insert(name.as_str().to_owned(), bytes);
-        assert!(self.contents.on_committed(&mut self.ctx, file, &name, version));
+        assert!(self.contents.on_committed(&mut self.ctx, file, &name, version).is_some());
     }
 
     fn fail(&mut self, file: FileId) {
