@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
-use std::time::Instant;
 
 use super::{Share, Wake};
 use crate::limits::{STRANGER_GRACE, STRANGERS_MAX};
@@ -15,35 +14,46 @@ use crate::proto::CloseReason;
 
 const STRANGERS: PeerWake = PeerWake::Share(Wake::Strangers);
 
-/// In order of their coming. Some may be gone, or none any more.
 #[derive(Debug, Default)]
-pub(super) struct Strangers(VecDeque<(ConnectionId, Instant)>);
+pub(super) struct Strangers {
+    /// In order of their coming. Some may be gone, or none any more.
+    all: VecDeque<ConnectionId>,
+    /// How many of them, from the first one on, may be evicted at the next wake-up; 0 if there
+    /// will be none.
+    evictable: usize,
+}
 
 impl Share {
     /// A connection came in.
     pub(super) fn note_stranger(&mut self, ctx: &mut Context, id: ConnectionId) {
-        let Strangers(all) = &mut self.strangers;
-        all.push_back((id, ctx.now));
-        self.arm_eviction(ctx);
+        self.strangers.all.push_back(id);
+        if self.strangers.evictable == 0 {
+            self.arm_eviction(ctx);
+        }
     }
 
-    fn arm_eviction(&self, ctx: &mut Context) {
-        let Strangers(all) = &self.strangers;
-        if let Some((_, oldest)) = all.front().filter(|_| all.len() > STRANGERS_MAX) {
-            ctx.deadlines.arm(STRANGERS, *oldest + STRANGER_GRACE);
+    fn arm_eviction(&mut self, ctx: &mut Context) {
+        let Strangers { all, evictable } = &mut self.strangers;
+        if all.len() > STRANGERS_MAX {
+            *evictable = all.len();
+            ctx.deadlines.arm(STRANGERS, ctx.now + STRANGER_GRACE);
         }
     }
 
     /// Closes those that are too many, the oldest first.
     pub(super) fn evict_strangers(&mut self, ctx: &mut Context) {
-        let Strangers(all) = &mut self.strangers;
-        all.retain(|(id, _)| stranger_on(ctx, *id).is_some());
+        let Strangers { all, evictable } = &mut self.strangers;
+        let (mut at, mut left) = (0, 0);
+        all.retain(|id| {
+            let is_stranger = stranger_on(ctx, *id).is_some();
+            left += usize::from(is_stranger && at < *evictable);
+            at += 1;
+            is_stranger
+        });
+        *evictable = 0;
+        let too_many = all.len().saturating_sub(STRANGERS_MAX).min(left);
         let reason = CloseReason::Evicted;
-        while all.len() > STRANGERS_MAX
-            && let Some(&(id, came)) = all.front()
-            && came + STRANGER_GRACE <= ctx.now
-        {
-            all.pop_front();
+        for id in all.drain(..too_many) {
             if let Some(from) = stranger_on(ctx, id) {
                 ctx.close(id, reason);
                 ctx.report(Report::ConnectionClosed { from, reason });
