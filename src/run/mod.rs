@@ -99,7 +99,8 @@ fn result_of(outcome: Outcome, id: Option<u32>) -> Result<ExitCode, Failure> {
             };
             let what =
                 format_args!("{failed} of {} could not be fetched", Count(failed + done, "file"));
-            Err(match is_told {
+            // One reason is said again: scripts read the last line alone.
+            Err(match is_told && failed > 1 {
                 true => Failure::new(code, format_args!("{what}")),
                 false => Failure::new(code, format_args!("{what}: {error}")),
             })

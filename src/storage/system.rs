@@ -56,9 +56,11 @@ pub(super) struct Entry {
     pub(super) is_mounted: bool,
 }
 
-/// Returns what stands under a name, without following it if it is a link.
+/// Returns what stands under a name by now, without following it if it is a link: of file systems
+/// that others change, too, the kernel may remember what is gone.
 pub(super) fn entry(folder: impl AsFd, name: impl Arg + Copy) -> Result<Entry, Errno> {
-    let (flags, mask) = (AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS);
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+    let mask = StatxFlags::BASIC_STATS;
     let statx = match persist(|| rustix::fs::statx(&folder, name, flags, mask)) {
         Err(Errno::NOSYS | Errno::PERM) => {
             let stat = stat_name(folder, name)?;

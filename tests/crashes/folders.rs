@@ -274,7 +274,9 @@ fn a_race_for_the_final_name() {
         match taken {
             Ok(()) => {
                 theirs_first.store(true, Ordering::Relaxed);
-                assert_eq!(code, 9, "{:#?}", process.log());
+                // What comes before the file is sought is shared: it is there already.
+                let is_there = code == 0 && process.has_said("file-0 is already there");
+                assert!(code == 9 || is_there, "{code} {:#?}", process.log());
                 let found = fs::symlink_metadata(&path).unwrap();
                 let is_theirs = match kind {
                     "file" => found.is_file() && found.len() == 0,

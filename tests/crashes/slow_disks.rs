@@ -34,12 +34,14 @@ fn a_file_is_looked_for_again_and_waited_for_in_the_end() {
     // Once to hash it, and once more to send it.
     let patience = 2 * DISK_PATIENCE;
     assert!((patience..2 * patience).contains(&elapsed), "sent after {elapsed:?}");
-    let looks_max = (patience.as_millis() / DISK_LOOK_INTERVAL.as_millis()) as usize + 2;
+    // By BLAKE3, too, meanwhile.
+    let looks_max = 3 * ((patience.as_millis() / DISK_LOOK_INTERVAL.as_millis()) as usize + 2) / 2;
     assert!((looks_max / 4..=looks_max).contains(&looks), "it looked {looks} times");
     let pause_ms = DISK_LOOK_INTERVAL.as_millis();
     // The end of the arguments of epoll_wait, and of epoll_pwait.
     let ends = [format!(", {pause_ms}) = "), format!(", {pause_ms}, NULL, 8) = ")];
     let is_pause = |line: &&str| ends.iter().any(|end| line.contains(end));
     let pauses = log.lines().filter(is_pause).count();
-    assert!(pauses > looks * 9 / 10, "it looked {looks} times and slept {pauses} times");
+    // Two that wait at once are looked for after one pause.
+    assert!(pauses > looks * 6 / 10, "it looked {looks} times and slept {pauses} times");
 }

@@ -133,7 +133,9 @@ fn one_address_takes_its_share_of_the_connections_and_no_more() {
         // Others do not suffer from it.
         let downloader = first.start_peer(id, &WANTS);
         downloader.await_only_file(NAME, &file);
-        assert_eq!(crowd.iter().filter(|stream| !is_closed(stream)).count(), 64);
+        // At a peer its connection may take the place of one that has said nothing.
+        let left = crowd.iter().filter(|stream| !is_closed(stream)).count();
+        assert!((63..=64).contains(&left), "{left} are left");
         // And a place that is free again can be taken.
         drop(crowd);
         await_until("there is room again", || {

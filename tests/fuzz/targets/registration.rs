@@ -123,6 +123,8 @@ impl Rig {
                 [b'S', b'R', ..] => 6,
                 [b'S', b'L', ..] => 70,
                 [b'S', b'E', ..] => 66,
+                // Its head: peers are never asked for here.
+                [b'S', b'P', ..] => 6,
                 _ => 0,
             };
             let rest = len.saturating_sub(self.incoming.len()).min(bytes.len() - 1);

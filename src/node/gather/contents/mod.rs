@@ -61,6 +61,8 @@ pub(crate) struct Contents {
     paused_until: Option<Instant>,
     /// How many blocks from the first missing one on may be requested, in bytes.
     ahead_bytes: u64,
+    /// The files of the jobs that were committed, by hashes of their folded paths.
+    committed: BTreeMap<u64, targets::Committed>,
     books: Books,
 }
 
@@ -133,6 +135,7 @@ impl Contents {
             active_large: BTreeSet::new(),
             paused_until: None,
             ahead_bytes,
+            committed: BTreeMap::new(),
             books: Books::default(),
         }
     }

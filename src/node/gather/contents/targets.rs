@@ -1,6 +1,7 @@
 //! What stands under a wanted name, files that are opened and committed, and copies of a content
 //! that the job has.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::ops::Range;
 
 use super::entry::{Entry, EntryId, State};
@@ -13,8 +14,8 @@ use crate::node::peer::{Context, FileUse, Wake as PeerWake};
 use crate::node::retry::Tries;
 use crate::node::{Action, FetchError, PathId};
 use crate::proto::FileId;
-use crate::wire::FilePath;
 use crate::wire::v1::Verdict;
+use crate::wire::{FilePath, folded};
 
 impl Contents {
     /// Begins with a path: what stands there?
@@ -31,10 +32,13 @@ impl Contents {
     /// The answer to a look: a file stands under this path in this version, or none does.
     pub(crate) fn on_looked(&mut self, ctx: &mut Context, path: PathId, found: Option<Version>) {
         let Some(&id) = self.by_path.get(&path) else { return };
+        let is_twin = found.is_some_and(|found| self.is_twin(ctx, path, &found));
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let State::Looking = entry.state else { return };
         let Some(version) = found else { return self.open(ctx, id) };
-        if on_conflict(ctx) == OnConflict::Skip {
+        if is_twin {
+            self.fail(ctx, id, FileError::Twin.into());
+        } else if on_conflict(ctx) == OnConflict::Skip {
             self.done(ctx, id, path, version, How::Skipped);
         } else if version.size_bytes != entry.content.size_bytes {
             self.on_conflict(ctx, id);
@@ -153,10 +157,31 @@ impl Contents {
             }
             _ => How::Copied,
         };
+        self.note_committed(ctx, saved, &version);
         self.done(ctx, id, saved, version, how);
         self.begin_queued(ctx);
         self.flush(ctx);
         Some(content)
+    }
+
+    /// Remembers a file by a name that differs in neither case nor Unicode form.
+    fn note_committed(&mut self, ctx: &Context, path: PathId, version: &Version) {
+        if let Some(name) = ctx.paths.get(path) {
+            let (size_bytes, modified_ns) = (version.size_bytes, version.modified_ns);
+            let known = Committed { path: path_hash(name.as_str()), size_bytes, modified_ns };
+            self.committed.insert(path_hash(&folded(name.as_str())), known);
+        }
+    }
+
+    /// Returns whether what stands under a path is another file of the job: the file system takes
+    /// both names for one. Inodes do not tell: some file systems number them anew for each name.
+    fn is_twin(&self, ctx: &Context, path: PathId, found: &Version) -> bool {
+        let Some(name) = ctx.paths.get(path) else { return false };
+        let known = self.committed.get(&path_hash(&folded(name.as_str())));
+        known.is_some_and(|known| {
+            known.path != path_hash(name.as_str())
+                && (known.size_bytes, known.modified_ns) == (found.size_bytes, found.modified_ns)
+        })
     }
 
     /// A path has its content, under the name `saved`.
@@ -231,4 +256,19 @@ impl Contents {
 /// Returns what to do if something else stands under a name.
 fn on_conflict(ctx: &Context) -> OnConflict {
     ctx.guest().map_or(OnConflict::Refuse, |guest| guest.on_conflict)
+}
+
+/// What is remembered of a file that was committed, by its folded path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Committed {
+    /// A hash of its path as it is: paths of jobs may be many and long.
+    path: u64,
+    size_bytes: u64,
+    modified_ns: i128,
+}
+
+fn path_hash(path: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
 }
