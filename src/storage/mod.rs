@@ -12,7 +12,7 @@
 //! | [`Source`] | a file open for sending |
 //! | [`Partial`] | a file that is coming in: temporary name, verified, final name |
 //! | [`BlockHash`] | a block of such a file that is being hashed, slice by slice |
-//! | [`Copy`] | a file that is made from another one, slice by slice |
+//! | [`struct@Copy`] | a file that is made from another one, slice by slice |
 //! | [`Watch`] | what the kernel tells of changes in trees |
 //! | [`HashJobs`] | files that are being hashed, slice by slice |
 //! | [`DigestCache`] | digests kept between runs |

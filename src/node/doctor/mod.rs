@@ -14,7 +14,7 @@
 //! - It asks the registry where the peers are that it heard, and registers nothing.
 //! - It connects to each peer's port, and resets the connection without a word.
 //! - Peers of version 1 answer its query, are told who it is, and that it leaves: see
-//!   [`sessions`].
+//!   `sessions`.
 //!
 //! A datagram counts as received on the interface in whose network its sender is.
 
