@@ -120,7 +120,6 @@ fn open_one(
 ///
 /// # Errors
 /// `LOOP` or `NOTDIR` if something else stands there or on the way.
-#[allow(dead_code)] // For trees.
 pub(super) fn open_folder(folder: impl AsFd, path: &str) -> Result<OwnedFd, Errno> {
     open(folder, path, FOLDER, Mode::empty())
 }
@@ -134,7 +133,6 @@ pub(super) fn open_regular(folder: impl AsFd, path: &str) -> Result<(File, Versi
     system::regular(open(folder, path, OFlags::RDONLY | system::no_surprise(), Mode::empty()))
 }
 
-#[allow(dead_code)] // For trees that are written.
 /// Returns what stands at a path beneath a folder, without following it if it is a link.
 ///
 /// # Errors

@@ -70,8 +70,8 @@ impl Gather {
                     entry.wish == number && entry.path == *path && is_alike(&entry.state, &state)
                 };
                 // What stands under one path stands together.
-                let same = listed.iter_mut().rev().take_while(|entry| entry.path == *path);
-                match same.into_iter().find(is_same) {
+                let mut same = listed.iter_mut().rev().take_while(|entry| entry.path == *path);
+                match same.find(is_same) {
                     Some(entry) => entry.givers.push(giver),
                     None => listed.push(ListedEntry {
                         wish: number,
@@ -92,10 +92,9 @@ impl Gather {
 
     /// Returns the peers that have listed all that they were asked for.
     pub(crate) fn answered(&self, ctx: &Context) -> BTreeSet<PeerId> {
-        let is_whole = |progress: Option<Progress>| progress == Some(Progress::Whole);
         let whole = self.sources.iter().filter(|(_, source)| {
             !source.lists.is_empty()
-                && source.lists.values().all(|list| is_whole(Some(list.progress)))
+                && source.lists.values().all(|list| list.progress == Progress::Whole)
         });
         whole.filter_map(|(id, _)| Some(giver(ctx, *id)?.peer)).collect()
     }
@@ -108,8 +107,8 @@ impl Gather {
 
     /// Returns whether a peer is reading its list to us.
     pub(crate) fn is_being_read(&self) -> bool {
-        let lists = self.sources.values().flat_map(|source| source.lists.values());
-        lists.into_iter().any(|list| list.progress == Progress::Begun)
+        let mut lists = self.sources.values().flat_map(|source| source.lists.values());
+        lists.any(|list| list.progress == Progress::Begun)
     }
 }
 

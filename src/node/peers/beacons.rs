@@ -9,9 +9,6 @@
 //!
 //! Without [`BeaconSettings`](crate::node::BeaconSettings) nothing is sent and nothing heard.
 
-// Searches and catalogs of version 1 use the rest.
-#![allow(dead_code)]
-
 mod answers;
 mod bucket;
 mod dials;
@@ -130,6 +127,7 @@ impl Beacons {
     }
 
     /// Returns the peers that look for this.
+    #[cfg_attr(not(test), expect(dead_code, reason = "getters that give will dial them"))]
     pub(crate) fn seekers_of(&self, now: Instant, tag: Tag) -> Vec<HeardPeer> {
         self.table.showing(now, (tag, true))
     }

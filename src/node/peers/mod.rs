@@ -14,9 +14,7 @@ mod registry_link;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use self::addresses::Addresses;
-pub(super) use self::beacons::Beacons;
-#[allow(unused_imports)]
-pub(super) use self::beacons::{Heard, HeardPeer};
+pub(super) use self::beacons::{Beacons, HeardPeer};
 pub(super) use self::catalog::{Address, Catalog, Hearing};
 use self::listed_peers::ListedPeers;
 use self::registry_link::RegistryLink;

@@ -65,12 +65,10 @@ fn rows(entries: &[ListedEntry], wishes: &[Wish], is_recursive: bool) -> Vec<Row
             false => wishes.get(entry.wish).and_then(|wish| folder_of(wish, entry)),
         };
         let key = above.map(|above| (entry.wish, above));
-        if let Some((wish, path, sum)) =
-            folder.take_if(|(wish, path, _)| key.as_ref() != Some(&(*wish, path.clone())))
-        {
-            debug_assert!(wish <= entry.wish);
-            rows.push(sum.row(path));
-        }
+        let is_other = |(wish, path, _): &mut (usize, String, Folder<'_>)| {
+            key.as_ref().is_none_or(|(of, above)| (of, above) != (&*wish, &*path))
+        };
+        rows.extend(folder.take_if(is_other).map(|(_, path, sum)| sum.row(path)));
         match key {
             Some((wish, path)) => {
                 folder.get_or_insert_with(|| (wish, path, Folder::default())).2.add(entry);
