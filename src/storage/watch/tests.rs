@@ -1,12 +1,33 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
 
 use super::*;
 use crate::content::FolderLoss;
 use crate::limits::TURN_ITEMS;
 use crate::storage::{ShareRules, SharedFolder, There};
 use crate::wire::v0::FileName;
+
+/// A folder in one of its own: what is removed beside a root shows in its watch.
+struct Folder {
+    path: PathBuf,
+    _around: TempDir,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let around = tempfile::tempdir().unwrap();
+        let path = around.path().join("folder");
+        fs::create_dir(&path).unwrap();
+        Self { path, _around: around }
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
 
 /// A tree of one folder without a name, all of which is watched.
 fn watched(path: &Path) -> (SharedTree, Watch) {
@@ -38,7 +59,7 @@ fn change(name: &str, sight: Sight, is_new: bool) -> (String, Sight, bool) {
 
 #[test]
 fn each_way_to_change_a_folder_is_told_apart() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let at = |name: &str| folder.path().join(name);
     fs::write(at("before"), b"x").unwrap();
     let (_shared, mut watch) = watched(folder.path());
@@ -70,7 +91,7 @@ fn each_way_to_change_a_folder_is_told_apart() {
 
 #[test]
 fn what_happened_last_to_a_name_counts() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let path = folder.path().join("f");
     let (_shared, mut watch) = watched(folder.path());
     // Closed, and then opened by the next.
@@ -93,7 +114,7 @@ fn what_happened_last_to_a_name_counts() {
 #[test]
 fn one_call_brings_all_that_happened_however_long_the_names_are() {
     for name_bytes in [2, 255] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let (_shared, mut watch) = watched(folder.path());
         for n in 0..50 {
             File::create(folder.path().join(format!("{n:0name_bytes$}"))).unwrap();
@@ -105,7 +126,7 @@ fn one_call_brings_all_that_happened_however_long_the_names_are() {
 
 #[test]
 fn of_what_we_write_ourselves_only_the_final_name_is_told() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let shared = SharedFolder::open(folder.path()).unwrap();
     let (tree, mut watch) = watched(folder.path());
     let mut partial = shared.create_partial(&FileName::new("f").unwrap()).unwrap();
@@ -155,7 +176,7 @@ fn a_folder_that_is_removed_shows_in_the_one_around_it() {
 
 #[test]
 fn a_queue_that_overflows_is_told_and_heard_again_afterwards() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let (_shared, mut watch) = watched(folder.path());
     let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let queued_max: usize = queue.trim().parse().unwrap();
@@ -181,7 +202,7 @@ fn a_queue_that_overflows_is_told_and_heard_again_afterwards() {
 
 #[test]
 fn a_file_that_is_renamed_while_it_is_written_still_is() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let at = |name: &str| folder.path().join(name);
     let (_shared, mut watch) = watched(folder.path());
     // Its name may be one that is not shared, and what happens may come at once or not.
@@ -211,7 +232,7 @@ fn a_file_that_is_renamed_while_it_is_written_still_is() {
 
 #[test]
 fn a_file_that_comes_from_elsewhere_is_as_whole_as_it_was_there() {
-    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
     let (_shared, mut watch) = watched(folder.path());
     let mut writer = File::create(folder.path().join("gone")).unwrap();
     writer.write_all(b"half").unwrap();
@@ -229,7 +250,7 @@ fn folders(watch: &Watch, among: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_folder_that_is_moved_is_heard_under_its_new_path_with_all_below_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir_all(at("a/x/deep")).unwrap();
     fs::create_dir(at("b")).unwrap();
@@ -255,7 +276,7 @@ fn a_folder_that_is_moved_is_heard_under_its_new_path_with_all_below_it() {
 
 #[test]
 fn a_folder_that_leaves_or_is_removed_is_heard_no_more() {
-    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
     let at = |name: &str| folder.path().join(name);
     fs::create_dir_all(at("a/deep")).unwrap();
     fs::create_dir_all(at("b/deep")).unwrap();
@@ -274,7 +295,7 @@ fn a_folder_that_leaves_or_is_removed_is_heard_no_more() {
 
 #[test]
 fn files_that_are_roots_are_heard_under_their_names_and_nothing_beside_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let at = |name: &str| folder.path().join(name);
     for name in ["a", "b", "c"] {
         fs::write(at(name), b"x").unwrap();
@@ -293,7 +314,7 @@ fn files_that_are_roots_are_heard_under_their_names_and_nothing_beside_them() {
 
 #[test]
 fn a_folder_below_two_roots_is_heard_under_both_paths() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir_all(at("a/b")).unwrap();
     let roots = [(None, at("a")), (None, at("a/b"))];
@@ -307,7 +328,7 @@ fn a_folder_below_two_roots_is_heard_under_both_paths() {
 
 #[test]
 fn no_more_folders_are_watched_than_may_be_until_others_are_gone() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let at = |name: &str| folder.path().join(name);
     for n in 0..5 {
         fs::create_dir(at(&n.to_string())).unwrap();
@@ -332,7 +353,7 @@ fn no_more_folders_are_watched_than_may_be_until_others_are_gone() {
 
 #[test]
 fn a_scan_puts_right_what_was_overlooked() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir_all(at("a/x")).unwrap();
     fs::create_dir(at("b")).unwrap();
