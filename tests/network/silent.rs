@@ -35,7 +35,7 @@ const CONNECTED_PER_SECOND: u32 = 1_000;
 /// How a client behaves.
 #[derive(Clone, Copy, PartialEq)]
 enum Manner {
-    /// Says nothing at all.
+    /// Says nothing at all, or no more than the beginning.
     Silent,
     /// Sends a byte now and then.
     Dribbling,
@@ -47,12 +47,12 @@ struct Crowd(Vec<(Manner, TcpStream)>);
 
 impl Crowd {
     /// Connects so many, no faster than they are taken in. The deaf ones ask at once, for
-    /// so many files each.
+    /// so many files each; the others say the beginning.
     fn gather(
         count: usize,
         victim: &Process,
         to: SocketAddrV4,
-        question: &[u8],
+        (beginning, question): (&[u8], &[u8]),
         files: usize,
     ) -> Self {
         let before = victim.descriptors();
@@ -71,7 +71,11 @@ impl Crowd {
                     stream.write_all(question).unwrap();
                     stream
                 }
-                Manner::Silent | Manner::Dribbling => connect_as(number, to).unwrap(),
+                Manner::Silent | Manner::Dribbling => {
+                    let mut stream = connect_as(number, to).unwrap();
+                    stream.write_all(beginning).unwrap();
+                    stream
+                }
             };
             clients.push((manner, stream));
             if clients.len() % ACCEPT_QUEUE == 0 {
@@ -153,7 +157,7 @@ fn a_registry_outlives_a_silent_crowd() {
     let before = process.descriptors();
 
     let questions = messages::lookup_request(1).repeat(2_000);
-    let crowd = Crowd::gather(count, process, address, &questions, 0);
+    let crowd = Crowd::gather(count, process, address, (&[], &questions), 0);
     let request = messages::register_request(2, 2);
     // Who registered stays, and may be silent for as long as it likes.
     outlives(process, &crowd, before, &request[..9]);
@@ -192,17 +196,19 @@ fn a_peer_outlives_a_silent_crowd() {
     let peer = world.peer(1).has(NAME, &file);
     // Some places are kept for connections that the peer makes.
     let peer = peer.option("--connections-max", (count + 100).to_string());
-    let peer = peer.option("--first-byte-timeout", &timeout).option("--idle-timeout", &timeout);
-    let peer = peer.option("--progress-timeout", &timeout).start();
+    let peer = peer.option("--idle-timeout", &timeout).option("--progress-timeout", &timeout);
+    let peer = peer.start();
     world.await_offer(1, NAME);
     still_serves(peer.address, &file);
     let process = &peer.process;
     process.await_idle();
     let before = process.descriptors();
 
+    // Of those that say nothing few are kept: these begin a request.
     let request = messages::request(NAME, Count::Bytes);
-    let crowd = Crowd::gather(count, process, peer.address, &request, 1);
-    outlives(process, &crowd, before, &request[..68]);
+    let (beginning, rest) = request[..68].split_at(1);
+    let crowd = Crowd::gather(count, process, peer.address, (beginning, &request), 1);
+    outlives(process, &crowd, before, rest);
     still_serves(peer.address, &file);
 }
 

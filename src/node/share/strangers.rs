@@ -1,5 +1,5 @@
 //! Connections that came in and have not said who they are: at most [`STRANGERS_MAX`], of which a
-//! new one evicts the oldest. A user who allows more connections than usual allows as many of them.
+//! new one evicts the oldest.
 //!
 //! None is evicted before [`STRANGER_GRACE`] has passed: what it sent may not be read yet.
 
@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 
 use super::{Share, Wake};
-use crate::limits::{PEER_CONNECTIONS_MAX, STRANGER_GRACE, STRANGERS_MAX};
+use crate::limits::{STRANGER_GRACE, STRANGERS_MAX};
 use crate::node::peer::{Connection, Context, Wake as PeerWake};
 use crate::node::{ConnectionId, Report};
 use crate::proto::CloseReason;
@@ -34,7 +34,7 @@ impl Share {
 
     fn arm_eviction(&mut self, ctx: &mut Context) {
         let Strangers { all, evictable } = &mut self.strangers;
-        if all.len() > strangers_max(ctx) {
+        if all.len() > STRANGERS_MAX {
             *evictable = all.len();
             ctx.deadlines.arm(STRANGERS, ctx.now + STRANGER_GRACE);
         }
@@ -51,7 +51,7 @@ impl Share {
             is_stranger
         });
         *evictable = 0;
-        let too_many = all.len().saturating_sub(strangers_max(ctx)).min(left);
+        let too_many = all.len().saturating_sub(STRANGERS_MAX).min(left);
         let reason = CloseReason::Evicted;
         for id in all.drain(..too_many) {
             if let Some(from) = stranger_on(ctx, id) {
@@ -61,11 +61,6 @@ impl Share {
         }
         self.arm_eviction(ctx);
     }
-}
-
-fn strangers_max(ctx: &Context) -> usize {
-    let connections_max = ctx.limits.connections_max;
-    if connections_max > PEER_CONNECTIONS_MAX { connections_max } else { STRANGERS_MAX }
 }
 
 /// Returns where the other side is, if it has not said who it is.
