@@ -270,7 +270,8 @@ impl Runner for At<'_> {
         Ok(len)
     }
 
-    fn open_source(&mut self, file: FileId, name: FileName) -> Answer<Version> {
+    fn open_source(&mut self, file: FileId, path: &FilePath) -> Answer<Version> {
+        let name = path.name().expect("a name");
         self.process().ledger.opens_source(&name);
         let opened = self.strikes(Fault::OpenFailed, "open");
         let opened = opened.and_then(|()| self.host.disk.open_source(file, &name));
@@ -361,7 +362,8 @@ impl Runner for At<'_> {
         }
     }
 
-    fn hash(&mut self, path: PathId, name: FileName, kind: HashKind) -> Result<(), FileError> {
+    fn hash(&mut self, id: PathId, path: &FilePath, kind: HashKind) -> Result<(), FileError> {
+        let name = path.name().expect("a name");
         let ledger = &self.process().ledger;
         assert!(ledger.shared.contains(&name), "hashes {name}, which it has not");
         let is_known = kind == HashKind::Sha256 && ledger.knows_digest(&name);
@@ -369,15 +371,16 @@ impl Runner for At<'_> {
         self.strikes(Fault::OpenFailed, "open")?;
         let number = self.host.disk.begin_hash(self.out.now_us, name, kind)?;
         let delay_us = self.out.hash_slice_us();
-        self.put(delay_us, Happening::HashSlice(name, kind, path, number));
+        self.put(delay_us, Happening::HashSlice(name, kind, id, number));
         Ok(())
     }
 
-    fn look(&mut self, name: &FileName) -> Option<Version> {
-        self.host.disk.version(name)
+    fn look(&mut self, path: &FilePath) -> Option<Version> {
+        self.host.disk.version(&path.name()?)
     }
 
-    fn report(&mut self, report: &Report, name: Option<FileName>) {
+    fn report(&mut self, report: &Report, path: Option<FilePath>) {
+        let name = path.map(|path| path.name().expect("a name"));
         let Process { ledger, ended, .. } = self.process();
         if let Report::Verified { .. } | Report::AlreadyThere { .. } | Report::FetchFailed { .. } =
             report

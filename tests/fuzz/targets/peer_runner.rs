@@ -315,7 +315,8 @@ impl Runner for Peer {
         Ok(len)
     }
 
-    fn open_source(&mut self, file: FileId, name: FileName) -> Answer<Version> {
+    fn open_source(&mut self, file: FileId, path: &FilePath) -> Answer<Version> {
+        let name = path.name().expect("a name");
         assert!(self.shared.contains_key(&name), "opens {name}, which it has not");
         self.opening.insert(file, self.speaker.expect("somebody asked for it"));
         match self.disk.open {
@@ -353,19 +354,21 @@ impl Runner for Peer {
         self.partials.remove(&file);
     }
 
-    fn hash(&mut self, path: PathId, name: FileName, kind: HashKind) -> Result<(), FileError> {
+    fn hash(&mut self, id: PathId, path: &FilePath, kind: HashKind) -> Result<(), FileError> {
+        let name = path.name().expect("a name");
         // A guest hashes what stands under the name of what it fetched.
         let is_there = self.shared.contains_key(&name) || self.is_guest();
         assert!(is_there, "hashes {name}, which it has not");
-        self.hashing.insert((path, kind), name);
+        self.hashing.insert((id, kind), name);
         Ok(())
     }
 
-    fn look(&mut self, name: &FileName) -> Option<Version> {
-        self.shared.get(name).copied()
+    fn look(&mut self, path: &FilePath) -> Option<Version> {
+        self.shared.get(&path.name()?).copied()
     }
 
-    fn report(&mut self, report: &Report, name: Option<FileName>) {
+    fn report(&mut self, report: &Report, path: Option<FilePath>) {
+        let name = path.map(|path| path.name().expect("a name"));
         match report {
             Report::Verified { digest, size_bytes, .. } => {
                 let name = name.expect("its name");

@@ -88,8 +88,8 @@ pub trait Runner {
     fn send(&mut self, id: ConnectionId, what: Transmit<'_>) -> Result<usize, SendError>;
 
     /// Opens a file of the folder.
-    fn open_source(&mut self, _: FileId, name: FileName) -> Answer<Version> {
-        panic!("it sends {name}");
+    fn open_source(&mut self, _: FileId, path: &FilePath) -> Answer<Version> {
+        panic!("it sends {path}");
     }
 
     /// Stats a file that is open for sending.
@@ -139,16 +139,16 @@ pub trait Runner {
     fn discard(&mut self, _: FileId) {}
 
     /// Begins to hash a file of the folder.
-    fn hash(&mut self, _: PathId, name: FileName, _: HashKind) -> Result<(), FileError> {
-        panic!("it hashes {name}");
+    fn hash(&mut self, _: PathId, path: &FilePath, _: HashKind) -> Result<(), FileError> {
+        panic!("it hashes {path}");
     }
 
-    /// Returns what stands in the folder under a name.
-    fn look(&mut self, name: &FileName) -> Option<Version> {
-        panic!("it looks at {name}");
+    /// Returns what stands in the folder under a path.
+    fn look(&mut self, path: &FilePath) -> Option<Version> {
+        panic!("it looks at {path}");
     }
 
-    fn report(&mut self, _report: &Report, _name: Option<FileName>) {}
+    fn report(&mut self, _report: &Report, _path: Option<FilePath>) {}
 
     // The contract. A world does not replace what follows.
 
@@ -327,14 +327,13 @@ pub trait Runner {
                 }
             }
             Action::Hash { path, kind } => {
-                if let Err(error) = self.hash(path, self.held().name_of(path), kind) {
+                if let Err(error) = self.hash(path, &self.held().path_of(path), kind) {
                     self.tell(Input::HashFailed { path, kind, error });
                 }
             }
             Action::Look(path) => {
-                let name = self.held().name_of(path);
-                let path = name.into();
-                let input = match self.look(&name) {
+                let path = self.held().path_of(path);
+                let input = match self.look(&path) {
                     Some(version) => Input::FileSeen { path, version, sight: Sight::Looked },
                     None => Input::FileGone { path },
                 };
@@ -343,8 +342,8 @@ pub trait Runner {
             Action::Report(report) => {
                 oracle::assert_printable(&report.shown(self.held().node.paths()).to_string());
                 let _ = (report.level(), report.about());
-                let name = report.path().map(|path| self.held().name_of(path));
-                self.report(&report, name);
+                let path = report.path().map(|path| self.held().path_of(path));
+                self.report(&report, path);
             }
             Action::Exit(outcome) => {
                 self.held().check_end();
@@ -357,9 +356,9 @@ pub trait Runner {
     fn carry_out_on_file(&mut self, file: FileId, action: Action, received: &[u8]) {
         match action {
             Action::OpenSource { path, .. } => {
-                let name = self.held().name_of(path);
-                self.held_mut().open(file, name.into(), FileState::Opening);
-                if let Some(result) = self.open_source(file, name) {
+                let path = self.held().path_of(path);
+                self.held_mut().open(file, path.clone(), FileState::Opening);
+                if let Some(result) = self.open_source(file, &path) {
                     self.answer_open(file, result);
                 }
             }
