@@ -1,0 +1,104 @@
+//! The swarm: one sharer and many getters on links of a rate, in virtual time.
+//!
+//! Beside `simulation`, which looks for faults, this one measures the policy of fetching and
+//! serving: how much longer than one alone many getters of one content take. The nodes are those
+//! of the product, driven by the contract of `kit::runner`; each run follows from its seed.
+//!
+//! ```text
+//!  scenario ─▶ world ─▶ host      who takes part; events in order; a peer with its files
+//!                │        │
+//!                ▼        ▼
+//!              queue    links     what happens next; uplinks, downlinks and streams
+//!                         │
+//!                         ▼
+//!                      contents   files that are cut from one pattern
+//! ```
+//!
+//! A host has an uplink and a downlink of a rate, and nothing else takes time: neither disks nor
+//! processors do, and nothing is lost. The bytes are real and are verified.
+//!
+//! Environment, all optional:
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `P2PFS_SWARM` | part of the names of the large scenarios to run, or `all` | none |
+//! | `P2PFS_SWARM_SEED` | the seed of each scenario | 1 |
+
+mod contents;
+mod host;
+mod links;
+mod queue;
+mod scenario;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use scenario::{Figures, Scenario};
+
+/// Runs a scenario and prints its figures.
+fn run(scenario: &Scenario) -> Figures {
+    let began = Instant::now();
+    let figures = scenario.run();
+    figures.print(began);
+    figures
+}
+
+#[test]
+fn one_alone_fetches_at_the_rate_of_its_link() {
+    let figures = run(&Scenario::new("one alone", 1, 400));
+    let bound = Duration::from_secs_f64(1.03 * 400.0 * 262_144.0 / 12_500_000.0);
+    assert!(figures.alone <= bound, "{figures}");
+    assert_eq!((figures.ratio(), figures.unfinished), (1.0, 0), "{figures}");
+    assert_eq!((figures.sharer_copies, figures.duplicates), (1.0, 0.0), "{figures}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let scenario = Scenario { slow_percent: 25, late_percent: 25, ..Scenario::new("again", 8, 16) };
+    assert_eq!(scenario.run(), scenario.run());
+}
+
+#[test]
+fn getters_that_only_take_share_the_uplink_of_the_sharer() {
+    let figures = run(&Scenario::new("takers", 4, 400));
+    assert!((3.9..4.2).contains(&figures.ratio()), "{figures}");
+    assert!((3.9..4.1).contains(&figures.sharer_copies), "{figures}");
+    assert_eq!(figures.unfinished, 0, "{figures}");
+}
+
+/// Runs the large scenarios that the environment names, and prints a row of figures for each.
+#[test]
+fn large() {
+    let Ok(names) = std::env::var("P2PFS_SWARM") else { return };
+    for scenario in large_scenarios() {
+        if names == "all" || scenario.name.contains(&names) {
+            run(&scenario);
+        }
+    }
+}
+
+fn large_scenarios() -> Vec<Scenario> {
+    let equal = |name, getters| Scenario::new(name, getters, 400);
+    let mixed = |name, getters| Scenario {
+        slow_percent: 20,
+        leaving_percent: 20,
+        late_percent: 30,
+        ..equal(name, getters)
+    };
+    vec![
+        equal("4 equal", 4),
+        equal("16 equal", 16),
+        equal("64 equal", 64),
+        Scenario { stays: true, ..equal("64 that stay", 64) },
+        mixed("64 mixed", 64),
+        Scenario { hidden_percent: 30, ..equal("64 of which 30 % cannot be dialed", 64) },
+        Scenario { sharer_leaves: true, ..equal("64 whose sharer leaves", 64) },
+        Scenario { corrupt: 4, ..equal("64 of which 4 send wrong bytes", 64) },
+        Scenario {
+            sizes: (0..4_000).map(|_| 64 * 1024).collect(),
+            ..equal("64 of small files", 64)
+        },
+        equal("1000 equal", 1_000),
+        mixed("1000 mixed", 1_000),
+    ]
+}
