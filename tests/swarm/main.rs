@@ -5,7 +5,7 @@
 //! of the product, driven by the contract of `kit::runner`; each run follows from its seed.
 //!
 //! ```text
-//!  scenario ─▶ world ─▶ host      who takes part; events in order; a peer with its files
+//!  scenario ─▶ world ─▶ host      the hosts; events in order; a peer with its files
 //!                │        │
 //!                ▼        ▼
 //!              queue    links     what happens next; uplinks, downlinks and streams
