@@ -25,6 +25,8 @@ pub(crate) struct Ledger {
     pub(crate) shared: BTreeSet<FileName>,
     /// The files that it knows of, as last seen, and those that it fetched.
     seen: BTreeMap<FileName, Version>,
+    /// What stood under a name before that.
+    before: BTreeMap<FileName, Vec<Version>>,
     fetched: BTreeMap<FileName, Version>,
     /// Files that it fetched, and has not heard closed.
     unclosed: BTreeSet<FileName>,
@@ -85,7 +87,11 @@ impl Ledger {
             }
             Input::HashProgress { path, version, .. } | Input::Hashed { path, version, .. } => {
                 if let Some(path) = held.node.paths().get(path) {
-                    self.sees_by_the_way(now_us, path.name().expect("a name"), version);
+                    let name = path.name().expect("a name");
+                    // A hash that began before a file was replaced shows what is gone.
+                    if self.before.get(&name).is_none_or(|before| !before.contains(&version)) {
+                        self.sees_by_the_way(now_us, name, version);
+                    }
                 }
             }
             Input::FileGone { ref path } => {
@@ -103,6 +109,9 @@ impl Ledger {
     fn sees(&mut self, now_us: u64, name: FileName, version: Version, sight: Sight) {
         let before = self.seen.insert(name, version);
         let is_other = before != Some(version);
+        if is_other {
+            self.before.entry(name).or_default().extend(before);
+        }
         if before.is_some_and(|before| before.inode != version.inode) {
             // Of the file that took its place nothing is known.
             self.rests_us.remove(&name);
