@@ -17,6 +17,7 @@ use p2pfs::proto::{CloseReason, FileId, Transmit};
 use p2pfs::wire::FilePath;
 
 use crate::contents::{Contents, File};
+use crate::liar::Liar;
 use crate::links::{HostIndex, Links, Piece, Rates, StreamIndex};
 use crate::queue::{Event, Queue};
 
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) stays: bool,
     /// Whether it sends wrong bytes.
     pub(crate) is_corrupt: bool,
+    /// Whether it says that it has all files, and has none.
+    pub(crate) lies: bool,
 }
 
 /// What a host did.
@@ -71,7 +74,7 @@ pub(crate) struct Host {
     pub(crate) index: HostIndex,
     pub(crate) address: SocketAddrV4,
     pub(crate) plan: Plan,
-    pub(crate) held: Option<Held<PeerNode, Line>>,
+    pub(crate) held: Option<Held<dyn Node, Line>>,
     pub(crate) did: Did,
     files: BTreeMap<FilePath, usize>,
     open: BTreeMap<FileId, Open>,
@@ -169,9 +172,17 @@ impl Host {
 impl At<'_> {
     /// The peer starts, with what it is there for.
     pub(crate) fn start(&mut self, seed: u64) {
-        let node = PeerNode::new(self.now(), self.host.settings(seed));
-        let limits = self.host.settings(seed).limits;
-        self.host.held = Some(Held::new(Box::new(node), Some(limits)));
+        let now = self.now();
+        if self.host.plan.lies {
+            let files = self.out.contents.files.iter();
+            let files = files.map(|file| (file.path.clone(), file.content)).collect();
+            let node = Liar::new(now, self.host.index as u32 + 1, PORT, files);
+            self.host.held = Some(Held::new(Box::new(node), None));
+            return self.settle();
+        }
+        let settings = self.host.settings(seed);
+        let limits = Some(settings.limits);
+        self.host.held = Some(Held::new(Box::new(PeerNode::new(now, settings)), limits));
         self.drain(&[]);
         if self.host.plan.shares {
             for file in 0..self.out.contents.files.len() {
@@ -327,14 +338,14 @@ impl At<'_> {
 }
 
 impl Runner for At<'_> {
-    type Node = PeerNode;
+    type Node = dyn Node;
     type Connection = Line;
 
-    fn held(&self) -> &Held<PeerNode, Line> {
+    fn held(&self) -> &Held<dyn Node, Line> {
         self.host.held.as_ref().expect("it runs")
     }
 
-    fn held_mut(&mut self) -> &mut Held<PeerNode, Line> {
+    fn held_mut(&mut self) -> &mut Held<dyn Node, Line> {
         self.host.held.as_mut().expect("it runs")
     }
 

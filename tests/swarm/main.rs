@@ -12,6 +12,8 @@
 //!                         │
 //!                         ▼
 //!                      contents   files that are cut from one pattern
+//!
+//!              liar              a peer that has nothing of what it lists
 //! ```
 //!
 //! A host has an uplink and a downlink of a rate, and nothing else takes time: neither disks nor
@@ -26,6 +28,7 @@
 
 mod contents;
 mod host;
+mod liar;
 mod links;
 mod queue;
 mod scenario;
@@ -66,6 +69,13 @@ fn getters_that_only_take_share_the_uplink_of_the_sharer() {
     assert_eq!(figures.unfinished, 0, "{figures}");
 }
 
+#[test]
+fn peers_that_lie_about_what_they_have_hold_nobody_up() {
+    let figures = run(&Scenario { liars: 6, ..Scenario::new("liars", 7, 100) });
+    assert!(figures.ratio() < 1.1, "{figures}");
+    assert_eq!(figures.unfinished, 0, "{figures}");
+}
+
 /// Runs the large scenarios that the environment names, and prints a row of figures for each.
 #[test]
 fn large() {
@@ -94,6 +104,7 @@ fn large_scenarios() -> Vec<Scenario> {
         Scenario { hidden_percent: 30, ..equal("64 of which 30 % cannot be dialed", 64) },
         Scenario { sharer_leaves: true, ..equal("64 whose sharer leaves", 64) },
         Scenario { corrupt: 4, ..equal("64 of which 4 send wrong bytes", 64) },
+        Scenario { liars: 4, ..equal("64 of which 4 lie about what they have", 64) },
         Scenario {
             sizes: (0..4_000).map(|_| 64 * 1024).collect(),
             ..equal("64 of small files", 64)

@@ -39,6 +39,8 @@ pub(crate) struct Scenario {
     pub(crate) hidden_percent: usize,
     /// Getters that send wrong bytes.
     pub(crate) corrupt: usize,
+    /// Peers in the place of getters that say that they have all, and have nothing.
+    pub(crate) liars: usize,
     /// Whether getters stay once they have all.
     pub(crate) stays: bool,
     /// Whether the sharer leaves without a word once each block is at some getter.
@@ -81,6 +83,7 @@ impl Scenario {
             late_percent: 0,
             hidden_percent: 0,
             corrupt: 0,
+            liars: 0,
             stays: false,
             sharer_leaves: false,
         }
@@ -96,6 +99,7 @@ impl Scenario {
             is_dialable: true,
             stays: true,
             is_corrupt: false,
+            lies: false,
         };
         let mut rng = Rng::with_seed(self.seed);
         let alone_ns = alone.as_nanos() as u64;
@@ -118,8 +122,11 @@ impl Scenario {
         for at in order.by_ref().take(share(self.late_percent)) {
             plans[at].starts_at_ns += rng.u64(..alone_ns);
         }
-        for at in order.take(self.corrupt) {
+        for at in order.by_ref().take(self.corrupt) {
             plans[at].is_corrupt = true;
+        }
+        for at in order.take(self.liars) {
+            plans[at].lies = true;
         }
         let mut hidden: Vec<usize> = (0..self.getters).collect();
         rng.shuffle(&mut hidden);
@@ -151,7 +158,7 @@ impl Scenario {
         let counts = |at: &usize| {
             let plan = &world.hosts[*at].plan;
             let is_slow = plan.rates.up_bytes_per_s < RATE_BYTES_PER_S;
-            !is_slow && plan.leaves_at_ns.is_none() && !plan.is_corrupt
+            !is_slow && plan.leaves_at_ns.is_none() && !plan.is_corrupt && !plan.lies
         };
         let counted: Vec<usize> = (1..=self.getters).filter(counts).collect();
         let hope_ns = (alone.as_nanos() as u64 + START_NS) * (self.getters as u64 + 8);
