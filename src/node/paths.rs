@@ -5,10 +5,10 @@
 //! when it forgets it. A path that nobody holds is forgotten by [`Paths::sweep`], once all
 //! actions that may name it are carried out.
 //!
-//! Invariant: `ids` has the text of each path in `slots`; one without holders is in `loose`.
+//! Invariant: `ids` has each path in `slots`; one without holders is in `loose`.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use slab::Slab;
 
@@ -19,7 +19,7 @@ use crate::wire::v0::FileName;
 #[derive(Debug, Default)]
 pub struct Paths {
     slots: Slab<Entry>,
-    ids: BTreeMap<Rc<str>, PathId>,
+    ids: BTreeMap<FilePath, PathId>,
     next_generation: u32,
     /// Ids that had no holder at some time since the last sweep.
     loose: Vec<PathId>,
@@ -36,29 +36,40 @@ impl Paths {
     /// Returns the id of a path, which is new if the path is. It lasts until the next
     /// [`Paths::sweep`], or for as long as it is held.
     pub(super) fn intern(&mut self, path: &FilePath) -> PathId {
-        if let Some(id) = self.find(path.as_str()) {
+        if let Some(id) = self.id_of(path) {
             return id;
         }
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
         let slot = self.slots.insert(Entry { path: path.clone(), generation, holders: 0 });
         let id = PathId::new(slot, generation);
-        self.ids.insert(path.text(), id);
+        self.ids.insert(path.clone(), id);
         self.loose.push(id);
         id
     }
 
     /// As [`Paths::intern`], for a name of version 0.
     pub(crate) fn intern_name(&mut self, name: FileName) -> PathId {
-        match self.find(name.as_str()) {
-            Some(id) => id,
-            None => self.intern(&name.into()),
-        }
+        self.intern(&name.into())
     }
 
     /// Returns the id of a path that is known.
-    pub fn find(&self, path: &str) -> Option<PathId> {
+    pub fn id_of(&self, path: &FilePath) -> Option<PathId> {
         self.ids.get(path).copied()
+    }
+
+    /// As [`Paths::id_of`], for a text that may be no legal path.
+    pub fn find(&self, text: &str) -> Option<PathId> {
+        self.id_of(&FilePath::new(text).ok()?)
+    }
+
+    /// Returns the paths behind `cursor`, in their order.
+    pub(super) fn after(
+        &self,
+        cursor: Option<&FilePath>,
+    ) -> impl Iterator<Item = (&FilePath, PathId)> + use<'_> {
+        let from = cursor.map_or(Unbounded, Excluded);
+        self.ids.range::<FilePath, _>((from, Unbounded)).map(|(path, id)| (path, *id))
     }
 
     /// Returns the path of an id; `None` if it is forgotten.
@@ -89,7 +100,7 @@ impl Paths {
         while let Some(id) = self.loose.pop() {
             if self.entry_mut(id).is_some_and(|entry| entry.holders == 0) {
                 let entry = self.slots.remove(id.slot());
-                self.ids.remove(entry.path.as_str());
+                self.ids.remove(&entry.path);
             }
         }
     }

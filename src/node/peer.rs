@@ -344,7 +344,7 @@ impl PeerNode {
                 }
             }
             Input::FileGone { path } => {
-                if let Some(path) = context.paths.find(path.as_str()) {
+                if let Some(path) = context.paths.id_of(&path) {
                     share.on_file_gone(context, path);
                     contents.on_looked(context, path, None);
                 }
@@ -720,7 +720,7 @@ impl Node for PeerNode {
         Inventory {
             wanted,
             patterns: self.fetch.open_patterns(),
-            shared: self.share.index.sizes().take(names_max).collect(),
+            shared: self.share.index.sizes(&context.paths).take(names_max).collect(),
             offers: self.peers.catalog.offers(&context.paths, names_max),
         }
     }

@@ -15,7 +15,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// Begins with `first`, and grows to [`RETRY_DELAY_MAX`].
-    pub(super) fn new(first: Duration) -> Self {
+    pub(super) const fn new(first: Duration) -> Self {
         Self { first, next: first, longest: RETRY_DELAY_MAX }
     }
 

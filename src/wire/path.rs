@@ -115,11 +115,6 @@ impl FilePath {
         &self.0
     }
 
-    /// The same text, shared.
-    pub fn text(&self) -> Rc<str> {
-        Rc::clone(&self.0)
-    }
-
     /// The components, from the top.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/')

@@ -138,7 +138,7 @@ impl Fetch {
 
     /// Returns whether a wish that was handed over waits for something.
     pub(crate) fn is_wanted(&self, ctx: &Context, wish: &Wish) -> bool {
-        let path = wish.name().and_then(|name| ctx.paths.find(name.as_str()));
+        let path = wish.name().and_then(|name| ctx.paths.id_of(&name.into()));
         let searches = || self.searches.open.iter();
         let is_sought = |pattern: NamePattern| {
             searches().any(|search| search.pattern.as_str() == pattern.as_str())

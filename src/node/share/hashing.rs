@@ -82,18 +82,20 @@ impl Share {
         if self.index.is_hashing(path, kind)
             && let Some(local) = self.index.get_mut(path)
         {
-            local.hashed_bytes = hashed_bytes;
-            local.digest = digest;
+            let was_closed = local.close == Close::WhileHashed;
+            if digest.is_some() && was_closed {
+                local.close = Close::Unexpected;
+            }
+            let uploads = local.uploads_mut();
+            (uploads.hashed_bytes, uploads.digest) = (hashed_bytes, digest);
             if digest.is_some() {
-                let was_closed = local.close == Close::WhileHashed;
-                local.verified_at = (!was_closed).then_some(ctx.now);
-                local.close = if was_closed { Close::Unexpected } else { local.close };
+                uploads.verified_at = (!was_closed).then_some(ctx.now);
             }
         }
         // One by one: each may end, and with it the file.
         let mut last = Unbounded;
         while let Some(local) = self.index.get(path)
-            && let Some(&follower) = local.followers.range((last, Unbounded)).next()
+            && let Some(&follower) = local.uploads().followers.range((last, Unbounded)).next()
         {
             self.tell_hashed(ctx, follower, hashed_bytes, digest);
             last = Excluded(follower);
@@ -121,10 +123,11 @@ impl Share {
         let may_pass = matches!(error, FileError::Changed | FileError::Shortage(_));
         match self.index.get_mut(path) {
             Some(local) if may_pass => {
+                let uploads = local.uploads_mut();
                 if kind == HashKind::Sha256 {
-                    local.hashed_bytes = 0;
+                    uploads.hashed_bytes = 0;
                 }
-                let retry_in = local.rehash.delay(&mut ctx.rng);
+                let retry_in = uploads.rehash.delay(&mut ctx.rng);
                 ctx.deadlines.arm(rehash(path, kind), ctx.now + retry_in);
             }
             _ => self.lose_file(ctx, path, error),
@@ -159,10 +162,11 @@ impl Share {
     /// only until the file is requested, as is one after a close by a writer. That an address
     /// asks again for what it was sent whole may mean that it did not match there.
     pub(super) fn is_doubtful(&self, now: Instant, path: PathId, to: Ipv4Addr) -> bool {
-        let Some(local) = self.index.get(path).filter(|local| local.digest.is_some()) else {
+        let Some(local) = self.index.get(path).filter(|local| local.uploads().digest.is_some())
+        else {
             return false;
         };
-        let Some(verified_at) = local.verified_at else { return true };
+        let Some(verified_at) = local.uploads().verified_at else { return true };
         let seconds = local.version.size_bytes / REVERIFIED_BYTES_PER_SECOND;
         let pause = REVERIFY_PAUSE_MIN.max(Duration::from_secs(seconds));
         now >= verified_at + pause && self.sent.contains(&(path, to))

@@ -111,7 +111,7 @@ impl Share {
     ) {
         self.index.end_hash(path, HashKind::Blake3);
         let Some(local) = self.index.get_mut(path) else { return };
-        local.rehash.reset();
+        local.reset_rehash();
         let (before, size_bytes) = (local.id, local.version.size_bytes);
         self.index.note_hashed(ctx.now, path, id);
         self.manifests.insert(id, values);

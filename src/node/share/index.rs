@@ -27,6 +27,15 @@ pub(crate) struct LocalFile {
     pub(crate) is_doubtful: bool,
     /// Whether a writer closed the file while the id is made.
     is_closed_since: bool,
+    /// What is known of the next close by a writer.
+    pub(crate) close: Close,
+    /// Most files have none, which takes less memory.
+    uploads: Option<Box<UploadState>>,
+}
+
+/// What version 0 needs to know of a file, and the delays of hashing it again.
+#[derive(Debug)]
+pub(crate) struct UploadState {
     /// How much of it is hashed by SHA-256.
     pub(crate) hashed_bytes: u64,
     pub(crate) digest: Option<Digest>,
@@ -37,8 +46,34 @@ pub(crate) struct LocalFile {
     /// When the digest was made; `None` if that was in a former run, or if a writer closed the
     /// file since. Such a digest is made again before it is sent.
     pub(crate) verified_at: Option<Instant>,
-    /// What is known of the next close by a writer.
-    pub(crate) close: Close,
+}
+
+impl UploadState {
+    const NONE: Self = Self {
+        hashed_bytes: 0,
+        digest: None,
+        followers: BTreeSet::new(),
+        rehash: Backoff::new(REHASH_DELAY_MIN),
+        verified_at: None,
+    };
+}
+
+impl LocalFile {
+    pub(crate) fn uploads(&self) -> &UploadState {
+        static NONE: UploadState = UploadState::NONE;
+        self.uploads.as_deref().unwrap_or(&NONE)
+    }
+
+    pub(crate) fn uploads_mut(&mut self) -> &mut UploadState {
+        self.uploads.get_or_insert_with(|| Box::new(UploadState::NONE))
+    }
+
+    /// The file was hashed: the next delay is the first.
+    pub(crate) fn reset_rehash(&mut self) {
+        if let Some(uploads) = &mut self.uploads {
+            uploads.rehash.reset();
+        }
+    }
 }
 
 /// What a close by a writer means that leaves the version as it is.
@@ -54,15 +89,13 @@ pub(crate) enum Close {
 
 /// The complete files of our folder.
 ///
-/// Invariants: `files` and `order` hold the same paths, each held once in [`Paths`]; `by_content`
+/// Invariants: each path of `files` is held once in [`Paths`]; `by_content`
 /// has each of those with an id, and `offered` with `surplus` those that are names of version 0.
 /// A file without an id, unless it is too large for one, is in `unhashed` or in `hashing`, or
 /// waits for its rehash. There is no path in them that is not in `files`.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    files: BTreeMap<PathId, LocalFile>,
-    /// By path, so that what a folder holds stands together.
-    order: BTreeMap<FilePath, PathId>,
+    files: Files,
     /// By the begin of the id.
     by_content: BTreeSet<(u64, PathId)>,
     /// The files that version 0 offers: at most [`OFFERED_FILES_MAX`], the first by name.
@@ -84,26 +117,24 @@ impl Index {
         known: Known,
     ) {
         let Some(text) = paths.get(path) else { return };
-        if self.order.insert(text.clone(), path).is_none() {
+        if self.files.get(path).is_none() {
             if text.name().is_some() {
                 self.enter_offered(text.clone(), path);
             }
             paths.hold(path);
         }
-        let digest = known.sha256;
-        let hashed_bytes = if digest.is_some() { version.size_bytes } else { 0 };
+        let hashed_bytes = version.size_bytes;
+        let uploads = known.sha256.map(|digest| {
+            Box::new(UploadState { digest: Some(digest), hashed_bytes, ..UploadState::NONE })
+        });
         let file = LocalFile {
             version,
             id: None,
             hashed_at: None,
             is_doubtful: false,
             is_closed_since: false,
-            hashed_bytes,
-            digest,
-            followers: BTreeSet::new(),
-            rehash: Backoff::new(REHASH_DELAY_MIN),
-            verified_at: None,
             close: Close::Unexpected,
+            uploads,
         };
         if let Some(before) = self.files.insert(path, file) {
             self.leave_content(path, before.id);
@@ -138,7 +169,7 @@ impl Index {
 
     /// Sets the id of a file, by which it is found; without one it is to be hashed.
     pub(crate) fn set_id(&mut self, path: PathId, id: Option<ContentId>) {
-        let Some(file) = self.files.get_mut(&path) else { return };
+        let Some(file) = self.files.get_mut(path) else { return };
         let before = std::mem::replace(&mut file.id, id);
         file.is_doubtful = false;
         let is_hashable = file.version.size_bytes <= CONTENT_BYTES_MAX;
@@ -158,7 +189,7 @@ impl Index {
     /// The id of a file was made just now.
     pub(crate) fn note_hashed(&mut self, now: Instant, path: PathId, id: ContentId) {
         self.set_id(path, Some(id));
-        if let Some(file) = self.files.get_mut(&path) {
+        if let Some(file) = self.files.get_mut(path) {
             file.hashed_at = Some(now);
             file.is_doubtful = std::mem::take(&mut file.is_closed_since);
         }
@@ -167,7 +198,7 @@ impl Index {
     /// The id of a file is to be made again. Until then it stands.
     pub(crate) fn doubt_id(&mut self, path: PathId) {
         let is_hashing = self.is_hashing(path, HashKind::Blake3);
-        let Some(file) = self.files.get_mut(&path).filter(|file| file.id.is_some()) else { return };
+        let Some(file) = self.files.get_mut(path).filter(|file| file.id.is_some()) else { return };
         file.is_doubtful = true;
         if !is_hashing {
             self.unhashed.insert(path);
@@ -178,13 +209,11 @@ impl Index {
     /// the uploads that were of the old one.
     pub(crate) fn renew(&mut self, path: PathId, version: Version) -> BTreeSet<ConnectionId> {
         self.hashing.remove(&(path, HashKind::Sha256));
-        let Some(file) = self.files.get_mut(&path) else { return BTreeSet::new() };
-        (file.version, file.digest, file.hashed_bytes) = (version, None, 0);
-        (file.verified_at, file.close) = (None, Close::Unexpected);
-        file.rehash = Backoff::new(REHASH_DELAY_MIN);
-        let followers = std::mem::take(&mut file.followers);
+        let Some(file) = self.files.get_mut(path) else { return BTreeSet::new() };
+        (file.version, file.close) = (version, Close::Unexpected);
+        let uploads = file.uploads.take();
         self.doubt_id(path);
-        followers
+        uploads.map(|uploads| uploads.followers).unwrap_or_default()
     }
 
     /// Returns a file with this content.
@@ -203,24 +232,29 @@ impl Index {
     fn with_id(&self, id: &ContentId) -> impl Iterator<Item = (PathId, &LocalFile)> {
         let (begin, id) = (begin_of(id), *id);
         let alike = self.by_content.range((begin, PathId::MIN)..=(begin, PathId::MAX));
-        let files = alike.filter_map(|(_, path)| Some((*path, self.files.get(path)?)));
+        let files = alike.filter_map(|(_, path)| Some((*path, self.files.get(*path)?)));
         files.filter(move |(_, file)| file.id == Some(id))
     }
 
     /// The digest of a file is to be made again.
     pub(crate) fn forget_digest(&mut self, path: PathId) {
-        let Some(file) = self.files.get_mut(&path) else { return };
-        (file.digest, file.hashed_bytes) = (None, 0);
+        let file = self.files.get_mut(path);
+        if let Some(uploads) = file.and_then(|file| file.uploads.as_mut()) {
+            (uploads.digest, uploads.hashed_bytes) = (None, 0);
+        }
     }
 
     /// A writer closed a file, whose version is the same as before.
     pub(crate) fn note_close(&mut self, path: PathId) {
-        let Some(file) = self.files.get_mut(&path) else { return };
+        let Some(file) = self.files.get_mut(path) else { return };
         if file.close == Close::Ours {
             file.close = Close::Unexpected;
             return;
         }
-        (file.verified_at, file.is_doubtful) = (None, file.id.is_some());
+        if let Some(uploads) = &mut file.uploads {
+            uploads.verified_at = None;
+        }
+        file.is_doubtful = file.id.is_some();
         if self.hashing.contains_key(&(path, HashKind::Sha256)) {
             file.close = Close::WhileHashed;
         }
@@ -228,12 +262,11 @@ impl Index {
     }
 
     pub(crate) fn remove(&mut self, paths: &mut Paths, path: PathId) -> Option<LocalFile> {
-        let file = self.files.remove(&path)?;
+        let file = self.files.remove(path)?;
         self.leave_content(path, file.id);
         self.unhashed.remove(&path);
         [HashKind::Sha256, HashKind::Blake3].iter().for_each(|kind| self.end_hash(path, *kind));
         if let Some(text) = paths.get(path) {
-            self.order.remove(text);
             self.leave_offered(text);
         }
         paths.release(path);
@@ -243,9 +276,9 @@ impl Index {
     /// Begins to hash a file that has no such hash, or a doubtful one, unless that is under way.
     /// Returns whether the runner has to be told.
     pub(crate) fn begin_hash(&mut self, path: PathId, kind: HashKind) -> bool {
-        let Some(file) = self.files.get_mut(&path) else { return false };
+        let Some(file) = self.files.get_mut(path) else { return false };
         let is_missing = match kind {
-            HashKind::Sha256 => file.digest.is_none(),
+            HashKind::Sha256 => file.uploads().digest.is_none(),
             HashKind::Blake3 => file.id.is_none() || file.is_doubtful,
         };
         if kind == HashKind::Blake3 {
@@ -284,20 +317,20 @@ impl Index {
     }
 
     pub(crate) fn get(&self, path: PathId) -> Option<&LocalFile> {
-        self.files.get(&path)
+        self.files.get(path)
     }
 
     pub(crate) fn get_mut(&mut self, path: PathId) -> Option<&mut LocalFile> {
-        self.files.get_mut(&path)
+        self.files.get_mut(path)
     }
 
     /// Returns the files behind `cursor`, in order of their paths.
-    pub(crate) fn after(
-        &self,
-        cursor: Option<FilePath>,
-    ) -> impl Iterator<Item = (&FilePath, PathId)> + use<'_> {
-        let from = cursor.map_or(Unbounded, Excluded);
-        self.order.range((from, Unbounded)).map(|(path, id)| (path, *id))
+    pub(crate) fn after<'a>(
+        &'a self,
+        paths: &'a Paths,
+        cursor: Option<&FilePath>,
+    ) -> impl Iterator<Item = (&'a FilePath, PathId)> + use<'a> {
+        paths.after(cursor).filter(|(_, id)| self.files.get(*id).is_some())
     }
 
     /// Returns the files that version 0 offers behind `cursor`, in order of their names.
@@ -315,15 +348,57 @@ impl Index {
     }
 
     /// Returns the files with their sizes, in order of their paths.
-    pub(crate) fn sizes(&self) -> impl Iterator<Item = (FilePath, u64)> {
-        let size = |(path, id): (&FilePath, &PathId)| {
+    pub(crate) fn sizes(&self, paths: &Paths) -> impl Iterator<Item = (FilePath, u64)> {
+        let size = |(path, id): (&FilePath, PathId)| {
             Some((path.clone(), self.files.get(id)?.version.size_bytes))
         };
-        self.order.iter().filter_map(size)
+        paths.after(None).filter_map(size)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.files.len()
+        self.files.len
+    }
+}
+
+/// Files by the slots of their paths, side by side.
+#[derive(Debug, Default)]
+struct Files {
+    /// With the whole ids of their paths.
+    slots: Vec<Option<(PathId, LocalFile)>>,
+    /// How many there are.
+    len: usize,
+}
+
+impl Files {
+    fn get(&self, path: PathId) -> Option<&LocalFile> {
+        let (id, file) = self.slots.get(path.slot())?.as_ref()?;
+        (*id == path).then_some(file)
+    }
+
+    fn get_mut(&mut self, path: PathId) -> Option<&mut LocalFile> {
+        let (id, file) = self.slots.get_mut(path.slot())?.as_mut()?;
+        (*id == path).then_some(file)
+    }
+
+    /// Returns the file that was there. Its path is held: no other has its slot.
+    fn insert(&mut self, path: PathId, file: LocalFile) -> Option<LocalFile> {
+        let before = self.remove(path);
+        if self.slots.len() <= path.slot() {
+            self.slots.resize_with(path.slot() + 1, || None);
+        }
+        if let Some(slot) = self.slots.get_mut(path.slot()) {
+            debug_assert!(slot.is_none(), "{path:?} stands in the slot of another");
+            *slot = Some((path, file));
+            self.len += 1;
+        }
+        before
+    }
+
+    fn remove(&mut self, path: PathId) -> Option<LocalFile> {
+        let slot = self.slots.get_mut(path.slot())?;
+        let (_, file) = slot.take_if(|(id, _)| *id == path)?;
+        self.len -= 1;
+        Some(file)
     }
 }
 

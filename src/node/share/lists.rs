@@ -113,7 +113,7 @@ impl Share {
     pub(super) fn next_asked_for(&mut self, ctx: &Context) -> Option<PathId> {
         let asked_for = self.lists.in_turn().find_map(|(key, reader)| {
             let ids = self.catalog.unhashed(reader.hashes_first()?);
-            let mut ids = ids.filter_map(|path| ctx.paths.find(path.as_str()));
+            let mut ids = ids.filter_map(|path| ctx.paths.id_of(path));
             Some((key, ids.find(|id| self.index.is_unhashed(*id))?))
         });
         let (key, path) = asked_for?;

@@ -163,7 +163,9 @@ impl Share {
         self.index.insert(&mut ctx.paths, path, version, known);
         self.list(ctx, path);
         if let Some(local) = self.index.get_mut(path) {
-            local.verified_at = known.sha256.map(|_| ctx.now);
+            if known.sha256.is_some() {
+                local.uploads_mut().verified_at = Some(ctx.now);
+            }
             local.hashed_at = known.blake3.map(|_| ctx.now);
             local.close = Close::Ours;
         }
@@ -180,7 +182,7 @@ impl Share {
         }
         let Some(local) = self.index.remove(&mut ctx.paths, path) else { return false };
         self.unlist(ctx, path, local.version, local.id);
-        for follower in local.followers {
+        for &follower in &local.uploads().followers {
             self.close(ctx, follower, CloseReason::SourceChanged);
         }
         true

@@ -144,8 +144,9 @@ impl Share {
         let Some(local) = self.index.get_mut(path) else {
             return self.close(ctx, id, CloseReason::SourceChanged);
         };
-        local.followers.insert(id);
-        let (hashed_bytes, digest) = (local.hashed_bytes, local.digest);
+        let uploads = local.uploads_mut();
+        uploads.followers.insert(id);
+        let (hashed_bytes, digest) = (uploads.hashed_bytes, uploads.digest);
         if digest.is_none() {
             self.begin_hash(ctx, path, HashKind::Sha256);
         }
@@ -220,7 +221,7 @@ impl Share {
     fn release(&mut self, ctx: &mut Context, id: ConnectionId, file: FileId, served: Served) {
         ctx.discard(file);
         if let Some(local) = self.index.get_mut(served.path) {
-            local.followers.remove(&id);
+            local.uploads_mut().followers.remove(&id);
         }
     }
 }

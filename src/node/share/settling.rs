@@ -261,12 +261,14 @@ impl Share {
         let Some(mut entry) = self.settling.looks.last_entry() else { return };
         let (below, look) = (entry.key().clone(), entry.get_mut());
         let is_below = |path: &FilePath| below.as_ref().is_none_or(|folder| path.is_below(folder));
-        let mut last = None;
-        let paths = self.index.after(look.cursor.take().or_else(|| below.clone()));
+        let (mut last, mut looked) = (None, Vec::new());
+        let cursor = look.cursor.take().or_else(|| below.clone());
+        let paths = self.index.after(&ctx.paths, cursor.as_ref());
         for (path, id) in paths.take_while(|(path, _)| is_below(path)).take(TURN_ITEMS) {
-            ctx.act(Action::Look(id));
+            looked.push(id);
             last = Some(path.clone());
         }
+        looked.into_iter().for_each(|id| ctx.act(Action::Look(id)));
         look.cursor = last;
         if look.cursor.is_none() && !std::mem::take(&mut look.again) {
             entry.remove();
@@ -279,7 +281,7 @@ impl Share {
     /// The folder itself is gone: nothing of it is shared any more.
     pub(crate) fn on_folder_lost(&mut self, ctx: &mut Context, why: FolderLoss) {
         ctx.report(Report::FolderLost { why });
-        for path in self.index.after(None).map(|(_, id)| id).collect::<Vec<_>>() {
+        for path in self.index.after(&ctx.paths, None).map(|(_, id)| id).collect::<Vec<_>>() {
             self.withdraw(ctx, path);
         }
         for path in self.settling.files.keys().copied().collect::<Vec<_>>() {

@@ -323,7 +323,7 @@ fn the_hash_of_an_old_version_is_not_heeded() {
     });
     scene.feed(Input::HashFailed { path, kind: HashKind::Sha256, error: FileError::Missing });
     let local = scene.node.share.index.get(path).unwrap();
-    assert_eq!((local.version, local.hashed_bytes), (version(2000), 0));
+    assert_eq!((local.version, local.uploads().hashed_bytes), (version(2000), 0));
     // It is hashed once that one is done.
     scene.actions.clear();
     let version = version(HASH_AHEAD_BYTES);
@@ -357,7 +357,7 @@ fn the_hash_of_a_file_that_went_takes_no_digest_from_what_came_in_its_place() {
     let (old, other) = (version(1000), Digest([1; 32]));
     scene.feed(Input::Hashed { path, version: old, hash: Hash::Sha256(other) });
     let local = scene.node.share.index.get(scene.id("f")).unwrap();
-    assert_eq!((local.version, local.digest), (version(2000), digest));
+    assert_eq!((local.version, local.uploads().digest), (version(2000), digest));
     let sends = matches!(scene.node.transmit(upload), Some(Transmit::Bytes { .. }));
     assert!(sends && scene.close_reason(upload).is_none(), "the upload goes on");
     let Some(Connection::Upload(connection)) = scene.node.context.connections.get(upload) else {
