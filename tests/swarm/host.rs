@@ -17,7 +17,7 @@ use p2pfs::proto::{CloseReason, FileId, Transmit};
 use p2pfs::wire::FilePath;
 
 use crate::contents::{Contents, File};
-use crate::liar::Liar;
+use crate::liar::{Excuse, Liar};
 use crate::links::{HostIndex, Links, Piece, Rates, StreamIndex};
 use crate::queue::{Event, Queue};
 
@@ -42,8 +42,8 @@ pub(crate) struct Plan {
     pub(crate) stays: bool,
     /// Whether it sends wrong bytes.
     pub(crate) is_corrupt: bool,
-    /// Whether it says that it has all files, and has none.
-    pub(crate) lies: bool,
+    /// Whether it says that it has all files and has none, and what it does then.
+    pub(crate) lies: Option<Excuse>,
 }
 
 /// What a host did.
@@ -173,10 +173,10 @@ impl At<'_> {
     /// The peer starts, with what it is there for.
     pub(crate) fn start(&mut self, seed: u64) {
         let now = self.now();
-        if self.host.plan.lies {
+        if let Some(excuse) = self.host.plan.lies {
             let files = self.out.contents.files.iter();
             let files = files.map(|file| (file.path.clone(), file.content)).collect();
-            let node = Liar::new(now, self.host.index as u32 + 1, PORT, files);
+            let node = Liar::new(now, self.host.index as u32 + 1, PORT, files, excuse);
             self.host.held = Some(Held::new(Box::new(node), None));
             return self.settle();
         }

@@ -18,12 +18,22 @@ const BEACON_INTERVAL: Duration = Duration::from_secs(1);
 /// Blocks of a turn.
 const TURN_BLOCKS: u32 = 4;
 
+/// What a liar does when bytes are requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excuse {
+    /// It says that it does not have them.
+    Refuses,
+    /// It says nothing.
+    Mute,
+}
+
 /// A peer that has none of the files that it lists.
 pub(crate) struct Liar {
     our: Rc<SessionSettings>,
     limits: Rc<Limits>,
     port: u16,
     files: Vec<(FilePath, Content)>,
+    excuse: Excuse,
     sessions: BTreeMap<ConnectionId, Session>,
     ids_made: u64,
     beacons: u64,
@@ -39,6 +49,7 @@ impl Liar {
         number: u32,
         port: u16,
         files: Vec<(FilePath, Content)>,
+        excuse: Excuse,
     ) -> Self {
         let our = SessionSettings {
             peer: PeerId(number),
@@ -50,6 +61,7 @@ impl Liar {
             limits: Rc::new(Limits::PEER),
             port,
             files,
+            excuse,
             sessions: BTreeMap::new(),
             ids_made: 0,
             beacons: 0,
@@ -88,7 +100,7 @@ impl Liar {
             match session.handle_bytes(now, bytes, &mut at) {
                 Ok(None) => break,
                 Ok(Some(SessionEvent::Requested { req, request })) => {
-                    lie(session, now, (req, request), &self.files);
+                    lie(session, now, (req, request), &self.files, self.excuse);
                 }
                 Ok(Some(_)) => {}
                 Err(reason) => return self.close(id, reason),
@@ -116,6 +128,7 @@ fn lie(
     now: Instant,
     (req, request): (u32, Request),
     files: &[(FilePath, Content)],
+    excuse: Excuse,
 ) {
     match request {
         Request::List { path: root, fetch_list, .. } => {
@@ -139,6 +152,7 @@ fn lie(
             None => session.refuse(now, req, SessionError::NotFound, 0, "not here"),
         },
         Request::Wait(_) => session.answer_turn(now, req, TURN_BLOCKS),
+        Request::Get { .. } if excuse == Excuse::Mute => {}
         Request::Manifest(_) | Request::Get { .. } => {
             session.refuse(now, req, SessionError::NotFound, 0, "not here");
         }

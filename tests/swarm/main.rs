@@ -36,6 +36,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
+use liar::Excuse;
 use scenario::{Figures, Scenario};
 
 /// Runs a scenario and prints its figures.
@@ -73,6 +74,14 @@ fn getters_that_only_take_share_the_uplink_of_the_sharer() {
 fn peers_that_lie_about_what_they_have_hold_nobody_up() {
     let figures = run(&Scenario { liars: 6, ..Scenario::new("liars", 7, 100) });
     assert!(figures.ratio() < 1.1, "{figures}");
+    assert_eq!(figures.unfinished, 0, "{figures}");
+}
+
+#[test]
+fn peers_that_say_that_they_have_all_and_send_nothing_hold_nobody_up() {
+    let mute = Scenario { excuse: Excuse::Mute, ..Scenario::new("mute", 7, 400) };
+    let figures = run(&Scenario { liars: 6, ..mute });
+    assert!(figures.ratio() < 2.0, "{figures}");
     assert_eq!(figures.unfinished, 0, "{figures}");
 }
 

@@ -7,6 +7,7 @@ use fastrand::Rng;
 
 use crate::contents::Contents;
 use crate::host::{At, Did, Plan};
+use crate::liar::Excuse;
 use crate::links::Rates;
 use crate::world::World;
 
@@ -41,6 +42,7 @@ pub(crate) struct Scenario {
     pub(crate) corrupt: usize,
     /// Peers in the place of getters that say that they have all, and have nothing.
     pub(crate) liars: usize,
+    pub(crate) excuse: Excuse,
     /// Whether getters stay once they have all.
     pub(crate) stays: bool,
     /// Whether the sharer leaves without a word once each block is at some getter.
@@ -84,6 +86,7 @@ impl Scenario {
             hidden_percent: 0,
             corrupt: 0,
             liars: 0,
+            excuse: Excuse::Refuses,
             stays: false,
             sharer_leaves: false,
         }
@@ -99,7 +102,7 @@ impl Scenario {
             is_dialable: true,
             stays: true,
             is_corrupt: false,
-            lies: false,
+            lies: None,
         };
         let mut rng = Rng::with_seed(self.seed);
         let alone_ns = alone.as_nanos() as u64;
@@ -126,7 +129,7 @@ impl Scenario {
             plans[at].is_corrupt = true;
         }
         for at in order.take(self.liars) {
-            plans[at].lies = true;
+            plans[at].lies = Some(self.excuse);
         }
         let mut hidden: Vec<usize> = (0..self.getters).collect();
         rng.shuffle(&mut hidden);
@@ -158,7 +161,7 @@ impl Scenario {
         let counts = |at: &usize| {
             let plan = &world.hosts[*at].plan;
             let is_slow = plan.rates.up_bytes_per_s < RATE_BYTES_PER_S;
-            !is_slow && plan.leaves_at_ns.is_none() && !plan.is_corrupt && !plan.lies
+            !is_slow && plan.leaves_at_ns.is_none() && !plan.is_corrupt && plan.lies.is_none()
         };
         let counted: Vec<usize> = (1..=self.getters).filter(counts).collect();
         let hope_ns = (alone.as_nanos() as u64 + START_NS) * (self.getters as u64 + 8);

@@ -108,6 +108,13 @@ impl Fetching {
         }
     }
 
+    /// Cancels the requests that the plan gave up for others.
+    pub(super) fn cancel_given_up(&mut self, out: &mut Out<'_>) {
+        for (block, source) in self.plan.take_given_up() {
+            self.cancel_copy(out, source, block);
+        }
+    }
+
     fn on_wrong(&mut self, out: &mut Out<'_>, id: ConnectionId, req: u32) {
         let Some(transfer) = self.end_transfer(out, id, req) else { return };
         let (path, peer) = (self.path, out.peer(id));

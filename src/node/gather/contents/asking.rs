@@ -154,6 +154,7 @@ impl Fetching {
         while chosen.len() < blocks as usize && self.plan.has_work(id, now) {
             let left = blocks - chosen.len() as u32;
             let some = self.plan.choose(id, left, now, &mut out.ctx.rng);
+            self.cancel_given_up(out);
             let mut has_found_zeros = false;
             for block in some {
                 if self.is_zeros(block, &mut budget_bytes) {
@@ -217,7 +218,9 @@ impl Fetching {
         let asked = |id: &ConnectionId| small_asked.get(id).copied().unwrap_or_default();
         ready.retain(|id| self.plan.has_work(*id, now) && asked(id) < SMALL_ACTIVE_MAX);
         let Some(id) = ready.into_iter().min_by_key(asked) else { return };
-        for block in self.plan.choose(id, 1, now, &mut out.ctx.rng) {
+        let chosen = self.plan.choose(id, 1, now, &mut out.ctx.rng);
+        self.cancel_given_up(out);
+        for block in chosen {
             if self.request_block(out, id, 0, block) {
                 *out.books.small_asked.entry(id).or_default() += 1;
             }

@@ -14,8 +14,9 @@
 //! Blocks that few sources hold go first, at random among equals; with one source they go in
 //! order. Near the end a source gets no more than its share of what is left, so that all are
 //! done at once. When every missing block is open, a block that has not begun to come, or comes
-//! slowly, is requested from a second source as well. The copy that begins first is kept, unless
-//! it is slow: two never write one block.
+//! slowly, is requested from a second source as well. If neither comes, the second request is
+//! given up for one at a third. The copy that begins first is kept, unless it is slow: two never
+//! write one block.
 //!
 //! Invariants: a block is in at most one of `held`, `free`, `open` and `checking`, and in one of
 //! them; a block in `open` is requested once, or twice from different sources; `holders` counts for each
@@ -40,6 +41,8 @@ pub(super) struct Plan {
     sources: BTreeMap<ConnectionId, Source>,
     /// How many sources hold each block.
     holders: Vec<u32>,
+    /// Requests that were given up and are to be cancelled: blocks, and their sources.
+    given_up: Vec<(u32, ConnectionId)>,
     /// Grows with each request, so that the last of a source is known.
     next_order: u64,
     /// How many blocks from the first missing one on may be requested.
@@ -96,6 +99,7 @@ impl Plan {
             first_missing: 0,
             sources: BTreeMap::new(),
             holders: vec![0; blocks as usize],
+            given_up: Vec::new(),
             next_order: 0,
             ahead_blocks: ahead_blocks.max(1),
         }
@@ -259,7 +263,10 @@ impl Plan {
             let asked = Asked { source, since: now, order: self.next_order };
             self.next_order += 1;
             match self.open.get_mut(&block) {
-                Some(open) => open.second = Some(asked),
+                Some(open) => {
+                    let given_up = open.second.replace(asked);
+                    self.given_up.extend(given_up.map(|copy| (block, copy.source)));
+                }
                 None => {
                     self.free.remove(block);
                     self.open.insert(block, Open { asked, second: None, begun: None });
@@ -268,6 +275,11 @@ impl Plan {
         }
         self.assert_whole();
         chosen
+    }
+
+    /// Returns the requests that [`Plan::choose`] gave up for others, which are to be cancelled.
+    pub(super) fn take_given_up(&mut self) -> Vec<(u32, ConnectionId)> {
+        std::mem::take(&mut self.given_up)
     }
 
     /// Returns the free blocks that may be requested from a source, in order.
@@ -291,17 +303,19 @@ impl Plan {
         let source = self.sources.get(&id).filter(|source| !source.is_laggard);
         source.into_iter().flat_map(move |source| {
             let open = self.open.iter().filter(move |(block, open)| {
-                open.second.is_none()
-                    && open.asked.source != id
+                open.copies().all(|copy| copy.source != id)
                     && source.held.contains(**block)
                     && source.wrong != Some(**block)
             });
-            open.map(move |(&block, open)| {
-                let second_at = match open.begun {
-                    Some((_, at)) => at + source.patience(),
-                    None => open.asked.since + SECOND_COPY_AFTER,
+            open.filter_map(move |(&block, open)| {
+                let second_at = match (open.begun, open.second) {
+                    (Some(_), Some(_)) => return None,
+                    (Some((_, at)), None) => at + source.patience(),
+                    (None, None) => open.asked.since + SECOND_COPY_AFTER,
+                    // Neither comes: the second request is given up for this one.
+                    (None, Some(second)) => second.since + TAKE_OVER_AFTER,
                 };
-                (block, open, second_at)
+                Some((block, open, second_at))
             })
         })
     }

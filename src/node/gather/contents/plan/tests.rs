@@ -95,6 +95,23 @@ fn the_last_blocks_that_wait_at_one_source_are_requested_from_another_too() {
 }
 
 #[test]
+fn a_block_of_which_two_sources_send_nothing_is_requested_from_a_third() {
+    let (mut plan, now) = (plan(1, &[&[0], &[0], &[0]]), Instant::now());
+    assert_eq!(plan.choose(source(0), 1, now, &mut rng()), [0]);
+    let second_at = now + SECOND_COPY_AFTER;
+    assert_eq!(plan.choose(source(1), 1, second_at, &mut rng()), [0]);
+    let third_at = second_at + TAKE_OVER_AFTER;
+    assert_eq!(plan.second_at(source(2)), Some(third_at));
+    assert!(plan.choose(source(2), 1, third_at - SECOND_COPY_AFTER, &mut rng()).is_empty());
+    assert_eq!(plan.choose(source(2), 1, third_at, &mut rng()), [0]);
+    assert_eq!(plan.begin(0, source(1), third_at), Begin::Cancel, "it was given up");
+    assert_eq!(plan.take_given_up(), [(0, source(1))]);
+    assert_eq!(plan.open_at(source(0)), [0], "the first request stays");
+    let begin = plan.begin(0, source(2), third_at);
+    assert_eq!(begin, Begin::Write { cancel: Some(source(0)) });
+}
+
+#[test]
 fn a_block_that_comes_slowly_is_taken_over_and_its_source_takes_over_none() {
     let (mut plan, now) = (plan(2, &[&[0, 1], &[0, 1]]), Instant::now());
     let late = now + TAKE_OVER_AFTER;
