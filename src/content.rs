@@ -123,10 +123,11 @@ pub struct Version {
     pub device: u64,
     pub inode: u64,
     pub size_bytes: u64,
-    /// When its content was last changed, in nanoseconds since 1970.
-    pub modified_ns: i128,
-    /// When anything about it was last changed, in nanoseconds since 1970.
-    pub changed_ns: i128,
+    /// When its content was last changed, in nanoseconds since 1970: the nearest time from 1677 to
+    /// 2262.
+    pub modified_ns: i64,
+    /// When anything about it was last changed, likewise.
+    pub changed_ns: i64,
     /// Whether its owner may execute it.
     pub is_executable: bool,
 }

@@ -22,7 +22,7 @@ pub(crate) fn name(text: &str) -> FileName {
 
 /// Returns a version of that size, which differs from those of other sizes in its times, too.
 pub(crate) fn version(size_bytes: u64) -> Version {
-    let at_ns = size_bytes.into();
+    let at_ns = size_bytes as i64;
     let (modified_ns, changed_ns) = (at_ns, at_ns);
     Version { device: 1, inode: 1, size_bytes, modified_ns, changed_ns, is_executable: false }
 }

@@ -305,8 +305,8 @@ fn key(version: &Version) -> Key {
     let mut key = [0; KEY_BYTES];
     let numbers = [device.to_be_bytes(), inode.to_be_bytes(), size_bytes.to_be_bytes()];
     key[..24].copy_from_slice(numbers.as_flattened());
-    key[24..40].copy_from_slice(&modified_ns.to_be_bytes());
-    key[40..].copy_from_slice(&changed_ns.to_be_bytes());
+    key[24..40].copy_from_slice(&i128::from(*modified_ns).to_be_bytes());
+    key[40..].copy_from_slice(&i128::from(*changed_ns).to_be_bytes());
     key
 }
 

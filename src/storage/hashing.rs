@@ -37,7 +37,7 @@ use crate::wire::v1::ContentHasher;
 /// close it takes some 10 us.
 const STEP_COST_BYTES: usize = 16 * 1024;
 
-const NS_PER_SECOND: i128 = 1_000_000_000;
+const NS_PER_SECOND: i64 = 1_000_000_000;
 
 /// The files of a tree that are being hashed, or wait for it.
 #[derive(Debug)]
@@ -291,7 +291,7 @@ fn is_settled(version: &Version, now: SystemTime) -> bool {
     };
     let is_coarse = version.changed_ns % NS_PER_SECOND == 0;
     let age = if is_coarse { COARSE_SETTLED_AGE } else { SETTLED_AGE };
-    !(0..age.as_nanos() as i128).contains(&(now_ns - version.changed_ns))
+    !(0..age.as_nanos() as i128).contains(&(now_ns - i128::from(version.changed_ns)))
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ pub(super) fn entry(folder: impl AsFd, name: impl Arg + Copy) -> Result<Entry, E
         }
         statx => statx?,
     };
-    let ns = |at: StatxTimestamp| i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec);
+    let ns = |at: StatxTimestamp| nanoseconds(at.tv_sec, at.tv_nsec.into());
     let mode = u32::from(statx.stx_mode);
     let version = Version {
         device: rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor),
@@ -236,15 +236,19 @@ pub(super) fn is_same_file(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
+/// Returns a time in nanoseconds since 1970, or the nearest that can be told.
+fn nanoseconds(seconds: i64, ns: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(ns)
+}
+
 /// The version of a file.
 pub(super) fn version(stat: &Stat) -> Version {
-    let ns = |seconds, ns| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
     Version {
         device: stat.st_dev,
         inode: stat.st_ino,
         size_bytes: stat.st_size as u64,
-        modified_ns: ns(stat.st_mtime, stat.st_mtime_nsec),
-        changed_ns: ns(stat.st_ctime, stat.st_ctime_nsec),
+        modified_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
+        changed_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
         is_executable: Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR),
     }
 }
@@ -314,7 +318,7 @@ mod tests {
         let stat = stat_file(File::open(&path).unwrap()).unwrap();
         let first = version(&stat);
         assert_eq!(first.size_bytes, 3);
-        let now_ns = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i128;
+        let now_ns = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i64;
         assert!((first.changed_ns - now_ns).abs() < 60_000_000_000, "{first:?} {now_ns}");
         let replacement = folder.path().join("g");
         std::fs::write(&replacement, b"two").unwrap();

@@ -99,7 +99,7 @@ fn sweep_at(folder: &OwnedFd, now: SystemTime) -> Result<(), Errno> {
 fn is_old(folder: &OwnedFd, name: &CStr, now: SystemTime) -> bool {
     let Ok(there) = system::stat_name(folder, name) else { return false };
     let now_ns = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_nanos() as i128);
-    now_ns - system::version(&there).changed_ns > KEPT_AGE_MAX.as_nanos() as i128
+    now_ns - i128::from(system::version(&there).changed_ns) > KEPT_AGE_MAX.as_nanos() as i128
 }
 
 /// Removes a partial file if its owner is dead, that is if nobody has it locked.

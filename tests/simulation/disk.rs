@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use crate::outside::digest_of;
 
 /// When the runs take place, in nanoseconds since 1970.
-const EPOCH_NS: i128 = 1_700_000_000_000_000_000;
+const EPOCH_NS: i64 = 1_700_000_000_000_000_000;
 /// The clock that kernels stamp changes with: two changes within a tick look alike.
 const STAMP_TICK_US: u64 = 10_000;
 
@@ -434,7 +434,7 @@ impl Inode {
 
     fn version(&self) -> Version {
         let stamp_us = self.modified_us - self.modified_us % STAMP_TICK_US;
-        let stamp_ns = EPOCH_NS + i128::from(stamp_us) * 1000;
+        let stamp_ns = EPOCH_NS + stamp_us as i64 * 1000;
         Version {
             device: 1,
             inode: self.number,

@@ -42,7 +42,7 @@ fn name(number: usize) -> FileName {
 /// A node that has files with these numbers.
 fn with_files(mut node: PeerNode, now: Instant, files: std::ops::Range<usize>) -> PeerNode {
     for number in files {
-        let at_ns = number as i128;
+        let at_ns = number as i64;
         let version = Version {
             device: 1,
             inode: 1,

@@ -96,8 +96,8 @@ pub(crate) enum Close {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     files: Files,
-    /// By the begin of the id.
-    by_content: BTreeSet<(u64, PathId)>,
+    /// By the begin of the id: the slots of the paths.
+    by_content: BTreeSet<(u32, u32)>,
     /// The files that version 0 offers: at most [`OFFERED_FILES_MAX`], the first by name.
     offered: BTreeMap<FilePath, PathId>,
     surplus: BTreeMap<FilePath, PathId>,
@@ -163,7 +163,7 @@ impl Index {
 
     fn leave_content(&mut self, path: PathId, id: Option<ContentId>) {
         if let Some(id) = id {
-            self.by_content.remove(&(begin_of(&id), path));
+            self.by_content.remove(&(begin_of(&id), path.slot() as u32));
         }
     }
 
@@ -176,7 +176,7 @@ impl Index {
         self.leave_content(path, before);
         match id {
             Some(id) => {
-                self.by_content.insert((begin_of(&id), path));
+                self.by_content.insert((begin_of(&id), path.slot() as u32));
                 self.unhashed.remove(&path);
             }
             None if is_hashable && !self.is_hashing(path, HashKind::Blake3) => {
@@ -231,8 +231,8 @@ impl Index {
 
     fn with_id(&self, id: &ContentId) -> impl Iterator<Item = (PathId, &LocalFile)> {
         let (begin, id) = (begin_of(id), *id);
-        let alike = self.by_content.range((begin, PathId::MIN)..=(begin, PathId::MAX));
-        let files = alike.filter_map(|(_, path)| Some((*path, self.files.get(*path)?)));
+        let alike = self.by_content.range((begin, 0)..=(begin, u32::MAX));
+        let files = alike.filter_map(|(_, slot)| self.files.at(*slot as usize));
         files.filter(move |(_, file)| file.id == Some(id))
     }
 
@@ -363,21 +363,25 @@ impl Index {
 /// Files by the slots of their paths, side by side.
 #[derive(Debug, Default)]
 struct Files {
-    /// With the whole ids of their paths.
-    slots: Vec<Option<(PathId, LocalFile)>>,
+    /// With the generations of their paths.
+    slots: Vec<Option<(u32, LocalFile)>>,
     /// How many there are.
     len: usize,
 }
 
 impl Files {
     fn get(&self, path: PathId) -> Option<&LocalFile> {
-        let (id, file) = self.slots.get(path.slot())?.as_ref()?;
-        (*id == path).then_some(file)
+        self.at(path.slot()).filter(|(id, _)| *id == path).map(|(_, file)| file)
+    }
+
+    fn at(&self, slot: usize) -> Option<(PathId, &LocalFile)> {
+        let (generation, file) = self.slots.get(slot)?.as_ref()?;
+        Some((PathId::new(slot, *generation), file))
     }
 
     fn get_mut(&mut self, path: PathId) -> Option<&mut LocalFile> {
-        let (id, file) = self.slots.get_mut(path.slot())?.as_mut()?;
-        (*id == path).then_some(file)
+        let (generation, file) = self.slots.get_mut(path.slot())?.as_mut()?;
+        (*generation == path.generation()).then_some(file)
     }
 
     /// Returns the file that was there. Its path is held: no other has its slot.
@@ -388,7 +392,7 @@ impl Files {
         }
         if let Some(slot) = self.slots.get_mut(path.slot()) {
             debug_assert!(slot.is_none(), "{path:?} stands in the slot of another");
-            *slot = Some((path, file));
+            *slot = Some((path.generation(), file));
             self.len += 1;
         }
         before
@@ -396,14 +400,14 @@ impl Files {
 
     fn remove(&mut self, path: PathId) -> Option<LocalFile> {
         let slot = self.slots.get_mut(path.slot())?;
-        let (_, file) = slot.take_if(|(id, _)| *id == path)?;
+        let (_, file) = slot.take_if(|(generation, _)| *generation == path.generation())?;
         self.len -= 1;
         Some(file)
     }
 }
 
-fn begin_of(id: &ContentId) -> u64 {
-    u64::from_be_bytes(id.0.first_chunk().copied().unwrap_or_default())
+fn begin_of(id: &ContentId) -> u32 {
+    u32::from_be_bytes(id.0.first_chunk().copied().unwrap_or_default())
 }
 
 #[cfg(test)]

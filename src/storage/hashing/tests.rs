@@ -224,7 +224,7 @@ fn a_file_changed_just_now_has_to_settle_first() {
 }
 
 /// The time so many milliseconds after a stamp.
-fn later(stamp_ns: i128, later_ms: u64) -> SystemTime {
+fn later(stamp_ns: i64, later_ms: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(stamp_ns as u64) + Duration::from_millis(later_ms)
 }
 
@@ -232,7 +232,7 @@ fn later(stamp_ns: i128, later_ms: u64) -> SystemTime {
 fn settled_is_old_enough_or_of_the_future() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_500);
     let now_ns = 1_000_500_000_000;
-    let age_ns = SETTLED_AGE.as_nanos() as i128;
+    let age_ns = SETTLED_AGE.as_nanos() as i64;
     let version = |changed_ns| Version {
         device: 1,
         inode: 1,

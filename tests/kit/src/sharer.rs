@@ -61,7 +61,7 @@ impl Sharer {
 
     fn version(&mut self, inode: u64, size_bytes: usize) -> Version {
         self.numbers += 1;
-        let at_ns = i128::from(self.numbers);
+        let at_ns = self.numbers as i64;
         Version {
             device: 1,
             inode,
@@ -103,7 +103,7 @@ impl Sharer {
     pub fn touch(&mut self, path: &FilePath) {
         let Some(inode) = self.files.get(path) else { return };
         self.numbers += 1;
-        inode.borrow_mut().1.changed_ns = i128::from(self.numbers);
+        inode.borrow_mut().1.changed_ns = self.numbers as i64;
     }
 
     /// A file is removed.
@@ -117,7 +117,7 @@ impl Sharer {
     pub fn rename(&mut self, from: &FilePath, to: &FilePath) {
         if let Some(inode) = self.files.remove(from) {
             self.numbers += 1;
-            inode.borrow_mut().1.changed_ns = i128::from(self.numbers);
+            inode.borrow_mut().1.changed_ns = self.numbers as i64;
             self.files.insert(to.clone(), inode);
             self.feed(Input::FileGone { path: from.clone() });
             self.see(to, Sight::Moved);

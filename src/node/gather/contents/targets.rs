@@ -264,7 +264,7 @@ pub(super) struct Committed {
     /// A hash of its path as it is: paths of jobs may be many and long.
     path: u64,
     size_bytes: u64,
-    modified_ns: i128,
+    modified_ns: i64,
 }
 
 fn path_hash(path: &str) -> u64 {
