@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) leaves_at_ns: Option<u64>,
     /// Whether it shares all files; else it fetches them.
     pub(crate) shares: bool,
+    /// Whether it knows the ids of its files from an earlier run, and no values of blocks.
+    pub(crate) was_restarted: bool,
     /// Whether connections to it can be made.
     pub(crate) is_dialable: bool,
     /// Whether it stays once it has all.
@@ -189,7 +191,9 @@ impl At<'_> {
                 let File { path, content, .. } = &self.out.contents.files[file];
                 let (path, version) = (path.clone(), version(file, content));
                 self.host.files.insert(path.clone(), file);
-                self.feed(Input::FileFound { path, version, known: Known::default() });
+                let blake3 = self.host.plan.was_restarted.then_some(content.id);
+                let known = Known { blake3, ..Known::default() };
+                self.feed(Input::FileFound { path, version, known });
             }
         } else {
             let wish = if self.out.contents.files.len() == 1 { "image" } else { "folder/" };

@@ -57,6 +57,12 @@ fn one_alone_fetches_at_the_rate_of_its_link() {
 }
 
 #[test]
+fn a_sharer_that_was_restarted_is_asked_for_the_manifest_as_soon_as_it_has_it() {
+    let figures = run(&Scenario { was_restarted: true, ..Scenario::new("restarted", 1, 400) });
+    assert!(figures.ratio() < 1.05, "{figures}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let scenario = Scenario { slow_percent: 25, late_percent: 25, ..Scenario::new("again", 8, 16) };
     assert_eq!(scenario.run(), scenario.run());

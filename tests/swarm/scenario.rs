@@ -43,6 +43,8 @@ pub(crate) struct Scenario {
     /// Peers in the place of getters that say that they have all, and have nothing.
     pub(crate) liars: usize,
     pub(crate) excuse: Excuse,
+    /// Whether the sharer was restarted: it knows ids, and no values of blocks.
+    pub(crate) was_restarted: bool,
     /// Whether getters stay once they have all.
     pub(crate) stays: bool,
     /// Whether the sharer leaves without a word once each block is at some getter.
@@ -87,6 +89,7 @@ impl Scenario {
             corrupt: 0,
             liars: 0,
             excuse: Excuse::Refuses,
+            was_restarted: false,
             stays: false,
             sharer_leaves: false,
         }
@@ -99,6 +102,7 @@ impl Scenario {
             starts_at_ns: 0,
             leaves_at_ns: None,
             shares: true,
+            was_restarted: self.was_restarted,
             is_dialable: true,
             stays: true,
             is_corrupt: false,

@@ -29,7 +29,7 @@ use super::out::Out;
 use super::plan::Plan;
 use super::source::{Blocks, Source};
 use crate::content::{BlockSet, Content};
-use crate::limits::{CONTENT_SOURCES_MAX, MANIFEST_PATIENCE};
+use crate::limits::{BUSY_PAUSE_MAX, BUSY_PAUSE_MIN, CONTENT_SOURCES_MAX, MANIFEST_PATIENCE};
 use crate::node::peer::Them;
 use crate::node::{ConnectionId, PathId};
 use crate::proto::FileId;
@@ -290,7 +290,12 @@ impl Fetching {
                 if (of, asked) == (id, req) =>
             {
                 self.manifest = Manifest::Missing { patience };
-                source.manifest_after = Some(now + MANIFEST_PATIENCE);
+                // One that is busy says when it will have it.
+                let after = match error {
+                    SessionError::Busy => wait.clamp(BUSY_PAUSE_MIN, BUSY_PAUSE_MAX),
+                    _ => MANIFEST_PATIENCE,
+                };
+                source.manifest_after = Some(now + after);
                 true
             }
             _ => false,
