@@ -24,7 +24,8 @@ pub(super) struct Files {
     queue: VecDeque<Queued>,
     active: BTreeMap<PathId, Active>,
     contents: BTreeMap<Content, Wanted>,
-    /// Where files are stored already, or will be, of this run.
+    /// Where files are stored already, or will be, of this run. A program that goes on when all
+    /// is there keeps only those to come.
     stored: BTreeMap<FilePath, Content>,
     /// What sources of a file that is not there list under its path by now.
     newer: BTreeMap<FilePath, Newer>,
@@ -233,6 +234,10 @@ impl Files {
         }
         if let Some(path) = ctx.paths.get(path) {
             self.newer.remove(path);
+            // A program that goes on may be asked for it again, and finds what stands there then.
+            if !ctx.settings.exit_when_done {
+                self.stored.remove(path);
+            }
         }
         ctx.paths.release(path);
         self.forget_path_of(active.content);
@@ -256,6 +261,7 @@ impl Files {
     /// Forgets the files that were not begun.
     pub(super) fn forget_queued(&mut self) {
         for queued in std::mem::take(&mut self.queue) {
+            self.stored.remove(&queued.stored_as);
             self.forget_path_of(queued.content);
         }
     }

@@ -4,11 +4,11 @@ mod world;
 
 use std::time::Duration;
 
-use self::world::{Shared, World, address, content, file};
+use self::world::{Shared, World, address, content, file, path};
 use super::*;
 use crate::limits::{IDLE_SOURCE_TIME, VERSION_0_AFTER, WISH_TOLD_AFTER};
 use crate::node::scene::hear;
-use crate::node::{FetchError, Node, Outcome, Report};
+use crate::node::{FetchError, Input, Node, Outcome, Report};
 use crate::wire::PeerId;
 use crate::wire::v1::{SessionError, Verdict};
 
@@ -376,6 +376,35 @@ fn a_peer_shares_what_it_fetched_and_leaves_its_sources() {
     world.want(&["photos/a"]);
     assert!(world.reports.iter().any(|it| matches!(it, Report::AlreadyThere { .. })));
     assert_eq!((world.node.snapshot().jobs_open, &world.outcome), (0, &None));
+}
+
+#[test]
+fn what_could_not_be_stored_is_fetched_when_it_is_wanted_again() {
+    let mut world = World::peer();
+    world.sharer("ann", &photos());
+    world.is_full = true;
+    world.want(&["photos/a"]);
+    world.run_for(500 * MS);
+    let failed = |it: &Report| matches!(it, Report::FetchFailed { .. });
+    assert!(world.reports.iter().any(failed), "{:#?}", world.reports);
+    world.is_full = false;
+    world.want(&["photos/a"]);
+    world.run_for(500 * MS);
+    assert!(world.files.contains_key("photos/a"), "{:#?}", world.reports);
+}
+
+#[test]
+fn what_was_fetched_and_removed_is_fetched_when_it_is_wanted_again() {
+    let mut world = World::peer();
+    world.sharer("ann", &photos());
+    world.want(&["photos/a"]);
+    world.run_for(500 * MS);
+    assert!(world.files.remove("photos/a").is_some(), "{:#?}", world.reports);
+    world.node.handle(world.now, Input::FileGone { path: path("photos/a") });
+    world.change(0, "photos/a", Some(file("another")));
+    world.want(&["photos/a"]);
+    world.run_for(500 * MS);
+    assert_eq!(world.files.get("photos/a").map(Vec::as_slice), Some(&b"another"[..]));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::content::{BlockSet, Content, Hash, OnConflict, PathId, Sight};
+use crate::content::{BlockSet, Content, FileError, Hash, OnConflict, PathId, Sight};
 use crate::limits::Limits;
 use crate::node::scene::{settings, version};
 use crate::node::{
@@ -76,6 +76,8 @@ pub(super) struct World {
     pub(super) reports: Vec<Report>,
     pub(super) outcome: Option<Outcome>,
     pub(super) queries: usize,
+    /// Whether no file can be made.
+    pub(super) is_full: bool,
 }
 
 pub(super) fn path(text: &str) -> FilePath {
@@ -297,6 +299,7 @@ impl World {
             reports: Vec::new(),
             outcome: None,
             queries: 0,
+            is_full: false,
         }
     }
 
@@ -436,6 +439,9 @@ impl World {
                 let (version, id) = (version(bytes.len() as u64), content(bytes).id);
                 let hash = Hash::Blake3 { id, values: Rc::new([]) };
                 return Some(Input::Hashed { path, version, hash });
+            }
+            Action::OpenPartial { file, .. } if self.is_full => {
+                return Some(Input::FileFailed { file, error: FileError::NoFile });
             }
             Action::OpenPartial { file, path, content, .. } => {
                 self.open.insert(file, (path, vec![0; content.size_bytes as usize]));
