@@ -119,6 +119,15 @@ impl Fetch {
         self.end_if_done(ctx);
     }
 
+    /// A file is wanted anew: how it ended before counts no more.
+    pub(crate) fn forget_end(&mut self, ctx: &mut Context, path: PathId) {
+        if let Some(&id) = self.by_path.get(&path)
+            && self.state(id).is_some_and(State::is_end)
+        {
+            self.remove(ctx, id);
+        }
+    }
+
     /// A source of version 1 lists a file: it is not fetched here, unless a transfer has begun.
     /// Returns whether it is not.
     pub(crate) fn give_back(&mut self, ctx: &mut Context, peers: &mut Peers, path: PathId) -> bool {

@@ -154,6 +154,9 @@ impl Gather {
                 ctx.report(Report::AlreadyThere { path });
                 continue;
             }
+            if let Some(path) = wish.name().and_then(|name| ctx.paths.find(name.as_str())) {
+                others.fetch.forget_end(ctx, path);
+            }
             let tag = match wish {
                 // Everybody is to answer.
                 _ if ctx.settings.gather.only_looks => None,

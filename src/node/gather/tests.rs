@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use self::world::{Shared, World, address, content, file, path};
 use super::*;
+use crate::content::Known;
 use crate::limits::{IDLE_SOURCE_TIME, VERSION_0_AFTER, WISH_TOLD_AFTER};
-use crate::node::scene::hear;
+use crate::node::scene::{hear, version};
 use crate::node::{FetchError, Input, Node, Outcome, Report};
 use crate::wire::PeerId;
+use crate::wire::v0::FileName;
 use crate::wire::v1::{SessionError, Verdict};
 
 const MS: Duration = Duration::from_millis(1);
@@ -405,6 +407,21 @@ fn what_was_fetched_and_removed_is_fetched_when_it_is_wanted_again() {
     world.want(&["photos/a"]);
     world.run_for(500 * MS);
     assert_eq!(world.files.get("photos/a").map(Vec::as_slice), Some(&b"another"[..]));
+}
+
+#[test]
+fn what_version_0_had_an_end_for_is_fetched_when_it_is_wanted_again() {
+    let mut world = World::peer();
+    world.sharer("ann", &[("a", file("one"))]);
+    let known = Known { sha256: None, blake3: Some(content(b"mine").id) };
+    let version = version(4);
+    world.node.handle(world.now, Input::FileFound { path: path("a"), version, known });
+    let name = FileName::new("a").unwrap();
+    world.node.handle(world.now, Input::Want(&[name]));
+    world.node.handle(world.now, Input::FileGone { path: path("a") });
+    world.want(&["a"]);
+    world.run_for(500 * MS);
+    assert!(world.files.contains_key("a"), "{:#?}", world.reports);
 }
 
 #[test]
