@@ -260,6 +260,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_time_that_cannot_be_told_is_the_nearest_that_can() {
+        assert_eq!(nanoseconds(-1, 5), -999_999_995);
+        assert_eq!(nanoseconds(1 << 40, 5), i64::MAX);
+        assert!(nanoseconds(-(1 << 40), 5) < i64::MIN + 1_000_000_000);
+    }
+
+    #[test]
     fn a_disturbed_call_is_made_again_but_not_for_ever() {
         let mut calls = 0;
         let outcome = persist(|| {

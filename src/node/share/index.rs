@@ -435,6 +435,28 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_found_by_its_own_path_alone_whatever_had_its_slot_before() {
+        let (mut index, mut paths) = (Index::default(), Paths::default());
+        let content = Content { id: ContentId([7; 32]), size_bytes: 5 };
+        let known = Known { blake3: Some(content.id), ..Known::default() };
+        let old = paths.intern_name(name("old"));
+        index.insert(&mut paths, old, version(5), known);
+        assert_eq!((index.len(), index.find(&content)), (1, Some(old)));
+        assert!(index.remove(&mut paths, old).is_some());
+        paths.sweep();
+        let new = paths.intern_name(name("new"));
+        assert_eq!(new.slot(), old.slot());
+        index.insert(&mut paths, new, version(5), known);
+        assert!(index.get(old).is_none() && index.get_mut(old).is_none());
+        assert!(index.remove(&mut paths, old).is_none());
+        assert_eq!((index.len(), index.find(&content)), (1, Some(new)));
+        // A path that is known and not shared is none of ours.
+        paths.intern_name(name("other"));
+        let shared: Vec<_> = index.after(&paths, None).map(|(_, id)| id).collect();
+        assert_eq!(shared, [new]);
+    }
+
+    #[test]
     fn small_files_are_hashed_several_at_once_and_large_ones_one_by_one() {
         assert_eq!(begins(3, 1), 3);
         assert_eq!(begins(2 * HASH_AHEAD_FILES_MAX, 1), HASH_AHEAD_FILES_MAX);
