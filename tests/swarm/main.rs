@@ -124,6 +124,7 @@ fn large_scenarios() -> Vec<Scenario> {
             sizes: (0..4_000).map(|_| 64 * 1024).collect(),
             ..equal("64 of small files", 64)
         },
+        Scenario::new("1000 of a small image", 1_000, 4),
         equal("1000 equal", 1_000),
         mixed("1000 mixed", 1_000),
     ]
