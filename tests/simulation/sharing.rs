@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use kit::sharer::{Sharer, content_of};
 use p2pfs::content::{BlockSet, Content, ContentId};
-use p2pfs::limits::{Limits, SETTLE_TIME};
+use p2pfs::limits::{Limits, REVERIFY_PAUSE_MIN, SETTLE_TIME};
 use p2pfs::node::ConnectionId;
 use p2pfs::proto::Transmit;
 use p2pfs::proto::v1::{Page, Request, Session, SessionEvent, SessionSettings};
@@ -395,6 +395,30 @@ fn content_in(state: &EntryState) -> Option<Content> {
         EntryState::File { content, .. } => Some(*content),
         _ => None,
     }
+}
+
+#[test]
+fn a_file_of_which_wrong_bytes_came_soon_after_its_hash_is_hashed_again_though_nobody_asks() {
+    let mut world = World::new(1);
+    let path = FilePath::new("mapped").expect("a legal path");
+    let content = content_of(b"before");
+    world.contents.insert(content, b"before".to_vec());
+    world.sharer.put(&path, b"before".to_vec());
+    while world.sharer.hash() {}
+    world.sharer.overwrite_mapped(&path, b"behind".to_vec());
+    world.join();
+    let request = Request::Get { turn: 0, content, first: 0, count: 1 };
+    let asker = &mut world.askers[0];
+    let req = asker.session.request(world.sharer.now, &request).expect("there is room");
+    asker.asked.insert(req, Asked { request, data: Vec::new(), changes: world.changes });
+    world.changes += 1;
+    (0..50).for_each(|_| world.pump(0));
+    assert_eq!(world.counts.get("wrong"), Some(&1));
+    world.sharer.wait(REVERIFY_PAUSE_MIN);
+    while world.sharer.hash() {}
+    let (hash_first, watch, fetch_list) = (false, false, false);
+    let map = world.list(&Request::List { since: 0, path: None, watch, hash_first, fetch_list });
+    assert_eq!(content_in(&map[&path]), Some(content_of(b"behind")));
 }
 
 #[test]

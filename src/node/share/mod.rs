@@ -97,6 +97,8 @@ pub(super) enum Wake {
     Settled(PathId),
     /// A file that changed under the hash is hashed again.
     Rehash(PathId, HashKind),
+    /// A file of which wrong bytes were sent is hashed again.
+    HashAgain(PathId),
     /// The next files are looked at, as changes were missed.
     LookAtAll,
     /// Pages of listings may be due.
@@ -143,6 +145,7 @@ impl Share {
             Wake::News => self.offer_news(ctx),
             Wake::Settled(path) => self.on_settle_due(ctx, path),
             Wake::Rehash(path, kind) => self.begin_hash(ctx, path, kind),
+            Wake::HashAgain(path) => self.hash_again(ctx, path),
             Wake::Lists => self.on_lists_due(ctx),
             Wake::Turns => self.on_turns_due(ctx),
             Wake::Strangers => self.evict_strangers(ctx),
@@ -180,6 +183,7 @@ impl Share {
         for kind in [HashKind::Sha256, HashKind::Blake3] {
             ctx.deadlines.disarm(rehash(path, kind));
         }
+        ctx.deadlines.disarm(hash_again(path));
         let Some(local) = self.index.remove(&mut ctx.paths, path) else { return false };
         self.unlist(ctx, path, local.version, local.id);
         for &follower in &local.uploads().followers {
@@ -194,6 +198,10 @@ impl Share {
             ctx.report(Report::FileLost { path, error });
         }
     }
+}
+
+fn hash_again(path: PathId) -> super::peer::Wake {
+    super::peer::Wake::Share(Wake::HashAgain(path))
 }
 
 fn rehash(path: PathId, kind: HashKind) -> super::peer::Wake {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Share;
 use super::giving::{Key, refuse, refuse_for};
+use super::{Share, hash_again};
 use crate::content::{BlockSet, Content, ContentId};
 use crate::limits::{
     HASHED_BYTES_PER_MS, MANIFEST_WAIT_MS_MAX, MANIFEST_WAIT_MS_MIN, REVERIFIED_BYTES_PER_SECOND,
@@ -182,9 +182,13 @@ impl Share {
         let Some(local) = self.index.get(path) else { return };
         let seconds = local.version.size_bytes / REVERIFIED_BYTES_PER_SECOND;
         let pause = REVERIFY_PAUSE_MIN.max(std::time::Duration::from_secs(seconds));
-        if local.hashed_at.is_none_or(|at| ctx.now >= at + pause) {
-            self.forget_id(ctx, path);
-            self.hash_next(ctx);
+        match local.hashed_at.map(|at| at + pause).filter(|at| *at > ctx.now) {
+            // Its readers wait for what it is by now, and may not ask again.
+            Some(at) => ctx.deadlines.arm(hash_again(path), at),
+            None => {
+                self.forget_id(ctx, path);
+                self.hash_next(ctx);
+            }
         }
     }
 

@@ -99,6 +99,13 @@ impl Sharer {
         }
     }
 
+    /// A file is overwritten through a mapping: nothing shows it.
+    pub fn overwrite_mapped(&mut self, path: &FilePath, content: Vec<u8>) {
+        if let Some(inode) = self.files.get(path) {
+            inode.borrow_mut().0 = content;
+        }
+    }
+
     /// Nothing but the attributes of a file changes, and nobody is told.
     pub fn touch(&mut self, path: &FilePath) {
         let Some(inode) = self.files.get(path) else { return };
