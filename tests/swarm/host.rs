@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use kit::runner::{Answer, Committed, Flow, Held, Opened, Runner, SendError};
 use p2pfs::content::{Content, FileError, Hash, HashKind, Known, OnConflict, PathId, Version};
-use p2pfs::limits::OFFER_BYTES;
+use p2pfs::limits::{Limits, OFFER_BYTES};
 use p2pfs::node::{
     BeaconSettings, CloseHow, ConnectionId, GuestSettings, Input, Node, PeerKind, PeerNode,
     PeerSettings, RegistryUse, Wish,
@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) starts_at_ns: u64,
     /// When it is gone without a word.
     pub(crate) leaves_at_ns: Option<u64>,
+    /// How many connections it may have.
+    pub(crate) connections_max: usize,
     /// Whether it shares all files; else it fetches them.
     pub(crate) shares: bool,
     /// Whether it knows the ids of its files from an earlier run, and no values of blocks.
@@ -166,6 +168,7 @@ impl Host {
             registry_use: RegistryUse::Never,
             exit_when_done: exits,
             seed: seed + self.index as u64,
+            limits: Limits { connections_max: self.plan.connections_max, ..Limits::PEER },
             ..kit::peer_settings(id, PORT, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1))
         }
     }

@@ -63,6 +63,12 @@ fn a_sharer_that_was_restarted_is_asked_for_the_manifest_as_soon_as_it_has_it() 
 }
 
 #[test]
+fn getters_that_a_full_sharer_refused_come_again() {
+    let figures = run(&Scenario { connections_max: 16, ..Scenario::new("full sharer", 24, 4) });
+    assert_eq!(figures.unfinished, 0, "{figures}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let scenario = Scenario { slow_percent: 25, late_percent: 25, ..Scenario::new("again", 8, 16) };
     assert_eq!(scenario.run(), scenario.run());

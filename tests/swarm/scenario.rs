@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use p2pfs::limits::Limits;
 
 use crate::contents::Contents;
 use crate::host::{At, Did, Plan};
@@ -43,6 +44,8 @@ pub(crate) struct Scenario {
     /// Peers in the place of getters that say that they have all, and have nothing.
     pub(crate) liars: usize,
     pub(crate) excuse: Excuse,
+    /// How many connections the sharer may have.
+    pub(crate) connections_max: usize,
     /// Whether the sharer was restarted: it knows ids, and no values of blocks.
     pub(crate) was_restarted: bool,
     /// Whether getters stay once they have all.
@@ -89,6 +92,7 @@ impl Scenario {
             corrupt: 0,
             liars: 0,
             excuse: Excuse::Refuses,
+            connections_max: Limits::PEER.connections_max,
             was_restarted: false,
             stays: false,
             sharer_leaves: false,
@@ -101,6 +105,7 @@ impl Scenario {
             rates,
             starts_at_ns: 0,
             leaves_at_ns: None,
+            connections_max: self.connections_max,
             shares: true,
             was_restarted: self.was_restarted,
             is_dialable: true,
@@ -110,8 +115,15 @@ impl Scenario {
         };
         let mut rng = Rng::with_seed(self.seed);
         let alone_ns = alone.as_nanos() as u64;
-        let mut plans =
-            vec![Plan { shares: false, stays: self.stays, ..sharer.clone() }; self.getters];
+        let mut plans = vec![
+            Plan {
+                shares: false,
+                stays: self.stays,
+                connections_max: Limits::PEER.connections_max,
+                ..sharer.clone()
+            };
+            self.getters
+        ];
         for plan in &mut plans {
             plan.starts_at_ns = START_NS + rng.u64(..START_SPREAD_NS);
         }

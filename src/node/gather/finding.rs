@@ -14,8 +14,8 @@ use super::sources::{self, ListKind, Progress, Source};
 use super::{Gather, Others};
 use crate::content::Content;
 use crate::limits::{
-    ASKED_PEERS_MAX, FIND_BY_TAG_TIME, GIVEN_PEER_PAUSE, HINT_ENTRIES_MAX, HINT_NAMES_MAX,
-    IDLE_SOURCE_TIME, VERSION_0_AFTER, VISITED_MAX,
+    ASKED_PEERS_MAX, FAILED_DIAL_PAUSE, FIND_BY_TAG_TIME, GIVEN_PEER_PAUSE, HINT_ENTRIES_MAX,
+    HINT_NAMES_MAX, IDLE_SOURCE_TIME, VERSION_0_AFTER, VISITED_MAX,
 };
 use crate::node::peer::{Connection, Context, SessionConnection};
 use crate::node::peers::{HeardPeer, Peers};
@@ -50,6 +50,7 @@ impl Given {
 impl Gather {
     /// Dials the peers that may have what is wanted, as far as there is room.
     pub(super) fn find(&mut self, ctx: &mut Context, peers: &mut Peers) {
+        self.redial_at.take_if(|at| *at <= ctx.now);
         for at in 0..self.given.len() {
             let Some(given) = self.given.get(at) else { continue };
             if given.connection.is_none() && given.dial_at <= ctx.now {
@@ -119,7 +120,8 @@ impl Gather {
         let given = self.given.iter().filter(|given| given.connection.is_none());
         let is_settled = !self.wishes.values().any(|job| job.is_sought());
         let idle = self.idle_due_at(ctx).filter(|_| is_settled);
-        given.map(|given| given.dial_at).chain(idle).min()
+        let redial = self.redial_at.filter(|_| !is_settled);
+        given.map(|given| given.dial_at).chain(idle).chain(redial).min()
     }
 
     /// Returns when a source is left.
@@ -319,6 +321,7 @@ impl Gather {
     ) {
         if connection.is_ours && connection.them.is_none() {
             others.peers.beacons.note_dial_failed(ctx.now, connection.address);
+            self.redial_at.get_or_insert(ctx.now + FAILED_DIAL_PAUSE);
         }
         if self.sources.remove(&id).is_none() {
             return;

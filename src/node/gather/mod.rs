@@ -108,6 +108,8 @@ pub(super) struct Gather {
     tags: TagKey,
     /// Sessions that are of no use.
     to_close: Vec<ConnectionId>,
+    /// When a peer whose dial failed may be dialed again: its beacons need not wake us.
+    redial_at: Option<Instant>,
     tally: Tally,
 }
 
@@ -138,6 +140,7 @@ impl Gather {
             names: BTreeSet::new(),
             tags: beacons.map_or_else(|| TagKey::new(None), |it| it.tag_key.clone()),
             to_close: Vec::new(),
+            redial_at: None,
             tally: Tally::default(),
         }
     }
