@@ -235,9 +235,11 @@ impl Node for RegistryNode {
         self.connections.get(connection)?.session.transmit()
     }
 
-    fn transmitted(&mut self, _now: Instant, connection: ConnectionId, len_bytes: usize) {
-        if let Some(client) = self.connections.get_mut(connection) {
-            client.session.transmitted(len_bytes);
+    fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize) {
+        let Some(client) = self.connections.get_mut(connection) else { return };
+        client.session.transmitted(len_bytes);
+        if let Some(bytes) = client.session.take_waiting() {
+            self.on_bytes(now, connection, &bytes);
         }
     }
 
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_as_many_peers_as_it_may_and_a_second_one_waits_for_the_first() {
+    fn an_answer_has_as_many_peers_as_it_may() {
         let mut node = RegistryNode::new(Limits { connections_max: 4096, ..Limits::REGISTRY });
         let connections: Vec<_> = (0..LISTED_PEERS_MAX as u32 + 3)
             .map(|peer| {
@@ -354,11 +356,45 @@ mod tests {
         let last = first.last().unwrap().0;
         let rest: Vec<_> = listed(&mut node, connections[0], last + 1);
         assert_eq!(rest.iter().map(|it| it.0).collect::<Vec<_>>(), [1024, 1025, 1026]);
+    }
+
+    /// Returns the requests, one behind the other.
+    fn requests(requests: &[RegistryRequest]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        RegistryRequest::Peers { after: PeerId(0) }.encode(&mut bytes);
-        let connection = connections[0];
-        let entries = node.len();
-        node.handle(Instant::now(), Input::Received { connection, bytes: &bytes.repeat(2) });
-        assert_eq!(node.len(), entries - 1, "it asks for more than it reads");
+        requests.iter().for_each(|request| request.encode(&mut bytes));
+        bytes
+    }
+
+    #[test]
+    fn requests_that_come_together_are_answered_in_order_one_list_at_a_time() {
+        let now = Instant::now();
+        let mut node = RegistryNode::new(Limits::REGISTRY);
+        let connection = registered(&mut node, Ipv4Addr::LOCALHOST, 1);
+        let [peers, none] = [0, 2].map(|after| RegistryRequest::Peers { after: PeerId(after) });
+        let lookup = RegistryRequest::Lookup(PeerId(1));
+        let all = requests(&[peers, lookup, none, peers, none]);
+        // The last request comes in two pieces.
+        let (bytes, rest) = all.split_at(all.len() - 3);
+        node.handle(now, Input::Received { connection, bytes });
+        let mut sent = || crate::node::scene::sent(&mut node, now, connection).len();
+        let lens: Vec<_> = std::iter::repeat_with(&mut sent).take_while(|len| *len > 0).collect();
+        assert_eq!(lens, [30, 70 + 6, 30], "lists and an address, each list alone");
+        assert!(node.poll_timeout().is_some(), "half a request is to become whole in time");
+        node.handle(now, Input::Received { connection, bytes: rest });
+        assert_eq!(crate::node::scene::sent(&mut node, now, connection), b"SP\0\0\0\0");
+        assert_eq!((node.len(), node.poll_timeout()), (1, None));
+    }
+
+    #[test]
+    fn what_is_no_request_behind_a_list_closes_the_connection_once_the_list_is_sent() {
+        let now = Instant::now();
+        let mut node = RegistryNode::new(Limits::REGISTRY);
+        let connection = registered(&mut node, Ipv4Addr::LOCALHOST, 1);
+        let mut bytes = requests(&[RegistryRequest::Peers { after: PeerId(0) }]);
+        bytes.extend(b"x");
+        node.handle(now, Input::Received { connection, bytes: &bytes });
+        assert_eq!(node.read_allowance_bytes(connection), 0);
+        assert_eq!(crate::node::scene::sent(&mut node, now, connection).len(), 30);
+        assert!(node.is_empty());
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! The first request has to begin in time, and each one to be whole in time; between them a
 //! client that is not registered may be idle for a while, a registered one for ever. A list of
-//! peers is long: a client asks for no other one before it has all of it.
+//! peers is long: requests behind one wait until all of it is sent.
 
 use std::mem;
 use std::rc::Rc;
@@ -26,7 +26,7 @@ use crate::proto::inbox::Inbox;
 use crate::proto::outbox::Outbox;
 use crate::proto::table::{self, Row, State as _};
 use crate::wire::v0::{ListedPeer, RegistryRequest, RegistryRequestKind, RegistryResponse};
-use crate::wire::{Frame, Kind as _, PeerId};
+use crate::wire::{Frame, PeerId};
 
 /// The registry's end of a client's connection.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub struct RegistrySession {
     outbox: Outbox,
     /// Whether a list of peers is to be sent.
     is_listing: bool,
+    /// What came behind a request for a list that is not yet sent; no more than one read allows.
+    waiting: Vec<u8>,
 }
 
 /// The shortest request, a lookup: 6 bytes.
@@ -100,11 +102,13 @@ impl RegistrySession {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             is_listing: false,
+            waiting: Vec::new(),
         }
     }
 
     /// Returns the next request in `bytes` from `*at` on, to be answered before the one after
-    /// it, and moves `*at` behind it; returns `None` when they are used up.
+    /// it, and moves `*at` behind it; returns `None` when they are used up. Bytes behind a
+    /// request for a list wait, see [`RegistrySession::take_waiting`].
     ///
     /// # Errors
     /// If they are no request, or one that is not legal here.
@@ -116,6 +120,11 @@ impl RegistrySession {
     ) -> Result<Option<RegistryRequest>, CloseReason> {
         if let State::Anonymous { timer: Timer::FirstByte, .. } = self.state {
             self.expect_next(now);
+        }
+        if self.is_listing {
+            self.waiting.extend_from_slice(bytes.get(*at..).unwrap_or_default());
+            *at = bytes.len();
+            return Ok(None);
         }
         match self.inbox.next(now, bytes, at) {
             Ok(Some(Frame::Message(request))) => self.on_request(now, request).map(Some),
@@ -135,18 +144,9 @@ impl RegistrySession {
         let state = self.state();
         self.state = match (mem::replace(&mut self.state, State::Closed), &request) {
             (old @ State::Anonymous { .. }, RegistryRequest::Register { .. })
-            | (old @ (State::Anonymous { .. } | State::Registered), RegistryRequest::Lookup(_)) => {
-                old
-            }
-            (State::Anonymous { .. } | State::Registered, RegistryRequest::Peers { .. })
-                if self.is_listing =>
-            {
-                let (expected, got) = ("none before the last list is sent", request.kind().term());
-                return Err(CloseReason::PeerViolated { expected, got });
-            }
-            (
+            | (
                 old @ (State::Anonymous { .. } | State::Registered),
-                RegistryRequest::Peers { .. },
+                RegistryRequest::Lookup(_) | RegistryRequest::Peers { .. },
             ) => old,
             _ => return Err(state.violation(request.kind())),
         };
@@ -172,6 +172,12 @@ impl RegistrySession {
         self.is_listing = true;
         self.respond(&RegistryResponse::Peers { count: peers.len() as u32 });
         self.outbox.push(|out| peers.iter().for_each(|peer| peer.encode(out)));
+    }
+
+    /// Returns the bytes that wait, once the list before them is sent: they are to be handled as
+    /// if they had just come.
+    pub fn take_waiting(&mut self) -> Option<Vec<u8>> {
+        (!self.is_listing && !self.waiting.is_empty()).then(|| mem::take(&mut self.waiting))
     }
 
     /// Answers a registration: the client is registered as `peer`.

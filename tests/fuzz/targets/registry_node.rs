@@ -6,12 +6,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
 use kit::messages::{
-    error_response, int, lookup_request, lookup_response, register_request, register_response,
+    error_response, int, lookup_request, lookup_response, peers_request, peers_response,
+    register_request, register_response,
 };
 use kit::runner::{Held, Runner, SendError};
 use p2pfs::limits::Limits;
-use p2pfs::node::{ConnectionId, Input, Node, RegistryNode, Signal};
-use p2pfs::proto::Transmit;
+use p2pfs::node::{CloseHow, ConnectionId, Input, Node, RegistryNode, Signal};
+use p2pfs::proto::{CloseReason, Transmit};
 use p2pfs::wire::PeerId;
 
 use super::clock::Clock;
@@ -39,9 +40,14 @@ struct Rig {
 /// What the second registry knows of a client.
 struct Client {
     ip: Ipv4Addr,
+    /// The address of the registry that it reached, if that is told.
+    reached: Option<Ipv4Addr>,
     registered: Option<(PeerId, u16)>,
-    /// What came and is not yet a whole request.
+    speaks_v1: bool,
+    /// What came and is not yet a whole request, or stands behind a list that is not yet sent.
     incoming: Vec<u8>,
+    /// Whether a list is not yet sent.
+    is_listing: bool,
     /// What it has to be sent.
     outgoing: Vec<u8>,
     /// It broke the protocol, and is to be closed.
@@ -65,7 +71,7 @@ impl Rig {
 
     fn step(&mut self, script: &mut Script<'_>) {
         let some_client = script.pick(&self.held.connections.keys().copied().collect::<Vec<_>>());
-        match (script.below(9), some_client) {
+        match (script.below(10), some_client) {
             (0, _) | (_, None) => self.call(script.address()),
             (1, Some(id)) if script.flag() => self.say(id, &script.any_message()),
             (1, Some(id)) => self.say(id, script.bytes()),
@@ -90,19 +96,31 @@ impl Rig {
                 self.wake();
                 assert!(!self.is_due(), "wakes for ever");
             }
-            (_, Some(_)) => self.repeat_what_is_gone(script),
+            (8, Some(_)) => self.repeat_what_is_gone(script),
+            (_, Some(id)) => {
+                let peers = || peers_request(1, script.peer().0);
+                let several = std::iter::repeat_with(peers).take(3);
+                self.say(id, &several.collect::<Vec<_>>().concat());
+            }
         }
     }
 
     fn call(&mut self, from: SocketAddrV4) {
+        let is_told = !from.ip().is_loopback() && from.port() > 2;
+        let reached = is_told.then_some(Ipv4Addr::new(192, 0, 2, 9));
         let client = Client {
             ip: *from.ip(),
+            reached,
             registered: None,
+            speaks_v1: false,
             incoming: Vec::new(),
+            is_listing: false,
             outgoing: Vec::new(),
             is_refused: false,
         };
-        self.accept(from, client);
+        if let (Some(connection), Some(address)) = (self.accept(from, client), reached) {
+            self.feed(Input::ReachedAt { connection, address });
+        }
     }
 
     /// As many of these bytes come as may be read.
@@ -122,10 +140,10 @@ impl Rig {
         let mut incoming = std::mem::take(&mut self.client(id).incoming);
         incoming.extend_from_slice(bytes);
         let mut rest = &incoming[..];
-        while !self.client(id).is_refused {
+        while !self.client(id).is_refused && !self.client(id).is_listing {
             let len = match rest {
                 [] | [b'S'] => break,
-                [b'S', b'R', ..] => 10,
+                [b'S', b'R' | b'P', ..] => 10,
                 [b'S', b'L', ..] => 6,
                 _ => 0,
             };
@@ -140,6 +158,9 @@ impl Rig {
     }
 
     fn response(&mut self, id: ConnectionId, request: &[u8]) -> Option<Vec<u8>> {
+        if request.get(1) == Some(&b'P') {
+            return (int(request, 2) == 1).then(|| self.list(id, int(request, 6)));
+        }
         let (&kind, peer) = (request.get(1)?, PeerId(int(request, 2)));
         let ip = self.client(id).ip;
         let mut entries = self.held.connections.values().filter_map(|connection| {
@@ -166,6 +187,25 @@ impl Rig {
         }
         self.client(id).registered = Some((peer, port));
         Some(register_response(1))
+    }
+
+    /// The peers that said that they speak version 1.
+    fn list(&mut self, id: ConnectionId, after: u32) -> Vec<u8> {
+        let client = self.client(id);
+        client.speaks_v1 = client.registered.is_some();
+        client.is_listing = true;
+        let here = client.reached;
+        let clients = self.held.connections.values().map(|connection| &connection.what);
+        let mut peers: Vec<_> = clients
+            .filter(|client| client.speaks_v1)
+            .filter_map(|client| {
+                let (peer, port) = client.registered?;
+                let ip = here.filter(|_| client.ip.is_loopback()).unwrap_or(client.ip);
+                (peer.0 >= after).then_some((peer.0, SocketAddrV4::new(ip, port)))
+            })
+            .collect();
+        peers.sort();
+        peers_response(&peers)
     }
 
     fn client(&mut self, id: ConnectionId) -> &mut Client {
@@ -201,7 +241,9 @@ impl Rig {
                 None => &[],
             };
             assert_eq!(pending, client.outgoing);
-            waits |= client.registered.is_none() || !client.incoming.is_empty();
+            assert!(!client.is_refused, "does not refuse what waited");
+            waits |=
+                client.registered.is_none() || !client.is_listing && !client.incoming.is_empty();
             if let Some((peer, port)) = client.registered {
                 entries += 1;
                 assert_eq!(self.held.node.address(peer), Some(SocketAddrV4::new(client.ip, port)));
@@ -232,11 +274,21 @@ impl Runner for Rig {
         self.clock.now()
     }
 
+    fn close(&mut self, what: Client, _: CloseHow, reason: CloseReason) {
+        let is_refusal =
+            matches!(reason, CloseReason::Malformed(_) | CloseReason::PeerViolated { .. });
+        assert_eq!(is_refusal, what.is_refused, "{reason:?}");
+    }
+
     fn send(&mut self, id: ConnectionId, what: Transmit<'_>) -> Result<usize, SendError> {
         let Transmit::Bytes { bytes, .. } = what else { panic!("a registry sends no file") };
         let len = bytes.len().min(self.room_bytes);
         self.room_bytes -= len;
         self.client(id).outgoing.drain(..len);
+        if self.client(id).outgoing.is_empty() {
+            self.client(id).is_listing = false;
+            self.answer(id, &[]);
+        }
         Ok(len)
     }
 }

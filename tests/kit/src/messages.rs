@@ -3,6 +3,8 @@
 //! Written from PROTOCOL.md section 1 and on purpose apart from the crate's own
 //! code: a mistake made there is not repeated here.
 
+use std::net::SocketAddrV4;
+
 use sha2::{Digest, Sha256};
 
 /// UTF-8, then NULs.
@@ -64,6 +66,20 @@ pub fn lookup_request(peer: u32) -> Vec<u8> {
 
 pub fn lookup_response(host: &str, port: u32) -> Vec<u8> {
     join(&[b"SL", &field(host), &port.to_be_bytes()])
+}
+
+pub fn peers_request(version: u32, after: u32) -> Vec<u8> {
+    join(&[b"SP", &version.to_be_bytes(), &after.to_be_bytes()])
+}
+
+pub fn peers_response(peers: &[(u32, SocketAddrV4)]) -> Vec<u8> {
+    let peer = |(id, address): &(u32, SocketAddrV4)| {
+        let ip = address.ip().to_ipv6_mapped().octets();
+        join(&[&id.to_be_bytes(), &ip, &u32::from(address.port()).to_be_bytes()])
+    };
+    let peers: Vec<_> = peers.iter().flat_map(peer).collect();
+    let count = (peers.len() / 24) as u32;
+    join(&[b"SP", &count.to_be_bytes(), &peers])
 }
 
 pub fn error_response(text: impl AsRef<[u8]>) -> Vec<u8> {
