@@ -91,9 +91,9 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         bench.small_chunks(chunk_kib)?;
     }
     bench.many_files(8, bench.scaled(64 * MIB), false)?;
-    bench.many_files(bench.scaled(1_000), 16 * KIB, false)?;
-    bench.many_files(bench.scaled(10_000), 4 * KIB, false)?;
-    bench.many_files(bench.scaled(1_000), 16 * KIB, true)?;
+    bench.many_files(bench.scaled(500), 16 * KIB, false)?;
+    bench.many_files(bench.scaled(500), 4 * KIB, false)?;
+    bench.many_files(bench.scaled(500), 16 * KIB, true)?;
     bench.many_downloaders()?;
     bench.small_answers()?;
     bench.hashing(bench.scaled(1_000), MIB, true)?;
