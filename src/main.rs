@@ -7,18 +7,18 @@ use p2pfs::cli::{Cli, Command, wants_events};
 use p2pfs::exit::{ExitCode, Failure};
 use p2pfs::limits::LAST_LINE_PATIENCE;
 use p2pfs::reactor::answer_if_asked;
-use p2pfs::ui::{Event, stdout};
+use p2pfs::ui::{Ending, Event, stdout};
 use p2pfs::{logger, run};
 
 fn main() {
     if answer_if_asked() {
         return;
     }
-    let (began, mut skipped) = (Instant::now(), None);
+    let (began, mut ending) = (Instant::now(), Ending::default());
     let (outcome, json, timeout) = match Cli::read() {
         Ok(Some(cli)) => {
             let json = cli.output.json && cli.command.has_events();
-            (run_command(&cli, &mut skipped), json, cli.command.timeout())
+            (run_command(&cli, &mut ending), json, cli.command.timeout())
         }
         Ok(None) => (Ok(ExitCode::Done), false, None),
         Err(failure) => (Err(failure), wants_events(), None),
@@ -31,7 +31,7 @@ fn main() {
     let line = error.map(|error| format!("p2pfs: {error}\n")).unwrap_or_default();
     logger::print_last(&line, Instant::now() + LAST_LINE_PATIENCE);
     if json {
-        let event = Event::of_exit(code, error, skipped).line();
+        let event = Event::of_exit(code, error, ending).line();
         let patience = Instant::now() + LAST_LINE_PATIENCE;
         let until = match code {
             ExitCode::HungUp | ExitCode::Interrupted | ExitCode::Terminated => Some(patience),
@@ -42,15 +42,15 @@ fn main() {
     exit(code as i32);
 }
 
-/// Runs the command. `skipped` becomes the number of files that it skipped, if it is told to.
-fn run_command(cli: &Cli, skipped: &mut Option<u64>) -> Result<ExitCode, Failure> {
+/// Runs the command, which fills `ending` in.
+fn run_command(cli: &Cli, ending: &mut Ending) -> Result<ExitCode, Failure> {
     logger::init(cli.output.log_level(), !cli.command.is_daily());
     cli.warnings.iter().for_each(|warning| log::warn!("{warning}"));
     match &cli.command {
         Command::Registry(args) => run::registry(args, &cli.output),
         Command::Peer(args) => run::peer(args, &cli.output),
         Command::Share(args) => run::share(args, &cli.output),
-        Command::Get(args) => run::get(args, &cli.output, skipped),
+        Command::Get(args) => run::get(args, &cli.output, ending),
         Command::List(args) => run::list(args, &cli.output),
         Command::Doctor(args) => run::doctor(args, &cli.output),
         Command::Status(args) => run::status(args, &cli.output),

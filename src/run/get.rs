@@ -12,6 +12,7 @@ use super::sharing::name_of_host;
 use super::{cannot_read_folder, loop_failed, network, not_printed, paths, result_of, via};
 use crate::cli::{GetArgs, Output, OutputArgs, ends_with_slash};
 use crate::content::{Known, OnConflict};
+use crate::count::{Bytes, Count};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::{
@@ -21,7 +22,7 @@ use crate::node::{
 use crate::reactor::{Files, Reactor, Signals, Sockets};
 use crate::stdio;
 use crate::storage::{Committed, ShareRules, SharedFolder, SharedTree, WriteSettings};
-use crate::ui::Ui;
+use crate::ui::{Ending, Ui};
 use crate::wire::v0::FileName;
 use crate::wire::{PeerId, Shown};
 
@@ -30,12 +31,8 @@ const NULL_DEVICE: Dev = 1 << 8 | 3;
 /// How much is written to stdout at once: what a pipe holds, as long as nobody changes that.
 const WRITTEN_OUT_BYTES: usize = 64 * 1024;
 
-/// Fetches the files. `skipped` becomes the number of those that it skipped, if it is told to.
-pub fn get(
-    args: &GetArgs,
-    output: &OutputArgs,
-    skipped: &mut Option<u64>,
-) -> Result<ExitCode, Failure> {
+/// Fetches the files. `ending` becomes how many it skipped, if it is told to, and what it kept.
+pub fn get(args: &GetArgs, output: &OutputArgs, ending: &mut Ending) -> Result<ExitCode, Failure> {
     if let Some(program) = &args.via {
         return via::get(program, args, output);
     }
@@ -103,7 +100,8 @@ pub fn get(
     let mut begin = found;
     begin.push(Input::Wish(&wishes));
     let outcome = reactor.run(begin).map_err(loop_failed)?;
-    *skipped = (args.on_conflict == OnConflict::Skip).then(|| reactor.ui().skipped());
+    ending.skipped = (args.on_conflict == OnConflict::Skip).then(|| reactor.ui().skipped());
+    let (kept_files, kept_bytes) = reactor.ui().kept();
     let failure = match (&outcome, &*wishes) {
         (Outcome::SomeFailed { error, done: 0, .. }, [Wish::Matching(pattern)]) => {
             let pattern = Shown(pattern.as_str());
@@ -121,10 +119,20 @@ pub fn get(
         }
         _ => None,
     };
-    if let Some((error, message)) = failure {
-        return Err(Failure::new(ExitCode::from(*error), message));
+    let mut result = match failure {
+        Some((error, message)) => Err(Failure::new(ExitCode::from(*error), message)),
+        None => result_of(outcome, None),
+    };
+    if kept_files > 0 {
+        ending.kept_bytes = Some(kept_bytes);
+        let (files, bytes) = (Count(kept_files, "file"), Bytes(kept_bytes));
+        let kept = format!("{bytes} of {files} are kept, and the same command goes on from there");
+        match &mut result {
+            Ok(_) => log::info!(target: "get", "{kept}"),
+            Err(failure) => failure.message = format!("{}; {kept}", failure.message),
+        }
     }
-    let code = result_of(outcome, None)?;
+    let code = result?;
     match unnamed.as_ref().and_then(|committed| committed.get()) {
         Some(file) if code == ExitCode::Done => write_out(file, until),
         _ => Ok(code),

@@ -70,9 +70,17 @@ impl Event {
         Self::OfferGone { name: text(offer.name), peer: offer.peer.0 }
     }
 
-    pub fn of_exit(code: ExitCode, error: Option<&str>, skipped: Option<u64>) -> Self {
-        Self::Exit { code: code as u8, error: error.map(text), skipped }
+    pub fn of_exit(code: ExitCode, error: Option<&str>, ending: Ending) -> Self {
+        let Ending { skipped, kept_bytes } = ending;
+        Self::Exit { code: code as u8, error: error.map(text), skipped, kept_bytes }
     }
+}
+
+/// What the last event tells besides the exit code.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ending {
+    pub skipped: Option<u64>,
+    pub kept_bytes: Option<u64>,
 }
 
 events! {
@@ -495,6 +503,7 @@ events! {
             code: u8 = "exit code",
             error: Option<Text> = "the error, as it is printed on stderr",
             skipped: Option<u64> = "get --on-conflict skip: files that were skipped, not compared",
+            kept_bytes: Option<u64> = "get: what is kept, for a later run, of files that are not whole",
         }
     }
 }

@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use log::Level;
 
-pub use self::events::Event;
+pub use self::events::{Ending, Event};
 use self::facts::Facts;
 pub use self::facts::LoopCounts;
 pub use self::json::text;
@@ -237,6 +237,11 @@ impl Ui {
     /// Returns how many wanted files were skipped so far, as something stands under their names.
     pub fn skipped(&self) -> u64 {
         self.totals.skipped
+    }
+
+    /// Returns of how many files a part is kept for a later run, and how many bytes that are.
+    pub fn kept(&self) -> (u64, u64) {
+        self.totals.kept
     }
 
     /// Returns some names that others share, if nobody shares what was wanted last.

@@ -35,6 +35,8 @@ pub(super) struct Totals {
     already_there: u64,
     /// Wanted files that were not fetched: something stands under their names.
     pub(super) skipped: u64,
+    /// Files of which a part is kept for a later run, and how much of them in bytes.
+    pub(super) kept: (u64, u64),
     /// Names that others share, in the place of a wish that nobody does.
     pub(super) names_there: Vec<String>,
     pub(super) files_out: u64,
@@ -159,6 +161,9 @@ impl Totals {
                 self.files_in += 1;
             }
             WishReport::StruckOut { .. } => self.retries += 1,
+            WishReport::Kept { kept_bytes, .. } => {
+                self.kept = (self.kept.0 + 1, self.kept.1 + kept_bytes);
+            }
             WishReport::Failed { names, .. } => {
                 self.failed += 1;
                 self.names_there.clone_from(names);

@@ -133,7 +133,8 @@ impl Event {
             WishReport::Failed { wish, error, .. } => {
                 Self::Failed { name: text(wish), reason: text(error) }
             }
-            WishReport::PeerSilent { .. }
+            WishReport::Kept { .. }
+            | WishReport::PeerSilent { .. }
             | WishReport::Misplaced { .. }
             | WishReport::SameName { .. }
             | WishReport::NoSource { .. }

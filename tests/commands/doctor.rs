@@ -15,7 +15,7 @@ const FIELDS: [(&str, &str); 9] = [
     ("beacons", "name address beacons_to ok error beacons peers"),
     ("beaconing_peer", "peer peer_name from beacons files address ok session_us error interface"),
     ("verdict", "code text"),
-    ("exit", "code error skipped"),
+    ("exit", "code error skipped kept_bytes"),
 ];
 
 fn start(world: &World, registry: SocketAddrV4, more: &[&str]) -> Process {

@@ -1,10 +1,11 @@
 //! What `get` fetches by version 1: folders, patterns and contents, without a registry.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use kit::{Process, World, content};
+use kit::{Process, Signal, World, await_until, content};
 
 /// Makes a file below a folder of the world, with the folders on the way to it.
 fn put(world: &World, path: &str, bytes: &[u8]) {
@@ -167,4 +168,33 @@ fn a_peer_ends_with_what_it_wants_whichever_version_it_comes_by() {
     let log = peer.process.log();
     let came = |line: &str| log.iter().any(|it| it.contains(line));
     assert!(came("BLAKE3") && came("SHA-256"), "{log:?}");
+}
+
+#[test]
+fn what_is_kept_of_a_file_is_told_in_the_last_line() {
+    let world = world_without_registry();
+    let large = content(3, 4_000_000);
+    put(&world, "ann/large", &large);
+    let _ann = share(&world, "ann");
+    let stopped = world.get(&["large", "--limit-down", "1M", "--json"]);
+    let is_partial = |entry: &fs::DirEntry| {
+        entry.file_name().to_string_lossy().starts_with(".p2pfs-")
+            && entry.metadata().is_ok_and(|it| it.blocks() >= 1024)
+    };
+    await_until("a part of it is there", || {
+        let entries = fs::read_dir(world.path().join("got")).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| is_partial(&entry))
+    });
+    stopped.signal(Signal::INT);
+    assert_eq!(stopped.await_exit_code(), 130);
+    let last = stopped.stdout().last().cloned().unwrap_or_default();
+    let kept_bytes =
+        last.split_once(r#""kept_bytes":"#).map(|(_, rest)| rest.trim_end_matches('}'));
+    let kept_bytes: u64 = kept_bytes.and_then(|it| it.parse().ok()).expect(&last);
+    assert!((1..4_000_000).contains(&kept_bytes) && kept_bytes.is_multiple_of(65_536), "{last}");
+    let said = stopped.said();
+    assert!(said.contains("of 1 file are kept, and the same command goes on from there"), "{said}");
+    world.get(&["large"]).ends_with(0);
+    assert_eq!(read(&world, "large"), large);
+    assert!(!world.get(&["large"]).said().contains("are kept"));
 }

@@ -45,6 +45,8 @@ pub enum WishReport {
     Fetched { path: FilePath, content: Content, from: Vec<Giver>, elapsed: Duration },
     /// A file is there: it was made from another one with the same content.
     Copied { path: FilePath, content: Content },
+    /// A part of a file is kept for a later run.
+    Kept { path: FilePath, kept_bytes: u64 },
     /// None of its files will come; `is_all` if the program ends with these words. Some names at
     /// the top of what others share, if nobody shares it.
     Failed { wish: String, error: FetchError, is_all: bool, names: Vec<String> },
@@ -88,7 +90,7 @@ impl WishReport {
             | Self::NoSource { .. }
             | Self::StruckOut { .. } => Level::Warn,
             Self::Ambiguous { .. } | Self::OneOf { .. } | Self::SameName { .. } => Level::Error,
-            Self::Failed { is_all: true, .. } => Level::Debug,
+            Self::Failed { is_all: true, .. } | Self::Kept { .. } => Level::Debug,
             Self::Failed { .. } => Level::Error,
             _ => Level::Info,
         }
@@ -152,6 +154,9 @@ impl fmt::Display for WishReport {
             Self::Copied { path, content } => {
                 write!(f, "made {path} from another file with the same content, ")?;
                 write!(f, "BLAKE3 {}", content.id)
+            }
+            Self::Kept { path, kept_bytes } => {
+                write!(f, "kept {} of {path} for a later run", Bytes(*kept_bytes))
             }
             Self::Failed { wish, error, .. } => write!(f, "{wish} cannot be fetched: {error}"),
         }

@@ -82,8 +82,8 @@ const EXPECTED: &[&str] = &[
     r#"{"v":1,"time":"","event":"entry_gone","name":"a/b"}"#,
     r#"{"v":1,"time":"","event":"place","kind":"port","place":"UDP 8000","meaning":"offers"}"#,
     r#"{"v":1,"time":"","event":"job","bytes":1,"size":3,"bytes_per_second":1,"seconds_left":2}"#,
-    r#"{"v":1,"time":"","event":"exit","code":0,"error":null,"skipped":null}"#,
-    r#"{"v":1,"time":"","event":"exit","code":2,"error":"no \"file\"","skipped":2}"#,
+    r#"{"v":1,"time":"","event":"exit","code":0,"error":null,"skipped":null,"kept_bytes":null}"#,
+    r#"{"v":1,"time":"","event":"exit","code":2,"error":"no \"file\"","skipped":2,"kept_bytes":4096}"#,
     r#"{"v":1,"time":"","event":"offer_port","port":8000,"ok":true,"error":null}"#,
     r#"{"v":1,"time":"","event":"offer_port","port":8000,"ok":false,"error":"in use"}"#,
     r#"{"v":1,"time":"","event":"registry","registry":"lab:5000","ok":true,"connected_us":1000000,"answered_us":2000000,"error":null}"#,
@@ -262,8 +262,12 @@ fn told(heard: &HeardOffer) -> Vec<String> {
         Event::EntryGone { name: text("a/b") },
         Event::Place { kind: text("port"), place: text("UDP 8000"), meaning: text("offers") },
         Event::Job { bytes: 1, size: 3, bytes_per_second: 1, seconds_left: Some(2) },
-        Event::of_exit(ExitCode::Done, None, None),
-        Event::of_exit(ExitCode::Usage, Some("no \"file\""), Some(2)),
+        Event::of_exit(ExitCode::Done, None, Ending::default()),
+        Event::of_exit(
+            ExitCode::Usage,
+            Some("no \"file\""),
+            Ending { skipped: Some(2), kept_bytes: Some(4096) },
+        ),
     ];
     events.iter().map(Event::line).collect()
 }

@@ -131,6 +131,15 @@ impl Fetching {
             || self.is_done()
     }
 
+    /// Returns how many bytes of it a later run finds, if that goes on with it.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        let blocks = u64::from(self.plan.held().count()) + self.unchecked.len() as u64;
+        match self.has_something() {
+            true => (blocks * self.content.block_bytes()).min(self.content.size_bytes),
+            false => 0,
+        }
+    }
+
     /// Returns the value that a block is to have; of a content of one block its id.
     pub(super) fn value(&self, block: u32) -> Option<Value> {
         match &self.manifest {

@@ -38,6 +38,8 @@ pub(crate) use self::entry::EntryId;
 use self::entry::{Entry, State};
 use self::fetching::Fetching;
 use self::out::{Books, Out};
+use super::report::WishReport;
+use super::settling::tell;
 use crate::content::{Attributes, Content, Version};
 use crate::limits::{CONTENT_SOURCES_MAX, LARGE_ACTIVE_MAX, SMALL_ACTIVE_MAX};
 use crate::node::peer::{Context, FileUse, Them, Wake as PeerWake};
@@ -408,14 +410,18 @@ impl Contents {
         let Self { entries, books, .. } = self;
         let Some(entry) = entries.get_mut(&id) else { return };
         let Some(file) = entry.state.file() else { return };
-        let has_something = match &mut entry.state {
+        let (has_something, kept_bytes) = match &mut entry.state {
             State::Fetching(fetching) => {
                 fetching.give_up(&mut Out { ctx, books, entry: id });
-                fetching.has_something()
+                (fetching.has_something(), fetching.kept_bytes())
             }
-            State::Opening(_) | State::Committing { .. } => true,
-            _ => false,
+            State::Opening(_) | State::Committing { .. } => (true, 0),
+            _ => (false, 0),
         };
+        let path = ctx.paths.get(entry.path).filter(|_| kept_bytes > 0 && !discards).cloned();
+        if let Some(path) = path {
+            tell(ctx, WishReport::Kept { path, kept_bytes });
+        }
         self.close_file(ctx, file, has_something && !discards);
     }
 
