@@ -127,7 +127,8 @@ impl Network {
                 return Err(io::ErrorKind::AddrNotAvailable.into());
             }
             (Which::All, [one]) if one.address.is_loopback() && !to.ip().is_loopback() => {
-                return Err(io::ErrorKind::NetworkUnreachable.into());
+                let other = source_address(to).filter(|_| goes_to_loopback(self.broadcast));
+                return other.ok_or_else(|| io::ErrorKind::NetworkUnreachable.into());
             }
             (Which::All | Which::Named(_), [one]) => return Ok(one.address),
             (Which::All | Which::Named(_), _) => {}
@@ -208,19 +209,20 @@ impl Network {
 }
 
 /// Returns the addresses that are used. A program that names none uses the loopback only if
-/// there is no other network, or if its datagrams go there.
+/// there is no other network, or if its datagrams go there, and then nothing else.
 fn used(which: &Which, broadcast: Option<SocketAddrV4>, all: &[Interface]) -> Vec<Interface> {
     let mut used = which.among(all);
-    if *which == Which::Any {
-        let goes_to_loopback = broadcast.is_some_and(|to| to.ip().is_loopback());
-        if goes_to_loopback {
-            used.clear();
-        }
-        if !used.iter().any(|it| it.is_up) {
-            used.extend(all.iter().find(|it| it.address.is_loopback()).cloned());
-        }
+    let loopback = || all.iter().find(|it| it.address.is_loopback()).cloned();
+    match which {
+        Which::Any | Which::All if goes_to_loopback(broadcast) => used = Vec::from_iter(loopback()),
+        Which::Any if !used.iter().any(|it| it.is_up) => used.extend(loopback()),
+        _ => {}
     }
     used
+}
+
+fn goes_to_loopback(broadcast: Option<SocketAddrV4>) -> bool {
+    broadcast.is_some_and(|to| to.ip().is_loopback())
 }
 
 fn listen() -> io::Result<OwnedFd> {
@@ -255,5 +257,28 @@ fn source_address(to: SocketAddrV4) -> Option<Ipv4Addr> {
     match socket.local_addr().ok()? {
         SocketAddr::V4(address) => Some(*address.ip()),
         SocketAddr::V6(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise sharers and getters of one machine would not hear one another.
+    #[test]
+    fn datagrams_to_the_loopback_come_from_there() {
+        let interface =
+            |name: &str, network| Interface::new(name.into(), network, None, false, true);
+        let lo = interface("lo", (Ipv4Addr::LOCALHOST, 8));
+        let all = [interface("eth0", ("10.0.0.2".parse().unwrap(), 24)), lo];
+        let used = |which, to: &str| {
+            let used = used(&which, Some(to.parse().unwrap()), &all);
+            used.into_iter().map(|it| it.name).collect::<Vec<_>>()
+        };
+        for which in [Which::Any, Which::All] {
+            assert_eq!(used(which.clone(), "127.255.255.255:8000"), ["lo"], "{which:?}");
+            assert_eq!(used(which.clone(), "10.0.0.255:8000"), ["eth0"], "{which:?}");
+        }
+        assert_eq!(used(Which::Named(vec!["eth0".into()]), "127.255.255.255:8000"), ["eth0"]);
     }
 }
