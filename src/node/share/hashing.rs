@@ -17,6 +17,12 @@ use crate::node::peer::Context;
 use crate::node::{Action, PathId};
 use crate::proto::CloseReason;
 
+/// Returns for how long a hash of a file is not doubted because of what a peer says of it.
+pub(super) fn reverify_pause(version: &Version) -> Duration {
+    let seconds = version.size_bytes / REVERIFIED_BYTES_PER_SECOND;
+    REVERIFY_PAUSE_MIN.max(Duration::from_secs(seconds))
+}
+
 impl Share {
     /// Hashes the next files: first those that somebody asked for.
     pub(super) fn hash_next(&mut self, ctx: &mut Context) {
@@ -167,9 +173,7 @@ impl Share {
             return false;
         };
         let Some(verified_at) = local.uploads().verified_at else { return true };
-        let seconds = local.version.size_bytes / REVERIFIED_BYTES_PER_SECOND;
-        let pause = REVERIFY_PAUSE_MIN.max(Duration::from_secs(seconds));
-        now >= verified_at + pause && self.sent.contains(&(path, to))
+        now >= verified_at + reverify_pause(&local.version) && self.sent.contains(&(path, to))
     }
 
     /// A file was sent whole.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::giving::{Key, refuse, refuse_for};
+use super::hashing::reverify_pause;
 use super::{Share, hash_again};
 use crate::content::{BlockSet, Content, ContentId};
 use crate::limits::{
-    HASHED_BYTES_PER_MS, MANIFEST_WAIT_MS_MAX, MANIFEST_WAIT_MS_MIN, REVERIFIED_BYTES_PER_SECOND,
-    REVERIFY_PAUSE_MIN, SESSIONS_PER_CONTENT_MAX, WAIT_RETRY_MS,
+    HASHED_BYTES_PER_MS, MANIFEST_WAIT_MS_MAX, MANIFEST_WAIT_MS_MIN, SESSIONS_PER_CONTENT_MAX,
+    WAIT_RETRY_MS,
 };
 use crate::node::peer::Context;
 use crate::node::{ConnectionId, PathId, Report};
@@ -180,8 +181,7 @@ impl Share {
     /// but not too often.
     fn on_wrong_bytes(&mut self, ctx: &mut Context, path: PathId) {
         let Some(local) = self.index.get(path) else { return };
-        let seconds = local.version.size_bytes / REVERIFIED_BYTES_PER_SECOND;
-        let pause = REVERIFY_PAUSE_MIN.max(std::time::Duration::from_secs(seconds));
+        let pause = reverify_pause(&local.version);
         match local.hashed_at.map(|at| at + pause).filter(|at| *at > ctx.now) {
             // Its readers wait for what it is by now, and may not ask again.
             Some(at) => ctx.deadlines.arm(hash_again(path), at),

@@ -27,9 +27,9 @@ use super::ContentEvent;
 use super::arriving::Transfer;
 use super::out::Out;
 use super::plan::Plan;
-use super::source::{Blocks, Source};
+use super::source::{Blocks, Source, busy_pause};
 use crate::content::{BlockSet, Content};
-use crate::limits::{BUSY_PAUSE_MAX, BUSY_PAUSE_MIN, CONTENT_SOURCES_MAX, MANIFEST_PATIENCE};
+use crate::limits::{CONTENT_SOURCES_MAX, MANIFEST_PATIENCE};
 use crate::node::peer::Them;
 use crate::node::{ConnectionId, PathId};
 use crate::proto::FileId;
@@ -301,7 +301,7 @@ impl Fetching {
                 self.manifest = Manifest::Missing { patience };
                 // One that is busy says when it will have it.
                 let after = match error {
-                    SessionError::Busy => wait.clamp(BUSY_PAUSE_MIN, BUSY_PAUSE_MAX),
+                    SessionError::Busy => busy_pause(wait),
                     _ => MANIFEST_PATIENCE,
                 };
                 source.manifest_after = Some(now + after);

@@ -51,6 +51,11 @@ impl Turn {
     }
 }
 
+/// Returns for how long a source that is busy is left alone, which asks for `wait`.
+pub(super) fn busy_pause(wait: Duration) -> Duration {
+    wait.clamp(BUSY_PAUSE_MIN, BUSY_PAUSE_MAX)
+}
+
 impl Source {
     pub(super) fn is_ready(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|at| at <= now)
@@ -85,7 +90,7 @@ impl Source {
 
     /// It is busy for so long.
     pub(super) fn pause(&mut self, now: Instant, wait: Duration) {
-        self.not_before = Some(now + wait.clamp(BUSY_PAUSE_MIN, BUSY_PAUSE_MAX));
+        self.not_before = Some(now + busy_pause(wait));
     }
 
     /// It refused something that it may grant later.
