@@ -31,7 +31,7 @@ const NULL_DEVICE: Dev = 1 << 8 | 3;
 /// How much is written to stdout at once: what a pipe holds, as long as nobody changes that.
 const WRITTEN_OUT_BYTES: usize = 64 * 1024;
 
-/// Fetches the files. `ending` becomes how many it skipped, if it is told to, and what it kept.
+/// Fetches the files, and notes in `ending` how many were skipped and how much is kept.
 pub fn get(args: &GetArgs, output: &OutputArgs, ending: &mut Ending) -> Result<ExitCode, Failure> {
     if let Some(program) = &args.via {
         return via::get(program, args, output);

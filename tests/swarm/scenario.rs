@@ -17,9 +17,9 @@ pub(crate) const BLOCK_BYTES: u64 = 256 * 1024;
 const RATE_BYTES_PER_S: u64 = 12_500_000;
 /// From one host to another.
 const DELAY_NS: u64 = 100_000;
-/// Getters start when the sharer has been there for so long.
+/// When the first getters start: the sharer has hashed its files by then.
 const START_NS: u64 = 10_000_000_000;
-/// Users press their keys within so long.
+/// The longest time between the first getter and the last, unless that comes late.
 const START_SPREAD_NS: u64 = 20_000_000;
 /// How often it is looked whether the seed may go.
 const STEPS_PER_LOOK: u64 = 2_000;

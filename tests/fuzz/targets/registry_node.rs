@@ -40,7 +40,7 @@ struct Rig {
 /// What the second registry knows of a client.
 struct Client {
     ip: Ipv4Addr,
-    /// The address of the registry that it reached, if that is told.
+    /// The registry's own address that it connected to, if the node knows it.
     reached: Option<Ipv4Addr>,
     registered: Option<(PeerId, u16)>,
     speaks_v1: bool,
