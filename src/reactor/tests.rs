@@ -212,6 +212,32 @@ fn an_answer_goes_out_before_the_end_of_the_question_is_told() {
     assert_eq!(answer, "answer");
 }
 
+/// The answer is there only since the turn in which the end of the question may be read: in that
+/// turn, or, if nothing is read before the answer is sent, in the next.
+#[test]
+fn an_answer_that_another_brings_goes_out_before_the_end_of_the_question_is_told() {
+    for unsent_allowance_bytes in [usize::MAX, 0] {
+        let listener = listen();
+        let _other = client(&listener, b"x");
+        let mut asker = client(&listener, b"");
+        asker.shutdown(Shutdown::Write).unwrap();
+        let mut node = Scripted::new(|moves, input| match input {
+            Input::Received { .. } => moves.answer(ConnectionId::from_bits(1), b"answer"),
+            Input::ReadClosed(connection) => {
+                let (how, reason) = (CloseHow::Finish, CloseReason::ClosedByPeer);
+                moves.act(Action::Close { connection, how, reason });
+                moves.end();
+            }
+            input => panic!("{input:?}"),
+        });
+        node.moves.unsent_allowance_bytes = unsent_allowance_bytes;
+        serve(node, listener);
+        let mut answer = String::new();
+        asker.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "answer", "{unsent_allowance_bytes}");
+    }
+}
+
 #[test]
 fn what_a_turn_leaves_unread_is_read_in_the_next() {
     let listener = listen();
