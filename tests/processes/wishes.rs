@@ -141,6 +141,8 @@ fn a_peer_fetches_as_get_does_and_shares_it_on() {
             let line = format!("{what} {path} ");
             peer.process.log().iter().filter(|it| it.contains(&line)).count()
         };
+        // The file has its name before the log has its line.
+        await_until("the line of a verified file", || said("verified") > 0);
         assert_eq!((said("checksum of"), said("verified")), (1, 1), "{:?}", peer.process.log());
     }
     ann.stop();
