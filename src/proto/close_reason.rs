@@ -28,6 +28,8 @@ pub enum CloseReason {
     },
     /// The other side sent bytes that are no message.
     Malformed(Malformed),
+    /// What came is not sealed with a secret of ours, or is not what the other side sealed.
+    NotSealed,
     /// The other side ended the session.
     EndedByPeer(SessionError),
     /// The other side is this peer itself.
@@ -104,6 +106,7 @@ impl fmt::Display for CloseReason {
                 write!(f, "the other side sent {got} where {expected} was due")
             }
             Self::Malformed(malformed) => write!(f, "the other side sent {malformed}"),
+            Self::NotSealed => f.write_str("what came is not sealed with our secret"),
             Self::EndedByPeer(error) => write!(f, "the other side ended the session: {error}"),
             Self::Ourselves => f.write_str("the other side is this peer itself"),
             Self::TooLarge => f.write_str("the file is larger than --max-file-size"),

@@ -92,5 +92,5 @@ macro_rules! tests {
 
 tests! {
     beacon control datagram deframer download file_name peer_node registration registry_node
-    session shown upload
+    sealed session shown upload
 }

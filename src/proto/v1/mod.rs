@@ -6,6 +6,7 @@
 //! | `asking.rs` | what we asked, and what may be answered |
 //! | `requests.rs` | the numbers of requests, and how many may be open |
 //! | `sending.rs` | in which order frames are sent |
+//! | `sealed.rs` | Noise under a session, with a secret |
 //! | `listing.rs` | a catalog, and how it is read in pages |
 //! | `line.rs` | the line for turns at a source |
 //! | `events.rs` | what a session tells its node, and its table |
@@ -15,6 +16,7 @@ mod events;
 mod line;
 mod listing;
 mod requests;
+mod sealed;
 mod sending;
 mod session;
 
@@ -22,4 +24,5 @@ pub use events::{Page, SessionEvent, SessionSettings, SessionState};
 pub use line::{Line, NoTurn, Turn};
 pub use listing::{Catalog, Listing, Reader};
 pub use requests::Request;
+pub use sealed::{RECORD_PLAIN_BYTES_MAX, SEALED_FIRST_BYTE, Sealed};
 pub use session::Session;

@@ -37,6 +37,7 @@ mod codes;
 mod kind;
 mod manifest;
 mod page;
+mod secret;
 mod session_message;
 
 use std::fmt;
@@ -47,6 +48,7 @@ pub use codes::{SessionError, Verdict};
 pub use kind::SessionMessageKind;
 pub use manifest::{BlockHasher, ContentHasher, merge};
 pub use page::{Entry, EntryState, PageReader};
+pub use secret::{SECRET_BYTES, SealKey, Secret};
 pub use session_message::SessionMessage;
 
 use super::field::FieldText;

@@ -17,6 +17,7 @@ mod peer_runner;
 mod registration;
 mod registry_node;
 mod script;
+mod sealed;
 mod session;
 mod shown;
 mod upload;
@@ -40,6 +41,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "peer_node", run: peer_node::run },
     Target { name: "registration", run: registration::run },
     Target { name: "registry_node", run: registry_node::run },
+    Target { name: "sealed", run: sealed::run },
     Target { name: "session", run: session::run },
     Target { name: "shown", run: shown::run },
     Target { name: "upload", run: upload::run },
