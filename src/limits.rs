@@ -74,6 +74,13 @@ pub const STRANGERS_MAX: usize = 64;
 pub const STRANGER_GRACE: Duration = Duration::from_millis(250);
 /// From a dialed connection to the hello of the other side.
 pub const DIALED_HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same with a secret: the other side may have others' handshakes to do first.
+pub const SEALED_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Handshakes of connections that came in, in one turn: each takes some 0.2 ms, and anybody can
+/// ask for one by sending a first message again that was recorded.
+pub const HANDSHAKES_AT_ONCE_MAX: usize = 4;
+/// How long a handshake waits that would be one too many.
+pub const HANDSHAKE_PAUSE: Duration = Duration::from_millis(1);
 /// How long a session that broke a rule may take to read which, before it is closed: it is good
 /// for its log alone.
 pub const GOOD_BYE_TIMEOUT: Duration = Duration::from_secs(1);

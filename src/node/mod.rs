@@ -16,7 +16,8 @@
 //!    actions (a file opened, bytes written), and the bytes of [`Input::Received`] stay valid.
 //! 2. Bytes to send are pulled: after [`Action::Transmit`], and whenever the
 //!    connection can take more, the runner calls [`Node::transmit`] until it
-//!    returns `None`, and answers each with [`Node::transmitted`], or [`Node::blocked`].
+//!    returns `None`, and answers each with [`Node::transmitted`], or [`Node::blocked`]; on a
+//!    connection that [`Node::is_sealed`], ranges of files with [`Input::Read`].
 //! 3. Before each read the runner asks [`Node::read_allowance_bytes`] and reads no more.
 //! 4. A file for which the runner gave `FileFailed` is closed: actions for it that were
 //!    already queued are ignored.
@@ -89,7 +90,9 @@ pub use interfaces::{Change, Happened, Interface, Which, changes};
 pub use listing::{HeardOffer, ListNode, Subnet};
 pub use paths::Paths;
 pub use pattern::NamePattern;
-pub use peer::{BeaconSettings, GuestSettings, PeerKind, PeerNode, PeerSettings, RegistryUse};
+pub use peer::{
+    BeaconSettings, GroupSettings, GuestSettings, PeerKind, PeerNode, PeerSettings, RegistryUse,
+};
 pub use registry::RegistryNode;
 pub use report::{Report, Unanswered};
 pub use snapshot::{Direction, Inventory, JobProgress, Snapshot, Transfer};
@@ -125,6 +128,16 @@ pub trait Node {
     fn paths(&self) -> &Paths;
     /// Returns what to send next on a connection.
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>>;
+    /// Returns whether what is sent on a connection is sealed. Ranges of files are then read, and
+    /// given back with [`Input::Read`], instead of being sent.
+    fn is_sealed(&self, _connection: ConnectionId) -> bool {
+        false
+    }
+    /// Returns the bytes that [`Action::Write`] means if those of [`Input::Received`] were sealed:
+    /// what was opened of them. They stay valid for as long as those.
+    fn opened(&self) -> Option<&[u8]> {
+        None
+    }
     /// The socket took this many bytes of what `transmit` returned.
     fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize);
     /// The socket takes nothing more of it for now.
@@ -175,6 +188,8 @@ pub enum Input<'a> {
     Connected(ConnectionId),
     /// Bytes came, at least one. All of them are consumed.
     Received { connection: ConnectionId, bytes: &'a [u8] },
+    /// The first bytes, at least one, of a range of a file that is to be sealed and sent.
+    Read { connection: ConnectionId, bytes: &'a [u8] },
     /// The other side sends no more.
     ReadClosed(ConnectionId),
     /// The connection could not be made, or broke; it is gone.
@@ -294,7 +309,8 @@ pub enum Action {
     /// Answered with `Committed` or `FileFailed`; with `Changed` if the other one has not, or
     /// no longer, this content. Ends with `Discard`.
     CopyFile { file: FileId, from: PathId, path: PathId, content: Content, attributes: Attributes },
-    /// Write bytes of the input `Received` that is being handled to a partial file.
+    /// Write bytes of the input `Received` that is being handled, or of [`Node::opened`], to a
+    /// partial file.
     /// Answered with `Written` or `FileFailed`.
     Write { file: FileId, range: Range<usize>, offset: u64 },
     /// Make a partial file safe and give it its final name, replacing nothing unless the

@@ -9,6 +9,7 @@
 mod connection;
 mod context;
 mod programs;
+mod sealing;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::connection::{Connection, DownloadConnection, Served, UploadConnection};
 pub(super) use self::context::{Context, FileUse, Wake};
+pub use self::sealing::GroupSettings;
 pub(super) use self::session::{SessionConnection, Them};
 use super::connections::ConnectionId;
 use super::fetch::Fetch;
@@ -34,8 +36,8 @@ use super::{
 use crate::content::{FileError, Hash, HashKind, Known, OnConflict, Sight, Version};
 use crate::limits::{DOWNLOADS_MAX, HEDGES_MAX, Limits};
 use crate::proto::{CloseReason, FileId, Transmit};
-use crate::wire::v1::{BeaconKey, PeerName, TagKey};
-use crate::wire::{FilePath, PeerId};
+use crate::wire::v1::{Beacon, BeaconKey, PeerName, Secret, TagKey};
+use crate::wire::{FilePath, Malformed, PeerId};
 
 /// What a peer is told at its start.
 #[derive(Clone, Debug)]
@@ -54,6 +56,8 @@ pub struct PeerSettings {
     pub instance: u64,
     /// Whether our files are offered by version 0.
     pub shares_v0: bool,
+    /// The group with a secret of which this peer is a member.
+    pub group: Option<GroupSettings>,
     /// How beacons are sent and heard; `None` if none are.
     pub beacons: Option<BeaconSettings>,
     /// How wishes are fetched.
@@ -75,20 +79,57 @@ impl PeerSettings {
             id => id,
         }
     }
+
+    /// Returns whether peers without a secret are served, and are sources.
+    pub(super) fn is_open(&self) -> bool {
+        self.group.as_ref().is_none_or(|group| group.also_open)
+    }
 }
 
 /// The keys of beacons and of the tags in them.
 #[derive(Clone, Debug)]
 pub struct BeaconSettings {
-    pub tag_key: TagKey,
-    /// That of the MAC; `None` without a secret.
-    pub key: Option<BeaconKey>,
+    /// What we have is known by a tag of each; what we look for by one of the first.
+    pub tag_keys: Vec<TagKey>,
+    /// Those of MACs: the first is for what we send, and what is heard may have any.
+    pub keys: Vec<BeaconKey>,
+    /// Whether beacons without a MAC are sent and heard.
+    pub is_open: bool,
 }
 
 impl BeaconSettings {
     /// Returns the keys of everybody who has no secret.
     pub fn open() -> Self {
-        Self { tag_key: TagKey::new(None), key: None }
+        Self { tag_keys: vec![TagKey::new(None)], keys: Vec::new(), is_open: true }
+    }
+
+    /// Returns those of a group with these secrets.
+    pub fn of_group(secrets: &[Secret], also_open: bool) -> Self {
+        let open = also_open.then(|| TagKey::new(None));
+        Self {
+            tag_keys: secrets.iter().map(Secret::tag_key).chain(open).collect(),
+            keys: secrets.iter().map(Secret::beacon_key).collect(),
+            is_open: also_open,
+        }
+    }
+
+    /// Returns the keys of what is sent: one datagram for each, and one without a MAC for `None`.
+    pub(super) fn sent_with(&self) -> impl Iterator<Item = Option<&BeaconKey>> {
+        let member = self.keys.first().map(Some);
+        member.into_iter().chain(self.is_open.then_some(None))
+    }
+
+    /// Returns what a datagram says, and whether it has a MAC.
+    pub(super) fn heard(&self, datagram: &[u8]) -> Result<(Beacon, bool), Malformed> {
+        let open = self.is_open.then_some(None);
+        let mut heard = Err(Malformed::Mac);
+        for key in self.keys.iter().map(Some).chain(open) {
+            heard = Beacon::decode(datagram, key).map(|beacon| (beacon, key.is_some()));
+            if !matches!(heard, Err(Malformed::Mac)) {
+                break;
+            }
+        }
+        heard
     }
 }
 
@@ -153,6 +194,9 @@ impl PeerNode {
     }
 
     fn on_datagram(&mut self, from: SocketAddrV4, bytes: &[u8]) {
+        if !self.context.settings.is_open() {
+            return;
+        }
         let Self { context, share, peers, fetch, gather, .. } = self;
         if let Some((path, source)) =
             peers.on_datagram(context, from, bytes, |path| fetch.wanted_among(path))
@@ -575,7 +619,11 @@ impl Node for PeerNode {
             }
             Input::Connected(connection) => self.on_connected(connection),
             Input::Described { connection, text } => context.on_described(connection, text),
-            Input::Received { connection, bytes } => self.on_bytes(connection, bytes),
+            Input::Received { connection, bytes } => {
+                context.opened.forget();
+                self.on_bytes(connection, bytes);
+            }
+            Input::Read { connection, bytes } => self.on_read(connection, bytes),
             Input::ReadClosed(connection) => self.close(connection, CloseReason::ClosedByPeer),
             Input::Broken { connection, kind } => {
                 if let Some(broken) = context.connections.remove(connection) {
@@ -624,7 +672,10 @@ impl Node for PeerNode {
         while let Some(id) = self.context.connections.pop_due(now) {
             let Some(connection) = self.context.connections.get_mut(id) else { continue };
             match connection.handle_timeout(now) {
-                Ok(()) => self.context.pump(id),
+                Ok(()) => {
+                    self.resume_sealed(id);
+                    self.context.pump(id);
+                }
                 Err(reason) => self.close(id, reason),
             }
             self.exit_if_told();
@@ -650,6 +701,14 @@ impl Node for PeerNode {
 
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {
         self.context.connections.get(connection)?.transmit()
+    }
+
+    fn is_sealed(&self, connection: ConnectionId) -> bool {
+        self.context.connections.get(connection).is_some_and(Connection::is_sealed)
+    }
+
+    fn opened(&self) -> Option<&[u8]> {
+        self.context.opened.bytes()
     }
 
     fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize) {

@@ -39,6 +39,7 @@ pub(crate) fn settings(kind: PeerKind) -> PeerSettings {
         name: PeerName::none(),
         instance: 7,
         shares_v0: true,
+        group: None,
         beacons: None,
         gather: GatherSettings::default(),
         simulate_checksum_failure: false,

@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | `R` | version 0, a request | [`Upload`](super::v0::Upload) |
 //! | `H` | version 1, a hello | [`Session`](super::v1::Session) |
+//! | `N` | version 1 under a seal | [`Sealed`](super::v1::Sealed), and a session in it |
 //!
 //! So a connection costs little before it has shown anything.
 
@@ -19,6 +20,7 @@ use std::time::Instant;
 use super::close_reason::{CloseReason, Timer};
 use super::table::State as _;
 use super::v0::UploadState;
+use super::v1::SEALED_FIRST_BYTE;
 use crate::limits::Limits;
 use crate::wire::v0::PeerMessageKind;
 use crate::wire::v1::SessionMessageKind;
@@ -36,6 +38,8 @@ pub enum Protocol {
     V0Upload,
     /// Version 1: a peer, for [`Session`](super::v1::Session).
     V1Session,
+    /// Version 1 with a secret: a peer, for [`Sealed`](super::v1::Sealed).
+    V1Sealed,
 }
 
 impl Accepted {
@@ -51,6 +55,9 @@ impl Accepted {
     pub fn handle_first_byte(&self, byte: u8) -> Result<Protocol, CloseReason> {
         if byte == SessionMessageKind::Hello as u8 {
             return Ok(Protocol::V1Session);
+        }
+        if byte == SEALED_FIRST_BYTE {
+            return Ok(Protocol::V1Sealed);
         }
         match PeerMessageKind::of_first_byte(byte) {
             Ok(PeerMessageKind::Request) => Ok(Protocol::V0Upload),
@@ -91,6 +98,7 @@ mod tests {
             let expected = match byte {
                 b'R' => Ok(Protocol::V0Upload),
                 b'H' => Ok(Protocol::V1Session),
+                b'N' => Ok(Protocol::V1Sealed),
                 b'T' => Err(violated("a chunk")),
                 b'A' => Err(violated("an acknowledgment")),
                 b'E' => Err(violated("an EOF")),

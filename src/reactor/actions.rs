@@ -84,6 +84,7 @@ impl<N: Node> Reactor<N> {
                 | Action::Hash { .. }
                 | Action::Look(_) => {
                     let began = self.stopwatch();
+                    let received = self.node.opened().unwrap_or(received);
                     let outcome = self
                         .files
                         .as_mut()

@@ -96,12 +96,9 @@ impl<N: Node> Reactor<N> {
             return self.node.waits_to_receive(self.now, id);
         };
         let mut scratch = mem::take(&mut self.scratch);
-        match connection.receive(&mut scratch[..room_bytes]) {
-            Ok(Some(0)) => {
-                // What it still waits for goes out before it is told to be over.
-                self.send(id, TURN_BYTES);
-                self.handle(Input::ReadClosed(id));
-            }
+        let received = connection.receive(&mut scratch[..room_bytes]);
+        match received {
+            Ok(Some(0)) => {}
             Ok(Some(len)) => {
                 if is_paced {
                     self.down.moved(self.now, len);
@@ -110,9 +107,14 @@ impl<N: Node> Reactor<N> {
                 self.mark_readable(id);
             }
             Ok(None) => {}
-            Err(error) => self.lose(id, error.kind()),
+            Err(ref error) => self.lose(id, error.kind()),
         }
         self.scratch = scratch;
+        if let Ok(Some(0)) = received {
+            // What it still waits for goes out before it is told to be over.
+            self.send(id, TURN_BYTES);
+            self.handle(Input::ReadClosed(id));
+        }
     }
 
     pub(super) fn send_all(&mut self) {
@@ -157,6 +159,16 @@ impl<N: Node> Reactor<N> {
             };
             let sent = match transmit {
                 Transmit::Bytes { bytes, more } => connection.send_bytes(bytes, more),
+                Transmit::File { file, offset, len_bytes } if self.node.is_sealed(id) => {
+                    // A record is sent whole, unless a rate has to be kept.
+                    let len_bytes = len_bytes as usize;
+                    let room_bytes = if is_paced { allowed_bytes } else { len_bytes };
+                    if self.read(id, file, offset, len_bytes.min(room_bytes)) {
+                        continue;
+                    }
+                    self.await_disk(id);
+                    break;
+                }
                 Transmit::File { file, offset, len_bytes } => {
                     let len_bytes = allowed_bytes.min(len_bytes as usize);
                     let source = self.files.as_mut().and_then(|files| files.source(file));
@@ -187,8 +199,7 @@ impl<N: Node> Reactor<N> {
                     self.carry_out(&[]);
                 }
                 Sent::Awaited => {
-                    connection.is_queued_to_send = true;
-                    self.awaiting_disk.push_back((self.now + DISK_LOOK_INTERVAL, id));
+                    self.await_disk(id);
                     break;
                 }
                 Sent::Broken(errno) => {
@@ -200,6 +211,34 @@ impl<N: Node> Reactor<N> {
         }
         // What was sent may have made room for more to be read.
         self.mark_readable(id);
+    }
+
+    fn await_disk(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.is_queued_to_send = true;
+            self.awaiting_disk.push_back((self.now + DISK_LOOK_INTERVAL, id));
+        }
+    }
+
+    /// Reads some of a file for a connection that seals it. Returns whether something came of it:
+    /// otherwise a disk has to bring it first.
+    fn read(&mut self, id: ConnectionId, file: FileId, offset: u64, len_bytes: usize) -> bool {
+        let mut scratch = mem::take(&mut self.scratch);
+        let len_bytes = len_bytes.min(scratch.len());
+        let source = self.files.as_mut().and_then(|files| files.source(file));
+        let room = &mut scratch[..len_bytes];
+        let read = source
+            .ok_or(FileError::Changed)
+            .and_then(|source| source.read_at(self.now, offset, room));
+        match &read {
+            Ok(None) => {}
+            Ok(Some(len_bytes)) => {
+                self.handle(Input::Read { connection: id, bytes: &scratch[..*len_bytes] });
+            }
+            Err(error) => self.fail_source(file, *error),
+        }
+        self.scratch = scratch;
+        read != Ok(None)
     }
 
     fn fail_source(&mut self, file: FileId, error: FileError) {

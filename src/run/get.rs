@@ -60,6 +60,7 @@ pub fn get(args: &GetArgs, output: &OutputArgs, ending: &mut Ending) -> Result<E
         name: name_of_host(),
         instance: fastrand::u64(1..),
         shares_v0: true,
+        group: None,
         beacons: Some(BeaconSettings::open()),
         gather: GatherSettings {
             from: args.from.clone(),

@@ -117,6 +117,7 @@ fn looker(now: Instant, args: &ListArgs) -> PeerNode {
         name: PeerName::none(),
         instance: fastrand::u64(1..),
         shares_v0: false,
+        group: None,
         beacons: Some(BeaconSettings::open()),
         gather: GatherSettings { only_looks: true, ..GatherSettings::default() },
         simulate_checksum_failure: false,

@@ -75,6 +75,7 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         name: name_of_host(),
         instance: fastrand::u64(1..),
         shares_v0: true,
+        group: None,
         beacons: Some(BeaconSettings::open()),
         gather: GatherSettings::default(),
         simulate_checksum_failure: args.simulate_checksum_failure,

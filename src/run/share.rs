@@ -56,6 +56,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         name: args.name.unwrap_or_else(name_of_host),
         instance: fastrand::u64(1..),
         shares_v0: !args.no_v0,
+        group: None,
         beacons: Some(BeaconSettings::open()),
         gather: GatherSettings::default(),
         simulate_checksum_failure: false,

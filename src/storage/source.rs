@@ -73,6 +73,28 @@ impl Source {
         });
         meaning(sent)
     }
+
+    /// Reads from `offset` on as much as there is room for; returns `None` while a disk is bringing
+    /// the bytes, as [`Sent::Awaited`].
+    ///
+    /// # Errors
+    /// As those of [`Source::send_to`].
+    pub fn read_at(
+        &mut self,
+        now: Instant,
+        offset: u64,
+        room: &mut [u8],
+    ) -> Result<Option<usize>, FileError> {
+        let next = offset..offset + room.len() as u64;
+        if !self.ahead.is_ready(now, &self.file, &next)? {
+            return Ok(None);
+        }
+        let read = rustix::io::retry_on_intr(|| rustix::io::pread(&self.file, &mut *room, offset));
+        match read.map_err(system::refused("pread"))? {
+            0 => Err(FileError::Changed),
+            read_bytes => Ok(Some(read_bytes)),
+        }
+    }
 }
 
 /// Returns what a call of sendfile says of the socket, or fails with what it says of the file.
@@ -115,7 +137,13 @@ mod tests {
         theirs.read_exact(&mut received).unwrap();
         assert_eq!(&received, b"345689");
 
+        let mut room = [0; 4];
+        assert_eq!(source.read_at(now, 3, &mut room), Ok(Some(4)));
+        assert_eq!(&room, b"3456");
+        assert_eq!(source.read_at(now, 8, &mut room), Ok(Some(2)));
+
         File::options().write(true).open(&path).unwrap().set_len(5).unwrap();
+        assert_eq!(source.read_at(now, 5, &mut room), Err(FileError::Changed));
         let sent = source.send_to(now, &ours, 5, 5);
         assert_eq!(sent, Err(FileError::Changed), "the file shrank");
     }

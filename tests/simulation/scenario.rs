@@ -36,6 +36,7 @@ pub(crate) fn draw(out: &mut Outside, trouble_ends_us: u64) -> Vec<Host> {
         let address = SocketAddrV4::new(ip(index), 6000 + u16::from(index));
         let settings = PeerSettings {
             offer_interval: Duration::from_millis(out.rng.u64(1000..8000)),
+            group: None,
             beacons: Some(BeaconSettings::open()),
             simulate_checksum_failure: out.rng.u32(..8) == 0,
             exit_when_done: out.rng.u32(..8) == 0,

@@ -97,6 +97,15 @@ fn peers_that_say_that_they_have_all_and_send_nothing_hold_nobody_up() {
     assert_eq!(figures.unfinished, 0, "{figures}");
 }
 
+#[test]
+fn getters_of_a_group_with_a_secret_take_as_long_as_others() {
+    let open = Scenario::new("open", 4, 100);
+    let bound = run(&open).last.mul_f64(1.05);
+    let figures = run(&Scenario { has_secret: true, ..Scenario::new("secret", 4, 100) });
+    assert!(figures.last <= bound, "{figures}");
+    assert_eq!(figures.unfinished, 0, "{figures}");
+}
+
 /// Runs the large scenarios that the environment names, and prints a row of figures for each.
 #[test]
 fn large() {

@@ -52,6 +52,8 @@ pub(crate) struct Scenario {
     pub(crate) stays: bool,
     /// Whether the sharer leaves without a word once each block is at some getter.
     pub(crate) sharer_leaves: bool,
+    /// Whether all have a secret, and seal what they send.
+    pub(crate) has_secret: bool,
 }
 
 /// What came of a scenario.
@@ -96,6 +98,7 @@ impl Scenario {
             was_restarted: false,
             stays: false,
             sharer_leaves: false,
+            has_secret: false,
         }
     }
 
@@ -112,6 +115,7 @@ impl Scenario {
             stays: true,
             is_corrupt: false,
             lies: None,
+            has_secret: self.has_secret,
         };
         let mut rng = Rng::with_seed(self.seed);
         let alone_ns = alone.as_nanos() as u64;

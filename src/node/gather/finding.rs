@@ -54,7 +54,8 @@ impl Gather {
         for at in 0..self.given.len() {
             let Some(given) = self.given.get(at) else { continue };
             if given.connection.is_none() && given.dial_at <= ctx.now {
-                let connection = self.dial(ctx, given.address, true);
+                let is_sealed = ctx.settings.group.is_some();
+                let connection = self.dial(ctx, (given.address, is_sealed), true);
                 if let Some(given) = self.given.get_mut(at) {
                     given.connection = connection;
                     given.dial_at = ctx.now + GIVEN_PEER_PAUSE;
@@ -95,7 +96,7 @@ impl Gather {
             if is_allowed(ctx, address, Some((peer.peer, peer.name)))
                 && peers.beacons.begin_dial(ctx.now, address)
             {
-                _ = self.dial(ctx, address, false);
+                _ = self.dial(ctx, (address, peer.is_member), false);
                 return;
             }
         }
@@ -104,10 +105,10 @@ impl Gather {
     fn dial(
         &mut self,
         ctx: &mut Context,
-        to: SocketAddrV4,
+        (to, is_sealed): (SocketAddrV4, bool),
         is_given: bool,
     ) -> Option<ConnectionId> {
-        let session = Box::new(SessionConnection::new(ctx, to, true));
+        let session = Box::new(SessionConnection::new(ctx, (to, is_sealed), true));
         let id = ctx.connections.dial(Connection::Session(session))?;
         self.sources.insert(id, Source::new(ctx.now, to, is_given));
         ctx.act(Action::Dial { connection: id, to });

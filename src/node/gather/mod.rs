@@ -138,7 +138,9 @@ impl Gather {
             files: Files::default(),
             folders: BTreeMap::new(),
             names: BTreeSet::new(),
-            tags: beacons.map_or_else(|| TagKey::new(None), |it| it.tag_key.clone()),
+            tags: beacons
+                .and_then(|it| it.tag_keys.first().cloned())
+                .unwrap_or_else(|| TagKey::new(None)),
             to_close: Vec::new(),
             redial_at: None,
             tally: Tally::default(),

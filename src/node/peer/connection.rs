@@ -75,6 +75,18 @@ impl Connection {
         }
     }
 
+    /// Returns whether what is sent is sealed.
+    pub(super) fn is_sealed(&self) -> bool {
+        matches!(self, Self::Session(connection) if connection.seal.is_some())
+    }
+
+    /// Seals what is to be sent, on a sealed connection.
+    pub(super) fn fill(&mut self, now: Instant) {
+        if let Self::Session(connection) = self {
+            connection.fill(now);
+        }
+    }
+
     /// What is to be sent waits for a rate that the user has set.
     pub(super) fn held_back_sending(&mut self, now: Instant) {
         match self {

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::connection::{Connection, DownloadConnection, UploadConnection};
 use super::programs::Programs;
+use super::sealing::Opened;
 use super::{GuestSettings, PeerKind, PeerSettings};
 use crate::limits::{ACTIONS_KEPT, Limits};
 use crate::node::connections::{ConnectionId, Connections};
@@ -35,6 +36,8 @@ pub(crate) struct Context {
     our: Rc<SessionSettings>,
     pub(crate) connections: Connections<Connection>,
     pub(crate) paths: Paths,
+    /// What was opened of sealed connections.
+    pub(super) opened: Opened,
     /// The programs of the same user that ask us.
     pub(super) programs: Programs,
     pub(crate) deadlines: Deadlines<Wake>,
@@ -84,6 +87,7 @@ impl Context {
             our: Rc::new(of_sessions(&settings)),
             connections: Connections::new(&settings.limits, reserved),
             paths: Paths::default(),
+            opened: Opened::default(),
             programs: Programs::default(),
             deadlines: Deadlines::new(),
             rng: fastrand::Rng::with_seed(settings.seed),
@@ -161,7 +165,9 @@ impl Context {
     /// What every input about a connection ends with: something may have to be sent, and
     /// its deadline may have moved.
     pub(crate) fn pump(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get(id) else { return };
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.fill(now);
         let (has_output, deadline) = (connection.transmit().is_some(), connection.poll_timeout());
         if has_output {
             self.act(Action::Transmit(id));

@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::PeerNode;
 use super::connection::Connection;
 use super::context::Context;
+use super::sealing::Seal;
 use crate::limits::GOOD_BYE_TIMEOUT;
 use crate::node::gather::Others;
 use crate::node::{ConnectionId, Report};
@@ -24,6 +25,8 @@ use crate::wire::v1::PeerName;
 #[derive(Debug)]
 pub(crate) struct SessionConnection {
     pub(crate) session: Session,
+    /// With a secret.
+    pub(super) seal: Option<Box<Seal>>,
     pub(crate) address: SocketAddrV4,
     /// Whether we dialed.
     pub(crate) is_ours: bool,
@@ -46,10 +49,31 @@ pub(crate) struct Them {
 
 impl SessionConnection {
     /// Returns a session on a connection that was accepted, or that is being made.
-    pub(crate) fn new(ctx: &mut Context, address: SocketAddrV4, is_ours: bool) -> Self {
+    pub(crate) fn new(
+        ctx: &mut Context,
+        (address, is_sealed): (SocketAddrV4, bool),
+        is_ours: bool,
+    ) -> Self {
         let our = ctx.session_settings();
-        let session = Session::new(ctx.now, &ctx.limits, &our, is_ours);
-        Self { session, address, is_ours, them: None, closing: None, is_aborted: false }
+        let mut session = Session::new(ctx.now, &ctx.limits, &our, is_ours);
+        let seal = match (is_sealed, is_ours) {
+            (false, _) => None,
+            (true, true) => Seal::dialed(ctx, &mut session),
+            (true, false) => Seal::accepted(ctx),
+        };
+        let (seal, them, closing) = (seal.map(Box::new), None, None);
+        Self { session, seal, address, is_ours, them, closing, is_aborted: false }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Seals what the session has to send, as far as there is room for it.
+    pub(super) fn fill(&mut self, now: Instant) {
+        if let Some(seal) = &mut self.seal {
+            seal.fill(now, &mut self.session);
+        }
     }
 
     /// Ends the session in the middle of a frame, which cannot be sent whole.
@@ -63,11 +87,17 @@ impl SessionConnection {
     }
 
     pub(super) fn transmit(&self) -> Option<Transmit<'_>> {
-        self.session.transmit().filter(|_| !self.is_aborted)
+        match &self.seal {
+            _ if self.is_aborted => None,
+            Some(seal) => seal.transmit(&self.session),
+            None => self.session.transmit(),
+        }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.closing.map(|(_, by)| by).or_else(|| self.session.poll_timeout())
+        let resume_at = self.seal.as_ref().and_then(|seal| seal.resume_at());
+        let of_session = || self.session.poll_timeout().into_iter().chain(resume_at).min();
+        self.closing.map(|(_, by)| by).or_else(of_session)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
@@ -81,14 +111,26 @@ impl SessionConnection {
     pub(super) fn read_allowance_bytes(&self) -> usize {
         match self.closing {
             Some(_) => 0,
-            None => self.session.read_allowance_bytes(),
+            None => {
+                let plain_bytes = self.session.read_allowance_bytes();
+                let sealed_bytes = |seal: &Seal| seal.read_allowance_bytes(plain_bytes);
+                self.seal.as_deref().map_or(plain_bytes, sealed_bytes)
+            }
         }
     }
 }
 
 impl PeerNode {
     pub(super) fn on_session_bytes(&mut self, id: ConnectionId, bytes: &[u8]) {
-        let (now, mut at) = (self.context.now, 0);
+        match self.context.session_on(id).is_some_and(|connection| connection.seal.is_some()) {
+            true => self.on_sealed_bytes(id, bytes),
+            false => self.on_plain_bytes(id, bytes, 0),
+        }
+    }
+
+    /// Gives a session the bytes from `at` on.
+    pub(super) fn on_plain_bytes(&mut self, id: ConnectionId, bytes: &[u8], mut at: usize) {
+        let now = self.context.now;
         while let Some(connection) = self.context.session_on(id)
             && connection.closing.is_none()
         {
@@ -102,12 +144,12 @@ impl PeerNode {
 
     /// Closes a session, once the other side is told why.
     fn end_session(&mut self, id: ConnectionId, reason: CloseReason) {
-        let by = self.context.now + GOOD_BYE_TIMEOUT;
-        match self.context.session_on(id) {
-            Some(connection) if connection.session.transmit().is_some() => {
-                connection.closing = Some((reason, by));
-            }
-            _ => self.close(id, reason),
+        let now = self.context.now;
+        let Some(connection) = self.context.session_on(id) else { return };
+        connection.fill(now);
+        match connection.transmit().is_some() {
+            true => connection.closing = Some((reason, now + GOOD_BYE_TIMEOUT)),
+            false => self.close(id, reason),
         }
     }
 
@@ -133,18 +175,23 @@ impl PeerNode {
     pub(super) fn on_session_transmitted(&mut self, id: ConnectionId, len_bytes: usize) {
         let now = self.context.now;
         let Some(connection) = self.context.session_on(id) else { return };
-        let sent = connection.session.transmitted(now, len_bytes);
+        let SessionConnection { session, seal, .. } = connection;
+        let sent = match seal {
+            Some(seal) => seal.transmitted(len_bytes),
+            None => session.transmitted(now, len_bytes).into_iter().collect(),
+        };
+        connection.fill(now);
         if self.has_exited {
             return;
         }
-        let is_sent = connection.session.transmit().is_none();
+        let is_sent = connection.transmit().is_none();
         if let (Some((reason, _)), true) = (connection.closing, is_sent) {
             return self.close(id, reason);
         }
         let deadline = connection.poll_timeout();
         deadline.into_iter().for_each(|at| self.context.connections.arm(id, at));
         self.share.note_flow(&mut self.context, id, false);
-        if let Some(req) = sent {
+        for req in sent {
             self.share.on_answer_sent(&mut self.context, id, req);
         }
         self.context.pump(id);

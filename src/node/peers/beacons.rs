@@ -12,6 +12,8 @@
 mod answers;
 mod bucket;
 mod dials;
+#[cfg(test)]
+mod group_tests;
 mod searches;
 mod table;
 mod tags;
@@ -28,12 +30,12 @@ use self::searches::Searches;
 pub(crate) use self::table::HeardPeer;
 use self::table::{Hearing, Table};
 use self::tags::Tags;
-use crate::limits::{BEACON_BURST, BEACON_INTERVAL, BEACON_PAUSE};
+use crate::limits::{BEACON_BURST, BEACON_EXPIRY, BEACON_INTERVAL, BEACON_PAUSE};
 use crate::node::interfaces::Interface;
 use crate::node::peer::{Context, Wake};
 use crate::node::{Action, Report};
 use crate::wire::Malformed;
-use crate::wire::v1::{Beacon, BeaconKind, Tag};
+use crate::wire::v1::{Beacon, BeaconKey, BeaconKind, Tag};
 
 #[derive(Debug)]
 pub(crate) struct Beacons {
@@ -50,6 +52,8 @@ pub(crate) struct Beacons {
     bucket: Bucket,
     /// When the next datagram is to be sent, unless a search is in a hurry.
     next_at: Instant,
+    /// When a peer was heard that has a secret which we have not.
+    others_heard_at: Option<Instant>,
 }
 
 /// What a datagram has told.
@@ -81,6 +85,7 @@ impl Beacons {
             counter: 0,
             bucket: Bucket::new(now, BEACON_PAUSE, BEACON_BURST),
             next_at: now,
+            others_heard_at: None,
         };
         beacons.arm(ctx);
         beacons
@@ -137,6 +142,12 @@ impl Beacons {
         self.table.with_files(now)
     }
 
+    /// Returns whether peers are near that have a secret which we have not.
+    #[allow(dead_code, reason = "a getter tells its user, in a moment")]
+    pub(crate) fn hears_other_groups(&self, now: Instant) -> bool {
+        self.others_heard_at.is_some_and(|at| now < at + BEACON_EXPIRY)
+    }
+
     /// Returns the number of records.
     pub(crate) fn known(&self) -> usize {
         self.table.len()
@@ -169,11 +180,14 @@ impl Beacons {
         bytes: &[u8],
     ) -> Option<Heard> {
         let settings = ctx.settings.beacons.as_ref()?;
-        let is_authentic = settings.key.is_some();
-        let beacon = match Beacon::decode(bytes, settings.key.as_ref()) {
-            Ok(beacon) => beacon,
+        let (beacon, is_authentic) = match settings.heard(bytes) {
+            Ok(heard) => heard,
             // Those of another group, and of a later version, are no fault.
-            Err(Malformed::Mac | Malformed::UnknownType { .. }) => return None,
+            Err(Malformed::Mac) => {
+                self.others_heard_at = Some(ctx.now);
+                return None;
+            }
+            Err(Malformed::UnknownType { .. }) => return None,
             Err(malformed) => {
                 ctx.report(Report::DatagramDropped { from, malformed });
                 return None;
@@ -190,6 +204,7 @@ impl Beacons {
         }
         let heard = self.hear(ctx.now, address, &beacon, is_authentic)?;
         if let Some(on) = sending_to(ctx, *from.ip()) {
+            let on = (on, is_authentic);
             let Context { now, rng, .. } = ctx;
             let known = self.table.len();
             match beacon.kind {
@@ -242,13 +257,13 @@ impl Beacons {
     /// Sends what is due, and forgets what was not repeated in time.
     pub(crate) fn on_wake(&mut self, ctx: &mut Context) {
         self.expire(ctx.now);
-        for on in self.answers.due(ctx.now) {
-            self.send(ctx, BeaconKind::Beacon, &[on]);
+        for (on, is_sealed) in self.answers.due(ctx.now) {
+            self.send(ctx, BeaconKind::Beacon, &[on], |key| key.is_some() == is_sealed);
         }
         if self.due_at(ctx.now) <= ctx.now && self.bucket.take(ctx.now) {
             let is_looking = !self.searches.is_empty();
             let kind = if is_looking { BeaconKind::Query } else { BeaconKind::Beacon };
-            self.send(ctx, kind, &sending(ctx));
+            self.send(ctx, kind, &sending(ctx), |_| true);
             self.next_at = ctx.now + BEACON_INTERVAL.mul_f64(0.8 + 0.4 * ctx.rng.f64());
         }
         self.arm(ctx);
@@ -257,7 +272,7 @@ impl Beacons {
     /// Says good-bye, if somebody may know us.
     pub(crate) fn leave(&mut self, ctx: &mut Context) {
         if self.counter > 0 && self.bucket.take(ctx.now) {
-            self.send(ctx, BeaconKind::Leaving, &sending(ctx));
+            self.send(ctx, BeaconKind::Leaving, &sending(ctx), |_| true);
         }
     }
 
@@ -280,9 +295,17 @@ impl Beacons {
         }
     }
 
-    /// Sends a datagram on each of these interfaces.
-    fn send(&mut self, ctx: &mut Context, kind: BeaconKind, interfaces: &[From]) {
+    /// Sends a datagram on each of these interfaces, of each kind that is such: with the key of its
+    /// MAC, or with none.
+    fn send(
+        &mut self,
+        ctx: &mut Context,
+        kind: BeaconKind,
+        interfaces: &[From],
+        is_such: impl Fn(Option<&BeaconKey>) -> bool,
+    ) {
         let Some(settings) = ctx.settings.beacons.clone() else { return };
+        let is_member = !settings.keys.is_empty();
         let tags = match kind {
             BeaconKind::Beacon => self.answers.tags(ctx.now, &self.ours),
             BeaconKind::Query => self.searches.next_tags(ctx.now),
@@ -300,12 +323,19 @@ impl Beacons {
             tags,
         };
         for &from in interfaces {
-            self.counter += 1;
-            beacon.counter = self.counter;
-            let datagram = beacon.encode(settings.key.as_ref()).into();
-            ctx.act(Action::SendBeacon { from, datagram });
-            if kind == BeaconKind::Beacon {
-                self.answers.on_sent(from);
+            for key in settings.sent_with().filter(|key| is_such(*key)) {
+                self.counter += 1;
+                beacon.counter = self.counter;
+                let is_foreign = is_member && key.is_none() && kind == BeaconKind::Query;
+                let datagram = match is_foreign {
+                    // Others do not know our tags: each of them is to answer.
+                    true => Beacon { tags: Vec::new(), ..beacon.clone() }.encode(key),
+                    false => beacon.encode(key),
+                };
+                ctx.act(Action::SendBeacon { from, datagram: datagram.into() });
+                if kind == BeaconKind::Beacon {
+                    self.answers.on_sent((from, key.is_some()));
+                }
             }
         }
     }

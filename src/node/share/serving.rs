@@ -11,6 +11,7 @@ use crate::node::peer::{
 use crate::node::{Action, ConnectionId, Report};
 use crate::proto::v0::{Upload, UploadEvent};
 use crate::proto::{Accepted, CloseReason, FileId, Protocol};
+use crate::wire::Malformed;
 use crate::wire::v0::FileName;
 
 impl Share {
@@ -37,15 +38,24 @@ impl Share {
         };
         let Connection::Accepted { from, accepted } = slot else { return };
         let from = *from;
-        match accepted.handle_first_byte(first) {
+        let (is_member, is_open) = (ctx.settings.group.is_some(), ctx.settings.is_open());
+        let protocol = accepted.handle_first_byte(first).and_then(|protocol| match protocol {
+            Protocol::V1Sealed if !is_member => {
+                Err(CloseReason::Malformed(Malformed::UnknownType { got: first }))
+            }
+            Protocol::V0Upload | Protocol::V1Session if !is_open => Err(CloseReason::NotSealed),
+            protocol => Ok(protocol),
+        });
+        match protocol {
             Ok(Protocol::V0Upload) => {
                 // Another address of this host counts as another host: the window is then larger.
                 let upload = Upload::new(ctx.now, &ctx.limits, from.ip().is_loopback());
                 *slot = Connection::Upload(UploadConnection { from, upload, served: None });
                 self.on_bytes(ctx, id, bytes);
             }
-            Ok(Protocol::V1Session) => {
-                let session = SessionConnection::new(ctx, from, false);
+            Ok(protocol @ (Protocol::V1Session | Protocol::V1Sealed)) => {
+                let is_sealed = protocol == Protocol::V1Sealed;
+                let session = SessionConnection::new(ctx, (from, is_sealed), false);
                 if let Some(slot) = ctx.connections.get_mut(id) {
                     *slot = Connection::Session(Box::new(session));
                 }

@@ -65,7 +65,9 @@ impl Share {
         let before = self.catalog.get(path).copied();
         let after = (state != EntryState::Removed).then_some(state);
         if before != after {
-            self.unshown.note(&settings.tag_key, path, (before, after));
+            for key in &settings.tag_keys {
+                self.unshown.note(key, path, (before, after));
+            }
         }
     }
 }

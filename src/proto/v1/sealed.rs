@@ -102,6 +102,21 @@ impl Sealed {
         }
     }
 
+    /// What a record is longer than its plaintext.
+    pub const OVERHEAD_BYTES: usize = LENGTH_BYTES + TAG_BYTES;
+
+    /// Returns whether a whole first message stands in `buffer` from `at` on: to answer it takes
+    /// much longer than to open a record.
+    pub fn awaits_handshake(&self, buffer: &[u8], at: usize) -> bool {
+        let message_bytes = LENGTH_BYTES + HANDSHAKE_BYTES;
+        let awaited_bytes = match self.state {
+            State::ExpectByte(_) => 1 + message_bytes,
+            State::ExpectMessage(_) => message_bytes,
+            _ => return false,
+        };
+        buffer.len().saturating_sub(at) >= awaited_bytes
+    }
+
     /// Returns whether records can be sealed.
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
@@ -232,11 +247,6 @@ impl Sealed {
             Some(tag) => self.out.extend_from_slice(&tag),
             None => self.close(),
         }
-    }
-
-    /// Returns whether a record is being filled.
-    pub fn is_filling(&self) -> bool {
-        self.is_filling
     }
 
     /// Returns what is to be sent; `more` if something follows at once.

@@ -402,6 +402,18 @@ impl Session {
         sent.map(|(req, _)| req)
     }
 
+    /// The hello may come until then.
+    pub fn await_hello_until(&mut self, at: Instant) {
+        if let State::ExpectHello { deadline, .. } = &mut self.state {
+            *deadline = at;
+        }
+    }
+
+    /// Bytes of an answer came, but not yet enough of them to be opened.
+    pub fn note_coming(&mut self, now: Instant, len_bytes: usize) {
+        self.asking.receiving.iter_mut().for_each(|progress| progress.moved(now, len_bytes));
+    }
+
     /// What is to be sent waits for a rate that the user has set.
     pub fn held_back_sending(&mut self, now: Instant) {
         self.sent.iter_mut().for_each(|progress| progress.held_back(now));

@@ -78,6 +78,7 @@ fn settings(script: &mut Script<'_>) -> PeerSettings {
             (true, true) => PeerKind::Guest(guest),
         },
         offer_interval: Duration::from_millis(if flags & 64 == 0 { 5000 } else { 50 }),
+        group: None,
         beacons: Some(BeaconSettings::open()),
         simulate_checksum_failure: flags & 2 != 0,
         exit_when_done: flags & 1 != 0,

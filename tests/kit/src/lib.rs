@@ -96,6 +96,7 @@ pub fn peer_settings(id: u32, port: u16, registry: SocketAddrV4) -> PeerSettings
         name: PeerName::none(),
         instance: 1 + u64::from(id),
         shares_v0: true,
+        group: None,
         beacons: None,
         gather: GatherSettings::default(),
         simulate_checksum_failure: false,

@@ -27,9 +27,12 @@ const DELAY_MAX: Duration = Duration::from_secs(1);
 /// An address of ours; `None` stands for all interfaces of a runner that names none.
 pub(super) type From = Option<Ipv4Addr>;
 
+/// An interface, and whether what goes there has a MAC: those who look for either are others.
+pub(super) type Way = (From, bool);
+
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    on: BTreeMap<From, Waiting>,
+    on: BTreeMap<Way, Waiting>,
     /// What was queried of us not long ago, the last first: first that of what we had then.
     queried: VecDeque<(Instant, Tag)>,
     /// The same of what we did not have.
@@ -57,7 +60,7 @@ impl Answers {
     pub(super) fn on_query(
         &mut self,
         (now, rng): (Instant, &mut fastrand::Rng),
-        on: From,
+        on: Way,
         (tags, ours): (&[Tag], &Tags),
         known: usize,
     ) {
@@ -78,7 +81,7 @@ impl Answers {
     }
 
     /// Another peer has shown these tags on an interface.
-    pub(super) fn on_shown(&mut self, on: From, instance: u64, tags: &[Tag]) {
+    pub(super) fn on_shown(&mut self, on: Way, instance: u64, tags: &[Tag]) {
         let Some(waiting) = self.on.get_mut(&on) else { return };
         waiting.queries.retain_mut(|query| {
             let is_answer = !query.tags.is_empty()
@@ -92,14 +95,14 @@ impl Answers {
     }
 
     /// We have sent a beacon on an interface: it answers all that was heard there before.
-    pub(super) fn on_sent(&mut self, on: From) {
+    pub(super) fn on_sent(&mut self, on: Way) {
         if let Some(waiting) = self.on.get_mut(&on) {
             waiting.queries.clear();
         }
     }
 
     /// Returns the interfaces on which an answer is to be sent, with a token taken for each.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<From> {
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Way> {
         let is_due = |waiting: &Waiting| waiting.queries.iter().any(|query| query.answer_at <= now);
         let due = self.on.iter_mut().filter(|(_, waiting)| is_due(waiting));
         due.filter_map(|(on, waiting)| waiting.bucket.take(now).then_some(*on)).collect()
@@ -116,7 +119,7 @@ impl Answers {
 
     /// Nothing is sent any more on interfaces other than these.
     pub(super) fn keep_only(&mut self, used: &[From]) {
-        self.on.retain(|on, _| used.contains(on));
+        self.on.retain(|(on, _), _| used.contains(on));
     }
 
     /// Returns the tags of a beacon: what was queried not long ago and we have, the last

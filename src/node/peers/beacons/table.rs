@@ -36,6 +36,8 @@ struct Record {
     tags: Vec<Shown>,
     /// Whether a hello proved that the instance is there.
     is_proven: bool,
+    /// Whether it is a member of our group: its beacons have a MAC.
+    is_member: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,8 @@ pub(crate) struct HeardPeer {
     pub(crate) files: u32,
     /// Whether a hello proved its addresses. They are one otherwise.
     pub(crate) is_proven: bool,
+    /// Whether it is a member of our group, so that what is dialed is to be sealed.
+    pub(crate) is_member: bool,
 }
 
 /// How a beacon was taken.
@@ -84,16 +88,21 @@ impl Table {
         beacon: &Beacon,
         is_authentic: bool,
     ) -> Hearing {
-        let of_instance = || self.records_of(beacon.instance).map(|(_, it)| it.counter);
-        if is_authentic && of_instance().any(|counter| beacon.counter <= counter) {
-            return Hearing::Dropped;
-        }
         let key = (beacon.instance, address);
+        if self.has_member(beacon.instance) {
+            // Anybody could have sent it, or sent it again.
+            match is_authentic {
+                true if self.is_replayed(beacon) => return Hearing::Dropped,
+                false => return Hearing::Known,
+                true => {}
+            }
+        }
         let old = self.remove(key);
         let hearing = if old.is_some() { Hearing::Known } else { Hearing::New };
         if old.is_none() && self.records.len() >= KNOWN_BEACONS_MAX && !self.evict() {
             return Hearing::Dropped;
         }
+        let is_member = is_authentic;
         let (is_proven, mut tags) = old.map(|it| (it.is_proven, it.tags)).unwrap_or_default();
         let is_wanted = beacon.kind == BeaconKind::Query;
         tags.retain(|shown| {
@@ -105,8 +114,17 @@ impl Table {
         tags.splice(0..0, shown);
         tags.truncate(TAGS_MAX);
         let Beacon { peer, name, counter, generation, files, .. } = *beacon;
-        let record =
-            Record { heard_at: now, peer, name, counter, generation, files, tags, is_proven };
+        let record = Record {
+            heard_at: now,
+            peer,
+            name,
+            counter,
+            generation,
+            files,
+            tags,
+            is_proven,
+            is_member,
+        };
         self.by_age.insert((now, key));
         self.records.insert(key, record);
         debug_assert_eq!(self.records.len(), self.by_age.len());
@@ -115,10 +133,23 @@ impl Table {
 
     /// The peer there is leaving, unless that was sent before something heard of it.
     pub(super) fn leave(&mut self, address: SocketAddrV4, beacon: &Beacon, is_authentic: bool) {
-        let is_replayed = |it: &Record| is_authentic && beacon.counter <= it.counter;
-        if !self.records_of(beacon.instance).any(|(_, it)| is_replayed(it)) {
+        let is_void = match is_authentic {
+            true => self.is_replayed(beacon),
+            false => self.has_member(beacon.instance),
+        };
+        if !is_void {
             self.remove((beacon.instance, address));
         }
+    }
+
+    /// Returns whether an authentic beacon is no newer than one of this instance before.
+    fn is_replayed(&self, beacon: &Beacon) -> bool {
+        let mut members = self.records_of(beacon.instance).filter(|(_, it)| it.is_member);
+        members.any(|(_, it)| beacon.counter <= it.counter)
+    }
+
+    fn has_member(&self, instance: u64) -> bool {
+        self.records_of(instance).any(|(_, it)| it.is_member)
     }
 
     /// A hello has proven that this instance is there.
@@ -232,7 +263,7 @@ impl Record {
     }
 
     fn peer_at(&self, instance: u64, addresses: Vec<SocketAddrV4>) -> HeardPeer {
-        let Self { peer, name, generation, files, is_proven, .. } = *self;
-        HeardPeer { instance, addresses, peer, name, generation, files, is_proven }
+        let Self { peer, name, generation, files, is_proven, is_member, .. } = *self;
+        HeardPeer { instance, addresses, peer, name, generation, files, is_proven, is_member }
     }
 }

@@ -9,15 +9,15 @@ use crate::limits::{
 use crate::node::scene::settings;
 use crate::node::{BeaconSettings, PeerKind, PeerSettings};
 use crate::wire::PeerId;
-use crate::wire::v1::{BeaconKey, PeerName, TagKey};
+use crate::wire::v1::{BeaconKey, PeerName, Secret, TagKey};
 
 const ETH0: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const ETH1: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 const OURS: u64 = 7;
 
-struct Scene {
-    ctx: Context,
-    beacons: Beacons,
+pub(super) struct Scene {
+    pub(super) ctx: Context,
+    pub(super) beacons: Beacons,
     start: Instant,
     key: Option<BeaconKey>,
 }
@@ -27,9 +27,14 @@ type Sent = (u64, From, Beacon);
 
 impl Scene {
     /// Nothing is sent yet.
-    fn of(seed: u64, key: Option<BeaconKey>) -> Self {
+    pub(super) fn of(seed: u64, key: Option<BeaconKey>) -> Self {
         let start = Instant::now();
-        let beacons = Some(BeaconSettings { key: key.clone(), ..BeaconSettings::open() });
+        let beacons = BeaconSettings {
+            keys: key.clone().into_iter().collect(),
+            is_open: key.is_none(),
+            ..BeaconSettings::open()
+        };
+        let beacons = Some(beacons);
         let settings = PeerSettings { beacons, seed, ..settings(PeerKind::Fixed) };
         let mut ctx = Context::new(start, settings, 1);
         let beacons = Beacons::new(&mut ctx);
@@ -50,8 +55,25 @@ impl Scene {
         scene
     }
 
-    fn at_ms(&self) -> u64 {
+    pub(super) fn at_ms(&self) -> u64 {
         (self.ctx.now - self.start).as_millis() as u64
+    }
+
+    /// Lets time go on until then, and returns the datagrams that are sent.
+    pub(super) fn run_raw(&mut self, until_ms: u64) -> Vec<Box<[u8]>> {
+        let until = self.start + Duration::from_millis(until_ms);
+        while let Some(at) = self.ctx.deadlines.next().filter(|at| *at <= until) {
+            self.ctx.now = self.ctx.now.max(at);
+            self.ctx.deadlines.pop(self.ctx.now);
+            self.beacons.on_wake(&mut self.ctx);
+        }
+        self.ctx.now = until;
+        let sent = std::iter::from_fn(|| self.ctx.poll_action());
+        let datagrams = sent.filter_map(|action| match action {
+            Action::SendBeacon { datagram, .. } => Some(datagram),
+            _ => None,
+        });
+        datagrams.collect()
     }
 
     /// Lets time go on until then, and returns what is sent.
@@ -105,11 +127,11 @@ fn ip(instance: u64) -> Ipv4Addr {
     Ipv4Addr::from_bits(ETH0.to_bits() & !0xffff | instance as u32 & 0xffff)
 }
 
-fn address(instance: u64, port: u16) -> SocketAddrV4 {
+pub(super) fn address(instance: u64, port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(ip(instance), port)
 }
 
-fn tag(number: u32) -> Tag {
+pub(super) fn tag(number: u32) -> Tag {
     let mut tag = [0; 8];
     tag[..4].copy_from_slice(&number.to_be_bytes());
     Tag(tag)
@@ -119,7 +141,7 @@ fn tags(numbers: impl IntoIterator<Item = u32>) -> Vec<Tag> {
     numbers.into_iter().map(tag).collect()
 }
 
-fn of(kind: BeaconKind, instance: u64, tags: Vec<Tag>) -> Beacon {
+pub(super) fn of(kind: BeaconKind, instance: u64, tags: Vec<Tag>) -> Beacon {
     Beacon {
         kind,
         port: 9000,
@@ -133,7 +155,7 @@ fn of(kind: BeaconKind, instance: u64, tags: Vec<Tag>) -> Beacon {
     }
 }
 
-fn beacon(instance: u64, tags: Vec<Tag>) -> Beacon {
+pub(super) fn beacon(instance: u64, tags: Vec<Tag>) -> Beacon {
     of(BeaconKind::Beacon, instance, tags)
 }
 
@@ -515,8 +537,16 @@ fn an_interface_that_came_up_is_told_at_once() {
 fn tags_are_those_of_the_settings() {
     let settings = BeaconSettings::open();
     let id = ContentId([3; 32]);
-    assert_eq!(settings.tag_key.of_content(&id), TagKey::new(None).of_content(&id));
-    assert_ne!(settings.tag_key.of_content(&id), TagKey::new(Some(&[0; 32])).of_content(&id));
+    let tags = |settings: &BeaconSettings| -> Vec<Tag> {
+        settings.tag_keys.iter().map(|key| key.of_content(&id)).collect()
+    };
+    let open = TagKey::new(None).of_content(&id);
+    assert_eq!(tags(&settings), [open]);
+    let secrets = [Secret::new([0; 32]), Secret::new([1; 32])];
+    let [one, other] = secrets.each_ref().map(|secret| secret.tag_key().of_content(&id));
+    assert_eq!(tags(&BeaconSettings::of_group(&secrets, false)), [one, other]);
+    assert_eq!(tags(&BeaconSettings::of_group(&secrets, true)), [one, other, open]);
+    assert!(one != other && one != open && other != open);
 }
 
 /// Whatever is heard, looked for or changed: on each interface a bucket of 4 and one of 10, and

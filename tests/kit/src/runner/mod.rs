@@ -87,6 +87,11 @@ pub trait Runner {
     /// Sends some of this, and returns how many bytes; 0 if there is no room.
     fn send(&mut self, id: ConnectionId, what: Transmit<'_>) -> Result<usize, SendError>;
 
+    /// Reads some of a file that is open for sending.
+    fn read(&mut self, file: FileId, _offset: u64, _len_bytes: u32) -> Result<Vec<u8>, FileError> {
+        panic!("it seals {file:?}");
+    }
+
     /// Opens a file of the folder.
     fn open_source(&mut self, _: FileId, path: &FilePath) -> Answer<Version> {
         panic!("it sends {path}");
@@ -240,9 +245,20 @@ pub trait Runner {
                     copied = bytes.to_vec();
                     (Transmit::Bytes { bytes: &copied, more }, None)
                 }
-                Some(Transmit::File { file, offset, len_bytes }) => {
+                Some(Transmit::File { file, offset, len_bytes })
+                    if !self.held().node.is_sealed(id) =>
+                {
                     self.held().check_range(file, offset, len_bytes);
                     (Transmit::File { file, offset, len_bytes }, Some(file))
+                }
+                Some(Transmit::File { file, offset, len_bytes }) => {
+                    self.held().check_range(file, offset, len_bytes);
+                    match self.read(file, offset, len_bytes) {
+                        Ok(bytes) => self.tell(Input::Read { connection: id, bytes: &bytes }),
+                        Err(error) => self.fail(file, error),
+                    }
+                    self.drain(&[]);
+                    continue;
                 }
             };
             match (self.send(id, what), file) {
@@ -403,6 +419,8 @@ pub trait Runner {
                 self.keep(file);
             }
             Action::Write { range, offset, .. } => {
+                let opened = self.held().node.opened().map(<[u8]>::to_vec);
+                let received = opened.as_deref().unwrap_or(received);
                 let bytes = received.get(range).expect("writes what did not come");
                 self.held_mut().on_write(file, offset, bytes.len());
                 match self.write(file, bytes, offset) {

@@ -135,7 +135,7 @@ impl World {
     pub(super) fn source(&mut self, behaviour: Behaviour, samples: &[&Rc<Sample>]) -> ConnectionId {
         let number = self.models.len() as u32 + 1;
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9_000 + number as u16);
-        let session = SessionConnection::new(&mut self.ctx, address, true);
+        let session = SessionConnection::new(&mut self.ctx, (address, false), true);
         let id = self.ctx.connections.dial(Connection::Session(Box::new(session))).unwrap();
         let model = Model::new(self.now, number, behaviour, samples, self.rng.u64(..));
         self.models.insert(id, model);
