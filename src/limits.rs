@@ -76,6 +76,8 @@ pub const STRANGER_GRACE: Duration = Duration::from_millis(250);
 pub const DIALED_HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same with a secret: the other side may have others' handshakes to do first.
 pub const SEALED_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Secrets that a program may have: an old one and a new one.
+pub const SECRETS_MAX: usize = 2;
 /// Handshakes of connections that came in, in one turn: each takes some 0.2 ms, and anybody can
 /// ask for one by sending a first message again that was recorded.
 pub const HANDSHAKES_AT_ONCE_MAX: usize = 4;

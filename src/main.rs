@@ -54,6 +54,7 @@ fn run_command(cli: &Cli, ending: &mut Ending) -> Result<ExitCode, Failure> {
         Command::List(args) => run::list(args, &cli.output),
         Command::Doctor(args) => run::doctor(args, &cli.output),
         Command::Status(args) => run::status(args, &cli.output),
+        Command::Secret(args) => run::secret(args, &cli.output),
         Command::Paths => run::paths(&cli.output),
         Command::Completions(args) => run::completions(args),
         Command::Man(args) => run::man(args),

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::network::{NetworkArgs, OTHERS_OFFER};
+use super::secret::SecretArgs;
 
 /// The meaning of `--interface` and `--broadcast` for this command.
 const EXAMINED: &str = "Test this network interface, and connect from it. Repeat it, or separate \
@@ -27,4 +28,6 @@ const TRIED: &str = "Send a test datagram to this address, and hear offers on it
 pub struct DoctorArgs {
     #[command(flatten)]
     pub network: NetworkArgs,
+    #[command(flatten)]
+    pub secret: SecretArgs,
 }

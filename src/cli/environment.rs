@@ -7,6 +7,9 @@ use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, Error};
 use clap::{Arg, ArgAction, Command};
 
+/// Options that have none: the one who types the command is to know it.
+const WITHOUT: [&str; 1] = ["no-secret"];
+
 /// Returns `command` with a variable for each option, also those of its subcommands. A
 /// variable that is empty counts as not set, and so does one of a container platform.
 pub(super) fn with_variables(command: Command) -> Command {
@@ -14,7 +17,9 @@ pub(super) fn with_variables(command: Command) -> Command {
 }
 
 fn with_variable(arg: Arg) -> Arg {
-    let Some(name) = arg.get_long().map(variable_of) else { return arg };
+    let Some(name) = arg.get_long().filter(|it| !WITHOUT.contains(it)).map(variable_of) else {
+        return arg;
+    };
     let arg = match arg.get_action() {
         // Accepts `true` and `false`, 1 and 0, yes and no.
         ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
@@ -88,7 +93,8 @@ mod tests {
 
     fn check(command: &Command) {
         for arg in command.get_arguments().filter(|arg| arg.get_long().is_some()) {
-            assert!(arg.get_env().is_some(), "{}: {arg}", command.get_name());
+            let has_none = WITHOUT.map(Some).contains(&arg.get_long());
+            assert_eq!(arg.get_env().is_none(), has_none, "{}: {arg}", command.get_name());
         }
         command.get_subcommands().for_each(check);
     }

@@ -13,6 +13,7 @@ use clap::{ArgMatches, Args};
 use super::OutputArgs;
 use super::limits::{TransferArgs, WriteArgs};
 use super::network::{HEARD_ON, NetworkArgs, OTHERS_OFFER};
+use super::secret::SecretArgs;
 use super::value::{folder, timeout};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
@@ -90,6 +91,8 @@ pub struct GetArgs {
     pub via: Option<String>,
     #[command(flatten)]
     pub network: NetworkArgs,
+    #[command(flatten)]
+    pub secret: SecretArgs,
     #[command(flatten)]
     pub writing: WriteArgs,
     #[command(flatten)]

@@ -7,6 +7,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::get::what;
 use super::network::{HEARD_ON, OTHERS_OFFER, OfferArgs};
+use super::secret::SecretArgs;
 use super::value::{interface, timeout};
 use crate::limits::OFFER_SLACK_SHARE;
 use crate::node::{HostPort, Wish};
@@ -49,6 +50,8 @@ pub struct ListArgs {
     pub interface: Vec<String>,
     #[command(flatten)]
     pub offers: OfferArgs,
+    #[command(flatten)]
+    pub secret: SecretArgs,
 }
 
 impl ListArgs {

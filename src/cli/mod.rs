@@ -3,7 +3,7 @@
 //! | module | content |
 //! |---|---|
 //! | this file | the commands, their parsing, the exit codes in the help |
-//! | [`network`], [`output`], [`limits`] | groups of options that commands share |
+//! | [`network`], [`output`], [`limits`], `secret` | groups of options that commands share |
 //! | `registry`, `peer`, `get` and the others | the options of one command each |
 //! | `environment` | the environment variable of each option |
 //! | `value` | parsers of single values: addresses, durations, sizes, names |
@@ -17,6 +17,7 @@ pub mod network;
 pub mod output;
 mod peer;
 mod registry;
+mod secret;
 mod share;
 mod status;
 mod text;
@@ -37,6 +38,7 @@ pub use self::list::ListArgs;
 pub use self::output::OutputArgs;
 pub use self::peer::PeerArgs;
 pub use self::registry::RegistryArgs;
+pub use self::secret::{NewSecretArgs, SecretArgs};
 pub use self::share::ShareArgs;
 pub use self::status::StatusArgs;
 pub use self::text::{CompletionsArgs, ManArgs};
@@ -77,8 +79,8 @@ impl Command {
 
     /// Returns whether people use it every day: its log has no dates.
     pub fn is_daily(&self) -> bool {
-        use Command::{Doctor, Get, List, Paths, Share, Status};
-        matches!(self, Share(_) | Get(_) | List(_) | Doctor(_) | Status(_) | Paths)
+        use Command::{Doctor, Get, List, Paths, Secret, Share, Status};
+        matches!(self, Share(_) | Get(_) | List(_) | Doctor(_) | Status(_) | Secret(_) | Paths)
     }
 
     /// Returns how long it may take in all, if the user bounds that.
@@ -102,6 +104,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show the state of your shares and peers on this machine.
     Status(StatusArgs),
+    /// Make a secret for a group of machines, so that nobody else takes part.
+    Secret(NewSecretArgs),
     /// Print every file, folder and port that p2pfs uses.
     Paths,
     /// Run the registry, for version 0 and for peers that broadcasts do not reach.
@@ -137,8 +141,17 @@ impl Cli {
             command.find_subcommand(name).map(environment::warnings).unwrap_or_default();
         self.output.settle(matches)?;
         match &mut self.command {
-            Command::Peer(peer) => peer.settle(matches)?,
-            Command::Get(get) => get.check(&self.output, matches)?,
+            Command::Peer(peer) => {
+                peer.settle(matches)?;
+                peer.secret.settle(matches)?;
+            }
+            Command::Get(get) => {
+                get.check(&self.output, matches)?;
+                get.secret.settle(matches)?;
+            }
+            Command::Share(share) => share.secret.settle(matches)?,
+            Command::List(list) => list.secret.settle(matches)?,
+            Command::Doctor(doctor) => doctor.secret.settle(matches)?,
             _ => {}
         }
         Ok(self)

@@ -11,6 +11,7 @@ use super::limits::{LimitArgs, TransferArgs, WriteArgs};
 use super::loser;
 use super::network::NetworkArgs;
 use super::output::MetricsArgs;
+use super::secret::SecretArgs;
 use super::value::{folder, host};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::JOBS_MAX;
@@ -47,6 +48,8 @@ pub struct PeerArgs {
     pub simulate_checksum_failure: bool,
     #[command(flatten)]
     pub network: NetworkArgs,
+    #[command(flatten)]
+    pub secret: SecretArgs,
     #[command(flatten)]
     pub writing: WriteArgs,
     #[command(flatten)]

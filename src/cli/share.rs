@@ -9,6 +9,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use super::limits::{LimitArgs, TransferArgs};
 use super::network::NetworkArgs;
 use super::output::MetricsArgs;
+use super::secret::SecretArgs;
 use super::value::{exclude, peer_name};
 use crate::storage::Exclude;
 use crate::wire::FilePath;
@@ -47,6 +48,8 @@ pub struct ShareArgs {
     pub port: Option<u16>,
     #[command(flatten)]
     pub network: NetworkArgs,
+    #[command(flatten)]
+    pub secret: SecretArgs,
     #[command(flatten)]
     pub limits: LimitArgs,
     #[command(flatten)]

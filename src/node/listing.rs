@@ -401,8 +401,10 @@ impl Node for ListNode {
         match input {
             Input::Datagram { from, bytes } => {
                 let is_near = |subnet: &Subnet| subnet.contains(*from.ip());
+                let is_open = self.looker.as_ref().is_none_or(|looker| looker.is_open());
                 let counts = !self.is_limited || self.subnets.iter().any(is_near);
-                if counts
+                if is_open
+                    && counts
                     && let Ok(offer) = Offer::decode(bytes)
                     && self.is_listed(offer.name)
                 {

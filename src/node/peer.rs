@@ -80,6 +80,15 @@ impl PeerSettings {
         }
     }
 
+    /// With a secret, nothing is told to others: nothing is offered by version 0, and no registry
+    /// is used that the user has not named.
+    fn keep_to_group(&mut self) {
+        self.shares_v0 &= self.is_open();
+        if self.group.is_some() && self.registry_use == RegistryUse::Usual {
+            self.registry_use = RegistryUse::Never;
+        }
+    }
+
     /// Returns whether peers without a secret are served, and are sources.
     pub(super) fn is_open(&self) -> bool {
         self.group.as_ref().is_none_or(|group| group.also_open)
@@ -177,7 +186,8 @@ pub struct PeerNode {
 
 impl PeerNode {
     /// A peer that begins by looking for its registry.
-    pub fn new(now: Instant, settings: PeerSettings) -> Self {
+    pub fn new(now: Instant, mut settings: PeerSettings) -> Self {
+        settings.keep_to_group();
         // However few connections there may be, half of them are for fetching.
         let reserved = (DOWNLOADS_MAX + HEDGES_MAX + 1).min(settings.limits.connections_max / 2);
         // Before we are registered nobody could find us.
@@ -191,6 +201,11 @@ impl PeerNode {
         let contents = Contents::new(u64::MAX);
         let gather = Gather::new(&context);
         Self { context, share, peers, fetch, contents, gather, has_exited: false }
+    }
+
+    /// Returns whether peers without a secret are sources.
+    pub(super) fn is_open(&self) -> bool {
+        self.context.settings.is_open()
     }
 
     fn on_datagram(&mut self, from: SocketAddrV4, bytes: &[u8]) {

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rustix::fs::{Dev, OFlags, fcntl_getfl, fstat};
 
+use super::secret::membership;
 use super::sharing::name_of_host;
 use super::{cannot_read_folder, loop_failed, network, not_printed, paths, result_of, via};
 use crate::cli::{GetArgs, Output, OutputArgs, ends_with_slash};
@@ -16,8 +17,8 @@ use crate::count::{Bytes, Count};
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
 use crate::node::{
-    BeaconSettings, FetchError, GatherSettings, GuestSettings, Input, Outcome, PeerKind, PeerNode,
-    PeerSettings, Which, Wish,
+    FetchError, GatherSettings, GuestSettings, Input, Outcome, PeerKind, PeerNode, PeerSettings,
+    Which, Wish,
 };
 use crate::reactor::{Files, Reactor, Signals, Sockets};
 use crate::stdio;
@@ -36,6 +37,7 @@ pub fn get(args: &GetArgs, output: &OutputArgs, ending: &mut Ending) -> Result<E
     if let Some(program) = &args.via {
         return via::get(program, args, output);
     }
+    let membership = membership(&args.secret, "get")?;
     let until = args.timeout.map(|timeout| Instant::now() + timeout);
     let signals = Signals::new().map_err(loop_failed)?;
     let network = network::network(&args.network.interface, Which::Any, &args.network.offers)?;
@@ -60,8 +62,8 @@ pub fn get(args: &GetArgs, output: &OutputArgs, ending: &mut Ending) -> Result<E
         name: name_of_host(),
         instance: fastrand::u64(1..),
         shares_v0: true,
-        group: None,
-        beacons: Some(BeaconSettings::open()),
+        group: membership.group,
+        beacons: Some(membership.beacons),
         gather: GatherSettings {
             from: args.from.clone(),
             peers: args.peer.clone(),

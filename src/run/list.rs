@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use console::truncate_str;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::secret::{Membership, membership};
 use super::{loop_failed, network, not_printed, print, result_of};
 use crate::cli::{ListArgs, OutputArgs};
 use crate::content::OnConflict;
@@ -21,8 +22,8 @@ use crate::limits::{
     KNOWN_NAMES_MAX, KNOWN_OFFERS_MAX, Limits, PROGRESS_TIMEOUT, REGISTRY_PORT, WATCH_INTERVAL,
 };
 use crate::node::{
-    BeaconSettings, GatherSettings, GuestSettings, HeardOffer, Input, ListNode, ListedEntry,
-    Outcome, PeerKind, PeerNode, PeerSettings, RegistryUse, Which, Wish,
+    GatherSettings, GuestSettings, HeardOffer, Input, ListNode, ListedEntry, Outcome, PeerKind,
+    PeerNode, PeerSettings, RegistryUse, Which, Wish,
 };
 use crate::reactor::{RateLimits, Reactor, Signals, Sockets};
 use crate::stdio;
@@ -52,11 +53,12 @@ enum Place {
 }
 
 pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
+    let membership = membership(&args.secret, "list")?;
     let signals = Signals::new().map_err(loop_failed)?;
     let network = network::network(&args.interface, Which::Any, &args.offers)?;
     let offers = network::hear_offers(&network)?;
     // The registry tells where peers of version 0 listen, and nothing of what others share.
-    let looks = args.registry.is_none();
+    let looks = args.registry.is_none() || membership.group.is_some();
     let beacons = looks.then(|| network::bind_beacons(&network)).transpose()?;
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait().min(WATCH_INTERVAL) };
     // Without a network nobody is heard but this machine.
@@ -69,7 +71,7 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let now = Instant::now();
     let mut node = ListNode::new(now + wait, interval, subnets, registry);
     if looks {
-        node = node.looking(looker(now, args), !args.watch && args.wait.is_none());
+        node = node.looking(looker(now, args, membership), !args.watch && args.wait.is_none());
     }
     let mut wishes = args.wishes();
     if wishes.is_empty() {
@@ -104,7 +106,7 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Returns the peer that looks by version 1.
-fn looker(now: Instant, args: &ListArgs) -> PeerNode {
+fn looker(now: Instant, args: &ListArgs, membership: Membership) -> PeerNode {
     let on_conflict = OnConflict::Refuse;
     let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, REGISTRY_PORT);
     let settings = PeerSettings {
@@ -117,8 +119,8 @@ fn looker(now: Instant, args: &ListArgs) -> PeerNode {
         name: PeerName::none(),
         instance: fastrand::u64(1..),
         shares_v0: false,
-        group: None,
-        beacons: Some(BeaconSettings::open()),
+        group: membership.group,
+        beacons: Some(membership.beacons),
         gather: GatherSettings { only_looks: true, ..GatherSettings::default() },
         simulate_checksum_failure: false,
         exit_when_done: false,

@@ -7,7 +7,7 @@ use super::{print, sockets};
 use crate::cli::OutputArgs;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{BEACON_PORT, OFFER_PORT, REGISTRY_PORT, SESSION_PORT};
-use crate::storage::cache_folder;
+use crate::storage::{cache_folder, secret_place};
 use crate::ui::{Event, text};
 use crate::wire::Shown;
 
@@ -17,6 +17,9 @@ pub fn paths(output: &OutputArgs) -> Result<ExitCode, Failure> {
     if let Some(cache) = cache_folder() {
         let cache = cache.join(env!("CARGO_PKG_NAME"));
         places.push(("folder", shown(cache), "digests of shared files, kept between runs"));
+    }
+    if let Some(secret) = secret_place() {
+        places.push(("file", shown(secret), "the secret of a group: --secret-file"));
     }
     places.push(("folder", shown(sockets::folder()), "sockets of running programs, for status"));
     places.push(("folder", shown(temporary()), "a file that `get -o -` fetches by version 0"));

@@ -4,6 +4,7 @@ use std::net::SocketAddrV4;
 use std::path::Path;
 use std::time::Instant;
 
+use super::secret::membership;
 use super::sharing::{Sharing, name_of_host};
 use super::sockets;
 use super::{
@@ -14,7 +15,7 @@ use crate::cli::{OutputArgs, PeerArgs};
 use crate::content::OnConflict;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::Limits;
-use crate::node::{BeaconSettings, GatherSettings, Input, PeerKind, PeerNode, PeerSettings, Which};
+use crate::node::{GatherSettings, Input, PeerKind, PeerNode, PeerSettings, Which};
 use crate::reactor::{Listener, Reactor, Signals, Sockets};
 use crate::storage::{
     PrepareError, ShareRules, SharedFolder, SharedTree, WriteSettings, cache_folder, prepare,
@@ -24,6 +25,8 @@ use crate::wire::{PeerId, Shown};
 
 pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
+    let name = format!("peer {}", args.id);
+    let membership = membership(&args.secret, &name)?;
     let (names, host) = (&args.network.interface, Which::At(args.host));
     let network = network::network(names, host, &args.network.offers)?;
     let address = SocketAddrV4::new(network.host().unwrap_or(args.host), args.port);
@@ -37,7 +40,6 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let beacons = network::bind_beacons(&network)?;
 
     let id = PeerId(args.id);
-    let name = format!("peer {id}");
     // While it lives, its folder is ours.
     let simulated = match &args.dir {
         Some(_) => None,
@@ -75,8 +77,8 @@ pub fn peer(args: &PeerArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
         name: name_of_host(),
         instance: fastrand::u64(1..),
         shares_v0: true,
-        group: None,
-        beacons: Some(BeaconSettings::open()),
+        group: membership.group,
+        beacons: Some(membership.beacons),
         gather: GatherSettings::default(),
         simulate_checksum_failure: args.simulate_checksum_failure,
         exit_when_done: args.exit_when_done,

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use super::secret::membership;
 use super::sharing::{Sharing, name_of_host, not_shared};
 use super::sockets;
 use super::{
@@ -14,9 +15,7 @@ use crate::cli::{OutputArgs, ShareArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
 use crate::limits::{Limits, SESSION_PORT};
-use crate::node::{
-    BeaconSettings, GatherSettings, PeerKind, PeerNode, PeerSettings, RegistryUse, Which,
-};
+use crate::node::{GatherSettings, PeerKind, PeerNode, PeerSettings, RegistryUse, Which};
 use crate::reactor::{Listener, Reactor, Signals, Sockets};
 use crate::storage::{ShareRules, SharedTree, cache_folder};
 use crate::ui::{Show, Ui};
@@ -29,6 +28,7 @@ const TOLD_NAMES_MAX: usize = 5;
 
 pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
+    let membership = membership(&args.secret, NAME)?;
     let names = &args.network.interface;
     let network = network::network(names, Which::All, &args.network.offers)?;
     let host = network.host().unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -56,8 +56,8 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
         name: args.name.unwrap_or_else(name_of_host),
         instance: fastrand::u64(1..),
         shares_v0: !args.no_v0,
-        group: None,
-        beacons: Some(BeaconSettings::open()),
+        group: membership.group,
+        beacons: Some(membership.beacons),
         gather: GatherSettings::default(),
         simulate_checksum_failure: false,
         exit_when_done: false,

@@ -17,6 +17,7 @@
 //! | `progress` | what a person sees at a terminal, and elsewhere |
 //! | `status` | how a program does, for people and programs; metrics |
 //! | `json` | `--json` of share, get and list |
+//! | `secret` | a secret is made, found, checked and told of |
 //! | `options` | environment variables, completions, the manual page, a bare environment |
 //!
 //! All traffic stays within 127.0.0.0/8: every command is told `--interface 127.0.0.1`.
@@ -31,6 +32,7 @@ mod list;
 mod options;
 mod progress;
 mod reference_beside;
+mod secret;
 mod service;
 mod share;
 mod status;

@@ -15,6 +15,7 @@
 //! | `command_line` | bad input, ports in use |
 //! | `json` | events are as documented; a reader who does not read stops nothing |
 //! | `wishes` | folders, patterns and contents by version 1, without a registry |
+//! | `secret` | groups with a secret, among themselves and beside others |
 //! | `rates` | `--limit-up` and `--limit-down` |
 //! | `interplay` | our programs beside the reference's, in every mix |
 //! | `reference_alone` | the reference's programs among themselves |
@@ -29,6 +30,7 @@ mod outages;
 mod rates;
 mod reference_alone;
 mod registry;
+mod secret;
 mod sessions;
 mod stopping;
 mod storage;

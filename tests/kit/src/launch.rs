@@ -127,7 +127,7 @@ impl Launch {
         command.args(words).args(self.arguments).current_dir(self.folder);
         if self.has_environment {
             without_users_options(&mut command);
-            command.env_remove("HOME").env_remove("XDG_CACHE_HOME");
+            command.env_remove("HOME").env_remove("XDG_CACHE_HOME").env_remove("XDG_CONFIG_HOME");
         } else {
             command.env_clear();
         }

@@ -235,12 +235,16 @@ impl World {
 
     /// Returns the beacons that came in and were not taken yet.
     pub fn take_beacons(&self) -> Vec<Beacon> {
+        let datagrams = self.take_datagrams().into_iter();
+        datagrams.map(|datagram| Beacon::decode(&datagram, None).expect("a beacon")).collect()
+    }
+
+    /// Returns the datagrams that came to the port of beacons and were not taken yet.
+    pub fn take_datagrams(&self) -> Vec<Vec<u8>> {
         let mut datagram = [0; BEACON_BYTES_MAX + 1];
         let received = std::iter::from_fn(|| {
-            self.beacon_ear
-                .recv(&mut datagram)
-                .ok()
-                .map(|len| Beacon::decode(&datagram[..len], None).expect("a beacon"))
+            let len = self.beacon_ear.recv(&mut datagram).ok()?;
+            Some(datagram[..len].to_vec())
         });
         received.collect()
     }
