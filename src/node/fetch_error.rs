@@ -34,6 +34,8 @@ pub enum FetchError {
     TooMany,
     /// Nobody shared it in time, by either version.
     NotShared,
+    /// The same, and peers are near that have a secret which we have not.
+    OtherSecret,
     /// It means several things: which, was told.
     Ambiguous,
     /// It means more files than one job may have.
@@ -58,9 +60,10 @@ impl From<FetchError> for ExitCode {
             )
             | FetchError::Different => Self::Exists,
             FetchError::File(_) => Self::WriteFailed,
-            FetchError::NotOffered | FetchError::NearlyOffered(_) | FetchError::NotShared => {
-                Self::NotOffered
-            }
+            FetchError::NotOffered
+            | FetchError::NearlyOffered(_)
+            | FetchError::NotShared
+            | FetchError::OtherSecret => Self::NotOffered,
             FetchError::Ambiguous => Self::Ambiguous,
             FetchError::Unreachable | FetchError::NobodyThere => Self::Unreachable,
             FetchError::NotReached(_) | FetchError::NotGiven(_) => Self::TimedOut,
@@ -106,6 +109,10 @@ impl fmt::Display for FetchError {
             }
             Self::TooLarge => "it is larger than --max-file-size; raise that, or leave it away",
             Self::NotShared => "nobody shared it in time; `p2pfs list` shows what is shared",
+            Self::OtherSecret => {
+                "nobody shared it in time; peers are near that have a secret which this program has \
+                 not: see --secret-file"
+            }
             Self::Ambiguous => {
                 "it is ambiguous; choose a peer with --from, or a content with blake3:ID"
             }

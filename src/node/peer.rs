@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 pub(super) use self::connection::{Connection, DownloadConnection, Served, UploadConnection};
 pub(super) use self::context::{Context, FileUse, Wake};
 pub use self::sealing::GroupSettings;
+pub(super) use self::sealing::Seal;
 pub(super) use self::session::{SessionConnection, Them};
 use super::connections::ConnectionId;
 use super::fetch::Fetch;

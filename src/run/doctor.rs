@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::secret::membership;
 use super::{loop_failed, network, result_of};
 use crate::cli::{DoctorArgs, OutputArgs};
 use crate::exit::{ExitCode, Failure};
@@ -18,6 +19,7 @@ const NAME: &str = "doctor";
 /// # Errors
 /// If no files could be exchanged as things are.
 pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
+    let membership = membership(&args.secret, NAME)?;
     let signals = Signals::new().map_err(loop_failed)?;
     let names = &args.network.interface;
     let network = network::network(names, Which::Any, &args.network.offers)?;
@@ -49,6 +51,8 @@ pub fn doctor(args: &DoctorArgs, output: &OutputArgs) -> Result<ExitCode, Failur
         port_error,
         beacon_port,
         beacon_port_error,
+        beacons: membership.beacons,
+        group: membership.group,
         registry: args.network.registry(),
         registry_use: args.network.registry_use(),
         interfaces: examined.into_iter().map(routed).collect(),

@@ -363,6 +363,9 @@ impl Display for Verdict {
                 f.write_str("machine, and see that its firewall and the network let broadcasts ")?;
                 write!(f, "to UDP ports {port} and {beacon_port} through")
             }
+            Self::OthersHeard => f.write_str(
+                "peers are near that have a secret which this program has not: see --secret-file",
+            ),
             Self::NobodyDialed { peers } => {
                 let peers = Count(*peers, "peer");
                 write!(f, "of {peers} heard none can be dialed; share a file with `p2pfs share` ")?;

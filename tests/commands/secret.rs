@@ -102,3 +102,22 @@ fn a_file_that_is_no_secret_or_not_one_any_more_stops_a_command() {
     // None at the usual place is no error.
     assert_eq!(listed(&world, &[], &[]).code, Some(3));
 }
+
+#[test]
+fn peers_that_have_another_secret_are_told_of_where_nothing_is_found() {
+    let world = world();
+    world.folder("mine", &[("file", b"content")]);
+    let config = world.path().join("config");
+    let share = world.command(&["share", "mine"]).env("XDG_CONFIG_HOME", &config).start();
+    share.await_listening();
+    let told = "peers are near that have a secret which this program has not";
+    let get = world.start(&["get", "file", "--timeout", "2s"]);
+    assert_eq!(get.await_exit_code(), 3, "{}", get.said());
+    assert!(get.complaint().contains(told), "{}", get.said());
+    // Members answer no query of others: it hears the beacons that they send anyway.
+    let doctor = world.start(&["doctor", "--offer-interval", "6s"]);
+    assert_eq!(doctor.await_exit_code(), 3, "{}", doctor.said());
+    assert!(doctor.complaint().contains(told), "{}", doctor.said());
+    let member = world.command(&["doctor"]).env("XDG_CONFIG_HOME", &config).start();
+    assert_eq!(member.await_exit_code(), 0, "{}", member.said());
+}

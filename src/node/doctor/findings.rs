@@ -83,6 +83,8 @@ pub struct BeaconingPeer {
     /// As in [`PeerFinding`].
     pub interface: Option<String>,
     pub is_examined: bool,
+    /// Whether it is a member of our group.
+    pub is_member: bool,
     pub session: SessionFinding,
 }
 
@@ -143,6 +145,8 @@ pub(super) struct Findings {
     pub(super) beacon_port: PortFinding,
     pub(super) beacons: Vec<BeaconsFinding>,
     pub(super) beaconing: Vec<BeaconingPeer>,
+    /// Whether peers were heard that have a secret which we have not.
+    pub(super) has_heard_others: bool,
     pub(super) interfaces: Vec<InterfaceFinding>,
     /// The addresses of this machine that the user did not name.
     pub(super) others: Vec<Interface>,
@@ -170,6 +174,8 @@ pub enum Verdict {
     NothingBack { interfaces: Vec<String>, port: u16 },
     /// No peer was heard, though nothing is in the way here.
     NobodyHeard { port: u16, beacon_port: u16 },
+    /// No peer was heard, but some that have a secret which we have not.
+    OthersHeard,
     /// The registry, here as the user has it, knows none of the peers heard.
     NobodyKnown { registry: String, peers: usize },
     /// None of the peers that the registry knows was reached; the first of them, and where its
@@ -211,9 +217,9 @@ impl Verdict {
             }
             Self::NoRegistry(_) => ExitCode::Unreachable,
             Self::AnotherSubnet { what: Foreign::Registry(_), .. } => ExitCode::Unreachable,
-            Self::NobodyHeard { .. } | Self::AnotherSubnet { what: Foreign::Answering(_), .. } => {
-                ExitCode::NotOffered
-            }
+            Self::NobodyHeard { .. }
+            | Self::OthersHeard
+            | Self::AnotherSubnet { what: Foreign::Answering(_), .. } => ExitCode::NotOffered,
             Self::Fine { .. } => ExitCode::Done,
             Self::NoPort(_)
             | Self::NoBeaconPort(_)
@@ -320,6 +326,9 @@ impl Findings {
     }
 
     fn nobody_heard(&self) -> Verdict {
+        if self.has_heard_others {
+            return Verdict::OthersHeard;
+        }
         let (port, used) = (self.port.port, self.used_interfaces());
         if used.is_empty() {
             return Verdict::NoBroadcastAddress;

@@ -37,8 +37,8 @@ pub use self::findings::{
 use self::sessions::{Beaconing, Dialed};
 use super::connections::Connections;
 use super::{
-    Action, CloseHow, ConnectionId, HostPort, Input, Interface, Node, Outcome, Paths, RegistryUse,
-    Report,
+    Action, BeaconSettings, CloseHow, ConnectionId, GroupSettings, HostPort, Input, Interface,
+    Node, Outcome, Paths, RegistryUse, Report,
 };
 use crate::limits::{
     DOCTOR_LISTENS_LONGER, Limits, OFFER_BYTES, PROBE_TIMEOUT, PROBED_PEERS_MAX, UNPROVEN_DIALS_MAX,
@@ -56,6 +56,8 @@ pub struct DoctorSettings {
     /// The same for beacons.
     pub beacon_port: u16,
     pub beacon_port_error: Option<ErrorKind>,
+    pub beacons: BeaconSettings,
+    pub group: Option<GroupSettings>,
     pub registry: HostPort,
     pub registry_use: RegistryUse,
     /// The addresses of this machine that are examined, and where offers go from each.
@@ -141,6 +143,7 @@ impl DoctorNode {
             },
             beacons: sessions::unheard(&settings.interfaces, settings.beacon_port),
             beaconing: Vec::new(),
+            has_heard_others: false,
             interfaces: settings.interfaces.into_iter().map(unheard).collect(),
             others: settings.others,
             peers: Vec::new(),
@@ -155,7 +158,11 @@ impl DoctorNode {
             datagram: probe(number),
             findings,
             heard: BTreeMap::new(),
-            beaconing: Beaconing::new(PeerId(number), settings.instance),
+            beaconing: Beaconing::new(
+                (PeerId(number), settings.instance),
+                settings.beacons,
+                settings.group,
+            ),
             connections: Connections::new(&limits, 0),
             registry: None,
             registry_at: registry,
@@ -234,6 +241,9 @@ impl DoctorNode {
             return;
         }
         let Ok(Offer { peer: id, .. }) = Offer::decode(bytes) else { return };
+        if !self.beaconing.is_open() {
+            return;
+        }
         if self.heard.len() < PROBED_PEERS_MAX || self.heard.contains_key(&id) {
             let is_near = |interface: &&Interface| interface.subnet.contains(from);
             let examined = interfaces.iter().map(|heard| &heard.interface).find(is_near);
@@ -288,7 +298,7 @@ impl DoctorNode {
         if let Some(Connection::Registry(registration)) = self.connections.get_mut(registry) {
             self.heard.keys().for_each(|&peer| registration.look_up(now, peer));
         }
-        self.after(registry);
+        self.after(now, registry);
     }
 
     /// All is known of where the peers are: connects to them at once.
@@ -354,7 +364,7 @@ impl DoctorNode {
                 registration.look_up(now, self.number);
                 self.findings.registry.connected_in = Some(now - since);
                 self.phase = Phase::AskRegistry { since: now };
-                self.after(connection);
+                self.after(now, connection);
             }
             (Some(&mut Connection::Peer(peer)), Phase::Reach { since, .. }) => {
                 self.connections.remove(connection);
@@ -382,7 +392,7 @@ impl DoctorNode {
                 Err(reason) => return self.close(now, connection, reason),
             }
         }
-        self.after(connection);
+        self.after(now, connection);
     }
 
     fn on_address(&mut self, now: Instant, peer: PeerId, address: Option<SocketAddrV4>) {
@@ -444,7 +454,10 @@ impl DoctorNode {
     }
 
     /// What every input about the registry, or a session, ends with.
-    fn after(&mut self, connection: ConnectionId) {
+    fn after(&mut self, now: Instant, connection: ConnectionId) {
+        if let Some(Connection::Session(dialed)) = self.connections.get_mut(connection) {
+            dialed.fill(now);
+        }
         let deadline = match self.connections.get(connection) {
             Some(Connection::Registry(registration)) => registration.poll_timeout(),
             Some(Connection::Session(dialed)) => {
@@ -496,7 +509,7 @@ impl Node for DoctorNode {
                 None => continue,
             };
             match verdict {
-                Ok(()) => self.after(connection),
+                Ok(()) => self.after(now, connection),
                 Err(reason) => self.close(now, connection, reason),
             }
         }
@@ -527,17 +540,14 @@ impl Node for DoctorNode {
         match self.connections.get(connection)? {
             Connection::Registry(registration) => registration.transmit(),
             Connection::Peer(_) => None,
-            Connection::Session(dialed) => dialed.session.as_ref()?.transmit(),
+            Connection::Session(dialed) => dialed.transmit(),
         }
     }
 
     fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize) {
         match self.connections.get_mut(connection) {
             Some(Connection::Registry(registration)) => registration.transmitted(len_bytes),
-            Some(Connection::Session(dialed)) => {
-                let session = dialed.session.iter_mut();
-                session.for_each(|session| _ = session.transmitted(now, len_bytes));
-            }
+            Some(Connection::Session(dialed)) => dialed.transmitted(now, len_bytes),
             Some(Connection::Peer(_)) | None => {}
         }
     }

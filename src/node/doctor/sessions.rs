@@ -14,17 +14,20 @@ use std::time::{Duration, Instant};
 use super::findings::{BeaconingPeer, BeaconsFinding, Finding, NotSent, SessionFinding};
 use super::{Connection, DoctorNode, Phase};
 use crate::limits::{DIALED_PORT_MIN, Limits, PROBED_PEERS_MAX, UNPROVEN_DIALS_MAX};
-use crate::node::{Action, CloseHow, ConnectionId, Interface};
+use crate::node::peer::Seal;
+use crate::node::{Action, BeaconSettings, CloseHow, ConnectionId, GroupSettings, Interface};
 use crate::proto::v1::{Session, SessionEvent, SessionSettings};
-use crate::proto::{CloseReason, Timer};
-use crate::wire::PeerId;
+use crate::proto::{CloseReason, Timer, Transmit};
 use crate::wire::v1::{Beacon, BeaconKind, PeerName};
+use crate::wire::{Malformed, PeerId};
 
 /// What was heard, and what is to be dialed.
 #[derive(Debug)]
 pub(super) struct Beaconing {
     limits: Rc<Limits>,
     our: Rc<SessionSettings>,
+    keys: BeaconSettings,
+    group: Option<GroupSettings>,
     /// Of the datagrams sent.
     counter: u64,
     /// By their instances.
@@ -40,6 +43,8 @@ pub(super) struct Dialed {
     since: Instant,
     /// `None` until the connection is made.
     pub(super) session: Option<Session>,
+    /// If the peer is a member of our group.
+    seal: Option<Seal>,
 }
 
 /// Returns what is known of beacons on these interfaces before any is sent; they go where offers
@@ -66,19 +71,56 @@ impl Dialed {
             None => Err(CloseReason::TimedOut(Timer::Connect)),
         }
     }
+
+    /// Seals what the session has to send.
+    pub(super) fn fill(&mut self, now: Instant) {
+        if let (Some(seal), Some(session)) = (&mut self.seal, &mut self.session) {
+            seal.fill(now, session);
+        }
+    }
+
+    pub(super) fn transmit(&self) -> Option<Transmit<'_>> {
+        match (&self.seal, self.session.as_ref()?) {
+            (Some(seal), session) => seal.transmit(session),
+            (None, session) => session.transmit(),
+        }
+    }
+
+    pub(super) fn transmitted(&mut self, now: Instant, len_bytes: usize) {
+        match (&mut self.seal, &mut self.session) {
+            (Some(seal), Some(session)) => {
+                seal.transmitted(len_bytes);
+                seal.fill(now, session);
+            }
+            (_, session) => {
+                session.iter_mut().for_each(|session| _ = session.transmitted(now, len_bytes));
+            }
+        }
+    }
 }
 
 impl Beaconing {
+    /// Returns whether peers without a secret count.
+    pub(super) fn is_open(&self) -> bool {
+        self.keys.is_open
+    }
+
     /// Returns whether beacons came from this peer there: by both versions it is one.
     pub(super) fn has(&self, id: PeerId, from: Ipv4Addr) -> bool {
         self.heard.values().any(|heard| (heard.id, heard.from) == (id, from))
     }
 
     /// Knows nobody. `instance` tells our beacons from those of others.
-    pub(super) fn new(peer: PeerId, instance: u64) -> Self {
+    pub(super) fn new(
+        (peer, instance): (PeerId, u64),
+        keys: BeaconSettings,
+        group: Option<GroupSettings>,
+    ) -> Self {
         Self {
             limits: Rc::new(Limits::PROBE),
             our: Rc::new(SessionSettings { peer, instance, name: PeerName::none() }),
+            keys,
+            group,
             counter: 0,
             heard: BTreeMap::new(),
             to_dial: VecDeque::new(),
@@ -90,15 +132,19 @@ impl Beaconing {
 impl DoctorNode {
     /// Sends a datagram on each interface, to whose network it goes.
     fn send_beacons(&mut self, kind: BeaconKind) {
-        self.beaconing.counter += 1;
-        let SessionSettings { peer, instance, name } = *self.beaconing.our;
-        let counter = self.beaconing.counter;
+        let Beaconing { our, keys, counter, .. } = &mut self.beaconing;
+        let SessionSettings { peer, instance, name } = **our;
         let (port, generation, files, tags) = (0, 0, 0, Vec::new());
-        let beacon = Beacon { kind, port, peer, instance, counter, generation, files, name, tags };
-        let datagram = beacon.encode(None);
-        for heard in self.findings.beacons.iter().filter(|heard| heard.error.is_none()) {
-            if let Some(to) = heard.to {
-                let (from, datagram) = (heard.interface.address, datagram.as_slice().into());
+        let mut beacon =
+            Beacon { kind, port, peer, instance, counter: 0, generation, files, name, tags };
+        let ways = self.findings.beacons.iter().filter(|heard| heard.error.is_none());
+        let ways: Vec<_> = ways.filter_map(|it| Some((it.interface.address, it.to?))).collect();
+        for key in keys.sent_with() {
+            *counter += 1;
+            beacon.counter = *counter;
+            let datagram = beacon.encode(key);
+            for &(from, to) in &ways {
+                let datagram = datagram.as_slice().into();
                 self.actions.push_back(Action::Send { from, to, datagram });
             }
         }
@@ -139,7 +185,13 @@ impl DoctorNode {
 
     pub(super) fn on_beacon(&mut self, from: SocketAddrV4, bytes: &[u8]) {
         // Those of another group, of a later version, and wrong ones are of no peer.
-        let Ok(beacon) = Beacon::decode(bytes, None) else { return };
+        let (beacon, is_member) = match self.beaconing.keys.heard(bytes) {
+            Ok(heard) => heard,
+            Err(malformed) => {
+                self.findings.has_heard_others |= malformed == Malformed::Mac;
+                return;
+            }
+        };
         let instance = beacon.instance;
         if instance == self.beaconing.our.instance {
             let mut beacons = self.findings.beacons.iter_mut();
@@ -157,6 +209,7 @@ impl DoctorNode {
             let heard = self.beaconing.heard.entry(instance).or_insert(new);
             heard.beacons += 1;
             heard.files = beacon.files;
+            heard.is_member |= is_member;
         }
         let mut beacons = self.findings.beacons.iter_mut();
         let near = beacons.find(|heard| heard.interface.subnet.contains(*from.ip()));
@@ -191,6 +244,7 @@ impl DoctorNode {
             beacons: 0,
             interface: near.map(|interface| interface.name.clone()),
             is_examined: examined.is_some(),
+            is_member: false,
             session,
         }
     }
@@ -211,7 +265,7 @@ impl DoctorNode {
         while self.beaconing.dialing < UNPROVEN_DIALS_MAX {
             let Some((instance, address)) = self.beaconing.to_dial.pop_front() else { return };
             self.beaconing.dialing += 1;
-            let dialed = Dialed { instance, since: now, session: None };
+            let dialed = Dialed { instance, since: now, session: None, seal: None };
             if self.dial(now, Connection::Session(Box::new(dialed)), address).is_none() {
                 self.on_session(instance, Err(CloseReason::Broken(ErrorKind::OutOfMemory)));
             }
@@ -232,11 +286,15 @@ impl DoctorNode {
 
     /// The connection of a session is made: says hello.
     pub(super) fn on_session_connected(&mut self, now: Instant, connection: ConnectionId) {
-        let Beaconing { limits, our, .. } = &self.beaconing;
+        let Beaconing { limits, our, group, heard, .. } = &self.beaconing;
         if let Some(Connection::Session(dialed)) = self.connections.get_mut(connection) {
-            dialed.session = Some(Session::new(now, limits, our, true));
+            let mut session = Session::new(now, limits, our, true);
+            if heard.get(&dialed.instance).is_some_and(|heard| heard.is_member) {
+                dialed.seal = Seal::dialed(now, group.as_ref(), &mut session);
+            }
+            dialed.session = Some(session);
         }
-        self.after(connection);
+        self.after(now, connection);
     }
 
     /// Takes in what came for a session. Returns whether it is one.
@@ -251,7 +309,11 @@ impl DoctorNode {
         };
         let (instance, since) = (dialed.instance, dialed.since);
         let Some(session) = &mut dialed.session else { return true };
-        match session.handle_bytes(now, bytes, &mut 0) {
+        let event = match &mut dialed.seal {
+            Some(seal) => seal.first_event(now, session, bytes),
+            None => session.handle_bytes(now, bytes, &mut 0),
+        };
+        match event {
             Ok(Some(SessionEvent::Hello { peer, name, .. })) => {
                 if let Some(heard) = self.beaconing.heard.get_mut(&instance) {
                     (heard.id, heard.name) = (peer, name);
@@ -263,7 +325,7 @@ impl DoctorNode {
                 self.dial_sessions(now);
                 self.end_if_reached();
             }
-            Ok(_) => self.after(connection),
+            Ok(_) => self.after(now, connection),
             Err(reason) => self.close(now, connection, reason),
         }
         true

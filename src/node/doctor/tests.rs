@@ -48,6 +48,8 @@ fn settings() -> DoctorSettings {
         port_error: None,
         beacon_port: 8001,
         beacon_port_error: None,
+        beacons: BeaconSettings::open(),
+        group: None,
         registry: registry().into(),
         registry_use: RegistryUse::Named,
         interfaces: vec![interface("lo", Ipv4Addr::LOCALHOST), interface("eth0", OURS)],

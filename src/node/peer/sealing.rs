@@ -17,8 +17,8 @@ use super::context::Context;
 use super::session::SessionConnection;
 use crate::limits::{HANDSHAKE_PAUSE, HANDSHAKES_AT_ONCE_MAX, SEALED_HELLO_TIMEOUT};
 use crate::node::ConnectionId;
-use crate::proto::Transmit;
-use crate::proto::v1::{RECORD_PLAIN_BYTES_MAX, Sealed, Session};
+use crate::proto::v1::{RECORD_PLAIN_BYTES_MAX, Sealed, Session, SessionEvent};
+use crate::proto::{CloseReason, Transmit};
 use crate::wire::v1::SealKey;
 
 /// The group of which this peer is a member.
@@ -32,7 +32,7 @@ pub struct GroupSettings {
 
 /// The seal of a session's connection.
 #[derive(Debug)]
-pub(super) struct Seal {
+pub(in crate::node) struct Seal {
     sealed: Sealed,
     /// Requests whose answers end in the record that is filled or sent.
     answered: Vec<u32>,
@@ -78,10 +78,34 @@ impl Seal {
 
     /// Returns the seal of a connection that is being made with a session, and has it wait longer
     /// for a hello.
-    pub(super) fn dialed(ctx: &Context, session: &mut Session) -> Option<Self> {
-        let key = ctx.settings.group.as_ref()?.seal_keys.first()?;
-        session.await_hello_until(ctx.now + SEALED_HELLO_TIMEOUT);
+    pub(in crate::node) fn dialed(
+        now: Instant,
+        group: Option<&GroupSettings>,
+        session: &mut Session,
+    ) -> Option<Self> {
+        let key = group?.seal_keys.first()?;
+        session.await_hello_until(now + SEALED_HELLO_TIMEOUT);
         Some(Self::new(Sealed::dialed(key)))
+    }
+
+    /// Opens what came, and returns the first event that it leads to.
+    pub(in crate::node) fn first_event(
+        &mut self,
+        now: Instant,
+        session: &mut Session,
+        received: &[u8],
+    ) -> Result<Option<SessionEvent>, CloseReason> {
+        let (mut buffer, mut at) = (Vec::new(), 0);
+        self.sealed.collect(received, &mut buffer);
+        while let Some(opened) = self.sealed.next(&mut buffer, &mut at)? {
+            let bytes = buffer.get(..opened.end).unwrap_or_default();
+            let event = session.handle_bytes(now, bytes, &mut opened.start.clone())?;
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        self.sealed.keep(buffer.get(at..).unwrap_or_default());
+        Ok(None)
     }
 
     /// Returns the seal of a connection that came in.
@@ -90,7 +114,7 @@ impl Seal {
         Some(Self::new(Sealed::accepted(&group.seal_keys)))
     }
 
-    pub(super) fn transmit<'a>(&'a self, session: &'a Session) -> Option<Transmit<'a>> {
+    pub(in crate::node) fn transmit<'a>(&'a self, session: &'a Session) -> Option<Transmit<'a>> {
         let next = session.transmit();
         self.sealed.transmit(next.is_some()).or_else(|| match next? {
             Transmit::File { file, offset, len_bytes } => {
@@ -103,7 +127,7 @@ impl Seal {
     }
 
     /// Seals what the session has to send, as far as there is room for it.
-    pub(super) fn fill(&mut self, now: Instant, session: &mut Session) {
+    pub(in crate::node) fn fill(&mut self, now: Instant, session: &mut Session) {
         while self.sealed.room_bytes() > 0
             && let Some(next) = session.transmit()
         {
@@ -130,7 +154,7 @@ impl Seal {
     }
 
     /// The socket took so many bytes. Returns the requests whose answers are sent with them.
-    pub(super) fn transmitted(&mut self, len_bytes: usize) -> Vec<u32> {
+    pub(in crate::node) fn transmitted(&mut self, len_bytes: usize) -> Vec<u32> {
         match self.sealed.transmitted(len_bytes) {
             true => mem::take(&mut self.answered),
             false => Vec::new(),

@@ -58,7 +58,7 @@ impl SessionConnection {
         let mut session = Session::new(ctx.now, &ctx.limits, &our, is_ours);
         let seal = match (is_sealed, is_ours) {
             (false, _) => None,
-            (true, true) => Seal::dialed(ctx, &mut session),
+            (true, true) => Seal::dialed(ctx.now, ctx.settings.group.as_ref(), &mut session),
             (true, false) => Seal::accepted(ctx),
         };
         let (seal, them, closing) = (seal.map(Box::new), None, None);

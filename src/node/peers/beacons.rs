@@ -30,7 +30,7 @@ use self::searches::Searches;
 pub(crate) use self::table::HeardPeer;
 use self::table::{Hearing, Table};
 use self::tags::Tags;
-use crate::limits::{BEACON_BURST, BEACON_EXPIRY, BEACON_INTERVAL, BEACON_PAUSE};
+use crate::limits::{BEACON_BURST, BEACON_INTERVAL, BEACON_PAUSE};
 use crate::node::interfaces::Interface;
 use crate::node::peer::{Context, Wake};
 use crate::node::{Action, Report};
@@ -52,8 +52,8 @@ pub(crate) struct Beacons {
     bucket: Bucket,
     /// When the next datagram is to be sent, unless a search is in a hurry.
     next_at: Instant,
-    /// When a peer was heard that has a secret which we have not.
-    others_heard_at: Option<Instant>,
+    /// Whether a peer was heard that has a secret which we have not.
+    has_heard_others: bool,
 }
 
 /// What a datagram has told.
@@ -85,7 +85,7 @@ impl Beacons {
             counter: 0,
             bucket: Bucket::new(now, BEACON_PAUSE, BEACON_BURST),
             next_at: now,
-            others_heard_at: None,
+            has_heard_others: false,
         };
         beacons.arm(ctx);
         beacons
@@ -142,10 +142,9 @@ impl Beacons {
         self.table.with_files(now)
     }
 
-    /// Returns whether peers are near that have a secret which we have not.
-    #[allow(dead_code, reason = "a getter tells its user, in a moment")]
-    pub(crate) fn hears_other_groups(&self, now: Instant) -> bool {
-        self.others_heard_at.is_some_and(|at| now < at + BEACON_EXPIRY)
+    /// Returns whether peers were heard that have a secret which we have not.
+    pub(crate) fn has_heard_others(&self) -> bool {
+        self.has_heard_others
     }
 
     /// Returns the number of records.
@@ -184,7 +183,7 @@ impl Beacons {
             Ok(heard) => heard,
             // Those of another group, and of a later version, are no fault.
             Err(Malformed::Mac) => {
-                self.others_heard_at = Some(ctx.now);
+                self.has_heard_others = true;
                 return None;
             }
             Err(Malformed::UnknownType { .. }) => return None,

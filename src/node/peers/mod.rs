@@ -97,6 +97,7 @@ impl Peers {
             && self.catalog.paths().next().is_none()
             && self.beacons.known() == 0;
         match (is_alone, self.link.is_missed) {
+            _ if self.beacons.has_heard_others() => FetchError::OtherSecret,
             (false, _) => usual,
             (true, true) => FetchError::Unreachable,
             (true, false) => FetchError::NobodyThere,

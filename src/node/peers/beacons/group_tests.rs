@@ -31,11 +31,11 @@ fn each_hears_its_own_kind_and_knows_that_others_are_near() {
     };
     let mut open = Scene::of(1, None);
     assert_eq!(heard(&mut open), [true, false, false, false]);
-    assert!(open.beacons.hears_other_groups(open.ctx.now));
+    assert!(open.beacons.has_heard_others());
     let mut closed = member(&[1, 2], false);
-    assert!(!closed.beacons.hears_other_groups(closed.ctx.now));
+    assert!(!closed.beacons.has_heard_others());
     assert_eq!(heard(&mut closed), [false, true, true, false]);
-    assert!(closed.beacons.hears_other_groups(closed.ctx.now));
+    assert!(closed.beacons.has_heard_others());
     assert_eq!(heard(&mut member(&[1], true)), [true, true, false, false]);
     let sharers = closed.beacons.sharers(closed.ctx.now);
     assert_eq!(sharers.iter().map(|it| it.is_member).collect::<Vec<_>>(), [true, true]);
