@@ -5,7 +5,7 @@
 #   studio  shares a folder and a file by version 1, without a registry
 #   getter  fetches them
 #
-# With a registry, which version 0 needs:
+# With a registry of version 0, which lists nobody:
 #
 #   peer-1  has dummyfile.txt, wants piratedGame
 #   peer-2  has piratedGame
@@ -52,7 +52,7 @@ main() {
     work=$PWD
     SECONDS=0
 
-    start registry registry --listen "127.0.0.1:$registry"
+    start registry registry --no-v1 --listen "127.0.0.1:$registry"
     await_listening registry
     local peer=(--host 127.0.0.1 --registry "127.0.0.1:$registry"
         --broadcast "127.255.255.255:$offers" --offer-interval 1s

@@ -262,6 +262,11 @@ pub const SCOPES_MAX: usize = 2;
 pub const HASH_FIRST_LISTS_MAX: usize = 2;
 /// Sessions on which we ask at once.
 pub const ASKED_PEERS_MAX: usize = 128;
+/// Those of them with peers that the registry lists: half are for those that are heard.
+pub const ASKED_BEYOND_MAX: usize = ASKED_PEERS_MAX / 2;
+/// Such a peer that has nothing which is wanted is not dialed again for this long, unless
+/// something else is.
+pub const BEYOND_VISIT_PAUSE: Duration = Duration::from_secs(60);
 /// Peers that are remembered as having nothing that is wanted.
 pub const VISITED_MAX: usize = 4_096;
 /// How long only peers that show a tag of a wish are dialed: rule F19 of the protocol.

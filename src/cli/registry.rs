@@ -19,6 +19,10 @@ pub struct RegistryArgs {
     /// takes a free one.
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = listen, default_value_t = EVERYWHERE)]
     pub listen: SocketAddrV4,
+    /// List no peers, as a registry of version 0: those of version 1 find each other by beacons
+    /// alone.
+    #[arg(long)]
+    pub no_v1: bool,
     #[command(flatten)]
     pub limits: LimitArgs,
 }

@@ -255,8 +255,7 @@ impl PeerNode {
         let Self { context, share, peers, fetch, .. } = self;
         match context.connections.get(connection) {
             Some(Connection::Registration(_)) if peers.listing.is_probe(connection) => {
-                let Peers { listing, link, .. } = peers;
-                if let Some(reason) = listing.on_bytes(context, link, connection, bytes) {
+                if let Some(reason) = peers.listing.on_bytes(context, connection, bytes) {
                     self.close(connection, reason);
                 }
             }
@@ -305,16 +304,16 @@ impl PeerNode {
             LinkEvent::Registered => {
                 share.on_registered(context);
                 fetch.on_registered(context, peers);
+                peers.listing.on_registered(context, &peers.link);
             }
             LinkEvent::Address { peer, address } => {
                 fetch.on_address(context, peers, peer, address);
             }
             LinkEvent::Peers { peers: listed, more_after } => {
-                let Peers { listing, link, .. } = peers;
-                listing.on_peers(context, link, listed, more_after);
+                peers.listing.on_peers(context, &peers.link, listed, more_after);
             }
-            LinkEvent::Lost { is_first } => {
-                peers.listing.on_link_lost();
+            LinkEvent::Lost { is_first, has_moved } => {
+                peers.listing.on_link_lost(context, &peers.link, has_moved);
                 fetch.forget_lookups();
                 fetch.tell_waiting(context, peers);
                 // At the first failure offers have waited for the registration long enough.
@@ -335,7 +334,7 @@ impl PeerNode {
         let Self { context, share, peers, fetch, .. } = self;
         match connection {
             Connection::Registration(_) if peers.listing.is_probe(id) => {
-                peers.listing.on_probe_lost(context);
+                peers.listing.on_probe_lost(context, &peers.link, reason);
             }
             Connection::Registration(registration) => {
                 let event = peers.link.on_lost(context, registration.is_idle(), reason);
@@ -453,10 +452,7 @@ impl PeerNode {
             Wake::Registry => peers.link.dial(context),
             Wake::Expiry => self.expire_offers(),
             Wake::Beacons => peers.beacons.on_wake(context),
-            Wake::Listing => {
-                let Peers { listing, link, .. } = peers;
-                listing.on_wake(context, link);
-            }
+            Wake::Listing => peers.listing.look(context, &peers.link),
             Wake::Share(wake) => {
                 share.on_wake(context, wake);
                 if wake == super::share::Wake::Offers {
@@ -484,6 +480,9 @@ impl PeerNode {
     /// Does what follows for wishes, and ends the program if it is to end.
     fn exit_if_told(&mut self) {
         let Self { context, share, peers, fetch, contents, gather, .. } = self;
+        if peers.listing.take_news() {
+            gather.on_listed(context, &mut Others { peers, share, fetch, contents });
+        }
         gather.take_events(context, &mut Others { peers, share, fetch, contents });
         share.show(&mut peers.beacons);
         while let Some(idle) = self.gather.poll_close() {
@@ -526,7 +525,8 @@ impl PeerNode {
 
     /// Returns the peers that have listed all that we look for, once others had the time to.
     pub fn answered(&self, now: Instant) -> BTreeSet<PeerId> {
-        let is_over = self.gather.window_end(&self.peers).is_some_and(|end| now >= end);
+        let is_over =
+            self.gather.window_end(&self.context, &self.peers).is_some_and(|end| now >= end);
         match is_over && !self.gather.is_being_read() {
             true => self.gather.answered(&self.context),
             false => BTreeSet::new(),
@@ -535,7 +535,8 @@ impl PeerNode {
 
     /// Returns until when peers have the time to answer, unless that is over.
     pub fn window_end(&self) -> Option<Instant> {
-        self.gather.window_end(&self.peers).filter(|end| *end > self.context.now)
+        let end = self.gather.window_end(&self.context, &self.peers);
+        end.filter(|end| *end > self.context.now)
     }
 
     fn transfer(&self, id: ConnectionId, connection: &Connection) -> Option<Transfer> {

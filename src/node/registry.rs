@@ -22,6 +22,8 @@ use crate::wire::{FieldText, PeerId};
 #[derive(Debug)]
 pub struct RegistryNode {
     limits: Rc<Limits>,
+    /// Whether peers of version 1 are listed.
+    lists: bool,
     connections: Connections<Client>,
     peers: BTreeMap<PeerId, Entry>,
     addresses: BTreeMap<SocketAddrV4, PeerId>,
@@ -48,12 +50,19 @@ impl RegistryNode {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits: Rc::new(limits),
+            lists: true,
             connections: Connections::new(&limits, 0),
             peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             actions: VecDeque::new(),
             paths: Paths::default(),
         }
+    }
+
+    /// Has it list nobody: it closes the connection on which that is asked.
+    #[must_use]
+    pub fn of_version_0(self) -> Self {
+        Self { lists: false, ..self }
     }
 
     pub fn address(&self, peer: PeerId) -> Option<SocketAddrV4> {
@@ -83,7 +92,13 @@ impl RegistryNode {
                     };
                     client.session.respond(&response);
                 }
-                Ok(Some(RegistryRequest::Peers { after })) => self.on_peers(connection, after),
+                Ok(Some(RegistryRequest::Peers { after })) if self.lists => {
+                    self.on_peers(connection, after);
+                }
+                Ok(Some(RegistryRequest::Peers { .. })) => {
+                    let (expected, got) = ("a request of version 0", "one for peers");
+                    return self.close(connection, CloseReason::PeerViolated { expected, got });
+                }
                 Ok(None) => break,
                 Err(reason) => return self.close(connection, reason),
             }
@@ -338,6 +353,17 @@ mod tests {
         assert_eq!(listed(&mut node, stranger, 0).len(), 2);
         node.handle(now, Input::ReadClosed(second));
         assert_eq!(listed(&mut node, stranger, 0), [(1, at_first)]);
+    }
+
+    #[test]
+    fn one_of_version_0_lists_nobody_and_closes() {
+        let (now, away) = (Instant::now(), Ipv4Addr::new(10, 0, 0, 9));
+        let mut node = RegistryNode::new(Limits::REGISTRY).of_version_0();
+        let connection = registered(&mut node, away, 1);
+        let mut bytes = Vec::new();
+        RegistryRequest::Peers { after: PeerId(0) }.encode(&mut bytes);
+        node.handle(now, Input::Received { connection, bytes: &bytes });
+        assert!(node.is_empty() && node.connections.get(connection).is_none());
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub fn registry(args: &RegistryArgs, output: &OutputArgs) -> Result<ExitCode, Fa
         programs: Vec::new(),
     };
     let node = RegistryNode::new(limits);
+    let node = if args.no_v1 { node.of_version_0() } else { node };
     let ui = Ui::new(NAME.into(), output.show());
     let mut reactor = Reactor::new(ui, node, signals, sockets, None).map_err(loop_failed)?;
     // The line that scripts wait for comes last: the program is as it stays by then.

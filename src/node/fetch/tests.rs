@@ -168,6 +168,11 @@ impl Play {
     fn carry_out(&mut self) {
         while let Some(action) = self.node.poll_action() {
             match action {
+                // It is of version 0, and asked for peers on a connection of its own.
+                Action::Dial { connection, to: REGISTRY } if self.idle_since.is_some() => {
+                    self.node.handle(self.now, Input::Connected(connection));
+                    self.node.handle(self.now, Input::ReadClosed(connection));
+                }
                 Action::Dial { connection, to: REGISTRY } => {
                     (self.registry, self.is_registry_dialed) = (connection, true);
                     self.lookups = Deframer::default();

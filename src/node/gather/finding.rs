@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::job::{Job, State};
 use super::report::WishReport;
 use super::settling::tell;
-use super::sources::{self, ListKind, Progress, Source};
-use super::{Gather, Others};
+use super::sources::{self, ListKind, Origin, Progress, Source};
+use super::{Gather, Others, Restriction};
 use crate::content::Content;
 use crate::limits::{
     ASKED_PEERS_MAX, FAILED_DIAL_PAUSE, FIND_BY_TAG_TIME, GIVEN_PEER_PAUSE, HINT_ENTRIES_MAX,
@@ -55,7 +55,7 @@ impl Gather {
             let Some(given) = self.given.get(at) else { continue };
             if given.connection.is_none() && given.dial_at <= ctx.now {
                 let is_sealed = ctx.settings.group.is_some();
-                let connection = self.dial(ctx, (given.address, is_sealed), true);
+                let connection = self.dial(ctx, (given.address, is_sealed), Origin::Given);
                 if let Some(given) = self.given.get_mut(at) {
                     given.connection = connection;
                     given.dial_at = ctx.now + GIVEN_PEER_PAUSE;
@@ -81,6 +81,7 @@ impl Gather {
         for peer in found {
             self.dial_heard(ctx, peers, &peer);
         }
+        self.dial_beyond(ctx);
         self.ask_all(ctx);
     }
 
@@ -96,21 +97,21 @@ impl Gather {
             if is_allowed(ctx, address, Some((peer.peer, peer.name)))
                 && peers.beacons.begin_dial(ctx.now, address)
             {
-                _ = self.dial(ctx, (address, peer.is_member), false);
+                _ = self.dial(ctx, (address, peer.is_member), Origin::Heard);
                 return;
             }
         }
     }
 
-    fn dial(
+    pub(super) fn dial(
         &mut self,
         ctx: &mut Context,
         (to, is_sealed): (SocketAddrV4, bool),
-        is_given: bool,
+        origin: Origin,
     ) -> Option<ConnectionId> {
         let session = Box::new(SessionConnection::new(ctx, (to, is_sealed), true));
         let id = ctx.connections.dial(Connection::Session(session))?;
-        self.sources.insert(id, Source::new(ctx.now, to, is_given));
+        self.sources.insert(id, Source::new(ctx.now, to, origin));
         ctx.act(Action::Dial { connection: id, to });
         ctx.pump(id);
         Some(id)
@@ -154,10 +155,15 @@ impl Gather {
             if is_ours {
                 self.to_close.push(id);
             }
+            let dialed = self.sources.get(&id).map(|source| source.origin);
+            if dialed == Some(Origin::Registry) {
+                self.note_visit(ctx, address, true);
+            }
             return;
         }
         let now = ctx.now;
-        let source = self.sources.entry(id).or_insert_with(|| Source::new(now, address, false));
+        let new = || Source::new(now, address, Origin::Heard);
+        let source = self.sources.entry(id).or_insert_with(new);
         (source.instance, source.idle_since) = (Some(them.instance), now);
         self.look(ctx, others);
     }
@@ -320,13 +326,13 @@ impl Gather {
         (id, connection): (ConnectionId, &SessionConnection),
         reason: CloseReason,
     ) {
-        if connection.is_ours && connection.them.is_none() {
+        let origin = self.sources.get(&id).map(|source| source.origin);
+        if connection.is_ours && connection.them.is_none() && origin != Some(Origin::Registry) {
             others.peers.beacons.note_dial_failed(ctx.now, connection.address);
             self.redial_at.get_or_insert(ctx.now + FAILED_DIAL_PAUSE);
         }
-        if self.sources.remove(&id).is_none() {
-            return;
-        }
+        let Some(source) = self.sources.remove(&id) else { return };
+        self.on_beyond_lost(ctx, &source);
         self.listings.discard(id, None);
         self.files.forget_source(id);
         for job in self.wishes.values_mut() {
@@ -361,6 +367,9 @@ impl Gather {
         let idle = self.sources.iter().filter(|(_, source)| is_idle(source));
         for id in idle.map(|(id, _)| *id).collect::<Vec<_>>() {
             let Some(source) = self.sources.remove(&id) else { continue };
+            if source.origin == Origin::Registry {
+                self.note_visit(ctx, source.address, true);
+            }
             if let Some(instance) = source.instance
                 && self.visited.len() < VISITED_MAX
             {
@@ -379,7 +388,7 @@ impl Gather {
     pub(super) fn is_being_listed(&self, now: Instant, root: Option<&FilePath>) -> bool {
         self.sources.values().any(|source| match source.progress_of(root) {
             Some(Progress::Begun) => true,
-            Some(Progress::Asked) | None => source.is_given && !source.is_refusing,
+            Some(Progress::Asked) | None => source.origin == Origin::Given && !source.is_refusing,
             Some(Progress::Whole) => false,
         }) || self.given.iter().any(|given| given.connection.is_none() && given.is_awaited(now))
     }
@@ -400,9 +409,20 @@ fn is_allowed(ctx: &Context, address: SocketAddrV4, peer: Option<(PeerId, PeerNa
         })
 }
 
-/// Returns how long a job waits for other answers after its query, if so many peers are known.
-pub(super) fn window(known: usize) -> Duration {
+/// The same of a peer that the registry lists: only it knows its name.
+pub(super) fn is_allowed_unnamed(ctx: &Context, address: SocketAddrV4, peer: PeerId) -> bool {
+    let from = &ctx.settings.gather.from;
+    let is_it = |only: &Restriction| match only {
+        Restriction::Id(id) => *id == peer,
+        only => only.may_be_at(address),
+    };
+    from.is_empty() || from.iter().any(is_it)
+}
+
+/// Returns how long a job waits for other answers after its query.
+pub(super) fn window(peers: &Peers) -> Duration {
     use crate::limits::{ANSWER_WINDOW_MAX, ANSWER_WINDOW_MIN, ANSWER_WINDOW_PER_PEER};
+    let known = peers.beacons.known() + peers.listing.len();
     let known = u32::try_from(known).unwrap_or(u32::MAX);
     ANSWER_WINDOW_PER_PEER.saturating_mul(known).clamp(ANSWER_WINDOW_MIN, ANSWER_WINDOW_MAX)
 }

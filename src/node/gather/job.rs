@@ -38,6 +38,8 @@ pub(super) struct Job {
     pub(super) tag: Option<Tag>,
     /// Whether everybody is asked for a beacon, beside those that have it.
     pub(super) looks_around: bool,
+    /// Whether peers beyond our network are asked for it, too.
+    pub(super) asks_beyond: bool,
     /// Whether the user knows that it is waited for.
     pub(super) is_told: bool,
     /// Whether version 0 looks for it, too, or will not.
@@ -76,6 +78,7 @@ impl Job {
             began: now,
             tag,
             looks_around: false,
+            asks_beyond: false,
             is_told: false,
             was_handed_over: false,
             unhashed: BTreeMap::new(),

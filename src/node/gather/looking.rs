@@ -8,7 +8,8 @@ use super::listings::Item;
 use super::sources::Progress;
 use super::{Gather, Giver};
 use crate::content::ContentId;
-use crate::node::peer::Context;
+use crate::limits::ANSWER_WINDOW_MAX;
+use crate::node::peer::{Context, RegistryUse};
 use crate::node::peers::Peers;
 use crate::wire::v1::EntryState;
 use crate::wire::{FilePath, PeerId};
@@ -99,10 +100,13 @@ impl Gather {
         whole.filter_map(|(id, _)| Some(giver(ctx, *id)?.peer)).collect()
     }
 
-    /// Returns until when peers may answer (F20).
-    pub(crate) fn window_end(&self, peers: &Peers) -> Option<Instant> {
-        let began = self.wishes.values().map(|job| job.began).min();
-        began.map(|began| began + window(peers.beacons.known()))
+    /// Returns until when peers may answer (F20): some are beyond our network.
+    pub(crate) fn window_end(&self, ctx: &Context, peers: &Peers) -> Option<Instant> {
+        let first = self.wishes.values().min_by_key(|job| job.began)?;
+        let is_named = ctx.settings.registry_use == RegistryUse::Named;
+        let waits = is_named && peers.listing.is_awaited(ctx, &peers.link)
+            || self.wishes.values().any(|job| self.is_beyond_asked(ctx.now, job));
+        Some(first.began + if waits { ANSWER_WINDOW_MAX } else { window(peers) })
     }
 
     /// Returns whether a peer is reading its list to us.

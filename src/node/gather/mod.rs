@@ -8,6 +8,7 @@
 //! | [`wish`] | what the user writes |
 //! | [`job`] | the state of one wish |
 //! | [`finding`] | which peers are dialed, and what is asked of them |
+//! | [`beyond`] | which of those that the registry lists |
 //! | [`sources`] | the sessions, and the lists that are open on them |
 //! | [`index`], [`listings`] | which entries are meant, and what a wish finds among them |
 //! | [`settling`] | a wish becomes files, is ambiguous, or goes to version 0 |
@@ -18,6 +19,7 @@
 //! | [`looking`] | all that is listed, for a program that only looks |
 //! | [`report`], [`shown`] | what the user is told |
 
+mod beyond;
 #[allow(dead_code, reason = "its tests use more of it")]
 pub(super) mod contents;
 mod ending;
@@ -41,6 +43,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
+use self::beyond::Beyond;
 use self::contents::Contents;
 pub(super) use self::ending::Gathered;
 use self::ending::Tally;
@@ -98,6 +101,7 @@ pub(super) struct Gather {
     listings: Listings,
     sources: BTreeMap<ConnectionId, Source>,
     given: Vec<Given>,
+    beyond: Beyond,
     /// Instances that had nothing that we want, by the generation of their catalog.
     visited: BTreeMap<u64, u64>,
     files: Files,
@@ -134,6 +138,7 @@ impl Gather {
             listings: Listings::new(LISTED_BYTES_MAX),
             sources: BTreeMap::new(),
             given: given.map(|&address| Given::new(ctx.now, address)).collect(),
+            beyond: Beyond::default(),
             visited: BTreeMap::new(),
             files: Files::default(),
             folders: BTreeMap::new(),
@@ -177,8 +182,18 @@ impl Gather {
             self.wishes.insert(id, Job::new(ctx.now, wish.clone(), tag));
         }
         self.on_wishes_changed(ctx);
+        self.beyond.forget_visits();
+        self.line_up(ctx, others.peers);
         self.look(ctx, others);
         others.fetch.end_if_done(ctx);
+    }
+
+    /// The registry lists others than before, or lists none.
+    pub(super) fn on_listed(&mut self, ctx: &mut Context, others: &mut Others<'_>) {
+        if !self.wishes.values().all(Job::is_ended) {
+            self.line_up(ctx, others.peers);
+            self.look(ctx, others);
+        }
     }
 
     /// The wishes that are open are others than before.
@@ -198,6 +213,8 @@ impl Gather {
         if self.wishes.values().all(Job::is_ended) {
             return self.rest(ctx, others.peers);
         }
+        let Peers { listing, link, .. } = &mut *others.peers;
+        listing.want(ctx, link, true);
         self.find(ctx, others.peers);
         self.settle(ctx, others);
         self.begin_files(ctx, others.contents);
@@ -211,7 +228,9 @@ impl Gather {
     }
 
     /// Nothing is wanted: nobody is asked any more.
-    fn rest(&mut self, ctx: &mut Context, peers: &Peers) {
+    fn rest(&mut self, ctx: &mut Context, peers: &mut Peers) {
+        peers.listing.want(ctx, &peers.link, false);
+        self.beyond.rest();
         for (&id, source) in &mut self.sources {
             source.cancel_others(ctx, id, &[]);
             if std::mem::take(&mut source.is_useful) {

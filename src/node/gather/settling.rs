@@ -13,7 +13,7 @@ use super::report::{Candidate, Giver, Listed, WishReport};
 use super::wish::{Restriction, Wish};
 use super::{Gather, Others};
 use crate::content::{Content, FileError, InTheWay};
-use crate::limits::{FIND_BY_TAG_TIME, VERSION_0_AFTER, WISH_TOLD_AFTER};
+use crate::limits::{ANSWER_WINDOW_MAX, FIND_BY_TAG_TIME, VERSION_0_AFTER, WISH_TOLD_AFTER};
 use crate::node::fetch::Fetch;
 use crate::node::peer::Context;
 use crate::node::peers::Peers;
@@ -77,7 +77,9 @@ impl Gather {
         match job.state {
             State::Answering { until } if ctx.now >= until => {
                 let has_size = !job.sizes.is_empty();
-                if has_size || !self.is_being_listed(ctx.now, root) {
+                let is_being_listed =
+                    self.is_being_listed(ctx.now, root) || self.is_beyond_asked(ctx.now, job);
+                if has_size || !is_being_listed {
                     self.resolve(ctx, others, id);
                 }
             }
@@ -92,7 +94,7 @@ impl Gather {
             job.wish.whole_id().is_some() || self.is_listed_by_given(ctx.now, job.wish.root());
         match is_certain {
             true => ctx.now,
-            false => job.began + window(peers.beacons.known()),
+            false => job.began + window(peers),
         }
     }
 
@@ -106,7 +108,10 @@ impl Gather {
     pub(super) fn wish_due_at(&self, ctx: &Context, job: &Job) -> Option<Instant> {
         let later = |at: &Instant| *at > ctx.now;
         match job.state {
-            State::Answering { until } => Some(until).filter(later),
+            State::Answering { until } => {
+                let beyond = job.asks_beyond.then_some(job.began + ANSWER_WINDOW_MAX);
+                [until].into_iter().chain(beyond).filter(later).min()
+            }
             State::Seeking | State::HandedOver => {
                 let after = [FIND_BY_TAG_TIME, VERSION_0_AFTER, WISH_TOLD_AFTER];
                 after.map(|after| job.began + after).into_iter().filter(later).min()
@@ -119,8 +124,11 @@ impl Gather {
     /// Nobody of version 1 lists it: version 0 may, after a while.
     fn on_unlisted(&mut self, ctx: &mut Context, others: &mut Others<'_>, id: WishId) {
         let Some(job) = self.wishes.get_mut(&id) else { return };
-        // Without beacons and named peers nobody of version 1 can be found.
-        let is_version_0_alone = ctx.settings.beacons.is_none() && self.given.is_empty();
+        // Without beacons, named peers and those of the registry nobody of version 1 can be found.
+        let Peers { listing, link, .. } = &*others.peers;
+        let is_listing = listing.len() > 0 || listing.is_awaited(ctx, link);
+        let is_version_0_alone =
+            ctx.settings.beacons.is_none() && self.given.is_empty() && !is_listing;
         let is_due = is_version_0_alone || ctx.now >= job.began + VERSION_0_AFTER;
         let is_due = is_due && !job.was_handed_over;
         if is_due && self.hand_over(ctx, others, id) {

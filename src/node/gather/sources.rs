@@ -20,8 +20,7 @@ pub(super) struct Source {
     pub(super) address: SocketAddrV4,
     /// Known once it said hello; until then it is being dialed.
     pub(super) instance: Option<u64>,
-    /// Whether the user named its address.
-    pub(super) is_given: bool,
+    pub(super) origin: Origin,
     pub(super) lists: BTreeMap<u32, List>,
     /// Requests for blocks of contents of which only the id is known.
     pub(super) held: BTreeMap<u32, WishId>,
@@ -34,6 +33,17 @@ pub(super) struct Source {
     was_asked_for_names: bool,
     /// When it began to be of no use.
     pub(super) idle_since: Instant,
+}
+
+/// How its address is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The user named it.
+    Given,
+    /// A beacon came from it, or it dialed us.
+    Heard,
+    /// The registry lists it.
+    Registry,
 }
 
 /// A request for a list that is open.
@@ -69,11 +79,11 @@ pub(super) enum Progress {
 }
 
 impl Source {
-    pub(super) fn new(now: Instant, address: SocketAddrV4, is_given: bool) -> Self {
+    pub(super) fn new(now: Instant, address: SocketAddrV4, origin: Origin) -> Self {
         Self {
             address,
             instance: None,
-            is_given,
+            origin,
             lists: BTreeMap::new(),
             held: BTreeMap::new(),
             was_asked_for: Vec::new(),

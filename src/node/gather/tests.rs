@@ -1,5 +1,6 @@
 //! A getter, and peers of version 1 around it, in virtual time.
 
+mod beyond;
 mod world;
 
 use std::time::Duration;

@@ -143,10 +143,12 @@ impl Connection {
 
     /// How it is closed. The reference hangs on an orderly close, and its registry forgets a
     /// registration only at a reset; but at the reset of a connection that was refused it
-    /// forgets the *first* holder of that id. A guest has no registration.
-    pub(super) fn close_how(&self, is_guest: bool) -> CloseHow {
+    /// forgets the *first* holder of that id. A guest registers nothing.
+    pub(super) fn close_how(&self) -> CloseHow {
         match self {
-            Self::Registration(registration) if !registration.was_accepted() && !is_guest => {
+            Self::Registration(registration)
+                if !registration.was_accepted() && !registration.is_guest() =>
+            {
                 CloseHow::Finish
             }
             Self::Session(_) | Self::Program(_) => CloseHow::Finish,

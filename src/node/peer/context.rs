@@ -179,9 +179,8 @@ impl Context {
 
     /// Closes a connection, which leaves the table; what follows is the caller's business.
     pub(crate) fn close(&mut self, id: ConnectionId, reason: CloseReason) -> Option<Connection> {
-        let is_guest = self.guest().is_some();
         let connection = self.connections.remove(id)?;
-        let how = connection.close_how(is_guest);
+        let how = connection.close_how();
         self.act(Action::Close { connection: id, how, reason });
         Some(connection)
     }

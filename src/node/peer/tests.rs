@@ -1,5 +1,7 @@
 //! What is about one kind of peer alone. The rest is shown by simulator and fuzzer.
 
+mod listing;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
@@ -749,93 +751,4 @@ fn a_registry_that_the_user_did_not_name_is_tried_quietly_and_in_the_end_once_a_
     let settings = PeerSettings { registry_use: RegistryUse::Never, ..settings() };
     let mut node = PeerNode::new(start, settings);
     assert!(!actions(&mut node).iter().any(|it| matches!(it, Action::Dial { .. })));
-}
-
-/// Has the peer ask the registry for peers from now on.
-fn want_listing(node: &mut PeerNode, now: Instant) {
-    node.context.now = now;
-    let PeerNode { context, peers, .. } = node;
-    let Peers { listing, link, .. } = peers;
-    listing.want(context, link, true);
-}
-
-fn peers_request(after: u32) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    RegistryRequest::Peers { after: PeerId(after) }.encode(&mut bytes);
-    bytes
-}
-
-/// The registry lists peers with these ids.
-fn list(node: &mut PeerNode, now: Instant, connection: ConnectionId, ids: std::ops::Range<u32>) {
-    let mut bytes = Vec::new();
-    RegistryResponse::Peers { count: ids.len() as u32 }.encode(&mut bytes);
-    for id in ids {
-        let address = PEER.into();
-        crate::wire::v0::ListedPeer { peer: PeerId(id), address }.encode(&mut bytes);
-    }
-    node.handle(now, Input::Received { connection, bytes: &bytes });
-}
-
-fn listed(node: &PeerNode) -> usize {
-    node.peers.listing.listed().len()
-}
-
-#[test]
-fn a_registry_that_answered_on_a_connection_of_its_own_is_asked_on_the_registered_one() {
-    let (start, second) = (Instant::now(), Duration::from_secs(1));
-    let (mut node, registry) = registered(start, settings(PeerKind::Fixed));
-    actions(&mut node);
-    want_listing(&mut node, start);
-    let probe = dialed(&actions(&mut node), REGISTRY);
-    node.handle(start, Input::Connected(probe));
-    assert_eq!(sent(&mut node, start, probe), peers_request(0));
-    list(&mut node, start, probe, 0..1024);
-    assert_eq!((sent(&mut node, start, probe), listed(&node)), (peers_request(1024), 0));
-    list(&mut node, start, probe, 2000..2003);
-    assert_eq!(listed(&node), 1027);
-    let closed = |action: &Action| matches!(action, Action::Close { connection, .. } if *connection == probe);
-    assert!(actions(&mut node).iter().any(closed));
-
-    node.handle_timeout(start + 29 * second);
-    assert_eq!(sent(&mut node, start, registry), [0; 0]);
-    let later = start + 30 * second;
-    node.handle_timeout(later);
-    assert_eq!(sent(&mut node, later, registry), peers_request(0));
-    list(&mut node, later, registry, 5..7);
-    assert_eq!(listed(&node), 2);
-    // What it lists is bounded.
-    node.handle_timeout(later + 30 * second);
-    for page in 0..4 {
-        assert_eq!(sent(&mut node, later, registry), peers_request(1024 * page));
-        list(&mut node, later, registry, 1024 * page..1024 * (page + 1));
-    }
-    assert_eq!((sent(&mut node, later, registry), listed(&node)), (Vec::new(), 4096));
-}
-
-#[test]
-fn a_registry_that_closes_or_says_nothing_at_that_question_is_not_asked_for_ten_minutes() {
-    let (start, second) = (Instant::now(), Duration::from_secs(1));
-    for is_silent in [false, true] {
-        let (mut node, registry) = registered(start, settings(PeerKind::Fixed));
-        actions(&mut node);
-        want_listing(&mut node, start);
-        let probe = dialed(&actions(&mut node), REGISTRY);
-        node.handle(start, Input::Connected(probe));
-        sent(&mut node, start, probe);
-        match is_silent {
-            true => node.handle_timeout(start + 2 * second),
-            false => node.handle(start, Input::ReadClosed(probe)),
-        }
-        assert!(node.context.connections.get(probe).is_none());
-        assert!(node.context.connections.get(registry).is_some());
-        let told = actions(&mut node);
-        let is_report = |action: &Action| matches!(action, Action::Report(_));
-        assert!(!told.iter().any(is_report), "nothing is wrong: {told:?}");
-        let is_dial = |action: &Action| matches!(action, Action::Dial { .. });
-        node.handle_timeout(start + 599 * second);
-        assert!(!actions(&mut node).iter().any(is_dial));
-        assert_eq!(sent(&mut node, start, registry), [0; 0]);
-        node.handle_timeout(start + 603 * second);
-        dialed(&actions(&mut node), REGISTRY);
-    }
 }

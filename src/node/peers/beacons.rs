@@ -147,6 +147,11 @@ impl Beacons {
         self.has_heard_others
     }
 
+    /// Returns where the peers are that were heard.
+    pub(crate) fn addresses(&self, now: Instant) -> impl Iterator<Item = SocketAddrV4> {
+        self.table.addresses(now)
+    }
+
     /// Returns the number of records.
     pub(crate) fn known(&self) -> usize {
         self.table.len()

@@ -42,8 +42,9 @@ pub(crate) enum LinkEvent {
     Address { peer: PeerId, address: Option<SocketAddrV4> },
     /// Peers that speak version 1, and the id from which on there are more.
     Peers { peers: Vec<ListedPeer>, more_after: Option<PeerId> },
-    /// The connection to it is over, for the first time since the last registration or not.
-    Lost { is_first: bool },
+    /// The connection to it is over, for the first time since the last registration or not, and
+    /// because our own address has changed or not.
+    Lost { is_first: bool, has_moved: bool },
 }
 
 impl Peers {

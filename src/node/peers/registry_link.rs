@@ -132,7 +132,7 @@ impl RegistryLink {
         let host = ctx.settings.registry.host();
         let (is_first, retry_in) = self.fail(ctx);
         ctx.report(Report::HostNotFound { host, why, retry_in: Some(retry_in), again: !is_first });
-        Some(LinkEvent::Lost { is_first })
+        Some(LinkEvent::Lost { is_first, has_moved: false })
     }
 
     /// Plans the next attempt. Returns whether this is the first failure since the last
@@ -182,6 +182,11 @@ impl RegistryLink {
 
     pub(crate) fn is_registered(&self, ctx: &mut Context) -> bool {
         self.registration(ctx).is_some()
+    }
+
+    /// Returns whether we are registered, or a guest could get through to it.
+    pub(super) fn is_there(&self, ctx: &mut Context) -> bool {
+        self.is_asleep && self.was_registered || self.is_registered(ctx)
     }
 
     /// Returns where the registry was at the last attempt.
@@ -328,11 +333,11 @@ impl RegistryLink {
         reason: CloseReason,
     ) -> LinkEvent {
         self.connection = None;
-        let is_moved = matches!(
+        let has_moved = matches!(
             reason,
             CloseReason::Rerouted | CloseReason::Broken(ErrorKind::AddrNotAvailable)
         );
-        if is_moved && self.was_registered && matches!(ctx.settings.kind, PeerKind::AnyId) {
+        if has_moved && self.was_registered && matches!(ctx.settings.kind, PeerKind::AnyId) {
             // The registry may take a while to see that the old connection is gone.
             take_another_id(ctx);
         }
@@ -341,7 +346,7 @@ impl RegistryLink {
             self.is_asleep = true;
         } else if reason == CloseReason::Rerouted {
             self.dial(ctx);
-        } else if is_moved {
+        } else if has_moved {
             // That our address is gone was told.
             self.plan(ctx);
         } else if reason != CloseReason::Stopping {
@@ -351,7 +356,7 @@ impl RegistryLink {
             let again = !is_first || !self.is_missed;
             ctx.report(Report::RegistryUnreachable { registry, reason, retry_in, again });
         }
-        LinkEvent::Lost { is_first }
+        LinkEvent::Lost { is_first, has_moved }
     }
 }
 

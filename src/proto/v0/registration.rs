@@ -374,6 +374,11 @@ impl Registration {
         Err(CloseReason::TimedOut(timer))
     }
 
+    /// Returns whether it registers nothing.
+    pub fn is_guest(&self) -> bool {
+        self.ours.is_none()
+    }
+
     /// Returns whether the registry ever accepted us on this connection, also after it has
     /// failed.
     pub fn was_accepted(&self) -> bool {

@@ -88,7 +88,8 @@ impl World {
         SocketAddrV4::new(Ipv4Addr::new(127, 255, 255, 255), self.offer_port)
     }
 
-    /// The registry of this world, which starts when somebody first needs it.
+    /// The registry of this world, which starts when somebody first needs it. It is of version 0:
+    /// peers of version 1 find each other by beacons, unless a test silences these.
     pub fn registry(&self) -> &Registry {
         self.registry.get_or_init(|| self.registry_again())
     }
@@ -109,7 +110,7 @@ impl World {
         launcher: impl IntoIterator<Item = S>,
     ) -> Process {
         let address = self.port.address.to_string();
-        self.program(&["registry", "--listen", &address]).under(launcher).start()
+        self.program(&["registry", "--no-v1", "--listen", &address]).under(launcher).start()
     }
 
     /// Connects a client to the registry.
@@ -123,8 +124,13 @@ impl World {
         RegistryClient::registered(self.registry().address, peer, port)
     }
 
-    /// Starts a registry on a port that the system chooses.
+    /// Starts a registry of version 0 on a port that the system chooses.
     pub fn another_registry(&self) -> Registry {
+        Registry::of(self.program(&["registry", "--no-v1", "--listen", "127.0.0.1:0"]).start())
+    }
+
+    /// Starts one that lists peers of version 1.
+    pub fn listing_registry(&self) -> Registry {
         Registry::of(self.program(&["registry", "--listen", "127.0.0.1:0"]).start())
     }
 

@@ -36,9 +36,9 @@ impl Host {
         self.ip(&["route", "replace", "default", "dev", "eth0"]);
     }
 
-    /// Starts a registry on this host, on this address.
+    /// Starts a registry of version 0 on this host, on this address.
     pub(crate) fn start_registry(&self, listen: &str) -> Registry {
-        Registry::of(self.start(&["registry", "--listen", listen]))
+        Registry::of(self.start(&["registry", "--no-v1", "--listen", listen]))
     }
 
     /// Starts a peer on this host, with a folder of its own and more options. Its offers go

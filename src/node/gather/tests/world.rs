@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 
 use crate::content::{BlockSet, Content, FileError, Hash, OnConflict, PathId, Sight};
 use crate::limits::Limits;
-use crate::node::scene::{settings, version};
+use crate::node::scene::{REGISTRY, answer, sent, settings, version};
 use crate::node::{
     Action, BeaconSettings, ConnectionId, GatherSettings, GuestSettings, Input, Node, Outcome,
-    PeerKind, PeerNode, Report, Wish, WishReport,
+    PeerKind, PeerNode, PeerSettings, Report, Wish, WishReport,
 };
 use crate::proto::v1::{Page, Request, Session, SessionEvent, SessionSettings};
 use crate::proto::{CloseReason, FileId, Transmit};
+use crate::wire::v0::{ListedPeer, RegistryRequest, RegistryResponse};
 use crate::wire::v1::{
     Beacon, BeaconKind, BlockHasher, Entry, EntryState, PeerName, SessionError, TagKey, Verdict,
 };
-use crate::wire::{FilePath, PeerId};
+use crate::wire::{Deframer, FieldText, FilePath, Frame, PeerId};
 
 const STEP: Duration = Duration::from_millis(5);
 
@@ -48,6 +49,9 @@ pub(super) struct Sharer {
     pub(super) answers_after: Duration,
     answers_at: Option<Instant>,
     pub(super) dials: usize,
+    /// For how long it says nothing on a new session.
+    pub(super) silent_for: Duration,
+    silent_until: Option<Instant>,
     /// Whether it sends the bytes of files.
     pub(super) is_stalling: bool,
     /// Requests that wait meanwhile.
@@ -78,6 +82,10 @@ pub(super) struct World {
     pub(super) queries: usize,
     /// Whether no file can be made.
     pub(super) is_full: bool,
+    /// The peers that the registry lists, by their numbers; `None` if it is not there.
+    pub(super) listed: Option<Vec<usize>>,
+    /// The connections to it.
+    registry_links: BTreeSet<ConnectionId>,
 }
 
 pub(super) fn path(text: &str) -> FilePath {
@@ -216,6 +224,9 @@ impl Sharer {
     }
 
     fn send(&mut self, now: Instant, id: ConnectionId) -> Option<Vec<u8>> {
+        if self.silent_until.is_some_and(|until| now < until) {
+            return None;
+        }
         let (session, _) = self.sessions.get_mut(&id)?;
         let bytes = match session.transmit()? {
             Transmit::Bytes { bytes, .. } => bytes.to_vec(),
@@ -283,11 +294,15 @@ impl World {
     }
 
     fn of(kind: PeerKind, gather: GatherSettings) -> Self {
-        let now = Instant::now();
         let mut settings = settings(kind);
         settings.beacons = Some(BeaconSettings::open());
         settings.gather = gather;
         settings.instance = 1;
+        Self::having(settings)
+    }
+
+    pub(super) fn having(settings: PeerSettings) -> Self {
+        let now = Instant::now();
         Self {
             now,
             node: PeerNode::new(now, settings),
@@ -300,6 +315,8 @@ impl World {
             outcome: None,
             queries: 0,
             is_full: false,
+            listed: None,
+            registry_links: BTreeSet::new(),
         }
     }
 
@@ -317,6 +334,8 @@ impl World {
             answers_after: Duration::from_millis(10),
             answers_at: None,
             dials: 0,
+            silent_for: Duration::ZERO,
+            silent_until: None,
             is_stalling: false,
             stalled: Vec::new(),
             is_corrupt: false,
@@ -390,6 +409,44 @@ impl World {
         for id in self.links.keys().copied().collect::<Vec<_>>() {
             self.exchange(id);
         }
+        for id in self.registry_links.clone() {
+            self.ask_registry(id);
+        }
+    }
+
+    /// The registry answers what it is asked on a connection.
+    fn ask_registry(&mut self, id: ConnectionId) {
+        let bytes = sent(&mut self.node, self.now, id);
+        if bytes.is_empty() {
+            return;
+        }
+        let listed = self.listed.clone().unwrap_or_default();
+        let mut requests = Deframer::<RegistryRequest>::default();
+        let response = match requests.next(&bytes, &mut 0) {
+            Ok(Some(Frame::Message(RegistryRequest::Register { .. }))) => {
+                RegistryResponse::Registered(true)
+            }
+            Ok(Some(Frame::Message(RegistryRequest::Lookup(_)))) => {
+                RegistryResponse::Error(FieldText::new("Target peer not found."))
+            }
+            Ok(Some(Frame::Message(RegistryRequest::Peers { after }))) => {
+                let ids = listed.into_iter().map(|number| address(number).port().into());
+                let ids: Vec<u32> = ids.filter(|id| *id >= after.0).collect();
+                RegistryResponse::Peers { count: ids.len() as u32 }
+            }
+            other => panic!("{other:?}"),
+        };
+        answer(&mut self.node, self.now, id, response);
+        if let RegistryResponse::Peers { count } = response {
+            let mut bytes = Vec::new();
+            for number in self.listed.iter().flatten().take(count as usize) {
+                let address = address(*number);
+                let peer = PeerId(address.port().into());
+                ListedPeer { peer, address: address.into() }.encode(&mut bytes);
+            }
+            self.node.handle(self.now, Input::Received { connection: id, bytes: &bytes });
+        }
+        self.act(&[]);
     }
 
     fn exchange(&mut self, id: ConnectionId) {
@@ -421,6 +478,7 @@ impl World {
         match action {
             Action::Dial { connection, to } => return self.dial(connection, to),
             Action::Close { connection, .. } => {
+                self.registry_links.remove(&connection);
                 if let Some(at) = self.links.remove(&connection) {
                     self.sharers[at].sessions.remove(&connection);
                 }
@@ -482,6 +540,10 @@ impl World {
     }
 
     fn dial(&mut self, connection: ConnectionId, to: SocketAddrV4) -> Option<Input<'static>> {
+        if to == REGISTRY && self.listed.is_some() {
+            self.registry_links.insert(connection);
+            return Some(Input::Connected(connection));
+        }
         let found = self.sharers.iter().position(|sharer| sharer.address == to);
         let refused = Some(Input::Broken { connection, kind: ErrorKind::ConnectionRefused });
         let Some(at) = found else { return refused };
@@ -490,6 +552,7 @@ impl World {
         if sharer.is_down {
             return refused;
         }
+        sharer.silent_until = Some(self.now + sharer.silent_for);
         let number = sharer.address.port();
         let our = Rc::new(SessionSettings {
             peer: PeerId(number.into()),
@@ -523,6 +586,11 @@ impl World {
         let (from, bytes) = (sharer.address, sharer.beacon(Vec::new()));
         self.node.handle(self.now, Input::Beacon { from, bytes: &bytes });
         self.act(&[]);
+    }
+
+    /// Returns how many sessions there are.
+    pub(super) fn sessions(&self) -> usize {
+        self.links.len()
     }
 
     /// Returns the names of the files that are there.

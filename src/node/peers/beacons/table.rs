@@ -199,6 +199,12 @@ impl Table {
         self.peers(now, |record| record.files > 0)
     }
 
+    /// Returns where the peers are that were heard.
+    pub(super) fn addresses(&self, now: Instant) -> impl Iterator<Item = SocketAddrV4> {
+        let alive = self.records.iter().filter(move |(_, it)| is_alive(it.heard_at, now));
+        alive.map(|(key, _)| key.1)
+    }
+
     /// Returns the peers of which a record is such, with all addresses of those that are proven.
     fn peers(&self, now: Instant, is_such: impl Fn(&Record) -> bool) -> Vec<HeardPeer> {
         let is_such = |it: &Record| is_alive(it.heard_at, now) && is_such(it);

@@ -48,8 +48,13 @@ impl Scene {
         let registry = dialed(&scene.actions, REGISTRY);
         scene.feed(Input::Connected(registry));
         sent(&mut scene.node, now, registry);
+        scene.actions.clear();
         answer(&mut scene.node, now, registry, RegistryResponse::Registered(true));
         scene.drain();
+        // It is of version 0: it closes when it is asked for peers.
+        let probe = dialed(&scene.actions, REGISTRY);
+        scene.feed(Input::Connected(probe));
+        scene.feed(Input::ReadClosed(probe));
         scene.time_out();
         scene
     }

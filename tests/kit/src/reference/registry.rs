@@ -66,6 +66,9 @@ fn serve(mut stream: &TcpStream, entries: &Entries, notes: &Notes) {
                 register(&mut entries.lock().unwrap(), peer, port)
             }
             (Some(b"SL"), 6) => lookup(&entries.lock().unwrap(), messages::int(request, 2)),
+            // The thread of a connection dies of what it does not know: no harm, if that is all
+            // that was said there.
+            (Some(b"SP"), 10) if ours.is_none() => return,
             _ => return notes.add(Note::Died(Part::Registry, "not one request in one receive")),
         };
         if stream.write_all(&answer).is_err() {
