@@ -43,8 +43,8 @@
 //! loop, under a simulator with virtual time and faults, and under a fuzzer. Each
 //! version of the protocol has rooms of its own, such as `wire::v0` and `proto::v0`; the first
 //! byte of a connection chooses among them. `node::fetch` fetches by version 0, `node::gather` by
-//! version 1. Of version 1 there is no shared secret yet, and a getter gives nothing while it
-//! fetches.
+//! version 1. Peers with a *secret* seal their sessions: see `proto::v1::Sealed`. A getter gives
+//! nothing while it fetches.
 //!
 //! # Glossary
 //!
@@ -56,6 +56,8 @@
 //! | beacon | a datagram of version 1: this peer is here, and looks for, or has, these tags |
 //! | tag | the hash of a path or of an id, in a beacon |
 //! | session | a connection of version 1; both sides may send requests |
+//! | secret, member, group | what only some peers know; one of them; all of them |
+//! | seal, record | to encrypt so that a change is noticed; a piece of a sealed connection |
 //! | catalog | the files that a sharer lists; its generation is the number of a change |
 //! | content, id | the bytes named by their BLAKE3 and their size; that BLAKE3 |
 //! | block, value, manifest | a piece of a content; its hash; the hashes of all blocks |

@@ -21,9 +21,11 @@ use kit::{peer_settings, setting};
 use p2pfs::content::{ContentId, Digest, Hash, Known, Version};
 use p2pfs::limits::Limits;
 use p2pfs::node::{
-    Action, ConnectionId, Input, Node, Outcome, Paths, PeerNode, PeerSettings, RegistryNode,
+    Action, ConnectionId, GroupSettings, Input, Node, Outcome, Paths, PeerNode, PeerSettings,
+    RegistryNode,
 };
 use p2pfs::proto::Transmit;
+use p2pfs::proto::v1::Sealed;
 use p2pfs::reactor::{
     BroadcastSocket, Files, Listener, Network, RateLimits, Reactor, Signals, Sockets,
 };
@@ -31,12 +33,14 @@ use p2pfs::storage::{ShareRules, SharedFolder, SharedTree};
 use p2pfs::ui::{Show, Ui};
 use p2pfs::wire::PeerId;
 use p2pfs::wire::v0::{FileName, PeerMessage};
+use p2pfs::wire::v1::{PeerName, SealKey, Secret, SessionMessage};
 
 kit::tests![
     a_larger_file_takes_no_more_allocations,
     larger_files_at_once_take_no_more_allocations,
     a_further_small_file_takes_the_same_few_allocations,
     an_idle_connection_is_small_silent_or_kept,
+    the_seal_of_an_idle_session_is_small,
 ];
 
 const NAME: &str = "file";
@@ -56,6 +60,10 @@ const IDLE_CONNECTIONS: usize = 1024;
 /// What a peer knows of an idle connection. The loop's own table adds some 20 bytes, which
 /// has to stay far from the 512 that `many_connections` allows, as pages are not full.
 const IDLE_CONNECTION_BYTES_MAX: u64 = 320;
+
+/// Sessions that are idle, and what the seal of one adds.
+const IDLE_SESSIONS: usize = 256;
+const IDLE_SEAL_BYTES_MAX: u64 = 320;
 
 /// A node that can be told from another thread to end.
 struct Ended<N> {
@@ -315,4 +323,73 @@ fn an_idle_connection_is_small_silent_or_kept() {
         println!("{what}: {each} bytes");
         assert!(each <= IDLE_CONNECTION_BYTES_MAX, "{what}: {each} bytes");
     }
+}
+
+/// A hello of a peer with this instance.
+fn hello(instance: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let (peer, name) = (PeerId(instance as u32), PeerName::none());
+    SessionMessage::Hello { version: 1, peer, instance, name, ignored_bytes: 0 }.encode(&mut bytes);
+    bytes
+}
+
+/// Takes all that a node has to send on a connection.
+fn taken(node: &mut PeerNode, now: Instant, connection: ConnectionId) -> Vec<u8> {
+    let mut taken = Vec::new();
+    while let Some(Transmit::Bytes { bytes, .. }) = node.transmit(connection) {
+        let bytes = bytes.to_vec();
+        node.transmitted(now, connection, bytes.len());
+        taken.extend(bytes);
+    }
+    while node.poll_action().is_some() {}
+    taken
+}
+
+/// Says hello on a connection, sealed with this key if there is one.
+fn say_hello(node: &mut PeerNode, now: Instant, connection: ConnectionId, key: Option<&SealKey>) {
+    let mut bytes = hello(connection.slot() as u64 + 100);
+    if let Some(key) = key {
+        let mut sealed = Sealed::dialed(key);
+        let sent = |sealed: &mut Sealed| {
+            let Some(Transmit::Bytes { bytes, .. }) = sealed.transmit(false) else { panic!() };
+            let bytes = bytes.to_vec();
+            sealed.transmitted(bytes.len());
+            bytes
+        };
+        let first = sent(&mut sealed);
+        node.handle(now, Input::Received { connection, bytes: &first });
+        let mut answer = taken(node, now, connection);
+        assert_eq!(sealed.next(&mut answer, &mut 0), Ok(None));
+        sealed.fill(&bytes);
+        sealed.seal();
+        bytes = sent(&mut sealed);
+    }
+    node.handle(now, Input::Received { connection, bytes: &bytes });
+    assert!(taken(node, now, connection).len() > bytes.len() / 2, "it says hello, too");
+}
+
+fn the_seal_of_an_idle_session_is_small() {
+    let mut now = Instant::now();
+    let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+    let limits = Limits { connections_max: 2 * IDLE_SESSIONS, ..Limits::PEER };
+    let key = Secret::new([1; 32]).seal_key();
+    let [open, sealed] = [None, Some(&key)].map(|key| {
+        let group =
+            key.map(|key| GroupSettings { seal_keys: [key.clone()].into(), also_open: false });
+        let settings = PeerSettings { limits, group, ..peer_settings(1, 1, nowhere) };
+        let mut node = PeerNode::new(now, settings);
+        while node.poll_action().is_some() {}
+        let sessions = measure(|| {
+            for _ in 0..IDLE_SESSIONS {
+                let connection = node.accept(now, nowhere).expect("a place");
+                // In a turn of its own: few handshakes are done in one.
+                now += Duration::from_millis(1);
+                say_hello(&mut node, now, connection, key);
+            }
+        });
+        let each = sessions.bytes_current.unsigned_abs() / IDLE_SESSIONS as u64;
+        println!("{}: {each} bytes", if key.is_some() { "sealed" } else { "in clear" });
+        each
+    });
+    assert!(sealed <= open + IDLE_SEAL_BYTES_MAX, "{sealed} bytes, and {open} without a seal");
 }

@@ -10,7 +10,8 @@ use crate::cli::{NewSecretArgs, OutputArgs, SecretArgs};
 use crate::exit::{ExitCode, Failure};
 use crate::node::{BeaconSettings, GroupSettings};
 use crate::storage::{
-    SecretError, is_absent, read_secret, secret_place, secret_remedy, write_secret,
+    SecretError, is_absent, read_secret, secret_credential, secret_place, secret_remedy,
+    write_secret,
 };
 use crate::ui::{Event, text};
 use crate::wire::Shown;
@@ -66,9 +67,9 @@ pub fn secret(args: &NewSecretArgs, output: &OutputArgs) -> Result<ExitCode, Fai
 /// # Errors
 /// If there is a secret that cannot be used.
 pub(super) fn membership(args: &SecretArgs, name: &str) -> Result<Membership, Failure> {
-    let usual = secret_place();
+    let usual = secret_credential().into_iter().chain(secret_place());
     let paths: Vec<PathBuf> = match args.secret_file.is_empty() {
-        true => usual.into_iter().filter(|path| is_there(path)).collect(),
+        true => usual.filter(|path| is_there(path)).take(1).collect(),
         false => args.secret_file.clone(),
     };
     let shown: Vec<_> =

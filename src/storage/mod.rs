@@ -66,7 +66,10 @@ pub use partial::{BlockHash, BlockHashStep, Committed, Partial};
 pub use replace::replace;
 pub use rules::{Exclude, ShareRules};
 pub use scan::{PassedOver, TreeScan};
-pub use secret::{SecretError, is_absent, read_secret, secret_place, secret_remedy, write_secret};
+pub use secret::{
+    SecretError, is_absent, read_secret, secret_credential, secret_place, secret_remedy,
+    write_secret,
+};
 pub use simulated::{PrepareError, SimulatedFolder, prepare};
 pub use source::{Sent, Source};
 pub use system::{names_in, persist, refused};

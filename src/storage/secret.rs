@@ -46,6 +46,11 @@ impl From<io::Error> for SecretError {
     }
 }
 
+/// Returns where a service manager puts the secret of a service (`LoadCredential` of systemd).
+pub fn secret_credential() -> Option<PathBuf> {
+    env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("p2pfs-secret"))
+}
+
 /// Returns where the secret of a user is, if there is one: in p2pfs below `$XDG_CONFIG_HOME` or,
 /// without that, `$HOME/.config`.
 pub fn secret_place() -> Option<PathBuf> {

@@ -58,6 +58,14 @@ fn the_secret_at_its_usual_place_is_used_and_told_unless_another_or_none_is_want
     let variable = ("P2PFS_SECRET_FILE", "other");
     let by_variable = listed(&world, &[], &[variable]);
     assert!(by_variable.stderr.contains("the secret is in other: only"), "{by_variable:?}");
+    let folder = world.path().join("credentials");
+    fs::create_dir(&folder).unwrap();
+    let credential = folder.join("p2pfs-secret");
+    fs::copy(world.path().join("other"), &credential).unwrap();
+    let variable = ("CREDENTIALS_DIRECTORY", folder.to_str().unwrap());
+    let of_service = listed(&world, &[], &[variable]);
+    assert!(of_service.stderr.contains(credential.to_str().unwrap()), "{of_service:?}");
+    let variable = ("P2PFS_SECRET_FILE", "other");
     let open = listed(&world, &["--also-open"], &[]);
     assert!(open.stderr.contains("peers that have none take part, too"), "{open:?}");
 

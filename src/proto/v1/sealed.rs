@@ -25,7 +25,6 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use self::noise::{HANDSHAKE_BYTES, Handshake, RecordKey, TAG_BYTES};
-use crate::limits::OUTBOX_KEPT_BYTES;
 use crate::proto::{CloseReason, Transmit};
 use crate::wire::v1::SealKey;
 
@@ -269,7 +268,7 @@ impl Sealed {
     /// Frees its memory, as far as nothing is to be sent.
     pub fn rest(&mut self) {
         if self.out.is_empty() {
-            self.out.shrink_to(OUTBOX_KEPT_BYTES);
+            self.out = Vec::new();
         }
     }
 
