@@ -17,8 +17,8 @@ use crate::node::{HostPort, Wish};
     after_help = "Each line has the size of a file, when it was changed, the first digits of \
     its id, the peers that share it, and its path. What peers of version 0 offer is marked v0: its \
     size is not known before it is fetched.\n\n\
-    Where no peer of version 1 answers, and with --registry, offers of version 0 are shown as they \
-    come: the id of the peer, its address, the time since its offer was heard, and the name of the \
+    Where no peer of version 1 answers, offers of version 0 are shown as they come: the id of the \
+    peer, its address, the time since its offer was heard, and the name of the \
     file. With --registry the address is the one where the peer listens, else the one that its \
     offer came from. An offer may be lost: the last line says for how long it listened."
 )]
@@ -39,8 +39,8 @@ pub struct ListArgs {
     /// Keep running and show changes; --wait is ignored.
     #[arg(long)]
     pub watch: bool,
-    /// Show where the peers listen, as this registry knows it. Give an address or a name, and
-    /// a port unless it is 5000 [default: none].
+    /// Ask the peers of version 1 that this registry lists, too, and show where those of version
+    /// 0 listen. Give an address or a name, and a port unless it is 5000 [default: none].
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "Network")]
     pub registry: Option<HostPort>,
     /// Show only offers from the network of this interface. Repeat it, or separate several

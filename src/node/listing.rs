@@ -9,8 +9,9 @@
 //!
 //! The name of the registry is looked for at the start, and again before each later lookup.
 //!
-//! By version 1 a peer that only looks does the work: it is told all but offers, and does all that
-//! is not about the registry. Hearing ends once peers of version 1 have answered, if that is wanted.
+//! By version 1 a peer that only looks does the work: it is told all but offers, and has a
+//! connection of its own to the registry, which lists others. Hearing ends once peers of version 1
+//! have answered, if that is wanted.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -43,6 +44,12 @@ pub struct ListNode {
     /// Our addresses that are used, if the runner told them.
     interfaces: Option<Vec<Interface>>,
     registry: Option<HostPort>,
+    /// Whether its name is looked for.
+    is_resolving: bool,
+    /// Whether the peer that looks waits for its address, too.
+    is_looker_resolving: bool,
+    /// Whether the user knows that it cannot be reached.
+    is_told: bool,
     /// Its address, until it was used; one that was given stays.
     found: Option<SocketAddrV4>,
     /// Where it was asked last.
@@ -125,6 +132,9 @@ impl ListNode {
             subnets,
             interfaces: None,
             found: registry.as_ref().and_then(HostPort::address),
+            is_resolving: false,
+            is_looker_resolving: false,
+            is_told: false,
             registry_at: None,
             was_found: false,
             registry,
@@ -204,12 +214,23 @@ impl ListNode {
     /// Has the name of the registry looked for, if it is one.
     fn resolve(&mut self) {
         if let (None, Some(registry)) = (self.found, &self.registry) {
-            self.actions.push_back(Action::Resolve(registry.host()));
+            if !self.is_resolving && !self.is_looker_resolving {
+                self.actions.push_back(Action::Resolve(registry.host()));
+            }
+            self.is_resolving = true;
         }
     }
 
     fn on_resolved(&mut self, now: Instant, answer: Result<Ipv4Addr, String>) {
+        if std::mem::take(&mut self.is_looker_resolving)
+            && let Some(looker) = &mut self.looker
+        {
+            looker.handle(now, Input::Resolved(answer.clone()));
+        }
         let Some(registry) = &self.registry else { return };
+        if !std::mem::take(&mut self.is_resolving) {
+            return;
+        }
         match answer {
             Ok(host) => {
                 self.found = Some(registry.at(host));
@@ -377,8 +398,35 @@ impl ListNode {
     /// The connection is over, though not every peer was looked up.
     fn lose(&mut self, connection: ConnectionId, reason: CloseReason) {
         if let (Some(_), Some(registry)) = (self.connections.remove(connection), self.registry_at) {
-            self.actions.push_back(Action::Report(Report::LookupsFailed { registry, reason }));
+            self.tell_failed(registry, reason);
             self.end(Outcome::AllDone);
+        }
+    }
+
+    /// The registry cannot be asked: the user is told once.
+    fn tell_failed(&mut self, registry: SocketAddrV4, reason: CloseReason) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            self.actions.push_back(Action::Report(Report::LookupsFailed { registry, reason }));
+        }
+    }
+
+    /// Returns an action of the peer that looks, if it is to be done.
+    fn on_looker_action(&mut self, action: Action) -> Option<Action> {
+        match action {
+            Action::Resolve(_) => {
+                let is_asked = self.is_resolving;
+                self.is_looker_resolving = true;
+                (!is_asked).then_some(action)
+            }
+            Action::Report(Report::RegistryUnreachable { reason, .. }) => {
+                let registry = self.registry.as_ref().and_then(HostPort::address);
+                let registry = registry.or(self.registry_at).or(self.found);
+                registry.into_iter().for_each(|registry| self.tell_failed(registry, reason));
+                None
+            }
+            // What else it would tell or end with is told by what it lists.
+            Action::Report(_) | Action::Exit(_) => None,
+            action => Some(action),
         }
     }
 
@@ -460,8 +508,7 @@ impl Node for ListNode {
 
     fn poll_action(&mut self) -> Option<Action> {
         while let Some(action) = self.looker.as_mut().and_then(|looker| looker.poll_action()) {
-            // What it would tell or end with is told by what it lists.
-            if !matches!(action, Action::Report(_) | Action::Exit(_)) {
+            if let Some(action) = self.on_looker_action(action) {
                 return Some(action);
             }
         }
@@ -504,9 +551,10 @@ impl Node for ListNode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::OnConflict;
     use crate::limits::PROBE_TIMEOUT;
-    use crate::node::Signal;
-    use crate::node::scene::{PEER, REGISTRY, actions, answer, dialed, hear, name, sent};
+    use crate::node::scene::{PEER, REGISTRY, actions, answer, dialed, hear, name, sent, settings};
+    use crate::node::{GatherSettings, GuestSettings, PeerKind, PeerSettings, Signal, Wish};
     use crate::proto::Timer;
     use crate::wire::v0::RegistryResponse;
 
@@ -666,6 +714,46 @@ mod tests {
                 "it is told, and what was heard is shown"
             );
         }
+    }
+
+    #[test]
+    fn what_looks_by_version_1_asks_the_same_registry_and_its_name_is_looked_for_once() {
+        let start = Instant::now();
+        let on_conflict = OnConflict::Refuse;
+        let guest = GuestSettings { timeout: None, retries_max: 0, on_conflict };
+        let gather = GatherSettings { only_looks: true, ..GatherSettings::default() };
+        let settings = settings(PeerKind::Guest(guest));
+        let settings = PeerSettings { registry: lab(), gather, ..settings };
+        let looker = PeerNode::new(start, settings);
+        let mut node = ListNode::new(start, Duration::from_secs(3600), Vec::new(), Some(lab()))
+            .looking(looker, false);
+        node.handle(start, Input::Wish(&[Wish::Folder(None)]));
+        assert_eq!(actions(&mut node), [Action::Resolve("lab".into())]);
+        hear(&mut node, start, PEER, 1, "f");
+        node.handle(start, Input::Resolved(Ok(*REGISTRY.ip())));
+        let by_looker = dialed(&actions(&mut node), REGISTRY);
+        node.handle_timeout(start);
+        let ours = dialed(&actions(&mut node), REGISTRY);
+        assert_ne!(by_looker, ours);
+        // It can be reached by neither, and that is told once.
+        let kind = std::io::ErrorKind::ConnectionRefused;
+        let reason = CloseReason::Broken(kind);
+        for connection in [by_looker, ours] {
+            node.handle(start, Input::Broken { connection, kind });
+        }
+        let told = [
+            Action::Report(Report::LookupsFailed { registry: REGISTRY, reason }),
+            Action::Exit(Outcome::AllDone),
+        ];
+        assert_eq!(actions(&mut node), told);
+        // The way there is looked for again by what looks, too.
+        let mut at = start;
+        while !actions(&mut node).contains(&Action::Resolve("lab".into())) {
+            at += Duration::from_millis(100);
+            node.handle_timeout(at);
+        }
+        node.handle(at, Input::Resolved(Ok(*REGISTRY.ip())));
+        dialed(&actions(&mut node), REGISTRY);
     }
 
     #[test]

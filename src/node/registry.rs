@@ -96,8 +96,7 @@ impl RegistryNode {
                     self.on_peers(connection, after);
                 }
                 Ok(Some(RegistryRequest::Peers { .. })) => {
-                    let (expected, got) = ("a request of version 0", "one for peers");
-                    return self.close(connection, CloseReason::PeerViolated { expected, got });
+                    return self.close(connection, CloseReason::Refused);
                 }
                 Ok(None) => break,
                 Err(reason) => return self.close(connection, reason),

@@ -57,9 +57,7 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::new().map_err(loop_failed)?;
     let network = network::network(&args.interface, Which::Any, &args.offers)?;
     let offers = network::hear_offers(&network)?;
-    // The registry tells where peers of version 0 listen, and nothing of what others share.
-    let looks = args.registry.is_none() || membership.group.is_some();
-    let beacons = looks.then(|| network::bind_beacons(&network)).transpose()?;
+    let beacons = Some(network::bind_beacons(&network)?);
     let wait = if args.watch { WATCH_INTERVAL } else { args.wait().min(WATCH_INTERVAL) };
     // Without a network nobody is heard but this machine.
     let is_alone = args.interface.is_empty() && !network::is_connected();
@@ -69,10 +67,9 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
     };
     let (interval, registry) = (args.offers.offer_interval, args.registry.clone());
     let now = Instant::now();
-    let mut node = ListNode::new(now + wait, interval, subnets, registry);
-    if looks {
-        node = node.looking(looker(now, args, membership), !args.watch && args.wait.is_none());
-    }
+    let looker = looker(now, args, membership);
+    let mut node = ListNode::new(now + wait, interval, subnets, registry)
+        .looking(looker, !args.watch && args.wait.is_none());
     let mut wishes = args.wishes();
     if wishes.is_empty() {
         wishes.push(Wish::Folder(None));
@@ -109,12 +106,16 @@ pub fn list(args: &ListArgs, output: &OutputArgs) -> Result<ExitCode, Failure> {
 fn looker(now: Instant, args: &ListArgs, membership: Membership) -> PeerNode {
     let on_conflict = OnConflict::Refuse;
     let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, REGISTRY_PORT);
+    let registry_use = match args.registry {
+        Some(_) => RegistryUse::Named,
+        None => RegistryUse::Never,
+    };
     let settings = PeerSettings {
         kind: PeerKind::Guest(GuestSettings { timeout: None, retries_max: 0, on_conflict }),
         id: PeerId(0),
         port: 0,
-        registry: nowhere.into(),
-        registry_use: RegistryUse::Never,
+        registry: args.registry.clone().unwrap_or_else(|| nowhere.into()),
+        registry_use,
         offer_interval: args.offers.offer_interval,
         name: PeerName::none(),
         instance: fastrand::u64(1..),

@@ -76,7 +76,8 @@ fn what_peers_of_version_1_list_is_shown_at_once_with_sizes_and_sources() {
 fn a_registry_that_is_named_tells_where_the_peers_listen() {
     let world = World::new();
     world.folder("mine", &[("file", b"")]);
-    let share = world.start(&["share", "mine"]);
+    let silent_port = world.silent_port().to_string();
+    let share = world.start(&["share", "mine", "--beacon-port", &silent_port]);
     let address = share.await_listening().to_string();
     let registry = world.registry().address.to_string();
     await_until("it is registered", || share.has_said("registered at"));
@@ -103,6 +104,31 @@ fn a_registry_that_is_named_tells_where_the_peers_listen() {
     let list = world.start(&["list", "--registry", &"n".repeat(64)]);
     list.ends_with(4);
     assert!(list.complaint().contains("--registry"), "{}", list.said());
+}
+
+#[test]
+fn peers_of_version_1_that_only_a_registry_lists_are_asked() {
+    let world = World::new();
+    let listing = world.listing_registry();
+    let registry = listing.address;
+    world.folder("mine", &[("file", b"content")]);
+    let silent_port = world.silent_port().to_string();
+    let share = ["share", "mine", "--name", "far", "--no-v0", "--beacon-port", &silent_port];
+    let share = world.command_at(registry, &share).start();
+    await_until("it is registered", || share.has_said("registered at"));
+    let registry = registry.to_string();
+    let is_listed = || {
+        let list = world.start(&["list", "--registry", &registry]);
+        let code = list.await_exit_code();
+        code == 0 && list.stdout().iter().any(|it| it.contains("7 B") && it.contains(" far "))
+    };
+    // The registry learns a moment after that that it speaks version 1.
+    await_until("it is listed", is_listed);
+    for format in [&[][..], &["--json"]] {
+        let line = [&["list", "--watch", "--registry", &registry], format].concat();
+        let watch = world.start(&line);
+        await_until("it is shown", || watch.stdout().iter().any(|line| line.contains("far")));
+    }
 }
 
 #[test]
