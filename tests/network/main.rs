@@ -13,6 +13,7 @@
 //! | `discovery` | 2, 23 | finding each other by broadcast; lost and strange datagrams; the cap for an address |
 //! | `doctor` | | what is told of blocked broadcasts, silent hosts, taken ports |
 //! | `addresses` | 48, 49 | addresses that come, go and change; names of registries |
+//! | `bridged` | 80 | two networks that hear nothing of one another, and a registry that lists |
 //! | `interfaces` | | sharing and fetching through the interfaces that are named |
 //! | `links` | 3, 5, 7, 9 | links that are cut, slow, reset or taken down |
 //! | `commands` | | which interfaces the commands for every day use |
@@ -45,6 +46,7 @@
 //! release; without optimisation the program's own part takes some five times as long.
 
 mod addresses;
+mod bridged;
 mod commands;
 mod connections;
 mod crowd;
@@ -72,6 +74,7 @@ const TESTS_AT_ONCE: usize = 16;
 fn main() -> ExitCode {
     let modules = [
         addresses::TESTS,
+        bridged::TESTS,
         commands::TESTS,
         connections::TESTS,
         crowded::TESTS,

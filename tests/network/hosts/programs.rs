@@ -41,6 +41,11 @@ impl Host {
         Registry::of(self.start(&["registry", "--no-v1", "--listen", listen]))
     }
 
+    /// Starts one that lists peers of version 1, too.
+    pub(crate) fn start_listing_registry(&self, listen: &str) -> Registry {
+        Registry::of(self.start(&["registry", "--listen", listen]))
+    }
+
     /// Starts a peer on this host, with a folder of its own and more options. Its offers go
     /// wherever they go by default.
     pub(crate) fn start_peer(&self, id: u32, more: &[&str]) -> Peer {
