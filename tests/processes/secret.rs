@@ -81,7 +81,12 @@ fn a_peer_that_is_also_open_serves_members_and_others_and_fetches_from_both() {
     let (ours, both) = (["--secret-file", "ours"], ["--secret-file", "ours", "--also-open"]);
     let _both = share(&world, "both", &both);
     let _closed = share(&world, "closed", &ours);
-    let _open = share(&world, "open", &[]);
+    let open = share(&world, "open", &[]);
+    // One that is only reached by its address may be of either kind.
+    let (alone, port) = (world.silent_port().to_string(), open.await_listening().port());
+    let address = format!("127.0.0.1:{port}");
+    let at = [&both[..], &["--peer", &address, "--beacon-port", &alone]].concat();
+    world.get(&[&["open", "--timeout", "20s"], &at[..]].concat()).ends_with(0);
     for (options, files) in [
         (&[][..], [("file", 0), ("closed", 3), ("open", 0)]),
         (&ours, [("file", 0), ("closed", 0), ("open", 3)]),

@@ -32,13 +32,16 @@ pub(super) struct Given {
     address: SocketAddrV4,
     connection: Option<ConnectionId>,
     dial_at: Instant,
+    /// Whether it was dialed without a seal last: a program that has a secret and is open, too,
+    /// tries both.
+    was_open: bool,
     /// Whether the user knows that it did not answer.
     is_told: bool,
 }
 
 impl Given {
     pub(super) fn new(now: Instant, address: SocketAddrV4) -> Self {
-        Self { address, connection: None, dial_at: now, is_told: false }
+        Self { address, connection: None, dial_at: now, was_open: true, is_told: false }
     }
 
     /// Returns whether its answer may still come.
@@ -54,10 +57,11 @@ impl Gather {
         for at in 0..self.given.len() {
             let Some(given) = self.given.get(at) else { continue };
             if given.connection.is_none() && given.dial_at <= ctx.now {
-                let is_sealed = ctx.settings.group.is_some();
+                let group = ctx.settings.group.as_ref();
+                let is_sealed = group.is_some_and(|group| !group.also_open || given.was_open);
                 let connection = self.dial(ctx, (given.address, is_sealed), Origin::Given);
                 if let Some(given) = self.given.get_mut(at) {
-                    given.connection = connection;
+                    (given.connection, given.was_open) = (connection, !is_sealed);
                     given.dial_at = ctx.now + GIVEN_PEER_PAUSE;
                 }
             }

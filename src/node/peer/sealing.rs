@@ -161,8 +161,12 @@ impl Seal {
         }
     }
 
-    /// Returns how many sealed bytes may be read, if so many may be of what they hold.
+    /// Returns how many sealed bytes may be read, if so many may be of what they hold: none while a
+    /// handshake waits.
     pub(super) fn read_allowance_bytes(&self, plain_bytes: usize) -> usize {
+        if self.resume_at.is_some() {
+            return 0;
+        }
         let records = plain_bytes.div_ceil(RECORD_PLAIN_BYTES_MAX);
         plain_bytes + records * Sealed::OVERHEAD_BYTES
     }

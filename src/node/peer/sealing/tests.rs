@@ -139,7 +139,12 @@ fn a_few_handshakes_are_done_in_one_turn_and_the_others_in_later_ones() {
         .collect();
     for _ in 0..4 {
         let before = waiting.len();
-        waiting.retain(|id| sent(&mut node, now, *id).is_empty());
+        let may_read = |node: &PeerNode, id| node.read_allowance_bytes(id) > 0;
+        waiting.retain(|id| {
+            let (is_read, answer) = (may_read(&node, *id), sent(&mut node, now, *id));
+            assert_eq!(is_read, !answer.is_empty(), "nothing is read while it waits");
+            answer.is_empty()
+        });
         assert_eq!(before - waiting.len(), HANDSHAKES_AT_ONCE_MAX);
         now = node.poll_timeout().unwrap();
         node.handle_timeout(now);
