@@ -78,11 +78,14 @@ pub const DIALED_HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 pub const SEALED_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Secrets that a program may have: an old one and a new one.
 pub const SECRETS_MAX: usize = 2;
-/// Handshakes of connections that came in, in one turn: each takes some 0.2 ms, and anybody can
-/// ask for one by sending a first message again that was recorded.
-pub const HANDSHAKES_AT_ONCE_MAX: usize = 4;
-/// How long a handshake waits that would be one too many.
+/// The time from one handshake of a connection that came in to the next, in the long run: each
+/// takes some 0.2 ms, and anybody can ask for one by sending a first message again that was
+/// recorded.
 pub const HANDSHAKE_PAUSE: Duration = Duration::from_millis(1);
+/// Handshakes that may be done at once after a pause.
+pub const HANDSHAKE_BURST: u32 = 16;
+/// How long a handshake waits for others: a dialer waits for longer.
+pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a session that broke a rule may take to read which, before it is closed: it is good
 /// for its log alone.
 pub const GOOD_BYE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -811,6 +814,7 @@ const _: () = {
     assert!(49 + PEER_NAME_BYTES_MAX + 8 * TAGS_MAX + 16 <= BEACON_BYTES_MAX);
     // With the answers to as many lookups as are read at once.
     assert!(24 * LISTED_PEERS_MAX + REQUESTS_PER_READ * HEAD_BYTES_MAX < OUTBOX_BYTES_MAX);
+    assert!(HANDSHAKE_WAIT_MAX.as_millis() < SEALED_HELLO_TIMEOUT.as_millis());
     assert!(QUERY_MEMORY.as_millis() <= BEACON_EXPIRY.as_millis());
     assert!(BEACON_INTERVAL.as_millis() * 12 / 10 * 2 < BEACON_EXPIRY.as_millis());
     assert!(CHUNK_BYTES > 0 && LOCAL_WINDOW_BYTES <= WINDOW_BYTES);

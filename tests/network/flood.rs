@@ -50,7 +50,7 @@ impl Flood {
         })
     }
 
-    fn start(per_second: usize, mut act: impl FnMut(u64) + Send + 'static) -> Self {
+    pub(crate) fn start(per_second: usize, mut act: impl FnMut(u64) + Send + 'static) -> Self {
         let (stop, count) = (Arc::new(Stop::default()), Arc::new(AtomicU64::new(0)));
         let began = Instant::now();
         let thread = thread::spawn({

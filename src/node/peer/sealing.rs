@@ -5,8 +5,7 @@
 //! sealed then. One is filled once the one before is sent. Received records are opened in one
 //! buffer for all connections, where they stay until the next ones come.
 //!
-//! A handshake takes much longer than a record, so a few are done at one time; others wait for
-//! [`HANDSHAKE_PAUSE`].
+//! A handshake takes much longer than a record, so they have a rate, and wait for their turn.
 
 use std::mem;
 use std::rc::Rc;
@@ -15,7 +14,7 @@ use std::time::Instant;
 use super::PeerNode;
 use super::context::Context;
 use super::session::SessionConnection;
-use crate::limits::{HANDSHAKE_PAUSE, HANDSHAKES_AT_ONCE_MAX, SEALED_HELLO_TIMEOUT};
+use crate::limits::{HANDSHAKE_BURST, HANDSHAKE_PAUSE, HANDSHAKE_WAIT_MAX, SEALED_HELLO_TIMEOUT};
 use crate::node::ConnectionId;
 use crate::proto::v1::{RECORD_PLAIN_BYTES_MAX, Sealed, Session, SessionEvent};
 use crate::proto::{CloseReason, Transmit};
@@ -46,8 +45,8 @@ pub(super) struct Opened {
     buffer: Vec<u8>,
     /// Whether the bytes received last are these.
     is_last: bool,
-    /// When handshakes were done last, and how many at that time.
-    handshakes: (Option<Instant>, usize),
+    /// Until when the handshakes that have had a turn would take, one each pause.
+    done_until: Option<Instant>,
 }
 
 impl Opened {
@@ -61,13 +60,17 @@ impl Opened {
         self.is_last = false;
     }
 
-    /// Returns whether one more handshake may be done now.
-    fn may_shake(&mut self, now: Instant) -> bool {
-        if self.handshakes.0 != Some(now) {
-            self.handshakes = (Some(now), 0);
-        }
-        self.handshakes.1 += 1;
-        self.handshakes.1 <= HANDSHAKES_AT_ONCE_MAX
+    /// Returns when one more handshake has its turn.
+    fn next_turn(&self, now: Instant) -> Instant {
+        // After a pause, some have theirs at once.
+        let ahead = HANDSHAKE_PAUSE * (HANDSHAKE_BURST - 1);
+        self.done_until.and_then(|until| until.checked_sub(ahead)).map_or(now, |turn| turn.max(now))
+    }
+
+    /// One more handshake has a turn.
+    fn take_turn(&mut self, now: Instant) {
+        let until = self.done_until.map_or(now, |until| until.max(now));
+        self.done_until = Some(until + HANDSHAKE_PAUSE);
     }
 }
 
@@ -183,7 +186,6 @@ impl PeerNode {
         buffer.clear();
         let mut at = 0;
         if let Some((seal, _)) = self.context.seal_on(id) {
-            seal.resume_at = None;
             seal.sealed.collect(received, &mut buffer);
         }
         let mut has_opened = false;
@@ -213,11 +215,18 @@ impl PeerNode {
     ) -> Option<std::ops::Range<usize>> {
         let now = self.context.now;
         let (seal, _) = self.context.seal_on(id)?;
-        if seal.sealed.awaits_handshake(buffer, *at) && !self.context.opened.may_shake(now) {
-            let resume_at = now + HANDSHAKE_PAUSE;
-            self.context.seal_on(id)?.0.resume_at = Some(resume_at);
-            self.context.connections.arm(id, resume_at);
-            return None;
+        if seal.sealed.awaits_handshake(buffer, *at) && seal.resume_at.take().is_none() {
+            let turn = self.context.opened.next_turn(now);
+            if turn > now + HANDSHAKE_WAIT_MAX {
+                self.close(id, CloseReason::Evicted);
+                return None;
+            }
+            self.context.opened.take_turn(now);
+            if turn > now {
+                self.context.seal_on(id)?.0.resume_at = Some(turn);
+                self.context.connections.arm(id, turn);
+                return None;
+            }
         }
         let (seal, _) = self.context.seal_on(id)?;
         match seal.sealed.next(buffer, at) {

@@ -126,18 +126,19 @@ fn until_a_record_is_opened_it_is_a_connection_without_a_hello() {
 
 /// Many of them take the time of no transfer.
 #[test]
-fn a_few_handshakes_are_done_in_one_turn_and_the_others_in_later_ones() {
+fn a_few_handshakes_are_done_at_once_and_the_others_one_by_one() {
     let mut now = Instant::now();
     let mut node = member(now, &[1], false);
     let (_, message) = first_message(&key(1));
-    let mut waiting: Vec<_> = (0..4 * HANDSHAKES_AT_ONCE_MAX)
+    let burst = HANDSHAKE_BURST as usize;
+    let mut waiting: Vec<_> = (0..burst + 8)
         .map(|_| {
             let connection = node.accept(now, PEER).unwrap();
             node.handle(now, Input::Received { connection, bytes: &message });
             connection
         })
         .collect();
-    for _ in 0..4 {
+    for number in 0..9 {
         let before = waiting.len();
         let may_read = |node: &PeerNode, id| node.read_allowance_bytes(id) > 0;
         waiting.retain(|id| {
@@ -145,9 +146,22 @@ fn a_few_handshakes_are_done_in_one_turn_and_the_others_in_later_ones() {
             assert_eq!(is_read, !answer.is_empty(), "nothing is read while it waits");
             answer.is_empty()
         });
-        assert_eq!(before - waiting.len(), HANDSHAKES_AT_ONCE_MAX);
-        now = node.poll_timeout().unwrap();
+        assert_eq!(before - waiting.len(), if number == 0 { burst } else { 1 });
+        now += HANDSHAKE_PAUSE;
         node.handle_timeout(now);
     }
     assert_eq!(waiting, []);
+    // As many as have their turn within a second; more are closed.
+    actions(&mut node);
+    let turns = HANDSHAKE_WAIT_MAX.div_duration_f64(HANDSHAKE_PAUSE) as usize;
+    let mut closed = 0;
+    for _ in 0..turns + 20 {
+        let connection = node.accept(now, PEER).unwrap();
+        node.handle(now, Input::Received { connection, bytes: &message });
+        closed += usize::from(node.context.connections.get(connection).is_none());
+        if node.context.connections.get(connection).is_some() {
+            node.handle(now, Input::ReadClosed(connection));
+        }
+    }
+    assert!((1..=20).contains(&closed), "{closed}");
 }
