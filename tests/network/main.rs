@@ -37,6 +37,7 @@
 //! | `P2PFS_FLOOD_MIB` | 128 | size of the file in these transfers |
 //! | `P2PFS_DATAGRAMS_PER_SECOND` | 200,000 | junk |
 //! | `P2PFS_CONNECTIONS_PER_SECOND` | 10,000 | made and reset at once |
+//! | `P2PFS_FIRST_MESSAGES_PER_SECOND` | 1,000 | of sealed connections, every other one a replay |
 //! | `P2PFS_OFFERS` | 150,000 | made-up offers |
 //! | `P2PFS_SILENT` | 2,000 | sockets that say nothing, or next to nothing |
 //! | `P2PFS_REGISTRATIONS` | 2,000 | clients of one registry |

@@ -56,7 +56,7 @@ fn first_messages_leave_the_transfer_of_a_member_half_of_its_rate() {
         let _ = std::fs::remove_dir_all(&got);
         let get = world.get(&[&["file", "--no-sync"][..], &ours].concat());
         get.await_log("file: 1 file");
-        let per_second = quantity("P2PFS_CONNECTIONS_PER_SECOND", 10_000);
+        let per_second = quantity("P2PFS_FIRST_MESSAGES_PER_SECOND", 1_000);
         let flood = flood(to, per_second, right.to_vec());
         assert_eq!(get.await_exit_code(), 0, "{}", get.said());
         let count = flood.count();

@@ -7,9 +7,10 @@ use std::sync::Mutex;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral};
-use ring::rand::SystemRandom;
+use ring::digest;
+use ring::rand::{SecureRandom, SystemRandom};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
-use snow::resolvers::{BoxedCryptoResolver, CryptoResolver, RingResolver};
+use snow::resolvers::{BoxedCryptoResolver, CryptoResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState};
 
@@ -104,7 +105,7 @@ impl RecordKey {
     }
 
     fn cipher(&self) -> Option<LessSafeKey> {
-        UnboundKey::new(&AES_256_GCM, &self.key).ok().map(LessSafeKey::new)
+        cipher(&self.key)
     }
 
     /// Opens a record in place: its plaintext is at its beginning.
@@ -141,19 +142,23 @@ impl RecordKey {
     }
 }
 
+fn cipher(key: &[u8; KEY_BYTES]) -> Option<LessSafeKey> {
+    UnboundKey::new(&AES_256_GCM, key).ok().map(LessSafeKey::new)
+}
+
 fn nonce(number: u64) -> Nonce {
     let mut bytes = [0; 12];
     bytes.iter_mut().skip(4).zip(number.to_be_bytes()).for_each(|(to, byte)| *to = byte);
     Nonce::assume_unique_for_key(bytes)
 }
 
-/// Cipher, hash and random numbers of snow's resolver for ring, and the agreement of ring, which
-/// that one lacks.
-struct Primitives;
+/// The primitives of this one pattern. snow's own for ring lack the agreement, and bring those of
+/// other patterns with them.
+pub(super) struct Primitives;
 
 impl CryptoResolver for Primitives {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        RingResolver.resolve_rng()
+        Some(Box::new(Rng))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
@@ -161,11 +166,99 @@ impl CryptoResolver for Primitives {
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        RingResolver.resolve_hash(choice)
+        (*choice == HashChoice::SHA256).then(|| Box::<Sha256>::default() as Box<dyn Hash>)
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        RingResolver.resolve_cipher(choice)
+        (*choice == CipherChoice::AESGCM).then(|| Box::<AesGcm>::default() as Box<dyn Cipher>)
+    }
+}
+
+struct Rng;
+
+impl Random for Rng {
+    fn try_fill_bytes(&mut self, to: &mut [u8]) -> Result<(), snow::Error> {
+        SystemRandom::new().fill(to).map_err(|_| snow::Error::Rng)
+    }
+}
+
+struct Sha256(digest::Context);
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+}
+
+impl Hash for Sha256 {
+    fn name(&self) -> &'static str {
+        "SHA256"
+    }
+
+    fn block_len(&self) -> usize {
+        64
+    }
+
+    fn hash_len(&self) -> usize {
+        32
+    }
+
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    fn input(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn result(&mut self, out: &mut [u8]) {
+        let hash = self.0.clone().finish();
+        out.iter_mut().zip(hash.as_ref()).for_each(|(to, byte)| *to = *byte);
+    }
+}
+
+/// The cipher of the handshake, whose messages are short.
+#[derive(Default)]
+struct AesGcm([u8; KEY_BYTES]);
+
+impl Cipher for AesGcm {
+    fn name(&self) -> &'static str {
+        "AESGCM"
+    }
+
+    fn set(&mut self, key: &[u8; KEY_BYTES]) {
+        self.0 = *key;
+    }
+
+    /// Writes zeros if it cannot encrypt, which nobody takes for authentic.
+    fn encrypt(&self, number: u64, data: &[u8], plain: &[u8], out: &mut [u8]) -> usize {
+        let mut sealed = plain.to_vec();
+        let cipher = cipher(&self.0);
+        let nonce = nonce(number);
+        let tag = cipher.and_then(|cipher| {
+            cipher.seal_in_place_separate_tag(nonce, Aad::from(data), &mut sealed).ok()
+        });
+        match tag {
+            Some(tag) => sealed.extend_from_slice(tag.as_ref()),
+            None => sealed = vec![0; plain.len() + TAG_BYTES],
+        }
+        out.iter_mut().zip(&sealed).for_each(|(to, byte)| *to = *byte);
+        sealed.len()
+    }
+
+    fn decrypt(
+        &self,
+        number: u64,
+        data: &[u8],
+        sealed: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, snow::Error> {
+        let mut sealed = sealed.to_vec();
+        let cipher = cipher(&self.0).ok_or(snow::Error::Decrypt)?;
+        let plain = cipher.open_in_place(nonce(number), Aad::from(data), &mut sealed);
+        let plain = plain.map_err(|_| snow::Error::Decrypt)?;
+        out.iter_mut().zip(plain.iter()).for_each(|(to, byte)| *to = *byte);
+        Ok(plain.len())
     }
 }
 

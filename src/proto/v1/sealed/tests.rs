@@ -1,8 +1,9 @@
 use serde_json::Value as Json;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
-use snow::resolvers::{CryptoResolver, RingResolver};
+use snow::resolvers::CryptoResolver;
 use snow::types::{Cipher, Dh, Hash, Random};
 
+use super::noise::Primitives;
 use super::*;
 use crate::wire::v1::Secret;
 
@@ -313,16 +314,16 @@ struct Pair25519 {
 
 impl CryptoResolver for Fixed {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        RingResolver.resolve_rng()
+        Primitives.resolve_rng()
     }
     fn resolve_dh(&self, _: &DHChoice) -> Option<Box<dyn Dh>> {
         Some(Box::new(self.0))
     }
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        RingResolver.resolve_hash(choice)
+        Primitives.resolve_hash(choice)
     }
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        RingResolver.resolve_cipher(choice)
+        Primitives.resolve_cipher(choice)
     }
 }
 
