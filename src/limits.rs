@@ -181,6 +181,9 @@ pub const OFFER_PAUSE: Duration = Duration::from_micros(6_250);
 
 /// Peers in one answer of a registry, each of 24 bytes.
 pub const LISTED_PEERS_MAX: usize = 1_024;
+/// Such answers, of 24 KiB, that a registry has to send at once: clients that never read them hold
+/// 24 MiB in all. One more evicts the client that has not read for longest.
+pub const UNSENT_LISTS_MAX: usize = 1_024;
 /// Peers that are kept of its answers.
 pub const LISTED_PEERS_KEPT_MAX: usize = 4 * LISTED_PEERS_MAX;
 /// How often it is asked for them.
@@ -327,7 +330,7 @@ pub const WHOLE_CHUNK_READ_BYTES_MIN: usize = 16 * 1024;
 /// allocate it again and again.
 pub const ACTIONS_KEPT: usize = 1024;
 /// Requests that the registry reads from one connection at once, before it answers them:
-/// 16,384 clients that never read their answers then hold some 70 MiB in all.
+/// 16,384 clients that never read their answers then hold some 70 MiB in all, without lists.
 pub const REQUESTS_PER_READ: usize = 64;
 /// Reading pauses while less than this may be read: tiny reads cost more than they bring. It
 /// happens only while the other side takes no acknowledgments.

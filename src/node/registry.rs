@@ -4,7 +4,7 @@
 //! the connection comes from; a peer claims only its id and port.
 //!
 //! Invariant: `peers` and `addresses` hold the same pairs, each made by an open
-//! connection.
+//! connection; `listing` has the clients to which a list is to be sent, the first first.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::connections::{ConnectionId, Connections};
 use super::{Action, CloseHow, Input, Node, Outcome, Paths, Report, Snapshot};
-use crate::limits::{LISTED_PEERS_MAX, Limits};
+use crate::limits::{LISTED_PEERS_MAX, Limits, UNSENT_LISTS_MAX};
 use crate::proto::v0::RegistrySession;
 use crate::proto::{CloseReason, Transmit};
 use crate::wire::v0::{ListedPeer, RegistryRequest, RegistryResponse};
@@ -27,6 +27,7 @@ pub struct RegistryNode {
     connections: Connections<Client>,
     peers: BTreeMap<PeerId, Entry>,
     addresses: BTreeMap<SocketAddrV4, PeerId>,
+    listing: VecDeque<ConnectionId>,
     actions: VecDeque<Action>,
     paths: Paths,
 }
@@ -54,6 +55,7 @@ impl RegistryNode {
             connections: Connections::new(&limits, 0),
             peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            listing: VecDeque::new(),
             actions: VecDeque::new(),
             paths: Paths::default(),
         }
@@ -124,6 +126,12 @@ impl RegistryNode {
         let speaking = self.peers.range(after..).filter(|(_, entry)| entry.speaks_v1);
         let peers: Vec<_> = speaking.take(LISTED_PEERS_MAX).map(listed).collect();
         client.session.list(&peers);
+        self.listing.push_back(connection);
+        if self.listing.len() > UNSENT_LISTS_MAX
+            && let Some(&slowest) = self.listing.front()
+        {
+            self.close(slowest, CloseReason::Evicted);
+        }
     }
 
     fn on_register(&mut self, connection: ConnectionId, peer: PeerId, port: u16) {
@@ -176,6 +184,7 @@ impl RegistryNode {
     /// Takes a connection out of all tables, its entry with it.
     fn forget(&mut self, connection: ConnectionId, reason: CloseReason) {
         let Some(client) = self.connections.remove(connection) else { return };
+        self.listing.retain(|listing| *listing != connection);
         let report = match client.session.registered_as() {
             Some(peer) => {
                 if let Some(entry) = self.peers.remove(&peer) {
@@ -252,6 +261,9 @@ impl Node for RegistryNode {
     fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize) {
         let Some(client) = self.connections.get_mut(connection) else { return };
         client.session.transmitted(len_bytes);
+        if !client.session.is_listing() {
+            self.listing.retain(|listing| *listing != connection);
+        }
         if let Some(bytes) = client.session.take_waiting() {
             self.on_bytes(now, connection, &bytes);
         }
@@ -381,6 +393,29 @@ mod tests {
         let last = first.last().unwrap().0;
         let rest: Vec<_> = listed(&mut node, connections[0], last + 1);
         assert_eq!(rest.iter().map(|it| it.0).collect::<Vec<_>>(), [1024, 1025, 1026]);
+    }
+
+    #[test]
+    fn clients_that_do_not_read_hold_few_lists_and_the_first_of_them_goes() {
+        let now = Instant::now();
+        let mut node = RegistryNode::new(Limits { connections_max: 4096, ..Limits::REGISTRY });
+        let mut bytes = Vec::new();
+        RegistryRequest::Peers { after: PeerId(0) }.encode(&mut bytes);
+        let ask = |node: &mut RegistryNode, number: usize| {
+            let host = Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 1).to_bits() + number as u32);
+            let connection = node.accept(now, SocketAddrV4::new(host, 6000)).unwrap();
+            node.handle(now, Input::Received { connection, bytes: &bytes });
+            connection
+        };
+        let first: Vec<_> = (0..3).map(|number| ask(&mut node, number)).collect();
+        // This one reads.
+        crate::node::scene::sent(&mut node, now, first[0]);
+        (3..=UNSENT_LISTS_MAX).for_each(|number| _ = ask(&mut node, number));
+        assert_eq!((node.connections.len(), node.listing.len()), (1025, UNSENT_LISTS_MAX));
+        ask(&mut node, 5000);
+        let is_there = |connection: &ConnectionId| node.connections.get(*connection).is_some();
+        let there: Vec<_> = first.iter().map(is_there).collect();
+        assert_eq!((there, node.listing.len()), (vec![true, false, true], UNSENT_LISTS_MAX));
     }
 
     /// Returns the requests, one behind the other.

@@ -32,8 +32,15 @@ pub enum Report {
     /// A peer: the registry refused us; we try again.
     RegistrationRefused { registry: HostPort, text: FieldText, retry_in: Duration },
     /// A peer: no connection to the registry; we try again. It is `again` so, if this is not
-    /// the first such report since the last registration.
-    RegistryUnreachable { registry: HostPort, reason: CloseReason, retry_in: Duration, again: bool },
+    /// the first failure since the last registration. It `is_missed` if the user named it, or it
+    /// was there once.
+    RegistryUnreachable {
+        registry: HostPort,
+        reason: CloseReason,
+        retry_in: Duration,
+        again: bool,
+        is_missed: bool,
+    },
     /// The name of the registry's host leads to no address; we try again, unless there is no
     /// time for that.
     HostNotFound { host: String, why: String, retry_in: Option<Duration>, again: bool },
@@ -204,6 +211,7 @@ impl Report {
             Self::FetchFailed { is_all: true, .. } => Level::Debug,
             Self::FetchFailed { .. } | Self::NothingMatched { .. } => Level::Error,
             Self::RegistryUnreachable { again: true, .. }
+            | Self::RegistryUnreachable { is_missed: false, .. }
             | Self::HostNotFound { again: true, .. }
             | Self::SourceFailed { again: true, .. }
             | Self::AllSourcesFailed { again: true, .. }

@@ -23,6 +23,8 @@ impl Event {
             Report::RegistrationRefused { ref registry, text: reason, retry_in } => {
                 registry_unreachable(registry, reason.as_str(), retry_in)
             }
+            // Nobody misses it.
+            Report::RegistryUnreachable { is_missed: false, .. } => return None,
             Report::RegistryUnreachable { ref registry, reason, retry_in, .. } => {
                 registry_unreachable(registry, reason, retry_in)
             }

@@ -353,8 +353,14 @@ impl RegistryLink {
             let (is_new, retry_in) = self.fail(ctx);
             is_first = is_new;
             let registry = ctx.settings.registry.clone();
-            let again = !is_first || !self.is_missed;
-            ctx.report(Report::RegistryUnreachable { registry, reason, retry_in, again });
+            let (again, is_missed) = (!is_first, self.is_missed);
+            ctx.report(Report::RegistryUnreachable {
+                registry,
+                reason,
+                retry_in,
+                again,
+                is_missed,
+            });
         }
         LinkEvent::Lost { is_first, has_moved }
     }

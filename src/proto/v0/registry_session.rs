@@ -174,6 +174,11 @@ impl RegistrySession {
         self.outbox.push(|out| peers.iter().for_each(|peer| peer.encode(out)));
     }
 
+    /// Returns whether a list is to be sent.
+    pub fn is_listing(&self) -> bool {
+        self.is_listing
+    }
+
     /// Returns the bytes that wait, once the list before them is sent: they are to be handled as
     /// if they had just come.
     pub fn take_waiting(&mut self) -> Option<Vec<u8>> {

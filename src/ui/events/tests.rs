@@ -148,7 +148,13 @@ fn reported() -> Vec<String> {
         Report::Registered { registry, address: Some(address) },
         Report::InterfaceChanged { change, is_offered_on: true },
         Report::RegistrationRefused { registry: registry.into(), text, retry_in },
-        Report::RegistryUnreachable { registry: registry.into(), reason, retry_in, again: false },
+        Report::RegistryUnreachable {
+            registry: registry.into(),
+            reason,
+            retry_in,
+            again: false,
+            is_missed: true,
+        },
         Report::HostNotFound { host, why, retry_in: Some(retry_in), again: false },
         Report::OfferSeen { path, peer },
         Report::OfferGone { path, peer },
@@ -195,6 +201,13 @@ fn reported() -> Vec<String> {
         Report::ReadFailed { path, error },
         Report::EntryRefused { peer, address, text },
         Report::LookupsFailed { registry, reason },
+        Report::RegistryUnreachable {
+            registry: registry.into(),
+            reason,
+            retry_in,
+            again: false,
+            is_missed: false,
+        },
     ] {
         assert!(Event::of_report(&told_otherwise, &paths).is_none(), "{told_otherwise:?}");
     }
