@@ -23,6 +23,8 @@ pub enum FetchError {
     Unreachable,
     /// Neither a peer nor the registry, which the user did not name, was ever heard of.
     NobodyThere,
+    /// None of the peers that the user named answered, nor did anybody else.
+    NamedSilent,
     /// It was offered, but no connection to anybody who has it could be made; why the last
     /// one could not, if one was tried.
     NotReached(Option<CloseReason>),
@@ -65,7 +67,9 @@ impl From<FetchError> for ExitCode {
             | FetchError::NotShared
             | FetchError::OtherSecret => Self::NotOffered,
             FetchError::Ambiguous => Self::Ambiguous,
-            FetchError::Unreachable | FetchError::NobodyThere => Self::Unreachable,
+            FetchError::Unreachable | FetchError::NobodyThere | FetchError::NamedSilent => {
+                Self::Unreachable
+            }
             FetchError::NotReached(_) | FetchError::NotGiven(_) => Self::TimedOut,
             FetchError::ChecksumWrong => Self::ChecksumWrong,
             FetchError::TooMany | FetchError::TooManyFiles | FetchError::TooLarge => Self::Other,
@@ -89,6 +93,10 @@ impl fmt::Display for FetchError {
             Self::Unreachable => {
                 "the registry could not be reached; say with --registry where it is, or start the \
                  only one with `p2pfs registry`"
+            }
+            Self::NamedSilent => {
+                "no peer that --peer names answered; does one run there, and does its machine let \
+                 the port in?"
             }
             Self::NobodyThere => {
                 "neither a peer nor a registry answered; is anybody sharing in this network? see \

@@ -254,6 +254,20 @@ fn a_peer_that_does_not_answer_is_told_once_and_dialed_again() {
 }
 
 #[test]
+fn where_nobody_answers_the_peers_that_the_user_named_are_blamed_before_the_registry() {
+    for wish in ["movie.mkv", "photos/"] {
+        for (gather, error) in [
+            (given(&[0]), FetchError::NamedSilent),
+            (GatherSettings::default(), FetchError::Unreachable),
+        ] {
+            let mut world = World::with(gather, Some(3000 * MS));
+            world.want(&[wish]);
+            assert_eq!(world.run(), failed(1, 0, error), "{wish}");
+        }
+    }
+}
+
+#[test]
 fn what_stands_there_with_the_same_content_costs_nothing() {
     let mut world = World::new(given(&[0]));
     world.sharer("ann", &photos());

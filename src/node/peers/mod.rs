@@ -30,6 +30,8 @@ pub(super) struct Peers {
     pub(super) beacons: Beacons,
     pub(super) link: RegistryLink,
     pub(super) listing: ListedPeers,
+    /// Whether the user named some by their addresses.
+    are_named: bool,
     /// Whether a peer of version 1 ever said hello.
     pub(super) has_answered: bool,
 }
@@ -55,6 +57,7 @@ impl Peers {
             addresses: Addresses::default(),
             beacons: Beacons::new(ctx),
             link: RegistryLink::new(),
+            are_named: !ctx.settings.gather.peers.is_empty(),
             has_answered: false,
             listing: ListedPeers::default(),
         }
@@ -100,6 +103,7 @@ impl Peers {
         match (is_alone, self.link.is_missed) {
             _ if self.beacons.has_heard_others() => FetchError::OtherSecret,
             (false, _) => usual,
+            (true, _) if self.are_named => FetchError::NamedSilent,
             (true, true) => FetchError::Unreachable,
             (true, false) => FetchError::NobodyThere,
         }
