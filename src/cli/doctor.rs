@@ -16,8 +16,8 @@ const TRIED: &str = "Send a test datagram to this address, and hear offers on it
     after_help = "The doctor listens a little longer than --offer-interval, on all interfaces \
     unless some are named. It sends one datagram on each, which peers drop without a word, and a \
     query, which peers of version 1 answer. It connects to the peers that it heard: where the \
-    registry says that they listen, and by version 1 where their beacons say so. It registers \
-    nothing. Without --registry no registry is missed unless a peer of version 0 needs it.\n\n\
+    registry says that they listen, and by version 1 where their beacons say so; and to those of \
+    version 1 that the registry lists. It registers nothing. Without --registry no registry is missed unless a peer of version 0 needs it.\n\n\
     Exit codes: 0 files can be exchanged with a peer that was heard, 3 nobody was heard though \
     nothing is wrong here, 4 no registry, 11 a port is taken, 1 anything else that keeps files \
     from being exchanged."

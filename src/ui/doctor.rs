@@ -8,8 +8,8 @@ use super::events::Event;
 use super::json::text;
 use crate::count::Count;
 use crate::node::doctor::{
-    BeaconingPeer, BeaconsFinding, Finding, Foreign, InterfaceFinding, NotSent, NothingSent,
-    PeerFinding, PeerPlace, PortFinding, RegistryFinding, SessionFinding, Verdict,
+    BeaconingPeer, BeaconsFinding, Finding, Foreign, InterfaceFinding, ListedFinding, NotSent,
+    NothingSent, PeerFinding, PeerPlace, PortFinding, RegistryFinding, SessionFinding, Verdict,
 };
 use crate::node::{Interface, Subnet, Unanswered};
 use crate::proto::CloseReason;
@@ -35,6 +35,12 @@ impl Event {
             }
             Finding::Beacons(finding) => of_beacons(finding),
             Finding::Beaconing(finding) => of_beaconing(finding),
+            Finding::Listing(listing) => {
+                let peers = listing.ok().map(|peers| peers as u64);
+                let error = listing.err().map(text);
+                Self::RegistryList { ok: error.is_none(), peers, error }
+            }
+            Finding::Listed(finding) => of_listed(finding),
         }
     }
 
@@ -112,6 +118,18 @@ fn of_beaconing(finding: &BeaconingPeer) -> Event {
     }
 }
 
+fn of_listed(finding: &ListedFinding) -> Event {
+    let session = finding.session.map(us).map_err(|reason| text(NoSession(reason)));
+    Event::ListedPeer {
+        peer: finding.id.0,
+        peer_name: text(finding.name.as_str()),
+        address: text(finding.address),
+        ok: session.is_ok(),
+        session_us: session.as_ref().ok().copied(),
+        error: session.err(),
+    }
+}
+
 const NO_PORT: &str = "it says that it cannot be dialed";
 
 /// Why there was no session.
@@ -136,6 +154,13 @@ impl Display for Finding {
             Self::BeaconPort(finding) => UsedPort("beacon", finding).fmt(f),
             Self::Beacons(finding) => finding.fmt(f),
             Self::Beaconing(finding) => finding.fmt(f),
+            Self::Listing(Ok(peers)) => {
+                write!(f, "the registry lists {} of version 1", Count(*peers, "peer"))
+            }
+            Self::Listing(Err(_)) => f.write_str(
+                "the registry lists no peers: by version 1 none is found beyond this network",
+            ),
+            Self::Listed(finding) => finding.fmt(f),
         }
     }
 }
@@ -267,6 +292,22 @@ impl Display for BeaconingPeer {
             }
             SessionFinding::Foreign => {
                 f.write_str("it is in no network of this machine, so its beacons are ignored")
+            }
+        }
+    }
+}
+
+impl Display for ListedFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name.as_str() {
+            "" => write!(f, "peer {}", self.id)?,
+            name => write!(f, "peer {} ({})", Shown(name), self.id)?,
+        }
+        let address = self.address;
+        match self.session {
+            Ok(time) => write!(f, ", listed: session with {address} in {:.1} ms", ms(time)),
+            Err(reason) => {
+                write!(f, ", listed: cannot be dialed at {address}: {}", NoSession(reason))
             }
         }
     }

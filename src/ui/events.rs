@@ -493,6 +493,21 @@ events! {
             error: Option<Text> = "why it does not, for people",
             interface: Option<Text> = "interface in whose network it was heard, if in any",
         }
+        /// doctor: whether the registry lists peers of version 1, some beyond this network.
+        "registry_list" => RegistryList {
+            ok: bool = "whether it does",
+            peers: Option<u64> = "how many it lists; null if it does not",
+            error: Option<Text> = "why it does not, for people",
+        }
+        /// doctor: a peer of version 1 that the registry lists and of which no beacon was heard.
+        "listed_peer" => ListedPeer {
+            peer: u32 = "its id",
+            peer_name: Text = "its name, empty if it has none or was not reached",
+            address: Text = "ADDRESS:PORT of its sessions",
+            ok: bool = "whether it could be dialed",
+            session_us: Option<u64> = "microseconds until it had said who it is",
+            error: Option<Text> = "why it could not, for people",
+        }
         /// doctor: the conclusion.
         "verdict" => Verdict {
             code: u8 = "exit code",

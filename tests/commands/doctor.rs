@@ -6,7 +6,7 @@ use kit::{Answer, OfferRepeater, Process, ReservedPort, Server, Signal, World, a
 use serde_json::Value;
 
 /// The fields of each event, after those that all have, in their order.
-const FIELDS: [(&str, &str); 9] = [
+const FIELDS: [(&str, &str); 11] = [
     ("offer_port", "port ok error"),
     ("registry", "registry ok connected_us answered_us error"),
     ("interface", "name address prefix_length broadcast up offers_to ok error offers peers"),
@@ -14,6 +14,8 @@ const FIELDS: [(&str, &str); 9] = [
     ("beacon_port", "port ok error"),
     ("beacons", "name address beacons_to ok error beacons peers"),
     ("beaconing_peer", "peer peer_name from beacons files address ok session_us error interface"),
+    ("registry_list", "ok peers error"),
+    ("listed_peer", "peer peer_name address ok session_us error"),
     ("verdict", "code text"),
     ("exit", "code error skipped kept_bytes"),
 ];

@@ -14,7 +14,8 @@ kit::tests! {
     HOSTS:
         a_tree_and_a_file_come_across_by_version_1,
         a_sharer_beside_the_registry_is_found_from_both_networks,
-        a_source_across_takes_over_in_the_middle_of_a_file;
+        a_source_across_takes_over_in_the_middle_of_a_file,
+        the_doctor_tells_which_peers_are_found_across;
 }
 
 /// The router and a host behind each of its interfaces.
@@ -123,4 +124,17 @@ fn a_source_across_takes_over_in_the_middle_of_a_file() {
     assert_eq!(get.await_exit_code(), 0, "{}", get.said());
     assert!(fs::read(network.folder().join("got/file")).unwrap() == file);
     far.await_log("file is verified by ");
+}
+
+fn the_doctor_tells_which_peers_are_found_across() {
+    let (network, [router, left, right]) = lay();
+    fill(&network, &[("file", b"content")]);
+    let _registry = router.start_listing_registry("0.0.0.0:5000");
+    let _far = share(&left, LEFT[0], 1);
+    let registry = RIGHT[0].to_string();
+    let line = ["doctor", "--registry", &registry, "--offer-interval", "200ms"];
+    let doctor = right.start(&line);
+    assert_eq!(doctor.await_exit_code(), 0, "{}", doctor.said());
+    assert!(doctor.has_said("the registry lists 1 peer of version 1"), "{}", doctor.said());
+    assert!(doctor.has_said(&format!(", listed: session with {}:", LEFT[1])), "{}", doctor.said());
 }

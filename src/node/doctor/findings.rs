@@ -20,6 +20,9 @@ pub enum Finding {
     Beacons(BeaconsFinding),
     Peer(PeerFinding),
     Beaconing(BeaconingPeer),
+    /// How many peers of version 1 the registry lists, or why it lists none.
+    Listing(Result<usize, CloseReason>),
+    Listed(ListedFinding),
 }
 
 /// Whether a port can be shared with other programs.
@@ -88,6 +91,17 @@ pub struct BeaconingPeer {
     pub session: SessionFinding,
 }
 
+/// A peer of version 1 that the registry lists, and of which no beacon was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedFinding {
+    pub id: PeerId,
+    /// None until it has said it.
+    pub name: PeerName,
+    pub address: SocketAddrV4,
+    /// How long it took until the peer had said who it is, or why it did not.
+    pub session: Result<Duration, CloseReason>,
+}
+
 /// Whether there was a session with a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionFinding {
@@ -145,6 +159,9 @@ pub(super) struct Findings {
     pub(super) beacon_port: PortFinding,
     pub(super) beacons: Vec<BeaconsFinding>,
     pub(super) beaconing: Vec<BeaconingPeer>,
+    /// `None` while the registry was not asked for peers, or has not answered.
+    pub(super) listing: Option<Result<usize, CloseReason>>,
+    pub(super) listed: Vec<ListedFinding>,
     /// Whether peers were heard that have a secret which we have not.
     pub(super) has_heard_others: bool,
     pub(super) interfaces: Vec<InterfaceFinding>,
@@ -279,8 +296,10 @@ impl Findings {
         let by_1 = self.beaconing.iter().map(|peer| {
             ((peer.id, peer.from), matches!(peer.session, SessionFinding::At(_, Ok(_))))
         });
+        let listed = self.listed.iter();
+        let listed = listed.map(|peer| ((peer.id, *peer.address.ip()), peer.session.is_ok()));
         let mut peers = BTreeMap::new();
-        for (peer, is_reached) in by_0.chain(by_1) {
+        for (peer, is_reached) in by_0.chain(by_1).chain(listed) {
             *peers.entry(peer).or_insert(false) |= is_reached;
         }
         (peers.values().filter(|is_reached| **is_reached).count(), peers.len())
@@ -313,7 +332,10 @@ impl Findings {
             SessionFinding::At(address, Err(reason)) => Some((peer.id, peer.from, address, reason)),
             _ => None,
         });
-        if let Some((id, from, address, reason)) = failed_0.or(failed_1) {
+        let failed_beyond = self.listed.iter().find_map(|peer| {
+            Some((peer.id, *peer.address.ip(), peer.address, peer.session.err()?))
+        });
+        if let Some((id, from, address, reason)) = failed_0.or(failed_1).or(failed_beyond) {
             return Verdict::NobodyReached { id, from, address, reason };
         }
         match (self.beaconing.is_empty(), has_registry) {

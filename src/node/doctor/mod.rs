@@ -11,7 +11,8 @@
 //!   of a name that begins with a dot: our peers drop it without a word, and
 //!   neither list nor fetch it; the reference's peers remember one name that they never
 //!   want.
-//! - It asks the registry where the peers are that it heard, and registers nothing.
+//! - It asks the registry where the peers are that it heard, and which it lists, and registers
+//!   nothing.
 //! - It connects to each peer's port, and resets the connection without a word.
 //! - Peers of version 1 answer its query, are told who it is, and that it leaves: see
 //!   `sessions`.
@@ -19,6 +20,7 @@
 //! A datagram counts as received on the interface in whose network its sender is.
 
 mod findings;
+mod listed;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -31,8 +33,8 @@ use std::time::{Duration, Instant};
 
 use self::findings::Findings;
 pub use self::findings::{
-    BeaconingPeer, BeaconsFinding, Finding, Foreign, InterfaceFinding, NotSent, NothingSent,
-    PeerFinding, PeerPlace, PortFinding, RegistryFinding, SessionFinding, Verdict,
+    BeaconingPeer, BeaconsFinding, Finding, Foreign, InterfaceFinding, ListedFinding, NotSent,
+    NothingSent, PeerFinding, PeerPlace, PortFinding, RegistryFinding, SessionFinding, Verdict,
 };
 use self::sessions::{Beaconing, Dialed};
 use super::connections::Connections;
@@ -109,6 +111,8 @@ enum Phase {
 #[derive(Debug)]
 enum Connection {
     Registry(Registration),
+    /// On which it is asked for peers.
+    Listing(Registration),
     Peer(PeerId),
     /// Boxed: it is large.
     Session(Box<Dialed>),
@@ -143,13 +147,15 @@ impl DoctorNode {
             },
             beacons: sessions::unheard(&settings.interfaces, settings.beacon_port),
             beaconing: Vec::new(),
+            listing: None,
+            listed: Vec::new(),
             has_heard_others: false,
             interfaces: settings.interfaces.into_iter().map(unheard).collect(),
             others: settings.others,
             peers: Vec::new(),
         };
-        // One connection is that to the registry.
-        let connections_max = PROBED_PEERS_MAX + UNPROVEN_DIALS_MAX + 1;
+        // Two connections are those to the registry.
+        let connections_max = PROBED_PEERS_MAX + UNPROVEN_DIALS_MAX + 2;
         let limits = Limits { connections_max, ..Limits::PROBE };
         let mut node = Self {
             phase: Phase::Resolve,
@@ -287,6 +293,9 @@ impl DoctorNode {
             self.tell(Finding::Interface(heard));
         }
         self.tell_beacons();
+        if let Some(listing) = self.findings.listing {
+            self.tell(Finding::Listing(listing));
+        }
         let is_alone = |heard: &PeerFinding| !self.beaconing.has(heard.id, heard.from);
         let is_missed = !self.findings.is_registry_named && !self.findings.has_registry();
         if is_missed && self.heard.values().any(is_alone) {
@@ -308,7 +317,7 @@ impl DoctorNode {
             PeerPlace::NotTold | PeerPlace::Unknown => None,
         };
         let known: Vec<_> = self.heard.values().filter_map(address).collect();
-        let left = known.len() + self.line_up_sessions();
+        let left = known.len() + self.line_up_sessions() + self.line_up_listed();
         self.phase = Phase::Reach { since: now, left };
         for (peer, address) in known {
             if self.dial(now, Connection::Peer(peer), address).is_none() {
@@ -344,6 +353,9 @@ impl DoctorNode {
         for peer in self.findings.beaconing.clone() {
             self.tell(Finding::Beaconing(peer));
         }
+        for peer in self.findings.listed.clone() {
+            self.tell(Finding::Listed(peer));
+        }
         self.end(Outcome::AllDone);
     }
 
@@ -373,12 +385,18 @@ impl DoctorNode {
                 self.end_if_reached();
             }
             (Some(Connection::Session(_)), _) => self.on_session_connected(now, connection),
+            (Some(Connection::Listing(question)), _) => {
+                question.handle_connected(now);
+                self.after(now, connection);
+            }
             _ => {}
         }
     }
 
     fn on_bytes(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
-        if self.on_session_bytes(now, connection, bytes) {
+        if self.on_session_bytes(now, connection, bytes)
+            || self.on_listing_bytes(now, connection, bytes)
+        {
             return;
         }
         let mut at = 0;
@@ -399,6 +417,7 @@ impl DoctorNode {
         match &mut self.phase {
             Phase::AskRegistry { since } => {
                 self.findings.registry.answered_in = Some(now - *since);
+                self.ask_for_peers(now);
                 self.hear(now);
             }
             Phase::LookUp { left } => {
@@ -444,11 +463,12 @@ impl DoctorNode {
                     Phase::Resolve | Phase::Hear { .. } | Phase::Reach { .. } | Phase::Over => {}
                 }
             }
+            Some(Connection::Listing(_)) => self.on_listing_lost(reason),
             Some(Connection::Peer(peer)) => {
                 self.on_reached(peer, Err(reason));
                 self.end_if_reached();
             }
-            Some(Connection::Session(dialed)) => self.lose_session(now, dialed.instance, reason),
+            Some(Connection::Session(dialed)) => self.lose_session(now, dialed.target, reason),
             None => {}
         }
     }
@@ -459,7 +479,9 @@ impl DoctorNode {
             dialed.fill(now);
         }
         let deadline = match self.connections.get(connection) {
-            Some(Connection::Registry(registration)) => registration.poll_timeout(),
+            Some(Connection::Registry(registration) | Connection::Listing(registration)) => {
+                registration.poll_timeout()
+            }
             Some(Connection::Session(dialed)) => {
                 dialed.session.as_ref().and_then(|session| session.poll_timeout())
             }
@@ -503,7 +525,9 @@ impl Node for DoctorNode {
     fn handle_timeout(&mut self, now: Instant) {
         while let Some(connection) = self.connections.pop_due(now) {
             let verdict = match self.connections.get_mut(connection) {
-                Some(Connection::Registry(registration)) => registration.handle_timeout(now),
+                Some(Connection::Registry(registration) | Connection::Listing(registration)) => {
+                    registration.handle_timeout(now)
+                }
                 Some(Connection::Peer(_)) => Err(CloseReason::TimedOut(Timer::Connect)),
                 Some(Connection::Session(dialed)) => dialed.handle_timeout(now),
                 None => continue,
@@ -538,7 +562,9 @@ impl Node for DoctorNode {
 
     fn transmit(&self, connection: ConnectionId) -> Option<Transmit<'_>> {
         match self.connections.get(connection)? {
-            Connection::Registry(registration) => registration.transmit(),
+            Connection::Registry(registration) | Connection::Listing(registration) => {
+                registration.transmit()
+            }
             Connection::Peer(_) => None,
             Connection::Session(dialed) => dialed.transmit(),
         }
@@ -546,7 +572,9 @@ impl Node for DoctorNode {
 
     fn transmitted(&mut self, now: Instant, connection: ConnectionId, len_bytes: usize) {
         match self.connections.get_mut(connection) {
-            Some(Connection::Registry(registration)) => registration.transmitted(len_bytes),
+            Some(Connection::Registry(registration) | Connection::Listing(registration)) => {
+                registration.transmitted(len_bytes);
+            }
             Some(Connection::Session(dialed)) => dialed.transmitted(now, len_bytes),
             Some(Connection::Peer(_)) | None => {}
         }
@@ -555,7 +583,7 @@ impl Node for DoctorNode {
     fn read_allowance_bytes(&self, connection: ConnectionId) -> usize {
         match self.connections.get(connection) {
             // What comes queues nothing.
-            Some(Connection::Registry(_)) => usize::MAX,
+            Some(Connection::Registry(_) | Connection::Listing(_)) => usize::MAX,
             Some(Connection::Session(dialed)) => {
                 let session = dialed.session.as_ref();
                 session.map_or(0, |session| session.read_allowance_bytes())

@@ -32,14 +32,23 @@ pub(super) struct Beaconing {
     counter: u64,
     /// By their instances.
     pub(super) heard: BTreeMap<u64, BeaconingPeer>,
-    to_dial: VecDeque<(u64, SocketAddrV4)>,
+    to_dial: VecDeque<(Target, SocketAddrV4)>,
     dialing: usize,
+}
+
+/// A peer that is dialed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// Beacons of this instance came.
+    Heard(u64),
+    /// The registry lists it; its number among the findings.
+    Listed(usize),
 }
 
 /// A session that is being made.
 #[derive(Debug)]
 pub(super) struct Dialed {
-    pub(super) instance: u64,
+    pub(super) target: Target,
     since: Instant,
     /// `None` until the connection is made.
     pub(super) session: Option<Session>,
@@ -103,6 +112,11 @@ impl Beaconing {
     /// Returns whether peers without a secret count.
     pub(super) fn is_open(&self) -> bool {
         self.keys.is_open
+    }
+
+    /// Puts more of them in line.
+    pub(super) fn line_up(&mut self, more: impl Iterator<Item = (Target, SocketAddrV4)>) {
+        self.to_dial.extend(more);
     }
 
     /// Returns whether beacons came from this peer there: by both versions it is one.
@@ -253,7 +267,7 @@ impl DoctorNode {
     pub(super) fn line_up_sessions(&mut self) -> usize {
         let dialable =
             self.beaconing.heard.iter().filter_map(|(instance, peer)| match peer.session {
-                SessionFinding::At(address, _) => Some((*instance, address)),
+                SessionFinding::At(address, _) => Some((Target::Heard(*instance), address)),
                 _ => None,
             });
         self.beaconing.to_dial = dialable.collect();
@@ -263,20 +277,25 @@ impl DoctorNode {
     /// Dials those in line, as many at once as may be.
     pub(super) fn dial_sessions(&mut self, now: Instant) {
         while self.beaconing.dialing < UNPROVEN_DIALS_MAX {
-            let Some((instance, address)) = self.beaconing.to_dial.pop_front() else { return };
+            let Some((target, address)) = self.beaconing.to_dial.pop_front() else { return };
             self.beaconing.dialing += 1;
-            let dialed = Dialed { instance, since: now, session: None, seal: None };
+            let dialed = Dialed { target, since: now, session: None, seal: None };
             if self.dial(now, Connection::Session(Box::new(dialed)), address).is_none() {
-                self.on_session(instance, Err(CloseReason::Broken(ErrorKind::OutOfMemory)));
+                self.on_session(target, Err(CloseReason::Broken(ErrorKind::OutOfMemory)));
             }
         }
     }
 
     /// A dial has ended.
-    fn on_session(&mut self, instance: u64, outcome: Result<Duration, CloseReason>) {
-        let session = self.beaconing.heard.get_mut(&instance).map(|heard| &mut heard.session);
-        if let Some(SessionFinding::At(_, reached)) = session {
-            *reached = outcome;
+    fn on_session(&mut self, target: Target, outcome: Result<Duration, CloseReason>) {
+        match target {
+            Target::Heard(instance) => {
+                let heard = self.beaconing.heard.get_mut(&instance);
+                if let Some(SessionFinding::At(_, reached)) = heard.map(|it| &mut it.session) {
+                    *reached = outcome;
+                }
+            }
+            Target::Listed(number) => self.on_listed(number, outcome),
         }
         self.beaconing.dialing = self.beaconing.dialing.saturating_sub(1);
         if let Phase::Reach { left, .. } = &mut self.phase {
@@ -289,7 +308,11 @@ impl DoctorNode {
         let Beaconing { limits, our, group, heard, .. } = &self.beaconing;
         if let Some(Connection::Session(dialed)) = self.connections.get_mut(connection) {
             let mut session = Session::new(now, limits, our, true);
-            if heard.get(&dialed.instance).is_some_and(|heard| heard.is_member) {
+            let is_member = match dialed.target {
+                Target::Heard(instance) => heard.get(&instance).is_some_and(|it| it.is_member),
+                Target::Listed(_) => group.is_some(),
+            };
+            if is_member {
                 dialed.seal = Seal::dialed(now, group.as_ref(), &mut session);
             }
             dialed.session = Some(session);
@@ -307,7 +330,7 @@ impl DoctorNode {
         let Some(Connection::Session(dialed)) = self.connections.get_mut(connection) else {
             return false;
         };
-        let (instance, since) = (dialed.instance, dialed.since);
+        let (target, since) = (dialed.target, dialed.since);
         let Some(session) = &mut dialed.session else { return true };
         let event = match &mut dialed.seal {
             Some(seal) => seal.first_event(now, session, bytes),
@@ -315,13 +338,22 @@ impl DoctorNode {
         };
         match event {
             Ok(Some(SessionEvent::Hello { peer, name, .. })) => {
-                if let Some(heard) = self.beaconing.heard.get_mut(&instance) {
-                    (heard.id, heard.name) = (peer, name);
+                match target {
+                    Target::Heard(instance) => {
+                        if let Some(heard) = self.beaconing.heard.get_mut(&instance) {
+                            (heard.id, heard.name) = (peer, name);
+                        }
+                    }
+                    Target::Listed(number) => {
+                        if let Some(listed) = self.findings.listed.get_mut(number) {
+                            (listed.id, listed.name) = (peer, name);
+                        }
+                    }
                 }
                 self.connections.remove(connection);
                 let (how, reason) = (CloseHow::Finish, CloseReason::Done);
                 self.actions.push_back(Action::Close { connection, how, reason });
-                self.on_session(instance, Ok(now - since));
+                self.on_session(target, Ok(now - since));
                 self.dial_sessions(now);
                 self.end_if_reached();
             }
@@ -332,9 +364,9 @@ impl DoctorNode {
     }
 
     /// A dial was in vain, or no hello came.
-    pub(super) fn lose_session(&mut self, now: Instant, instance: u64, reason: CloseReason) {
+    pub(super) fn lose_session(&mut self, now: Instant, target: Target, reason: CloseReason) {
         if let Phase::Reach { .. } = self.phase {
-            self.on_session(instance, Err(reason));
+            self.on_session(target, Err(reason));
             self.dial_sessions(now);
             self.end_if_reached();
         }

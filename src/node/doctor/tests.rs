@@ -2,7 +2,7 @@ use super::*;
 use crate::exit::ExitCode;
 use crate::node::scene::{answer, hear, sent};
 use crate::node::{Signal, Subnet};
-use crate::wire::v0::{NameError, RegistryRequest, RegistryResponse};
+use crate::wire::v0::{ListedPeer, NameError, RegistryRequest, RegistryResponse};
 use crate::wire::v1::{Beacon, BeaconKind, PeerName, SessionMessage};
 use crate::wire::{FieldText, Malformed};
 
@@ -24,6 +24,10 @@ struct Scene {
     sent: Vec<(Ipv4Addr, SocketAddrV4)>,
     beacons: Vec<(Ipv4Addr, SocketAddrV4, BeaconKind)>,
     closed: Vec<ConnectionId>,
+    /// Whether the registry is of version 0, and closes when it is asked for peers.
+    is_of_version_0: bool,
+    /// The connection on which it is asked for them.
+    listing: Option<ConnectionId>,
     finished: usize,
     outcome: Option<Outcome>,
 }
@@ -72,6 +76,8 @@ impl Scene {
             sent: Vec::new(),
             beacons: Vec::new(),
             closed: Vec::new(),
+            is_of_version_0: true,
+            listing: None,
             finished: 0,
             outcome: None,
         };
@@ -91,6 +97,16 @@ impl Scene {
         while let Some(action) = self.node.poll_action() {
             match action {
                 Action::Report(Report::Finding(finding)) => self.findings.push(*finding),
+                Action::Dial { connection, to } if to == registry() && !self.dialed.is_empty() => {
+                    self.listing = Some(connection);
+                    if self.is_of_version_0 {
+                        self.node.handle(self.now, Input::Connected(connection));
+                        self.node.handle(self.now, Input::ReadClosed(connection));
+                    }
+                }
+                Action::Close { connection, .. } if self.listing == Some(connection) => {
+                    self.listing = None;
+                }
                 Action::Dial { connection, to } => self.dialed.push((connection, to)),
                 Action::Resolve(host) => self.resolves.push(host),
                 Action::Send { from, to, datagram } if to.port() == 8001 => {
@@ -678,4 +694,60 @@ fn peers_of_version_1_of_which_none_is_reached_are_told_with_the_reason() {
     assert_eq!(scene.beacons, []);
     let verdict = scene.ends(ExitCode::AddressInUse).to_string();
     assert!(verdict.starts_with("beacon port 8001 is in use by a program that"), "{verdict}");
+}
+
+#[test]
+fn peers_that_the_registry_lists_and_that_are_not_heard_are_dialed() {
+    let mut scene = Scene::new(settings());
+    scene.is_of_version_0 = false;
+    scene.connect(registry());
+    scene.answer(&[(NUMBER, None)]);
+    let listing = scene.listing.expect("it is asked for peers");
+    scene.handle(Input::Connected(listing));
+    let mut request = Vec::new();
+    RegistryRequest::Peers { after: PeerId(0) }.encode(&mut request);
+    assert_eq!(sent(&mut scene.node, scene.now, listing), request);
+    let far = ["198.51.100.1:8001", "198.51.100.2:8001", "192.0.2.2:8001"].map(address);
+    let mut bytes = Vec::new();
+    RegistryResponse::Peers { count: 3 }.encode(&mut bytes);
+    for (id, at) in (1..).zip(far) {
+        ListedPeer { peer: PeerId(id), address: at.into() }.encode(&mut bytes);
+    }
+    scene.handle(Input::Received { connection: listing, bytes: &bytes });
+    assert_eq!(scene.listing, None, "it is closed");
+    scene.beacon(BeaconKind::Beacon, 3, 33, "192.0.2.2:1", 8001);
+    scene.time_out();
+    assert!(scene.findings.contains(&Finding::Listing(Ok(3))), "{:?}", scene.findings);
+    scene.say_hello(far[0], 1, 11);
+    scene.say_hello(far[2], 3, 33);
+    scene.refuse(far[1]);
+    let listed = |finding: &Finding| match finding {
+        Finding::Listed(it) => Some((it.id.0, it.name.as_str().to_owned(), it.session)),
+        _ => None,
+    };
+    let listed: Vec<_> = scene.findings.iter().filter_map(listed).collect();
+    let refused = Err(CloseReason::Broken(ErrorKind::ConnectionRefused));
+    let reached = Ok(Duration::from_millis(2));
+    assert_eq!(listed, [(1, "ann".into(), reached), (2, String::new(), refused)]);
+    let verdict = scene.ends(ExitCode::Done);
+    assert_eq!(verdict, Verdict::Fine { reached: 2, peers: 3, unknown: 0, problem: None });
+}
+
+#[test]
+fn a_listed_peer_that_nobody_can_reach_is_what_to_mend() {
+    let mut scene = Scene::new(settings());
+    scene.is_of_version_0 = false;
+    scene.connect(registry());
+    scene.answer(&[(NUMBER, None)]);
+    let (listing, far) = (scene.listing.unwrap(), address("198.51.100.1:8001"));
+    scene.handle(Input::Connected(listing));
+    sent(&mut scene.node, scene.now, listing);
+    let mut bytes = Vec::new();
+    RegistryResponse::Peers { count: 1 }.encode(&mut bytes);
+    ListedPeer { peer: PeerId(1), address: far.into() }.encode(&mut bytes);
+    scene.handle(Input::Received { connection: listing, bytes: &bytes });
+    scene.time_out();
+    scene.refuse(far);
+    let verdict = scene.ends(ExitCode::Other);
+    assert!(matches!(verdict, Verdict::NobodyReached { id: PeerId(1), .. }), "{verdict}");
 }
