@@ -201,6 +201,13 @@ fn say(peer: &mut Peer, script: &mut Script<'_>) {
         (SocketKind::Registration, 1 | 2) => messages::register_response(1),
         (SocketKind::Registration, 3) => messages::error_response(script.bad_text()),
         (SocketKind::Registration, 4) => messages::register_response(0),
+        (SocketKind::Registration, 5) | (SocketKind::Listing, _) => {
+            // Mostly in ascending order.
+            let ids = (0..script.below(3)).map(|number| (number * script.below(9)) as u32);
+            let ids: Vec<_> = ids.collect();
+            let peers: Vec<_> = ids.into_iter().map(|id| (id, script.address())).collect();
+            messages::peers_response(&peers)
+        }
         (SocketKind::Registration, _) => {
             let address = script.address();
             messages::lookup_response(&address.ip().to_string(), address.port().into())

@@ -62,6 +62,8 @@ pub(super) struct Socket {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum SocketKind {
     Registration,
+    /// The registry, too: it is asked for peers.
+    Listing,
     Upload,
     Download,
     /// A program of the same user.
@@ -289,11 +291,12 @@ impl Runner for Peer {
     }
 
     fn dial(&mut self, _: ConnectionId, to: SocketAddrV4) -> Socket {
-        let mut sockets = self.held.connections.values().map(|connection| &connection.what);
-        let has_registration = sockets.any(|socket| socket.kind == SocketKind::Registration);
-        let kind = match Some(to) == self.settings.registry.address() && !has_registration {
-            true => SocketKind::Registration,
-            false => SocketKind::Download,
+        let has = |kind| self.held.connections.values().any(|it| it.what.kind == kind);
+        let has_registration = has(SocketKind::Registration);
+        let kind = match Some(to) == self.settings.registry.address() {
+            true if !has_registration => SocketKind::Registration,
+            true if !has(SocketKind::Listing) => SocketKind::Listing,
+            _ => SocketKind::Download,
         };
         assert!(kind == SocketKind::Registration || has_registration, "nobody told it of {to}");
         assert!(!to.ip().is_broadcast() && !to.ip().is_unspecified(), "calls {to}");
