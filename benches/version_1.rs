@@ -21,6 +21,9 @@ use bench_kit::{
     subfolder,
 };
 use kit::World;
+use p2pfs::proto::Transmit;
+use p2pfs::proto::v1::Sealed;
+use p2pfs::wire::v1::Secret;
 
 fn main() -> ExitCode {
     bench_kit::run("version_1", &[], bench)
@@ -39,6 +42,9 @@ fn bench(settings: &Settings, report: &mut Report) -> Outcome<()> {
         if settings.wants(&title) {
             large_file(settings, report, &title, place)?;
         }
+    }
+    if settings.wants("sealed with a secret") {
+        sealed(settings, report)?;
     }
     for (count, kib) in settings.choose([(1_000, 16), (10_000, 4)], [(100, 16), (1_000, 4)]) {
         let title = format!("{count} files of {kib} KiB in folders");
@@ -65,25 +71,32 @@ struct Scene {
     address: SocketAddrV4,
     shared: PathBuf,
     fetched: PathBuf,
+    /// What all programs are told.
+    options: &'static [&'static str],
 }
 
 impl Scene {
     /// Shares what `fill` puts into a folder, once all of it is hashed.
     fn new(folder: &Path, fill: impl FnOnce(&Path) -> Outcome<()>) -> Outcome<Self> {
-        let (shared, fetched) = (subfolder(folder, "shared")?, subfolder(folder, "fetched")?);
+        let shared = subfolder(folder, "shared")?;
         fill(&shared)?;
-        let world = World::new();
+        Self::of(folder, World::new(), &[])
+    }
+
+    /// Shares what is in a folder already.
+    fn of(folder: &Path, world: World, options: &'static [&'static str]) -> Outcome<Self> {
+        let (shared, fetched) = (subfolder(folder, "shared")?, subfolder(folder, "fetched")?);
         let path = shared.to_str().ok_or("a folder whose name is no text")?;
-        let sharer = world.start(&["share", path, "--port", "0"]);
+        let sharer = world.start(&[&["share", path, "--port", "0"], options].concat());
         let address = sharer.await_listening();
-        let scene = Self { world, sharer, address, shared, fetched };
+        let scene = Self { world, sharer, address, shared, fetched, options };
         // Until all is hashed.
         scene.list(&["/", "--json"])?;
         Ok(scene)
     }
 
     fn process(&self, arguments: &[&str]) -> Process {
-        self.world.start(arguments)
+        self.world.start(&[arguments, self.options].concat())
     }
 
     /// Starts `get` into a folder.
@@ -182,6 +195,54 @@ fn large_file(settings: &Settings, report: &mut Report, title: &str, place: Plac
     table.note("version 1 and rsync from start to end, the others without their start");
     table.note(tried);
     report.add(&table)
+}
+
+/// One file with and without a secret, and what a handshake takes.
+fn sealed(settings: &Settings, report: &mut Report) -> Outcome<()> {
+    const SECRET: &[&str] = &["--secret-file", "secret"];
+    let (place, folder) = Place::fastest()?;
+    let (size_bytes, names) = (settings.choose(GIB, 64 * MIB), names("file", 1));
+    let open = Scene::new(folder.path(), |shared| {
+        Ok(write_noise(&shared.join(&names[0]), 1, size_bytes)?)
+    })?;
+    let world = World::new();
+    world.program(&[&["secret"], SECRET].concat()).output();
+    let sealed = Scene::of(folder.path(), world, SECRET)?;
+    let runs = rounds(settings, 2, |way| [&sealed, &open][way].checked_run(&names, &[&names[0]]))?;
+    let mut table = Table::new("sealed with a secret", "sender and receiver; the bench sleeps");
+    let speed = |way: usize| column(&runs[way], |run| size_bytes as f64 / 1e6 / run.seconds());
+    for (way, who) in ["sealed", "in clear"].iter().enumerate() {
+        table.row(&format!("speed: {who}"), "MB/s", &speed(way));
+        let cpu = column(&runs[way], Run::cpu_s);
+        table.row(&format!("CPU of both sides: {who}"), "s", &cpu);
+    }
+    table.ratio("speed: sealed / in clear", &speed(0), &speed(1), Bound::AtLeast(0.65));
+    let handshakes = rounds(settings, 1, |_| {
+        let begun = Instant::now();
+        (0..HANDSHAKES).try_for_each(|_| handshake())?;
+        Ok(begun.elapsed().as_secs_f64() * 1e3 / f64::from(HANDSHAKES))
+    })?;
+    table.bounded_row("a handshake, both ends", "ms", &handshakes[0], Bound::AtMost(1.0));
+    table.note(format!("{} on {}", bench_kit::size(size_bytes), place.name()));
+    report.add(&table)
+}
+
+const HANDSHAKES: u32 = 500;
+
+/// Both ends of a sealed connection, until it is open.
+fn handshake() -> Outcome<()> {
+    let key = Secret::new([1; 32]).seal_key();
+    let (mut dialer, mut acceptor) = (Sealed::dialed(&key), Sealed::accepted(&[key].into()));
+    for _ in 0..2 {
+        let mut message = match dialer.transmit(false) {
+            Some(Transmit::Bytes { bytes, .. }) => bytes.to_vec(),
+            _ => return Err("nothing is sent".into()),
+        };
+        dialer.transmitted(message.len());
+        acceptor.next(&mut message, &mut 0).map_err(|reason| reason.to_string())?;
+        std::mem::swap(&mut dialer, &mut acceptor);
+    }
+    if dialer.is_open() && acceptor.is_open() { Ok(()) } else { Err("it is not open".into()) }
 }
 
 fn small_files(

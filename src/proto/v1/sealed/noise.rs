@@ -1,14 +1,14 @@
 //! `Noise_NNpsk0_25519_AESGCM_SHA256`: the handshake of [`snow`], and the records after it.
 //!
-//! All primitives are those of [`ring`]. snow would copy each record, so records have their own
-//! functions, which seal and open in place.
+//! The cipher and the agreement are those of [`ring`]. snow would copy each record, so records have
+//! their own functions, which seal and open in place.
 
 use std::sync::Mutex;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral};
-use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
+use sha2::Digest as _;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::{BoxedCryptoResolver, CryptoResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
@@ -182,13 +182,9 @@ impl Random for Rng {
     }
 }
 
-struct Sha256(digest::Context);
-
-impl Default for Sha256 {
-    fn default() -> Self {
-        Self(digest::Context::new(&digest::SHA256))
-    }
-}
+/// That of version 0, as the program has it anyway.
+#[derive(Default)]
+struct Sha256(sha2::Sha256);
 
 impl Hash for Sha256 {
     fn name(&self) -> &'static str {
@@ -212,8 +208,8 @@ impl Hash for Sha256 {
     }
 
     fn result(&mut self, out: &mut [u8]) {
-        let hash = self.0.clone().finish();
-        out.iter_mut().zip(hash.as_ref()).for_each(|(to, byte)| *to = *byte);
+        let hash = self.0.clone().finalize();
+        out.iter_mut().zip(&hash).for_each(|(to, byte)| *to = *byte);
     }
 }
 
