@@ -85,6 +85,37 @@ fn the_first_byte_tells_members_from_others() {
     assert!(answer.is_empty() && reason.is_some_and(|it| it != CloseReason::NotSealed));
 }
 
+/// Nobody learns by time or by deeds how far what it sent was from right.
+#[test]
+fn a_wrong_secret_and_a_wrong_message_have_the_same_effect_at_the_same_time() {
+    let now = Instant::now();
+    let (_, wrong_secret) = first_message(&key(3));
+    let (_, mut flipped) = first_message(&key(1));
+    flipped[50] ^= 1;
+    let mut no_point = first_message(&key(1)).1;
+    no_point[3..35].fill(0);
+    let effect = |message: &[u8]| {
+        let mut node = member(now, &[1, 2], false);
+        let connection = node.accept(now, PEER).unwrap();
+        // As it may come, in pieces.
+        let mut effects = Vec::new();
+        for bytes in message.chunks(17) {
+            node.handle(now, Input::Received { connection, bytes });
+            effects.push((
+                actions(&mut node),
+                node.poll_timeout(),
+                node.transmit(connection).is_some(),
+            ));
+        }
+        format!("{effects:?}")
+    };
+    let expected = effect(&wrong_secret);
+    assert!(expected.contains("NotSealed"));
+    for message in [flipped, no_point, [b"N\0\x30".as_slice(), &[7; 48]].concat()] {
+        assert_eq!(effect(&message), expected);
+    }
+}
+
 /// A first message may be one that was recorded: it buys the answer to it, and no more.
 #[test]
 fn until_a_record_is_opened_it_is_a_connection_without_a_hello() {
