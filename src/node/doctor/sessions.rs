@@ -202,7 +202,8 @@ impl DoctorNode {
         let (beacon, is_member) = match self.beaconing.keys.heard(bytes) {
             Ok(heard) => heard,
             Err(malformed) => {
-                self.findings.has_heard_others |= malformed == Malformed::Mac;
+                let is_of_others = malformed == Malformed::Mac && Beacon::has_mac(bytes);
+                self.findings.has_heard_others |= is_of_others;
                 return;
             }
         };

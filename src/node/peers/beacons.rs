@@ -188,7 +188,7 @@ impl Beacons {
             Ok(heard) => heard,
             // Those of another group, and of a later version, are no fault.
             Err(Malformed::Mac) => {
-                self.has_heard_others = true;
+                self.has_heard_others |= Beacon::has_mac(bytes);
                 return None;
             }
             Err(Malformed::UnknownType { .. }) => return None,

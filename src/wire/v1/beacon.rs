@@ -144,6 +144,11 @@ impl Beacon {
         if beacon.instance == 0 { Err(Malformed::Instance) } else { Ok(beacon) }
     }
 
+    /// Returns whether a datagram says that it has a MAC, if it is a beacon.
+    pub fn has_mac(datagram: &[u8]) -> bool {
+        datagram.get(MAGIC.len() + 1).is_some_and(|flags| flags & WITH_MAC != 0)
+    }
+
     /// Returns the datagram, with a MAC if there is a key.
     pub fn encode(&self, key: Option<&BeaconKey>) -> Vec<u8> {
         let mut out = Vec::with_capacity(BEACON_BYTES_MAX);

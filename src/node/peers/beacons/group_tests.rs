@@ -33,6 +33,7 @@ fn each_hears_its_own_kind_and_knows_that_others_are_near() {
     assert_eq!(heard(&mut open), [true, false, false, false]);
     assert!(open.beacons.has_heard_others());
     let mut closed = member(&[1, 2], false);
+    assert!(!hears(&mut closed, None, &beacon(10, Vec::new())));
     assert!(!closed.beacons.has_heard_others());
     assert_eq!(heard(&mut closed), [false, true, true, false]);
     assert!(closed.beacons.has_heard_others());
