@@ -9,11 +9,12 @@ use kit::runner::{Connection, File, FileState, Runner};
 use p2pfs::content::{FailedCall, FileError, Known, Lack, OnConflict, Room, Sight};
 use p2pfs::limits::Limits;
 use p2pfs::node::{
-    BeaconSettings, ConnectionId, GuestSettings, Input, NamePattern, PeerKind, PeerSettings, Signal,
+    BeaconSettings, ConnectionId, GroupSettings, GuestSettings, Input, NamePattern, PeerKind,
+    PeerSettings, Signal,
 };
 use p2pfs::proto::FileId;
 use p2pfs::wire::v0::FileName;
-use p2pfs::wire::v1::{Beacon, BeaconKind, PeerName};
+use p2pfs::wire::v1::{Beacon, BeaconKind, PeerName, Secret};
 use sha2::Digest as _;
 
 use super::peer_runner::{Disk, Manner, Peer, Socket, SocketKind};
@@ -71,6 +72,13 @@ fn settings(script: &mut Script<'_>) -> PeerSettings {
         on_conflict: if flags & 2 == 0 { OnConflict::Compare } else { OnConflict::Skip },
     };
     let registry = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+    // Open to others as well, so that all is tried as before.
+    let secret = Secret::new([1; 32]);
+    let group = GroupSettings { seal_keys: [secret.seal_key()].into(), also_open: true };
+    let beacons = match flags & 6 {
+        6 => BeaconSettings::of_group(&[secret], true),
+        _ => BeaconSettings::open(),
+    };
     PeerSettings {
         kind: match (flags & 128 != 0, flags & 1 != 0) {
             (false, _) => PeerKind::Fixed,
@@ -78,8 +86,8 @@ fn settings(script: &mut Script<'_>) -> PeerSettings {
             (true, true) => PeerKind::Guest(guest),
         },
         offer_interval: Duration::from_millis(if flags & 64 == 0 { 5000 } else { 50 }),
-        group: None,
-        beacons: Some(BeaconSettings::open()),
+        group: (flags & 6 == 6).then_some(group),
+        beacons: Some(beacons),
         simulate_checksum_failure: flags & 2 != 0,
         exit_when_done: flags & 1 != 0,
         limits,
@@ -213,6 +221,7 @@ fn say(peer: &mut Peer, script: &mut Script<'_>) {
             messages::lookup_response(&address.ip().to_string(), address.port().into())
         }
         (SocketKind::Upload, 1..=3) => messages::request(script.name().as_str(), Count::Bytes),
+        (SocketKind::Upload, 4) => [b"N\0\x30".as_slice(), &[script.byte(); 48]].concat(),
         (SocketKind::Upload, _) => messages::acknowledgment(1).repeat(1 + script.below(8)),
         (SocketKind::Program, 1..=3) => wanted(script.name().as_str()),
         (SocketKind::Program, 4 | 5) => b"A".to_vec(),

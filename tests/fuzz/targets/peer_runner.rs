@@ -13,7 +13,7 @@ use p2pfs::node::{Action, ConnectionId, Input, Outcome, PeerKind, PeerNode, Peer
 use p2pfs::proto::{FileId, Transmit};
 use p2pfs::wire::FilePath;
 use p2pfs::wire::v0::FileName;
-use p2pfs::wire::v1::Beacon;
+use p2pfs::wire::v1::{Beacon, Secret};
 use sha2::{Digest as _, Sha256};
 
 use super::clock::Clock;
@@ -279,7 +279,9 @@ impl Runner for Peer {
     }
 
     fn send_beacon(&mut self, from: Option<Ipv4Addr>, datagram: &[u8]) {
-        assert!(from.is_none() && Beacon::decode(datagram, None).is_ok());
+        let key = Secret::new([1; 32]).beacon_key();
+        let key = Beacon::has_mac(datagram).then_some(&key);
+        assert!(from.is_none() && Beacon::decode(datagram, key).is_ok());
     }
 
     fn broadcast(&mut self, bytes: &[u8; OFFER_BYTES]) {
