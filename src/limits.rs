@@ -104,6 +104,12 @@ pub const SECOND_COPY_AFTER: Duration = Duration::from_millis(50);
 /// A block that began to come so long ago, and is not whole, may be requested from a second
 /// source, which takes it over.
 pub const TAKE_OVER_AFTER: Duration = Duration::from_secs(2);
+/// Pause before a peer that holds nothing of a content is asked again: section 7 of the protocol.
+pub const HOPE_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// With fewer sessions than this, peers that look for the same are dialed: rule F9.
+pub const SWARM_DIALS_MAX: usize = 12;
+/// Files that a program which only fetches gives on once it has them.
+pub const GUEST_FILES_MAX: usize = 65_536;
 /// Sessions for one content.
 pub const CONTENT_SOURCES_MAX: usize = 24;
 /// Contents of several blocks that are fetched at once: each asks all its sources.
@@ -149,6 +155,9 @@ pub const TURNS_MAX: usize = 32;
 pub const TURN_TIME: Duration = Duration::from_millis(2);
 /// The length of a turn while nobody waits.
 pub const SOLE_TURN_BYTES: u64 = 16 * 1024 * 1024;
+/// A turn of which nothing is requested after so long is given to another, too: about a round
+/// trip in a local network that is in use.
+pub const TURN_GRACE: Duration = Duration::from_millis(10);
 /// A turn that is not used for so long expires.
 pub const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Requests for blocks of one session that are under way at once: enough that small files follow

@@ -81,6 +81,10 @@ pub struct GetArgs {
     /// Give nothing of what is there already to other peers.
     #[arg(long)]
     pub no_give: bool,
+    /// Listen on this TCP port, for others to whom it gives; 0 takes a free one [default: 8001 if
+    /// it is free, else another].
+    #[arg(long, value_name = "PORT", conflicts_with = "no_give")]
+    pub port: Option<u16>,
     /// Remove what came of files that do not get done, instead of keeping it for a later run.
     #[arg(long)]
     pub discard: bool,
@@ -113,7 +117,7 @@ const CONNECT_FROM: &str = "Connect from the address of this network interface. 
 
 /// Options that a running peer would not follow: an error together with `--via`. From the
 /// environment they are ignored.
-const NOT_WITH_VIA: [&str; 18] = [
+const NOT_WITH_VIA: [&str; 19] = [
     "output",
     "from",
     "peer",
@@ -121,6 +125,7 @@ const NOT_WITH_VIA: [&str; 18] = [
     "hidden",
     "dry_run",
     "no_give",
+    "port",
     "discard",
     "retries",
     "on_conflict",

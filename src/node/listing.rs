@@ -720,7 +720,7 @@ mod tests {
     fn what_looks_by_version_1_asks_the_same_registry_and_its_name_is_looked_for_once() {
         let start = Instant::now();
         let on_conflict = OnConflict::Refuse;
-        let guest = GuestSettings { timeout: None, retries_max: 0, on_conflict };
+        let guest = GuestSettings { timeout: None, retries_max: 0, on_conflict, gives: false };
         let gather = GatherSettings { only_looks: true, ..GatherSettings::default() };
         let settings = settings(PeerKind::Guest(guest));
         let settings = PeerSettings { registry: lab(), gather, ..settings };

@@ -196,7 +196,8 @@ pub enum Input<'a> {
     Broken { connection: ConnectionId, kind: io::ErrorKind },
     /// The answer to [`Action::Describe`].
     Described { connection: ConnectionId, text: &'a str },
-    /// The answer to [`Action::OpenSource`] and [`Action::StatSource`].
+    /// The answer to [`Action::OpenSource`], [`Action::OpenPartialSource`] and
+    /// [`Action::StatSource`].
     Opened { file: FileId, version: Version },
     /// All bytes of one [`Action::Write`] are written.
     Written { file: FileId, len_bytes: usize },
@@ -285,6 +286,9 @@ pub enum Action {
     Close { connection: ConnectionId, how: CloseHow, reason: CloseReason },
     /// Open a file of the shared folder for sending. Answered with `Opened` or `FileFailed`.
     OpenSource { file: FileId, path: PathId },
+    /// Open for sending what is open as `partial`, of [`Action::OpenPartial`]: whatever becomes of
+    /// that, this stays open. Answered with `Opened` or `FileFailed`.
+    OpenPartialSource { file: FileId, partial: FileId },
     /// Stat a file that is open for sending. Answered with `Opened` or `FileFailed`.
     StatSource(FileId),
     /// Create a partial file. Answered with `FileFailed` if that does not work, or if

@@ -35,7 +35,7 @@ use super::{
     Snapshot, Transfer, changes,
 };
 use crate::content::{FileError, Hash, HashKind, Known, OnConflict, Sight, Version};
-use crate::limits::{DOWNLOADS_MAX, HEDGES_MAX, Limits};
+use crate::limits::{DOWNLOADS_MAX, GUEST_FILES_MAX, HEDGES_MAX, Limits};
 use crate::proto::{CloseReason, FileId, Transmit};
 use crate::wire::v1::{Beacon, BeaconKey, PeerName, Secret, TagKey};
 use crate::wire::{FilePath, Malformed, PeerId};
@@ -46,7 +46,7 @@ pub struct PeerSettings {
     pub kind: PeerKind,
     /// The id to register; 0 for a guest, which has another one on sessions and in beacons.
     pub id: PeerId,
-    /// The TCP port on which the peer listens; 0 for a guest.
+    /// The TCP port on which the peer listens; 0 for a guest that does not.
     pub port: u16,
     pub registry: HostPort,
     pub registry_use: RegistryUse,
@@ -160,7 +160,8 @@ pub enum PeerKind {
     Fixed,
     /// Known by some id: it takes another if the registry refuses one.
     AnyId,
-    /// Known to nobody: it registers nothing, offers nothing and serves nobody.
+    /// Known to no registry: it registers nothing, offers nothing, and shares nothing but what it
+    /// has fetched.
     Guest(GuestSettings),
 }
 
@@ -170,6 +171,8 @@ pub struct GuestSettings {
     /// How often each source of a file that failed is asked again, before the file is given up.
     pub retries_max: u32,
     pub on_conflict: OnConflict,
+    /// Whether it gives others what it has fetched, while it runs.
+    pub gives: bool,
 }
 
 /// A peer as pure state.
@@ -368,7 +371,15 @@ impl PeerNode {
         let shares = context.guest().is_none();
         if let Some(content) = contents.on_committed(context, file, path, version) {
             let is_hidden = path.components().any(|component| component.starts_with('.'));
-            if shares && !is_hidden {
+            let is_given = match context.guest() {
+                None => !is_hidden,
+                Some(_) => {
+                    context.gives()
+                        && !context.settings.gather.is_unnamed
+                        && share.index.len() < GUEST_FILES_MAX
+                }
+            };
+            if is_given {
                 let path = context.paths.intern(path);
                 let known = Known { blake3: Some(content.id), ..Known::default() };
                 share.add_fetched(context, path, version, known);
@@ -484,6 +495,8 @@ impl PeerNode {
             gather.on_listed(context, &mut Others { peers, share, fetch, contents });
         }
         gather.take_events(context, &mut Others { peers, share, fetch, contents });
+        self.give_what_is_held();
+        let Self { share, peers, .. } = self;
         share.show(&mut peers.beacons);
         while let Some(idle) = self.gather.poll_close() {
             self.close(idle, CloseReason::Stopping);
@@ -491,6 +504,20 @@ impl PeerNode {
         if let Some(outcome) = self.context.outcome.take() {
             self.exit(outcome);
         }
+    }
+
+    /// Has others told what we hold of the contents that we fetch.
+    fn give_what_is_held(&mut self) {
+        let Self { context, share, contents, .. } = self;
+        while let Some(holding) = contents.poll_holding() {
+            if !context.gives() {
+                continue;
+            }
+            let content = holding.content();
+            let is_known = |id, block| contents.is_held_by(id, &content, block);
+            share.on_holding(context, holding, is_known);
+        }
+        share.tell_held(context);
     }
 
     /// Ends everything, so that nothing is left behind, and then the program.
@@ -594,7 +621,7 @@ impl PeerNode {
 
 impl Node for PeerNode {
     fn accept(&mut self, now: Instant, from: SocketAddrV4) -> Option<ConnectionId> {
-        if self.context.guest().is_some() {
+        if self.context.guest().is_some_and(|guest| !guest.gives) {
             return None;
         }
         self.context.now = now;

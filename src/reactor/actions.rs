@@ -71,6 +71,7 @@ impl<N: Node> Reactor<N> {
                     None
                 }
                 Action::OpenSource { .. }
+                | Action::OpenPartialSource { .. }
                 | Action::StatSource(_)
                 | Action::CreatePartial { .. }
                 | Action::OpenPartial { .. }

@@ -105,6 +105,19 @@ impl Files {
                     Err(error) => Input::FileFailed { file, error },
                 })
             }
+            Action::OpenPartialSource { file, partial } => {
+                let Some(OpenFile::Partial(partial)) = self.open.get(&partial) else {
+                    return Some(Input::FileFailed { file, error: FileError::Missing });
+                };
+                Some(match partial.source() {
+                    Ok(source) => {
+                        let version = source.version();
+                        self.open.insert(file, OpenFile::Source(source));
+                        Input::Opened { file, version }
+                    }
+                    Err(error) => Input::FileFailed { file, error },
+                })
+            }
             Action::StatSource(file) => {
                 let source = self.source(file)?;
                 Some(match source.stat() {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
@@ -43,6 +44,13 @@ pub fn get(args: &GetArgs, output: &OutputArgs, ending: &mut Ending) -> Result<E
     let network = network::network(&args.network.interface, Which::Any, &args.network.offers)?;
     let offers = network::hear_offers(&network)?;
     let beacons = network::bind_beacons(&network)?;
+    let limits = args.transfer.limits(args.writing.limits(Limits::PEER));
+    let gives = !args.no_give && !args.dry_run;
+    let host = network.host().unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let listener = match gives {
+        true => Some(network::listen(host, args.port, limits.progress_timeout)?),
+        false => None,
+    };
     let (folder, unnamed) = output_folder(args)?;
     let found = there_already(args, &folder)?;
 
@@ -50,12 +58,12 @@ pub fn get(args: &GetArgs, output: &OutputArgs, ending: &mut Ending) -> Result<E
         timeout: args.timeout,
         retries_max: args.retries,
         on_conflict: args.on_conflict,
+        gives,
     };
-    let limits = args.transfer.limits(args.writing.limits(Limits::PEER));
     let settings = PeerSettings {
         kind: PeerKind::Guest(guest),
         id: PeerId(0),
-        port: 0,
+        port: listener.as_ref().map_or(0, |listener| listener.address().port()),
         registry: args.network.registry(),
         registry_use: args.network.registry_use(),
         offer_interval: args.network.offers.offer_interval,
@@ -85,7 +93,7 @@ pub fn get(args: &GetArgs, output: &OutputArgs, ending: &mut Ending) -> Result<E
         network,
         progress_timeout: limits.progress_timeout,
         rate_limits: args.transfer.rates(),
-        listener: None,
+        listener,
         offers: Some(offers),
         beacons: Some(beacons),
         control: None,

@@ -111,7 +111,12 @@ fn looker(now: Instant, args: &ListArgs, membership: Membership) -> PeerNode {
         None => RegistryUse::Never,
     };
     let settings = PeerSettings {
-        kind: PeerKind::Guest(GuestSettings { timeout: None, retries_max: 0, on_conflict }),
+        kind: PeerKind::Guest(GuestSettings {
+            timeout: None,
+            retries_max: 0,
+            on_conflict,
+            gives: false,
+        }),
         id: PeerId(0),
         port: 0,
         registry: args.registry.clone().unwrap_or_else(|| nowhere.into()),

@@ -1,12 +1,15 @@
 //! Which addresses a program uses, as its user wants it.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use super::cannot_bind;
 use crate::cli::network::OfferArgs;
 use crate::exit::{ExitCode, Failure};
+use crate::limits::SESSION_PORT;
 use crate::node::{Interface, Which};
-use crate::reactor::{self, BroadcastSocket, Network};
+use crate::reactor::{self, BroadcastSocket, Listener, Network};
 use crate::wire::Shown;
 
 /// Returns the interfaces that the user names, or `usual` if that is none.
@@ -41,6 +44,26 @@ pub(super) fn is_connected() -> bool {
     interfaces().map_or(true, |all| all.iter().any(is_far))
 }
 
+/// Listens on this port; without one on the usual port or, if that is taken, on any.
+pub(super) fn listen(
+    host: Ipv4Addr,
+    port: Option<u16>,
+    progress_timeout: Duration,
+) -> Result<Listener, Failure> {
+    let bind = |port| {
+        let address = SocketAddrV4::new(host, port);
+        Listener::bind(address, progress_timeout).map_err(|error| (address, error))
+    };
+    let bound = match port {
+        Some(port) => bind(port),
+        None => bind(SESSION_PORT).or_else(|(address, error)| match error.kind() {
+            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => bind(0),
+            _ => Err((address, error)),
+        }),
+    };
+    bound.map_err(|(address, error)| cannot_bind(address, &error, "choose another with --port"))
+}
+
 /// Returns the socket of the offer port, only to hear.
 pub(super) fn hear_offers(network: &Network) -> Result<BroadcastSocket, Failure> {
     BroadcastSocket::offers(network.offer_port()).map_err(|error| not_bound(network, &error))
@@ -67,12 +90,12 @@ pub(super) fn bind_beacons(network: &Network) -> Result<BroadcastSocket, Failure
     })
 }
 
-fn not_listed(error: &std::io::Error) -> Failure {
+fn not_listed(error: &io::Error) -> Failure {
     let message = format_args!("cannot list the network interfaces: {error}");
     Failure::new(ExitCode::Other, message)
 }
 
-fn not_bound(network: &Network, error: &std::io::Error) -> Failure {
+fn not_bound(network: &Network, error: &io::Error) -> Failure {
     let heard = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, network.offer_port());
     let hint = "offers are heard there; choose another, for every peer, with --broadcast";
     cannot_bind(heard, error, hint)

@@ -1,22 +1,20 @@
 //! `p2pfs share`.
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::secret::membership;
 use super::sharing::{Sharing, name_of_host, not_shared};
 use super::sockets;
 use super::{
-    begin_metrics, cannot_bind, loop_failed, network, result_of, say_listening, serve,
-    with_descriptors,
+    begin_metrics, loop_failed, network, result_of, say_listening, serve, with_descriptors,
 };
 use crate::cli::{OutputArgs, ShareArgs};
 use crate::count::Count;
 use crate::exit::{ExitCode, Failure};
-use crate::limits::{Limits, SESSION_PORT};
+use crate::limits::Limits;
 use crate::node::{GatherSettings, PeerKind, PeerNode, PeerSettings, RegistryUse, Which};
-use crate::reactor::{Listener, Reactor, Signals, Sockets};
+use crate::reactor::{Reactor, Signals, Sockets};
 use crate::storage::{ShareRules, SharedTree, cache_folder};
 use crate::ui::{Show, Ui};
 use crate::wire::{PeerId, Shown};
@@ -34,7 +32,7 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     let host = network.host().unwrap_or(Ipv4Addr::UNSPECIFIED);
     let limits = with_descriptors(args.limits.limits(args.transfer.limits(Limits::PEER)));
     let progress_timeout = limits.progress_timeout;
-    let listener = listen(host, args.port, progress_timeout)?;
+    let listener = network::listen(host, args.port, progress_timeout)?;
     let offers = network::bind_offers(&network)?;
     let beacons = network::bind_beacons(&network)?;
     let rules = ShareRules { hidden: args.hidden, excludes: args.exclude.clone() };
@@ -117,26 +115,6 @@ pub fn share(args: &ShareArgs, output: &OutputArgs) -> Result<ExitCode, Failure>
     }
     let outcome = serve(&mut reactor, begin)?;
     result_of(outcome, None)
-}
-
-/// Listens on this port; without one on the usual port or, if that is taken, on any.
-fn listen(
-    host: Ipv4Addr,
-    port: Option<u16>,
-    progress_timeout: Duration,
-) -> Result<Listener, Failure> {
-    let bind = |port| {
-        let address = SocketAddrV4::new(host, port);
-        Listener::bind(address, progress_timeout).map_err(|error| (address, error))
-    };
-    let bound = match port {
-        Some(port) => bind(port),
-        None => bind(SESSION_PORT).or_else(|(address, error)| match error.kind() {
-            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => bind(0),
-            _ => Err((address, error)),
-        }),
-    };
-    bound.map_err(|(address, error)| cannot_bind(address, &error, "choose another with --port"))
 }
 
 /// Returns what others do to fetch what has these names; one folder has none.

@@ -153,6 +153,41 @@ fn a_peer_fetches_as_get_does_and_shares_it_on() {
 }
 
 #[test]
+fn getters_give_one_another_what_they_have() {
+    let world = world_without_registry();
+    let bytes = content(8, 12_000_000);
+    put(&world, "ann/image", &bytes);
+    let _ann = world.start(&["share", "ann", "--name", "ann", "--limit-up", "2M"]);
+    let folders = ["one", "two"];
+    let getters = folders.map(|folder| {
+        world.folder(folder, &[]);
+        world.start(&["get", "image", "-o", folder])
+    });
+    for (getter, folder) in getters.iter().zip(folders) {
+        getter.await_success();
+        assert!(fs::read(world.path().join(folder).join("image")).unwrap() == bytes);
+    }
+    assert!(getters.iter().any(|getter| getter.has_said("verified image from 2 peers")));
+}
+
+#[test]
+fn who_gives_nothing_is_no_source() {
+    let world = world_without_registry();
+    let bytes = content(9, 6_000_000);
+    put(&world, "ann/image", &bytes);
+    let _ann = world.start(&["share", "ann", "--name", "ann", "--limit-up", "2M"]);
+    let folders = ["one", "two"];
+    let getters = folders.map(|folder| {
+        world.folder(folder, &[]);
+        world.start(&["get", "image", "-o", folder, "--no-give"])
+    });
+    for getter in &getters {
+        getter.await_success();
+        assert!(getter.has_said("verified image from ann"), "{}", getter.said());
+    }
+}
+
+#[test]
 fn a_peer_ends_with_what_it_wants_whichever_version_it_comes_by() {
     let world = World::new();
     let (one, other) = (content(6, 200_000), content(7, 5_000));

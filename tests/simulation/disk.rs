@@ -206,6 +206,17 @@ impl Disk {
         Ok(version)
     }
 
+    /// Opens for sending what is open as a partial file.
+    pub(crate) fn open_partial_source(&mut self, file: FileId, partial: FileId) -> Version {
+        let Some(Open::Partial { inode, .. }) = self.open.get(&partial) else {
+            panic!("{partial:?} is no partial file");
+        };
+        let inode = Rc::clone(inode);
+        let version = inode.borrow().version();
+        self.open.insert(file, Open::Source(inode));
+        version
+    }
+
     /// The version of an open source.
     pub(crate) fn source_version(&self, file: FileId) -> Option<Version> {
         match self.open.get(&file)? {

@@ -67,7 +67,12 @@ fn get(
     files: usize,
     start: Instant,
 ) -> (Duration, Outcome, usize) {
-    let guest = GuestSettings { timeout: None, retries_max: 0, on_conflict: OnConflict::Compare };
+    let guest = GuestSettings {
+        timeout: None,
+        retries_max: 0,
+        on_conflict: OnConflict::Compare,
+        gives: false,
+    };
     let kind = PeerKind::Guest(guest);
     let node = PeerNode::new(start, settings(kind, 0, own_interval, rng.u64(..)));
     let mut get = with_files(node, start, 0..files);

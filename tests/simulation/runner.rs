@@ -282,6 +282,11 @@ impl Runner for At<'_> {
         Some(opened)
     }
 
+    fn open_partial_source(&mut self, file: FileId, partial: FileId) -> Answer<Version> {
+        let opened = self.strikes(Fault::OpenFailed, "open");
+        Some(opened.map(|()| self.host.disk.open_partial_source(file, partial)))
+    }
+
     fn stat_source(&mut self, file: FileId) -> Result<Version, FileError> {
         self.host.disk.source_version(file).ok_or(FileError::Missing)
     }

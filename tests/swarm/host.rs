@@ -1,5 +1,6 @@
 //! A host: a peer with its files, and its side of the contract of [`kit::runner`].
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
@@ -73,8 +74,9 @@ pub(crate) type Line = (StreamIndex, usize);
 /// A file that is open.
 struct Open {
     file: usize,
-    /// How many bytes of each block are right, from its begin on; `None` for a whole file.
-    right_bytes: Option<Box<[u32]>>,
+    /// How many bytes of each block are right, from its begin on; `None` for a whole file. A
+    /// partial file that is open for sending, too, has one with it.
+    right_bytes: Option<Rc<[Cell<u32>]>>,
 }
 
 pub(crate) struct Host {
@@ -144,10 +146,10 @@ impl Host {
     pub(crate) fn has_block(&self, contents: &Contents, file: usize, block: u32) -> bool {
         let there = &contents.files[file];
         let range = there.content.block_range(block);
-        let is_whole = |right_bytes: &[u32]| {
+        let is_whole = |right_bytes: &[Cell<u32>]| {
             right_bytes
                 .get(block as usize)
-                .is_some_and(|&it| u64::from(it) == range.end - range.start)
+                .is_some_and(|it| u64::from(it.get()) == range.end - range.start)
         };
         let mut open = self.open.values().filter(|open| open.file == file);
         self.held.is_some()
@@ -156,8 +158,12 @@ impl Host {
     }
 
     fn settings(&self, seed: u64) -> PeerSettings {
-        let guest =
-            GuestSettings { timeout: None, retries_max: 0, on_conflict: OnConflict::Compare };
+        let guest = GuestSettings {
+            timeout: None,
+            retries_max: 0,
+            on_conflict: OnConflict::Compare,
+            gives: true,
+        };
         let exits = !self.plan.shares && !self.plan.stays;
         let (kind, id) = match exits {
             true => (PeerKind::Guest(guest), 0),
@@ -346,7 +352,7 @@ impl At<'_> {
         if let Some(right_bytes) = right_bytes {
             let in_block = offset % there.content.block_bytes() + len_bytes;
             let block = (offset / there.content.block_bytes()) as usize;
-            let is_there = in_block <= u64::from(right_bytes[block]);
+            let is_there = in_block <= u64::from(right_bytes[block].get());
             assert!(is_there, "gives bytes of block {block} that it does not have");
         }
         let (file, len_bytes, is_wrong) = (*file, len_bytes as usize, self.host.plan.is_corrupt);
@@ -444,6 +450,13 @@ impl Runner for At<'_> {
         Some(Ok(version(file, &self.out.contents.files[file].content)))
     }
 
+    fn open_partial_source(&mut self, id: FileId, partial: FileId) -> Answer<Version> {
+        let Open { file, right_bytes } = &self.host.open[&partial];
+        let (file, right_bytes) = (*file, right_bytes.clone());
+        self.host.open.insert(id, Open { file, right_bytes });
+        Some(Ok(version(file, &self.out.contents.files[file].content)))
+    }
+
     fn stat_source(&mut self, id: FileId) -> Result<Version, FileError> {
         let file = self.host.open.get(&id).ok_or(FileError::Missing)?.file;
         Ok(version(file, &self.out.contents.files[file].content))
@@ -452,14 +465,14 @@ impl Runner for At<'_> {
     fn open_partial(&mut self, id: FileId, path: &FilePath, content: Content) -> Opened {
         let file = self.out.contents.find(&content);
         assert_eq!(self.out.contents.files[file].path, *path, "a content under another path");
-        let right_bytes = Some(vec![0; content.blocks() as usize].into());
+        let right_bytes = Some(vec![Cell::new(0); content.blocks() as usize].into());
         self.host.open.insert(id, Open { file, right_bytes });
         Some(Ok(Vec::<Range<u64>>::new()))
     }
 
     fn write(&mut self, id: FileId, bytes: &[u8], offset: u64) -> Result<(), FileError> {
-        let Open { file, right_bytes } = self.host.open.get_mut(&id).expect("it is open");
-        let right_bytes = right_bytes.as_mut().expect("a partial file");
+        let Open { file, right_bytes } = self.host.open.get(&id).expect("it is open");
+        let right_bytes = right_bytes.as_ref().expect("a partial file");
         let there = &self.out.contents.files[*file];
         let block_bytes = there.content.block_bytes();
         let (block, in_block) = ((offset / block_bytes) as usize, (offset % block_bytes) as u32);
@@ -468,13 +481,13 @@ impl Runner for At<'_> {
         let right = &pattern[there.position(offset)..];
         let is_right = std::ptr::eq(bytes.as_ptr(), right.as_ptr())
             || self.host.plan.has_secret && right.starts_with(bytes);
-        let right_bytes = &mut right_bytes[block];
+        let (right_bytes, before) = (&right_bytes[block], right_bytes[block].get());
         match is_right {
-            true if in_block <= *right_bytes => {
-                *right_bytes = (*right_bytes).max(in_block + bytes.len() as u32);
+            true if in_block <= before => {
+                right_bytes.set(before.max(in_block + bytes.len() as u32));
             }
             true => {}
-            false => *right_bytes = (*right_bytes).min(in_block),
+            false => right_bytes.set(before.min(in_block)),
         }
         Ok(())
     }
@@ -490,9 +503,9 @@ impl Runner for At<'_> {
     fn commit(&mut self, id: FileId, path: &FilePath) -> Committed {
         let Open { file, right_bytes } = self.host.open.remove(&id).expect("it is open");
         let content = &self.out.contents.files[file].content;
-        for (block, &right) in right_bytes.expect("a partial file").iter().enumerate() {
+        for (block, right) in right_bytes.expect("a partial file").iter().enumerate() {
             let range = content.block_range(block as u32);
-            assert_eq!(u64::from(right), range.end - range.start, "block {block} of {path}");
+            assert_eq!(u64::from(right.get()), range.end - range.start, "block {block} of {path}");
         }
         self.host.files.insert(path.clone(), file);
         Some(Ok((path.clone(), version(file, content))))

@@ -103,13 +103,22 @@ struct Open {
 
 impl Play {
     fn new(retries_max: u32, names: &[&str]) -> Self {
-        let guest = GuestSettings { timeout: None, retries_max, on_conflict: OnConflict::Compare };
+        let guest = GuestSettings {
+            timeout: None,
+            retries_max,
+            on_conflict: OnConflict::Compare,
+            gives: false,
+        };
         Self::of(settings(PeerKind::Guest(guest)), names)
     }
 
     fn with_seed(seed: u64, names: &[&str]) -> Self {
-        let guest =
-            GuestSettings { timeout: None, retries_max: 5, on_conflict: OnConflict::Compare };
+        let guest = GuestSettings {
+            timeout: None,
+            retries_max: 5,
+            on_conflict: OnConflict::Compare,
+            gives: false,
+        };
         Self::of(PeerSettings { seed, ..settings(PeerKind::Guest(guest)) }, names)
     }
 

@@ -120,7 +120,12 @@ impl Gather {
         let Some(job) = self.wishes.get_mut(&id).filter(|job| !job.is_ended()) else { return };
         job.state = State::Ended;
         match job.tag.take() {
-            Some(tag) => others.peers.beacons.stop_looking(tag),
+            Some(tag) => {
+                others.peers.beacons.stop_looking(tag);
+                if std::mem::take(&mut job.is_shown) {
+                    others.peers.beacons.hide(tag);
+                }
+            }
             None => others.peers.beacons.stop_looking_around(),
         }
         if std::mem::take(&mut job.looks_around) {

@@ -15,7 +15,7 @@ use super::{Gather, Others, Restriction};
 use crate::content::Content;
 use crate::limits::{
     ASKED_PEERS_MAX, FAILED_DIAL_PAUSE, FIND_BY_TAG_TIME, GIVEN_PEER_PAUSE, HINT_ENTRIES_MAX,
-    HINT_NAMES_MAX, IDLE_SOURCE_TIME, VERSION_0_AFTER, VISITED_MAX,
+    HINT_NAMES_MAX, IDLE_SOURCE_TIME, SWARM_DIALS_MAX, VERSION_0_AFTER, VISITED_MAX,
 };
 use crate::node::peer::{Connection, Context, SessionConnection};
 use crate::node::peers::{HeardPeer, Peers};
@@ -66,11 +66,14 @@ impl Gather {
                 }
             }
         }
-        let mut found: Vec<HeardPeer> = Vec::new();
+        let (mut found, mut by_tag): (Vec<HeardPeer>, Vec<HeardPeer>) = Default::default();
         for job in self.wishes.values().filter(|job| !job.is_ended()) {
             let is_seeking = matches!(job.state, State::Seeking | State::HandedOver);
             match job.tag {
-                Some(tag) => found.extend(peers.beacons.sources_of(ctx.now, tag)),
+                Some(tag) => {
+                    let showing = peers.beacons.sources_of(ctx.now, tag).into_iter();
+                    by_tag.extend(showing.filter(|peer| peer.files > 0));
+                }
                 None if is_seeking => {}
                 None => continue,
             }
@@ -82,26 +85,55 @@ impl Gather {
                 break;
             }
         }
-        for peer in found {
-            self.dial_heard(ctx, peers, &peer);
+        let by_tag = by_tag.into_iter().map(|peer| (peer, true));
+        for (peer, is_by_tag) in by_tag.chain(found.into_iter().map(|peer| (peer, false))) {
+            if self.visited.get(&peer.instance) != Some(&peer.generation) {
+                self.dial_heard(ctx, peers, &peer, is_by_tag);
+            }
         }
         self.dial_beyond(ctx);
         self.ask_all(ctx);
     }
 
-    fn dial_heard(&mut self, ctx: &mut Context, peers: &mut Peers, peer: &HeardPeer) {
+    /// Dials peers that look for what is fetched here, at random (F9): they may hold some of it.
+    pub(super) fn find_seekers(&mut self, ctx: &mut Context, peers: &mut Peers) {
+        let fetching = self.wishes.values().filter(|job| job.state == State::Fetching);
+        let tags: Vec<_> = fetching.filter_map(|job| job.tag).collect();
+        if !ctx.gives() || self.sources.len() >= SWARM_DIALS_MAX {
+            return;
+        }
+        for tag in tags {
+            let mut seekers = peers.beacons.seekers_of(ctx.now, tag);
+            seekers.extend(peers.beacons.sources_of(ctx.now, tag));
+            ctx.rng.shuffle(&mut seekers);
+            for peer in seekers {
+                if self.sources.len() < SWARM_DIALS_MAX {
+                    self.dial_heard(ctx, peers, &peer, true);
+                }
+            }
+        }
+    }
+
+    fn dial_heard(
+        &mut self,
+        ctx: &mut Context,
+        peers: &mut Peers,
+        peer: &HeardPeer,
+        is_by_tag: bool,
+    ) {
         let is_known = self.sources.values().any(|source| {
             source.instance == Some(peer.instance) || peer.addresses.contains(&source.address)
         });
-        let was_visited = self.visited.get(&peer.instance) == Some(&peer.generation);
-        if is_known || was_visited || self.sources.len() >= ASKED_PEERS_MAX {
+        if is_known || self.sources.len() >= ASKED_PEERS_MAX {
             return;
         }
         for &address in peer.addresses.iter().filter(|address| address.port() != 0) {
             if is_allowed(ctx, address, Some((peer.peer, peer.name)))
                 && peers.beacons.begin_dial(ctx.now, address)
             {
-                _ = self.dial(ctx, (address, peer.is_member), Origin::Heard);
+                let id = self.dial(ctx, (address, peer.is_member), Origin::Heard);
+                let source = id.and_then(|id| self.sources.get_mut(&id));
+                source.into_iter().for_each(|source| source.is_seeker = is_by_tag);
                 return;
             }
         }
@@ -151,12 +183,16 @@ impl Gather {
         if is_ours {
             others.peers.beacons.note_hello(ctx.now, address, them.instance);
         }
-        let mut known = self.sources.values();
-        let is_known = known.any(|source| source.instance == Some(them.instance));
+        let known = self.sources.iter().find(|(_, it)| it.instance == Some(them.instance));
+        let known = known.map(|(id, _)| *id);
         let is_allowed = is_allowed(ctx, address, Some((them.peer, them.name)));
         let is_myself = them.instance == ctx.settings.instance;
-        if is_known || is_myself || !is_allowed {
-            if is_ours {
+        if known.is_some() || is_myself || !is_allowed {
+            // Of two peers that dialed one another, one keeps its session.
+            let is_theirs =
+                known.is_some_and(|id| !ctx.session_on(id).is_some_and(|it| it.is_ours));
+            let is_kept = is_theirs && ctx.settings.instance < them.instance;
+            if is_ours && !is_kept {
                 self.to_close.push(id);
             }
             let dialed = self.sources.get(&id).map(|source| source.origin);
@@ -168,6 +204,7 @@ impl Gather {
         let now = ctx.now;
         let new = || Source::new(now, address, Origin::Heard);
         let source = self.sources.entry(id).or_insert_with(new);
+        source.is_seeker |= !is_ours;
         (source.instance, source.idle_since) = (Some(them.instance), now);
         self.look(ctx, others);
     }
@@ -186,6 +223,7 @@ impl Gather {
             }
             // Others that fetch the same may have some of it by now.
             let fetching = self.wishes.values().filter(|job| job.state == State::Fetching);
+            source.is_useful |= source.is_seeker && fetching.clone().next().is_some();
             for job in fetching.filter(|job| job.wish.whole_id().is_none()) {
                 source.ask(ctx, id, job.wish.root(), ListKind::Fetched);
             }

@@ -36,6 +36,8 @@ pub(super) struct Job {
     pub(super) began: Instant,
     /// Under which beacons show it; `None` if it is at the top.
     pub(super) tag: Option<Tag>,
+    /// Whether beacons show that tag, as what it means is fetched.
+    pub(super) is_shown: bool,
     /// Whether everybody is asked for a beacon, beside those that have it.
     pub(super) looks_around: bool,
     /// Whether peers beyond our network are asked for it, too.
@@ -77,6 +79,7 @@ impl Job {
             state: State::Seeking,
             began: now,
             tag,
+            is_shown: false,
             looks_around: false,
             asks_beyond: false,
             is_told: false,

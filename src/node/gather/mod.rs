@@ -120,7 +120,7 @@ pub(super) struct Gather {
 /// The other parts of a peer, which a wish may concern.
 pub(super) struct Others<'a> {
     pub(super) peers: &'a mut Peers,
-    pub(super) share: &'a Share,
+    pub(super) share: &'a mut Share,
     pub(super) fetch: &'a mut Fetch,
     pub(super) contents: &'a mut Contents,
 }
@@ -218,6 +218,10 @@ impl Gather {
         self.find(ctx, others.peers);
         self.settle(ctx, others);
         self.begin_files(ctx, others.contents);
+        self.find_seekers(ctx, others.peers);
+        for id in self.seekers().collect::<Vec<_>>() {
+            others.contents.hope_for(ctx, id);
+        }
         self.leave_idle_sources(ctx, others.peers);
         self.count(ctx);
         if let Some(at) = self.due_at(ctx) {
@@ -225,6 +229,12 @@ impl Gather {
             ctx.deadlines.arm(Wake::Gather, at.max(ctx.now));
         }
         others.fetch.end_if_done(ctx);
+    }
+
+    /// Returns the sessions with peers that may fetch the same.
+    fn seekers(&self) -> impl Iterator<Item = ConnectionId> {
+        let seekers = self.sources.iter().filter(|(_, it)| it.is_seeker && it.is_open());
+        seekers.map(|(id, _)| *id)
     }
 
     /// Nothing is wanted: nobody is asked any more.

@@ -6,6 +6,7 @@ use super::report::{Giver, WishReport};
 use super::settling::tell;
 use super::{Gather, Others};
 use crate::node::peer::Context;
+use crate::node::share::Share;
 use crate::node::{ConnectionId, FetchError, PathId, Report};
 use crate::proto::v1::SessionEvent;
 
@@ -88,10 +89,10 @@ impl Gather {
         let known = self.files.active_at(path);
         if let (Some(active), Some(path)) = (known, ctx.paths.get(path).cloned()) {
             let content = active.content;
-            match how {
+            match &how {
                 How::Fetched { from } => {
                     let elapsed = ctx.now.saturating_duration_since(active.began);
-                    let from = from.into_iter();
+                    let from = from.iter();
                     let from = from.map(|them| Giver { peer: them.peer, name: them.name });
                     let from = from.collect();
                     tell(ctx, WishReport::Fetched { path, content, from, elapsed });
@@ -101,10 +102,26 @@ impl Gather {
                 How::Skipped => ctx.report(Report::Skipped { path: saved }),
             }
         }
+        if matches!(how, How::Fetched { .. } | How::Copied) {
+            self.list_fetched(ctx, others.share, (path, saved));
+        }
         if saved != path {
             ctx.report(Report::SavedAs { wanted: path, path: saved });
         }
         self.on_file_ended(ctx, others, path, Ok(()));
+    }
+
+    /// Others that fetch the same are told that we have a file: under the path that it has at its
+    /// sources, unless it is stored without its folders or under a name of the user.
+    fn list_fetched(&self, ctx: &mut Context, share: &mut Share, (path, saved): (PathId, PathId)) {
+        let wish = self.files.active_at(path).and_then(|it| self.wishes.get(&it.wish));
+        let is_by_path = wish.is_some_and(|job| !job.wish.is_content());
+        if is_by_path
+            && !ctx.settings.gather.is_flat
+            && let Some(listed_as) = ctx.paths.get(path).cloned()
+        {
+            share.list_fetched(ctx, listed_as, saved);
+        }
     }
 
     fn on_struck_out(&mut self, ctx: &mut Context, path: PathId, source: ConnectionId) {

@@ -258,6 +258,10 @@ impl Gather {
             }
             return self.end_wish(ctx, others, id);
         }
+        if let (Some(tag), true) = (job.tag, ctx.gives()) {
+            others.peers.beacons.show(tag);
+            job.is_shown = true;
+        }
         if !ctx.settings.gather.is_flat {
             for folder in folders {
                 let path = ctx.paths.intern(&folder);

@@ -26,6 +26,8 @@ pub(super) struct Source {
     pub(super) held: BTreeMap<u32, WishId>,
     /// Whether it was asked for such contents.
     pub(super) was_asked_for: Vec<WishId>,
+    /// Whether it may fetch the same: it shows a tag of a wish or looks for it, or has dialed us.
+    pub(super) is_seeker: bool,
     /// Whether something was fetched from it, or is.
     pub(super) is_useful: bool,
     /// Whether it refused a list.
@@ -84,6 +86,7 @@ impl Source {
             address,
             instance: None,
             origin,
+            is_seeker: false,
             lists: BTreeMap::new(),
             held: BTreeMap::new(),
             was_asked_for: Vec::new(),

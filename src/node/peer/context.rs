@@ -109,6 +109,11 @@ impl Context {
         }
     }
 
+    /// Returns whether what is fetched is given to others.
+    pub(crate) fn gives(&self) -> bool {
+        self.guest().is_none_or(|guest| guest.gives)
+    }
+
     /// Returns what a new session says of us.
     pub(super) fn session_settings(&mut self) -> Rc<SessionSettings> {
         // The registry may have had us take another id.
@@ -125,6 +130,13 @@ impl Context {
     pub(crate) fn report(&mut self, report: Report) {
         self.tell_programs(&report);
         self.act(Action::Report(report));
+    }
+
+    /// Tells the user of blocks that are given, unless this is a guest: its user shares nothing.
+    pub(crate) fn report_giving(&mut self, report: Report) {
+        if self.guest().is_none() {
+            self.report(report);
+        }
     }
 
     /// The program is to end once this input is handled.

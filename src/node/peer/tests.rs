@@ -28,7 +28,12 @@ fn node(now: Instant, kind: PeerKind) -> PeerNode {
 }
 
 fn guest(timeout: Option<Duration>, retries_max: u32) -> PeerKind {
-    PeerKind::Guest(GuestSettings { timeout, retries_max, on_conflict: OnConflict::Compare })
+    PeerKind::Guest(GuestSettings {
+        timeout,
+        retries_max,
+        on_conflict: OnConflict::Compare,
+        gives: false,
+    })
 }
 
 /// Returns a peer that the registry has entered or, as a guest, may ask it; and the connection

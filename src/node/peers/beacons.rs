@@ -132,7 +132,6 @@ impl Beacons {
     }
 
     /// Returns the peers that look for this.
-    #[cfg_attr(not(test), expect(dead_code, reason = "getters that give will dial them"))]
     pub(crate) fn seekers_of(&self, now: Instant, tag: Tag) -> Vec<HeardPeer> {
         self.table.showing(now, (tag, true))
     }

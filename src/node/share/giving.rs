@@ -29,6 +29,11 @@ use crate::wire::v1::SessionError;
 
 const TURNS: PeerWake = PeerWake::Share(Wake::Turns);
 
+/// Why nothing more of a content is given: what peers are told.
+pub(super) type Gone = (SessionError, &'static str);
+pub(super) const CHANGED: Gone = (SessionError::Changed, "the file changed");
+pub(super) const NOT_HELD: Gone = (SessionError::NotFound, "not held any more");
+
 /// A request, by its session and its number there.
 pub(super) type Key = (ConnectionId, u32);
 
@@ -89,6 +94,9 @@ pub(crate) struct Given {
 #[derive(Debug)]
 struct Source {
     path: PathId,
+    /// Whether it is the partial file of a content that we fetch: it may grow, and what is held
+    /// of it stays as it is.
+    is_partial: bool,
     is_open: bool,
     /// Whether it is stat because something was sent of it.
     is_asked: bool,
@@ -105,14 +113,22 @@ impl Share {
         content: Content,
         (first, count): (u32, u32),
     ) {
-        let Some(path) = self.index.find(&content) else {
+        let partial = self.partials.get(&content);
+        let whole = self.index.find(&content);
+        let Some(path) = whole.or_else(|| partial.map(|partial| partial.path)) else {
             return refuse(ctx, key, SessionError::NotFound, "not held");
         };
+        let holds = whole.is_some() || partial.is_some_and(|partial| partial.holds(first, count));
         let turn = (content.blocks() > 1).then_some(turn);
         if let Some(turn) = turn
             && self.giving.line.handle_get(ctx.now, (key.0, turn), &content, count).is_err()
         {
             return refuse(ctx, key, SessionError::Refused, "no turn");
+        }
+        if !holds {
+            let turn = turn.map(|turn| (key.0, turn));
+            turn.into_iter().for_each(|turn| self.giving.line.give_back(turn, count));
+            return refuse(ctx, key, SessionError::NotFound, "not held");
         }
         let last = first.saturating_add(count).saturating_sub(1);
         let range = content.block_range(first).start..content.block_range(last).end;
@@ -144,20 +160,24 @@ impl Share {
                 None => {
                     let (path, file) = (get.path, ctx.open_file(FileUse::Given));
                     ctx.paths.hold(path);
-                    ctx.act(Action::OpenSource { file, path });
-                    let (is_open, is_asked, gets) = (false, false, BTreeSet::new());
-                    giving.sources.insert(file, Source { path, is_open, is_asked, gets });
+                    let partial = self.partials.get(&get.content).filter(|it| it.path == path);
+                    ctx.act(match partial.map(|partial| partial.file) {
+                        Some(partial) => Action::OpenPartialSource { file, partial },
+                        None => Action::OpenSource { file, path },
+                    });
+                    giving.sources.insert(file, Source::new(path, partial.is_some()));
                     giving.current.insert(path, file);
                     file
                 }
             };
             (get.state, book.under_way) = (State::Opening, book.under_way + 1);
-            if let Some(source) = giving.sources.get_mut(&file) {
-                source.gets.insert((id, req));
+            let Some(source) = giving.sources.get_mut(&file) else { return };
+            source.gets.insert((id, req));
+            if source.is_open && source.is_partial {
+                self.answer(ctx, file, (id, req));
+            } else if source.is_open && !std::mem::replace(&mut source.is_asked, true) {
                 // It may have changed since it was opened.
-                if source.is_open && !std::mem::replace(&mut source.is_asked, true) {
-                    ctx.act(Action::StatSource(file));
-                }
+                ctx.act(Action::StatSource(file));
             }
         }
     }
@@ -178,7 +198,7 @@ impl Share {
             let given = Given { began: now, moved_at: now, bytes: 0, size_bytes };
             book.uploads.insert(path, given);
             ctx.paths.hold(path);
-            ctx.report(Report::UploadStarted { path, to, size_bytes });
+            ctx.report_giving(Report::UploadStarted { path, to, size_bytes });
         }
         ctx.pump(key.0);
     }
@@ -187,12 +207,13 @@ impl Share {
     pub(crate) fn on_given_opened(&mut self, ctx: &mut Context, file: FileId, version: Version) {
         let Some(source) = self.giving.sources.get_mut(&file) else { return };
         (source.is_open, source.is_asked) = (true, false);
-        let path = source.path;
-        if self.giving.current.get(&path) == Some(&file) {
+        let (path, is_partial) = (source.path, source.is_partial);
+        if !is_partial && self.giving.current.get(&path) == Some(&file) {
             self.note_version(ctx, path, version);
         }
         match self.index.get(path).filter(|local| local.id.is_some()) {
-            None => self.drop_gets(ctx, path),
+            _ if is_partial => {}
+            None => self.drop_gets(ctx, path, CHANGED),
             // Hashed again beside what is given.
             Some(local) if local.is_doubtful => {
                 self.index.doubt_id(path);
@@ -223,7 +244,7 @@ impl Share {
             && let Some(source) = self.giving.sources.get_mut(&file)
         {
             let is_current = self.giving.current.get(&path) == Some(&file);
-            if is_current && !std::mem::replace(&mut source.is_asked, true) {
+            if is_current && !source.is_partial && !std::mem::replace(&mut source.is_asked, true) {
                 ctx.act(Action::StatSource(file));
             }
             self.close_if_unused(ctx, file);
@@ -257,7 +278,7 @@ impl Share {
         // It may be requested more than once.
         let is_over = given.bytes == 0 && !self.is_sending_more(id, path);
         if let Some(to) = ctx.session_on(id).map(|connection| connection.address) {
-            ctx.report(Report::UploadDone { path, to, size_bytes, elapsed });
+            ctx.report_giving(Report::UploadDone { path, to, size_bytes, elapsed });
         }
         if is_over {
             self.end_upload(ctx, id, path);
@@ -311,7 +332,7 @@ impl Share {
 
     /// A file is not what it was: its requests are refused, unless another file has the content
     /// and none of it was sent yet.
-    pub(super) fn drop_gets(&mut self, ctx: &mut Context, path: PathId) {
+    pub(super) fn drop_gets(&mut self, ctx: &mut Context, path: PathId, why: Gone) {
         let file = self.giving.current.remove(&path);
         let keys = (path, (ConnectionId::MIN, 0))..=(path, (ConnectionId::MAX, u32::MAX));
         let of_path = self.giving.by_path.range(keys);
@@ -324,7 +345,7 @@ impl Share {
             let other = self.index.find(&content).filter(|other| *other != path);
             match other {
                 Some(other) if state != State::Sending => self.move_get(key, other),
-                _ => self.refuse_get(ctx, key, SessionError::Changed, "the file changed"),
+                _ => self.refuse_get(ctx, key, why),
             }
             self.give(ctx, key.0);
         }
@@ -347,9 +368,22 @@ impl Share {
         }
     }
 
-    fn refuse_get(&mut self, ctx: &mut Context, key: Key, error: SessionError, text: &str) {
+    fn refuse_get(&mut self, ctx: &mut Context, key: Key, (error, text): Gone) {
         refuse(ctx, key, error, text);
         self.cancel_get(ctx, key);
+    }
+
+    /// A content that was given from its partial file is whole under this path. Requests that are
+    /// under way go on with what is open.
+    pub(super) fn give_from_whole(&mut self, ctx: &mut Context, path: PathId, whole: PathId) {
+        let file = self.giving.current.remove(&path);
+        let keys = (path, (ConnectionId::MIN, 0))..=(path, (ConnectionId::MAX, u32::MAX));
+        for key in self.giving.by_path.range(keys).map(|(_, key)| *key).collect::<Vec<_>>() {
+            if self.giving.gets.get(&key).is_some_and(|get| get.state == State::Queued) {
+                self.move_get(key, whole);
+            }
+        }
+        file.into_iter().for_each(|file| self.close_if_unused(ctx, file));
     }
 
     /// A file cannot be opened or read; it is closed.
@@ -357,6 +391,7 @@ impl Share {
         let Some(source) = self.giving.sources.remove(&file) else { return };
         let path = source.path;
         let is_current = self.giving.current.get(&path) == Some(&file);
+        let is_ours_to_tell = is_current && !source.is_partial;
         if is_current {
             self.giving.current.remove(&path);
         }
@@ -379,7 +414,7 @@ impl Share {
         source.gets.iter().for_each(|(id, _)| self.give(ctx, *id));
         self.feed_starved(ctx);
         match error {
-            _ if !is_current => {}
+            _ if !is_ours_to_tell => {}
             FileError::Missing => self.lose_file(ctx, path, error),
             FileError::Changed => ctx.act(Action::Look(path)),
             _ => ctx.report(Report::ReadFailed { path, error }),
@@ -415,14 +450,13 @@ impl Share {
         let now = ctx.now;
         loop {
             let Giving { line, full, .. } = &mut self.giving;
-            let are_all_full = line.in_use().all(|id| full.contains(&id));
-            let Some(turn) = line.poll_turn(now, are_all_full) else { break };
+            let Some(turn) = line.poll_turn(now, |id| full.contains(&id)) else { break };
             if let Some(connection) = ctx.session_on(turn.session) {
                 connection.session.answer_turn(now, turn.req, turn.blocks);
                 ctx.pump(turn.session);
             }
         }
-        if let Some(at) = self.giving.line.poll_timeout() {
+        if let Some(at) = self.giving.line.poll_timeout(now) {
             ctx.deadlines.arm(TURNS, at);
         }
     }
@@ -470,7 +504,7 @@ impl Share {
         }
         let book = self.giving.books.remove(&id).unwrap_or_default();
         for path in book.uploads.into_keys() {
-            ctx.report(Report::UploadFailed { path, to, reason });
+            ctx.report_giving(Report::UploadFailed { path, to, reason });
             ctx.paths.release(path);
         }
         self.give_turns(ctx);
@@ -495,6 +529,13 @@ impl Share {
         let book = self.giving.books.get(&id)?;
         let last = book.uploads.iter().max_by_key(|(_, given)| given.moved_at)?;
         Some((*last.0, *last.1))
+    }
+}
+
+impl Source {
+    /// Returns a file that is being opened.
+    fn new(path: PathId, is_partial: bool) -> Self {
+        Self { path, is_partial, is_open: false, is_asked: false, gets: BTreeSet::new() }
     }
 }
 

@@ -26,7 +26,9 @@ pub(super) fn reverify_pause(version: &Version) -> Duration {
 impl Share {
     /// Hashes the next files: first those that somebody asked for.
     pub(super) fn hash_next(&mut self, ctx: &mut Context) {
-        while self.index.may_hash_more()
+        // A guest knows the ids of what it has fetched.
+        while ctx.guest().is_none()
+            && self.index.may_hash_more()
             && let Some(path) = self.next_asked_for(ctx).or_else(|| self.index.next_unhashed())
         {
             self.begin_hash(ctx, path, HashKind::Blake3);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use super::Share;
+use super::giving::CHANGED;
 use crate::content::{Content, ContentId, HashKind, Value, Version};
 use crate::limits::{CONTENT_BYTES_MAX, MOVED_FILES_REMEMBERED};
 use crate::node::PathId;
@@ -79,11 +80,14 @@ impl Share {
         id: Option<ContentId>,
     ) {
         if let Some(text) = ctx.paths.get(path).cloned() {
+            if self.fetched.get(&text).is_some() {
+                self.fetched.put(text.clone(), EntryState::Removed);
+            }
             self.put(ctx, text, EntryState::Removed);
         }
         if let Some(id) = id {
             self.moved.insert(version, id);
-            self.end_content(ctx, path, &Content { id, size_bytes: version.size_bytes });
+            self.end_content(ctx, path, &Content { id, size_bytes: version.size_bytes }, CHANGED);
         }
     }
 
@@ -117,7 +121,7 @@ impl Share {
         self.manifests.insert(id, values);
         self.list(ctx, path);
         if let Some(before) = before.filter(|before| *before != id) {
-            self.end_content(ctx, path, &Content { id: before, size_bytes });
+            self.end_content(ctx, path, &Content { id: before, size_bytes }, CHANGED);
         }
     }
 
@@ -128,7 +132,7 @@ impl Share {
         self.index.set_id(path, None);
         self.list(ctx, path);
         if let Some(id) = before {
-            self.end_content(ctx, path, &Content { id, size_bytes });
+            self.end_content(ctx, path, &Content { id, size_bytes }, CHANGED);
         }
     }
 

@@ -14,6 +14,7 @@
 //! | [`sessions`] | what is requested on sessions of version 1 |
 //! | [`lists`] | the readers of the catalog |
 //! | [`giving`] | blocks that are given, each file open once |
+//! | [`partials`] | contents that we fetch, and give from the first block on |
 //! | [`manifests`] | the values of blocks, as far as there is room |
 //! | [`offers`] | which file is offered when |
 //! | [`strangers`] | connections that have not said who they are |
@@ -26,6 +27,7 @@ mod index;
 mod lists;
 mod manifests;
 mod offers;
+mod partials;
 mod serving;
 mod sessions;
 mod settling;
@@ -42,6 +44,7 @@ use self::index::{Close, Index};
 use self::lists::Lists;
 use self::manifests::Manifests;
 use self::offers::Pace;
+use self::partials::Partials;
 use self::sessions::Told;
 use self::settling::Settling;
 use self::shown::Unshown;
@@ -79,6 +82,7 @@ pub(super) struct Share {
     fetched: Catalog,
     moved: Moved,
     manifests: Manifests,
+    partials: Partials,
     lists: Lists,
     told: Told,
     giving: Giving,
@@ -126,6 +130,7 @@ impl Share {
             fetched: Catalog::default(),
             moved: Moved::default(),
             manifests: Manifests::default(),
+            partials: Partials::default(),
             lists: Lists::default(),
             told: Told::default(),
             giving: Giving::default(),

@@ -84,7 +84,7 @@ impl Share {
 
     /// Offers a file without waiting for its turn, together with others that are new.
     pub(super) fn announce(&mut self, ctx: &mut Context, path: PathId) {
-        if self.can_be_found && ctx.settings.shares_v0 {
+        if self.can_be_found && ctx.settings.shares_v0 && ctx.guest().is_none() {
             self.unannounced.insert(path);
             match self.announced_at.map(|at| at + NEWS_PAUSE) {
                 Some(at) if at > ctx.now => ctx.deadlines.arm(NEWS, at),

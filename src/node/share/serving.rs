@@ -33,6 +33,7 @@ impl Share {
     /// The first bytes came: replaces an accepted connection with the machine that its first
     /// byte asks for.
     pub(crate) fn on_first_bytes(&mut self, ctx: &mut Context, id: ConnectionId, bytes: &[u8]) {
+        let is_guest = ctx.guest().is_some();
         let (Some(slot), Some(&first)) = (ctx.connections.get_mut(id), bytes.first()) else {
             return;
         };
@@ -44,6 +45,7 @@ impl Share {
                 Err(CloseReason::Malformed(Malformed::UnknownType { got: first }))
             }
             Protocol::V0Upload | Protocol::V1Session if !is_open => Err(CloseReason::NotSealed),
+            Protocol::V0Upload if is_guest => Err(CloseReason::NotShared),
             protocol => Ok(protocol),
         });
         match protocol {

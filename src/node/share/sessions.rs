@@ -1,14 +1,15 @@
 //! What is requested on sessions of version 1, by the rules of serving.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::giving::{Key, refuse, refuse_for};
+use super::giving::{Gone, Key, refuse, refuse_for};
 use super::hashing::reverify_pause;
+use super::partials::Partial;
 use super::{Share, hash_again};
 use crate::content::{BlockSet, Content, ContentId};
 use crate::limits::{
-    HASHED_BYTES_PER_MS, MANIFEST_WAIT_MS_MAX, MANIFEST_WAIT_MS_MIN, SESSIONS_PER_CONTENT_MAX,
-    WAIT_RETRY_MS,
+    HASHED_BYTES_PER_MS, MANIFEST_WAIT_MS_MAX, MANIFEST_WAIT_MS_MIN, MORE_HELD_MAX,
+    SESSIONS_PER_CONTENT_MAX, WAIT_RETRY_MS,
 };
 use crate::node::peer::Context;
 use crate::node::{ConnectionId, PathId, Report};
@@ -18,11 +19,20 @@ use crate::wire::v1::{SessionError, Verdict};
 
 /// The sessions that are told which blocks of a content we hold.
 ///
-/// Invariant: both have the same.
+/// Invariants: `by_key` and `by_content` have the same; `due` has those with something untold.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    by_key: BTreeMap<Key, ContentId>,
+    by_key: BTreeMap<Key, ToldOf>,
     by_content: BTreeMap<(ContentId, ConnectionId), usize>,
+    due: BTreeSet<Key>,
+}
+
+/// A request to be told of the blocks of a content.
+#[derive(Debug)]
+struct ToldOf {
+    id: ContentId,
+    /// Blocks that are held since the last answer, each once.
+    untold: Vec<u32>,
 }
 
 impl Told {
@@ -33,12 +43,13 @@ impl Told {
     }
 
     fn insert(&mut self, key: Key, id: ContentId) {
-        self.by_key.insert(key, id);
+        self.by_key.insert(key, ToldOf { id, untold: Vec::new() });
         *self.by_content.entry((id, key.0)).or_default() += 1;
     }
 
     fn remove(&mut self, key: Key) {
-        let Some(id) = self.by_key.remove(&key) else { return };
+        let Some(ToldOf { id, .. }) = self.by_key.remove(&key) else { return };
+        self.due.remove(&key);
         if let Some(count) = self.by_content.get_mut(&(id, key.0)) {
             *count -= 1;
             if *count == 0 {
@@ -51,7 +62,25 @@ impl Told {
         let sessions = self.by_content.range((id, ConnectionId::MIN)..=(id, ConnectionId::MAX));
         let keys = sessions
             .flat_map(|((_, session), _)| self.by_key.range((*session, 0)..=(*session, u32::MAX)));
-        keys.filter(|(_, told)| **told == id).map(|(key, _)| *key).collect()
+        keys.filter(|(_, told)| told.id == id).map(|(key, _)| *key).collect()
+    }
+
+    /// One more block of a content is held: it is to be told to those that are not known to have
+    /// it.
+    pub(super) fn note_block(
+        &mut self,
+        id: ContentId,
+        block: u32,
+        is_known: impl Fn(ConnectionId, u32) -> bool,
+    ) {
+        for key in self.of_content(id) {
+            if let Some(told) = self.by_key.get_mut(&key)
+                && !is_known(key.0, block)
+            {
+                told.untold.push(block);
+                self.due.insert(key);
+            }
+        }
     }
 }
 
@@ -81,8 +110,11 @@ impl Share {
 
     /// A peer asks which blocks of a content we hold: all, or the content is not ours.
     fn on_blocks(&mut self, ctx: &mut Context, key: Key, id: ContentId) {
-        let content = self.index.find_id(&id).filter(|content| content.size_bytes > 0);
-        let Some(content) = content else {
+        let whole = self.index.find_id(&id).filter(|content| content.size_bytes > 0);
+        let whole = whole.map(|content| (content, BlockSet::all(content.blocks())));
+        let in_part =
+            || self.partials.find_id(&id).map(|(content, it)| (*content, it.held.clone()));
+        let Some((content, blocks)) = whole.or_else(in_part) else {
             return refuse(ctx, key, SessionError::NotFound, "not held");
         };
         let is_told = self.told.by_content.contains_key(&(id, key.0));
@@ -93,28 +125,33 @@ impl Share {
         self.told.insert(key, id);
         let now = ctx.now;
         if let Some(connection) = ctx.session_on(key.0) {
-            let blocks = BlockSet::all(content.blocks());
             connection.session.answer_held(now, key.1, content.size_bytes, blocks);
             ctx.pump(key.0);
         }
     }
 
-    /// Returns the path of a content of several blocks, or refuses the request.
-    fn of_blocks(&self, ctx: &mut Context, key: Key, content: &Content) -> Option<PathId> {
-        let path = self.index.find(content);
-        let (error, text) = match path {
+    /// Returns whether a content of several blocks is held or fetched, or refuses the request.
+    fn of_blocks(&self, ctx: &mut Context, key: Key, content: &Content) -> bool {
+        let is_there = self.index.find(content).is_some() || self.partials.get(content).is_some();
+        let (error, text) = match is_there {
             _ if content.size_bytes == 0 => (SessionError::NotUnderstood, "no bytes"),
-            None => (SessionError::NotFound, "not held"),
-            Some(_) if content.blocks() < 2 => (SessionError::Refused, "one block needs none"),
-            Some(path) => return Some(path),
+            false => (SessionError::NotFound, "not held"),
+            true if content.blocks() < 2 => (SessionError::Refused, "one block needs none"),
+            true => return true,
         };
         refuse(ctx, key, error, text);
-        None
+        false
     }
 
     fn on_manifest(&mut self, ctx: &mut Context, key: Key, content: Content) {
-        let Some(path) = self.of_blocks(ctx, key, &content) else { return };
-        let Some(values) = self.manifests.get(&content.id) else {
+        if !self.of_blocks(ctx, key, &content) {
+            return;
+        }
+        let of_partial = self.partials.get(&content).and_then(|partial| partial.values.clone());
+        let Some(values) = of_partial.or_else(|| self.manifests.get(&content.id)) else {
+            let Some(path) = self.index.find(&content) else {
+                return refuse(ctx, key, SessionError::NotFound, "not there yet");
+            };
             self.hash_again(ctx, path);
             let wait_ms = (content.size_bytes / HASHED_BYTES_PER_MS) as u32;
             let wait_ms = wait_ms.clamp(MANIFEST_WAIT_MS_MIN, MANIFEST_WAIT_MS_MAX);
@@ -128,8 +165,13 @@ impl Share {
     }
 
     fn on_wait(&mut self, ctx: &mut Context, key: Key, content: Content) {
-        if self.of_blocks(ctx, key, &content).is_none() {
+        if !self.of_blocks(ctx, key, &content) {
             return;
+        }
+        let has_some = |partial: &Partial| partial.held.count() > 0;
+        if self.index.find(&content).is_none() && !self.partials.get(&content).is_some_and(has_some)
+        {
+            return refuse(ctx, key, SessionError::NotFound, "no block is held yet");
         }
         match self.giving.line.handle_wait(key.0, key.1, content) {
             true => self.give_turns(ctx),
@@ -166,13 +208,15 @@ impl Share {
         verdict: Verdict,
     ) {
         let them = ctx.session_on(id).and_then(|connection| connection.them);
-        let (Some(path), Some(them)) = (self.index.find(&content), them) else { return };
+        let whole = self.index.find(&content);
+        let path = whole.or_else(|| self.partials.get(&content).map(|partial| partial.path));
+        let (Some(path), Some(them)) = (path, them) else { return };
         if !self.has_given(id, &content) {
             return;
         }
         self.end_upload(ctx, id, path);
-        ctx.report(Report::Verdict { path, peer: them.peer, name: them.name, verdict });
-        if verdict == Verdict::Wrong {
+        ctx.report_giving(Report::Verdict { path, peer: them.peer, name: them.name, verdict });
+        if verdict == Verdict::Wrong && whole.is_some() {
             self.on_wrong_bytes(ctx, path);
         }
     }
@@ -193,8 +237,14 @@ impl Share {
     }
 
     /// A content is held no more: what is open for it is refused.
-    pub(super) fn end_content(&mut self, ctx: &mut Context, path: PathId, content: &Content) {
-        self.drop_gets(ctx, path);
+    pub(super) fn end_content(
+        &mut self,
+        ctx: &mut Context,
+        path: PathId,
+        content: &Content,
+        why: Gone,
+    ) {
+        self.drop_gets(ctx, path, why);
         if self.index.find(content).is_some() {
             return;
         }
@@ -202,9 +252,28 @@ impl Share {
         let waits = self.giving.line.revoke(content);
         for key in told.into_iter().chain(waits) {
             self.told.remove(key);
-            refuse(ctx, key, SessionError::Changed, "the file changed");
+            refuse(ctx, key, why.0, why.1);
         }
         self.give_turns(ctx);
+    }
+
+    /// Tells peers of the blocks that are held since they were told last, as far as there is room.
+    pub(crate) fn tell_held(&mut self, ctx: &mut Context) {
+        let now = ctx.now;
+        for key in self.told.due.iter().copied().collect::<Vec<_>>() {
+            let Some(told) = self.told.by_key.get_mut(&key) else { continue };
+            let Some(connection) = ctx.session_on(key.0) else { continue };
+            if !connection.session.has_room_for_answers() {
+                continue;
+            }
+            let rest = told.untold.split_off(told.untold.len().min(MORE_HELD_MAX as usize));
+            let blocks = std::mem::replace(&mut told.untold, rest);
+            if told.untold.is_empty() {
+                self.told.due.remove(&key);
+            }
+            connection.session.answer_more_held(now, key.1, blocks);
+            ctx.pump(key.0);
+        }
     }
 
     /// A session is over.

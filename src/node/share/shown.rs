@@ -2,6 +2,7 @@
 //! of its contents, how many files there are, and which change was the last.
 
 use super::Share;
+use crate::content::ContentId;
 use crate::node::peer::Context;
 use crate::node::peers::Beacons;
 use crate::wire::FilePath;
@@ -16,6 +17,13 @@ pub(super) struct Unshown {
 }
 
 impl Unshown {
+    /// A content is fetched from now on, or no more.
+    pub(super) fn note_fetched(&mut self, key: &TagKey, id: &ContentId, is_fetched: bool) {
+        self.has_changed = true;
+        let tags = if is_fetched { &mut self.more } else { &mut self.less };
+        tags.push(key.of_content(id));
+    }
+
     /// A path was one thing, and is another from now on.
     pub(super) fn note(
         &mut self,
@@ -77,7 +85,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::content::{Content, ContentId};
+    use crate::content::Content;
 
     #[test]
     fn every_tag_is_hidden_as_often_as_it_was_shown() {

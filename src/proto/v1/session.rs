@@ -247,8 +247,7 @@ impl Session {
     ) -> Result<Option<SessionEvent>, CloseReason> {
         self.number(req)?;
         let kind = request.kind();
-        let is_read = self.sending.short_bytes() < ANSWERS_BYTES_MAX;
-        if !is_read || !self.theirs.has_room(kind) {
+        if !self.has_room_for_answers() || !self.theirs.has_room(kind) {
             self.refuse(now, req, SessionError::Busy, 1_000, "too many requests");
             return Ok(None);
         }
@@ -310,6 +309,11 @@ impl Session {
     /// Tells that more blocks are held, at most [`MORE_HELD_MAX`](crate::limits::MORE_HELD_MAX).
     pub fn answer_more_held(&mut self, now: Instant, req: u32, blocks: Vec<u32>) {
         self.answer(now, req, |req| SessionMessage::MoreHeld { req, blocks });
+    }
+
+    /// Returns whether more may be answered that was not just requested.
+    pub fn has_room_for_answers(&self) -> bool {
+        self.sending.short_bytes() < ANSWERS_BYTES_MAX
     }
 
     /// Answers with a turn of so many blocks, at least 1.

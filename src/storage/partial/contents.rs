@@ -28,6 +28,7 @@ use crate::storage::folder::WriteSettings;
 use crate::storage::folders::Place;
 use crate::storage::holes::data_in;
 use crate::storage::read_ahead::ReadAhead;
+use crate::storage::source::Source;
 use crate::storage::system::{self, persist, refused};
 use crate::storage::temporary::{kept_name, stands_there};
 use crate::wire::v1::{BlockHasher, Value};
@@ -299,6 +300,17 @@ impl Partial {
         if let Some(of) = &mut self.of {
             self.target.space.redeem(std::mem::take(&mut of.promised_bytes));
         }
+    }
+
+    /// Opens it for sending, too. That stays open, whatever becomes of this.
+    ///
+    /// # Errors
+    /// If the system is short of descriptors.
+    pub fn source(&self) -> Result<Source, FileError> {
+        let file = persist(|| rustix::io::fcntl_dupfd_cloexec(&self.file, 0));
+        let file = file.map_err(refused("fcntl"))?;
+        let version = system::version(&system::stat_file(&file)?);
+        Ok(Source::new(file.into(), version))
     }
 
     /// Begins to hash what stands in the place of a block; `None` if it has no such block.

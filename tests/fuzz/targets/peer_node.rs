@@ -70,6 +70,7 @@ fn settings(script: &mut Script<'_>) -> PeerSettings {
         timeout: Some(Duration::from_secs(60)),
         retries_max: 3,
         on_conflict: if flags & 2 == 0 { OnConflict::Compare } else { OnConflict::Skip },
+        gives: flags & 8 == 0,
     };
     let registry = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
     // Open to others as well, so that all is tried as before.

@@ -20,7 +20,12 @@ struct Scene {
 impl Scene {
     fn new(pattern: &str, there: &[&str], timeout: Option<Duration>) -> Self {
         let now = Instant::now();
-        let guest = GuestSettings { timeout, retries_max: 0, on_conflict: OnConflict::Compare };
+        let guest = GuestSettings {
+            timeout,
+            retries_max: 0,
+            on_conflict: OnConflict::Compare,
+            gives: false,
+        };
         let node = PeerNode::new(now, settings(PeerKind::Guest(guest)));
         let mut scene = Self { node, now, found: Vec::new(), idle: 0, outcome: None };
         for text in there {

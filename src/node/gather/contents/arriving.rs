@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
+use super::Holding;
 use super::fetching::Fetching;
 use super::out::Out;
 use super::plan::Begin;
 use crate::node::{Action, ConnectionId, Report};
-use crate::wire::v1::{BlockHasher, Verdict};
+use crate::wire::v1::{BlockHasher, Value, Verdict};
 
 /// A block that is requested from one source.
 #[derive(Debug)]
@@ -143,9 +144,17 @@ impl Fetching {
         if let Some(second) = self.plan.verified(transfer.block, id, out.ctx.now) {
             self.cancel_copy(out, second, transfer.block);
         }
+        self.note_held(out, transfer.block);
         self.gave.extend(out.them(id).map(|them| (id, them)));
         self.sources.get_mut(&id).into_iter().for_each(super::source::Source::gave);
         true
+    }
+
+    /// A block is verified and written: it may be given.
+    pub(super) fn note_held(&self, out: &mut Out<'_>, block: u32) {
+        if !self.is_small() {
+            out.books.holding.push_back(Holding::Block { content: self.content, block });
+        }
     }
 
     /// Takes a transfer out of the tables, but for the plan.
@@ -177,8 +186,12 @@ impl Fetching {
     }
 
     /// A block of an earlier run was hashed.
-    pub(super) fn on_block_hashed(&mut self, block: u32, value: &crate::wire::v1::Value) {
+    pub(super) fn on_block_hashed(&mut self, out: &mut Out<'_>, block: u32, value: &Value) {
         self.hashing = self.hashing.saturating_sub(1);
-        self.plan.checked(block, self.value(block).as_ref() == Some(value));
+        let is_right = self.value(block).as_ref() == Some(value);
+        self.plan.checked(block, is_right);
+        if is_right {
+            self.note_held(out, block);
+        }
     }
 }

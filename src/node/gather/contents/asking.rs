@@ -64,6 +64,7 @@ impl Fetching {
         let patience = patience.min(MANIFEST_PATIENCE_MAX);
         let may_ask = self.sources.iter().filter(|(id, source)| {
             source.blocks != Blocks::NotAsked
+                && !source.is_hoped
                 && source.is_ready(now)
                 && source.manifest_after.is_none_or(|after| after <= now)
                 && asked.is_none_or(|(asked, _)| asked != **id)
@@ -161,6 +162,7 @@ impl Fetching {
                     has_found_zeros = true;
                     self.plan.failed(block, id);
                     self.plan.hold(block);
+                    self.note_held(out, block);
                 } else {
                     chosen.push(block);
                 }

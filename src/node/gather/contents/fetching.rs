@@ -23,11 +23,11 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::ContentEvent;
 use super::arriving::Transfer;
 use super::out::Out;
 use super::plan::Plan;
 use super::source::{Blocks, Source, busy_pause};
+use super::{ContentEvent, Holding};
 use crate::content::{BlockSet, Content};
 use crate::limits::{CONTENT_SOURCES_MAX, MANIFEST_PATIENCE};
 use crate::node::peer::Them;
@@ -151,10 +151,11 @@ impl Fetching {
 
     /// A session may have some of the content.
     pub(super) fn add_source(&mut self, id: ConnectionId) {
-        if self.struck.contains(&id)
-            || self.sources.contains_key(&id)
-            || self.sources.len() >= CONTENT_SOURCES_MAX
-        {
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.is_hoped = false;
+            return;
+        }
+        if self.struck.contains(&id) || self.sources.len() >= CONTENT_SOURCES_MAX {
             return;
         }
         self.sources.insert(id, Source::default());
@@ -163,9 +164,25 @@ impl Fetching {
         }
     }
 
+    /// The other side of a session may fetch the same, and hold some of it one day.
+    pub(super) fn hope_for(&mut self, id: ConnectionId) {
+        if !self.is_small()
+            && !self.struck.contains(&id)
+            && self.sources.len() < CONTENT_SOURCES_MAX
+        {
+            self.sources.entry(id).or_insert_with(Source::hoped);
+        }
+    }
+
+    /// Returns whether anybody is known to hold some of it, or said so.
+    pub(super) fn has_source(&self) -> bool {
+        self.sources.values().any(|source| !source.is_hoped)
+    }
+
     /// A session is no source any more: what was asked of it is asked of others.
     pub(super) fn drop_source(&mut self, out: &mut Out<'_>, id: ConnectionId) {
-        if self.let_go(out, id) && self.sources.is_empty() {
+        let was_hoped = self.sources.get(&id).is_some_and(|source| source.is_hoped);
+        if self.let_go(out, id) && !was_hoped && !self.has_source() {
             out.books.events.push_back(ContentEvent::NoSource { path: self.path });
         }
     }
@@ -215,10 +232,9 @@ impl Fetching {
         let now = out.ctx.now;
         match event {
             SessionEvent::Held { req, size_bytes, blocks } => {
-                match self.sources.get_mut(&id) {
-                    Some(source) => source.blocks = Blocks::Told(req),
-                    None => return false,
-                }
+                let Some(source) = self.sources.get_mut(&id) else { return false };
+                source.blocks = Blocks::Told(req);
+                source.is_hoped &= blocks.count() == 0;
                 // It holds another content with this id, or says so.
                 if size_bytes != self.content.size_bytes {
                     self.drop_source(out, id);
@@ -228,7 +244,7 @@ impl Fetching {
             }
             SessionEvent::MoreHeld { blocks, .. } => {
                 if let Some(source) = self.sources.get_mut(&id) {
-                    source.manifest_after = None;
+                    (source.manifest_after, source.is_hoped) = (None, false);
                 }
                 return self.plan.more_held(id, &blocks);
             }
@@ -255,6 +271,8 @@ impl Fetching {
             _ => return,
         }
         if merge(&values, &self.content) == Some(self.content.id) {
+            let known = Holding::Values { content: self.content, values: Rc::clone(&values) };
+            out.books.holding.push_back(known);
             self.manifest = Manifest::Known(values);
             return;
         }
@@ -311,6 +329,9 @@ impl Fetching {
         };
         match error {
             SessionError::Busy => source.pause(now, wait),
+            SessionError::NotFound | SessionError::Other(_) if was_told && source.is_hoped => {
+                source.hope_later(now, &mut out.ctx.rng);
+            }
             // It has no manifest yet.
             SessionError::NotFound | SessionError::Other(_) if was_manifest => {}
             SessionError::NotFound | SessionError::Other(_)

@@ -32,6 +32,7 @@ mod targets;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::Instant;
 
 pub(crate) use self::entry::EntryId;
@@ -98,6 +99,19 @@ pub(crate) enum ContentEvent {
     NoSource { path: PathId },
     /// A source of its content sent wrong bytes too often: see rule F16 of the protocol.
     StruckOut { path: PathId, source: ConnectionId },
+}
+
+/// What is held of a content of several blocks that is fetched, for those to whom it is given.
+#[derive(Clone, Debug)]
+pub(crate) enum Holding {
+    /// Its partial file is open. Nothing of it is verified.
+    Begun { content: Content, path: PathId, file: FileId },
+    /// The values of its blocks are known.
+    Values { content: Content, values: Rc<[Value]> },
+    /// One more block is verified and written.
+    Block { content: Content, block: u32 },
+    /// It is fetched no more.
+    Over { content: Content },
 }
 
 /// How a path came to its content.
@@ -183,7 +197,7 @@ impl Contents {
     pub(crate) fn has_no_source(&self, path: PathId) -> bool {
         let entry = self.by_path.get(&path).and_then(|id| self.entries.get(id));
         match entry.map(|entry| &entry.state) {
-            Some(State::Fetching(fetching)) => fetching.sources.is_empty(),
+            Some(State::Fetching(fetching)) => !fetching.has_source(),
             _ => false,
         }
     }
@@ -201,6 +215,20 @@ impl Contents {
         if let Some(fetching) = self.fetching(leader) {
             fetching.add_source(source);
             self.settle(ctx, leader);
+        }
+        self.flush(ctx);
+    }
+
+    /// The other side of a session may fetch contents of several blocks that are fetched here: it
+    /// is asked what it holds of them.
+    pub(crate) fn hope_for(&mut self, ctx: &mut Context, source: ConnectionId) {
+        for id in self.active_large.iter().copied().collect::<Vec<_>>() {
+            if let Some(fetching) = self.fetching(id)
+                && !fetching.sources.contains_key(&source)
+            {
+                fetching.hope_for(source);
+                self.settle(ctx, id);
+            }
         }
         self.flush(ctx);
     }
@@ -285,8 +313,9 @@ impl Contents {
         value: &Value,
     ) {
         let Some(&FileUse::Content(id)) = ctx.files.get(&file) else { return };
-        if let Some(fetching) = self.fetching(id) {
-            fetching.on_block_hashed(block, value);
+        let Self { entries, books, .. } = self;
+        if let Some(Entry { state: State::Fetching(fetching), .. }) = entries.get_mut(&id) {
+            fetching.on_block_hashed(&mut Out { ctx, books, entry: id }, block, value);
             self.settle(ctx, id);
             self.flush(ctx);
         }
@@ -295,6 +324,20 @@ impl Contents {
     /// Returns what became of a path.
     pub(crate) fn poll_event(&mut self) -> Option<ContentEvent> {
         self.books.events.pop_front()
+    }
+
+    /// Returns what has changed of what is held.
+    pub(crate) fn poll_holding(&mut self) -> Option<Holding> {
+        self.books.holding.pop_front()
+    }
+
+    /// Returns whether the other side of a session is known to hold a block.
+    pub(crate) fn is_held_by(&self, source: ConnectionId, content: &Content, block: u32) -> bool {
+        let leader = self.groups.get(content).and_then(|group| group.leader);
+        match leader.and_then(|id| self.entries.get(&id)).map(|entry| &entry.state) {
+            Some(State::Fetching(fetching)) => fetching.plan.is_held_by(source, block),
+            _ => false,
+        }
     }
 
     /// Returns how many paths are wanted.
@@ -308,7 +351,7 @@ impl Contents {
         let active = self.active_small.iter().chain(&self.active_large);
         active.filter_map(|id| match self.entries.get(id)? {
             Entry { path, content, state: State::Fetching(fetching), .. } => {
-                let sources = fetching.sources.len();
+                let sources = fetching.sources.values().filter(|it| !it.is_hoped).count();
                 Some((*path, content.size_bytes, fetching.came_bytes(), sources))
             }
             _ => None,
@@ -441,6 +484,9 @@ impl Contents {
         ctx.deadlines.disarm(PeerWake::Contents(Wake::Entry(id)));
         self.active_small.remove(&id);
         self.active_large.remove(&id);
+        if !entry.is_small() && !matches!(entry.state, State::Queued | State::Following) {
+            self.books.holding.push_back(Holding::Over { content: entry.content });
+        }
         match entry.state {
             State::Queued => {
                 let queue = [&mut self.small_queue, &mut self.large_queue];
@@ -477,6 +523,18 @@ impl Contents {
                 entry.state = State::Queued;
                 self.enqueue(id);
             }
+        }
+    }
+}
+
+impl Holding {
+    /// Returns the content of which it speaks.
+    pub(crate) fn content(&self) -> Content {
+        match self {
+            Self::Begun { content, .. }
+            | Self::Values { content, .. }
+            | Self::Block { content, .. }
+            | Self::Over { content } => *content,
         }
     }
 }

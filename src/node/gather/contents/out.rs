@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{ContentEvent, EntryId};
+use super::{ContentEvent, EntryId, Holding};
 use crate::content::Content;
 use crate::node::ConnectionId;
 use crate::node::peer::{Context, Them};
@@ -23,6 +23,7 @@ pub(super) struct Books {
     /// Whether contents of one block wait for a place.
     pub(super) has_small_waiting: bool,
     pub(super) events: VecDeque<ContentEvent>,
+    pub(super) holding: VecDeque<Holding>,
 }
 
 /// What an entry says on sessions.

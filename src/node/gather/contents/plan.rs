@@ -198,6 +198,11 @@ impl Plan {
         self.sources.get(&source).map_or(0, |source| source.held.count())
     }
 
+    /// Returns whether a source holds a block.
+    pub(super) fn is_held_by(&self, source: ConnectionId, block: u32) -> bool {
+        self.sources.get(&source).is_some_and(|source| source.held.contains(block))
+    }
+
     /// Returns the blocks that a source was requested and that are open.
     pub(super) fn open_at(&self, source: ConnectionId) -> Vec<u32> {
         let open = self.open.iter().filter(|(_, open)| open.copies().any(|it| it.source == source));
@@ -238,9 +243,10 @@ impl Plan {
         rng: &mut fastrand::Rng,
     ) -> Vec<u32> {
         let mut chosen: Vec<_> = self.free_at(source).collect();
+        let is_alone = self.sources.keys().all(|id| *id == source);
         let others = self.sources.iter().filter(|(id, it)| **id != source && it.held.count() > 0);
         let others = others.count() as u32;
-        if others == 0 {
+        if is_alone {
             chosen.truncate(count as usize);
         } else if !chosen.is_empty() {
             let share = (chosen.len() as u32).div_ceil(others + 1).min(count) as usize;

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{BUSY_PAUSE_MAX, BUSY_PAUSE_MIN, EARLY_WAIT_BYTES_MIN};
+use crate::limits::{BUSY_PAUSE_MAX, BUSY_PAUSE_MIN, EARLY_WAIT_BYTES_MIN, HOPE_PAUSE_MIN};
 use crate::node::retry::Tries;
 
 /// A session with a peer that may hold some of the content.
 #[derive(Debug, Default)]
 pub(super) struct Source {
     pub(super) blocks: Blocks,
+    /// Whether it fetches the same, perhaps, and is not known to hold any of it yet.
+    pub(super) is_hoped: bool,
     /// The request for a turn that is not answered.
     pub(super) waiting: Option<u32>,
     /// Turns in use: at most two, the second while the first ends.
@@ -86,6 +88,16 @@ impl Source {
             turn.open = turn.open.saturating_sub(1);
         }
         self.turns.retain(|turn| turn.open > 0);
+    }
+
+    /// Returns the other side of a session that may hold some of it one day.
+    pub(super) fn hoped() -> Self {
+        Self { is_hoped: true, ..Self::default() }
+    }
+
+    /// It neither holds it nor fetches it.
+    pub(super) fn hope_later(&mut self, now: Instant, rng: &mut fastrand::Rng) {
+        self.not_before = Some(now + HOPE_PAUSE_MIN.max(self.tries.fail(rng)));
     }
 
     /// It is busy for so long.

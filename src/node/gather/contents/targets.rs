@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::entry::{Entry, EntryId, State};
 use super::fetching::Fetching;
 use super::out::Out;
-use super::{ContentEvent, Contents, How, Wake};
+use super::{ContentEvent, Contents, Holding, How, Wake};
 use crate::content::{Content, ContentId, FileError, HashKind, OnConflict, Version};
 use crate::limits::{RETRIES_MAX, RETRY_DELAY_MIN};
 use crate::node::peer::{Context, FileUse, Wake as PeerWake};
@@ -124,11 +124,14 @@ impl Contents {
         let ahead_blocks = self.ahead_bytes / content.block_bytes();
         let ahead_blocks = u32::try_from(ahead_blocks).unwrap_or(u32::MAX);
         let mut fetching = Fetching::new(path, content, file, data, ahead_blocks);
+        if !fetching.is_small() {
+            self.books.holding.push_back(Holding::Begun { content, path, file });
+        }
         fetching.failure_is_due = ctx.settings.simulate_checksum_failure;
         let group = self.groups.get(&content);
         let sources = group.iter().flat_map(|group| &group.sources);
         sources.for_each(|&source| fetching.add_source(source));
-        if fetching.sources.is_empty() && content.size_bytes > 0 {
+        if !fetching.has_source() && content.size_bytes > 0 {
             self.books.events.push_back(ContentEvent::NoSource { path });
         }
         entry.state = State::Fetching(Box::new(fetching));

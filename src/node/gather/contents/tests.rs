@@ -362,7 +362,7 @@ fn any_mix_of_sources_brings_every_content() {
     (0..seeds.unwrap_or(200)).for_each(|seed| mix(seed, &samples));
 }
 
-fn mix(seed: u64, samples: &[std::rc::Rc<Sample>]) {
+fn mix(seed: u64, samples: &[Rc<Sample>]) {
     let mut world = World::new(seed);
     world.delays_writes = world.rng.bool();
     let mut wanted: Vec<_> = samples.iter().filter(|_| world.rng.bool()).collect();

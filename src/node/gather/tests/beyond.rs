@@ -127,8 +127,12 @@ fn only_those_are_dialed_to_which_the_user_restricts_sources() {
 #[test]
 fn version_0_alone_is_left_only_where_the_registry_lists_nobody() {
     for (listed, is_soon) in [(Some(vec![0]), false), (Some(Vec::new()), true), (None, true)] {
-        let guest =
-            GuestSettings { timeout: None, retries_max: 0, on_conflict: OnConflict::Compare };
+        let guest = GuestSettings {
+            timeout: None,
+            retries_max: 0,
+            on_conflict: OnConflict::Compare,
+            gives: false,
+        };
         let mut world = World::having(settings(PeerKind::Guest(guest)));
         world.listed = listed;
         world.sharer("ann", &[("x", file("one"))]);

@@ -284,7 +284,12 @@ impl World {
     }
 
     pub(super) fn with(gather: GatherSettings, timeout: Option<Duration>) -> Self {
-        let guest = GuestSettings { timeout, retries_max: 0, on_conflict: OnConflict::Compare };
+        let guest = GuestSettings {
+            timeout,
+            retries_max: 0,
+            on_conflict: OnConflict::Compare,
+            gives: false,
+        };
         Self::of(PeerKind::Guest(guest), gather)
     }
 

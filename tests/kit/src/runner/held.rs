@@ -208,6 +208,14 @@ impl<N: Node + ?Sized, C> Held<N, C> {
         self.node.paths().get(path).expect("a path that it knows").clone()
     }
 
+    /// Returns the path of the partial file of a content, which is open.
+    pub(super) fn path_of_content(&self, id: FileId) -> FilePath {
+        match self.files.get(&id) {
+            Some(File { path, state: FileState::Content { is_open: true, .. } }) => path.clone(),
+            _ => panic!("sends {id:?}, which is no partial file of a content"),
+        }
+    }
+
     pub(super) fn open(&mut self, id: FileId, path: FilePath, state: FileState) {
         assert!(self.last_file < Some(id), "{id:?} is used again");
         self.last_file = Some(id);

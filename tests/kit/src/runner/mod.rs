@@ -97,6 +97,11 @@ pub trait Runner {
         panic!("it sends {path}");
     }
 
+    /// Opens for sending what is open as a partial file.
+    fn open_partial_source(&mut self, _: FileId, partial: FileId) -> Answer<Version> {
+        panic!("it sends {partial:?}");
+    }
+
     /// Stats a file that is open for sending.
     fn stat_source(&mut self, file: FileId) -> Result<Version, FileError> {
         panic!("it stats {file:?}");
@@ -329,6 +334,7 @@ pub trait Runner {
                 self.tell(Input::FolderMade { path, made });
             }
             Action::OpenSource { file, .. }
+            | Action::OpenPartialSource { file, .. }
             | Action::StatSource(file)
             | Action::CreatePartial { file, .. }
             | Action::OpenPartial { file, .. }
@@ -375,6 +381,13 @@ pub trait Runner {
                 let path = self.held().path_of(path);
                 self.held_mut().open(file, path.clone(), FileState::Opening);
                 if let Some(result) = self.open_source(file, &path) {
+                    self.answer_open(file, result);
+                }
+            }
+            Action::OpenPartialSource { partial, .. } => {
+                let path = self.held().path_of_content(partial);
+                self.held_mut().open(file, path, FileState::Opening);
+                if let Some(result) = self.open_partial_source(file, partial) {
                     self.answer_open(file, result);
                 }
             }

@@ -103,7 +103,7 @@ impl World {
 
     pub(super) fn with(seed: u64, on_conflict: OnConflict, simulate: bool) -> Self {
         let now = Instant::now();
-        let guest = GuestSettings { timeout: None, retries_max: 0, on_conflict };
+        let guest = GuestSettings { timeout: None, retries_max: 0, on_conflict, gives: false };
         let mut settings = settings(PeerKind::Guest(guest));
         settings.seed = seed;
         settings.simulate_checksum_failure = simulate;
