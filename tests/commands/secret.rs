@@ -119,7 +119,8 @@ fn peers_that_have_another_secret_are_told_of_where_nothing_is_found() {
     let share = world.command(&["share", "mine"]).env("XDG_CONFIG_HOME", &config).start();
     share.await_listening();
     let told = "peers are near that have a secret which this program has not";
-    let get = world.start(&["get", "file", "--timeout", "2s"]);
+    // Beacons come every 6 s at most.
+    let get = world.start(&["get", "file", "--timeout", "8s"]);
     assert_eq!(get.await_exit_code(), 3, "{}", get.said());
     assert!(get.complaint().contains(told), "{}", get.said());
     // Members answer no query of others: it hears the beacons that they send anyway.
