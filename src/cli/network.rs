@@ -22,8 +22,9 @@ pub(super) const OTHERS_OFFER: &str =
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// Use this registry, which version 0 needs to fetch. Give an address or a name, and a port
-    /// unless it is 5000 [default: 127.0.0.1:5000, if one is there].
+    /// Use this registry: version 0 needs it to fetch, and version 1 to find peers that broadcasts
+    /// do not reach. Give an address or a name, and a port unless it is 5000 [default:
+    /// 127.0.0.1:5000, if one is there].
     #[arg(long, value_name = "HOST[:PORT]")]
     registry: Option<HostPort>,
     /// Use this network interface: listen on its address, connect from it, and offer to its
