@@ -8,7 +8,7 @@
 //! | `silent` | 22 | clients that say nothing, dribble or never read are closed in time |
 //! | `crowded` | 14, 38 | a fast peer beside a hundred slow ones; every connection in use |
 //! | `registrations` | 36 | what a lookup costs with a full registry |
-//! | `sealed` | 75 | first messages of sealed connections by the thousand |
+//! | `sealed` | 75, 76 | first messages of sealed connections by the thousand; a capture of a group |
 //! | `endless` | 25 | a file without end stops at the limits |
 //! | `wire` | 6 | flipped bits are seen, wiped and asked for again |
 //! | `discovery` | 2, 23 | finding each other by broadcast; lost and strange datagrams; the cap for an address |
@@ -22,7 +22,7 @@
 //!
 //! | `surroundings` | | no network but the loopback, no name service, no variable, nowhere to write |
 //!
-//! The first eight stay on the loopback. The others make network namespaces, most of them hosts
+//! The first eight, but for the capture, stay on the loopback. The others make namespaces, most hosts
 //! (`hosts`): they need root, `ip`, `tc` and `nft`, and are skipped where that is not there.
 //!
 //! Row 14 has a second half, "the longest turn under 5 ms", which the bench of fairness
