@@ -208,6 +208,31 @@ fn a_peer_ends_with_what_it_wants_whichever_version_it_comes_by() {
 }
 
 #[test]
+fn a_registry_lists_peers_that_nobody_hears_also_after_it_was_started_again() {
+    let world = World::new();
+    let registry = world.listing_registry();
+    let at = registry.address;
+    let (one, other) = (content(8, 200_000), content(9, 5_000));
+    put(&world, "far/one", &one);
+    put(&world, "far/tree/other", &other);
+    let silent_port = world.silent_port().to_string();
+    let line = ["share", "far", "--no-v0", "--beacon-port", &silent_port];
+    let far = world.command_at(at, &line).start();
+    await_until("it is registered", || far.count_in_log("registered at") == 1);
+    fs::create_dir_all(world.path().join("got")).unwrap();
+    // A getter that waits asks every 30 s: it may come before the sharer is listed.
+    let get = |what: &str| world.command_at(at, &["get", "-o", "got", what]).start();
+    assert_eq!(get("one").await_exit_code(), 0);
+    assert_eq!(read(&world, "one"), one);
+
+    registry.process.kill();
+    let _registry = world.listing_registry();
+    await_until("it is registered again", || far.count_in_log("registered at") == 2);
+    let peer = world.peer_at(2, at).by_version_1().wants("tree/").start();
+    peer.await_file("tree/other", &other);
+}
+
+#[test]
 fn what_is_kept_of_a_file_is_told_in_the_last_line() {
     let world = world_without_registry();
     let large = content(3, 4_000_000);

@@ -129,9 +129,10 @@ impl World {
         Registry::of(self.program(&["registry", "--no-v1", "--listen", "127.0.0.1:0"]).start())
     }
 
-    /// Starts one that lists peers of version 1.
+    /// Starts one that lists peers of version 1, in the place of the registry of this world.
     pub fn listing_registry(&self) -> Registry {
-        Registry::of(self.program(&["registry", "--listen", "127.0.0.1:0"]).start())
+        let address = self.port.address.to_string();
+        Registry::of(self.program(&["registry", "--listen", &address]).start())
     }
 
     /// A peer to be started, with a shared folder of its own. If it wants something, it fetches
