@@ -1,5 +1,6 @@
 //! What is about one kind of peer alone. The rest is shown by simulator and fuzzer.
 
+mod giving;
 mod listing;
 
 use std::collections::BTreeSet;
