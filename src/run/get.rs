@@ -11,7 +11,9 @@ use rustix::fs::{Dev, OFlags, fcntl_getfl, fstat};
 
 use super::secret::membership;
 use super::sharing::name_of_host;
-use super::{cannot_read_folder, loop_failed, network, not_printed, paths, result_of, via};
+use super::{
+    cannot_read_folder, loop_failed, network, not_printed, paths, result_of, via, with_descriptors,
+};
 use crate::cli::{GetArgs, Output, OutputArgs, ends_with_slash};
 use crate::content::{Known, OnConflict};
 use crate::count::{Bytes, Count};
@@ -44,12 +46,14 @@ pub fn get(args: &GetArgs, output: &OutputArgs, ending: &mut Ending) -> Result<E
     let network = network::network(&args.network.interface, Which::Any, &args.network.offers)?;
     let offers = network::hear_offers(&network)?;
     let beacons = network::bind_beacons(&network)?;
-    let limits = args.transfer.limits(args.writing.limits(Limits::PEER));
+    let limits = with_descriptors(args.transfer.limits(args.writing.limits(Limits::PEER)));
     let gives = !args.no_give && !args.dry_run;
     let host = network.host().unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let listener = match gives {
-        true => Some(network::listen(host, args.port, limits.progress_timeout)?),
-        false => None,
+    let listener = gives.then(|| network::listen(host, args.port, limits.progress_timeout));
+    let listener = match listener {
+        Some(Err(failure)) if args.port.is_some() => return Err(failure),
+        // What is fetched does not depend on it.
+        listener => listener.and_then(Result::ok),
     };
     let (folder, unnamed) = output_folder(args)?;
     let found = there_already(args, &folder)?;

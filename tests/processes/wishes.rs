@@ -1,6 +1,7 @@
 //! What `get` fetches by version 1: folders, patterns and contents, without a registry.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -168,6 +169,16 @@ fn getters_give_one_another_what_they_have() {
         assert!(fs::read(world.path().join(folder).join("image")).unwrap() == bytes);
     }
     assert!(getters.iter().any(|getter| getter.has_said("verified image from 2 peers")));
+}
+
+#[test]
+fn a_port_that_is_named_and_taken_ends_it() {
+    let world = world_without_registry();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let get = world.get(&["image", "--port", &port]);
+    assert_eq!(get.await_exit_code(), 11, "{}", get.said());
+    world.get(&["image", "--port", &port, "--no-give"]).ends_with(2);
 }
 
 #[test]
