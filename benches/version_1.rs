@@ -78,14 +78,17 @@ struct Scene {
 impl Scene {
     /// Shares what `fill` puts into a folder, once all of it is hashed.
     fn new(folder: &Path, fill: impl FnOnce(&Path) -> Outcome<()>) -> Outcome<Self> {
-        let shared = subfolder(folder, "shared")?;
-        fill(&shared)?;
-        Self::of(folder, World::new(), &[])
+        let folders = (subfolder(folder, "shared")?, subfolder(folder, "fetched")?);
+        fill(&folders.0)?;
+        Self::of(folders, World::new(), &[])
     }
 
-    /// Shares what is in a folder already.
-    fn of(folder: &Path, world: World, options: &'static [&'static str]) -> Outcome<Self> {
-        let (shared, fetched) = (subfolder(folder, "shared")?, subfolder(folder, "fetched")?);
+    /// Shares what is in the first folder already, and fetches into the other.
+    fn of(
+        (shared, fetched): (PathBuf, PathBuf),
+        world: World,
+        options: &'static [&'static str],
+    ) -> Outcome<Self> {
         let path = shared.to_str().ok_or("a folder whose name is no text")?;
         let sharer = world.start(&[&["share", path, "--port", "0"], options].concat());
         let address = sharer.await_listening();
@@ -207,7 +210,8 @@ fn sealed(settings: &Settings, report: &mut Report) -> Outcome<()> {
     })?;
     let world = World::new();
     world.program(&[&["secret"], SECRET].concat()).output();
-    let sealed = Scene::of(folder.path(), world, SECRET)?;
+    let folders = (open.shared.clone(), open.fetched.clone());
+    let sealed = Scene::of(folders, world, SECRET)?;
     let runs = rounds(settings, 2, |way| [&sealed, &open][way].checked_run(&names, &[&names[0]]))?;
     let mut table = Table::new("sealed with a secret", "sender and receiver; the bench sleeps");
     let speed = |way: usize| column(&runs[way], |run| size_bytes as f64 / 1e6 / run.seconds());
