@@ -119,7 +119,9 @@ impl Seal {
 
     pub(in crate::node) fn transmit<'a>(&'a self, session: &'a Session) -> Option<Transmit<'a>> {
         let next = session.transmit();
-        self.sealed.transmit(next.is_some()).or_else(|| match next? {
+        // Until it is open, what follows has to wait for the other side.
+        let more = next.is_some() && self.sealed.is_open();
+        self.sealed.transmit(more).or_else(|| match next? {
             Transmit::File { file, offset, len_bytes } => {
                 let len_bytes = len_bytes.min(self.sealed.room_bytes() as u32);
                 (len_bytes > 0).then_some(Transmit::File { file, offset, len_bytes })

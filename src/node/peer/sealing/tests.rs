@@ -4,8 +4,10 @@ use super::*;
 use crate::limits::HELLO_TIMEOUT;
 use crate::node::scene::{PEER, actions, settings};
 use crate::node::{Action, Input, Node, PeerKind, PeerSettings, RegistryUse};
+use crate::proto::v1::SessionSettings;
 use crate::proto::{CloseReason, Timer};
-use crate::wire::v1::Secret;
+use crate::wire::PeerId;
+use crate::wire::v1::{PeerName, Secret};
 
 const LAN: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 6000);
 
@@ -83,6 +85,21 @@ fn the_first_byte_tells_members_from_others() {
     let mut open = PeerNode::new(now, settings(PeerKind::Fixed));
     let (answer, reason) = begun(&mut open, &right);
     assert!(answer.is_empty() && reason.is_some_and(|it| it != CloseReason::NotSealed));
+}
+
+/// The kernel would keep it back for 200 ms.
+#[test]
+fn the_first_message_does_not_wait_for_what_follows() {
+    let now = Instant::now();
+    let node = member(now, &[1], false);
+    let limits = &node.context.limits;
+    let our = SessionSettings { peer: PeerId(9), instance: 9, name: PeerName::none() };
+    let mut session = Session::new(now, limits, &Rc::new(our), true);
+    let mut seal = Seal::dialed(now, node.context.settings.group.as_ref(), &mut session).unwrap();
+    seal.fill(now, &mut session);
+    let sent = seal.transmit(&session);
+    assert!(matches!(sent, Some(Transmit::Bytes { bytes, more: false }) if bytes.len() == 51));
+    assert!(session.transmit().is_some(), "the hello follows");
 }
 
 /// Nobody learns by time or by deeds how far what it sent was from right.
