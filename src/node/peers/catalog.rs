@@ -52,7 +52,7 @@ enum Keep {
     /// Nothing speaks for it: in a full table it is evicted first.
     Hint,
     /// Its peer has served us, from the address that the offer came from. These are evicted
-    /// first once there are more than [`PROVEN_OFFERS_KEPT_MAX`].
+    /// first once there are more than `PROVEN_OFFERS_KEPT_MAX`.
     Proven,
     /// Its name was wanted when it was last heard. It makes room only for others like it.
     Wanted,

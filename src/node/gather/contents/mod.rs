@@ -16,6 +16,36 @@
 //! | [`source`] | what was asked of one source |
 //! | [`out`] | requests on sessions |
 //!
+//! # Many getters
+//!
+//! What is verified is given at once: `share` learns of it by [`Contents::poll_holding`]. Getters
+//! find each other by the tag of their wish, dial one another until they have 12 sessions, and
+//! ask each which blocks it holds. The policy is that of section 8 of the protocol. Its figures
+//! are in benches/README.md, "Swarms"; what differs from the protocol's policy stands where it
+//! is: [`Line`](crate::proto::v1::Line) does not count turns that stand still.
+//!
+//! # A hundred thousand peers
+//!
+//! On paper: 100,000 getters of one content on many networks, each with 12 to 24 sessions. A
+//! peer does not feel how many there are beyond these and the 4,096 records of its table. These
+//! bounds are met first, in this order:
+//!
+//! 1. **Beacons of one network.** N peers send N / 5 datagrams a second to N peers each. 4,096 in
+//!    one broadcast domain take 0.4 MB/s of every link; more are evicted from the table unseen.
+//!    Then the interval has to grow with the number that is heard.
+//! 2. **The registry.** It lists at most 1,024 peers in an answer, ordered by id, and is asked
+//!    every 30 s by each that looks for something: all of 100,000 entries are 100 answers of 24
+//!    KiB, 2.4 MB for each asker, 8 GB/s for all of them. So a peer reads one range of ids, from a
+//!    random one on, which the protocol has room for (`after`), and registries share the ranges
+//!    out: peer P asks, and is listed by, the one that has the first bits of its id.
+//! 3. **The sharer.** It tells 24 sessions what it holds, and gives the others `X` 3. Its blocks
+//!    reach everybody in some 5 hops (each peer has 12 others: 12^5 > 100,000), each of which
+//!    takes the time of one block and a way through queues; that is a second for 100 Mbit/s, so
+//!    the time of the last one grows with the logarithm of the number.
+//! 4. **Between networks.** Sessions are chosen at random, so nearly all of the bytes cross
+//!    networks. Peers of one network, whose addresses share a prefix, should be preferred, with a
+//!    few sessions beyond it: each network then takes each block over its uplink a few times.
+//!
 //! Invariants: each entry is in `by_path`; `active_small` and `active_large` hold those that are
 //! neither queued nor following; `groups` has each content that is not empty, with the entry
 //! that leads, if one does.
