@@ -20,6 +20,9 @@ use crate::proto::v1::{RECORD_PLAIN_BYTES_MAX, Sealed, Session, SessionEvent};
 use crate::proto::{CloseReason, Transmit};
 use crate::wire::v1::SealKey;
 
+/// The least that a disk is read by.
+const PAGE_BYTES: u32 = 4096;
+
 /// The group of which this peer is a member.
 #[derive(Clone, Debug)]
 pub struct GroupSettings {
@@ -123,7 +126,7 @@ impl Seal {
         let more = next.is_some() && self.sealed.is_open();
         self.sealed.transmit(more).or_else(|| match next? {
             Transmit::File { file, offset, len_bytes } => {
-                let len_bytes = len_bytes.min(self.sealed.room_bytes() as u32);
+                let len_bytes = self.file_bytes(len_bytes);
                 (len_bytes > 0).then_some(Transmit::File { file, offset, len_bytes })
             }
             // They are put in a record once there is room for them.
@@ -131,12 +134,23 @@ impl Seal {
         })
     }
 
+    /// Returns how much of so many bytes of a file the record takes: all, or whole pages, which are
+    /// read and written at less cost.
+    fn file_bytes(&self, len_bytes: u32) -> u32 {
+        let room_bytes = self.sealed.room_bytes() as u32;
+        if len_bytes <= room_bytes { len_bytes } else { room_bytes - room_bytes % PAGE_BYTES }
+    }
+
     /// Seals what the session has to send, as far as there is room for it.
     pub(in crate::node) fn fill(&mut self, now: Instant, session: &mut Session) {
         while self.sealed.room_bytes() > 0
             && let Some(next) = session.transmit()
         {
-            let Transmit::Bytes { bytes, .. } = next else { return };
+            let bytes = match next {
+                Transmit::Bytes { bytes, .. } => bytes,
+                Transmit::File { len_bytes, .. } if self.file_bytes(len_bytes) > 0 => return,
+                Transmit::File { .. } => break,
+            };
             let len_bytes = self.sealed.fill(bytes);
             self.answered.extend(session.transmitted(now, len_bytes));
         }
