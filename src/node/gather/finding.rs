@@ -71,8 +71,10 @@ impl Gather {
             let is_seeking = matches!(job.state, State::Seeking | State::HandedOver);
             match job.tag {
                 Some(tag) => {
+                    // Who only fetches lists nothing, and so can begin no job but one by an id.
+                    let is_by_id = job.wish.whole_id().is_some();
                     let showing = peers.beacons.sources_of(ctx.now, tag).into_iter();
-                    by_tag.extend(showing.filter(|peer| peer.files > 0));
+                    by_tag.extend(showing.filter(|peer| peer.files > 0 || is_by_id));
                 }
                 None if is_seeking => {}
                 None => continue,

@@ -124,6 +124,16 @@ fn different_contents_under_one_path_are_ambiguous_unless_one_is_chosen() {
 }
 
 #[test]
+fn a_content_comes_from_those_that_only_fetch_it() {
+    let mut world = World::new(GatherSettings::default());
+    let getter = world.sharer("ann", &[("x", file("one"))]);
+    world.sharers[getter].is_getter = true;
+    world.want(&[&format!("y=blake3:{}", content(b"one").id)]);
+    assert_eq!(world.run(), Outcome::AllDone, "{:#?}", world.reports);
+    assert_eq!(world.files["y"], b"one");
+}
+
+#[test]
 fn a_sharer_that_answers_late_makes_nothing_ambiguous() {
     let mut world = World::new(GatherSettings::default());
     world.sharer("ann", &[("a/x", file("one"))]);

@@ -58,6 +58,8 @@ pub(super) struct Sharer {
     stalled: Vec<(ConnectionId, u32)>,
     /// Whether the bytes that it sends are wrong.
     pub(super) is_corrupt: bool,
+    /// Whether it shares none of what it has, as one that only fetches.
+    pub(super) is_getter: bool,
     /// By how much it tells the sizes of contents wrong, in bytes.
     pub(super) lies_bytes: u64,
     /// What it was told of its bytes.
@@ -252,7 +254,7 @@ impl Sharer {
             instance: number.into(),
             counter: 1,
             generation: 1,
-            files: self.shared.len() as u32,
+            files: if self.is_getter { 0 } else { self.shared.len() as u32 },
             name: PeerName::new(self.name).unwrap(),
             tags,
         }
@@ -344,6 +346,7 @@ impl World {
             is_stalling: false,
             stalled: Vec::new(),
             is_corrupt: false,
+            is_getter: false,
             lies_bytes: 0,
             verdicts: Vec::new(),
             askers: BTreeSet::new(),
