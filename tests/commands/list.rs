@@ -186,11 +186,12 @@ fn more_than_it_can_remember_is_told_and_is_1() {
     let names: Vec<_> = (0..KNOWN_NAMES_MAX + 1000).map(|number| format!("f{number}")).collect();
     let (one, other) = names.split_at(names.len() / 2);
     let _offers = [OfferRepeater::start(&world, 7, one), OfferRepeater::start(&world, 8, other)];
-    let list = world.start(&["list", "--wait", "3s"]);
+    // Long enough to hear all of them on a busy machine.
+    let list = world.start(&["list", "--wait", "8s"]);
     assert_eq!(list.await_exit_code(), 1, "{}", list.said());
     assert!(list.complaint().contains("more is on offer than"), "{}", list.said());
     // What is looked for is found among them.
-    let list = world.start(&["list", "--wait", "3s", "f1", "f17000"]);
+    let list = world.start(&["list", "--wait", "8s", "f1", "f17000"]);
     assert_eq!((list.await_exit_code(), list.stdout().len()), (0, 2), "{}", list.said());
 }
 
