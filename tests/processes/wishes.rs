@@ -153,18 +153,23 @@ fn a_peer_fetches_as_get_does_and_shares_it_on() {
     assert_eq!(read(&world, "photos/a.jpg"), large);
 }
 
+/// A slow sharer of a file, and two getters of it with these options, in folders of their own.
+fn two_getters(world: &World, bytes: &[u8], options: &[&str]) -> (Process, [Process; 2]) {
+    put(world, "ann/image", bytes);
+    let ann = world.start(&["share", "ann", "--name", "ann", "--limit-up", "2M"]);
+    let getters = ["one", "two"].map(|folder| {
+        world.folder(folder, &[]);
+        world.start(&[&["get", "image", "-o", folder], options].concat())
+    });
+    (ann, getters)
+}
+
 #[test]
 fn getters_give_one_another_what_they_have() {
     let world = world_without_registry();
     let bytes = content(8, 12_000_000);
-    put(&world, "ann/image", &bytes);
-    let _ann = world.start(&["share", "ann", "--name", "ann", "--limit-up", "2M"]);
-    let folders = ["one", "two"];
-    let getters = folders.map(|folder| {
-        world.folder(folder, &[]);
-        world.start(&["get", "image", "-o", folder])
-    });
-    for (getter, folder) in getters.iter().zip(folders) {
+    let (_ann, getters) = two_getters(&world, &bytes, &[]);
+    for (getter, folder) in getters.iter().zip(["one", "two"]) {
         getter.await_success();
         assert!(fs::read(world.path().join(folder).join("image")).unwrap() == bytes);
     }
@@ -184,14 +189,7 @@ fn a_port_that_is_named_and_taken_ends_it() {
 #[test]
 fn who_gives_nothing_is_no_source() {
     let world = world_without_registry();
-    let bytes = content(9, 6_000_000);
-    put(&world, "ann/image", &bytes);
-    let _ann = world.start(&["share", "ann", "--name", "ann", "--limit-up", "2M"]);
-    let folders = ["one", "two"];
-    let getters = folders.map(|folder| {
-        world.folder(folder, &[]);
-        world.start(&["get", "image", "-o", folder, "--no-give"])
-    });
+    let (_ann, getters) = two_getters(&world, &content(9, 6_000_000), &["--no-give"]);
     for getter in &getters {
         getter.await_success();
         assert!(getter.has_said("verified image from ann"), "{}", getter.said());

@@ -66,7 +66,8 @@ impl Gather {
                 }
             }
         }
-        let (mut found, mut by_tag): (Vec<HeardPeer>, Vec<HeardPeer>) = Default::default();
+        // With whether each shows a tag of a wish.
+        let mut found: Vec<(HeardPeer, bool)> = Vec::new();
         for job in self.wishes.values().filter(|job| !job.is_ended()) {
             let is_seeking = matches!(job.state, State::Seeking | State::HandedOver);
             match job.tag {
@@ -74,7 +75,8 @@ impl Gather {
                     // Who only fetches lists nothing, and so can begin no job but one by an id.
                     let is_by_id = job.wish.whole_id().is_some();
                     let showing = peers.beacons.sources_of(ctx.now, tag).into_iter();
-                    by_tag.extend(showing.filter(|peer| peer.files > 0 || is_by_id));
+                    let showing = showing.filter(|peer| peer.files > 0 || is_by_id);
+                    found.extend(showing.map(|peer| (peer, true)));
                 }
                 None if is_seeking => {}
                 None => continue,
@@ -83,12 +85,11 @@ impl Gather {
             if is_seeking && !is_by_tag {
                 let mut sharers = peers.beacons.sharers(ctx.now);
                 ctx.rng.shuffle(&mut sharers);
-                found.extend(sharers);
+                found.extend(sharers.into_iter().map(|peer| (peer, false)));
                 break;
             }
         }
-        let by_tag = by_tag.into_iter().map(|peer| (peer, true));
-        for (peer, is_by_tag) in by_tag.chain(found.into_iter().map(|peer| (peer, false))) {
+        for (peer, is_by_tag) in found {
             if self.visited.get(&peer.instance) != Some(&peer.generation) {
                 self.dial_heard(ctx, peers, &peer, is_by_tag);
             }
@@ -99,11 +100,11 @@ impl Gather {
 
     /// Dials peers that look for what is fetched here, at random (F9): they may hold some of it.
     pub(super) fn find_seekers(&mut self, ctx: &mut Context, peers: &mut Peers) {
-        let fetching = self.wishes.values().filter(|job| job.state == State::Fetching);
-        let tags: Vec<_> = fetching.filter_map(|job| job.tag).collect();
         if !ctx.gives() || self.sources.len() >= SWARM_DIALS_MAX {
             return;
         }
+        let fetching = self.wishes.values().filter(|job| job.state == State::Fetching);
+        let tags: Vec<_> = fetching.filter_map(|job| job.tag).collect();
         for tag in tags {
             let mut seekers = peers.beacons.seekers_of(ctx.now, tag);
             seekers.extend(peers.beacons.sources_of(ctx.now, tag));
@@ -130,7 +131,7 @@ impl Gather {
             return;
         }
         for &address in peer.addresses.iter().filter(|address| address.port() != 0) {
-            if is_allowed(ctx, address, Some((peer.peer, peer.name)))
+            if is_allowed(ctx, address, (peer.peer, peer.name))
                 && peers.beacons.begin_dial(ctx.now, address)
             {
                 let id = self.dial(ctx, (address, peer.is_member), Origin::Heard);
@@ -187,7 +188,7 @@ impl Gather {
         }
         let known = self.sources.iter().find(|(_, it)| it.instance == Some(them.instance));
         let known = known.map(|(id, _)| *id);
-        let is_allowed = is_allowed(ctx, address, Some((them.peer, them.name)));
+        let is_allowed = is_allowed(ctx, address, (them.peer, them.name));
         let is_myself = them.instance == ctx.settings.instance;
         if known.is_some() || is_myself || !is_allowed {
             // Of two peers that dialed one another, one keeps its session.
@@ -217,6 +218,7 @@ impl Gather {
             |job: &Job| job.state == State::Seeking && ctx.now >= job.began + VERSION_0_AFTER;
         let only_looks = ctx.settings.gather.only_looks;
         let wants_names = !only_looks && self.wishes.values().any(is_unheard_of);
+        let is_fetching = self.wishes.values().any(|job| job.state == State::Fetching);
         let now = ctx.now;
         for (&id, source) in self.sources.iter_mut().filter(|(_, source)| source.is_open()) {
             source.cancel_others(ctx, id, &self.scopes);
@@ -225,7 +227,7 @@ impl Gather {
             }
             // Others that fetch the same may have some of it by now.
             let fetching = self.wishes.values().filter(|job| job.state == State::Fetching);
-            source.is_useful |= source.is_seeker && fetching.clone().next().is_some();
+            source.is_useful |= source.is_seeker && is_fetching;
             for job in fetching.filter(|job| job.wish.whole_id().is_none()) {
                 source.ask(ctx, id, job.wish.root(), ListKind::Fetched);
             }
@@ -444,13 +446,9 @@ impl Gather {
 }
 
 /// Returns whether the user allows this peer as a source.
-fn is_allowed(ctx: &Context, address: SocketAddrV4, peer: Option<(PeerId, PeerName)>) -> bool {
+fn is_allowed(ctx: &Context, address: SocketAddrV4, (peer, name): (PeerId, PeerName)) -> bool {
     let from = &ctx.settings.gather.from;
-    from.is_empty()
-        || from.iter().any(|only| match peer {
-            Some((peer, name)) => only.is(peer, address, name),
-            None => only.may_be_at(address),
-        })
+    from.is_empty() || from.iter().any(|only| only.is(peer, address, name))
 }
 
 /// The same of a peer that the registry lists: only it knows its name.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::Share;
 use super::giving::CHANGED;
+use super::index::LocalFile;
 use crate::content::{Content, ContentId, HashKind, Value, Version};
 use crate::limits::{CONTENT_BYTES_MAX, MOVED_FILES_REMEMBERED};
 use crate::node::PathId;
@@ -42,6 +43,21 @@ impl Moved {
     }
 }
 
+impl LocalFile {
+    /// Returns how it is listed.
+    pub(super) fn entry_state(&self) -> EntryState {
+        let Version { size_bytes, modified_ns, is_executable: executable, .. } = self.version;
+        let modified_ns = u64::try_from(modified_ns.max(0)).unwrap_or(u64::MAX);
+        match self.id {
+            Some(id) => {
+                let content = Content { id, size_bytes };
+                EntryState::File { content, modified_ns, executable }
+            }
+            None => EntryState::Unhashed { size_bytes, modified_ns, executable, hashed_bytes: 0 },
+        }
+    }
+}
+
 impl Share {
     /// Lists a file as it is by now.
     pub(super) fn list(&mut self, ctx: &mut Context, path: PathId) {
@@ -49,20 +65,10 @@ impl Share {
             return;
         }
         let (Some(local), Some(text)) = (self.index.get(path), ctx.paths.get(path)) else { return };
-        let (text, Version { size_bytes, modified_ns, is_executable: executable, .. }) =
-            (text.clone(), local.version);
-        if size_bytes > CONTENT_BYTES_MAX {
-            return;
+        if local.version.size_bytes <= CONTENT_BYTES_MAX {
+            let (text, state) = (text.clone(), local.entry_state());
+            self.put(ctx, text, state);
         }
-        let modified_ns = u64::try_from(modified_ns.max(0)).unwrap_or(u64::MAX);
-        let state = match local.id {
-            Some(id) => {
-                let content = Content { id, size_bytes };
-                EntryState::File { content, modified_ns, executable }
-            }
-            None => EntryState::Unhashed { size_bytes, modified_ns, executable, hashed_bytes: 0 },
-        };
-        self.put(ctx, text, state);
     }
 
     fn put(&mut self, ctx: &mut Context, path: FilePath, state: EntryState) {

@@ -7,14 +7,12 @@ use std::rc::Rc;
 
 use super::Share;
 use super::giving::NOT_HELD;
-use super::index::LocalFile;
-use crate::content::{BlockSet, Content, ContentId, Value, Version};
+use crate::content::{BlockSet, Content, ContentId, Value};
 use crate::node::gather::contents::Holding;
 use crate::node::peer::Context;
 use crate::node::{ConnectionId, PathId};
 use crate::proto::FileId;
 use crate::wire::FilePath;
-use crate::wire::v1::EntryState;
 
 #[derive(Debug, Default)]
 pub(super) struct Partials {
@@ -96,11 +94,8 @@ impl Share {
 
     /// Lists a file that was fetched under the path that it was fetched from.
     pub(crate) fn list_fetched(&mut self, ctx: &mut Context, listed_as: FilePath, saved: PathId) {
-        if let Some(LocalFile { version, id: Some(id), .. }) = self.index.get(saved) {
-            let Version { size_bytes, modified_ns, is_executable: executable, .. } = *version;
-            let content = Content { id: *id, size_bytes };
-            let modified_ns = u64::try_from(modified_ns.max(0)).unwrap_or(u64::MAX);
-            self.fetched.put(listed_as, EntryState::File { content, modified_ns, executable });
+        if let Some(local) = self.index.get(saved).filter(|local| local.id.is_some()) {
+            self.fetched.put(listed_as, local.entry_state());
             self.tell_readers(ctx);
         }
     }
